@@ -1,0 +1,1 @@
+"""Dialer: the engine that calls a list of people."""

@@ -1,0 +1,135 @@
+"""One contact to be called: fields as text go in, from a CSV row or a JSON body, a checked value comes out.
+
+Nothing is looked up: whether the number is in the batch already, or suppressed, is the store's business.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+
+import pendulum
+from pendulum import DateTime
+
+from dialer.domain.phone import normalise
+from dialer.domain.zones import is_known_zone
+from dialer.errors import InvalidInput
+
+MAX_TEXT_CHARACTERS = 255
+MAX_VARIABLE_NAME_CHARACTERS = 64
+MAX_VARIABLES_BYTES = 16 * 1024
+DEFAULT_PRIORITY = 5
+
+CONTACT_FIELDS = ("phone_number", "name", "timezone", "priority", "external_id", "expires_at")
+
+_PRIORITIES = {str(priority): priority for priority in range(1, 11)}
+# PostgreSQL stores neither of them; a JSON string may hold both.
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+_JSON = json.JSONEncoder(ensure_ascii=False)
+
+
+@dataclass(frozen=True, slots=True)
+class NewContact:
+    """A contact that may be stored.
+
+    `phone_number` is E.164. `priority`: 1 to 10, 1 is called first. `timezone`: the contact's own, None when not given.
+    """
+
+    phone_number: str
+    name: str | None
+    timezone: str | None
+    priority: int
+    external_id: str | None
+    expires_at: DateTime | None
+    variables: Mapping[str, str]
+
+
+def parse_contact(
+    fields: Mapping[str, str | None],
+    variables: Mapping[str, str],
+    *,
+    default_region: str | None,
+    batch_timezone: str,
+) -> NewContact:
+    """Check the CONTACT_FIELDS and the variables; InvalidInput names the first field that is wrong, and why.
+
+    A field that is not there, None or blank is absent. `expires_at` is ISO 8601 with a time of day; without an offset
+    it is read in `batch_timezone`. Variables are kept as they are.
+    """
+    given = {field: (fields.get(field) or "").strip() for field in CONTACT_FIELDS}
+    _check_variables(variables)
+    return NewContact(
+        phone_number=normalise(given["phone_number"], default_region),
+        name=_text("name", given["name"]),
+        timezone=_timezone(given["timezone"]),
+        priority=_priority(given["priority"]),
+        external_id=_text("external_id", given["external_id"]),
+        expires_at=_expires_at(given["expires_at"], batch_timezone),
+        variables=variables,
+    )
+
+
+def _text(field: str, text: str) -> str | None:
+    if len(text) > MAX_TEXT_CHARACTERS:
+        raise InvalidInput.of(field, f"is longer than {MAX_TEXT_CHARACTERS} characters")
+    _check_storable(field, text)
+    return text or None
+
+
+def _timezone(text: str) -> str | None:
+    if text and not is_known_zone(text):
+        raise InvalidInput.of("timezone", "is not a known time zone; write it as in Europe/Berlin")
+    return text or None
+
+
+def _priority(text: str) -> int:
+    if not text:
+        return DEFAULT_PRIORITY
+    if text not in _PRIORITIES:
+        raise InvalidInput.of("priority", "must be a whole number from 1 to 10")
+    return _PRIORITIES[text]
+
+
+def _expires_at(text: str, batch_timezone: str) -> DateTime | None:
+    if not text:
+        return None
+    if _is_date(text):
+        # The day's beginning and its end are both what people mean by "expires on".
+        raise InvalidInput.of("expires_at", "needs a time of day, as in 2030-01-31T18:00")
+    try:
+        return _in_utc(datetime.fromisoformat(text), batch_timezone)
+    except (ValueError, OverflowError):
+        raise InvalidInput.of("expires_at", "must be a time in ISO 8601, as in 2030-01-31T18:00+01:00") from None
+
+
+def _in_utc(moment: datetime, batch_timezone: str) -> DateTime:
+    if moment.tzinfo is None:
+        return pendulum.instance(moment, tz=batch_timezone).in_timezone("UTC")
+    return pendulum.instance(moment.astimezone(UTC))
+
+
+def _is_date(text: str) -> bool:
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_variables(variables: Mapping[str, str]) -> None:
+    for name, value in variables.items():
+        if not name:
+            raise InvalidInput.of("variables", "one of them has no name")
+        if len(name) > MAX_VARIABLE_NAME_CHARACTERS:
+            reason = f"the name {name[:20]}… is longer than {MAX_VARIABLE_NAME_CHARACTERS} characters"
+            raise InvalidInput.of("variables", reason)
+        _check_storable("variables", name)
+        _check_storable("variables", value)
+    if variables and len(_JSON.encode(variables).encode()) > MAX_VARIABLES_BYTES:
+        raise InvalidInput.of("variables", f"are larger than {MAX_VARIABLES_BYTES // 1024} KiB as JSON")
+
+
+def _check_storable(field: str, text: str) -> None:
+    if _UNSTORABLE.search(text):
+        raise InvalidInput.of(field, "has a character that cannot be stored (NUL, or half of a surrogate pair)")

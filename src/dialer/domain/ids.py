@@ -1,0 +1,24 @@
+"""The types of ids, and the UUID version 7 (RFC 9562, section 5.7) that all of them are."""
+
+from random import Random
+from typing import NewType
+from uuid import UUID
+
+from pendulum import DateTime
+
+WorkspaceId = NewType("WorkspaceId", UUID)
+TrunkId = NewType("TrunkId", UUID)
+AgentId = NewType("AgentId", UUID)
+NumberId = NewType("NumberId", UUID)
+BatchId = NewType("BatchId", UUID)
+ContactId = NewType("ContactId", UUID)
+AttemptId = NewType("AttemptId", UUID)
+
+
+def uuid7(now: DateTime, rng: Random) -> UUID:
+    """Make an id whose order is the order of creation to the millisecond; the other 74 bits come from `rng`."""
+    milliseconds = int(now.timestamp() * 1000)
+    chance = rng.getrandbits(74)
+    high = (milliseconds << 16) | 0x7000 | (chance >> 62)
+    low = (0b10 << 62) | (chance & ((1 << 62) - 1))
+    return UUID(int=(high << 64) | low)

@@ -1,0 +1,29 @@
+"""How a call ended, and whose fault it is when it could not be placed."""
+
+from enum import StrEnum
+
+
+class Outcome(StrEnum):
+    """What an ended attempt came to."""
+
+    ANSWERED = "answered"
+    MACHINE = "machine"
+    BUSY = "busy"
+    NO_ANSWER = "no_answer"
+    REJECTED = "rejected"
+    INVALID_NUMBER = "invalid_number"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    UNKNOWN = "unknown"
+
+
+class CauseClass(StrEnum):
+    """Who is to blame for a refused placement.
+
+    `contact`: this number cannot be called, so the contact fails. `infrastructure` and `policy`: the contact is
+    innocent, keeps all its attempts and is called again later.
+    """
+
+    CONTACT = "contact"
+    INFRASTRUCTURE = "infrastructure"
+    POLICY = "policy"

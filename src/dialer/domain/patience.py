@@ -1,0 +1,31 @@
+"""How long the engine believes in an attempt that nobody reports on, in seconds."""
+
+from collections.abc import Mapping
+
+from dialer.domain.states import AttemptState
+
+RING_SECONDS = 45
+"""How long a call may ring before it counts as not answered."""
+
+RING_LEAD_SECONDS = 10
+"""How long before the end of the calling window the last call starts, so that it rings inside."""
+
+PLACE_SECONDS = 15
+"""After this, a reserved attempt may not be sent to the network any more: rescue may be about to give it back."""
+
+GRANT_SECONDS = 20
+"""After this, a granted slot may not become an attempt any more: rescue frees the slot at 30."""
+
+CALL_SECONDS = 4 * 3600
+"""No call is up longer than this. A call about which the network has no word is over then."""
+
+RESCUE_AFTER: Mapping[AttemptState, int] = {
+    AttemptState.RESERVED: 30,
+    AttemptState.UNCLEAR: 10,
+    AttemptState.PLACED: 120,
+    AttemptState.RINGING: 120,
+    AttemptState.ANSWERED: 600,
+    AttemptState.ENDED: 0,
+    AttemptState.REFUSED: 0,
+}
+"""When rescue asks the network about an attempt that is in this state since."""

@@ -1,0 +1,62 @@
+"""What becomes of a contact when an attempt is over: done, failed, or called again after a delay."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from dialer.domain.outcomes import CauseClass, Outcome
+from dialer.domain.states import ContactStatus
+
+DEFAULT_DELAY_MINUTES: Mapping[Outcome, int] = {
+    Outcome.BUSY: 10,
+    Outcome.NO_ANSWER: 60,
+    Outcome.MACHINE: 120,
+    Outcome.FAILED: 5,
+    Outcome.REJECTED: 60,
+}
+REACHED = frozenset({Outcome.ANSWERED, Outcome.MACHINE})
+REFUSED_FIRST_SECONDS = 15
+REFUSED_LAST_SECONDS = 600
+
+
+@dataclass(frozen=True, slots=True)
+class RetryRules:
+    """`max_attempts`: further attempts in all, whatever the mix of outcomes. `delays`: minutes, over the defaults."""
+
+    enabled: bool = False
+    max_attempts: int = 0
+    machine: bool = False
+    delays: Mapping[Outcome, int] = field(default_factory=dict)
+
+    def covers(self, outcome: Outcome) -> bool:
+        """Say whether this outcome is worth another attempt; never an invalid number, never an unknown end."""
+        if outcome is Outcome.MACHINE:
+            return self.machine
+        return outcome in DEFAULT_DELAY_MINUTES
+
+
+@dataclass(frozen=True, slots=True)
+class RetryDecision:
+    """`delay_seconds` is set for `waiting` alone, counted from the end of the call."""
+
+    status: ContactStatus
+    delay_seconds: float | None = None
+
+
+def after_call(rules: RetryRules, outcome: Outcome, attempts: int) -> RetryDecision:
+    """Decide after an ended call; `attempts` counts all of this contact's that were placed, this one included."""
+    if rules.enabled and rules.covers(outcome) and attempts <= rules.max_attempts:
+        minutes = rules.delays.get(outcome, DEFAULT_DELAY_MINUTES[outcome])
+        return RetryDecision(ContactStatus.WAITING, minutes * 60.0)
+    return RetryDecision(ContactStatus.COMPLETED if outcome in REACHED else ContactStatus.FAILED)
+
+
+def after_refusal(cause_class: CauseClass, refusals: int) -> RetryDecision:
+    """Decide after a placement that surely made no call; `refusals` counts this contact's so far, this one included.
+
+    The contact is innocent unless the refusal says otherwise: it keeps its attempts and is called again after a delay
+    that doubles from 15 s to 10 min, so that a trunk that is down is not hammered.
+    """
+    if cause_class is CauseClass.CONTACT:
+        return RetryDecision(ContactStatus.FAILED)
+    delay = min(REFUSED_FIRST_SECONDS * 2.0 ** min(refusals - 1, 10), REFUSED_LAST_SECONDS)
+    return RetryDecision(ContactStatus.WAITING, delay)

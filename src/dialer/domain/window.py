@@ -1,0 +1,249 @@
+"""The calling window: at which instants may a call start?
+
+In come a window as an operator writes it (times of the day, working days, a time zone) and instants; out go instants
+in UTC and local dates. Local time exists in this module alone; the clock is never read here.
+
+How it reckons: instants are whole seconds since the epoch, for a window's edges and UTC offsets never fall between
+two seconds. Instant + UTC offset = the wall clock, here in seconds since 1970-01-01 00:00 on that wall. On the wall
+clock a window is plain arithmetic, as a wall clock knows no daylight saving. What daylight saving does is to let the
+instants run along the wall in *stretches* of constant offset, with a jump (forward: the gap; backward: the repeated
+hour) from each to the next. So the next opening is the first one that some stretch really shows.
+"""
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, time, timedelta
+from functools import cache, lru_cache
+from itertools import pairwise
+from typing import NamedTuple
+from zoneinfo import ZoneInfo, available_timezones
+
+from pendulum import UTC, DateTime, from_timestamp
+
+from dialer.errors import FieldError, InvalidInput
+
+HORIZON = timedelta(days=400)
+"""How far ahead the next opening or closing is looked for: "never" means not within this time."""
+
+DAY = 86_400
+BLOCK = 32 * DAY
+# The two closest changes of offset that ever were are four days apart (Freetown, 1939).
+PROBE = DAY // 4
+HORIZON_SECONDS = int(HORIZON.total_seconds())
+ALL_WEEK = frozenset(range(1, 8))
+EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
+
+
+class Stretch(NamedTuple):
+    """The instants [begin, end) have this UTC offset; all three in seconds."""
+
+    begin: int
+    end: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class CallingWindow:
+    """Open iff the local wall clock is in [start, end) and the window starts on a working day that is not excluded.
+
+    `start_time` None: the start of the day. `end_time` None or 00:00: the end of the day. An end before the start
+    crosses midnight and belongs to the day on which it starts. Days are ISO weekdays; excluded dates are local ones.
+    In a repeated hour both passes count; a window that would open inside a gap opens at the first moment after it.
+    """
+
+    timezone: str
+    start_time: time | None = None
+    end_time: time | None = None
+    working_days: frozenset[int] = frozenset({1, 2, 3, 4, 5})
+    excluded_dates: frozenset[date] = frozenset()
+    _zone: ZoneInfo = field(init=False, repr=False, compare=False)
+    _start: int = field(init=False, repr=False, compare=False)
+    _length: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if errors := list(self._errors()):
+            raise InvalidInput(errors)
+        start, end = _second_of_day(self.start_time), _second_of_day(self.end_time)
+        object.__setattr__(self, "_zone", ZoneInfo(self.timezone))
+        object.__setattr__(self, "_start", start)
+        object.__setattr__(self, "_length", (end - start) % DAY or DAY)
+
+    def is_open(self, at: DateTime) -> bool:
+        """Say whether a call may start at this instant."""
+        return self._covers(self._wall(at.int_timestamp))
+
+    def next_open(self, at: DateTime) -> DateTime | None:
+        """Find the least instant from `at` on that is open; None: there is none within HORIZON."""
+        now = at.int_timestamp
+        return _moment(at, self._first_open(now, now + HORIZON_SECONDS))
+
+    def closes_at(self, at: DateTime) -> DateTime | None:
+        """Find the least instant after the open `at` that is not open; None: there is none within HORIZON.
+
+        Raises ValueError if `at` is not open.
+        """
+        now = at.int_timestamp
+        if not self._covers(self._wall(now)):
+            raise ValueError(f"the calling window is closed at {at}")
+        return _moment(at, self._first_closed(now, now + HORIZON_SECONDS))
+
+    def open_span(self, at: DateTime) -> tuple[DateTime, DateTime | None]:
+        """Find the interval [opened, closes) without a break that the open `at` lies in.
+
+        `opened` is looked for no further back than the start of the local day before. `closes` and errors are those
+        of `closes_at`.
+        """
+        closes = self.closes_at(at)
+        now = at.int_timestamp
+        today, _ = self._day(now)
+        yesterday, _ = self._day(today - 1)
+        opened = self._first_open(yesterday, now + 1)
+        while (closed := self._first_closed(opened, now + 1)) <= now:
+            opened = self._first_open(closed, now + 1)
+        return from_timestamp(opened), closes
+
+    def local_day(self, at: DateTime) -> date:
+        """Name the calendar day that `at` falls on in the window's zone."""
+        return _date(self._wall(at.int_timestamp) // DAY)
+
+    def day_span(self, at: DateTime) -> tuple[DateTime, DateTime]:
+        """Find the first instant of the local calendar day that `at` is in, and the first one after its last.
+
+        Where clocks were set back from just after midnight, the day before is torn in two by some minutes of the next
+        (Newfoundland until 2011). Its span holds those minutes as well: a cap that counts them can only be too strict.
+        """
+        begin, end = self._day(at.int_timestamp)
+        return from_timestamp(begin), from_timestamp(end)
+
+    def _errors(self) -> Iterator[FieldError]:
+        if self.timezone not in _known_zones():
+            yield FieldError("timezone", "must be an IANA time zone that this system knows, such as Europe/Berlin")
+        times = {"start_time": self.start_time, "end_time": self.end_time}
+        for name, value in times.items():
+            if value is not None and (value.second or value.microsecond or value.tzinfo is not None):
+                yield FieldError(name, "must be HH:MM, without seconds and without an offset")
+        if self.start_time is not None and self.start_time == self.end_time:
+            yield FieldError("end_time", "must not equal start_time")
+        if not self.working_days:
+            yield FieldError("working_days", "must name at least one day")
+        if not self.working_days <= ALL_WEEK:
+            yield FieldError("working_days", "must be days from 1 (Monday) to 7 (Sunday)")
+        # A datetime passes for a date, but is never equal to one: the day would silently stay a working day.
+        if any(isinstance(day, datetime) for day in self.excluded_dates):
+            yield FieldError("excluded_dates", "must be dates without a time of day")
+
+    def _wall(self, instant: int) -> int:
+        return instant + _offset(self._zone, instant)
+
+    def _day(self, instant: int) -> tuple[int, int]:
+        """Find the span of the local day; it reaches two days at most, for a whole day may be repeated."""
+        midnight = self._wall(instant) // DAY * DAY
+        nearby = _stretches(self._zone, instant - 2 * DAY, instant + 2 * DAY)
+        parts = [(max(begin, midnight - offset), min(end, midnight + DAY - offset)) for begin, end, offset in nearby]
+        shown = [(begin, end) for begin, end in parts if begin < end]
+        return shown[0][0], shown[-1][1]
+
+    def _first_open(self, since: int, until: int) -> int:
+        return self._first(self._opening, since, until)
+
+    def _first_closed(self, since: int, until: int) -> int:
+        if self._length == DAY and self.working_days == ALL_WEEK and not self.excluded_dates:
+            return until
+        return self._first(self._closing, since, until)
+
+    def _first(self, on_wall: Callable[[int, int], int], since: int, until: int) -> int:
+        """Find the first instant in [since, until) that shows what `on_wall` looks for; `until`: there is none."""
+        for begin, end, offset in _stretches(self._zone, since, until):
+            found = on_wall(begin + offset, end + offset) - offset
+            if found < end:
+                return found
+        return until
+
+    def _covers(self, wall: int) -> bool:
+        day, since_start = divmod(wall - self._start, DAY)
+        return since_start < self._length and self._starts_on(day)
+
+    def _opening(self, wall: int, limit: int) -> int:
+        """Find the least wall clock from `wall` on that is open, or some wall clock past `limit`."""
+        if self._covers(wall):
+            return wall
+        day = (wall - self._start) // DAY + 1
+        while self._begin(day) < limit and not self._starts_on(day):
+            day += 1
+        return self._begin(day)
+
+    def _closing(self, wall: int, limit: int) -> int:
+        """Find the least wall clock from `wall` on that is closed, or some wall clock past `limit`."""
+        while wall < limit and self._covers(wall):
+            wall = self._begin((wall - self._start) // DAY) + self._length
+        return wall
+
+    def _begin(self, day: int) -> int:
+        return day * DAY + self._start
+
+    def _starts_on(self, day: int) -> bool:
+        local = _date(day)
+        return local.isoweekday() in self.working_days and local not in self.excluded_dates
+
+
+def next_open_all(windows: Sequence[CallingWindow], at: DateTime) -> DateTime | None:
+    """Find the least instant from `at` on at which all windows are open; None: there is none within HORIZON."""
+    instant, agreed = at.int_timestamp, None
+    until = instant + HORIZON_SECONDS
+    while instant != agreed:
+        agreed = instant
+        for window in windows:
+            instant = window._first_open(instant, until)
+    return _moment(at, instant)
+
+
+def _moment(asked: DateTime, found: int) -> DateTime | None:
+    """Turn what was found from `asked` on into an instant; found at once means `asked` itself, fractions kept."""
+    ahead = found - asked.int_timestamp
+    if ahead == 0:
+        return asked.in_timezone(UTC)
+    return from_timestamp(found) if ahead < HORIZON_SECONDS else None
+
+
+def _second_of_day(clock: time | None) -> int:
+    return clock.hour * 3600 + clock.minute * 60 if clock else 0
+
+
+def _date(day: int) -> date:
+    return date.fromordinal(EPOCH_ORDINAL + day)
+
+
+def _offset(zone: ZoneInfo, instant: int) -> int:
+    offset = datetime.fromtimestamp(instant, zone).utcoffset() or timedelta()
+    return offset.days * DAY + offset.seconds
+
+
+def _stretches(zone: ZoneInfo, since: int, until: int) -> Iterator[Stretch]:
+    """Cut [since, until) into stretches; neighbours may share their offset."""
+    for block in range(since // BLOCK, until // BLOCK + 1):
+        for begin, end, offset in _stretches_of_block(zone, block):
+            if begin < until and since < end:
+                yield Stretch(max(begin, since), min(end, until), offset)
+
+
+@lru_cache(maxsize=16_384)
+def _stretches_of_block(zone: ZoneInfo, block: int) -> tuple[Stretch, ...]:
+    """Cut one block of time where the offset changes: zoneinfo keeps these instants to itself, so they are searched."""
+    edges = [block * BLOCK, *_changes(zone, block * BLOCK, (block + 1) * BLOCK), (block + 1) * BLOCK]
+    return tuple(Stretch(begin, end, _offset(zone, begin)) for begin, end in pairwise(edges))
+
+
+def _changes(zone: ZoneInfo, begin: int, end: int) -> Iterator[int]:
+    """Find the instants within (begin, end) at which the offset changes."""
+    for low in range(begin, end, PROBE):
+        before = _offset(zone, low)
+        inside = range(low + 1, min(low + PROBE + 1, end))
+        if _offset(zone, inside[-1]) != before:
+            yield inside[bisect_left(inside, True, key=lambda instant: _offset(zone, instant) != before)]
+
+
+@cache
+def _known_zones() -> frozenset[str]:
+    """Read the zones of this system; `localtime` is left out, as each machine means another zone by it."""
+    return frozenset(available_timezones()) - {"localtime"}

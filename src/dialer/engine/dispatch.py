@@ -1,0 +1,203 @@
+"""Dispatch: many batches at once, from "is due" to "the network has the calls".
+
+    gather   the batches, their numbers and limits: one transaction, nothing is locked
+    plan     what each may start now, by its window, cap and free slots; pure
+    acquire  slots and rate tokens from Redis: one round trip
+    claim    under the batches' locks the ledger has the last word; contacts become attempts; one transaction
+    place    all calls at once, with no transaction open
+    record   placed, refused or unclear; what was not used is given back
+
+It never waits for a slot, never sleeps, and never holds a transaction open while a network answers. A crash anywhere
+leaves either nothing, or leases and `reserved` attempts that rescue finds.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from random import Random
+
+from pendulum import UTC, DateTime
+from sqlalchemy import Connection
+
+from dialer.domain import pacing
+from dialer.domain.ids import AttemptId, BatchId
+from dialer.domain.patience import PLACE_SECONDS, RESCUE_AFTER, RING_SECONDS
+from dialer.domain.states import AttemptState, BatchStatus
+from dialer.engine import settle
+from dialer.engine.parts import Parts
+from dialer.engine.plan import Plan, Turn, look_again, offer_of, plan_batch, requests_of, with_lanes
+from dialer.providers.base import CallRequest, Placed, Placement, Refused, Unclear
+from dialer.store import attempts, batches, contacts, numbers
+from dialer.store.batches import Batch, Counts, Locked, Look
+from dialer.store.contacts import Claimed
+from dialer.store.leases import Ask, Granted, Grants, Lease
+from dialer.store.numbers import Trunk
+
+
+@dataclass(frozen=True, slots=True)
+class DispatchReport:
+    """`again`: batches that moved and may start more at once."""
+
+    claimed: int
+    placed: int
+    refused: int
+    unclear: int
+    again: tuple[BatchId, ...]
+
+
+def dispatch(parts: Parts, batch_ids: Sequence[BatchId], now: DateTime, rng: Random) -> DispatchReport:
+    """Start as many calls of these batches as their limits allow now. Safe to run twice, also at once."""
+    plans = _gather(parts, batch_ids, now)
+    if not plans:
+        return DispatchReport(0, 0, 0, 0, ())
+    batch_asks, asks = requests_of(plans, now, rng)
+    grants = parts.leases.acquire(now, batch_asks, list(asks)) if asks else Grants(None)
+    claimed, again = _claim(parts, plans, asks, grants, now)
+    _put_back_unused(parts, grants, claimed, now)
+    placements = _place(parts, plans, asks, grants, claimed, now)
+    _record(parts, placements, now)
+    said = Counter(type(placement) for placement in placements.values())
+    return DispatchReport(len(claimed), said[Placed], said[Refused], said[Unclear], again)
+
+
+def _gather(parts: Parts, batch_ids: Sequence[BatchId], now: DateTime) -> dict[BatchId, Plan]:
+    with parts.db.begin() as connection:
+        active = [batch for batch in batches.load(connection, batch_ids) if batch.status is BatchStatus.ACTIVE]
+        outbound = numbers.of_batches(connection, [batch.id for batch in active])
+        today = batches.calls_today(connection, _capped_days(active, now))
+        plans = {
+            batch.id: plan_batch(batch, outbound.get(batch.id, []), today.get(batch.id, 0), now) for batch in active
+        }
+        wanted = {plan.batch.id: plan.wanted for plan in plans.values() if plan.wanted and plan.batch.has_lanes}
+        lanes = contacts.lanes(connection, list(wanted), max(wanted.values())) if wanted else {}
+    return plans | {batch_id: with_lanes(plans[batch_id], listed, now) for batch_id, listed in lanes.items()}
+
+
+def _capped_days(of: Sequence[Batch], now: DateTime) -> dict[BatchId, date]:
+    return {batch.id: batch.window.local_day(now) for batch in of if batch.max_calls_per_day and batch.window}
+
+
+def _claim(
+    parts: Parts, plans: Mapping[BatchId, Plan], asks: Mapping[Ask, Turn], grants: Grants, now: DateTime
+) -> tuple[list[Claimed], tuple[BatchId, ...]]:
+    """Turn grants into attempts, as far as the ledger agrees, and write when each batch is due next."""
+    with parts.db.begin() as connection:
+        batches.share_epoch(connection)
+        locked = batches.lock_active(connection, list(plans))
+        today = batches.calls_today(connection, _capped_days([plan.batch for plan in plans.values()], now))
+        offers = [
+            offer_of(plans[granted.ask.batch_id], granted, asks[granted.ask], now)
+            for granted in _undisputed(plans, grants, locked, today)
+        ]
+        claimed = contacts.claim(connection, offers) if offers else []
+        for plan in plans.values():
+            if plan.batch.id in locked and plan.is_expired(now):
+                contacts.expire(connection, plan.batch.id, now)
+        again = _note_looks(connection, {id_: plans[id_] for id_ in locked}, locked, grants, claimed, now)
+    return claimed, again
+
+
+def _undisputed(
+    plans: Mapping[BatchId, Plan], grants: Grants, locked: Mapping[BatchId, Locked], today: Mapping[BatchId, int]
+) -> list[Granted]:
+    """Keep the grants that the ledger agrees with: granted under the epoch that counts, for a batch that is still
+    active with the settings that were planned for, and within its free slots and its cap as they are now.
+    """
+    granted: dict[BatchId, list[Granted]] = defaultdict(list)
+    for one in grants.granted:
+        granted[one.ask.batch_id].append(one)
+    kept: list[Granted] = []
+    for batch_id, mine in granted.items():
+        plan, now_is = plans[batch_id], locked.get(batch_id)
+        if now_is is None or now_is.epoch != grants.epoch or now_is.version != plan.batch.version:
+            continue
+        limit, cap = plan.batch.max_concurrent_calls, plan.batch.max_calls_per_day
+        kept += mine[: pacing.free_slots(limit, now_is.dialing, len(mine), cap, today.get(batch_id, 0))]
+    return kept
+
+
+def _note_looks(
+    connection: Connection,
+    plans: Mapping[BatchId, Plan],
+    before: Mapping[BatchId, Locked],
+    grants: Grants,
+    claimed: Sequence[Claimed],
+    now: DateTime,
+) -> tuple[BatchId, ...]:
+    """Finish the batches that are over, write when each other is due next; return those that may go on at once."""
+    counts = batches.open_counts(connection, list(plans))
+    calls = Counter(one.batch_id for one in claimed)
+    looks = []
+    for batch_id, plan in plans.items():
+        if plan.hold and plan.hold.is_final:
+            batches.finish(connection, batch_id, BatchStatus.FAILED, plan.hold.reason)
+        elif counts[batch_id] == Counts(0, 0, 0):
+            batches.finish(connection, batch_id, BatchStatus.COMPLETED, None)
+        elif before[batch_id].version != plan.batch.version:
+            looks.append(Look(batch_id, now, None))
+        else:
+            looks.append(look_again(plan, counts[batch_id], calls[batch_id], grants, now))
+    batches.note_looks(connection, looks)
+    moved = {batch_id for batch_id, plan in plans.items() if counts[batch_id].pending != plan.batch.pending}
+    return tuple(look.batch_id for look in looks if look.at == now and look.batch_id in moved)
+
+
+def _put_back_unused(parts: Parts, grants: Grants, claimed: Sequence[Claimed], now: DateTime) -> None:
+    used = {one.attempt_id for one in claimed}
+    utc_on = now.in_timezone(UTC).date()
+    parts.leases.put_back(
+        Lease(one.ask.attempt_id, one.ask.batch_id, one.route.number_id, one.route.trunk_id, utc_on)
+        for one in grants.granted
+        if one.ask.attempt_id not in used
+    )
+
+
+def _place(
+    parts: Parts,
+    plans: Mapping[BatchId, Plan],
+    asks: Mapping[Ask, Turn],
+    grants: Grants,
+    claimed: Sequence[Claimed],
+    now: DateTime,
+) -> dict[AttemptId, Placement]:
+    granted = {one.ask.attempt_id: one for one in grants.granted}
+    calls = []
+    for one in claimed:
+        grant = granted[one.attempt_id]
+        calls.append(_call(one, plans[one.batch_id], grant, asks[grant.ask], now))
+    return parts.carriers.place_all(calls) if calls else {}
+
+
+def _call(one: Claimed, plan: Plan, granted: Granted, turn: Turn, now: DateTime) -> tuple[Trunk, CallRequest]:
+    (number,) = (number for number in plan.numbers if number.id == granted.route.number_id)
+    request = CallRequest(
+        attempt_id=one.attempt_id,
+        to_number=one.to_number,
+        from_number=number.phone_number,
+        connection=plan.batch.connection.get(number.trunk.provider, {}),
+        ring_timeout_seconds=RING_SECONDS,
+        place_by=now.add(seconds=PLACE_SECONDS),
+        ring_by=turn.span.ring_by,
+    )
+    return number.trunk, request
+
+
+def _record(parts: Parts, placements: Mapping[AttemptId, Placement], now: DateTime) -> None:
+    """Write what the networks said. Reports may have overtaken it; then they have the say."""
+    placed = [(of, said.provider_call_id) for of, said in placements.items() if isinstance(said, Placed)]
+    unclear = [(of, said.reason) for of, said in placements.items() if isinstance(said, Unclear)]
+    refused = {
+        of: settle.End(said.cause, cause_class=said.cause_class)
+        for of, said in placements.items()
+        if isinstance(said, Refused)
+    }
+    placed_until = now.add(seconds=RESCUE_AFTER[AttemptState.PLACED])
+    unclear_until = now.add(seconds=RESCUE_AFTER[AttemptState.UNCLEAR])
+    if placed or unclear:
+        with parts.db.begin() as connection:
+            attempts.mark_placed(connection, placed, placed_until)
+            attempts.mark_unclear(connection, unclear, unclear_until)
+    if refused:
+        settle.close(parts, refused, now)
+    parts.leases.renew([of for of, _ in placed], placed_until)

@@ -1,0 +1,175 @@
+"""Rescue: the attempts nobody reported on, the leases nobody holds, and Redis when it has lost its memory.
+
+It asks the network by our attempt id and goes by its word. Where there is no word, an attempt is `unknown` only after
+its call can no longer be up. A slot is never freed without evidence from the ledger.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+
+import structlog
+from pendulum import DateTime
+
+from dialer.domain.events import CallEvent, EventKind
+from dialer.domain.ids import AttemptId, BatchId, TrunkId, uuid7
+from dialer.domain.outcomes import Outcome
+from dialer.domain.pacing import RateLimit
+from dialer.domain.patience import CALL_SECONDS, PLACE_SECONDS
+from dialer.domain.states import LIVE_ATTEMPT, AttemptState
+from dialer.engine import settle
+from dialer.engine.parts import Parts
+from dialer.engine.settle import End
+from dialer.providers.base import Absent, NoWord, Seen, Sighting
+from dialer.store import attempts, batches, inbox, numbers
+from dialer.store.attempts import Overdue
+from dialer.store.leases import LOOK_AFTER_SECONDS
+
+PAGE = 200
+LEASE_AGAIN_SECONDS = 60
+ASK_AGAIN_SECONDS = 30
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class RescueReport:
+    """`rebuilt`: Redis was loaded anew. `orphans`: leases freed. `restored`: leases that Redis had lost.
+    `asked`, `closed`: overdue attempts, and those that are over now. `freed`: batches for dispatch.
+    """
+
+    rebuilt: bool
+    orphans: int
+    restored: int
+    asked: int
+    closed: int
+    freed: tuple[BatchId, ...]
+
+
+def rescue(parts: Parts, now: DateTime, rng: Random) -> RescueReport:
+    """Repair what crashes and silence have left behind. Safe to run twice, also at once."""
+    rebuilt = _rebuild_if_lost(parts, now, rng)
+    orphans = _free_orphans(parts, now)
+    restored = _restore_missing(parts, now)
+    asked, ends = _ask_networks(parts, now)
+    freed = settle.close(parts, ends, now) if ends else ()
+    return RescueReport(rebuilt, orphans, restored, asked, len(ends), freed)
+
+
+def _rebuild_if_lost(parts: Parts, now: DateTime, rng: Random) -> bool:
+    """Load Redis from the ledger if its marker is gone or is not the ledger's.
+
+    Under the lock no claim is between its look at the epoch and its commit, so each attempt is either read here, or
+    was granted after the rebuild. A crash in between leaves two different epochs, and the next rescue begins again.
+    """
+    with parts.db.begin() as connection:
+        good = batches.current_epoch(connection)
+    if good is not None and parts.leases.epoch() == good:
+        return False
+    epoch = uuid7(now, rng)
+    with parts.db.begin() as connection:
+        batches.begin_epoch(connection, epoch)
+        parts.leases.rebuild(
+            now,
+            epoch,
+            live=attempts.live_leases(connection),
+            counted=attempts.counted_leases(connection, now),
+            cursors=attempts.last_numbers(connection),
+            rates=_rates(numbers.rated_trunks(connection)),
+        )
+    log.warning("leases rebuilt from the ledger", epoch=str(epoch))
+    return True
+
+
+def _rates(rated: Mapping[TrunkId, float]) -> list[RateLimit]:
+    return [RateLimit.per_second(trunk_id, rate) for trunk_id, rate in rated.items()]
+
+
+def _free_orphans(parts: Parts, now: DateTime) -> int:
+    """Compare overdue leases with the ledger: those of live attempts go on, the others are freed."""
+    overdue = parts.leases.overdue(now)
+    if not overdue:
+        return 0
+    with parts.db.begin() as connection:
+        found = attempts.leases(connection, overdue)
+    live, ended, refused = (
+        [lease for lease, state in found if state in states]
+        for states in (LIVE_ATTEMPT, {AttemptState.ENDED}, {AttemptState.REFUSED})
+    )
+    parts.leases.renew([lease.attempt_id for lease in live], now.add(seconds=LEASE_AGAIN_SECONDS))
+    parts.leases.release(ended)
+    parts.leases.put_back(refused)
+    parts.leases.forget(sorted(set(overdue) - {lease.attempt_id for lease, _ in found}))
+    return len(overdue) - len(live)
+
+
+def _restore_missing(parts: Parts, now: DateTime) -> int:
+    """Give live attempts back the leases that Redis has lost without noticing, as after a failover.
+
+    A lease that is missing was lost, or released after its attempt had ended in the ledger: the second look tells.
+    """
+    with parts.db.begin() as connection:
+        live = attempts.live_leases(connection)
+        counted = attempts.counted_leases(connection, now)
+    missing = parts.leases.missing(live)
+    if missing:
+        with parts.db.begin() as connection:
+            missing = attempts.live_leases(connection, [lease.attempt_id for lease in missing])
+        parts.leases.restore(missing, now.add(seconds=LOOK_AFTER_SECONDS))
+    parts.leases.count_days(counted)
+    return len(missing)
+
+
+def _ask_networks(parts: Parts, now: DateTime) -> tuple[int, dict[AttemptId, End]]:
+    """Look up the overdue attempts; what the networks have seen goes the way of all reports."""
+    again_at = now.add(seconds=ASK_AGAIN_SECONDS)
+    with parts.db.begin() as connection:
+        overdue = attempts.take_overdue(connection, now, again_at, PAGE)
+    if not overdue:
+        return 0, {}
+    sightings = parts.carriers.look_up_all([(attempt.trunk, attempt.id) for attempt in overdue])
+    _hand_in(parts, overdue, sightings)
+    too_long = [attempt for attempt in overdue if _is_up(sightings[attempt.id]) and _age(attempt, now) > CALL_SECONDS]
+    parts.carriers.hang_up_all([(attempt.trunk, attempt.id) for attempt in too_long])
+    ends = {attempt.id: end for attempt in overdue if (end := _end(attempt, sightings[attempt.id], now))}
+    return len(overdue), ends
+
+
+def _hand_in(parts: Parts, overdue: Sequence[Overdue], sightings: Mapping[AttemptId, Sighting]) -> None:
+    seen: dict[TrunkId, list[CallEvent]] = defaultdict(list)
+    for attempt in overdue:
+        sighting = sightings[attempt.id]
+        if isinstance(sighting, Seen):
+            seen[attempt.trunk.id] += sighting.events
+    with parts.db.begin() as connection:
+        placed = [(of, said.provider_call_id) for of, said in sightings.items() if isinstance(said, Seen)]
+        attempts.mark_placed(connection, placed)
+        for trunk_id, events in seen.items():
+            inbox.receive(connection, trunk_id, events)
+
+
+def _is_up(sighting: Sighting) -> bool:
+    return isinstance(sighting, Seen) and all(event.kind is not EventKind.ENDED for event in sighting.events)
+
+
+def _age(attempt: Overdue, now: DateTime) -> float:
+    return float((now - attempt.created_at).total_seconds())
+
+
+def _end(attempt: Overdue, sighting: Sighting, now: DateTime) -> End | None:
+    """Decide on the network's word whether an attempt is over. None: it goes on, or reports will say.
+
+    An attempt that may still be on its way to the network is left alone, whatever the network says.
+    """
+    match sighting:
+        case Absent() if attempt.state in (AttemptState.RESERVED, AttemptState.UNCLEAR):
+            return End("never_placed") if _age(attempt, now) > PLACE_SECONDS else None
+        case Absent() if attempt.state is AttemptState.ANSWERED:
+            return End("gone_from_network", Outcome.ANSWERED)
+        case Absent():
+            return End("gone_from_network", Outcome.UNKNOWN)
+        case NoWord(reason) if _age(attempt, now) > CALL_SECONDS:
+            return End(reason, Outcome.UNKNOWN)
+        case _:
+            return None

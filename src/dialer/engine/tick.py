@@ -1,0 +1,35 @@
+"""Tick: find the batches that are due, in proportion to what is due and not to what exists. Never looks at contacts.
+
+Safe to run twice at once: what one tick has taken, the other passes over.
+"""
+
+from dataclasses import dataclass
+
+from pendulum import DateTime
+
+from dialer.domain.ids import BatchId
+from dialer.engine.parts import Parts
+from dialer.store import batches, inbox
+
+DUE_LIMIT = 2_000
+# A batch that was handed over and lost on the way is due again after this.
+AGAIN_SECONDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class TickReport:
+    """`due`: batches for dispatch, longest due first. `has_reports`: the inbox waits for settle."""
+
+    started: int
+    due: tuple[BatchId, ...]
+    has_reports: bool
+
+
+def tick(parts: Parts, now: DateTime) -> TickReport:
+    """Start the scheduled batches whose time has come and hand over what is due."""
+    with parts.db.begin() as connection:
+        started = batches.start_scheduled(connection, now)
+    with parts.db.begin() as connection:
+        due = batches.hand_over_due(connection, now, now.add(seconds=AGAIN_SECONDS), DUE_LIMIT)
+        has_reports = not inbox.is_empty(connection)
+    return TickReport(started, tuple(due), has_reports)

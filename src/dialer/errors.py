@@ -1,0 +1,73 @@
+"""Every error that Dialer raises on purpose.
+
+    DialerError                 code, one clear sentence
+    ├── InvalidInput            what was given cannot be used; carries (field, reason) pairs
+    │   └── UnreadableFile      the whole file is refused; nothing of it was stored
+    ├── NotFound                no such row in this workspace
+    ├── StateConflict           the present state does not allow what was asked
+    └── Unavailable             a part that Dialer needs does not answer, or is not fit for use
+
+The command line prints `str(error)` and exits 1; the HTTP API answers with `code`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One reason why one field was refused."""
+
+    field: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.reason}"
+
+
+class DialerError(Exception):
+    """Base of all. `code` is stable and meant for programs; the message is meant for people."""
+
+    code = "error"
+
+    def __init__(self, message: str, *, code: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code or self.code
+
+
+class InvalidInput(DialerError):
+    """What was given cannot be used; every wrong field is named at once."""
+
+    code = "invalid_input"
+
+    def __init__(self, errors: Sequence[FieldError]) -> None:
+        super().__init__("; ".join(str(error) for error in errors))
+        self.errors = tuple(errors)
+
+    @classmethod
+    def of(cls, field: str, reason: str) -> "InvalidInput":
+        return cls([FieldError(field, reason)])
+
+
+class UnreadableFile(InvalidInput):
+    """The file as a whole cannot be read; nothing of it was stored."""
+
+    code = "unreadable_file"
+
+
+class NotFound(DialerError):
+    """No such row in this workspace."""
+
+    code = "not_found"
+
+
+class StateConflict(DialerError):
+    """The present state does not allow what was asked; the message names the state."""
+
+    code = "state_conflict"
+
+
+class Unavailable(DialerError):
+    """A part that Dialer needs does not answer, or is not fit for use."""
+
+    code = "unavailable"

@@ -1,0 +1,22 @@
+"""An in-house telephone network that behaves like a real one, with faults on demand.
+
+`SimulatedNetwork` is the network, `serve` puts networks behind a port, `Simulator` is the provider over that port, and
+`InProcessSimulator` the provider for virtual time. `NetworkProfile` says how a network behaves.
+"""
+
+from dialer.providers.simulator.calls import CarrierCall
+from dialer.providers.simulator.client import Simulator
+from dialer.providers.simulator.in_process import InProcessSimulator
+from dialer.providers.simulator.network import SimulatedNetwork
+from dialer.providers.simulator.profile import NetworkProfile
+from dialer.providers.simulator.server import SimulatorServer, serve
+
+__all__ = [
+    "CarrierCall",
+    "InProcessSimulator",
+    "NetworkProfile",
+    "SimulatedNetwork",
+    "Simulator",
+    "SimulatorServer",
+    "serve",
+]

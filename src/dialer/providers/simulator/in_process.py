@@ -1,0 +1,40 @@
+"""The provider for virtual time: a simulated network in the same process, without sockets.
+
+In: the contract's calls, and a clock that someone else moves. Out: what the network says, at once. Reports are not
+sent: whoever moves the clock pulls them with `network.due` and `network.acknowledge`.
+"""
+
+from collections.abc import Callable
+
+from pendulum import DateTime
+
+from dialer.domain.ids import AttemptId
+from dialer.providers.base import CallRequest, HandOver, Placement, Sighting
+from dialer.providers.simulator.network import SimulatedNetwork
+
+
+class InProcessSimulator:
+    """A trunk's way to a network in memory. Implements `Provider`."""
+
+    def __init__(self, network: SimulatedNetwork, clock: Callable[[], DateTime]) -> None:
+        self.network = network
+        self._clock = clock
+
+    async def place(self, request: CallRequest) -> Placement:
+        """Unlike over a socket, an answer that would never come is `Unclear` at once."""
+        return self.network.place(request, self._clock())
+
+    async def look_up(self, attempt_id: AttemptId) -> Sighting:
+        return self.network.look_up(attempt_id, self._clock())
+
+    async def hang_up(self, attempt_id: AttemptId) -> None:
+        self.network.hang_up(attempt_id, self._clock())
+
+    async def health(self) -> str | None:
+        return None
+
+    async def listen(self, hand_over: HandOver) -> None:
+        """Return at once: nothing is pushed."""
+
+    async def close(self) -> None:
+        """Nothing is held."""

@@ -1,0 +1,137 @@
+"""What an operator can ask for a batch: create it, start it, pause, resume and cancel it."""
+
+from collections.abc import Mapping, Sequence
+from random import Random
+from typing import Any
+
+from pendulum import DateTime
+from sqlalchemy import Connection
+
+from dialer.domain.ids import BatchId, WorkspaceId, uuid7
+from dialer.domain.states import BatchStatus
+from dialer.engine.parts import Parts
+from dialer.errors import DialerError, InvalidInput, NotFound, StateConflict
+from dialer.service.new_batch import NewBatch
+from dialer.store import batches, configuration, numbers
+from dialer.store.batches import Progress
+from dialer.store.database import Database
+
+LIVE = (BatchStatus.DRAFT, BatchStatus.SCHEDULED, BatchStatus.ACTIVE, BatchStatus.PAUSED)
+
+
+def create(db: Database, workspace_id: WorkspaceId, fields: Mapping[str, Any], now: DateTime, rng: Random) -> BatchId:
+    """Create a draft.
+
+    Raises:
+        InvalidInput: names every field that is wrong; nothing is stored.
+        StateConflict: the agent is not ready (`agent_not_ready`), or there is no number to call from
+            (`no_outbound_number`).
+    """
+    new = NewBatch.read(fields, now)
+    batch_id = BatchId(uuid7(now, rng))
+    with db.begin() as connection:
+        _check_ready(connection, workspace_id, new)
+        values = new.columns() | {"id": batch_id, "workspace_id": workspace_id}
+        batches.insert(connection, values, new.phone_number_ids)
+    return batch_id
+
+
+def _check_ready(connection: Connection, workspace_id: WorkspaceId, new: NewBatch) -> None:
+    agent = configuration.find_agent(connection, workspace_id, str(new.agent_id))
+    if agent is None:
+        raise InvalidInput.of("agent_id", "no such agent in this workspace")
+    if not configuration.knows_zone(connection, new.timezone):
+        raise InvalidInput.of("timezone", "is not known to Postgres")
+    found = configuration.outbound(connection, workspace_id, new.phone_number_ids, agent.id)
+    missing = set(new.phone_number_ids) - {row.id for row in found}
+    if missing:
+        raise InvalidInput.of("phone_number_ids", f"no such number in this workspace: {min(missing)}")
+    usable = [row for row in found if row.status == "active" and row.trunk_status == "active"]
+    if not usable or (new.phone_number_ids and len(usable) < len(found)):
+        raise StateConflict("Every outbound number of a batch must be active, and there must be one",
+                            code="no_outbound_number")
+    unconnected = {row.provider for row in usable} - set(agent.connection)
+    if agent.status != "active" or unconnected:
+        reason = f"has no connection for {', '.join(sorted(unconnected))}" if unconnected else "is inactive"
+        raise StateConflict(f"Agent {agent.name} {reason}", code="agent_not_ready")
+
+
+def schedule(parts: Parts, workspace_id: WorkspaceId, batch_id: BatchId, now: DateTime) -> BatchStatus:
+    """Start a draft: it becomes active now, or scheduled if its time lies ahead.
+
+    Raises:
+        NotFound: no such batch in this workspace.
+        StateConflict: it is no draft, has no contacts, its window never opens, or a trunk cannot place calls; the batch
+            stays as it is.
+    """
+    with parts.db.begin() as connection:
+        (batch,) = batches.load(connection, [batch_id]) or [None]
+        starts_at = batches.scheduled_at(connection, batch_id)
+        outbound = numbers.of_batches(connection, [batch_id]).get(batch_id, [])
+    if batch is None or batch.workspace_id != workspace_id:
+        raise NotFound("No such batch in this workspace")
+    if batch.status is not BatchStatus.DRAFT:
+        raise _conflict(batch.status, "only a draft can be scheduled", "batch_not_draft")
+    if not batch.pending:
+        raise StateConflict("The batch has no contacts to call", code="batch_has_no_contacts")
+    if batch.window is None or batch.window.next_open(max(now, starts_at or now)) is None:
+        raise StateConflict("The calling window never opens", code="window_never_opens")
+    usable = {number.trunk.id: number.trunk for number in outbound if number.is_usable}
+    if not usable:
+        raise StateConflict("The batch has no active outbound number", code="no_outbound_number")
+    for trunk in usable.values():
+        if reason := parts.carriers.health(trunk):
+            raise StateConflict(f"The trunk cannot place calls: {reason}", code="provider_error")
+    status = BatchStatus.SCHEDULED if starts_at and starts_at > now else BatchStatus.ACTIVE
+    return _change(parts.db, workspace_id, batch_id, status, [BatchStatus.DRAFT], "scheduled", "batch_not_draft")
+
+
+def pause(db: Database, workspace_id: WorkspaceId, batch_id: BatchId) -> BatchStatus:
+    """Stop creating attempts; once this returns, none is created (P4). Calls in progress finish."""
+    among = [BatchStatus.ACTIVE, BatchStatus.SCHEDULED]
+    return _change(db, workspace_id, batch_id, BatchStatus.PAUSED, among, "paused", "batch_not_active")
+
+
+def resume(db: Database, workspace_id: WorkspaceId, batch_id: BatchId) -> BatchStatus:
+    """Go on: active, or scheduled again while its time still lies ahead."""
+    return _change(
+        db, workspace_id, batch_id, BatchStatus.ACTIVE, [BatchStatus.PAUSED], "resumed", "batch_not_paused"
+    )
+
+
+def cancel(db: Database, workspace_id: WorkspaceId, batch_id: BatchId) -> BatchStatus:
+    """End a batch for good: contacts that nobody is calling become cancelled, calls in progress finish."""
+    return _change(db, workspace_id, batch_id, BatchStatus.CANCELLED, LIVE, "cancelled", "batch_is_final")
+
+
+def progress(db: Database, batch_id: BatchId) -> Progress:
+    """Say where a batch stands."""
+    with db.begin() as connection:
+        found = batches.progress(connection, batch_id)
+    if found is None:
+        raise NotFound(f"No batch {batch_id}")
+    return found
+
+
+def _change(
+    db: Database,
+    workspace_id: WorkspaceId,
+    batch_id: BatchId,
+    status: BatchStatus,
+    among: Sequence[BatchStatus],
+    done: str,
+    code: str,
+) -> BatchStatus:
+    with db.begin() as connection:
+        became = batches.change_status(connection, workspace_id, batch_id, status, among)
+        if became is not None:
+            return became
+        found = batches.progress(connection, batch_id)
+        if found is None or configuration.workspace_of(connection, batch_id) != workspace_id:
+            raise NotFound("No such batch in this workspace")
+    wanted = " or ".join(among)
+    raise _conflict(found.status, f"only a batch that is {wanted} can be {done}", code)
+
+
+def _conflict(status: BatchStatus, rule: str, code: str) -> DialerError:
+    return StateConflict(f"Batch is {status}; {rule}", code=code)

@@ -1,0 +1,170 @@
+"""Reads a CSV file: bytes go in, rows of cells with their line numbers come out, one at a time.
+
+UTF-8 with or without a byte order mark; comma, semicolon or tab; lines end as on any system. A file that cannot be
+trusted raises UnreadableFile at the line where that shows: whoever stores rows must store them in one transaction.
+What a cell means is never decided here. Memory stays flat whatever the bytes are: no row is held beyond MAX_ROW_BYTES.
+"""
+
+import codecs
+import csv
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+from typing import BinaryIO
+
+from dialer.errors import DialerError, UnreadableFile
+
+MAX_ROW_BYTES = 1024 * 1024
+MAX_CELL_CHARACTERS = 65_536
+MAX_COLUMNS = 512
+
+_CHUNK_BYTES = 65_536
+_DELIMITERS = ",;\t"
+_BLANK = _DELIMITERS + " \r\n"
+_UTF_16 = "is UTF-16, not UTF-8; save it as UTF-8"
+_SIGNATURES = {
+    codecs.BOM_UTF16_LE: _UTF_16,
+    codecs.BOM_UTF16_BE: _UTF_16,
+    b"PK\x03\x04": "is a workbook or a zip archive, not CSV; save it as CSV",
+    b"\xd0\xcf\x11\xe0": "is a workbook, not CSV; save it as CSV",
+    b"\x1f\x8b": "is compressed; unpack it first",
+}
+
+IsHeader = Callable[[Sequence[str]], bool]
+
+
+def read_rows(stream: BinaryIO, is_header: IsHeader) -> Iterator[tuple[int, list[str]]]:
+    """Yield the header and then every row, each with the number of the line in which it begins.
+
+    The delimiter is the one that splits the header so that `is_header` accepts it; if none does, the one that gives the
+    most columns. Rows whose cells are all blank are passed over; a file of nothing else yields nothing. A row may have
+    fewer or more cells than the header.
+    """
+    lines = _Lines(stream)
+    first = _first_line(lines)
+    begins_at = top = lines.number
+    delimiter, taken = _sniff(first, lines, is_header)
+    reader = csv.reader(chain(taken, lines), delimiter=delimiter, strict=True, skipinitialspace=True)
+    try:
+        for cells in reader:
+            if any(map(str.strip, cells)):
+                _check_cells(cells, begins_at)
+                yield begins_at, cells
+            begins_at = top + reader.line_num
+            lines.begin_row(begins_at)
+    except csv.Error as error:
+        raise _broken(str(error), begins_at, lines.number) from None
+
+
+def refusal(reason: str) -> DialerError:
+    """Make the error that refuses the whole file."""
+    return UnreadableFile.of("file", reason)
+
+
+def _first_line(lines: "_Lines") -> str:
+    """Pass over the blank lines that spreadsheets leave above a table."""
+    for line in lines:
+        lines.begin_row(lines.number)
+        if line.strip(_BLANK):
+            return line
+    return ""
+
+
+def _sniff(first: str, lines: "_Lines", is_header: IsHeader) -> tuple[str, list[str]]:
+    """Return the delimiter and the lines that had to be read to tell."""
+    taken = [first]
+
+    def replay() -> Iterator[str]:
+        yield from taken
+        for line in lines:
+            taken.append(line)
+            yield line
+
+    headers = {delimiter: _first_row(replay(), delimiter) for delimiter in _DELIMITERS}
+    best = max(_DELIMITERS, key=lambda delimiter: (is_header(headers[delimiter]), len(headers[delimiter])))
+    return best, taken
+
+
+def _first_row(lines: Iterator[str], delimiter: str) -> list[str]:
+    try:
+        return next(csv.reader(lines, delimiter=delimiter, skipinitialspace=True), [])
+    except csv.Error:
+        return []
+
+
+class _Lines:
+    """The file's lines as text; counts them, and refuses a row that takes too many."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.number = 0
+        self._raw = _split(stream)
+        self.begin_row(1)
+
+    def begin_row(self, number: int) -> None:
+        """Say that the lines from this one on belong to a new row."""
+        self._row_begins_at = number
+        self._row_bytes = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        raw = next(self._raw)
+        self.number += 1
+        self._row_bytes += len(raw)
+        if self._row_bytes > MAX_ROW_BYTES:
+            raise refusal(f"the row that begins in line {self._row_begins_at} is longer than {MAX_ROW_BYTES:,} bytes")
+        if self.number == 1:
+            raw = _without_signature(raw)
+        return _decode(raw, self.number)
+
+
+def _split(stream: BinaryIO) -> Iterator[bytes]:
+    """Yield lines with their ends; of a line longer than MAX_ROW_BYTES only what shows that it is too long."""
+    pending = b""
+    while chunk := stream.read(_CHUNK_BYTES):
+        lines = (pending + chunk).splitlines(keepends=True)
+        # The last line may go on in the next chunk, if only with the \n after its \r.
+        pending = lines.pop()
+        yield from lines
+        if len(pending) > MAX_ROW_BYTES:
+            yield pending
+    if pending:
+        yield pending
+
+
+def _without_signature(raw: bytes) -> bytes:
+    for signature, reason in _SIGNATURES.items():
+        if raw.startswith(signature):
+            raise refusal(reason)
+    if raw.count(0) * 3 > len(raw):
+        raise refusal(_UTF_16)
+    return raw.removeprefix(codecs.BOM_UTF8)
+
+
+def _decode(raw: bytes, number: int) -> str:
+    if b"\0" in raw:
+        raise refusal(f"line {number} has a NUL character, which no text has")
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        raise refusal(f"line {number} is not UTF-8; save the file as UTF-8") from None
+
+
+def _check_cells(cells: Sequence[str], number: int) -> None:
+    if len(cells) > MAX_COLUMNS:
+        raise refusal(f"line {number} has {len(cells):,} columns; at most {MAX_COLUMNS} are read")
+    if max(map(len, cells)) > MAX_CELL_CHARACTERS:
+        raise _cell_too_long(number)
+
+
+def _broken(error: str, begins_at: int, ends_at: int) -> DialerError:
+    """Put the reader's words into ours: text after a closing quote, an open quote at the end, or a cell without end."""
+    if "expected after" in error:
+        return refusal(f"line {ends_at} has text after a closing quote; inside a quoted cell a quote is written twice")
+    if begins_at == ends_at and "limit" in error:
+        return _cell_too_long(begins_at)
+    return refusal(f"a quote opened in the row that begins in line {begins_at} is never closed")
+
+
+def _cell_too_long(number: int) -> DialerError:
+    return refusal(f"a cell in line {number} is longer than {MAX_CELL_CHARACTERS:,} characters")

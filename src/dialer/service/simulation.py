@@ -1,0 +1,44 @@
+"""A simulated installation to try things on: a workspace with a simulated trunk, three numbers and the agent `demo`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from pendulum import DateTime
+
+from dialer.domain.ids import AgentId, NumberId, TrunkId, WorkspaceId, uuid7
+from dialer.store import configuration
+from dialer.store.database import Database
+
+WORKSPACE = "default"
+TRUNK = "simulator"
+AGENT = "demo"
+NUMBERS = ("+12025550191", "+12025550192", "+12025550193")
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    workspace_id: WorkspaceId
+    trunk_id: TrunkId
+    agent_id: AgentId
+    number_ids: tuple[NumberId, ...]
+
+
+def install(db: Database, config: Mapping[str, Any], now: DateTime, rng: Random) -> Installation:
+    """Set up what is missing; the trunk gets this configuration. Called twice: the same."""
+    with db.begin() as connection:
+        workspace_id = configuration.ensure_workspace(connection, WorkspaceId(uuid7(now, rng)), WORKSPACE)
+        trunk_id = configuration.ensure_trunk(
+            connection, TrunkId(uuid7(now, rng)), workspace_id, TRUNK, "simulator", config
+        )
+        agent_id = configuration.ensure_agent(
+            connection, AgentId(uuid7(now, rng)), workspace_id, AGENT, {"simulator": {}}
+        )
+        number_ids = tuple(
+            configuration.ensure_number(
+                connection, NumberId(uuid7(now, rng)), workspace_id, number, trunk_id, agent_id
+            )
+            for number in NUMBERS
+        )
+    return Installation(workspace_id, trunk_id, agent_id, number_ids)

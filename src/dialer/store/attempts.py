@@ -1,0 +1,283 @@
+"""The ledger of attempts in SQL. Rows are locked in id order wherever several are written."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from datetime import date
+from typing import Any
+
+import pendulum
+from pendulum import DateTime
+from sqlalchemy import Connection, Row
+
+from dialer.domain.course import Course
+from dialer.domain.ids import AttemptId, BatchId, ContactId, NumberId, TrunkId
+from dialer.domain.outcomes import Outcome
+from dialer.domain.states import AttemptState
+from dialer.store.database import rows, run
+from dialer.store.leases import Lease
+from dialer.store.numbers import Trunk
+
+LIVE = "('reserved', 'unclear', 'placed', 'ringing', 'answered')"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """An attempt under its lock, with what its contact has used up."""
+
+    id: AttemptId
+    batch_id: BatchId
+    contact_id: ContactId
+    trunk_id: TrunkId
+    number_id: NumberId
+    utc_on: date
+    local_on: date
+    created_at: DateTime
+    course: Course
+    contact_attempts: int
+    contact_refusals: int
+    lane: str
+
+    @property
+    def lease(self) -> Lease:
+        return Lease(self.id, self.batch_id, self.number_id, self.trunk_id, self.utc_on)
+
+
+def lock(connection: Connection, attempt_ids: Sequence[AttemptId]) -> dict[AttemptId, Attempt]:
+    """Lock these attempts in id order and read them; those that do not exist are left out."""
+    found = rows(
+        connection,
+        """
+        SELECT a.*, c.attempts AS contact_attempts, c.refusals AS contact_refusals, c.lane
+        FROM attempts a JOIN contacts c ON c.id = a.contact_id
+        WHERE a.id = ANY(:ids) ORDER BY a.id FOR NO KEY UPDATE OF a
+        """,
+        ids=list(set(attempt_ids)),
+    )
+    return {row.id: _attempt(row) for row in found}
+
+
+def _attempt(row: Row[Any]) -> Attempt:
+    course = Course(
+        state=AttemptState(row.state),
+        provider_call_id=row.provider_call_id,
+        ringing_at=_moment(row.ringing_at),
+        answered_at=_moment(row.answered_at),
+        ended_at=_moment(row.ended_at),
+        outcome=Outcome(row.outcome) if row.outcome else None,
+        cause=row.cause,
+        talk_seconds=row.talk_seconds,
+    )
+    return Attempt(
+        id=row.id,
+        batch_id=row.batch_id,
+        contact_id=row.contact_id,
+        trunk_id=row.trunk_id,
+        number_id=row.phone_number_id,
+        utc_on=row.utc_on,
+        local_on=row.local_on,
+        created_at=pendulum.instance(row.created_at),
+        course=course,
+        contact_attempts=row.contact_attempts,
+        contact_refusals=row.contact_refusals,
+        lane=row.lane,
+    )
+
+
+def _moment(value: Any) -> DateTime | None:
+    return pendulum.instance(value) if value else None
+
+
+def write_courses(connection: Connection, courses: Sequence[tuple[AttemptId, Course, DateTime | None]]) -> int:
+    """Write where locked attempts have come to, and when rescue looks at them again (None: they are over).
+
+    The network's clock is not ours: no time is stored that lies before the attempt or after this moment.
+    """
+    columns = {field.name: [getattr(course, field.name) for _, course, _ in courses] for field in fields(Course)}
+    return run(
+        connection,
+        f"""
+        UPDATE attempts a SET
+            state = c.state, provider_call_id = c.provider_call_id, outcome = c.outcome, cause = c.cause,
+            talk_seconds = c.talk_seconds, rescue_at = c.rescue_at,
+            ringing_at = CASE WHEN c.ringing_at IS NOT NULL
+                            THEN greatest(a.created_at, least(c.ringing_at, clock.now)) END,
+            answered_at = CASE WHEN c.answered_at IS NOT NULL
+                               THEN greatest(a.created_at, least(c.answered_at, clock.now)) END,
+            ended_at = CASE WHEN c.ended_at IS NOT NULL
+                            THEN greatest(a.created_at, least(c.ended_at, clock.now)) END
+        FROM (SELECT dialer_now() AS now) AS clock,
+             unnest(CAST(:ids AS uuid[]), CAST(:rescue_at AS timestamptz[]), CAST(:state AS text[]),
+                    CAST(:provider_call_id AS text[]), CAST(:ringing_at AS timestamptz[]),
+                    CAST(:answered_at AS timestamptz[]), CAST(:ended_at AS timestamptz[]), CAST(:outcome AS text[]),
+                    CAST(:cause AS text[]), CAST(:talk_seconds AS double precision[]))
+             AS c (id, rescue_at, state, provider_call_id, ringing_at, answered_at, ended_at, outcome, cause,
+                   talk_seconds)
+        WHERE a.id = c.id AND a.state IN {LIVE}
+        """,
+        ids=[attempt_id for attempt_id, _, _ in courses],
+        rescue_at=[rescue_at for _, _, rescue_at in courses],
+        **columns,
+    )
+
+
+def mark_placed(
+    connection: Connection, placed: Sequence[tuple[AttemptId, str]], rescue_at: DateTime | None = None
+) -> int:
+    """Note that the network has these calls; those whose reports came first, or that rescue closed, stay as they are.
+
+    `rescue_at` None: rescue looks at them again when it would have anyway.
+    """
+    return run(
+        connection,
+        """
+        WITH locked AS (SELECT id FROM attempts WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE)
+        UPDATE attempts a SET state = 'placed', placed_at = dialer_now(), provider_call_id = p.provider_call_id,
+                              rescue_at = coalesce(CAST(:rescue_at AS timestamptz), a.rescue_at)
+        FROM unnest(CAST(:ids AS uuid[]), CAST(:call_ids AS text[])) AS p (id, provider_call_id), locked
+        WHERE a.id = p.id AND a.id = locked.id AND a.state IN ('reserved', 'unclear')
+        """,
+        ids=[attempt_id for attempt_id, _ in placed],
+        call_ids=[call_id for _, call_id in placed],
+        rescue_at=rescue_at,
+    )
+
+
+def mark_unclear(connection: Connection, unclear: Sequence[tuple[AttemptId, str]], rescue_at: DateTime) -> int:
+    """Note that these calls may exist; the cause is what is known of why."""
+    return run(
+        connection,
+        """
+        WITH locked AS (SELECT id FROM attempts WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE)
+        UPDATE attempts a SET state = 'unclear', cause = u.cause, rescue_at = :rescue_at
+        FROM unnest(CAST(:ids AS uuid[]), CAST(:causes AS text[])) AS u (id, cause), locked
+        WHERE a.id = u.id AND a.id = locked.id AND a.state = 'reserved'
+        """,
+        ids=[attempt_id for attempt_id, _ in unclear],
+        causes=[cause for _, cause in unclear],
+        rescue_at=rescue_at,
+    )
+
+
+def give_back_days(connection: Connection, days: Sequence[tuple[BatchId, date]]) -> None:
+    """Take refused attempts out of the count of their batch's local day."""
+    run(
+        connection,
+        """
+        UPDATE batch_days d SET attempts = d.attempts - back.n
+        FROM (SELECT batch_id, local_on, count(*) AS n
+              FROM unnest(CAST(:batches AS uuid[]), CAST(:days AS date[])) AS u (batch_id, local_on)
+              GROUP BY batch_id, local_on) AS back
+        WHERE (d.batch_id, d.local_on) = (back.batch_id, back.local_on)
+        """,
+        batches=[batch_id for batch_id, _ in days],
+        days=[day for _, day in days],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """A live attempt that nobody has reported on for too long."""
+
+    id: AttemptId
+    trunk: Trunk
+    state: AttemptState
+    created_at: DateTime
+
+
+def take_overdue(connection: Connection, now: DateTime, again_at: DateTime, limit: int) -> list[Overdue]:
+    """Take the attempts that rescue must look at; should this rescuer die, they are overdue again at `again_at`."""
+    found = rows(
+        connection,
+        """
+        WITH overdue AS MATERIALIZED (
+            SELECT id FROM attempts WHERE rescue_at <= :now ORDER BY rescue_at LIMIT :limit
+            FOR NO KEY UPDATE SKIP LOCKED)
+        UPDATE attempts a SET rescue_at = :again_at FROM overdue, trunks t
+        WHERE a.id = overdue.id AND t.id = a.trunk_id
+        RETURNING a.id, a.state, a.created_at, t.id AS trunk_id, t.provider, t.config
+        """,
+        now=now,
+        again_at=again_at,
+        limit=limit,
+    )
+    return [
+        Overdue(
+            row.id,
+            Trunk(row.trunk_id, row.provider, row.config),
+            AttemptState(row.state),
+            pendulum.instance(row.created_at),
+        )
+        for row in found
+    ]
+
+
+def renew(connection: Connection, attempt_ids: Sequence[AttemptId], rescue_at: DateTime) -> int:
+    """Move the moment at which rescue looks at these attempts, if they are still live."""
+    return run(
+        connection,
+        """
+        UPDATE attempts SET rescue_at = :rescue_at
+        WHERE id IN (SELECT id FROM attempts WHERE id = ANY(:ids) AND rescue_at IS NOT NULL
+                     ORDER BY id FOR NO KEY UPDATE)
+        """,
+        ids=list(attempt_ids),
+        rescue_at=rescue_at,
+    )
+
+
+def live_leases(connection: Connection, attempt_ids: Sequence[AttemptId] | None = None) -> list[Lease]:
+    """Read the leases that the ledger says are held: of all live attempts, or of those among these."""
+    among = "" if attempt_ids is None else "AND id = ANY(:ids)"
+    values = {} if attempt_ids is None else {"ids": list(attempt_ids)}
+    found = rows(
+        connection,
+        f"""
+        SELECT id, batch_id, phone_number_id, trunk_id, utc_on FROM attempts
+        WHERE rescue_at IS NOT NULL {among} ORDER BY id
+        """,
+        **values,
+    )
+    return [_lease(row) for row in found]
+
+
+def leases(connection: Connection, attempt_ids: Sequence[AttemptId]) -> list[tuple[Lease, AttemptState]]:
+    """Read the leases of those of these attempts that the ledger has, and the state of each."""
+    found = rows(
+        connection,
+        "SELECT id, batch_id, phone_number_id, trunk_id, utc_on, state FROM attempts WHERE id = ANY(:ids)",
+        ids=list(attempt_ids),
+    )
+    return [(_lease(row), AttemptState(row.state)) for row in found]
+
+
+def counted_leases(connection: Connection, now: DateTime) -> list[Lease]:
+    """Read the attempts, live or over, that count toward the daily caps of numbers on the present UTC day."""
+    found = rows(
+        connection,
+        """
+        SELECT a.id, a.batch_id, a.phone_number_id, a.trunk_id, a.utc_on
+        FROM phone_numbers n JOIN attempts a ON a.phone_number_id = n.id
+        WHERE n.max_calls_per_day IS NOT NULL AND a.state <> 'refused'
+          AND a.utc_on = CAST(CAST(:now AS timestamptz) AT TIME ZONE 'UTC' AS date)
+        """,
+        now=now,
+    )
+    return [_lease(row) for row in found]
+
+
+def last_numbers(connection: Connection) -> dict[BatchId, NumberId]:
+    """Read which number each running round-robin batch used last."""
+    found = rows(
+        connection,
+        """
+        SELECT b.id, last.phone_number_id FROM batches b
+        CROSS JOIN LATERAL (SELECT phone_number_id FROM attempts a
+                            WHERE a.batch_id = b.id ORDER BY a.id DESC LIMIT 1) AS last
+        WHERE b.phone_rotation_strategy = 'round_robin' AND b.status IN ('active', 'paused', 'scheduled')
+        """,
+    )
+    return {row.id: row.phone_number_id for row in found}
+
+
+def _lease(row: Row[Any]) -> Lease:
+    return Lease(row.id, row.batch_id, row.phone_number_id, row.trunk_id, row.utc_on)

@@ -1,0 +1,414 @@
+"""Batches in SQL: what tick and dispatch read and write of them, and what an operator may change."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+from uuid import UUID
+
+import pendulum
+from pendulum import DateTime
+from sqlalchemy import Connection, Row
+
+from dialer.domain.ids import AgentId, BatchId, WorkspaceId
+from dialer.domain.outcomes import Outcome
+from dialer.domain.retry import RetryRules
+from dialer.domain.rotation import RotationStrategy
+from dialer.domain.states import BatchStatus
+from dialer.domain.window import CallingWindow
+from dialer.errors import InvalidInput
+from dialer.store.database import rows, run
+
+# What nothing else locks: claims share it, a rebuild of Redis has it to itself.
+EPOCH_LOCK = 7_306_002
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A batch as dispatch and settle need it: the settings of one `version`, and its counts when it was read.
+
+    `window` None: it cannot be read on this system, so nothing is called.
+    """
+
+    id: BatchId
+    workspace_id: WorkspaceId
+    name: str
+    agent_id: AgentId
+    status: BatchStatus
+    version: int
+    strategy: RotationStrategy
+    window: CallingWindow | None
+    retry: RetryRules
+    max_concurrent_calls: int
+    max_calls_per_day: int | None
+    respect_contact_timezone: bool
+    sticky_caller_id: bool
+    expires_at: DateTime | None
+    priority: int
+    agent_is_active: bool
+    connection: Mapping[str, Any]
+    pending: int
+    waiting: int
+    dialing: int
+
+    @property
+    def has_lanes(self) -> bool:
+        """Say whether its contacts may differ in when, or from which number, they can be called."""
+        return self.respect_contact_timezone or self.sticky_caller_id
+
+
+@dataclass(frozen=True, slots=True)
+class Locked:
+    """A batch under its lock, as it is now: the ledger's last word."""
+
+    id: BatchId
+    version: int
+    epoch: UUID | None
+    dialing: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """The contacts of a batch that are not final, as this transaction has left them."""
+
+    pending: int
+    waiting: int
+    dialing: int
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """When dispatch must look at a batch again, and what holds it back until then. `at` None: when something happens."""
+
+    batch_id: BatchId
+    at: DateTime | None
+    held_by: str | None
+
+
+def load(connection: Connection, batch_ids: Sequence[BatchId]) -> list[Batch]:
+    """Read batches of any status, in id order; those that do not exist are left out."""
+    found = rows(
+        connection,
+        """
+        SELECT b.*, p.pending, p.waiting, p.dialing, a.status = 'active' AS agent_is_active, a.connection
+        FROM batches b JOIN batch_progress p ON p.batch_id = b.id JOIN agents a ON a.id = b.agent_id
+        WHERE b.id = ANY(:ids) ORDER BY b.id
+        """,
+        ids=list(batch_ids),
+    )
+    return [_batch(row) for row in found]
+
+
+def _batch(row: Row[Any]) -> Batch:
+    return Batch(
+        id=row.id,
+        workspace_id=row.workspace_id,
+        name=row.name,
+        agent_id=row.agent_id,
+        status=BatchStatus(row.status),
+        version=row.version,
+        strategy=RotationStrategy(row.phone_rotation_strategy),
+        window=_window(row),
+        retry=RetryRules(
+            enabled=row.retry_failed,
+            max_attempts=row.max_retry_attempts,
+            machine=row.retry_machine,
+            delays={Outcome(outcome): minutes for outcome, minutes in row.retry_delays.items()},
+        ),
+        max_concurrent_calls=row.max_concurrent_calls,
+        max_calls_per_day=row.max_calls_per_day,
+        respect_contact_timezone=row.respect_contact_timezone,
+        sticky_caller_id=row.sticky_caller_id,
+        expires_at=pendulum.instance(row.expires_at) if row.expires_at else None,
+        priority=row.priority,
+        agent_is_active=row.agent_is_active,
+        connection=row.connection,
+        pending=row.pending,
+        waiting=row.waiting,
+        dialing=row.dialing,
+    )
+
+
+def _window(row: Row[Any]) -> CallingWindow | None:
+    """Read the window; None: an operator wrote one in SQL, or another system's time zones knew one, that is none here."""
+    try:
+        return CallingWindow(
+            row.timezone, row.start_time, row.end_time, frozenset(row.working_days), frozenset(row.excluded_dates)
+        )
+    except InvalidInput:
+        return None
+
+
+def calls_today(connection: Connection, days: Mapping[BatchId, date]) -> dict[BatchId, int]:
+    """Count the attempts that count toward each batch's cap on its own local day."""
+    found = rows(
+        connection,
+        """
+        SELECT d.batch_id, d.attempts
+        FROM batch_days d
+        JOIN unnest(CAST(:ids AS uuid[]), CAST(:days AS date[])) AS asked (batch_id, local_on)
+          ON (d.batch_id, d.local_on) = (asked.batch_id, asked.local_on)
+        """,
+        ids=list(days),
+        days=list(days.values()),
+    )
+    return {row.batch_id: row.attempts for row in found}
+
+
+def start_scheduled(connection: Connection, now: DateTime) -> int:
+    """Make the scheduled batches active whose time has come."""
+    return run(
+        connection,
+        """
+        UPDATE batches SET status = 'active'
+        WHERE id IN (SELECT id FROM batches WHERE status = 'scheduled' AND scheduled_at <= :now
+                     ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)
+        """,
+        now=now,
+    )
+
+
+def hand_over_due(connection: Connection, now: DateTime, again_at: DateTime, limit: int) -> list[BatchId]:
+    """Take the batches that are due now, longest due first; should they get lost, they are due again at `again_at`.
+
+    SKIP LOCKED: a row that is locked belongs to a dispatch that is writing when this batch is due.
+    """
+    taken = rows(
+        connection,
+        """
+        WITH due AS MATERIALIZED (
+            SELECT batch_id, next_dispatch_at AS since FROM batch_progress
+            WHERE next_dispatch_at <= :now ORDER BY next_dispatch_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED)
+        UPDATE batch_progress p SET next_dispatch_at = :again_at FROM due
+        WHERE p.batch_id = due.batch_id RETURNING p.batch_id, due.since
+        """,
+        now=now,
+        again_at=again_at,
+        limit=limit,
+    )
+    return [row.batch_id for row in sorted(taken, key=lambda row: row.since)]
+
+
+def share_epoch(connection: Connection) -> None:
+    """Hold off a rebuild of Redis until this transaction ends. A statement of its own, so that the next ones see what
+    a rebuild committed while this one waited.
+    """
+    rows(connection, "SELECT pg_advisory_xact_lock_shared(:key)", key=EPOCH_LOCK)
+
+
+def begin_epoch(connection: Connection, epoch: UUID) -> None:
+    """Hold off every claim until this transaction ends, and void what was granted before."""
+    rows(connection, "SELECT pg_advisory_xact_lock(:key)", key=EPOCH_LOCK)
+    run(connection, "UPDATE lease_epoch SET epoch = :epoch", epoch=epoch)
+
+
+def current_epoch(connection: Connection) -> UUID | None:
+    """Say under which epoch leases are good."""
+    (row,) = rows(connection, "SELECT epoch FROM lease_epoch")
+    epoch: UUID | None = row.epoch
+    return epoch
+
+
+def lock_active(connection: Connection, batch_ids: Sequence[BatchId]) -> dict[BatchId, Locked]:
+    """Lock those of these batches that are still active, with their counts, in id order (P4 is this WHERE).
+
+    NO KEY UPDATE: an import, whose new rows refer to the batch, need not wait for it.
+    """
+    found = rows(
+        connection,
+        """
+        SELECT b.id, b.version, p.dialing, (SELECT epoch FROM lease_epoch) AS epoch
+        FROM batches b JOIN batch_progress p ON p.batch_id = b.id
+        WHERE b.id = ANY(:ids) AND b.status = 'active'
+        ORDER BY b.id FOR NO KEY UPDATE OF b, p
+        """,
+        ids=list(batch_ids),
+    )
+    return {row.id: Locked(**row._mapping) for row in found}
+
+
+def open_counts(connection: Connection, batch_ids: Sequence[BatchId]) -> dict[BatchId, Counts]:
+    """Count the contacts of each batch that are not final."""
+    found = rows(
+        connection,
+        "SELECT batch_id, pending, waiting, dialing FROM batch_progress WHERE batch_id = ANY(:ids)",
+        ids=list(batch_ids),
+    )
+    return {row.batch_id: Counts(row.pending, row.waiting, row.dialing) for row in found}
+
+
+def lock_progress(connection: Connection, batch_ids: Sequence[BatchId]) -> None:
+    """Lock the counts of these batches in id order, before any of their contacts is written."""
+    rows(
+        connection,
+        "SELECT batch_id FROM batch_progress WHERE batch_id = ANY(:ids) ORDER BY batch_id FOR NO KEY UPDATE",
+        ids=sorted(set(batch_ids)),
+    )
+
+
+def note_looks(connection: Connection, looks: Sequence[Look]) -> None:
+    """Write when each batch is due next; the rows are locked by this transaction."""
+    run(
+        connection,
+        """
+        UPDATE batch_progress p SET next_dispatch_at = look.at, held_by = look.held_by
+        FROM unnest(CAST(:ids AS uuid[]), CAST(:ats AS timestamptz[]), CAST(:held AS text[])) AS look (id, at, held_by)
+        WHERE p.batch_id = look.id
+        """,
+        ids=[look.batch_id for look in looks],
+        ats=[look.at for look in looks],
+        held=[look.held_by for look in looks],
+    )
+
+
+def wake(connection: Connection, batch_ids: Sequence[BatchId], now: DateTime) -> None:
+    """Make active batches due now; their counts are locked by this transaction, or nobody else's business."""
+    run(
+        connection,
+        """
+        UPDATE batch_progress SET next_dispatch_at = :now
+        WHERE batch_id IN (SELECT p.batch_id FROM batch_progress p JOIN batches b ON b.id = p.batch_id
+                           WHERE p.batch_id = ANY(:ids) AND b.status = 'active'
+                           ORDER BY p.batch_id FOR NO KEY UPDATE OF p)
+        """,
+        ids=sorted(set(batch_ids)),
+        now=now,
+    )
+
+
+def held_by_room(connection: Connection, trunk_ids: Sequence[UUID], limit: int) -> list[BatchId]:
+    """List the batches that wait for room on these trunks, those with the fewest calls in progress first."""
+    found = rows(
+        connection,
+        """
+        SELECT p.batch_id FROM batch_progress p JOIN batches b ON b.id = p.batch_id
+        WHERE p.held_by IN ('trunk', 'number', 'rate') AND b.status = 'active'
+          AND EXISTS (SELECT 1 FROM phone_numbers n LEFT JOIN batch_numbers bn ON bn.phone_number_id = n.id
+                      WHERE n.trunk_id = ANY(:trunks) AND (bn.batch_id = b.id OR n.agent_id = b.agent_id))
+        ORDER BY p.dialing LIMIT :limit
+        """,
+        trunks=list(trunk_ids),
+        limit=limit,
+    )
+    return [row.batch_id for row in found]
+
+
+def finish(connection: Connection, batch_id: BatchId, status: BatchStatus, reason: str | None) -> bool:
+    """Move an active batch to a final status; False: it was not active any more."""
+    changed = run(
+        connection,
+        "UPDATE batches SET status = :status, status_reason = :reason WHERE id = :id AND status = 'active'",
+        id=batch_id,
+        status=status,
+        reason=reason,
+    )
+    return changed == 1
+
+
+def change_status(connection: Connection, workspace_id: WorkspaceId, batch_id: BatchId, status: BatchStatus,
+                  among: Sequence[BatchStatus], reason: str | None = None) -> BatchStatus | None:
+    """Move a batch to `status` if it is in one of `among`; the new status is returned, None: it was in another."""
+    changed = rows(
+        connection,
+        """
+        UPDATE batches SET status = :status, status_reason = :reason
+        WHERE id = :id AND workspace_id = :workspace AND status = ANY(:among) RETURNING status
+        """,
+        id=batch_id,
+        workspace=workspace_id,
+        status=status,
+        among=list(among),
+        reason=reason,
+    )
+    return BatchStatus(changed[0].status) if changed else None
+
+
+def scheduled_at(connection: Connection, batch_id: BatchId) -> DateTime | None:
+    """Read when a scheduled batch starts; None: it starts at once."""
+    found = rows(
+        connection, "SELECT scheduled_at FROM batches WHERE id = :id AND schedule_type = 'scheduled'", id=batch_id
+    )
+    return pendulum.instance(found[0].scheduled_at) if found else None
+
+
+@dataclass(frozen=True, slots=True)
+class ImportSettings:
+    """What reading contacts for a batch depends on."""
+
+    status: BatchStatus
+    timezone: str
+    default_region: str | None
+    respect_contact_timezone: bool
+
+
+def import_settings(connection: Connection, workspace_id: WorkspaceId, batch_id: BatchId) -> ImportSettings | None:
+    """Read them, if there is such a batch in this workspace."""
+    found = rows(
+        connection,
+        """
+        SELECT status, timezone, default_region, respect_contact_timezone FROM batches
+        WHERE id = :id AND workspace_id = :workspace
+        """,
+        id=batch_id,
+        workspace=workspace_id,
+    )
+    return ImportSettings(BatchStatus(found[0].status), *found[0][1:]) if found else None
+
+
+def insert(connection: Connection, values: Mapping[str, Any], number_ids: Sequence[UUID]) -> None:
+    """Store a new draft with its outbound numbers in their order. `values`: the columns of batches by name."""
+    stored = dict(values) | {name: json.dumps(values[name]) for name in ("retry_delays", "metadata")}
+    # A column whose type SQL cannot tell from a bare NULL or list is cast.
+    casts = {"retry_delays": "jsonb", "metadata": "jsonb", "working_days": "smallint[]", "excluded_dates": "date[]"}
+    holders = ", ".join(f"CAST(:{name} AS {casts[name]})" if name in casts else f":{name}" for name in stored)
+    run(connection, f"INSERT INTO batches ({', '.join(stored)}) VALUES ({holders})", **stored)
+    run(
+        connection,
+        """
+        INSERT INTO batch_numbers (batch_id, position, phone_number_id)
+        SELECT :id, n.position, n.id FROM unnest(CAST(:numbers AS uuid[])) WITH ORDINALITY AS n (id, position)
+        """,
+        id=values["id"],
+        numbers=list(number_ids),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a batch stands, for people."""
+
+    id: BatchId
+    name: str
+    status: BatchStatus
+    status_reason: str | None
+    held_by: str | None
+    next_dispatch_at: DateTime | None
+    drained_at: DateTime | None
+    total: int
+    pending: int
+    waiting: int
+    dialing: int
+    completed: int
+    failed: int
+    skipped: int
+    cancelled: int
+
+
+def progress(connection: Connection, batch_id: BatchId) -> Progress | None:
+    """Read where a batch stands."""
+    found = rows(
+        connection,
+        """
+        SELECT b.id, b.name, b.status, b.status_reason, p.held_by, p.next_dispatch_at, p.drained_at,
+               p.total, p.pending, p.waiting, p.dialing, p.completed, p.failed, p.skipped, p.cancelled
+        FROM batches b JOIN batch_progress p ON p.batch_id = b.id WHERE b.id = :id
+        """,
+        id=batch_id,
+    )
+    if not found:
+        return None
+    values = dict(found[0]._mapping)
+    for name in ("next_dispatch_at", "drained_at"):
+        values[name] = pendulum.instance(values[name]) if values[name] else None
+    return Progress(**values | {"status": BatchStatus(values["status"])})

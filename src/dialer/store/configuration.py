@@ -1,0 +1,134 @@
+"""Workspaces, trunks, agents and outbound numbers in SQL: what operators set up before they call anyone."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Row
+
+from dialer.domain.ids import AgentId, BatchId, NumberId, TrunkId, WorkspaceId
+from dialer.store.database import rows, run
+
+
+def ensure_workspace(connection: Connection, new_id: WorkspaceId, name: str) -> WorkspaceId:
+    """Return the workspace of this name, made now if there is none."""
+    run(connection, "INSERT INTO workspaces (id, name) VALUES (:id, :name) ON CONFLICT DO NOTHING", id=new_id, name=name)
+    (row,) = rows(connection, "SELECT id FROM workspaces WHERE name = :name", name=name)
+    return WorkspaceId(row.id)
+
+
+def ensure_trunk(
+    connection: Connection, new_id: TrunkId, workspace_id: WorkspaceId, name: str, provider: str, config: Mapping[str, Any]
+) -> TrunkId:
+    """Return the trunk of this name, with this configuration from now on, made if there is none."""
+    (row,) = rows(
+        connection,
+        """
+        INSERT INTO trunks (id, workspace_id, name, provider, config)
+        VALUES (:id, :workspace, :name, :provider, CAST(:config AS jsonb))
+        ON CONFLICT (workspace_id, name) DO UPDATE SET provider = excluded.provider, config = excluded.config
+        RETURNING id
+        """,
+        id=new_id,
+        workspace=workspace_id,
+        name=name,
+        provider=provider,
+        config=json.dumps(config),
+    )
+    return TrunkId(row.id)
+
+
+def ensure_agent(connection: Connection, new_id: AgentId, workspace_id: WorkspaceId, name: str,
+                 connections: Mapping[str, Any]) -> AgentId:
+    """Return the agent of this name, made now if there is none. `connections`: provider -> where its calls go."""
+    run(
+        connection,
+        """
+        INSERT INTO agents (id, workspace_id, name, connection)
+        VALUES (:id, :workspace, :name, CAST(:connection AS jsonb)) ON CONFLICT DO NOTHING
+        """,
+        id=new_id,
+        workspace=workspace_id,
+        name=name,
+        connection=json.dumps(connections),
+    )
+    (row,) = rows(
+        connection,
+        "SELECT id FROM agents WHERE workspace_id = :workspace AND name = :name",
+        workspace=workspace_id,
+        name=name,
+    )
+    return AgentId(row.id)
+
+
+def ensure_number(connection: Connection, new_id: NumberId, workspace_id: WorkspaceId, phone_number: str,
+                  trunk_id: TrunkId, agent_id: AgentId | None) -> NumberId:
+    """Return the outbound number, made now if the workspace has none like it."""
+    run(
+        connection,
+        """
+        INSERT INTO phone_numbers (id, workspace_id, phone_number, trunk_id, agent_id)
+        VALUES (:id, :workspace, :number, :trunk, :agent) ON CONFLICT DO NOTHING
+        """,
+        id=new_id,
+        workspace=workspace_id,
+        number=phone_number,
+        trunk=trunk_id,
+        agent=agent_id,
+    )
+    (row,) = rows(
+        connection,
+        "SELECT id FROM phone_numbers WHERE workspace_id = :workspace AND phone_number = :number",
+        workspace=workspace_id,
+        number=phone_number,
+    )
+    return NumberId(row.id)
+
+
+def find_agent(connection: Connection, workspace_id: WorkspaceId, id_or_name: str) -> Row[Any] | None:
+    """Read the agent of this id or name: id, name, status, connection."""
+    found = rows(
+        connection,
+        """
+        SELECT id, name, status, connection FROM agents
+        WHERE workspace_id = :workspace AND (CAST(id AS text) = :wanted OR name = :wanted)
+        """,
+        workspace=workspace_id,
+        wanted=id_or_name,
+    )
+    return found[0] if found else None
+
+
+def agent_names(connection: Connection, workspace_id: WorkspaceId) -> list[str]:
+    """List the names of a workspace's agents."""
+    found = rows(connection, "SELECT name FROM agents WHERE workspace_id = :id ORDER BY name", id=workspace_id)
+    return [row.name for row in found]
+
+
+def outbound(connection: Connection, workspace_id: WorkspaceId, number_ids: Sequence[UUID],
+             agent_id: AgentId) -> Sequence[Row[Any]]:
+    """Read the numbers that a batch would use: those listed, else all of its agent's; with their trunks' providers."""
+    return rows(
+        connection,
+        """
+        SELECT n.id, n.phone_number, n.status, t.provider, t.status AS trunk_status
+        FROM phone_numbers n JOIN trunks t ON t.id = n.trunk_id
+        WHERE n.workspace_id = :workspace
+          AND CASE WHEN cardinality(CAST(:ids AS uuid[])) > 0 THEN n.id = ANY(:ids) ELSE n.agent_id = :agent END
+        """,
+        workspace=workspace_id,
+        ids=list(number_ids),
+        agent=agent_id,
+    )
+
+
+def knows_zone(connection: Connection, timezone: str) -> bool:
+    """Say whether Postgres has this time zone too, for the audit reads windows with its own data."""
+    return bool(rows(connection, "SELECT 1 FROM pg_timezone_names WHERE name = :name", name=timezone))
+
+
+def workspace_of(connection: Connection, batch_id: BatchId) -> WorkspaceId | None:
+    """Say to which workspace a batch belongs."""
+    found = rows(connection, "SELECT workspace_id FROM batches WHERE id = :id", id=batch_id)
+    return WorkspaceId(found[0].workspace_id) if found else None

@@ -1,0 +1,231 @@
+"""Contacts in SQL: claimed for an attempt, moved on by its result, requeued when their time has come."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from pendulum import DateTime
+from sqlalchemy import Connection
+
+from dialer.domain.ids import AttemptId, BatchId, ContactId, NumberId, TrunkId
+from dialer.domain.states import ContactStatus
+from dialer.store.database import rows, run
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A granted slot that looks for a contact of its batch and lane.
+
+    It is good only while the ledger's clock is in [valid_from, valid_until): inside the calling window, the local day
+    and the UTC day that it was granted for. `allowed_by`: JSON text, stored with the attempt.
+    """
+
+    attempt_id: AttemptId
+    batch_id: BatchId
+    lane: str
+    number_id: NumberId
+    trunk_id: TrunkId
+    from_number: str
+    granted_at: DateTime
+    valid_from: DateTime
+    valid_until: DateTime
+    local_on: date
+    utc_on: date
+    allowed_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """An attempt that is now in the ledger as `reserved`."""
+
+    attempt_id: AttemptId
+    batch_id: BatchId
+    contact_id: ContactId
+    to_number: str
+
+
+def lanes(connection: Connection, batch_ids: Sequence[BatchId], limit: int) -> dict[BatchId, list[str]]:
+    """List the lanes of each batch's next contacts in calling order, one entry a contact, at most `limit` of one lane."""
+    found = rows(
+        connection,
+        """
+        WITH RECURSIVE asked AS (
+            SELECT * FROM unnest(CAST(:ids AS uuid[])) AS a (batch_id)),
+        lane AS (  -- a loose index scan: one probe a lane, however many contacts it has
+            SELECT a.batch_id, (SELECT min(c.lane) FROM contacts c
+                                WHERE c.batch_id = a.batch_id AND c.status = 'pending') AS lane FROM asked a
+            UNION ALL
+            SELECT l.batch_id, (SELECT min(c.lane) FROM contacts c
+                                WHERE c.batch_id = l.batch_id AND c.status = 'pending' AND c.lane > l.lane)
+            FROM lane l WHERE l.lane IS NOT NULL)
+        SELECT l.batch_id, l.lane FROM lane l
+        CROSS JOIN LATERAL (
+            SELECT c.priority, c.due_at, c.position FROM contacts c
+            WHERE c.batch_id = l.batch_id AND c.lane = l.lane AND c.status = 'pending'
+            ORDER BY c.priority, c.due_at, c.position LIMIT :limit) AS c
+        WHERE l.lane IS NOT NULL
+        ORDER BY l.batch_id, c.priority, c.due_at, c.position
+        """,
+        ids=list(batch_ids),
+        limit=limit,
+    )
+    ordered: dict[BatchId, list[str]] = {batch_id: [] for batch_id in batch_ids}
+    for row in found:
+        ordered[row.batch_id].append(row.lane)
+    return ordered
+
+
+def claim(connection: Connection, offers: Sequence[Offer]) -> list[Claimed]:
+    """Give each offer the next contact of its lane and write the attempt, for all batches in one statement.
+
+    The batches are locked by this transaction. A contact that is suppressed or has expired is skipped for good, and its
+    offer finds nobody. SKIP LOCKED: a contact that someone else is changing is not waited for. It stands in a lateral
+    subquery with the LIMIT, so that exactly the rows that are taken are locked.
+    """
+    found = rows(
+        connection,
+        """
+        WITH clock AS MATERIALIZED (SELECT dialer_now() AS now),
+        offers AS MATERIALIZED (
+            SELECT o.*, row_number() OVER (PARTITION BY o.batch_id, o.lane ORDER BY o.position) AS nth
+            FROM clock, unnest(
+                CAST(:attempts AS uuid[]), CAST(:batches AS uuid[]), CAST(:lanes AS text[]), CAST(:numbers AS uuid[]),
+                CAST(:trunks AS uuid[]), CAST(:froms AS text[]), CAST(:granted AS timestamptz[]),
+                CAST(:valid_from AS timestamptz[]), CAST(:valid_until AS timestamptz[]), CAST(:local_on AS date[]),
+                CAST(:utc_on AS date[]), CAST(:allowed AS text[])) WITH ORDINALITY
+                AS o (attempt_id, batch_id, lane, number_id, trunk_id, from_number, granted_at, valid_from, valid_until,
+                      local_on, utc_on, allowed_by, position)
+            WHERE o.valid_from <= clock.now AND clock.now < o.valid_until),
+        chosen AS MATERIALIZED (
+            SELECT c.*, coalesce(c.expires_at <= clock.now, false) AS is_expired,
+                   EXISTS (SELECT 1 FROM suppressions s JOIN batches b ON b.workspace_id = s.workspace_id
+                           WHERE b.id = c.batch_id AND s.phone_number = c.phone_number) AS is_suppressed
+            FROM clock, (SELECT batch_id, lane, count(*) AS n FROM offers GROUP BY batch_id, lane) AS wanted
+            CROSS JOIN LATERAL (
+                SELECT id, batch_id, lane, phone_number, priority, due_at, position, expires_at FROM contacts
+                WHERE batch_id = wanted.batch_id AND lane = wanted.lane AND status = 'pending'
+                ORDER BY priority, due_at, position LIMIT wanted.n FOR NO KEY UPDATE SKIP LOCKED) AS c),
+        callable AS (
+            SELECT *, row_number() OVER (PARTITION BY batch_id, lane ORDER BY priority, due_at, position) AS nth
+            FROM chosen WHERE NOT is_expired AND NOT is_suppressed),
+        paired AS MATERIALIZED (
+            SELECT o.*, c.id AS contact_id, c.phone_number FROM callable c JOIN offers o USING (batch_id, lane, nth)),
+        dialing AS (
+            UPDATE contacts c SET status = 'dialing', attempts = attempts + 1,
+                first_number_id = coalesce(first_number_id, p.number_id),
+                lane = CASE WHEN b.sticky_caller_id AND first_number_id IS NULL
+                            THEN c.lane || '|' || p.number_id ELSE c.lane END
+            FROM paired p JOIN batches b ON b.id = p.batch_id WHERE c.id = p.contact_id),
+        skipped AS (
+            UPDATE contacts c SET status = 'skipped', finished_at = clock.now,
+                status_reason = CASE WHEN ch.is_suppressed THEN 'suppressed' ELSE 'expired' END
+            FROM chosen ch, clock WHERE c.id = ch.id AND (ch.is_expired OR ch.is_suppressed)),
+        counted AS (
+            INSERT INTO batch_days AS d (batch_id, local_on, attempts)
+            SELECT batch_id, local_on, count(*) FROM paired GROUP BY batch_id, local_on ORDER BY batch_id
+            ON CONFLICT (batch_id, local_on) DO UPDATE SET attempts = d.attempts + excluded.attempts)
+        INSERT INTO attempts (id, batch_id, contact_id, trunk_id, phone_number_id, to_number, from_number, state,
+                              local_on, utc_on, granted_at, created_at, rescue_at, allowed_by)
+        SELECT attempt_id, batch_id, contact_id, trunk_id, number_id, phone_number, from_number, 'reserved',
+               local_on, utc_on, granted_at, clock.now, clock.now + CAST(:rescue_after AS interval),
+               CAST(allowed_by AS jsonb)
+        FROM paired, clock
+        RETURNING id, batch_id, contact_id, to_number
+        """,
+        attempts=[offer.attempt_id for offer in offers],
+        batches=[offer.batch_id for offer in offers],
+        lanes=[offer.lane for offer in offers],
+        numbers=[offer.number_id for offer in offers],
+        trunks=[offer.trunk_id for offer in offers],
+        froms=[offer.from_number for offer in offers],
+        granted=[offer.granted_at for offer in offers],
+        valid_from=[offer.valid_from for offer in offers],
+        valid_until=[offer.valid_until for offer in offers],
+        local_on=[offer.local_on for offer in offers],
+        utc_on=[offer.utc_on for offer in offers],
+        allowed=[offer.allowed_by for offer in offers],
+        rescue_after="30 seconds",
+    )
+    return [Claimed(row.id, row.batch_id, row.contact_id, row.to_number) for row in found]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What an attempt that is over does to its contact. `counts`: it used up one of the contact's attempts."""
+
+    contact_id: ContactId
+    status: ContactStatus
+    reason: str | None
+    outcome: str | None
+    due_at: DateTime | None
+    finished_at: DateTime | None
+    counts: bool
+
+
+def write_results(connection: Connection, results: Sequence[Result]) -> int:
+    """Move the contacts of finished attempts on; their batches' counts are locked by this transaction."""
+    return run(
+        connection,
+        """
+        UPDATE contacts c SET
+            status = r.status, status_reason = r.reason, outcome = coalesce(r.outcome, c.outcome),
+            due_at = coalesce(r.due_at, c.due_at), finished_at = r.finished_at,
+            attempts = c.attempts - CASE WHEN r.counts THEN 0 ELSE 1 END,
+            refusals = c.refusals + CASE WHEN r.counts THEN 0 ELSE 1 END
+        FROM unnest(CAST(:ids AS uuid[]), CAST(:statuses AS text[]), CAST(:reasons AS text[]),
+                    CAST(:outcomes AS text[]), CAST(:due AS timestamptz[]), CAST(:finished AS timestamptz[]),
+                    CAST(:counts AS boolean[])) AS r (id, status, reason, outcome, due_at, finished_at, counts)
+        WHERE c.id = r.id AND c.status = 'dialing'
+        """,
+        ids=[result.contact_id for result in results],
+        statuses=[result.status for result in results],
+        reasons=[result.reason for result in results],
+        outcomes=[result.outcome for result in results],
+        due=[result.due_at for result in results],
+        finished=[result.finished_at for result in results],
+        counts=[result.counts for result in results],
+    )
+
+
+def batches_to_requeue(connection: Connection, now: DateTime, limit: int) -> list[BatchId]:
+    """List the batches of the contacts whose retry is due, the most overdue contacts first."""
+    found = rows(
+        connection,
+        """
+        SELECT DISTINCT batch_id FROM (
+            SELECT batch_id FROM contacts WHERE status = 'waiting' AND due_at <= :now ORDER BY due_at LIMIT :limit
+        ) AS due
+        """,
+        now=now,
+        limit=limit,
+    )
+    return [row.batch_id for row in found]
+
+
+def requeue_waiting(connection: Connection, batch_ids: Sequence[BatchId], now: DateTime, limit: int) -> int:
+    """Make contacts of these batches pending whose time has come; the batches' counts are locked by this transaction."""
+    return run(
+        connection,
+        """
+        UPDATE contacts SET status = 'pending'
+        WHERE id IN (SELECT id FROM contacts
+                     WHERE status = 'waiting' AND due_at <= :now AND batch_id = ANY(:ids)
+                     ORDER BY due_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED)
+        """,
+        ids=list(batch_ids),
+        now=now,
+        limit=limit,
+    )
+
+
+def expire(connection: Connection, batch_id: BatchId, now: DateTime) -> int:
+    """Skip the contacts of an expired batch that nobody is calling."""
+    return run(
+        connection,
+        """
+        UPDATE contacts SET status = 'skipped', status_reason = 'expired', finished_at = :now
+        WHERE batch_id = :id AND status IN ('pending', 'waiting')
+        """,
+        id=batch_id,
+        now=now,
+    )

@@ -1,0 +1,115 @@
+"""Postgres: connections, transactions, and the check that the schema is the one this code was written for."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from pendulum import DateTime
+from sqlalchemy import Connection, Row, create_engine, event, text
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.pool import QueuePool
+
+from dialer.errors import Unavailable
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+class Database:
+    """A pool of connections. Sessions live in UTC and READ COMMITTED: the guards in each WHERE count on seeing what
+    others committed while they waited for a lock.
+
+    `virtual_now`, where given, is the ledger's clock too: each transaction begins by setting `dialer.now` to it.
+    """
+
+    def __init__(self, url: str, *, pool_size: int = 10, virtual_now: Callable[[], DateTime] | None = None) -> None:
+        try:
+            self._engine = create_engine(
+                url,
+                poolclass=QueuePool,
+                pool_size=pool_size,
+                max_overflow=pool_size,
+                pool_pre_ping=True,
+                connect_args={"options": "-c timezone=UTC", "connect_timeout": 5, "application_name": "dialer"},
+            )
+        except ArgumentError:
+            raise Unavailable("DIALER_DATABASE_URL is not a database URL (postgresql+psycopg://…)") from None
+        if virtual_now is not None:
+            event.listen(self._engine, "begin", lambda connection: _set_now(connection, virtual_now()))
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """One transaction: committed at the end, rolled back by an exception."""
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except OperationalError as error:
+            if error.connection_invalidated or isinstance(error.orig, psycopg.OperationalError):
+                raise Unavailable(f"Postgres does not answer: {_first_line(error)}") from error
+            raise
+
+    def revision(self) -> str | None:
+        """Say at which migration the database is; None: at none."""
+        with self.begin() as connection:
+            return MigrationContext.configure(connection).get_current_revision()
+
+    def check(self) -> None:
+        """Raise Unavailable, in words for an operator, unless the database answers and is at this code's migration."""
+        found, wanted = self.revision(), head()
+        if found != wanted:
+            raise Unavailable(
+                f"The database is at migration {found or 'none'}, this version of Dialer needs {wanted}: "
+                "run `dialer db upgrade`"
+            )
+
+    def upgrade(self) -> None:
+        """Bring the schema to this code's migration. Called twice, or by several at once: the same."""
+        with self.begin() as connection:
+            config = _config()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+
+def head() -> str:
+    """Name the newest migration that this code brings."""
+    revision = ScriptDirectory.from_config(_config()).get_current_head()
+    assert revision is not None
+    return revision
+
+
+def rows(connection: Connection, sql: str, /, **values: Any) -> Sequence[Row[Any]]:
+    """Run one statement and return all its rows."""
+    return connection.execute(text(sql), values).all()
+
+
+def run(connection: Connection, sql: str, /, **values: Any) -> int:
+    """Run one statement and return how many rows it changed."""
+    return connection.execute(text(sql), values).rowcount
+
+
+def run_script(connection: Connection, path: Path) -> None:
+    """Run the statements of a file as they stand: neither a colon nor a percent sign is a placeholder there."""
+    with connection.connection.cursor() as cursor:
+        cursor.execute(path.read_text("utf-8"))
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    return config
+
+
+def _set_now(connection: Connection, now: DateTime) -> None:
+    connection.execute(text("SELECT set_config('dialer.now', :now, true)"), {"now": now.isoformat()})
+
+
+def _first_line(error: DBAPIError) -> str:
+    return str(error.orig).strip().splitlines()[0]

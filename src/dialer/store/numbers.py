@@ -1,0 +1,83 @@
+"""Outbound numbers and the trunks they belong to, as dispatch needs them."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection
+
+from dialer.domain.ids import BatchId, NumberId, TrunkId
+from dialer.store.database import rows
+
+
+@dataclass(frozen=True, slots=True)
+class Trunk:
+    """A trunk as a provider needs it: which provider, and its settings there."""
+
+    id: TrunkId
+    provider: str
+    config: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class OutboundNumber:
+    """An outbound number with its own limits and its trunk's. `is_usable`: it and its trunk are active."""
+
+    id: NumberId
+    phone_number: str
+    max_concurrent_calls: int | None
+    max_calls_per_day: int | None
+    trunk: Trunk
+    trunk_max_concurrent_calls: int | None
+    trunk_calls_per_second: float | None
+    is_usable: bool
+
+
+def of_batches(connection: Connection, batch_ids: Sequence[BatchId]) -> dict[BatchId, list[OutboundNumber]]:
+    """Read the numbers of each batch in rotation order: those it lists, or else all of its agent's, oldest first."""
+    found = rows(
+        connection,
+        """
+        SELECT b.id AS batch_id, n.id, n.phone_number, n.max_concurrent_calls, n.max_calls_per_day,
+               n.trunk_id, t.provider, t.config, t.max_concurrent_calls AS trunk_max_concurrent_calls,
+               t.calls_per_second AS trunk_calls_per_second,
+               n.status = 'active' AND t.status = 'active' AS is_usable
+        FROM batches b
+        LEFT JOIN batch_numbers bn ON bn.batch_id = b.id
+        JOIN phone_numbers n ON n.id = bn.phone_number_id OR (bn.batch_id IS NULL AND n.agent_id = b.agent_id)
+        JOIN trunks t ON t.id = n.trunk_id
+        WHERE b.id = ANY(:ids) ORDER BY b.id, bn.position, n.id
+        """,
+        ids=list(batch_ids),
+    )
+    numbers: dict[BatchId, list[OutboundNumber]] = defaultdict(list)
+    for row in found:
+        rate = row.trunk_calls_per_second
+        numbers[row.batch_id].append(
+            OutboundNumber(
+                row.id,
+                row.phone_number,
+                row.max_concurrent_calls,
+                row.max_calls_per_day,
+                Trunk(row.trunk_id, row.provider, row.config),
+                row.trunk_max_concurrent_calls,
+                float(rate) if rate is not None else None,
+                row.is_usable,
+            )
+        )
+    return numbers
+
+
+def trunks(connection: Connection, trunk_ids: Sequence[TrunkId] | None = None) -> list[Trunk]:
+    """Read these trunks, whatever their status; None: all active ones."""
+    condition = "status = 'active'" if trunk_ids is None else "id = ANY(:ids)"
+    values = {} if trunk_ids is None else {"ids": list(trunk_ids)}
+    found = rows(connection, f"SELECT id, provider, config FROM trunks WHERE {condition} ORDER BY id", **values)
+    return [Trunk(row.id, row.provider, row.config) for row in found]
+
+
+def rated_trunks(connection: Connection) -> dict[TrunkId, float]:
+    """Read the calls per second of the trunks that limit them."""
+    found = rows(connection, "SELECT id, calls_per_second FROM trunks WHERE calls_per_second IS NOT NULL")
+    return {row.id: float(row.calls_per_second) for row in found}

@@ -1,0 +1,86 @@
+"""Real servers for every test that needs them: those of the environment, or embedded ones on free loopback ports."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from sqlalchemy import create_engine, text
+
+from dialer import embedded
+from dialer.embedded import Servers
+from dialer.store.database import Database
+from dialer.store.leases import Leases
+from world import World
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    database_url = os.environ.get("DIALER_TEST_DATABASE_URL", "")
+    redis_url = os.environ.get("DIALER_TEST_REDIS_URL", "")
+    data_dir: Path = tmp_path_factory.mktemp("servers")
+    with embedded.running(
+        data_dir, durable=False, need_postgres=not database_url, need_redis=not redis_url
+    ) as started:
+        yield Servers(database_url or started.database_url, redis_url or started.redis_url)
+
+
+@pytest.fixture(scope="session")
+def migrated(servers: Servers) -> str:
+    """The URL of a database whose schema was made by the migrations, from nothing."""
+    engine = create_engine(servers.database_url)
+    with engine.begin() as connection:
+        connection.execute(text("DROP SCHEMA public CASCADE"))
+        connection.execute(text("CREATE SCHEMA public"))
+    engine.dispose()
+    database = Database(servers.database_url)
+    database.upgrade()
+    database.close()
+    return servers.database_url
+
+
+@pytest.fixture
+def db(migrated: str) -> Iterator[Database]:
+    """An empty database of the present schema."""
+    database = Database(migrated)
+    empty(database)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def leases(servers: Servers) -> Iterator[Leases]:
+    """Leases on a real Redis that holds nothing."""
+    with redis.Redis.from_url(servers.redis_url) as client:
+        client.flushdb()
+    leases = Leases(servers.redis_url)
+    yield leases
+    leases.close()
+
+
+def empty(database: Database) -> None:
+    """Remove every row; the one row of lease_epoch stays, without an epoch."""
+    with database.begin() as connection:
+        connection.execute(text("TRUNCATE workspaces, inbox RESTART IDENTITY CASCADE"))
+        connection.execute(text("UPDATE lease_epoch SET epoch = NULL"))
+
+
+@pytest.fixture
+def make_world(db: Database, leases: Leases, servers: Servers) -> Iterator[Callable[..., World]]:
+    """Make a World on the empty servers: `make_world(outcomes={"answered": 1})`."""
+    made: list[World] = []
+
+    def make(**profile: Any) -> World:
+        made.append(World(servers.database_url, servers.redis_url, profile))
+        return made[-1]
+
+    yield make
+    for world in made:
+        world.close()
+
+
+@pytest.fixture
+def world(make_world: Callable[..., World]) -> World:
+    return make_world()

@@ -1,0 +1,345 @@
+"""The embedded servers, with the real programs: they serve, keep, refuse, and leave nothing behind."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+import redis
+from sqlalchemy import create_engine, text
+
+import dialer
+from dialer.embedded import Servers, folder, postgres, running, running_at, stop, valkey
+from dialer.errors import Unavailable
+
+pytestmark = [
+    pytest.mark.timeout(60),
+    pytest.mark.skipif(sys.platform != "linux", reason="only on Linux does the kernel end what a dead parent left"),
+]
+
+SOURCE = Path(dialer.__file__).parent
+
+HOLD = """
+import json, sys
+from pathlib import Path
+from dialer.embedded import running
+with running(Path(sys.argv[1])) as servers:
+    print(json.dumps([servers.database_url, servers.redis_url]), flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    with running(tmp_path_factory.mktemp("shared"), durable=False) as servers:
+        yield servers
+
+
+def test_a_query_works_through_sqlalchemy(servers: Servers) -> None:
+    engine = create_engine(servers.database_url)
+    with engine.connect() as connection:
+        row = connection.execute(text("SELECT current_database(), current_setting('timezone')")).one()
+    engine.dispose()
+    assert tuple(row) == ("dialer", "UTC")
+
+
+def test_redis_keeps_a_value(servers: Servers) -> None:
+    with redis.Redis.from_url(servers.redis_url) as client:
+        client.set("greeting", "hello")
+        assert client.get("greeting") == b"hello"
+
+
+def test_postgres_is_refused_without_the_password(servers: Servers) -> None:
+    address = plain(servers.database_url).replace(password_of(servers.database_url), "wrong")
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        psycopg.connect(address)
+    without_password = address.replace(":wrong@", "@")
+    with pytest.raises(psycopg.OperationalError, match="no password supplied"):
+        psycopg.connect(without_password, passfile=os.devnull)
+
+
+def test_redis_is_refused_without_the_password(servers: Servers) -> None:
+    address = servers.redis_url.replace(f":{password_of(servers.redis_url)}@", "")
+    with redis.Redis.from_url(address) as client, pytest.raises(redis.AuthenticationError):
+        client.ping()
+
+
+def test_the_servers_listen_on_loopback_alone(servers: Servers) -> None:
+    with psycopg.connect(plain(servers.database_url)) as connection:
+        shown = connection.execute("SHOW listen_addresses").fetchone()
+    with redis.Redis.from_url(servers.redis_url) as client:
+        assert (shown, client.config_get("bind")) == (("127.0.0.1",), {"bind": "127.0.0.1"})
+
+
+def test_data_survives_a_clean_stop_and_start(tmp_path: Path) -> None:
+    with running(tmp_path) as servers:
+        remember(servers)
+    with running(tmp_path) as servers:
+        assert remembered(servers) == ("kept", b"kept")
+
+
+def test_the_folder_is_private_and_so_is_what_holds_the_password(tmp_path: Path) -> None:
+    data_dir = tmp_path / "new" / "data"
+    with running(data_dir, durable=False):
+        files = (data_dir, data_dir / "password", data_dir / "lock", data_dir / "redis" / "server.conf")
+        assert [oct(path.stat().st_mode & 0o777) for path in files] == ["0o700", "0o600", "0o600", "0o600"]
+
+
+def test_the_password_is_not_among_the_arguments_of_any_process(tmp_path: Path) -> None:
+    with running(tmp_path, durable=False) as servers:
+        arguments = [Path(f"/proc/{pid}/cmdline").read_text() for pid in server_pids(tmp_path)]
+        assert not [line for line in arguments if password_of(servers.redis_url) in line]
+
+
+def test_no_process_is_left_after_the_end(tmp_path: Path) -> None:
+    with running(tmp_path, durable=False):
+        pids = server_pids(tmp_path)
+        assert all(is_alive(pid) for pid in pids)
+    assert not [pid for pid in pids if is_alive(pid)]
+    assert not processes_of(tmp_path)
+
+
+def test_no_process_is_left_when_the_second_server_does_not_start(tmp_path: Path) -> None:
+    (tmp_path / "redis").mkdir()
+    (tmp_path / "redis" / "appendonlydir").write_text("in the way of the folder of that name")
+    with pytest.raises(Unavailable, match=r"(?s)Valkey did not start.*append-only"), running(tmp_path):
+        pass
+    assert (tmp_path / "log" / "postgres.log").exists()
+    assert not processes_of(tmp_path)
+
+
+def test_only_the_servers_asked_for_are_started(tmp_path: Path) -> None:
+    with running(tmp_path, durable=False, need_postgres=False) as servers:
+        assert servers.database_url == ""
+        assert servers.redis_url.startswith("redis://")
+        assert running_at(tmp_path) == servers
+        assert not (tmp_path / "postgres").exists()
+
+
+def test_a_second_start_on_the_same_folder_is_refused_in_one_line(tmp_path: Path) -> None:
+    with running(tmp_path, durable=False, need_postgres=False) as servers:
+        with pytest.raises(Unavailable) as refused, running(tmp_path, need_postgres=False):
+            pass
+        assert str(refused.value) == f"{tmp_path} is in use by another dialer (pid {os.getpid()})"
+        with redis.Redis.from_url(servers.redis_url) as client:
+            assert client.ping()
+
+
+def test_a_folder_that_cannot_be_made_is_refused_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(Unavailable, match="cannot be used: Not a directory"), running(tmp_path / "file" / "data"):
+        pass
+
+
+def test_other_processes_find_the_servers_while_and_only_while_they_run(tmp_path: Path) -> None:
+    assert running_at(tmp_path) is None
+    holder, servers = hold(tmp_path)
+    assert running_at(tmp_path) == servers
+    holder.communicate()
+    assert holder.returncode == 0
+    assert running_at(tmp_path) is None
+
+
+def test_servers_die_with_a_killed_parent_and_the_next_start_finds_what_was_committed(tmp_path: Path) -> None:
+    holder, servers = hold(tmp_path)
+    pids = server_pids(tmp_path)
+    remember(servers)
+    kill(holder)
+    eventually(lambda: not [pid for pid in pids if is_alive(pid)] and not processes_of(tmp_path))
+    assert running_at(tmp_path) is None
+    with running(tmp_path) as servers:
+        assert remembered(servers) == ("kept", b"kept")
+
+
+def test_a_start_right_after_the_parent_was_killed_succeeds(tmp_path: Path) -> None:
+    holder, servers = hold(tmp_path)
+    remember(servers)
+    kill(holder)
+    with running(tmp_path) as servers:
+        assert remembered(servers) == ("kept", b"kept")
+
+
+def test_leftover_servers_of_a_dead_parent_are_stopped_by_the_next_start(tmp_path: Path) -> None:
+    with running(tmp_path) as servers:
+        remember(servers)
+    leftovers = start_leftovers(tmp_path)
+    try:
+        with running(tmp_path) as servers:
+            assert all(leftover.wait(10) == 0 for leftover in leftovers)
+            assert remembered(servers) == ("kept", b"kept")
+    finally:
+        for leftover in leftovers:
+            stop(leftover, 5)
+
+
+def test_a_pid_file_whose_pid_now_belongs_to_another_process_does_not_prevent_the_start(tmp_path: Path) -> None:
+    holder, _ = hold(tmp_path)
+    lock = tmp_path / "postgres" / "postmaster.pid"
+    _, *rest = lock.read_text().splitlines()
+    for pid in server_pids(tmp_path):
+        os.kill(pid, signal.SIGKILL)
+    kill(holder)
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as bystander:
+        lock.write_text("\n".join([str(bystander.pid), *rest, ""]))
+        (tmp_path / "redis" / "server.pid").write_text(f"{bystander.pid}\n")
+        with running(tmp_path, durable=False):
+            assert bystander.pid not in server_pids(tmp_path)
+        assert bystander.poll() is None
+
+
+def test_a_creation_that_was_cut_short_is_begun_again(tmp_path: Path) -> None:
+    unfinished = tmp_path / "postgres-new-half"
+    unfinished.mkdir()
+    (unfinished / "PG_VERSION").write_text("15")
+    with running(tmp_path, durable=False, need_redis=False) as servers, psycopg.connect(plain(servers.database_url)):
+        assert not unfinished.exists()
+
+
+def test_a_cluster_of_an_unknown_version_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "postgres").mkdir()
+    (tmp_path / "postgres" / "PG_VERSION").write_text("9\n")
+    with pytest.raises(Unavailable, match="was made by PostgreSQL 9, which is not found here"), running(tmp_path):
+        pass
+    assert [path.name for path in (tmp_path / "postgres").iterdir()] == ["PG_VERSION"]
+
+
+@pytest.mark.parametrize("server", ["postgres", "redis"])
+def test_a_port_taken_by_someone_else_is_replaced_by_another(tmp_path: Path, server: str) -> None:
+    with socket.socket() as taken, folder.claimed(tmp_path):
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        ports = iter([taken.getsockname()[1], free := free_port()])
+        secret, choose = folder.password(tmp_path), ports.__next__
+        kinds = {
+            "postgres": lambda: postgres.serving(tmp_path, secret, durable=False, choose_port=choose),
+            "redis": lambda: valkey.serving(tmp_path, secret, durable=False, choose_port=choose),
+        }
+        with kinds[server]() as url:
+            assert f"127.0.0.1:{free}/" in url
+
+
+def test_valkey_that_refuses_to_stop_during_a_rewrite_is_asked_again(tmp_path: Path) -> None:
+    with running(tmp_path, durable=False, need_postgres=False) as servers:
+        (pid,) = server_pids(tmp_path)
+        with redis.Redis.from_url(servers.redis_url) as client:
+            client.mset({f"key {number}": number for number in range(120)})
+            client.config_set("rdb-key-save-delay", 10_000)
+            client.config_set("appendonly", "yes")
+            eventually(lambda: client.info("persistence")["aof_rewrite_in_progress"] == 1)
+    log = (tmp_path / "log" / "redis.log").read_text()
+    assert "can't exit" in log
+    assert "bye bye" in log
+    assert not is_alive(pid)
+
+
+def test_a_process_that_does_not_heed_the_request_is_killed() -> None:
+    deaf = subprocess.Popen(
+        [sys.executable, "-c", "import signal; signal.signal(15, signal.SIG_IGN); print(flush=True); signal.pause()"],
+        stdout=subprocess.PIPE,
+    )
+    with deaf:
+        assert deaf.stdout
+        deaf.stdout.readline()
+        assert stop(deaf, 0.1) == -signal.SIGKILL
+        assert stop(deaf, 0.1) == -signal.SIGKILL
+
+
+def remember(servers: Servers) -> None:
+    with psycopg.connect(plain(servers.database_url)) as connection:
+        connection.execute("CREATE TABLE memory AS SELECT 'kept' AS word")
+    with redis.Redis.from_url(servers.redis_url) as client:
+        client.set("word", "kept")
+
+
+def remembered(servers: Servers) -> tuple[object, object]:
+    with psycopg.connect(plain(servers.database_url)) as connection:
+        row = connection.execute("SELECT word FROM memory").fetchone()
+    with redis.Redis.from_url(servers.redis_url) as client:
+        return row and row[0], client.get("word")
+
+
+def plain(url: str) -> str:
+    return url.replace("postgresql+psycopg://", "postgresql://")
+
+
+def password_of(url: str) -> str:
+    return url.split("@")[0].rsplit(":", 1)[1]
+
+
+def hold(data_dir: Path) -> tuple[subprocess.Popen[str], Servers]:
+    """Start a process that runs the servers until its input ends."""
+    environment = os.environ | {"PYTHONPATH": str(SOURCE.parent)}
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(data_dir)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment,
+        text=True,
+    )
+    assert holder.stdout
+    return holder, Servers(*json.loads(holder.stdout.readline()))
+
+
+def kill(holder: subprocess.Popen[str]) -> None:
+    holder.kill()
+    holder.communicate()
+
+
+def start_leftovers(data_dir: Path) -> list[subprocess.Popen[bytes]]:
+    """Start both servers as they would be after a parent died where the kernel does not tell its children."""
+    cluster = postgres.prepared(data_dir, durable=True)
+    cache = valkey.prepared(data_dir, folder.password(data_dir), durable=True)
+    environment = os.environ | {"LC_ALL": "C"}
+    output = subprocess.DEVNULL
+    started = [
+        subprocess.Popen(cluster.command(free_port()), env=environment, stdout=output, stderr=output),
+        subprocess.Popen(cache.command(), cwd=cache.home, stdout=output, stderr=output),
+    ]
+    eventually(lambda: server_pids(data_dir) == [process.pid for process in started])
+    return started
+
+
+def server_pids(data_dir: Path) -> list[int]:
+    files = (data_dir / "postgres" / "postmaster.pid", data_dir / "redis" / "server.pid")
+    written = [file.read_text().split() for file in files if file.exists()]
+    return [int(words[0]) for words in written if words]
+
+
+def is_alive(pid: int) -> bool:
+    """Say whether the process runs; a zombie that nobody has collected yet does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def processes_of(data_dir: Path) -> list[int]:
+    """Return the processes that work in the folder: servers, and what they have started."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if process.joinpath("cwd").readlink().is_relative_to(data_dir):
+                found.append(int(process.name))
+        except OSError:
+            continue
+    return found
+
+
+def eventually(is_true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 15
+    while not is_true():
+        assert time.monotonic() < deadline, "did not become true in time"
+        time.sleep(0.02)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,163 @@
+"""A whole engine on a virtual clock: real Postgres and Redis, the simulated network in this process.
+
+`World.run` moves time from one moment at which something is due to the next and lets every step do its work there, so
+that weeks pass in seconds.
+"""
+
+import io
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+import pendulum
+from pendulum import DateTime
+
+from dialer.domain.ids import BatchId
+from dialer.engine.dispatch import dispatch
+from dialer.engine.events import receive
+from dialer.engine.parts import Parts
+from dialer.engine.rescue import rescue
+from dialer.engine.retry import retry
+from dialer.engine.settle import settle
+from dialer.engine.tick import tick
+from dialer.providers.carriers import Carriers
+from dialer.providers.simulator import InProcessSimulator, NetworkProfile, SimulatedNetwork
+from dialer.service import batches, contacts, simulation
+from dialer.service.contacts import ImportReport
+from dialer.service.simulation import Installation
+from dialer.store.batches import Progress
+from dialer.store.database import Database, rows, run
+from dialer.store.leases import Leases
+
+MONDAY = pendulum.datetime(2026, 3, 2, 8, 0)
+
+
+@dataclass
+class Clock:
+    """A clock that only moves when it is told to."""
+
+    now: DateTime = MONDAY
+
+    def __call__(self) -> DateTime:
+        return self.now
+
+
+@dataclass
+class World:
+    """Everything a scenario needs. `profile` decides how the network behaves."""
+
+    database_url: str
+    redis_url: str
+    profile: dict[str, Any] = field(default_factory=dict)
+    clock: Clock = field(default_factory=Clock)
+    rng: Random = field(default_factory=lambda: Random(7))
+
+    def __post_init__(self) -> None:
+        self.db = Database(self.database_url, virtual_now=self.clock)
+        self.leases = Leases(self.redis_url)
+        self.network = SimulatedNetwork(NetworkProfile.parse(self.profile))
+        self.carriers = Carriers(lambda _: InProcessSimulator(self.network, self.clock), self.clock)
+        self.parts = Parts(self.db, self.leases, self.carriers)
+        self.installed: Installation = simulation.install(self.db, self.profile, self.clock.now, self.rng)
+        rescue(self.parts, self.clock.now, self.rng)
+
+    def close(self) -> None:
+        self.carriers.close()
+        self.leases.close()
+        self.db.close()
+
+    def batch(self, phones: Iterable[str] | int = 10, *, start: bool = True, **options: Any) -> BatchId:
+        """Create a batch with these contacts (a number: so many made-up ones) and start it."""
+        fields = {"name": "test", "agent_id": self.installed.agent_id, "working_days": [1, 2, 3, 4, 5, 6, 7]} | options
+        batch_id = batches.create(self.db, self.installed.workspace_id, fields, self.clock.now, self.rng)
+        self.add(batch_id, made_up_phones(phones) if isinstance(phones, int) else phones)
+        if start:
+            batches.schedule(self.parts, self.installed.workspace_id, batch_id, self.clock.now)
+        return batch_id
+
+    def add(self, batch_id: BatchId, phones: Iterable[str]) -> ImportReport:
+        file = io.BytesIO("\n".join(["phone", *phones]).encode())
+        workspace_id = self.installed.workspace_id
+        return contacts.import_csv(self.db, workspace_id, batch_id, file, self.clock.now, self.rng)
+
+    def sql(self, statement: str, **values: Any) -> int:
+        """Do what an operator does in psql."""
+        with self.db.begin() as connection:
+            return run(connection, statement, **values)
+
+    def rows(self, statement: str, **values: Any) -> list[Any]:
+        with self.db.begin() as connection:
+            return list(rows(connection, statement, **values))
+
+    def value(self, statement: str, **values: Any) -> Any:
+        return self.rows(statement, **values)[0][0]
+
+    def progress(self, batch_id: BatchId) -> Progress:
+        return batches.progress(self.db, batch_id)
+
+    def step(self) -> None:
+        """Let every step do what is due at this moment, until nothing is."""
+        self.deliver()
+        rescue_is_due = self.value("SELECT EXISTS (SELECT 1 FROM attempts WHERE rescue_at <= :now)", now=self.clock.now)
+        if rescue_is_due:
+            rescue(self.parts, self.clock.now, self.rng)
+            self.deliver()
+        retry(self.parts, self.clock.now)
+        due = tick(self.parts, self.clock.now).due
+        while due:
+            due = dispatch(self.parts, due, self.clock.now, self.rng).again
+
+    def deliver(self) -> None:
+        """Hand in the reports that are due and settle them."""
+        while events := self.network.due(self.clock.now):
+            receive(self.db, self.installed.trunk_id, events)
+            self.network.acknowledge([event.key for event in events])
+        while settle(self.parts, self.clock.now).reports:
+            pass
+
+    def run(
+        self,
+        until: Callable[[], bool] | DateTime,
+        *,
+        grain: float = 1.0,
+        each: Callable[[], None] = lambda: None,
+        limit: int = 20_000,
+    ) -> None:
+        """Step until a moment, or until something holds. Reports that fall within `grain` seconds come together."""
+        for _ in range(limit):
+            self.step()
+            each()
+            if until() if callable(until) else self.clock.now >= until:
+                return
+            self.clock.now = self._next_moment(grain, None if callable(until) else until)
+        raise AssertionError(f"not done at {self.clock.now} after {limit} steps")
+
+    def _next_moment(self, grain: float, end: DateTime | None) -> DateTime:
+        due = self.value(
+            """
+            SELECT least(
+                (SELECT min(next_dispatch_at) FROM batch_progress),
+                (SELECT min(scheduled_at) FROM batches WHERE status = 'scheduled'),
+                (SELECT min(due_at) FROM contacts WHERE status = 'waiting'),
+                (SELECT min(rescue_at) FROM attempts WHERE rescue_at IS NOT NULL))
+            """
+        )
+        moments = [at for at in (self.network.next_due(), due and pendulum.instance(due), end) if at is not None]
+        if not moments:
+            raise AssertionError(f"nothing will ever happen again after {self.clock.now}")
+        return max(min(moments), self.clock.now.add(seconds=grain))
+
+    def is_over(self, *batch_ids: BatchId) -> bool:
+        return all(self.progress(batch_id).status in ("completed", "cancelled", "failed") for batch_id in batch_ids)
+
+    def flush_redis(self) -> None:
+        self.leases._redis.flushall()
+
+
+def made_up_phones(count: int, first: int = 0) -> list[str]:
+    """Numbers that are valid and reach nobody: +1 <area> 555 xxxx."""
+    areas = (201, 202, 203, 205, 206, 207, 208, 209, 210, 212, 213, 214)
+    return [f"+1{areas[n // 10_000]}555{n % 10_000:04}" for n in range(first, first + count)]
+
+
