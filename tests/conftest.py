@@ -21,9 +21,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     database_url = os.environ.get("DIALER_TEST_DATABASE_URL", "")
     redis_url = os.environ.get("DIALER_TEST_REDIS_URL", "")
     data_dir: Path = tmp_path_factory.mktemp("servers")
-    with embedded.running(
-        data_dir, durable=False, need_postgres=not database_url, need_redis=not redis_url
-    ) as started:
+    with embedded.running(data_dir, durable=False, need_postgres=not database_url, need_redis=not redis_url) as started:
         yield Servers(database_url or started.database_url, redis_url or started.redis_url)
 
 

@@ -106,7 +106,10 @@ class World:
         retry(self.parts, self.clock.now)
         due = tick(self.parts, self.clock.now).due
         while due:
-            due = dispatch(self.parts, due, self.clock.now, self.rng).again
+            report = dispatch(self.parts, due, self.clock.now, self.rng)
+            if report.leases_lost:
+                self.rescue()
+            due = report.again
 
     def deliver(self) -> None:
         """Hand in the reports that are due and settle them."""
@@ -151,6 +154,9 @@ class World:
     def is_over(self, *batch_ids: BatchId) -> bool:
         return all(self.progress(batch_id).status in ("completed", "cancelled", "failed") for batch_id in batch_ids)
 
+    def rescue(self) -> None:
+        rescue(self.parts, self.clock.now, self.rng)
+
     def flush_redis(self) -> None:
         self.leases._redis.flushall()
 
@@ -159,5 +165,3 @@ def made_up_phones(count: int, first: int = 0) -> list[str]:
     """Numbers that are valid and reach nobody: +1 <area> 555 xxxx."""
     areas = (201, 202, 203, 205, 206, 207, 208, 209, 210, 212, 213, 214)
     return [f"+1{areas[n // 10_000]}555{n % 10_000:04}" for n in range(first, first + count)]
-
-

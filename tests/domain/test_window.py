@@ -27,7 +27,7 @@ def window(
     return CallingWindow(zone, start, end, days, excluded)
 
 
-def case(reason: str, *values: object) -> Any:  # noqa: ANN401 (pytest's own type is not public)
+def case(reason: str, *values: object) -> Any:
     return pytest.param(*values, id=reason)
 
 
@@ -170,7 +170,7 @@ def test_a_window_whose_every_day_is_excluded_never_opens() -> None:
 
 
 @pytest.mark.parametrize("ask", [CallingWindow.closes_at, CallingWindow.open_span])
-def test_a_closed_window_is_not_asked_when_it_closes(ask: Any) -> None:  # noqa: ANN401
+def test_a_closed_window_is_not_asked_when_it_closes(ask: Any) -> None:
     with pytest.raises(ValueError, match="the calling window is closed at 2026-06-06"):
         ask(OFFICE, at("2026-06-06T12:00+02:00"))
 

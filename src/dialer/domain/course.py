@@ -8,6 +8,7 @@ from pendulum import DateTime
 
 from dialer.domain.events import CallEvent, EventKind
 from dialer.domain.outcomes import Outcome
+from dialer.domain.retry import REACHED
 from dialer.domain.states import ATTEMPT_TRANSITIONS, AttemptState
 
 STATE_OF = {
@@ -76,5 +77,10 @@ def _apply(course: Course, event: CallEvent) -> Course:
 
 
 def _answered_before_end(event: CallEvent) -> DateTime | None:
-    """When a lost or later `answered` report would have said that the call was answered."""
-    return event.at.subtract(seconds=event.talk_seconds) if event.talk_seconds is not None else None
+    """When a lost or later `answered` report would have said that the call was answered.
+
+    A network may well report no talk of a call that nobody answered as zero seconds of it.
+    """
+    if event.talk_seconds is None or not (event.talk_seconds or event.outcome in REACHED):
+        return None
+    return event.at.subtract(seconds=event.talk_seconds)

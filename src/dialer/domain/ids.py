@@ -17,7 +17,7 @@ AttemptId = NewType("AttemptId", UUID)
 
 def uuid7(now: DateTime, rng: Random) -> UUID:
     """Make an id whose order is the order of creation to the millisecond; the other 74 bits come from `rng`."""
-    milliseconds = int(now.timestamp() * 1000)
+    milliseconds = now.int_timestamp * 1000 + now.microsecond // 1000
     chance = rng.getrandbits(74)
     high = (milliseconds << 16) | 0x7000 | (chance >> 62)
     low = (0b10 << 62) | (chance & ((1 << 62) - 1))

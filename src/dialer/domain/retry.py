@@ -25,7 +25,7 @@ class RetryRules:
     enabled: bool = False
     max_attempts: int = 0
     machine: bool = False
-    delays: Mapping[Outcome, int] = field(default_factory=dict)
+    delays: Mapping[Outcome, float] = field(default_factory=dict)
 
     def covers(self, outcome: Outcome) -> bool:
         """Say whether this outcome is worth another attempt; never an invalid number, never an unknown end."""

@@ -57,7 +57,6 @@ CONTACT_TRANSITIONS: dict[ContactStatus, frozenset[ContactStatus]] = {
             ContactStatus.COMPLETED,
             ContactStatus.FAILED,
             ContactStatus.WAITING,
-            ContactStatus.PENDING,
             ContactStatus.CANCELLED,
         }
     ),

@@ -194,7 +194,7 @@ def next_open_all(windows: Sequence[CallingWindow], at: DateTime) -> DateTime | 
     while instant != agreed:
         agreed = instant
         for window in windows:
-            instant = window._first_open(instant, until)
+            instant = window._first_open(instant, until)  # noqa: SLF001
     return _moment(at, instant)
 
 

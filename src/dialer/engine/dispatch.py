@@ -18,7 +18,6 @@ from datetime import date
 from random import Random
 
 from pendulum import UTC, DateTime
-from sqlalchemy import Connection
 
 from dialer.domain import pacing
 from dialer.domain.ids import AttemptId, BatchId
@@ -31,34 +30,36 @@ from dialer.providers.base import CallRequest, Placed, Placement, Refused, Uncle
 from dialer.store import attempts, batches, contacts, numbers
 from dialer.store.batches import Batch, Counts, Locked, Look
 from dialer.store.contacts import Claimed
+from dialer.store.database import Connection
 from dialer.store.leases import Ask, Granted, Grants, Lease
 from dialer.store.numbers import Trunk
 
 
 @dataclass(frozen=True, slots=True)
 class DispatchReport:
-    """`again`: batches that moved and may start more at once."""
+    """`again`: batches that moved and may start more at once. `leases_lost`: nothing is granted before a rescue."""
 
     claimed: int
     placed: int
     refused: int
     unclear: int
     again: tuple[BatchId, ...]
+    leases_lost: bool = False
 
 
 def dispatch(parts: Parts, batch_ids: Sequence[BatchId], now: DateTime, rng: Random) -> DispatchReport:
     """Start as many calls of these batches as their limits allow now. Safe to run twice, also at once."""
-    plans = _gather(parts, batch_ids, now)
+    plans = _gather(parts, batch_ids, now) if batch_ids else {}
     if not plans:
         return DispatchReport(0, 0, 0, 0, ())
     batch_asks, asks = requests_of(plans, now, rng)
     grants = parts.leases.acquire(now, batch_asks, list(asks)) if asks else Grants(None)
-    claimed, again = _claim(parts, plans, asks, grants, now)
+    claimed, again, leases_lost = _claim(parts, plans, asks, grants, now)
     _put_back_unused(parts, grants, claimed, now)
     placements = _place(parts, plans, asks, grants, claimed, now)
     _record(parts, placements, now)
     said = Counter(type(placement) for placement in placements.values())
-    return DispatchReport(len(claimed), said[Placed], said[Refused], said[Unclear], again)
+    return DispatchReport(len(claimed), said[Placed], said[Refused], said[Unclear], again, leases_lost)
 
 
 def _gather(parts: Parts, batch_ids: Sequence[BatchId], now: DateTime) -> dict[BatchId, Plan]:
@@ -80,47 +81,67 @@ def _capped_days(of: Sequence[Batch], now: DateTime) -> dict[BatchId, date]:
 
 def _claim(
     parts: Parts, plans: Mapping[BatchId, Plan], asks: Mapping[Ask, Turn], grants: Grants, now: DateTime
-) -> tuple[list[Claimed], tuple[BatchId, ...]]:
-    """Turn grants into attempts, as far as the ledger agrees, and write when each batch is due next."""
+) -> tuple[list[Claimed], tuple[BatchId, ...], bool]:
+    """Turn grants into attempts, as far as the ledger agrees, and write when each batch is due next. Say also whether
+    Redis knows another epoch than the ledger, or none.
+    """
     with parts.db.begin() as connection:
         batches.share_epoch(connection)
         locked = batches.lock_active(connection, list(plans))
         today = batches.calls_today(connection, _capped_days([plan.batch for plan in plans.values()], now))
+        standing = _standing(plans, locked, today)
+        leases_lost = bool(asks) and any(now_is.epoch != grants.epoch for now_is in locked.values())
+        if leases_lost:
+            grants = Grants(None)
         offers = [
             offer_of(plans[granted.ask.batch_id], granted, asks[granted.ask], now)
-            for granted in _undisputed(plans, grants, locked, today)
+            for granted in _undisputed(standing, grants, locked, today)
         ]
         claimed = contacts.claim(connection, offers) if offers else []
-        for plan in plans.values():
-            if plan.batch.id in locked and plan.is_expired(now):
+        for plan in standing.values():
+            if plan.is_expired(now):
                 contacts.expire(connection, plan.batch.id, now)
-        again = _note_looks(connection, {id_: plans[id_] for id_ in locked}, locked, grants, claimed, now)
-    return claimed, again
+        again = _note_looks(connection, {id_: plans[id_] for id_ in locked}, standing, grants, claimed, now)
+    return claimed, again, leases_lost
+
+
+def _standing(
+    plans: Mapping[BatchId, Plan], locked: Mapping[BatchId, Locked], today: Mapping[BatchId, int]
+) -> dict[BatchId, Plan]:
+    """Keep the plans that rest on what is still so. Others decide nothing, least of all how long a batch may sleep:
+    its settings have changed, or the day's cap that held it back has been given something back.
+    """
+    return {
+        batch_id: plan
+        for batch_id, now_is in locked.items()
+        if (plan := plans[batch_id]).batch.version == now_is.version
+        and (plan.hold is None or plan.today == today.get(batch_id, 0))
+    }
 
 
 def _undisputed(
-    plans: Mapping[BatchId, Plan], grants: Grants, locked: Mapping[BatchId, Locked], today: Mapping[BatchId, int]
+    standing: Mapping[BatchId, Plan], grants: Grants, locked: Mapping[BatchId, Locked], today: Mapping[BatchId, int]
 ) -> list[Granted]:
-    """Keep the grants that the ledger agrees with: granted under the epoch that counts, for a batch that is still
-    active with the settings that were planned for, and within its free slots and its cap as they are now.
+    """Keep the grants that the ledger agrees with: for a batch that is still active with the settings that were planned
+    for, and within its free slots and its cap as they are now.
     """
     granted: dict[BatchId, list[Granted]] = defaultdict(list)
     for one in grants.granted:
         granted[one.ask.batch_id].append(one)
     kept: list[Granted] = []
     for batch_id, mine in granted.items():
-        plan, now_is = plans[batch_id], locked.get(batch_id)
-        if now_is is None or now_is.epoch != grants.epoch or now_is.version != plan.batch.version:
+        plan = standing.get(batch_id)
+        if plan is None:
             continue
         limit, cap = plan.batch.max_concurrent_calls, plan.batch.max_calls_per_day
-        kept += mine[: pacing.free_slots(limit, now_is.dialing, len(mine), cap, today.get(batch_id, 0))]
+        kept += mine[: pacing.free_slots(limit, locked[batch_id].dialing, len(mine), cap, today.get(batch_id, 0))]
     return kept
 
 
 def _note_looks(
     connection: Connection,
     plans: Mapping[BatchId, Plan],
-    before: Mapping[BatchId, Locked],
+    standing: Mapping[BatchId, Plan],
     grants: Grants,
     claimed: Sequence[Claimed],
     now: DateTime,
@@ -130,12 +151,12 @@ def _note_looks(
     calls = Counter(one.batch_id for one in claimed)
     looks = []
     for batch_id, plan in plans.items():
-        if plan.hold and plan.hold.is_final:
+        if batch_id not in standing:
+            looks.append(Look(batch_id, now, None))
+        elif plan.hold and plan.hold.is_final:
             batches.finish(connection, batch_id, BatchStatus.FAILED, plan.hold.reason)
         elif counts[batch_id] == Counts(0, 0, 0):
             batches.finish(connection, batch_id, BatchStatus.COMPLETED, None)
-        elif before[batch_id].version != plan.batch.version:
-            looks.append(Look(batch_id, now, None))
         else:
             looks.append(look_again(plan, counts[batch_id], calls[batch_id], grants, now))
     batches.note_looks(connection, looks)
@@ -194,9 +215,12 @@ def _record(parts: Parts, placements: Mapping[AttemptId, Placement], now: DateTi
     }
     placed_until = now.add(seconds=RESCUE_AFTER[AttemptState.PLACED])
     unclear_until = now.add(seconds=RESCUE_AFTER[AttemptState.UNCLEAR])
-    if placed or unclear:
+    # Two transactions: each locks its attempts in id order, both together would not.
+    if placed:
         with parts.db.begin() as connection:
             attempts.mark_placed(connection, placed, placed_until)
+    if unclear:
+        with parts.db.begin() as connection:
             attempts.mark_unclear(connection, unclear, unclear_until)
     if refused:
         settle.close(parts, refused, now)

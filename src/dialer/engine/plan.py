@@ -18,15 +18,17 @@ from dialer.domain.pacing import Demand, RateLimit
 from dialer.domain.patience import GRANT_SECONDS, RING_LEAD_SECONDS
 from dialer.domain.rotation import RotationStrategy
 from dialer.domain.window import CallingWindow, next_open_all
+from dialer.errors import InvalidInput
 from dialer.store.batches import Batch, Counts, Look
 from dialer.store.contacts import Offer
 from dialer.store.leases import Ask, BatchAsk, Gate, Granted, Grants, Route
 from dialer.store.numbers import OutboundNumber
 
-# How soon to look again where no event will say that something has changed, in seconds.
-CONFIGURATION_AGAIN = 10
+# How soon to look again where the event that should say that something has changed may be lost, in seconds.
+CONFIGURATION_AGAIN = 60
 NEIGHBOUR_AGAIN = 2
 LEASES_AGAIN = 1
+NUMBER_DAY_AGAIN = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +83,7 @@ def plan_batch(batch: Batch, numbers: Sequence[OutboundNumber], today: int, now:
     plan = Plan(batch, usable, today)
     if hold := _hold(plan, len(numbers), now):
         return replace(plan, hold=hold)
-    wanted = pacing.free_slots(
-        batch.max_concurrent_calls, batch.dialing, batch.pending, batch.max_calls_per_day, today
-    )
+    wanted = pacing.free_slots(batch.max_concurrent_calls, batch.dialing, batch.pending, batch.max_calls_per_day, today)
     plan = replace(plan, wanted=wanted)
     return plan if batch.has_lanes else with_lanes(plan, [""] * wanted, now)
 
@@ -91,15 +91,24 @@ def plan_batch(batch: Batch, numbers: Sequence[OutboundNumber], today: int, now:
 def with_lanes(plan: Plan, lanes: Sequence[str], now: DateTime) -> Plan:
     """Give a batch its turns: the first wanted ones of these lanes, in calling order, whose windows are open."""
     assert plan.batch.window is not None
-    windows = {lane: Lane.parse(lane).windows(plan.batch.window) for lane in dict.fromkeys(lanes)}
+    read = {lane: _windows(lane, plan.batch.window) for lane in dict.fromkeys(lanes)}
+    windows = {lane: found for lane, found in read.items() if found}
     spans = {lane: span_of(windows[lane], plan.batch.window, now) for lane in windows}
-    turns = [Turn(lane, span) for lane in lanes if (span := spans[lane])]
+    turns = [Turn(lane, span) for lane in lanes if (span := spans.get(lane))]
     openings = [_opens_at(windows[lane], now) for lane, span in spans.items() if span is None]
     return replace(
         plan,
         turns=tuple(turns[: plan.wanted]),
         opens_at=min((opening for opening in openings if opening), default=None),
     )
+
+
+def _windows(lane: str, window: CallingWindow) -> Sequence[CallingWindow]:
+    """Read the windows of a lane; none: a zone of it is unknown to this system, so nobody in it is called."""
+    try:
+        return Lane.parse(lane).windows(window)
+    except InvalidInput:
+        return ()
 
 
 def _hold(plan: Plan, numbers: int, now: DateTime) -> Hold | None:
@@ -116,14 +125,16 @@ def _hold(plan: Plan, numbers: int, now: DateTime) -> Hold | None:
     if batch.window is None:
         return Hold("window_unreadable", later)
     if not batch.respect_contact_timezone and span_of([batch.window], batch.window, now) is None:
-        return _until_open("window", batch.window, _opens_at([batch.window], now))
+        return _until_open("window", _opens_at([batch.window], now))
     if not plan.cap_room(plan.today):
         _, tomorrow = batch.window.day_span(now)
-        return _until_open("daily_cap", batch.window, next_open_all([batch.window], tomorrow))
+        if batch.respect_contact_timezone:
+            return Hold("daily_cap", tomorrow)
+        return _until_open("daily_cap", next_open_all([batch.window], tomorrow))
     return None
 
 
-def _until_open(reason: str, window: CallingWindow, opens_at: DateTime | None) -> Hold:
+def _until_open(reason: str, opens_at: DateTime | None) -> Hold:
     return Hold("window_never_opens", is_final=True) if opens_at is None else Hold(reason, opens_at)
 
 
@@ -195,7 +206,8 @@ def _route(number: OutboundNumber, now: DateTime) -> Route:
     if number.max_calls_per_day is not None:
         gates.append(Gate.of_number_day(number.id, now.in_timezone(UTC).date(), number.max_calls_per_day))
     rate = number.trunk_calls_per_second
-    return Route(number.id, number.trunk.id, tuple(gates), rate and RateLimit.per_second(number.trunk.id, rate) or None)
+    limit = RateLimit.per_second(number.trunk.id, rate) if rate is not None else None
+    return Route(number.id, number.trunk.id, tuple(gates), limit)
 
 
 def offer_of(plan: Plan, granted: Granted, turn: Turn, now: DateTime) -> Offer:
@@ -263,17 +275,27 @@ def _next_look(
         return None, "slots"
     if not plan.cap_room(plan.today + claimed):
         return now, "daily_cap"
-    if not plan.turns and plan.opens_at is not None:
-        return plan.opens_at, "contact_timezone"
+    if plan.wanted and not plan.turns:
+        return _when_lane_opens(plan, after, now), "contact_timezone"
     if plan.turns and grants.epoch is None:
         return now.add(seconds=LEASES_AGAIN), "leases"
-    return _when_room(plan.batch.id, grants, now)
+    return _when_room(plan.batch.id, claimed, grants, now)
 
 
-def _when_room(batch_id: BatchId, grants: Grants, now: DateTime) -> tuple[DateTime | None, str | None]:
-    """Look at once where all that was asked for was granted; else when there may be room. A slot that another batch
-    frees is passed on by settle; these times only stand in for a hand-over that was lost.
+def _when_lane_opens(plan: Plan, after: Counts, now: DateTime) -> DateTime:
+    """Find when one of the closed lanes opens; at once if contacts have come since, for their lanes may be open."""
+    if after.pending != plan.batch.pending:
+        return now
+    return plan.opens_at or now.add(seconds=CONFIGURATION_AGAIN)
+
+
+def _when_room(batch_id: BatchId, claimed: int, grants: Grants, now: DateTime) -> tuple[DateTime | None, str | None]:
+    """Look at once where all that was asked for was granted, or not all that was granted was used; else when there may
+    be room. A slot that another batch frees is passed on by settle; these times only stand in for a hand-over that was
+    lost, or for a day's allowance that was given back.
     """
+    if claimed < sum(one.ask.batch_id == batch_id for one in grants.granted):
+        return now, None
     match grants.held.get(batch_id):
         case None:
             return now, None
@@ -282,6 +304,7 @@ def _when_room(batch_id: BatchId, grants: Grants, now: DateTime) -> tuple[DateTi
         case "slots":
             return now.add(seconds=LEASES_AGAIN), "slots"
         case "number_day":
-            return now.add(seconds=CONFIGURATION_AGAIN), "number_day"
+            tomorrow = now.in_timezone(UTC).start_of("day").add(days=1)
+            return min(tomorrow, now.add(seconds=NUMBER_DAY_AGAIN)), "number_day"
         case other:
             return now.add(seconds=NEIGHBOUR_AGAIN), other

@@ -16,7 +16,7 @@ from dialer.domain.events import CallEvent, EventKind
 from dialer.domain.ids import AttemptId, BatchId, TrunkId, uuid7
 from dialer.domain.outcomes import Outcome
 from dialer.domain.pacing import RateLimit
-from dialer.domain.patience import CALL_SECONDS, PLACE_SECONDS
+from dialer.domain.patience import CALL_SECONDS, RESCUE_AFTER
 from dialer.domain.states import LIVE_ATTEMPT, AttemptState
 from dialer.engine import settle
 from dialer.engine.parts import Parts
@@ -24,6 +24,7 @@ from dialer.engine.settle import End
 from dialer.providers.base import Absent, NoWord, Seen, Sighting
 from dialer.store import attempts, batches, inbox, numbers
 from dialer.store.attempts import Overdue
+from dialer.store.database import Connection
 from dialer.store.leases import LOOK_AFTER_SECONDS
 
 PAGE = 200
@@ -64,11 +65,13 @@ def _rebuild_if_lost(parts: Parts, now: DateTime, rng: Random) -> bool:
     was granted after the rebuild. A crash in between leaves two different epochs, and the next rescue begins again.
     """
     with parts.db.begin() as connection:
-        good = batches.current_epoch(connection)
-    if good is not None and parts.leases.epoch() == good:
-        return False
+        if _is_loaded(parts, connection):
+            return False
     epoch = uuid7(now, rng)
     with parts.db.begin() as connection:
+        batches.stop_claims(connection)
+        if _is_loaded(parts, connection):
+            return False
         batches.begin_epoch(connection, epoch)
         parts.leases.rebuild(
             now,
@@ -80,6 +83,12 @@ def _rebuild_if_lost(parts: Parts, now: DateTime, rng: Random) -> bool:
         )
     log.warning("leases rebuilt from the ledger", epoch=str(epoch))
     return True
+
+
+def _is_loaded(parts: Parts, connection: Connection) -> bool:
+    """Say whether Redis was loaded under the epoch that counts."""
+    good = batches.current_epoch(connection)
+    return good is not None and parts.leases.epoch() == good
 
 
 def _rates(rated: Mapping[TrunkId, float]) -> list[RateLimit]:
@@ -145,8 +154,8 @@ def _hand_in(parts: Parts, overdue: Sequence[Overdue], sightings: Mapping[Attemp
     with parts.db.begin() as connection:
         placed = [(of, said.provider_call_id) for of, said in sightings.items() if isinstance(said, Seen)]
         attempts.mark_placed(connection, placed)
-        for trunk_id, events in seen.items():
-            inbox.receive(connection, trunk_id, events)
+        for trunk_id in sorted(seen):
+            inbox.receive(connection, trunk_id, seen[trunk_id])
 
 
 def _is_up(sighting: Sighting) -> bool:
@@ -160,11 +169,12 @@ def _age(attempt: Overdue, now: DateTime) -> float:
 def _end(attempt: Overdue, sighting: Sighting, now: DateTime) -> End | None:
     """Decide on the network's word whether an attempt is over. None: it goes on, or reports will say.
 
-    An attempt that may still be on its way to the network is left alone, whatever the network says.
+    An attempt that may still be on its way to the network is left alone, whatever the network says: a request that
+    left at the last moment needs time to arrive.
     """
     match sighting:
         case Absent() if attempt.state in (AttemptState.RESERVED, AttemptState.UNCLEAR):
-            return End("never_placed") if _age(attempt, now) > PLACE_SECONDS else None
+            return End("never_placed") if _age(attempt, now) >= RESCUE_AFTER[AttemptState.RESERVED] else None
         case Absent() if attempt.state is AttemptState.ANSWERED:
             return End("gone_from_network", Outcome.ANSWERED)
         case Absent():

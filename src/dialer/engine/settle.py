@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 
 import structlog
 from pendulum import DateTime
-from sqlalchemy import Connection
 
 from dialer.domain import lane, retry
 from dialer.domain.course import Course, Verdict, follow
@@ -20,10 +19,12 @@ from dialer.domain.patience import RESCUE_AFTER
 from dialer.domain.retry import RetryDecision
 from dialer.domain.states import FINAL_BATCH, LIVE_ATTEMPT, AttemptState, ContactStatus
 from dialer.engine.parts import Parts
+from dialer.errors import InvalidInput
 from dialer.store import attempts, batches, contacts, inbox
 from dialer.store.attempts import Attempt
 from dialer.store.batches import Batch
 from dialer.store.contacts import Result
+from dialer.store.database import Connection
 from dialer.store.inbox import Received
 
 PAGE = 500
@@ -194,15 +195,24 @@ def _result(move: Move, batch: Batch, now: DateTime) -> Result:
         status=decision.status,
         reason=reason,
         outcome=outcome,
-        due_at=None if delay is None else _due_at(batch, attempt, (course.ended_at or now).add(seconds=delay)),
+        due_at=None if delay is None else _due_at(batch, attempt, _ended_at(move, now).add(seconds=delay)),
         finished_at=now if delay is None else None,
         counts=not move.is_refused,
     )
 
 
+def _ended_at(move: Move, now: DateTime) -> DateTime:
+    """Say when a call ended by our clock: the network's may be wrong by years, and the contact would wait for them."""
+    return max(move.attempt.created_at, min(move.course.ended_at or now, now))
+
+
 def _due_at(batch: Batch, attempt: Attempt, due_at: DateTime) -> DateTime:
     """Move a due time into the next open window. Where none is known, dispatch will say why nothing is called."""
-    opens_at = batch.window and lane.next_open(batch.window, attempt.lane, due_at)
+    try:
+        opens_at = batch.window and lane.next_open(batch.window, attempt.lane, due_at)
+    except InvalidInput:
+        # A zone that this system does not know must not stop the reports of others.
+        return due_at
     return opens_at or due_at
 
 

@@ -61,7 +61,7 @@ Placement = Placed | Refused | Unclear
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The network knows the call: `events` is all that it can say of it, oldest first (an ended call ends with `ended`)."""
+    """The network knows the call: `events` is all that it can say of it, oldest first, up to `ended`."""
 
     provider_call_id: str
     events: Sequence[CallEvent]

@@ -1,11 +1,11 @@
-"""All trunks' providers behind one plain, synchronous front: many calls at once, one event loop, connections kept alive.
+"""All trunks' providers behind one plain, synchronous front: one event loop, connections kept alive.
 
 What comes in are calls and the trunks they go out on; what comes out is what each network surely said. Whatever goes
 wrong in between is turned into the answer that keeps "never twice".
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from threading import Lock, Thread
 from typing import Any, TypeVar
 
@@ -14,6 +14,7 @@ from pendulum import DateTime
 
 from dialer.domain.ids import AttemptId, TrunkId
 from dialer.domain.outcomes import CauseClass
+from dialer.domain.patience import PLACE_SECONDS
 from dialer.errors import DialerError
 from dialer.providers.base import CallRequest, NoWord, Placement, Provider, Refused, Sighting, Unclear
 from dialer.store.numbers import Trunk
@@ -45,7 +46,10 @@ class Carriers:
             if self._clock() >= request.place_by:
                 return Refused("too_late", CauseClass.INFRASTRUCTURE)
             try:
-                return await provider.place(request)
+                async with asyncio.timeout(PLACE_SECONDS):
+                    return await provider.place(request)
+            except TimeoutError:
+                return Unclear("the provider did not answer in time")
             except Exception as error:
                 # The contract forbids it, so nothing is known about whether the request has left.
                 log.exception("provider raised while placing", trunk_id=trunk.id, attempt_id=request.attempt_id)
@@ -59,7 +63,10 @@ class Carriers:
 
         async def look_up(trunk: Trunk, attempt_id: AttemptId) -> Sighting:
             try:
-                return await (await self._provider(trunk)).look_up(attempt_id)
+                async with asyncio.timeout(PLACE_SECONDS):
+                    return await (await self._provider(trunk)).look_up(attempt_id)
+            except TimeoutError:
+                return NoWord("the provider did not answer in time")
             except Exception as error:
                 log.exception("provider raised while looking up", trunk_id=trunk.id, attempt_id=attempt_id)
                 return NoWord(repr(error))
@@ -72,7 +79,8 @@ class Carriers:
 
         async def hang_up(trunk: Trunk, attempt_id: AttemptId) -> None:
             try:
-                await (await self._provider(trunk)).hang_up(attempt_id)
+                async with asyncio.timeout(PLACE_SECONDS):
+                    await (await self._provider(trunk)).hang_up(attempt_id)
             except Exception:
                 log.exception("provider raised while hanging up", trunk_id=trunk.id, attempt_id=attempt_id)
 

@@ -1,11 +1,10 @@
 """What an operator can ask for a batch: create it, start it, pause, resume and cancel it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from random import Random
 from typing import Any
 
 from pendulum import DateTime
-from sqlalchemy import Connection
 
 from dialer.domain.ids import BatchId, WorkspaceId, uuid7
 from dialer.domain.states import BatchStatus
@@ -14,7 +13,7 @@ from dialer.errors import DialerError, InvalidInput, NotFound, StateConflict
 from dialer.service.new_batch import NewBatch
 from dialer.store import batches, configuration, numbers
 from dialer.store.batches import Progress
-from dialer.store.database import Database
+from dialer.store.database import Connection, Database
 
 LIVE = (BatchStatus.DRAFT, BatchStatus.SCHEDULED, BatchStatus.ACTIVE, BatchStatus.PAUSED)
 
@@ -48,12 +47,18 @@ def _check_ready(connection: Connection, workspace_id: WorkspaceId, new: NewBatc
         raise InvalidInput.of("phone_number_ids", f"no such number in this workspace: {min(missing)}")
     usable = [row for row in found if row.status == "active" and row.trunk_status == "active"]
     if not usable or (new.phone_number_ids and len(usable) < len(found)):
-        raise StateConflict("Every outbound number of a batch must be active, and there must be one",
-                            code="no_outbound_number")
+        raise StateConflict(
+            "Every outbound number of a batch must be active, and there must be one", code="no_outbound_number"
+        )
     unconnected = {row.provider for row in usable} - set(agent.connection)
-    if agent.status != "active" or unconnected:
-        reason = f"has no connection for {', '.join(sorted(unconnected))}" if unconnected else "is inactive"
-        raise StateConflict(f"Agent {agent.name} {reason}", code="agent_not_ready")
+    _check_agent(f"Agent {agent.name}", agent.status == "active", unconnected)
+
+
+def _check_agent(agent: str, is_active: bool, unconnected: Set[str]) -> None:
+    if unconnected:
+        raise StateConflict(f"{agent} has no connection for {', '.join(sorted(unconnected))}", code="agent_not_ready")
+    if not is_active:
+        raise StateConflict(f"{agent} is inactive", code="agent_not_ready")
 
 
 def schedule(parts: Parts, workspace_id: WorkspaceId, batch_id: BatchId, now: DateTime) -> BatchStatus:
@@ -61,11 +66,11 @@ def schedule(parts: Parts, workspace_id: WorkspaceId, batch_id: BatchId, now: Da
 
     Raises:
         NotFound: no such batch in this workspace.
-        StateConflict: it is no draft, has no contacts, its window never opens, or a trunk cannot place calls; the batch
-            stays as it is.
+        StateConflict: it is no draft, has no contacts, its window never opens, its agent is not ready, or a trunk
+            cannot place calls; the batch stays as it is.
     """
     with parts.db.begin() as connection:
-        (batch,) = batches.load(connection, [batch_id]) or [None]
+        batch = next(iter(batches.load(connection, [batch_id])), None)
         starts_at = batches.scheduled_at(connection, batch_id)
         outbound = numbers.of_batches(connection, [batch_id]).get(batch_id, [])
     if batch is None or batch.workspace_id != workspace_id:
@@ -79,11 +84,27 @@ def schedule(parts: Parts, workspace_id: WorkspaceId, batch_id: BatchId, now: Da
     usable = {number.trunk.id: number.trunk for number in outbound if number.is_usable}
     if not usable:
         raise StateConflict("The batch has no active outbound number", code="no_outbound_number")
+    unconnected = {trunk.provider for trunk in usable.values()} - set(batch.connection)
+    _check_agent("The agent of the batch", batch.agent_is_active, unconnected)
     for trunk in usable.values():
         if reason := parts.carriers.health(trunk):
             raise StateConflict(f"The trunk cannot place calls: {reason}", code="provider_error")
     status = BatchStatus.SCHEDULED if starts_at and starts_at > now else BatchStatus.ACTIVE
     return _change(parts.db, workspace_id, batch_id, status, [BatchStatus.DRAFT], "scheduled", "batch_not_draft")
+
+
+def is_reachable(parts: Parts, batch_id: BatchId) -> bool:
+    """Say whether every trunk that the batch may use can place calls now."""
+    with parts.db.begin() as connection:
+        outbound = numbers.of_batches(connection, [batch_id]).get(batch_id, [])
+    trunks = {number.trunk.id: number.trunk for number in outbound if number.is_usable}
+    return all(parts.carriers.health(trunk) is None for trunk in trunks.values())
+
+
+def discard(db: Database, workspace_id: WorkspaceId, batch_id: BatchId) -> bool:
+    """Delete a batch that was never started, with its contacts; say whether there was one."""
+    with db.begin() as connection:
+        return batches.delete_draft(connection, workspace_id, batch_id)
 
 
 def pause(db: Database, workspace_id: WorkspaceId, batch_id: BatchId) -> BatchStatus:
@@ -94,9 +115,7 @@ def pause(db: Database, workspace_id: WorkspaceId, batch_id: BatchId) -> BatchSt
 
 def resume(db: Database, workspace_id: WorkspaceId, batch_id: BatchId) -> BatchStatus:
     """Go on: active, or scheduled again while its time still lies ahead."""
-    return _change(
-        db, workspace_id, batch_id, BatchStatus.ACTIVE, [BatchStatus.PAUSED], "resumed", "batch_not_paused"
-    )
+    return _change(db, workspace_id, batch_id, BatchStatus.ACTIVE, [BatchStatus.PAUSED], "resumed", "batch_not_paused")
 
 
 def cancel(db: Database, workspace_id: WorkspaceId, batch_id: BatchId) -> BatchStatus:

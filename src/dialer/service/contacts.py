@@ -7,17 +7,16 @@ from typing import BinaryIO
 from uuid import UUID
 
 from pendulum import DateTime
-from sqlalchemy.exc import IntegrityError
 
 from dialer.domain.contact import NewContact
 from dialer.domain.ids import BatchId, WorkspaceId, uuid7
 from dialer.domain.lane import zones_lane
 from dialer.domain.phone import plausible_timezones
 from dialer.domain.states import FINAL_BATCH
-from dialer.errors import NotFound, StateConflict
+from dialer.errors import NotFound
 from dialer.service.contact_file import RowError, read_contacts
 from dialer.store import batches
-from dialer.store.contact_import import Imported, copy_contacts
+from dialer.store.contact_import import batch_is_over, copy_contacts
 from dialer.store.database import Database
 
 SHOWN_ERRORS = 100
@@ -57,22 +56,15 @@ def import_csv(
     Nothing is stored then.
     """
     rejected = _Rejected()
-    try:
-        with db.begin() as connection:
-            settings = batches.import_settings(connection, workspace_id, batch_id)
-            if settings is None:
-                raise NotFound("No such batch in this workspace")
-            if settings.status in FINAL_BATCH:
-                raise _is_over(settings.status)
-            rows = read_contacts(
-                stream, default_region=settings.default_region, batch_timezone=settings.timezone
-            )
-            accepted = _accepted(rows, settings.respect_contact_timezone, rejected, now, rng)
-            stored: Imported = copy_contacts(connection, batch_id, accepted)
-    except IntegrityError as error:
-        if "batch_is_final" in str(error.orig.diag.constraint_name):  # type: ignore[union-attr]
-            raise _is_over("over") from None
-        raise
+    with db.begin() as connection:
+        settings = batches.import_settings(connection, workspace_id, batch_id)
+        if settings is None:
+            raise NotFound("No such batch in this workspace")
+        if settings.status in FINAL_BATCH:
+            raise batch_is_over(settings.status)
+        rows = read_contacts(stream, default_region=settings.default_region, batch_timezone=settings.timezone)
+        accepted = _accepted(rows, settings.respect_contact_timezone, rejected, now, rng)
+        stored = copy_contacts(connection, batch_id, accepted)
     return ImportReport(stored.imported, stored.duplicates, stored.suppressed, rejected.count, tuple(rejected.shown))
 
 
@@ -89,7 +81,3 @@ def _accepted(
 def _lane(contact: NewContact) -> str:
     """A contact's own zone, or every zone its number may be in; a number that tells nothing follows the batch."""
     return zones_lane([contact.timezone] if contact.timezone else plausible_timezones(contact.phone_number))
-
-
-def _is_over(status: str) -> StateConflict:
-    return StateConflict(f"Batch is {status}; contacts cannot be added to a batch that is over", code="batch_is_final")

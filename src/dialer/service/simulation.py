@@ -36,9 +36,7 @@ def install(db: Database, config: Mapping[str, Any], now: DateTime, rng: Random)
             connection, AgentId(uuid7(now, rng)), workspace_id, AGENT, {"simulator": {}}
         )
         number_ids = tuple(
-            configuration.ensure_number(
-                connection, NumberId(uuid7(now, rng)), workspace_id, number, trunk_id, agent_id
-            )
+            configuration.ensure_number(connection, NumberId(uuid7(now, rng)), workspace_id, number, trunk_id, agent_id)
             for number in NUMBERS
         )
     return Installation(workspace_id, trunk_id, agent_id, number_ids)

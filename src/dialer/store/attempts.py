@@ -211,20 +211,6 @@ def take_overdue(connection: Connection, now: DateTime, again_at: DateTime, limi
     ]
 
 
-def renew(connection: Connection, attempt_ids: Sequence[AttemptId], rescue_at: DateTime) -> int:
-    """Move the moment at which rescue looks at these attempts, if they are still live."""
-    return run(
-        connection,
-        """
-        UPDATE attempts SET rescue_at = :rescue_at
-        WHERE id IN (SELECT id FROM attempts WHERE id = ANY(:ids) AND rescue_at IS NOT NULL
-                     ORDER BY id FOR NO KEY UPDATE)
-        """,
-        ids=list(attempt_ids),
-        rescue_at=rescue_at,
-    )
-
-
 def live_leases(connection: Connection, attempt_ids: Sequence[AttemptId] | None = None) -> list[Lease]:
     """Read the leases that the ledger says are held: of all live attempts, or of those among these."""
     among = "" if attempt_ids is None else "AND id = ANY(:ids)"

@@ -79,7 +79,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """When dispatch must look at a batch again, and what holds it back until then. `at` None: when something happens."""
+    """When dispatch must look at a batch again, and what holds it back until then. `at` None: at an event."""
 
     batch_id: BatchId
     at: DateTime | None
@@ -131,7 +131,7 @@ def _batch(row: Row[Any]) -> Batch:
 
 
 def _window(row: Row[Any]) -> CallingWindow | None:
-    """Read the window; None: an operator wrote one in SQL, or another system's time zones knew one, that is none here."""
+    """Read the window; None: what an operator wrote in SQL, or another system's zones knew, is none here."""
     try:
         return CallingWindow(
             row.timezone, row.start_time, row.end_time, frozenset(row.working_days), frozenset(row.excluded_dates)
@@ -142,6 +142,8 @@ def _window(row: Row[Any]) -> CallingWindow | None:
 
 def calls_today(connection: Connection, days: Mapping[BatchId, date]) -> dict[BatchId, int]:
     """Count the attempts that count toward each batch's cap on its own local day."""
+    if not days:
+        return {}
     found = rows(
         connection,
         """
@@ -197,9 +199,13 @@ def share_epoch(connection: Connection) -> None:
     rows(connection, "SELECT pg_advisory_xact_lock_shared(:key)", key=EPOCH_LOCK)
 
 
-def begin_epoch(connection: Connection, epoch: UUID) -> None:
-    """Hold off every claim until this transaction ends, and void what was granted before."""
+def stop_claims(connection: Connection) -> None:
+    """Hold off every claim until this transaction ends. A statement of its own, for the reason given above."""
     rows(connection, "SELECT pg_advisory_xact_lock(:key)", key=EPOCH_LOCK)
+
+
+def begin_epoch(connection: Connection, epoch: UUID) -> None:
+    """Void every lease that was granted before; claims are held off by this transaction."""
     run(connection, "UPDATE lease_epoch SET epoch = :epoch", epoch=epoch)
 
 
@@ -306,8 +312,14 @@ def finish(connection: Connection, batch_id: BatchId, status: BatchStatus, reaso
     return changed == 1
 
 
-def change_status(connection: Connection, workspace_id: WorkspaceId, batch_id: BatchId, status: BatchStatus,
-                  among: Sequence[BatchStatus], reason: str | None = None) -> BatchStatus | None:
+def change_status(
+    connection: Connection,
+    workspace_id: WorkspaceId,
+    batch_id: BatchId,
+    status: BatchStatus,
+    among: Sequence[BatchStatus],
+    reason: str | None = None,
+) -> BatchStatus | None:
     """Move a batch to `status` if it is in one of `among`; the new status is returned, None: it was in another."""
     changed = rows(
         connection,
@@ -353,7 +365,10 @@ def import_settings(connection: Connection, workspace_id: WorkspaceId, batch_id:
         id=batch_id,
         workspace=workspace_id,
     )
-    return ImportSettings(BatchStatus(found[0].status), *found[0][1:]) if found else None
+    if not found:
+        return None
+    (row,) = found
+    return ImportSettings(BatchStatus(row.status), row.timezone, row.default_region, row.respect_contact_timezone)
 
 
 def insert(connection: Connection, values: Mapping[str, Any], number_ids: Sequence[UUID]) -> None:
@@ -372,6 +387,17 @@ def insert(connection: Connection, values: Mapping[str, Any], number_ids: Sequen
         id=values["id"],
         numbers=list(number_ids),
     )
+
+
+def delete_draft(connection: Connection, workspace_id: WorkspaceId, batch_id: BatchId) -> bool:
+    """Delete a draft with all that belongs to it."""
+    deleted = run(
+        connection,
+        "DELETE FROM batches WHERE id = :id AND workspace_id = :workspace AND status = 'draft'",
+        id=batch_id,
+        workspace=workspace_id,
+    )
+    return deleted == 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -412,3 +438,24 @@ def progress(connection: Connection, batch_id: BatchId) -> Progress | None:
     for name in ("next_dispatch_at", "drained_at"):
         values[name] = pendulum.instance(values[name]) if values[name] else None
     return Progress(**values | {"status": BatchStatus(values["status"])})
+
+
+def attempts_made(connection: Connection, batch_id: BatchId) -> int:
+    """Count the attempts of a batch that were placed, or are on their way."""
+    (row,) = rows(
+        connection, "SELECT coalesce(sum(attempts), 0) AS n FROM batch_days WHERE batch_id = :id", id=batch_id
+    )
+    return int(row.n)
+
+
+def results(connection: Connection, batch_id: BatchId) -> Sequence[Row[Any]]:
+    """Count a batch's contacts by where they ended: status, outcome, reason, contacts, attempts."""
+    return rows(
+        connection,
+        """
+        SELECT status, outcome, CASE WHEN outcome IS NULL THEN status_reason END AS reason,
+               count(*) AS contacts, sum(attempts) AS attempts
+        FROM contacts WHERE batch_id = :id GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+        """,
+        id=batch_id,
+    )

@@ -13,21 +13,29 @@ from dialer.store.database import rows, run
 
 def ensure_workspace(connection: Connection, new_id: WorkspaceId, name: str) -> WorkspaceId:
     """Return the workspace of this name, made now if there is none."""
-    run(connection, "INSERT INTO workspaces (id, name) VALUES (:id, :name) ON CONFLICT DO NOTHING", id=new_id, name=name)
+    run(
+        connection, "INSERT INTO workspaces (id, name) VALUES (:id, :name) ON CONFLICT DO NOTHING", id=new_id, name=name
+    )
     (row,) = rows(connection, "SELECT id FROM workspaces WHERE name = :name", name=name)
     return WorkspaceId(row.id)
 
 
 def ensure_trunk(
-    connection: Connection, new_id: TrunkId, workspace_id: WorkspaceId, name: str, provider: str, config: Mapping[str, Any]
+    connection: Connection,
+    new_id: TrunkId,
+    workspace_id: WorkspaceId,
+    name: str,
+    provider: str,
+    config: Mapping[str, Any],
 ) -> TrunkId:
-    """Return the trunk of this name, with this configuration from now on, made if there is none."""
+    """Return the trunk of this name, with these settings on top of those it has, made if there is none."""
     (row,) = rows(
         connection,
         """
         INSERT INTO trunks (id, workspace_id, name, provider, config)
         VALUES (:id, :workspace, :name, :provider, CAST(:config AS jsonb))
-        ON CONFLICT (workspace_id, name) DO UPDATE SET provider = excluded.provider, config = excluded.config
+        ON CONFLICT (workspace_id, name) DO UPDATE
+        SET provider = excluded.provider, config = trunks.config || excluded.config
         RETURNING id
         """,
         id=new_id,
@@ -39,8 +47,9 @@ def ensure_trunk(
     return TrunkId(row.id)
 
 
-def ensure_agent(connection: Connection, new_id: AgentId, workspace_id: WorkspaceId, name: str,
-                 connections: Mapping[str, Any]) -> AgentId:
+def ensure_agent(
+    connection: Connection, new_id: AgentId, workspace_id: WorkspaceId, name: str, connections: Mapping[str, Any]
+) -> AgentId:
     """Return the agent of this name, made now if there is none. `connections`: provider -> where its calls go."""
     run(
         connection,
@@ -62,8 +71,14 @@ def ensure_agent(connection: Connection, new_id: AgentId, workspace_id: Workspac
     return AgentId(row.id)
 
 
-def ensure_number(connection: Connection, new_id: NumberId, workspace_id: WorkspaceId, phone_number: str,
-                  trunk_id: TrunkId, agent_id: AgentId | None) -> NumberId:
+def ensure_number(
+    connection: Connection,
+    new_id: NumberId,
+    workspace_id: WorkspaceId,
+    phone_number: str,
+    trunk_id: TrunkId,
+    agent_id: AgentId | None,
+) -> NumberId:
     """Return the outbound number, made now if the workspace has none like it."""
     run(
         connection,
@@ -106,8 +121,9 @@ def agent_names(connection: Connection, workspace_id: WorkspaceId) -> list[str]:
     return [row.name for row in found]
 
 
-def outbound(connection: Connection, workspace_id: WorkspaceId, number_ids: Sequence[UUID],
-             agent_id: AgentId) -> Sequence[Row[Any]]:
+def outbound(
+    connection: Connection, workspace_id: WorkspaceId, number_ids: Sequence[UUID], agent_id: AgentId
+) -> Sequence[Row[Any]]:
     """Read the numbers that a batch would use: those listed, else all of its agent's; with their trunks' providers."""
     return rows(
         connection,
@@ -132,3 +148,9 @@ def workspace_of(connection: Connection, batch_id: BatchId) -> WorkspaceId | Non
     """Say to which workspace a batch belongs."""
     found = rows(connection, "SELECT workspace_id FROM batches WHERE id = :id", id=batch_id)
     return WorkspaceId(found[0].workspace_id) if found else None
+
+
+def find_workspace(connection: Connection, name: str) -> WorkspaceId | None:
+    """Find a workspace by its name."""
+    found = rows(connection, "SELECT id FROM workspaces WHERE name = :name", name=name)
+    return WorkspaceId(found[0].id) if found else None

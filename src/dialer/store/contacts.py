@@ -45,7 +45,7 @@ class Claimed:
 
 
 def lanes(connection: Connection, batch_ids: Sequence[BatchId], limit: int) -> dict[BatchId, list[str]]:
-    """List the lanes of each batch's next contacts in calling order, one entry a contact, at most `limit` of one lane."""
+    """List the lanes of each batch's next contacts in calling order, one entry a contact, `limit` of a lane at most."""
     found = rows(
         connection,
         """
@@ -98,16 +98,20 @@ def claim(connection: Connection, offers: Sequence[Offer]) -> list[Claimed]:
             WHERE o.valid_from <= clock.now AND clock.now < o.valid_until),
         chosen AS MATERIALIZED (
             SELECT c.*, coalesce(c.expires_at <= clock.now, false) AS is_expired,
+                   -- A waiting retry counts for nothing where an operator has taken the retries back.
+                   c.attempts > 0 AND EXISTS (
+                           SELECT 1 FROM batches b WHERE b.id = c.batch_id
+                           AND (NOT b.retry_failed OR c.attempts > b.max_retry_attempts)) AS is_spent,
                    EXISTS (SELECT 1 FROM suppressions s JOIN batches b ON b.workspace_id = s.workspace_id
                            WHERE b.id = c.batch_id AND s.phone_number = c.phone_number) AS is_suppressed
             FROM clock, (SELECT batch_id, lane, count(*) AS n FROM offers GROUP BY batch_id, lane) AS wanted
             CROSS JOIN LATERAL (
-                SELECT id, batch_id, lane, phone_number, priority, due_at, position, expires_at FROM contacts
+                SELECT id, batch_id, lane, phone_number, priority, due_at, position, expires_at, attempts FROM contacts
                 WHERE batch_id = wanted.batch_id AND lane = wanted.lane AND status = 'pending'
                 ORDER BY priority, due_at, position LIMIT wanted.n FOR NO KEY UPDATE SKIP LOCKED) AS c),
         callable AS (
             SELECT *, row_number() OVER (PARTITION BY batch_id, lane ORDER BY priority, due_at, position) AS nth
-            FROM chosen WHERE NOT is_expired AND NOT is_suppressed),
+            FROM chosen WHERE NOT is_expired AND NOT is_suppressed AND NOT is_spent),
         paired AS MATERIALIZED (
             SELECT o.*, c.id AS contact_id, c.phone_number FROM callable c JOIN offers o USING (batch_id, lane, nth)),
         dialing AS (
@@ -118,8 +122,9 @@ def claim(connection: Connection, offers: Sequence[Offer]) -> list[Claimed]:
             FROM paired p JOIN batches b ON b.id = p.batch_id WHERE c.id = p.contact_id),
         skipped AS (
             UPDATE contacts c SET status = 'skipped', finished_at = clock.now,
-                status_reason = CASE WHEN ch.is_suppressed THEN 'suppressed' ELSE 'expired' END
-            FROM chosen ch, clock WHERE c.id = ch.id AND (ch.is_expired OR ch.is_suppressed)),
+                status_reason = CASE WHEN ch.is_suppressed THEN 'suppressed'
+                                     WHEN ch.is_expired THEN 'expired' ELSE 'retries_taken_back' END
+            FROM chosen ch, clock WHERE c.id = ch.id AND (ch.is_expired OR ch.is_suppressed OR ch.is_spent)),
         counted AS (
             INSERT INTO batch_days AS d (batch_id, local_on, attempts)
             SELECT batch_id, local_on, count(*) FROM paired GROUP BY batch_id, local_on ORDER BY batch_id
@@ -203,7 +208,7 @@ def batches_to_requeue(connection: Connection, now: DateTime, limit: int) -> lis
 
 
 def requeue_waiting(connection: Connection, batch_ids: Sequence[BatchId], now: DateTime, limit: int) -> int:
-    """Make contacts of these batches pending whose time has come; the batches' counts are locked by this transaction."""
+    """Make contacts of these batches pending whose time has come; their counts are locked by this transaction."""
     return run(
         connection,
         """

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from pendulum import DateTime
-from sqlalchemy import Connection, Row, create_engine, event, text
+from sqlalchemy import Connection as Connection
+from sqlalchemy import Row, create_engine, event, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.pool import QueuePool
 
@@ -34,7 +36,6 @@ class Database:
                 poolclass=QueuePool,
                 pool_size=pool_size,
                 max_overflow=pool_size,
-                pool_pre_ping=True,
                 connect_args={"options": "-c timezone=UTC", "connect_timeout": 5, "application_name": "dialer"},
             )
         except ArgumentError:
@@ -49,7 +50,7 @@ class Database:
             with self._engine.begin() as connection:
                 yield connection
         except OperationalError as error:
-            if error.connection_invalidated or isinstance(error.orig, psycopg.OperationalError):
+            if _is_away(error.orig):
                 raise Unavailable(f"Postgres does not answer: {_first_line(error)}") from error
             raise
 
@@ -87,18 +88,21 @@ def head() -> str:
 
 def rows(connection: Connection, sql: str, /, **values: Any) -> Sequence[Row[Any]]:
     """Run one statement and return all its rows."""
-    return connection.execute(text(sql), values).all()
+    return connection.execute(_statement(sql), values).all()
 
 
 def run(connection: Connection, sql: str, /, **values: Any) -> int:
     """Run one statement and return how many rows it changed."""
-    return connection.execute(text(sql), values).rowcount
+    return connection.execute(_statement(sql), values).rowcount
+
+
+# Reading the placeholders of a long statement takes longer than sending it.
+_statement = lru_cache(maxsize=512)(text)
 
 
 def run_script(connection: Connection, path: Path) -> None:
     """Run the statements of a file as they stand: neither a colon nor a percent sign is a placeholder there."""
-    with connection.connection.cursor() as cursor:
-        cursor.execute(path.read_text("utf-8"))
+    connection.connection.cursor().execute(path.read_text("utf-8"))
 
 
 def _config() -> Config:
@@ -109,6 +113,15 @@ def _config() -> Config:
 
 def _set_now(connection: Connection, now: DateTime) -> None:
     connection.execute(text("SELECT set_config('dialer.now', :now, true)"), {"now": now.isoformat()})
+
+
+def _is_away(error: BaseException | None) -> bool:
+    """Tell a server that cannot be reached, or goes away, from one that breaks off a deadlock.
+
+    SQLSTATE classes 08 (connection), 53 (resources) and 57 (operator intervention); none: there was no session.
+    """
+    state = error.sqlstate if isinstance(error, psycopg.Error) else None
+    return state is None or state[:2] in {"08", "53", "57"}
 
 
 def _first_line(error: DBAPIError) -> str:

@@ -13,6 +13,9 @@ from dialer.domain.ids import TrunkId
 from dialer.domain.outcomes import Outcome
 from dialer.store.database import rows, run
 
+COURSE = tuple(EventKind)
+LONGEST_TALK_SECONDS = 7 * 86_400
+
 
 @dataclass(frozen=True, slots=True)
 class Received:
@@ -23,7 +26,12 @@ class Received:
 
 
 def receive(connection: Connection, trunk_id: TrunkId, events: Sequence[CallEvent]) -> int:
-    """Store the reports that are not there yet, by the provider's own key; return how many were new."""
+    """Store the reports that are not there yet, by the provider's own key; return how many were new.
+
+    One order for all who store the same reports at the same time, so that they wait for each other and not in a circle;
+    it is that of a call's course.
+    """
+    events = sorted(events, key=lambda event: (event.attempt_id, COURSE.index(event.kind), event.key))
     return run(
         connection,
         """
@@ -41,9 +49,14 @@ def receive(connection: Connection, trunk_id: TrunkId, events: Sequence[CallEven
         ats=[event.at for event in events],
         outcomes=[event.outcome for event in events],
         causes=[event.cause for event in events],
-        talk=[event.talk_seconds for event in events],
+        talk=[_believable(event.talk_seconds) for event in events],
         call_ids=[event.provider_call_id for event in events],
     )
+
+
+def _believable(talk_seconds: float | None) -> float | None:
+    """Pass over what no network can have measured: it could not be reckoned with, and would stop all other reports."""
+    return talk_seconds if talk_seconds is not None and 0 <= talk_seconds <= LONGEST_TALK_SECONDS else None
 
 
 def take_page(connection: Connection, limit: int) -> list[Received]:

@@ -108,6 +108,10 @@ local granted, held, free_at = {}, {}, {}
 local function grant(ask_index, ask)
     local name = tostring(ask[2])
     local batch = plan.batches[ask[2] + 1]
+    -- A name holds once: the answer to an earlier ask was lost, and rescue frees what it took.
+    if redis.call('HEXISTS', KEYS[3], ask[1]) == 1 then
+        return
+    end
     for _, gate in ipairs(batch.gates) do
         if not room(gate) then
             held[name] = gate[3]
@@ -118,6 +122,7 @@ local function grant(ask_index, ask)
     if #order == 0 then
         order = after_cursor(batch)
     end
+    local reason, at
     for _, index in ipairs(order) do
         local route = batch.routes[index + 1]
         local blocker = blocked_by(route)
@@ -125,10 +130,16 @@ local function grant(ask_index, ask)
             granted[#granted + 1] = { ask_index - 1, index, hold(ask[1], batch, route) }
             return
         end
-        held[name] = blocker
+        -- A rate comes first: it alone says when there will be room. A day comes last: it frees later than any call.
         if blocker == 'rate' then
-            free_at[name] = math.min(free_at[name] or math.huge, rate_free_at(route.rate))
+            reason, at = blocker, math.min(at or math.huge, rate_free_at(route.rate))
+        elseif not reason or reason == 'number_day' then
+            reason = blocker
         end
+    end
+    if at or not free_at[name] then
+        held[name] = reason
+        free_at[name] = at and math.min(at, free_at[name] or math.huge)
     end
 end
 

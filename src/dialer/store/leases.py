@@ -107,7 +107,7 @@ class Grants:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The lease of an attempt that the ledger knows. `utc_on`: the day it counts to, None once it is given back."""
+    """The lease of an attempt that the ledger knows. `utc_on`: the day it counts to at its number."""
 
     attempt_id: AttemptId
     batch_id: BatchId
@@ -126,12 +126,11 @@ class Lease:
 
 
 class Leases:
-    """All leases of one installation. Every method is one round trip a page of 1,000, and may be repeated."""
+    """All leases of one installation. Every method may be repeated."""
 
-    def __init__(self, url: str) -> None:
-        self._redis = redis.Redis.from_url(
-            url, decode_responses=True, socket_timeout=2, socket_connect_timeout=2, health_check_interval=30
-        )
+    def __init__(self, server: str | redis.Redis) -> None:
+        """Take a URL, or a client that decodes what it is answered."""
+        self._redis = _connect(server) if isinstance(server, str) else server
         self._script = self._redis.register_script(
             resources.files("dialer.store").joinpath("leases.lua").read_text("utf-8")
         )
@@ -173,14 +172,19 @@ class Leases:
     def overdue(self, now: DateTime) -> list[AttemptId]:
         """List a page of the leases whose deadline has passed, longest overdue first."""
         with _answering():
-            found = self._redis.zrange(DEADLINES, "-inf", _ms(now), byscore=True, offset=0, num=PAGE)  # type: ignore[arg-type]
-        return [AttemptId(UUID(member)) for member in found]
+            found = self._redis.zrange(DEADLINES, "-inf", _ms(now), byscore=True, offset=0, num=PAGE)
+        return [AttemptId(UUID(str(member))) for member in found]
 
     def epoch(self) -> UUID | None:
         """Say under which epoch Redis was loaded; None: it has lost its memory."""
         with _answering():
             value = self._redis.get(EPOCH)
         return UUID(str(value)) if value else None
+
+    def void(self) -> None:
+        """Forget under which epoch Redis was loaded, so that nothing is granted until it is rebuilt."""
+        with _answering():
+            self._redis.delete(EPOCH)
 
     def missing(self, leases: Sequence[Lease]) -> list[Lease]:
         """List those of these leases that Redis does not hold in every set they belong to."""
@@ -221,8 +225,15 @@ class Leases:
                 pipe.sadd(key, *members)
                 pipe.expire(key, DAY_KEPT_SECONDS)
 
-    def rebuild(self, now: DateTime, epoch: UUID, live: Iterable[Lease], counted: Iterable[Lease],
-                cursors: Mapping[BatchId, NumberId], rates: Iterable[RateLimit]) -> None:
+    def rebuild(
+        self,
+        now: DateTime,
+        epoch: UUID,
+        live: Iterable[Lease],
+        counted: Iterable[Lease],
+        cursors: Mapping[BatchId, NumberId],
+        rates: Iterable[RateLimit],
+    ) -> None:
         """Replace all that Redis knows by what the ledger says, and mark it as loaded.
 
         `counted`: attempts that are over but count toward today's caps. The last grants of a trunk are not in the
@@ -334,7 +345,8 @@ def _cursor(batch_id: BatchId) -> str:
 
 
 def _ms(at: DateTime) -> int:
-    return int(at.timestamp() * 1000)
+    # Through a float some whole milliseconds would come out one too low (those of 2038, as it happens).
+    return at.int_timestamp * 1000 + at.microsecond // 1000
 
 
 def _moment(ms: float) -> DateTime:
@@ -352,9 +364,24 @@ def _pages(keys: Iterable[str]) -> Iterator[list[str]]:
         yield page
 
 
+def _connect(url: str) -> redis.Redis:
+    try:
+        return redis.Redis.from_url(
+            url, decode_responses=True, socket_timeout=2, socket_connect_timeout=2, health_check_interval=30
+        )
+    except ValueError:
+        raise Unavailable("DIALER_REDIS_URL is not a Redis URL (redis://…)") from None
+
+
 @contextmanager
 def _answering() -> Iterator[None]:
     try:
         yield
     except (redis.ConnectionError, redis.TimeoutError) as error:
         raise Unavailable(f"Redis does not answer: {error}") from error
+    except redis.ResponseError as error:
+        # Redis 6 reports what stops a script as an error of the script.
+        refused = isinstance(error, redis.OutOfMemoryError | redis.ReadOnlyError)
+        if refused or "OOM" in str(error) or "READONLY" in str(error):
+            raise Unavailable(f"Redis takes no writes: {error}") from error
+        raise

@@ -47,7 +47,7 @@ def of_batches(connection: Connection, batch_ids: Sequence[BatchId]) -> dict[Bat
         LEFT JOIN batch_numbers bn ON bn.batch_id = b.id
         JOIN phone_numbers n ON n.id = bn.phone_number_id OR (bn.batch_id IS NULL AND n.agent_id = b.agent_id)
         JOIN trunks t ON t.id = n.trunk_id
-        WHERE b.id = ANY(:ids) ORDER BY b.id, bn.position, n.id
+        WHERE b.id = ANY(:ids) ORDER BY b.id, bn.position, n.created_at, n.phone_number
         """,
         ids=list(batch_ids),
     )

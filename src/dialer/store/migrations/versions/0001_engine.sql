@@ -60,6 +60,14 @@ CREATE TABLE suppressions (
     PRIMARY KEY (workspace_id, phone_number)
 );
 
+-- Outcome -> minutes, for the outcomes that are ever retried.
+CREATE FUNCTION are_retry_delays(delays jsonb) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
+    SELECT jsonb_typeof(delays) = 'object' AND NOT EXISTS (
+        SELECT 1 FROM jsonb_each(delays)
+        WHERE key NOT IN ('busy', 'no_answer', 'failed', 'rejected', 'machine')
+           OR CASE WHEN jsonb_typeof(value) = 'number' THEN value::numeric NOT BETWEEN 0 AND 10080 ELSE true END)
+$$;
+
 -- What operators edit and dispatch locks. What changes every second is in batch_progress.
 CREATE TABLE batches (
     id                        uuid PRIMARY KEY,
@@ -81,7 +89,7 @@ CREATE TABLE batches (
     max_calls_per_day         integer CHECK (max_calls_per_day >= 1),
     retry_failed              boolean NOT NULL DEFAULT false,
     max_retry_attempts        smallint NOT NULL DEFAULT 0 CHECK (max_retry_attempts BETWEEN 0 AND 3),
-    retry_delays              jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(retry_delays) = 'object'),
+    retry_delays              jsonb NOT NULL DEFAULT '{}' CHECK (are_retry_delays(retry_delays)),
     retry_machine             boolean NOT NULL DEFAULT false,
     respect_contact_timezone  boolean NOT NULL DEFAULT false,
     sticky_caller_id          boolean NOT NULL DEFAULT false,
@@ -98,10 +106,14 @@ CREATE TABLE batches (
     updated_at                timestamptz NOT NULL DEFAULT dialer_now(),
     started_at                timestamptz,
     completed_at              timestamptz,
+    archived_at               timestamptz,
     CHECK (start_time IS DISTINCT FROM end_time OR start_time IS NULL),
     CHECK (schedule_type = 'immediate' OR scheduled_at IS NOT NULL),
-    CHECK ((status IN ('completed', 'cancelled', 'failed')) = (completed_at IS NOT NULL))
+    CHECK ((status IN ('completed', 'cancelled', 'failed')) = (completed_at IS NOT NULL)),
+    CHECK (archived_at IS NULL OR completed_at IS NOT NULL),
+    CHECK (status <> 'scheduled' OR scheduled_at IS NOT NULL)
 );
+CREATE INDEX batches_to_archive ON batches (completed_at) WHERE archived_at IS NULL;
 CREATE INDEX batches_of_workspace ON batches (workspace_id, id DESC);
 CREATE INDEX batches_to_start ON batches (scheduled_at) WHERE status = 'scheduled';
 
@@ -225,6 +237,10 @@ CREATE INDEX attempts_of_contact ON attempts (contact_id, id);
 CREATE INDEX attempts_of_batch ON attempts (batch_id, id);
 CREATE INDEX attempts_of_number_day ON attempts (phone_number_id, utc_on);
 
+-- The attempts of batches that ended long ago, out of the way of those that are being called.
+CREATE TABLE attempts_archive (LIKE attempts, PRIMARY KEY (id));
+CREATE INDEX attempts_archive_of_batch ON attempts_archive (batch_id, id);
+
 -- What the providers reported, before anything is decided about it.
 CREATE TABLE inbox (
     id                bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -285,6 +301,12 @@ BEGIN
             NEW.completed_at := dialer_now();
         END IF;
     END IF;
+    -- The lanes of contacts are made of these when they are loaded.
+    IF (NEW.respect_contact_timezone, NEW.sticky_caller_id) <> (OLD.respect_contact_timezone, OLD.sticky_caller_id)
+       AND EXISTS (SELECT 1 FROM contacts WHERE batch_id = OLD.id) THEN
+        RAISE EXCEPTION 'Batch % has contacts; respect_contact_timezone and sticky_caller_id are set before', OLD.id
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'batch_has_contacts', TABLE = 'batches';
+    END IF;
     NEW.version := OLD.version + 1;
     NEW.updated_at := dialer_now();
     RETURN NEW;
@@ -322,6 +344,31 @@ BEGIN
     RETURN NULL;
 END $$;
 CREATE TRIGGER follow_batch AFTER UPDATE ON batches FOR EACH ROW EXECUTE FUNCTION follow_batch();
+
+-- Wakes the batches that wait for room, or for a number or agent they can use, when an operator changes one of these.
+CREATE FUNCTION wake_held_batches() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE batch_progress SET next_dispatch_at = dialer_now()
+    WHERE batch_id IN (SELECT batch_id FROM batch_progress
+                       WHERE held_by IN ('trunk', 'number', 'number_day', 'rate', 'no_active_number', 'agent_inactive')
+                       ORDER BY batch_id FOR NO KEY UPDATE)
+      AND next_dispatch_at IS NOT NULL;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER wake_held_batches AFTER UPDATE ON phone_numbers FOR EACH STATEMENT EXECUTE FUNCTION wake_held_batches();
+CREATE TRIGGER wake_held_batches AFTER UPDATE ON trunks FOR EACH STATEMENT EXECUTE FUNCTION wake_held_batches();
+CREATE TRIGGER wake_held_batches AFTER UPDATE ON agents FOR EACH STATEMENT EXECUTE FUNCTION wake_held_batches();
+
+-- A daily cap or a rate that is new counts calls that Redis has not: leases are void until it is rebuilt from the ledger.
+CREATE FUNCTION void_leases() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE lease_epoch SET epoch = NULL;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER void_leases AFTER UPDATE OF max_calls_per_day ON phone_numbers FOR EACH ROW
+    WHEN (OLD.max_calls_per_day IS NULL AND NEW.max_calls_per_day IS NOT NULL) EXECUTE FUNCTION void_leases();
+CREATE TRIGGER void_leases AFTER UPDATE OF calls_per_second ON trunks FOR EACH ROW
+    WHEN (NEW.calls_per_second IS DISTINCT FROM OLD.calls_per_second) EXECUTE FUNCTION void_leases();
 
 -- Keeps the counts of every batch true in the transaction that changes a contact, whoever changes it, notes when a
 -- stopped batch has drained, and refuses contacts for a batch that is over. The row of batch_progress is where imports,

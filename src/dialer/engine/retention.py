@@ -1,0 +1,42 @@
+"""Retention: the attempts of batches that ended long ago are archived, and reports that were settled long ago removed.
+
+Contacts and their outcomes stay with their batch. It never touches a batch that is being called.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pendulum import DateTime
+
+from dialer.engine.parts import Parts
+from dialer.store import archive
+from dialer.store.database import Connection
+
+PAGE = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionReport:
+    batches: int
+    attempts: int
+    reports: int
+
+
+def retention(parts: Parts, now: DateTime, days: int) -> RetentionReport:
+    """Archive what has been over for so many days, page by page. A crash leaves the rest to the next run."""
+    before = now.subtract(days=days)
+    with parts.db.begin() as connection:
+        marked = archive.mark_batches(connection, before, now)
+    moved = _in_pages(parts, lambda connection: archive.move_attempts(connection, PAGE))
+    removed = _in_pages(parts, lambda connection: archive.remove_reports(connection, before, PAGE))
+    return RetentionReport(marked, moved, removed)
+
+
+def _in_pages(parts: Parts, page: Callable[[Connection], int]) -> int:
+    done = 0
+    while True:
+        with parts.db.begin() as connection:
+            changed = page(connection)
+        done += changed
+        if changed < PAGE:
+            return done

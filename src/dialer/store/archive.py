@@ -1,0 +1,51 @@
+"""Old rows out of the way: attempts move to attempts_archive, settled reports go."""
+
+from pendulum import DateTime
+from sqlalchemy import Connection
+
+from dialer.store.database import run
+
+
+def mark_batches(connection: Connection, before: DateTime, now: DateTime) -> int:
+    """Mark the batches that were over by then, and whose last call has ended; from now on the audit leaves them out."""
+    return run(
+        connection,
+        """
+        UPDATE batches SET archived_at = :now
+        WHERE id IN (SELECT b.id FROM batches b JOIN batch_progress p ON p.batch_id = b.id
+                     WHERE b.archived_at IS NULL AND b.completed_at < :before AND p.dialing = 0
+                     ORDER BY b.id FOR NO KEY UPDATE OF b SKIP LOCKED)
+        """,
+        before=before,
+        now=now,
+    )
+
+
+def move_attempts(connection: Connection, limit: int) -> int:
+    """Move a page of the attempts of marked batches; return how many."""
+    return run(
+        connection,
+        """
+        WITH moved AS (
+            DELETE FROM attempts WHERE id IN (
+                SELECT a.id FROM batches b JOIN attempts a ON a.batch_id = b.id
+                WHERE b.archived_at IS NOT NULL LIMIT :limit)
+            RETURNING *)
+        INSERT INTO attempts_archive SELECT * FROM moved
+        """,
+        limit=limit,
+    )
+
+
+def remove_reports(connection: Connection, before: DateTime, limit: int) -> int:
+    """Remove a page of the oldest reports that were settled by then; return how many."""
+    return run(
+        connection,
+        """
+        DELETE FROM inbox WHERE id IN (
+            SELECT id FROM (SELECT id, settled_at FROM inbox ORDER BY id LIMIT :limit) AS oldest
+            WHERE settled_at < :before)
+        """,
+        before=before,
+        limit=limit,
+    )

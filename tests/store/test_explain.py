@@ -1,0 +1,109 @@
+"""The hot path reads by index alone: what Postgres means to do for every statement of every step when much is stored."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from dialer.domain.ids import BatchId
+from dialer.engine.dispatch import dispatch
+from dialer.engine.events import receive
+from dialer.engine.rescue import rescue
+from dialer.engine.retry import retry
+from dialer.engine.settle import settle
+from dialer.engine.tick import tick
+from dialer.service import batches
+from statements import Statement, recorded, scanned_whole
+from steps import live, report
+from world import MONDAY, World
+
+BIG = {"contacts", "attempts", "inbox", "batch_progress", "batches", "batch_days", "suppressions"}
+
+FILL_BATCHES = """
+INSERT INTO batches (id, workspace_id, name, agent_id, status, sticky_caller_id, max_calls_per_day)
+SELECT CAST(lpad(to_hex(n), 32, '0') AS uuid), :workspace, 'one of many', :agent, 'active', n % 2 = 0, 1000
+FROM generate_series(1, 3000) AS n
+"""
+# Five contacts in six are over, with an attempt and its report each; of the others some wait and some are pending.
+FILL_CONTACTS = """
+INSERT INTO contacts (id, batch_id, phone_number, status, status_reason, outcome, finished_at, due_at)
+SELECT gen_random_uuid(), CAST(lpad(to_hex(1 + n % 200), 32, '0') AS uuid), '+1' || 2010000000 + n, s.status, 'test',
+       'busy', CASE WHEN s.status = 'failed' THEN dialer_now() END, dialer_now() + interval '1 day' * (1 + n / 1000)
+FROM generate_series(1, 50000) AS n,
+     LATERAL (SELECT CASE n / 200 % 12 WHEN 0 THEN 'waiting' WHEN 1 THEN 'pending' ELSE 'failed' END AS status) AS s
+"""
+FILL_ATTEMPTS = """
+INSERT INTO attempts (id, batch_id, contact_id, trunk_id, phone_number_id, to_number, from_number, state, outcome,
+                      local_on, utc_on, granted_at, created_at, ended_at, allowed_by)
+SELECT gen_random_uuid(), c.batch_id, c.id, :trunk, :number, c.phone_number, '+12025550191', 'ended', 'busy',
+       DATE '2026-03-01', DATE '2026-03-01', :at, :at, :at, '{}'
+FROM contacts c WHERE c.status = 'failed'
+"""
+FILL_INBOX = """
+INSERT INTO inbox (trunk_id, event_key, attempt_id, kind, at, outcome, settled_at, verdict)
+SELECT trunk_id, id, id, 'ended', ended_at, outcome, ended_at, 'applied' FROM attempts
+"""
+FILL_DAYS = """
+INSERT INTO batch_days (batch_id, local_on, attempts)
+SELECT b.id, DATE '2026-02-01' + n, 1 FROM batches b, generate_series(1, 10) AS n
+"""
+FILL_SUPPRESSIONS = """
+INSERT INTO suppressions (workspace_id, phone_number)
+SELECT :workspace, '+1' || 3010000000 + n FROM generate_series(1, 20000) AS n
+"""
+
+
+@pytest.fixture
+def full(world: World) -> World:
+    """A world with 3,000 batches, 50,000 contacts in 200 of them, and their past; nobody of them is due."""
+    installed = world.installed
+    world.sql(FILL_BATCHES, workspace=installed.workspace_id, agent=installed.agent_id)
+    world.sql(FILL_CONTACTS)
+    world.sql(FILL_ATTEMPTS, trunk=installed.trunk_id, number=installed.number_ids[0], at=MONDAY.subtract(days=1))
+    world.sql(FILL_INBOX)
+    world.sql(FILL_DAYS)
+    world.sql(FILL_SUPPRESSIONS, workspace=installed.workspace_id)
+    # The filling has woken every batch.
+    world.sql("UPDATE batch_progress SET next_dispatch_at = NULL")
+    return world
+
+
+def hot_path(world: World) -> Iterator[tuple[str, Callable[[], object]]]:
+    """The life of some calls, step by step, each with something to do."""
+    parts, chance = world.parts, world.rng
+    plain = world.batch(40, max_calls_per_day=1000, retry_failed=True, max_retry_attempts=1)
+    in_lanes = world.batch(40, respect_contact_timezone=True, sticky_caller_id=True)
+    expiring = world.batch(2, expires_at=MONDAY.add(minutes=1).isoformat())
+    three: list[BatchId] = [plain, in_lanes, expiring]
+    world.sql("ANALYZE")
+    yield "tick", lambda: tick(parts, world.clock.now)
+    yield "dispatch", lambda: dispatch(parts, three, world.clock.now, chance)
+    ends = [report(of, "ended", world.clock.now, "busy") for of in live(world)[:15]]
+    yield "events", lambda: receive(world.db, world.installed.trunk_id, ends)
+    yield "settle", lambda: settle(parts, world.clock.now)
+    yield "progress", lambda: batches.progress(world.db, plain)
+    world.clock.now = MONDAY.add(minutes=11)
+    yield "retry", lambda: retry(parts, world.clock.now)
+    yield "rescue", lambda: rescue(parts, world.clock.now, chance)
+    yield "dispatch again", lambda: dispatch(parts, three, world.clock.now, chance)
+
+
+def explained(world: World, statements: list[Statement]) -> dict[str, set[str]]:
+    """For each statement that reads a big table from end to end: which."""
+    with world.db.begin() as connection:
+        scanned = {one.sql: scanned_whole(connection, one) & BIG for one in statements if is_explainable(one)}
+    return {sql: tables for sql, tables in scanned.items() if tables}
+
+
+def is_explainable(statement: Statement) -> bool:
+    return statement.sql.split(maxsplit=1)[0] in ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")
+
+
+def test_no_statement_of_the_hot_path_reads_a_big_table_from_end_to_end(full: World) -> None:
+    seen: dict[str, int] = {}
+    for step, work in hot_path(full):
+        statements = recorded(full.db, work)
+        assert explained(full, statements) == {}, step
+        seen[step] = len(statements)
+    assert min(seen.values()) >= 1
+    assert seen["dispatch"] >= 8
+    assert seen["settle"] >= 6

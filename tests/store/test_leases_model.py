@@ -1,0 +1,167 @@
+"""Leases against the rules written out again in plain Python: the same grants, and the same memory after each step."""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import fakeredis
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pendulum import DateTime
+
+from dialer.domain.ids import AttemptId, BatchId, NumberId, TrunkId
+from dialer.domain.pacing import RateLimit
+from dialer.embedded import Servers
+from dialer.store.leases import Ask, BatchAsk, Gate, Lease, Leases, Route
+from leasing import NAMES, NOW, TODAY, load, memory
+
+NUMBERS = [NumberId(UUID(int=n)) for n in (11, 12, 13)]
+TRUNKS = [TrunkId(UUID(int=n)) for n in (21, 22)]
+BATCHES = [BatchId(UUID(int=n)) for n in (31, 32)]
+LIMITS = st.none() | st.integers(1, 4)
+
+
+@st.composite
+def sites(draw: st.DrawFn) -> list[BatchAsk]:
+    """Two batches that share numbers and trunks, each with its own numbers in its own order."""
+    rates = {
+        trunk: draw(st.none() | st.builds(RateLimit, st.just(trunk), st.integers(1, 3), st.just(1000)))
+        for trunk in TRUNKS
+    }
+    trunk_gates = {trunk: Gate.of_trunk(trunk, draw(LIMITS)) for trunk in TRUNKS}
+    routes = []
+    for number in NUMBERS:
+        trunk, cap = draw(st.sampled_from(TRUNKS)), draw(LIMITS)
+        gates = [Gate.of_number(number, draw(LIMITS)), trunk_gates[trunk]]
+        gates += [Gate.of_number_day(number, TODAY, cap)] if cap else []
+        routes.append(Route(number, trunk, tuple(gates), rates[trunk]))
+    return [
+        BatchAsk(
+            batch,
+            draw(st.integers(1, 5)),
+            tuple(draw(st.permutations(routes))[: draw(st.integers(1, 3))]),
+            draw(st.booleans()),
+        )
+        for batch in BATCHES
+    ]
+
+
+STEPS = st.one_of(
+    st.tuples(st.just("acquire"), st.lists(st.tuples(st.integers(0, 1), st.integers(0, 99)), min_size=1, max_size=5)),
+    st.tuples(st.just("wait"), st.integers(-700, 1500)),
+    st.tuples(st.sampled_from(["release", "put_back", "forget"]), st.lists(st.integers(0, 99), max_size=3)),
+)
+
+
+@dataclass
+class Model:
+    """The rules, one ask after the other."""
+
+    sets: dict[str, set[AttemptId]] = field(default_factory=lambda: defaultdict(set))
+    granted: dict[RateLimit, list[int]] = field(default_factory=lambda: defaultdict(list))
+    cursors: dict[BatchId, NumberId] = field(default_factory=dict)
+    held: dict[AttemptId, Lease] = field(default_factory=dict)
+    past: list[Lease] = field(default_factory=list)
+
+    def acquire(self, now: int, batch: BatchAsk, ask: Ask) -> tuple[NumberId, int] | None:
+        slots = Gate.of_batch(batch.batch_id, batch.limit)
+        for route in self.order(batch, ask):
+            at = self.room(now, route)
+            if len(self.sets[slots.key]) < batch.limit and at is not None:
+                self.hold(ask.attempt_id, batch, route, slots, at)
+                return route.number_id, at
+        return None
+
+    def order(self, batch: BatchAsk, ask: Ask) -> list[Route]:
+        if not batch.round_robin:
+            return [batch.routes[index] for index in ask.order]
+        listed = [route.number_id for route in batch.routes]
+        last = self.cursors.get(batch.batch_id)
+        first = listed.index(last) + 1 if last in listed else 0
+        return [*batch.routes[first:], *batch.routes[:first]]
+
+    def room(self, now: int, route: Route) -> int | None:
+        if any(gate.limit is not None and len(self.sets[gate.key]) >= gate.limit for gate in route.gates):
+            return None
+        if route.rate is None:
+            return now
+        grants = self.granted[route.rate]
+        at = max([now, *grants])
+        return at if sum(at - grant < route.rate.window_ms for grant in grants) < route.rate.limit else None
+
+    def hold(self, name: AttemptId, batch: BatchAsk, route: Route, slots: Gate, at: int) -> None:
+        for gate in (slots, *route.gates):
+            self.sets[gate.key].add(name)
+        if route.rate:
+            self.granted[route.rate].append(at)
+        if batch.round_robin:
+            self.cursors[batch.batch_id] = route.number_id
+        self.held[name] = Lease(name, batch.batch_id, route.number_id, route.trunk_id, TODAY)
+        self.past.append(self.held[name])
+
+    def give_back(self, how: str, lease: Lease) -> None:
+        if how == "forget" and lease.attempt_id not in self.held:
+            return
+        self.held.pop(lease.attempt_id, None)
+        for key in lease.slot_keys if how == "release" else (*lease.slot_keys, lease.day_key):
+            self.sets[key].discard(lease.attempt_id)
+
+
+def follow(leases: Leases, batches: list[BatchAsk], steps: list[tuple[str, Any]]) -> None:
+    load(leases)
+    model, now = Model(), NOW
+    for step, what in steps:
+        if step == "wait":
+            now = now.add(microseconds=1000 * what)
+        elif step == "acquire":
+            wanted = [_ask(batches[index], seed) for index, seed in what]
+            granted = leases.acquire(now, batches, wanted).granted
+            told = {one.ask.attempt_id: (one.route.number_id, _ms(one.at)) for one in granted}
+            for ask, (index, _) in zip(wanted, what, strict=True):
+                assert told.get(ask.attempt_id) == model.acquire(_ms(now), batches[index], ask)
+        elif model.past:
+            _give_back(leases, model, step, [model.past[index % len(model.past)] for index in what])
+        assert _slots(leases) == {key: {str(of) for of in names} for key, names in model.sets.items() if names}
+    assert {str(name) for name in model.held} == memory(leases).get("{dialer}:holds", {}).keys()
+
+
+def _give_back(leases: Leases, model: Model, how: str, some: list[Lease]) -> None:
+    if how == "forget":
+        leases.forget([lease.attempt_id for lease in some])
+    else:
+        {"release": leases.release, "put_back": leases.put_back}[how](some)
+    for lease in some:
+        model.give_back(how, lease)
+
+
+def _ask(batch: BatchAsk, seed: int) -> Ask:
+    count = len(batch.routes)
+    turned = tuple((seed + step) % count for step in range(count))
+    return Ask(next(NAMES), batch.batch_id, () if batch.round_robin else turned)
+
+
+def _slots(leases: Leases) -> dict[str, set[str]]:
+    return {key: names for key, names in memory(leases).items() if key.startswith(("{dialer}:slots:", "{dialer}:day:"))}
+
+
+def _ms(at: DateTime) -> int:
+    return at.int_timestamp * 1000 + at.microsecond // 1000
+
+
+@settings(max_examples=80)
+@given(sites(), st.lists(STEPS, max_size=20))
+def test_leases_are_granted_by_the_rules_and_no_others(batches: list[BatchAsk], steps: list[tuple[str, Any]]) -> None:
+    leases = Leases(fakeredis.FakeRedis(server=fakeredis.FakeServer(), decode_responses=True))
+    follow(leases, batches, steps)
+    leases.close()
+
+
+@settings(max_examples=80)
+@given(batches=sites(), steps=st.lists(STEPS, max_size=20))
+def test_a_real_server_grants_them_by_the_same_rules(
+    servers: Servers, batches: list[BatchAsk], steps: list[tuple[str, Any]]
+) -> None:
+    leases = Leases(servers.redis_url)
+    follow(leases, batches, steps)
+    leases.close()
