@@ -1,0 +1,45 @@
+"""Audit: the promises P1 to P5, recomputed from what is written in the ledger, whatever the engine believes.
+
+Changes nothing and may run at any time. An empty list of violations is the expected answer.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+
+from pendulum import DateTime
+
+from dialer.domain.ids import BatchId
+from dialer.errors import NotFound
+from dialer.store.audit import Violation, extent, violations
+from dialer.store.database import Database
+
+__all__ = ["AuditReport", "Violation", "audit"]
+
+
+@dataclass(frozen=True, slots=True)
+class AuditReport:
+    """The broken rules, and over how many attempts, contacts and batches they were looked for."""
+
+    violations: tuple[Violation, ...]
+    attempts: int
+    contacts: int
+    batches: int
+
+    @property
+    def is_clean(self) -> bool:
+        return not self.violations
+
+    def to_json(self) -> str:
+        return json.dumps({"is_clean": self.is_clean} | asdict(self))
+
+
+def audit(db: Database, now: DateTime, batch_id: BatchId | None = None) -> AuditReport:
+    """Check all batches, or one: its own rules, and the limits of its numbers and trunks over all who share them.
+
+    Raises NotFound if there is no such batch.
+    """
+    with db.begin() as connection:
+        attempts, contacts, batches = extent(connection, batch_id)
+        if batch_id is not None and not batches:
+            raise NotFound(f"No batch {batch_id}")
+        return AuditReport(violations(connection, now, batch_id), attempts, contacts, batches)

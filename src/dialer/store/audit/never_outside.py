@@ -1,0 +1,60 @@
+"""P3 and P4: attempts were created inside their calling window, and while their batch was active."""
+
+from dialer.store.audit.rule import Rule, known_zone
+
+OUTSIDE_WINDOW = Rule(
+    "P3",
+    "outside_window",
+    # The wall clock, set back by the window's start, shows the day on which the window began and how long ago.
+    f"""
+    SELECT DISTINCT ON (a.id) a.id,
+           format('Attempt %s was created at %s, outside %s to %s on the days %s in %s', a.id, a.created_at,
+                  times.begin, times.until, a.allowed_by ->> 'working_days', zone) AS fact
+    FROM these_attempts a
+    CROSS JOIN LATERAL jsonb_array_elements_text(a.allowed_by -> 'timezones') AS zone
+    CROSS JOIN LATERAL (
+        SELECT coalesce(a.allowed_by ->> 'start_time', '00:00') AS begin,
+               coalesce(a.allowed_by ->> 'end_time', '00:00') AS until OFFSET 0) AS times
+    CROSS JOIN LATERAL (
+        SELECT (a.created_at AT TIME ZONE {known_zone("zone")}) - CAST(times.begin AS interval) AS shown,
+               CAST(times.until AS time) - CAST(times.begin AS interval) AS length OFFSET 0) AS clock
+    WHERE zone <> ALL(CAST(:unknown_zones AS text[]))
+      AND ((clock.length = '00:00' OR CAST(clock.shown AS time) < clock.length)
+           AND a.allowed_by -> 'working_days' @> to_jsonb(CAST(extract(isodow FROM clock.shown) AS integer))
+           AND NOT a.allowed_by -> 'excluded_dates' ? to_char(clock.shown, 'YYYY-MM-DD')) IS NOT TRUE
+    ORDER BY a.id
+    """,
+)
+
+UNKNOWN_ZONE = Rule(
+    "P3",
+    "unknown_zone",
+    """
+    SELECT id, format('Attempt %s was allowed in a time zone that Postgres does not know: one of %s, %s', id,
+                      allowed_by ->> 'timezones', allowed_by ->> 'day_timezone') AS fact
+    FROM these_attempts
+    WHERE cardinality(CAST(:unknown_zones AS text[])) > 0
+      AND (allowed_by -> 'timezones' ?| CAST(:unknown_zones AS text[])
+           OR allowed_by ->> 'day_timezone' = ANY(CAST(:unknown_zones AS text[])))
+    """,
+)
+
+NOT_ACTIVE = Rule(
+    "P4",
+    "created_while_stopped",
+    """
+    SELECT l.id, format('Attempt %s was created at %s, while batch %s was not active', l.id, l.created_at, l.batch_id)
+                 AS fact
+    FROM ledger l
+    WHERE EXISTS (
+        SELECT 1 FROM (
+            SELECT h.batch_id, h.to_status, h.at AS since, min(h.at) FILTER (WHERE h.to_status = 'active')
+                       OVER (PARTITION BY h.batch_id ORDER BY h.id ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING)
+                       AS until
+            FROM batch_history h JOIN these_batches b ON b.id = h.batch_id) AS s
+        WHERE s.batch_id = l.batch_id AND s.to_status <> 'active'
+          AND s.since < l.created_at AND (s.until IS NULL OR l.created_at < s.until))
+    """,
+)
+
+RULES = (OUTSIDE_WINDOW, UNKNOWN_ZONE, NOT_ACTIVE)

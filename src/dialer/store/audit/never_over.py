@@ -1,0 +1,119 @@
+"""P2: no limit was exceeded, at any moment. Each attempt is judged by the limits that it stored when it was created."""
+
+from dialer.store.audit.rule import Rule, known_zone
+
+
+def _limit(name: str, table: str, of: str, limit: str, until: str, counts: str) -> Rule:
+    """A limit on how many attempts of one kind (`of`) may count at once, each from its creation to `until`.
+
+    One pass over all beginnings and ends in time. An end frees before a beginning at the same moment. An attempt that
+    ended as it began holds nothing, but needed room. Of those that began together, the strictest limit is first.
+    """
+    used = of.partition(",")[0]
+    return Rule(
+        "P2",
+        name,
+        f"""
+        SELECT id, format('Attempt %s was created at %s as number %s {counts}; %s are allowed', id, at, held, most)
+                   AS fact
+        FROM (
+            SELECT *, CASE step WHEN 0 THEN 1 ELSE 0 END
+                      + sum(step) OVER (PARTITION BY {of} ORDER BY at, step, most ROWS UNBOUNDED PRECEDING) AS held
+            FROM (
+                SELECT id, {of}, created_at AS at, CASE WHEN {until} = created_at THEN 0 ELSE 1 END AS step,
+                       {limit} AS most
+                FROM {table} WHERE {used} IN (SELECT {used} FROM ledger WHERE {limit} IS NOT NULL)
+                UNION ALL
+                SELECT NULL, {of}, {until}, -1, NULL
+                FROM {table} WHERE {used} IN (SELECT {used} FROM ledger WHERE {limit} IS NOT NULL)
+                               AND {until} > created_at
+            ) AS moments
+        ) AS counted
+        WHERE held > most
+        """,
+    )
+
+
+# A day counts what was placed; a refused attempt is given back when it ends.
+GIVEN_BACK = "CASE WHEN state = 'refused' THEN ended_at END"
+
+BATCH_SLOTS = _limit(
+    "batch_concurrency", "ledger", "batch_id", "max_concurrent_calls", "ended_at", "in flight of its batch"
+)
+NUMBER_SLOTS = _limit(
+    "number_concurrency",
+    "neighbours",
+    "phone_number_id",
+    "number_max_concurrent_calls",
+    "ended_at",
+    "in flight from its number",
+)
+TRUNK_SLOTS = _limit(
+    "trunk_concurrency", "neighbours", "trunk_id", "trunk_max_concurrent_calls", "ended_at", "in flight on its trunk"
+)
+BATCH_DAY = _limit(
+    "batch_daily_cap", "ledger", "batch_id, local_on", "max_calls_per_day", GIVEN_BACK, "of its batch that day"
+)
+NUMBER_DAY = _limit(
+    "number_daily_cap",
+    "neighbours",
+    "phone_number_id, utc_on",
+    "number_max_calls_per_day",
+    GIVEN_BACK,
+    "from its number that day",
+)
+
+RATE = Rule(
+    "P2",
+    "trunk_rate",
+    """
+    SELECT id, format('Attempt %s was granted at %s as call %s of its trunk within %s; %s in %s ms are allowed',
+                      id, granted_at, trunk_rate_limit + 1, took, trunk_rate_limit, trunk_rate_window_ms) AS fact
+    FROM (SELECT *, granted_at - lag(granted_at, trunk_rate_limit) OVER (PARTITION BY trunk_id ORDER BY granted_at)
+                    AS took
+          FROM neighbours
+          WHERE trunk_id IN (SELECT trunk_id FROM ledger WHERE trunk_rate_limit IS NOT NULL)) AS paced
+    WHERE took < trunk_rate_window_ms * interval '1 millisecond'
+    """,
+)
+
+LOCAL_DAY = Rule(
+    "P2",
+    "wrong_local_day",
+    f"""
+    SELECT id, format('Attempt %s, created at %s, counts to %s in %s', id, created_at, local_on, day_timezone) AS fact
+    FROM ledger WHERE local_on <> CAST(created_at AT TIME ZONE {known_zone("day_timezone")} AS date)
+                  AND day_timezone <> ALL(CAST(:unknown_zones AS text[]))
+    """,
+)
+
+UTC_DAY = Rule(
+    "P2",
+    "wrong_utc_day",
+    """
+    SELECT id, format('Attempt %s, created at %s, counts to %s in UTC', id, created_at, utc_on) AS fact
+    FROM ledger WHERE utc_on <> CAST(created_at AT TIME ZONE 'UTC' AS date)
+    """,
+)
+
+NO_LIMITS = Rule(
+    "P2",
+    "limits_not_stored",
+    # Without these nothing of P1 to P3 can be recomputed, and every other rule would pass over the attempt.
+    """
+    SELECT id, format('Attempt %s does not say by what it was allowed', id) AS fact
+    FROM ledger WHERE max_concurrent_calls IS NULL OR max_attempts IS NULL OR day_timezone IS NULL OR NOT has_window
+    """,
+)
+
+RULES = (
+    BATCH_SLOTS,
+    NUMBER_SLOTS,
+    TRUNK_SLOTS,
+    BATCH_DAY,
+    NUMBER_DAY,
+    RATE,
+    LOCAL_DAY,
+    UTC_DAY,
+    NO_LIMITS,
+)

@@ -1,0 +1,32 @@
+"""What a rule of the audit is, and the tables it may ask.
+
+    these_batches, these_contacts, these_attempts, these_reports    the rows under audit: all, or one batch's
+    ledger      these_attempts with the limits they were allowed by and their place among their contact's attempts
+    neighbours  all attempts, of any batch, on the numbers and trunks that these attempts used, with their limits
+    people      these_contacts, each with what the ledger says of it
+
+Parameters: :now, and :unknown_zones, the time zones in the ledger that Postgres does not know.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Promise = Literal["P1", "P2", "P3", "P4", "P5"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """`sql` selects a row for each breach: `id`, what breaks the rule, and `fact`, a sentence about it."""
+
+    promise: Promise
+    name: str
+    sql: str
+
+
+def known_zone(zone: str) -> str:
+    """Name a time zone so that Postgres takes it for nothing else; `zone` is an SQL expression.
+
+    The colon says that it is the name of a zone: without it CET would be the abbreviation, which has no summer time,
+    and "Mars+5" an offset. A zone that is unknown, which is a breach of its own, is read as UTC and not an error.
+    """
+    return f"(':' || CASE WHEN {zone} = ANY(CAST(:unknown_zones AS text[])) THEN 'UTC' ELSE {zone} END)"

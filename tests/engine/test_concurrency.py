@@ -1,0 +1,136 @@
+"""Every step at once with itself and all others, in real threads, while operators meddle: nobody waits in a circle,
+nothing is exceeded, nobody is lost, and nobody is rung twice.
+
+The clock stands still while the threads run and moves between rounds.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+from random import Random
+
+from pendulum import DateTime
+
+from dialer.domain.events import CallEvent
+from dialer.domain.ids import BatchId
+from dialer.engine.audit import audit
+from dialer.engine.dispatch import dispatch
+from dialer.engine.events import receive
+from dialer.engine.rescue import rescue
+from dialer.engine.retry import retry
+from dialer.engine.settle import settle
+from dialer.engine.tick import tick
+from steps import at_once
+from world import World, made_up_phones
+
+ROUNDS = 24
+TURNS = 4
+
+
+class Crowd:
+    """All who work on one world at once, each with its own chance."""
+
+    def __init__(self, world: World, batch_ids: Sequence[BatchId], seed: int) -> None:
+        self.world, self.batch_ids = world, batch_ids
+        self.reports: list[CallEvent] = []
+        self._chances = [Random(f"{seed}:{n}") for n in range(6)]
+        self._phones = iter(made_up_phones(10_000, first=20_000))
+
+    def round(self) -> None:
+        """Let everybody take some turns, with the reports that are due by now."""
+        self.reports = self.world.network.due(self.world.clock.now)
+        # Twice the same workers: every step meets itself, too.
+        work = [self._dispatcher, self._dispatcher, self._settler, self._settler, self._rescuer, self._operator]
+        at_once(*(partial(self._turns, one, chance) for one, chance in zip(work, self._chances, strict=True)))
+        self.world.network.acknowledge([event.key for event in self.reports])
+
+    def _turns(self, work: Callable[[Random], None], chance: Random) -> None:
+        for _ in range(TURNS):
+            work(chance)
+
+    def _dispatcher(self, chance: Random) -> None:
+        due = tick(self.world.parts, self.world.clock.now).due
+        self._dispatch(due, chance)
+        self._dispatch(chance.sample(self.batch_ids, 3), chance)
+
+    def _settler(self, chance: Random) -> None:
+        some = chance.sample(self.reports, len(self.reports))
+        receive(self.world.db, self.world.installed.trunk_id, some)
+        self._dispatch(settle(self.world.parts, self.world.clock.now).freed, chance)
+        self._dispatch(retry(self.world.parts, self.world.clock.now).batches, chance)
+
+    def _rescuer(self, chance: Random) -> None:
+        if chance.random() < 0.05:
+            self.world.flush_redis()
+        self._dispatch(rescue(self.world.parts, self.world.clock.now, chance).freed, chance)
+
+    def _operator(self, chance: Random) -> None:
+        world, one = self.world, chance.choice(self.batch_ids)
+        match chance.randrange(8):
+            case 0 | 1:
+                world.sql("UPDATE batches SET status = 'paused' WHERE id = :id AND status = 'active'", id=one)
+            case 2 | 3:
+                world.sql("UPDATE batches SET status = 'active' WHERE status = 'paused' AND id = :id", id=one)
+            case 4:
+                world.sql("UPDATE batches SET max_concurrent_calls = :n WHERE id = :id", n=chance.randint(1, 9), id=one)
+            case 5:
+                world.sql("UPDATE trunks SET max_concurrent_calls = :n", n=chance.randint(15, 40))
+            case 6:
+                world.sql("UPDATE phone_numbers SET max_concurrent_calls = :n", n=chance.randint(5, 15))
+            case 7 if world.progress(one).status in ("active", "paused"):
+                world.add(one, [next(self._phones) for _ in range(3)])
+
+    def _dispatch(self, batch_ids: Sequence[BatchId], chance: Random) -> None:
+        while batch_ids:
+            batch_ids = dispatch(self.world.parts, batch_ids, self.world.clock.now, chance).again
+
+
+def rung_twice(world: World) -> list[str]:
+    """Attempts that the network had two calls for, and numbers that it had two calls to at one time."""
+    twice = [str(of) for of, n in Counter(call.attempt_id for call in world.network.log).items() if n > 1]
+    up: dict[str, DateTime] = {}
+    for call in sorted(world.network.log, key=lambda call: call.placed_at):
+        if call.to_number in up and call.placed_at < up[call.to_number]:
+            twice.append(call.to_number)
+        up[call.to_number] = call.ended_at
+    return twice
+
+
+def test_everybody_at_once_harms_nobody(make_world: Callable[..., World]) -> None:
+    faults = {"lost": 0.05, "repeated": 0.1, "timeout_before": 0.05, "timeout_after": 0.05, "refused": 0.05}
+    world = make_world(
+        faults=faults,
+        outcomes={"answered": 1, "busy": 1, "no_answer": 1},
+        talk_seconds={"mean": 10, "min": 2, "max": 30},
+    )
+    phones = made_up_phones(600)
+    batch_ids = [
+        world.batch(
+            phones[n * 100 : (n + 1) * 100],
+            max_concurrent_calls=6,
+            max_calls_per_day=200,
+            retry_failed=True,
+            max_retry_attempts=1,
+            retry_delays={"busy": 0.5, "no_answer": 1},
+        )
+        for n in range(6)
+    ]
+    crowd = Crowd(world, batch_ids, seed=1)
+    for n in range(ROUNDS):
+        crowd.round()
+        world.clock.now = world.clock.now.add(seconds=crowd_pause(n))
+        found = audit(world.db, world.clock.now)
+        assert found.is_clean, found.violations
+    world.sql("UPDATE batches SET status = 'active', max_concurrent_calls = 30 WHERE status = 'paused'")
+    world.rescue()
+    world.run(lambda: world.is_over(*batch_ids), grain=5)
+    found = audit(world.db, world.clock.now)
+    assert found.is_clean, found.violations
+    assert rung_twice(world) == []
+    assert all(world.progress(batch_id).status == "completed" for batch_id in batch_ids)
+    assert len(world.network.log) > 600
+
+
+def crowd_pause(n: int) -> float:
+    """Some rounds follow at once, others after a while, so that calls end, retries fall due and rescue has work."""
+    return (0.2, 3, 1, 7)[n % 4]

@@ -1,0 +1,315 @@
+"""Rescue: what crashes and silence leave behind is repaired on the network's word, and nobody is rung twice."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import pytest
+
+from dialer.domain.ids import AttemptId, BatchId
+from dialer.domain.patience import CALL_SECONDS
+from dialer.engine.audit import audit
+from dialer.engine.events import receive
+from dialer.engine.parts import Parts
+from dialer.engine.rescue import RescueReport, rescue
+from dialer.engine.retry import retry
+from dialer.engine.settle import settle
+from dialer.providers.base import CallRequest, NoWord, Placement, Sighting
+from dialer.providers.carriers import Carriers
+from dialer.store.leases import Leases
+from dialer.store.numbers import Trunk
+from steps import at_once, end, go, hand_in, held, live, meddled, report
+from world import MONDAY, World
+
+MakeWorld = Callable[..., World]
+
+
+class Died(Exception):
+    """A worker was killed here."""
+
+
+class Dying(Carriers):
+    """The carriers of a worker that dies just before, or just after its calls have left."""
+
+    def __init__(self, world: World, sent: bool) -> None:
+        self._carriers, self._sent = world.carriers, sent
+
+    def place_all(self, calls: Sequence[tuple[Trunk, CallRequest]]) -> dict[AttemptId, Placement]:
+        if self._sent:
+            self._carriers.place_all(calls)
+        raise Died
+
+
+class Silent(Carriers):
+    """Carriers whose networks say nothing about the calls they were given."""
+
+    def __init__(self, world: World) -> None:
+        self._carriers = world.carriers
+
+    def look_up_all(self, attempts: Sequence[tuple[Trunk, AttemptId]]) -> dict[AttemptId, Sighting]:
+        return {attempt_id: NoWord("no answer") for _, attempt_id in attempts}
+
+    def hang_up_all(self, attempts: Sequence[tuple[Trunk, AttemptId]]) -> None:
+        """Nobody listens."""
+
+
+def rescued(world: World, parts: Parts | None = None) -> RescueReport:
+    return rescue(parts or world.parts, world.clock.now, world.rng)
+
+
+def died(world: World, batch_id: BatchId, *, sent: bool) -> None:
+    """Dispatch with a worker that dies while it places the calls."""
+    with pytest.raises(Died):
+        go(world, batch_id, parts=replace(world.parts, carriers=Dying(world, sent)))
+
+
+def later(world: World, seconds: float) -> None:
+    world.clock.now = world.clock.now.add(seconds=seconds)
+
+
+def slots(world: World) -> dict[str, Any]:
+    return {key: value for key, value in held(world).items() if ":slots:" in key}
+
+
+def states(world: World) -> Counter[str]:
+    return Counter(row.state for row in world.rows("SELECT state FROM attempts"))
+
+
+def contacts(world: World) -> Counter[tuple[str, int]]:
+    return Counter((row.status, row.attempts) for row in world.rows("SELECT status, attempts FROM contacts"))
+
+
+def finished(world: World, batch_id: BatchId) -> None:
+    """Let the world go on to the end of the batch, and judge it."""
+    world.run(lambda: world.is_over(batch_id), grain=5)
+    assert max(Counter(call.attempt_id for call in world.network.log).values()) == 1
+    found = audit(world.db, world.clock.now)
+    assert found.is_clean, found.violations
+    world.rescue()
+    later(world, 700)
+    world.rescue()
+    assert held(world) == {}
+
+
+# A worker that died
+
+
+def test_calls_of_a_worker_that_died_before_sending_are_made_again_and_use_up_no_attempt(world: World) -> None:
+    batch_id = world.batch(4)
+    died(world, batch_id, sent=False)
+    assert (states(world), len(world.network.log)) == ({"reserved": 4}, 0)
+    later(world, 29.999)
+    assert rescued(world).asked == 0
+    later(world, 0.001)
+    assert (rescued(world).closed, states(world), contacts(world)) == (4, {"refused": 4}, {("waiting", 0): 4})
+    assert (held(world), world.value("SELECT sum(attempts) FROM batch_days")) == ({}, 0)
+    later(world, 15)
+    assert retry(world.parts, world.clock.now).requeued == 4
+    assert go(world, batch_id).placed == 4
+    finished(world, batch_id)
+    assert max(Counter(call.to_number for call in world.network.log).values()) == 1
+
+
+def test_calls_of_a_worker_that_died_after_sending_go_on_and_are_never_placed_again(world: World) -> None:
+    batch_id = world.batch(4)
+    died(world, batch_id, sent=True)
+    assert (states(world), len(world.network.log)) == ({"reserved": 4}, 4)
+    later(world, 30)
+    assert (rescued(world).closed, states(world)) == (0, {"placed": 4})
+    finished(world, batch_id)
+    assert max(Counter(call.to_number for call in world.network.log).values()) == 1
+    assert len(world.network.log) == 4
+
+
+def test_leases_of_a_worker_that_died_before_the_claim_are_freed_after_thirty_seconds(world: World) -> None:
+    world.sql("UPDATE phone_numbers SET max_calls_per_day = 4")
+    world.rescue()
+    batch_id = world.batch(4, max_concurrent_calls=4)
+
+    def die() -> None:
+        raise Died
+
+    with pytest.raises(Died):
+        go(world, batch_id, parts=meddled(world, after=die))
+    assert world.value("SELECT count(*) FROM attempts") == 0
+    later(world, 29.999)
+    assert rescued(world).orphans == 0
+    assert go(world, batch_id).claimed == 0
+    later(world, 0.001)
+    assert rescued(world).orphans == 4
+    assert held(world) == {}
+    assert go(world, batch_id).claimed == 4
+
+
+# Calls of which nothing is known
+
+
+@pytest.mark.parametrize("seconds", [10, 16, 29.999])
+def test_a_request_that_may_still_arrive_is_not_given_back(make_world: MakeWorld, seconds: float) -> None:
+    world = make_world(faults={"timeout_before": 1})
+    batch_id = world.batch(1)
+    go(world, batch_id)
+    later(world, seconds)
+    assert (rescued(world).asked, states(world)) == (1, {"unclear": 1})
+    later(world, 30)
+    assert (rescued(world).closed, states(world), contacts(world)) == (1, {"refused": 1}, {("waiting", 0): 1})
+
+
+def test_an_unclear_call_that_exists_goes_on(make_world: MakeWorld) -> None:
+    world = make_world(faults={"timeout_after": 1})
+    batch_id = world.batch(5)
+    assert go(world, batch_id).unclear == 5
+    later(world, 10)
+    assert (rescued(world).asked, states(world)) == (5, {"placed": 5})
+    finished(world, batch_id)
+    assert len(world.network.log) == 5
+
+
+def test_reports_that_were_lost_are_read_from_the_network(make_world: MakeWorld) -> None:
+    world = make_world(faults={"lost": 1})
+    batch_id = world.batch(5)
+    finished(world, batch_id)
+    called = {call.attempt_id: call.outcome for call in world.network.log}
+    assert {row.id: row.outcome for row in world.rows("SELECT id, outcome FROM attempts")} == called
+
+
+def test_a_call_without_any_word_holds_its_slot_until_it_can_no_longer_be_up(world: World) -> None:
+    batch_id = world.batch(1, max_concurrent_calls=1, retry_failed=True, max_retry_attempts=3)
+    go(world, batch_id)
+    parts = replace(world.parts, carriers=Silent(world))
+    for _ in range(CALL_SECONDS // 600):
+        later(world, 600)
+        assert rescued(world, parts).closed == 0
+        assert len(held(world)["{dialer}:holds"]) == 1
+    later(world, 30)
+    assert rescued(world, parts).freed == (batch_id,)
+    (row,) = world.rows("SELECT state, outcome FROM attempts")
+    assert tuple(row) == ("ended", "unknown")
+    assert (contacts(world), held(world)) == ({("failed", 1): 1}, {})
+
+
+def test_a_call_that_lasts_too_long_is_hung_up_and_ends_by_its_report(make_world: MakeWorld) -> None:
+    endless = {"mean": 900_000, "min": 900_000, "max": 900_000}
+    world = make_world(outcomes={"answered": 1}, talk_seconds=endless)
+    batch_id = world.batch(1)
+    world.run(lambda: world.is_over(batch_id), grain=30)
+    (call,) = world.network.log
+    assert CALL_SECONDS <= (call.ended_at - call.placed_at).total_seconds() <= CALL_SECONDS + 60
+    assert world.progress(batch_id).completed == 1
+
+
+def test_asking_again_waits_half_a_minute_also_when_the_rescuer_dies(world: World) -> None:
+    batch_id = world.batch(3)
+    died(world, batch_id, sent=False)
+    later(world, 30)
+
+    class Lost(Silent):
+        def look_up_all(self, attempts: Sequence[tuple[Trunk, AttemptId]]) -> dict[AttemptId, Sighting]:
+            raise Died(len(attempts))
+
+    with pytest.raises(Died):
+        rescued(world, replace(world.parts, carriers=Lost(world)))
+    assert rescued(world).asked == 0
+    later(world, 30)
+    assert rescued(world).closed == 3
+
+
+# At once with others
+
+
+def test_several_rescuers_at_once_close_each_attempt_once(world: World) -> None:
+    batch_id = world.batch(60, max_concurrent_calls=60)
+    died(world, batch_id, sent=False)
+    later(world, 30)
+    reports = at_once(*[partial(rescued, world)] * 4)
+    assert sum(one.closed for one in reports) == 60
+    assert contacts(world) == {("waiting", 0): 60}
+    assert {row.refusals for row in world.rows("SELECT refusals FROM contacts")} == {1}
+    assert world.value("SELECT sum(attempts) FROM batch_days") == 0
+
+
+def test_an_attempt_that_settles_while_it_is_rescued_ends_once(world: World) -> None:
+    for _ in range(5):
+        batch_id = world.batch(20, max_concurrent_calls=20)
+        died(world, batch_id, sent=True)
+        later(world, 30)
+        ends = [report(of, "ended", world.clock.now, "busy") for of in live(world)]
+        at_once(partial(rescued, world), partial(hand_in, world, *ends), partial(rescued, world))
+        world.deliver()
+        assert world.progress(batch_id).failed + world.progress(batch_id).completed + len(live(world)) == 20
+        assert audit(world.db, world.clock.now).is_clean
+        world.run(lambda of=batch_id: world.is_over(of), grain=5)  # type: ignore[misc]
+
+
+# Redis
+
+
+class Deaf(Leases):
+    """Leases that do not hear of any end."""
+
+    def release(self, leases: Any) -> None:
+        """Lost on the way."""
+
+
+def test_the_lease_of_a_call_that_ended_unheard_is_freed(world: World) -> None:
+    batch_id = world.batch(2)
+    go(world, batch_id)
+    first, second = live(world)
+    receive(world.db, world.installed.trunk_id, [report(first, "ended", MONDAY, "busy")])
+    assert settle(replace(world.parts, leases=Deaf(world.redis_url)), MONDAY).ended == 1
+    assert set(held(world)["{dialer}:holds"]) == {str(first), str(second)}
+    later(world, 120)
+    assert rescued(world).orphans == 1
+    assert set(held(world)["{dialer}:holds"]) == {str(second)}
+
+
+def test_leases_that_redis_has_lost_without_noticing_are_restored(world: World) -> None:
+    world.sql("UPDATE phone_numbers SET max_calls_per_day = 50")
+    world.rescue()
+    batch_id = world.batch(5)
+    go(world, batch_id)
+    end(world, live(world)[0])
+    before = slots(world)
+    client: Any = world.leases._redis
+    for kind in ("slots", "day"):
+        for key in list(client.scan_iter(f"{{dialer}}:{kind}:*")):
+            client.delete(key)
+    assert rescued(world).restored == 4
+    assert slots(world) == before
+    assert sum(client.scard(key) for key in client.scan_iter("{dialer}:day:*")) == 5
+    assert rescued(world).restored == 0
+
+
+def test_two_rescuers_at_once_rebuild_redis_once_with_every_lease(world: World) -> None:
+    batch_id = world.batch(30, max_concurrent_calls=8)
+    for _ in range(5):
+        go(world, batch_id)
+        before = set(held(world)["{dialer}:holds"])
+        world.flush_redis()
+        reports = at_once(*[partial(rescued, world)] * 4)
+        assert [one.rebuilt for one in reports].count(True) == 1
+        assert set(held(world)["{dialer}:holds"]) == before
+        end(world, live(world)[0])
+
+
+def test_a_rebuild_while_others_dispatch_exceeds_no_limit_and_loses_no_lease(world: World) -> None:
+    world.sql("UPDATE trunks SET max_concurrent_calls = 9")
+    batch_ids = [world.batch([f"+1212555{n:02}{m:02}" for m in range(60)], max_concurrent_calls=8) for n in range(3)]
+    for _ in range(15):
+        at_once(
+            world.flush_redis,
+            partial(rescued, world),
+            *(partial(go, world, batch_id) for batch_id in batch_ids),
+        )
+        rescued(world)
+        go(world, *batch_ids)
+        assert len(live(world)) == 9
+        later(world, 31)
+        rescued(world)
+        assert set(held(world)["{dialer}:holds"]) == {str(of) for of in live(world)}
+        for attempt_id in live(world)[:5]:
+            end(world, attempt_id)
+    found = audit(world.db, world.clock.now)
+    assert found.is_clean, found.violations
