@@ -1,0 +1,104 @@
+"""The processes of a cluster, one command each. Each checks what it needs, runs until TERM or Ctrl-C, and leaves."""
+
+import asyncio
+import signal
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from dialer.listener import Listener
+    from dialer.settings import Settings
+
+
+def worker() -> None:
+    """Run the steps: dispatch, settle, retry, rescue. Start as many as you like.
+
+    TERM lets it finish the tasks it has; what it leaves when it is killed is found by the others.
+    """
+    settings = _checked()
+    from dialer.worker import app  # the Celery app is made for the settings of its process
+
+    # Celery warns of root because of pickle, which no task here is: arguments are ids, in JSON.
+    warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
+    app.worker_main(
+        ["--quiet", "worker", "--pool", "threads", "--concurrency", str(settings.worker_threads), "--queues", "dialer",
+         "--without-gossip", "--without-mingle", "--loglevel", settings.log_level.upper()]
+    )  # fmt: skip
+
+
+def beat() -> None:
+    """Tick. Run two for high availability: a tick is safe to run twice."""
+    settings = _checked()
+    from dialer.worker import app
+
+    # In memory: a schedule kept in a file would only remember what the next second makes up for.
+    app.start(["--quiet", "beat", "--scheduler", "celery.beat:Scheduler", "--loglevel", settings.log_level.upper()])
+
+
+def listener() -> None:
+    """Hold the providers' event sockets and hand their reports to the inbox."""
+    settings = _checked()
+    from dialer import wiring
+    from dialer.listener import Listener
+    from dialer.worker import settle
+
+    parts = wiring.parts_of(settings)
+    try:
+        asyncio.run(_listen(Listener(parts.db, settle.delay)))
+    finally:
+        wiring.close(parts)
+
+
+async def _listen(listener: "Listener") -> None:
+    await listener.run(_stop_signals())
+
+
+def simulator(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 5099,
+    journal: Annotated[
+        Path | None, typer.Option(help="Folder in which the network remembers its calls over a restart.")
+    ] = None,
+) -> None:
+    """Run a simulated telephone network, which trunks of the provider `simulator` connect to."""
+    asyncio.run(_simulate(host, port, journal))
+
+
+async def _simulate(host: str, port: int, journal: Path | None) -> None:
+    from dialer import wiring
+    from dialer.errors import Unavailable
+    from dialer.providers.simulator import serve
+
+    stopped = _stop_signals()
+    try:
+        server = await serve(host, port, wiring.clock, journal)
+    except OSError as error:
+        raise Unavailable(f"The simulated network cannot be served at {host}:{port}: {error.strerror}") from None
+    typer.echo(f"simulated network at {server.url}")
+    await stopped.wait()
+    await server.close()
+
+
+def _stop_signals() -> asyncio.Event:
+    """Return an event of the running loop that is set by TERM or Ctrl-C."""
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    return stopped
+
+
+def _checked() -> "Settings":
+    """Read the settings and make sure that Postgres, its schema and Redis are fit for use."""
+    from dialer import wiring
+    from dialer.cli.installation import configured
+
+    settings = configured()
+    parts = wiring.parts_of(settings)
+    try:
+        wiring.check(parts)
+    finally:
+        wiring.close(parts)
+    return settings

@@ -1,0 +1,102 @@
+"""What came of a list: the rows of its file, where its contacts ended, and what the audit says. As text or as JSON."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from dialer.domain.states import BatchStatus
+from dialer.engine.audit import AuditReport
+from dialer.service.contacts import ImportReport
+from dialer.store import batches
+from dialer.store.batches import Progress
+from dialer.store.database import Database
+
+SHOWN_ROW_ERRORS = 10
+WIDTH = 72
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """A batch that is over. `rows`: how many contacts, with how many attempts, ended with which status and outcome."""
+
+    batch: Progress
+    loaded: ImportReport
+    audit: AuditReport
+    rows: Sequence[Any]
+    attempts: int
+
+    @classmethod
+    def read(cls, db: Database, batch: Progress, loaded: ImportReport, audit: AuditReport) -> "Results":
+        with db.begin() as connection:
+            rows = batches.results(connection, batch.id)
+            return cls(batch, loaded, audit, rows, batches.attempts_made(connection, batch.id))
+
+    @property
+    def is_good(self) -> bool:
+        """Say whether the batch was completed, every contact is final and the audit is clean."""
+        unfinished = self.batch.pending + self.batch.waiting + self.batch.dialing
+        return self.batch.status is BatchStatus.COMPLETED and not unfinished and self.audit.is_clean
+
+    def to_json(self) -> str:
+        rows = [dict(row._mapping) | {"attempts": int(row.attempts)} for row in self.rows]
+        return json.dumps(
+            {
+                "batch_id": str(self.batch.id),
+                "status": self.batch.status,
+                "status_reason": self.batch.status_reason,
+                "import": asdict(self.loaded),
+                "attempts": self.attempts,
+                "results": rows,
+                "audit": json.loads(self.audit.to_json()),
+            }
+        )
+
+    def to_text(self) -> str:
+        """Lay out the table, and what is to be said of the whole."""
+        console = Console(width=WIDTH, highlight=False)
+        with console.capture() as capture:
+            console.print(self._table())
+        return capture.get() + "\n".join([*self._unusual(), audit_report(self.audit)])
+
+    def _table(self) -> Table:
+        table = Table(title="Results", title_justify="left")
+        table.add_column("status")
+        table.add_column("outcome")
+        table.add_column("contacts", justify="right")
+        table.add_column("attempts", justify="right")
+        for row in self.rows:
+            table.add_row(row.status, row.outcome or row.reason or "", f"{row.contacts:,}", f"{row.attempts:,}")
+        table.add_section()
+        table.add_row("total", "", f"{self.batch.total:,}", f"{self.attempts:,}")
+        return table
+
+    def _unusual(self) -> list[str]:
+        if self.batch.status is BatchStatus.COMPLETED:
+            return []
+        reason = f": {self.batch.status_reason}" if self.batch.status_reason else ""
+        return [f"Batch {self.batch.id} is {self.batch.status}{reason}."]
+
+
+def audit_report(report: AuditReport) -> str:
+    """Say what an audit found, in plain lines."""
+    scope = f"{report.attempts:,} attempts, {report.contacts:,} contacts, {report.batches:,} batches"
+    if report.is_clean:
+        return f"Audit clean: {scope}; P1, P2, P3 and P5 hold."
+    lines = [f"Audit found {len(report.violations):,} broken rules in {scope}:"]
+    lines += [f"  {one.promise} {one.rule}: {one.message} [{', '.join(one.rows)}]" for one in report.violations]
+    return "\n".join(lines)
+
+
+def row_report(report: ImportReport) -> str:
+    """Say what became of the rows of a file."""
+    passed_over = f"{report.duplicates:,} duplicates, {report.suppressed:,} suppressed, {report.rejected:,} rejected"
+    shown = report.errors[:SHOWN_ROW_ERRORS]
+    lines = [f"Loaded {report.imported:,} contacts; {passed_over}."]
+    lines += [f"  line {error.row}: {error.reason}" for error in shown]
+    if report.rejected > len(shown):
+        lines.append(f"  … and {report.rejected - len(shown):,} more")
+    return "\n".join(lines)

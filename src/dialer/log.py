@@ -1,0 +1,66 @@
+"""Structured logs on standard error: the message is a constant, values are fields, telephone numbers are masked."""
+
+import logging
+import re
+import sys
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+# All but the last two digits of a number in E.164, wherever in a text it stands; also where a URL has quoted its plus.
+_NUMBER = re.compile(r"(\+|%2B)[1-9]\d{3,12}(?=\d{2})", re.IGNORECASE)
+
+
+def configure(log_format: Literal["console", "json"], log_level: str) -> None:
+    """Set up logging for this process, also for the libraries that log on their own. Called twice: the last counts."""
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        mask_numbers,
+    ]
+    last = _renderer(log_format)
+    level = logging.getLevelNamesMapping()[log_level.upper()]
+    structlog.configure(
+        processors=[*shared, last],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, last],
+        )
+    )
+    # Libraries log every connection and every task at `info`; what goes wrong there is what operators need.
+    logging.basicConfig(level=max(level, logging.WARNING), handlers=[handler], force=True)
+
+
+def _renderer(log_format: Literal["console", "json"]) -> Processor:
+    if log_format == "json":
+        return structlog.processors.JSONRenderer(default=str, ensure_ascii=False)
+    # Tracebacks are text by then, with their numbers masked.
+    return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+
+
+def mask_numbers(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Leave only the last two digits of every telephone number, wherever in the values it stands."""
+    return {key: _masked(value) for key, value in event.items()}
+
+
+def _masked(value: Any) -> Any:
+    match value:
+        case str():
+            return _NUMBER.sub(r"\1…", value)
+        case Mapping():
+            return {key: _masked(each) for key, each in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [_masked(each) for each in value]
+        case BaseException():
+            return _masked(str(value))
+        case _:
+            return value

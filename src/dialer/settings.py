@@ -1,0 +1,92 @@
+"""The settings of a process, read once from the environment (prefix DIALER_) and checked at once."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, ValidationError
+from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from dialer.errors import FieldError, InvalidInput, Unavailable
+
+
+def _begins_with(*schemes: str) -> AfterValidator:
+    """Accept URLs of these schemes. What follows is judged by the client of the server, at the first contact."""
+
+    def check(url: str) -> str:
+        if not url.startswith(schemes):
+            raise PydanticCustomError("scheme", "must begin with {schemes}", {"schemes": " or ".join(schemes)})
+        return url
+
+    return AfterValidator(check)
+
+
+class Settings(BaseSettings):
+    """Each field is the variable DIALER_<NAME>; `.env.example` lists them with their defaults and units."""
+
+    model_config = SettingsConfigDict(env_prefix="DIALER_", env_ignore_empty=True, frozen=True)
+
+    database_url: Annotated[str, _begins_with("postgresql+psycopg://")] | None = None
+    redis_url: Annotated[str, _begins_with("redis://", "rediss://")] | None = None
+    broker_url: Annotated[str, _begins_with("redis://", "rediss://", "amqp://", "amqps://")] | None = None
+    data_dir: Path = Path(".dialer")
+    retention_days: int = Field(default=90, ge=1, le=36_500)
+    tick_seconds: float = Field(default=1.0, gt=0, le=60)
+    worker_threads: int = Field(default=4, ge=1, le=64)
+    log_format: Literal["console", "json"] = "console"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @classmethod
+    def load(cls) -> "Settings":
+        """Read the environment; InvalidInput names every variable that is wrong, never its value."""
+        try:
+            return cls()
+        except ValidationError as error:
+            wrong = error.errors(include_url=False, include_input=False)
+            raise InvalidInput([_in_words(one) for one in wrong]) from None
+
+    @property
+    def database(self) -> str:
+        """The URL of Postgres; Unavailable says that it is missing."""
+        return _given("DIALER_DATABASE_URL", self.database_url)
+
+    @property
+    def redis(self) -> str:
+        """The URL of Redis; Unavailable says that it is missing."""
+        return _given("DIALER_REDIS_URL", self.redis_url)
+
+    @property
+    def broker(self) -> str:
+        """Where Celery's queues are."""
+        return self.broker_url or self.redis
+
+    @property
+    def has_servers(self) -> bool:
+        """Say whether it is known where both Postgres and Redis are."""
+        return self.database_url is not None and self.redis_url is not None
+
+    def at(self, data_dir: Path | None) -> "Settings":
+        """The same settings with this data folder, where one is given."""
+        return self.model_copy(update={"data_dir": data_dir}) if data_dir else self
+
+    def with_servers(self, database_url: str, redis_url: str) -> "Settings":
+        """The same settings on these servers, where no others are set; "" for one that is not known."""
+        update = {"database_url": self.database_url or database_url, "redis_url": self.redis_url or redis_url}
+        return self.model_copy(update={name: url or None for name, url in update.items()})
+
+    def environment(self) -> Mapping[str, str]:
+        """The variables that give a child process these settings."""
+        set_fields = self.model_dump(exclude_none=True)
+        return {f"DIALER_{name.upper()}": str(value) for name, value in set_fields.items()}
+
+
+def _given(variable: str, url: str | None) -> str:
+    if url is None:
+        raise Unavailable(f"{variable} is not set; set it, or start everything on this machine with `dialer up`")
+    return url
+
+
+def _in_words(error: ErrorDetails) -> FieldError:
+    reason = error["msg"]
+    return FieldError(f"DIALER_{str(error['loc'][0]).upper()}", reason[0].lower() + reason[1:])

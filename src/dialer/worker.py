@@ -1,0 +1,114 @@
+"""The Celery app: beat ticks, workers run the steps. Tasks carry ids only and are at most five lines.
+
+Losing a task loses nothing, since the next tick finds what was due: so tasks are acknowledged early, have no ETA, and
+expire in the queue when the next beat has long brought another.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+from celery import Celery
+from celery.signals import setup_logging
+from kombu.entity import Queue
+
+from dialer import log, wiring
+from dialer.domain.ids import BatchId
+from dialer.engine import dispatch as dispatching
+from dialer.engine import rescue as rescuing
+from dialer.engine import retention as retaining
+from dialer.engine import retry as retrying
+from dialer.engine import settle as settling
+from dialer.engine import tick as ticking
+from dialer.settings import Settings
+
+CHUNK = 50
+RESCUE_SECONDS = 5.0
+RETENTION_SECONDS = 3600.0
+
+settings = Settings.load()
+rng = wiring.chance()
+# Nothing is connected until a task needs it, so beat and listener may import this too.
+parts = wiring.parts_of(settings)
+logger = structlog.get_logger()
+
+
+def _every(seconds: float, task: str) -> dict[str, Any]:
+    return {"task": f"dialer.{task}", "schedule": seconds, "options": {"expires": 2 * seconds}}
+
+
+app = Celery("dialer", broker=settings.broker)
+app.conf.update(
+    beat_schedule={
+        "tick": _every(settings.tick_seconds, "tick"),
+        "retry": _every(settings.tick_seconds, "retry"),
+        "rescue": _every(RESCUE_SECONDS, "rescue"),
+        "retention": _every(RETENTION_SECONDS, "retention"),
+    },
+    broker_connection_retry_on_startup=True,
+    # A restored task is one that the tick has long made up for; the visibility time-out outlasts any task by far.
+    broker_transport_options={"visibility_timeout": 3600, "socket_timeout": 5, "socket_connect_timeout": 5},
+    enable_utc=True,
+    # The anonymous exchange routes by the queue's name alone: bindings kept in Redis would be lost with its memory.
+    task_queues=[Queue("dialer", exchange="", routing_key="dialer")],
+    task_default_queue="dialer",
+    task_default_exchange="",
+    task_default_routing_key="dialer",
+    task_ignore_result=True,
+    timezone="UTC",
+    worker_prefetch_multiplier=1,
+    worker_send_task_events=False,
+    worker_enable_remote_control=False,
+)
+
+
+@setup_logging.connect
+def _configure_logging(**_: Any) -> None:
+    log.configure(settings.log_format, settings.log_level)
+
+
+@app.task(name="dialer.tick")
+def tick() -> None:
+    report = ticking.tick(parts, wiring.clock())
+    dispatch_all(report.due)
+    if report.has_reports:
+        settle.delay()
+
+
+@app.task(name="dialer.dispatch")
+def dispatch(batch_ids: Sequence[BatchId]) -> None:
+    report = dispatching.dispatch(parts, batch_ids, wiring.clock(), rng)
+    dispatch_all(report.again)
+    if report.leases_lost:
+        rescue.delay()
+
+
+@app.task(name="dialer.settle")
+def settle() -> None:
+    report = settling.settle(parts, wiring.clock())
+    if report.is_full:
+        settle.delay()
+    # In this task and not in another: the slot that has just been freed is refilled without a way through the queue.
+    dispatch(report.freed[:CHUNK])
+    dispatch_all(report.freed[CHUNK:])
+
+
+@app.task(name="dialer.retry")
+def retry() -> None:
+    dispatch_all(retrying.retry(parts, wiring.clock()).batches)
+
+
+@app.task(name="dialer.rescue")
+def rescue() -> None:
+    dispatch_all(rescuing.rescue(parts, wiring.clock(), rng).freed)
+
+
+@app.task(name="dialer.retention")
+def retention() -> None:
+    retaining.retention(parts, wiring.clock(), settings.retention_days)
+
+
+def dispatch_all(batch_ids: Sequence[BatchId]) -> None:
+    """Hand batches to dispatch, in chunks that different workers may take."""
+    for first in range(0, len(batch_ids), CHUNK):
+        dispatch.delay(list(batch_ids[first : first + CHUNK]))

@@ -1,0 +1,70 @@
+"""The command `dialer` in this process: what it prints, and with which code it ends."""
+
+import logging
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import structlog
+
+from dialer.cli import main
+from dialer.embedded import Servers
+from dialer.settings import Settings
+
+
+@dataclass(frozen=True)
+class Said:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def refusal(self) -> str:
+        """The one line on standard error with which a request is refused."""
+        assert (self.code, self.out) == (1, ""), self
+        (line,) = self.err.splitlines()
+        assert line.startswith("dialer: "), line
+        return line
+
+
+Dialer = Callable[..., Said]
+
+
+@pytest.fixture(autouse=True)
+def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let every command run in an empty folder, without settings; put back what it makes of TERM and of logs."""
+    monkeypatch.chdir(tmp_path)
+    for field in Settings.model_fields:
+        monkeypatch.delenv(f"DIALER_{field.upper()}", raising=False)
+    of_signals = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    root = logging.getLogger()
+    level, of_logs = root.level, root.handlers[:]
+    yield
+    for number, handler in of_signals.items():
+        signal.signal(number, handler)
+    root.setLevel(level)
+    root.handlers[:] = of_logs
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def dialer(capsys: pytest.CaptureFixture[str]) -> Dialer:
+    def run(*arguments: str) -> Said:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        said = capsys.readouterr()
+        assert "Traceback" not in said.err
+        assert isinstance(ended.value.code, int)
+        return Said(ended.value.code, said.out, said.err)
+
+    return run
+
+
+@pytest.fixture
+def in_cluster(migrated: str, servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Name the servers of the tests in the environment."""
+    monkeypatch.setenv("DIALER_DATABASE_URL", migrated)
+    monkeypatch.setenv("DIALER_REDIS_URL", servers.redis_url)

@@ -1,0 +1,62 @@
+"""`dialer --help` reads as documentation and answers at once; wrong usage is exit 2."""
+
+import subprocess
+import sys
+
+import pytest
+
+from cli.conftest import Dialer
+
+COMMANDS = ("demo", "run", "up", "worker", "beat", "listener", "simulator", "audit", "doctor", "db")
+HEAVY = ("sqlalchemy", "alembic", "psycopg", "redis", "celery", "pydantic", "pendulum", "rich", "phonenumbers")
+
+
+def test_help_names_every_command_the_settings_and_the_exit_codes(dialer: Dialer) -> None:
+    said = dialer("--help")
+    assert said.code == 0
+    for word in (*COMMANDS, "DIALER_DATABASE_URL", "DIALER_REDIS_URL", "DIALER_DATA_DIR", "Exit code"):
+        assert word in said.out
+
+
+@pytest.mark.parametrize("command", [*((name,) for name in COMMANDS), ("db", "upgrade"), ("db", "check")])
+def test_every_command_says_what_it_does(command: tuple[str, ...], dialer: Dialer) -> None:
+    said = dialer(*command, "--help")
+    assert said.code == 0
+    assert said.out.startswith(f"Usage: dialer {' '.join(command)}")
+    assert len(said.out.split("\n\n")[1]) > 20
+
+
+def test_help_loads_nothing_that_only_work_needs() -> None:
+    code = (
+        "import sys; from dialer.cli import main\n"
+        "try: main(['--help'])\n"
+        f"except SystemExit: print('loaded:', [name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("loaded: []\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("frobnicate",),
+        ("run",),
+        ("run", "list.csv"),
+        ("run", "list.csv", "--agent", "demo", "--max-concurrent-calls", "many"),
+        ("run", "list.csv", "--agent", "demo", "--options", "[1]"),
+        ("run", "list.csv", "--agent", "demo", "--options", "{"),
+        ("run", "list.csv", "--agent", "demo", "--phone-rotation-strategy", "alphabetical"),
+        ("demo", "--contacts", "0"),
+        ("up", "--workers", "0"),
+        ("simulator", "--port", "65536"),
+        ("audit", "not-an-id"),
+        ("db", "frobnicate"),
+        ("worker", "surplus"),
+    ],
+)
+def test_wrong_usage_is_exit_2_with_the_reason_and_nothing_on_standard_output(
+    arguments: tuple[str, ...], dialer: Dialer
+) -> None:
+    said = dialer(*arguments)
+    assert (said.code, said.out) == (2, "")
+    assert said.err.splitlines()[-1].startswith("Error: ")

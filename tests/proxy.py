@@ -1,0 +1,71 @@
+"""A server that can be made to fall silent: a proxy in front of it, in threads."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from threading import Thread
+from urllib.parse import urlsplit
+
+
+class Proxy:
+    """Passes bytes between a free port and a server, until it is told to be down."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._server = (parts.hostname or "", parts.port or 0)
+        self._open: list[socket.socket] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
+        self.url = parts._replace(netloc=parts.netloc.replace(f":{parts.port}", f":{self.port}")).geturl()
+        self.is_down = False
+        self._run(self._accept)
+
+    def down(self) -> None:
+        """Break every connection; those that come are broken too."""
+        self.is_down = True
+        for connection in self._open:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def up(self) -> None:
+        self.is_down = False
+
+    def close(self) -> None:
+        self.down()
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for connection in self._open:
+            connection.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            if self.is_down:
+                client.close()
+                continue
+            server = socket.create_connection(self._server)
+            self._open += [client, server]
+            self._run(self._pass_on, client, server)
+            self._run(self._pass_on, server, client)
+
+    def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65_536):
+                target.sendall(data)
+        with suppress(OSError):
+            target.shutdown(socket.SHUT_RDWR)
+
+    def _run(self, work: object, *arguments: socket.socket) -> None:
+        Thread(target=work, args=arguments, daemon=True).start()  # type: ignore[arg-type]
+
+
+@contextmanager
+def proxied(url: str) -> Iterator[Proxy]:
+    proxy = Proxy(url)
+    try:
+        yield proxy
+    finally:
+        proxy.close()

@@ -1,0 +1,45 @@
+"""What a piece of work asks of Postgres: its statements with their values, and how Postgres means to answer them."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, event
+
+from dialer.store.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    sql: str
+    values: Mapping[str, Any]
+
+
+def recorded(db: Database, work: Callable[[], object]) -> list[Statement]:
+    """Do this work and return the statements that it sent, without those that set the clock."""
+    sent: list[Statement] = []
+
+    def note(_: Any, __: Any, sql: str, values: Any, *___: Any) -> None:
+        if "set_config" not in sql:
+            sent.append(Statement(sql, values))
+
+    event.listen(db._engine, "before_cursor_execute", note)
+    try:
+        work()
+    finally:
+        event.remove(db._engine, "before_cursor_execute", note)
+    return sent
+
+
+def scanned_whole(connection: Connection, statement: Statement) -> set[str]:
+    """Name the tables that Postgres would read from end to end for this statement."""
+    found = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement.sql}", dict(statement.values)).scalar_one()
+    (plan,) = json.loads(found) if isinstance(found, str) else found
+    return {node["Relation Name"] for node in _nodes(plan["Plan"]) if node["Node Type"] == "Seq Scan"}
+
+
+def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield node
+    for child in node.get("Plans", []):
+        yield from _nodes(child)

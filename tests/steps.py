@@ -1,0 +1,93 @@
+"""What the tests of single steps ask for: steps that run at once, and someone who meddles at the worst moment."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from threading import Barrier
+from typing import Any
+
+from pendulum import DateTime
+
+from dialer.domain.events import CallEvent, EventKind
+from dialer.domain.ids import AttemptId, BatchId
+from dialer.domain.outcomes import Outcome
+from dialer.engine.dispatch import DispatchReport, dispatch
+from dialer.engine.events import receive
+from dialer.engine.parts import Parts
+from dialer.engine.settle import SettleReport, settle
+from dialer.store.leases import Ask, BatchAsk, Grants, Leases
+from leasing import memory
+from world import World
+
+
+def nothing() -> None:
+    """The meddling of someone who leaves everything alone."""
+
+
+class Meddled(Leases):
+    """Leases during whose granting someone else gets a word in: just before it, or just after it."""
+
+    def __init__(self, url: str, before: Callable[[], object] = nothing, after: Callable[[], object] = nothing) -> None:
+        super().__init__(url)
+        self._before, self._after = before, after
+
+    def acquire(self, now: DateTime, batches: Sequence[BatchAsk], asks: Sequence[Ask]) -> Grants:
+        self._before()
+        grants = super().acquire(now, batches, asks)
+        self._after()
+        return grants
+
+
+def meddled(world: World, **meddling: Callable[[], object]) -> Parts:
+    """The world's parts, with someone between gather and claim: `before` or `after` slots are granted."""
+    return replace(world.parts, leases=Meddled(world.redis_url, **meddling))
+
+
+def at_once(*work: Callable[[], Any]) -> list[Any]:
+    """Do all this in threads that start together."""
+    start = Barrier(len(work))
+
+    def begin(one: Callable[[], Any]) -> Any:
+        start.wait(10)
+        return one()
+
+    with ThreadPoolExecutor(len(work)) as pool:
+        return list(pool.map(begin, work))
+
+
+def go(world: World, *batch_ids: BatchId, parts: Parts | None = None) -> DispatchReport:
+    """Dispatch these batches now."""
+    return dispatch(parts or world.parts, batch_ids, world.clock.now, world.rng)
+
+
+def live(world: World) -> list[AttemptId]:
+    """The attempts that are not over, in the order of their making."""
+    return [row.id for row in world.rows("SELECT id FROM attempts WHERE rescue_at IS NOT NULL ORDER BY id")]
+
+
+def report(attempt_id: AttemptId, kind: str, at: DateTime, outcome: str | None = None, **more: Any) -> CallEvent:
+    """What a network says of a call; its key tells the kind alone."""
+    said = Outcome(outcome) if outcome else None
+    return CallEvent(more.pop("key", f"{attempt_id}:{kind}"), attempt_id, EventKind(kind), at, said, **more)
+
+
+def hand_in(world: World, *events: CallEvent) -> SettleReport:
+    """Receive these reports and settle them."""
+    receive(world.db, world.installed.trunk_id, events)
+    return settle(world.parts, world.clock.now)
+
+
+def end(world: World, attempt_id: AttemptId, outcome: str = "answered", **more: Any) -> SettleReport:
+    """Let the network report that this call is over."""
+    return hand_in(world, report(attempt_id, "ended", world.clock.now, outcome, **more))
+
+
+def held(world: World) -> dict[str, Any]:
+    """What Redis holds for attempts in progress: slots, leases and their deadlines."""
+    kinds = ("{dialer}:slots:", "{dialer}:holds", "{dialer}:deadlines")
+    return {key: value for key, value in memory(world.leases).items() if key.startswith(kinds)}
+
+
+def day_allowance(world: World) -> int:
+    """How many attempts Redis counts toward the daily caps of numbers."""
+    return sum(len(value) for key, value in memory(world.leases).items() if key.startswith("{dialer}:day:"))

@@ -1,0 +1,176 @@
+"""The whole engine as a user runs it: real processes on real servers, killed, emptied and stopped."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import pytest
+import redis
+
+from dialer.embedded import Servers, running_at
+from dialer.store.database import Database, rows
+from world import made_up_phones
+
+pytestmark = [
+    pytest.mark.timeout(180),
+    pytest.mark.skipif(sys.platform != "linux", reason="reads the children of a process from /proc"),
+]
+
+POLL = Event()
+DIALER = [sys.executable, "-m", "dialer"]
+
+
+class Up:
+    """One `dialer up` on a folder."""
+
+    def __init__(self, data_dir: Path, *arguments: str) -> None:
+        self.data_dir = data_dir
+        self.process = subprocess.Popen(
+            [*DIALER, "up", "--data-dir", str(data_dir), "--speed", "60", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        self.said = [self.process.stdout.readline()]
+        assert "Dialer is up" in self.said[0], self.said[0] + self.process.stdout.read()
+
+    @property
+    def servers(self) -> Servers:
+        servers = running_at(self.data_dir)
+        assert servers is not None
+        return servers
+
+    def children(self) -> dict[int, str]:
+        """The processes that this one has started, with their command lines."""
+        pids = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return {int(pid): Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ") for pid in pids}
+
+    def kill(self, name: str) -> None:
+        """Kill one child with -9."""
+        os.kill(next(pid for pid, command in self.children().items() if command.endswith(f"dialer {name} ")), 9)
+
+    def query(self, sql: str) -> Any:
+        database = Database(self.servers.database_url)
+        try:
+            with database.begin() as connection:
+                return rows(connection, sql)[0][0]
+        finally:
+            database.close()
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
+        self.process.send_signal(how)
+        code = self.process.wait(60)
+        assert self.process.stdout is not None
+        self.said += self.process.stdout.readlines()
+        self.process.stdout.close()
+        return code
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Up]]:
+    started: list[Up] = []
+
+    def up(*arguments: str) -> Up:
+        started.append(Up(tmp_path / "data", *arguments))
+        return started[-1]
+
+    yield up
+    for one in started:
+        if one.process.poll() is None:
+            one.stop()
+
+
+def wait_until(holds: Callable[[], object], seconds: float = 90) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "waited too long"
+        POLL.wait(0.05)
+
+
+def contact_file(folder: Path, count: int) -> Path:
+    file = folder / "contacts.csv"
+    file.write_text("\n".join(["phone", *made_up_phones(count), "+12015550000", "nonsense"]) + "\n")
+    return file
+
+
+def run_list(up: Up, file: Path) -> "subprocess.Popen[str]":
+    options = ["--agent", "demo", "--max-concurrent-calls", "50", "--working-days", "1,2,3,4,5,6,7"]
+    return subprocess.Popen(
+        [*DIALER, "run", str(file), "--data-dir", str(up.data_dir), *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def dialer(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([*DIALER, *arguments], capture_output=True, text=True, timeout=60, check=False)
+
+
+def is_gone(pid: int) -> bool:
+    return not Path(f"/proc/{pid}").exists()
+
+
+def test_a_list_is_called_to_its_end_though_a_worker_is_killed_and_redis_is_emptied(
+    start: Callable[..., Up], tmp_path: Path
+) -> None:
+    up = start("--workers", "2")
+    with run_list(up, contact_file(tmp_path, 400)) as calling:
+        wait_until(lambda: up.query("SELECT coalesce(max(completed), 0) FROM batch_progress") > 20)
+        up.kill("worker")
+        wait_until(lambda: up.query("SELECT coalesce(max(completed), 0) FROM batch_progress") > 80)
+        with redis.Redis.from_url(up.servers.redis_url) as client:
+            client.flushall()
+        output, _ = calling.communicate(timeout=120)
+    assert calling.returncode == 0, output
+    assert "Loaded 400 contacts; 1 duplicates, 0 suppressed, 1 rejected." in output
+    assert "Audit clean: 400 attempts, 400 contacts, 1 batches" in output
+    assert up.query("SELECT count(*) FROM contacts WHERE status IN ('completed', 'failed')") == 400
+
+
+def test_kill_9_of_the_whole_leaves_no_process_and_the_next_start_goes_on(
+    start: Callable[..., Up], tmp_path: Path
+) -> None:
+    up = start()
+    with run_list(up, contact_file(tmp_path, 300)) as calling:
+        wait_until(lambda: up.query("SELECT coalesce(max(completed), 0) FROM batch_progress") > 20)
+        children = up.children()
+        assert up.stop(signal.SIGKILL) == -signal.SIGKILL
+        wait_until(lambda: all(is_gone(pid) for pid in children), 15)
+        output, _ = calling.communicate(timeout=60)
+    assert calling.returncode == 1
+    assert "Traceback" not in output
+    again = start()
+    wait_until(lambda: again.query("SELECT status FROM batches") == "completed", 120)
+    assert again.query("SELECT count(*) FROM contacts WHERE status IN ('completed', 'failed')") == 300
+    audit = dialer("audit", "--data-dir", str(again.data_dir))
+    assert audit.returncode == 0, audit.stdout
+    assert "Audit clean" in audit.stdout
+
+
+def test_term_stops_everything_and_a_second_up_on_the_folder_is_refused(start: Callable[..., Up]) -> None:
+    up = start()
+    second = dialer("up", "--data-dir", str(up.data_dir))
+    assert second.returncode == 1
+    assert second.stderr.startswith("dialer: ")
+    assert f"in use by another dialer (pid {up.process.pid})" in second.stderr
+    wait_until(lambda: dialer("doctor", "--data-dir", str(up.data_dir)).returncode == 0, 30)
+    children = up.children()
+    assert len(children) >= 6
+    assert up.stop() == 0
+    assert up.said[-1] == "Stopped; nothing is lost.\n"
+    assert all(is_gone(pid) for pid in children)
+
+
+def test_the_demo_ends_with_a_clean_audit(tmp_path: Path) -> None:
+    result = dialer("demo", "--contacts", "60", "--speed", "60")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "Audit clean" in result.stdout
+    assert "answered" in result.stdout

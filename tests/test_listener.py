@@ -1,0 +1,214 @@
+"""The listener in front of a simulated network and a real database: no report is lost, and none is stored twice."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from random import Random
+from typing import Any
+
+import pendulum
+import pytest
+from pendulum import DateTime
+
+from dialer.domain.ids import AttemptId, TrunkId, uuid7
+from dialer.embedded import Servers
+from dialer.listener import Listener
+from dialer.providers.base import CallRequest, Placed
+from dialer.providers.simulator import NetworkProfile, Simulator, SimulatorServer, serve
+from dialer.service import simulation
+from dialer.store.database import Database, rows, run
+from proxy import Proxy, proxied
+
+RNG = Random(7)
+REPORTS_PER_CALL = 3
+QUICK: dict[str, Any] = {"speed": 1000, "outcomes": {"answered": 1}}
+
+
+def utc_now() -> DateTime:
+    return pendulum.now("UTC")
+
+
+class Line:
+    """A trunk in the database whose network is served in this process."""
+
+    def __init__(self, db: Database, server: SimulatorServer, trunk_id: TrunkId) -> None:
+        self.db, self.server, self.trunk_id = db, server, trunk_id
+
+    async def call(self) -> None:
+        """Have the network place a call that is answered and ends within a fraction of a second."""
+        now = utc_now()
+        profile = NetworkProfile.parse(QUICK | {"url": self.server.url})
+        simulator = Simulator(self.trunk_id, profile, utc_now)
+        request = CallRequest(
+            AttemptId(uuid7(now, RNG)), "+12025550100", "+12025550191", {}, 30.0, now.add(seconds=20), None
+        )
+        assert isinstance(await simulator.place(request), Placed)
+        await simulator.close()
+
+    def stored(self) -> int:
+        with self.db.begin() as connection:
+            return int(rows(connection, "SELECT count(*) FROM inbox WHERE trunk_id = :id", id=self.trunk_id)[0][0])
+
+    def sql(self, statement: str, **values: Any) -> None:
+        with self.db.begin() as connection:
+            run(connection, statement, **values)
+
+    async def has_stored(self, calls: int) -> None:
+        await until(lambda: self.stored() == calls * REPORTS_PER_CALL)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(15):
+        while not holds():
+            await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def line(db: Database) -> AsyncIterator[Line]:
+    server = await serve("127.0.0.1", 0, utc_now)
+    installed = simulation.install(db, QUICK | {"url": server.url}, utc_now(), RNG)
+    try:
+        yield Line(db, server, installed.trunk_id)
+    finally:
+        await server.close()
+
+
+@asynccontextmanager
+async def listening(db: Database, ask_settle: Callable[[], object] = lambda: None) -> AsyncIterator[None]:
+    stopped = asyncio.Event()
+    task = asyncio.create_task(Listener(db, ask_settle, reread_seconds=0.05).run(stopped))
+    try:
+        yield
+    finally:
+        stopped.set()
+        await asyncio.wait_for(task, 5)
+
+
+def in_time(story: Awaitable[None]) -> None:
+    async def tell() -> None:
+        async with asyncio.timeout(30):
+            await story
+
+    asyncio.run(tell())
+
+
+@pytest.fixture
+def proxy(migrated: str) -> Iterator[Proxy]:
+    with proxied(migrated) as between:
+        yield between
+
+
+def test_each_report_is_stored_once_and_settle_is_asked_after_it_is_there(db: Database) -> None:
+    asked: list[int] = []
+
+    async def story() -> None:
+        async with line(db) as trunk, listening(db, lambda: asked.append(trunk.stored())):
+            await asyncio.gather(*(trunk.call() for _ in range(5)))
+            await trunk.has_stored(calls=5)
+            # A later call: whatever came twice would have come before it ends.
+            await trunk.call()
+            await trunk.has_stored(calls=6)
+
+    in_time(story())
+    assert asked
+    assert min(asked) > 0
+
+
+def test_a_settle_that_cannot_be_asked_loses_no_report(db: Database) -> None:
+    def fail() -> None:
+        raise ConnectionError("the broker does not answer")
+
+    async def story() -> None:
+        async with line(db) as trunk, listening(db, fail):
+            for calls in (1, 2):
+                await trunk.call()
+                await trunk.has_stored(calls)
+
+    in_time(story())
+
+
+def test_trunks_are_followed_as_they_are_added_moved_and_deactivated(db: Database) -> None:
+    async def story() -> None:
+        async with listening(db), line(db) as first:
+            await first.call()
+            await first.has_stored(calls=1)
+            async with line(db) as second:  # the same trunk, at another address
+                assert second.trunk_id == first.trunk_id
+                await until(lambda: not first.server.connections)
+                await second.call()
+                await second.has_stored(calls=2)
+                second.sql("UPDATE trunks SET status = 'inactive'")
+                await until(lambda: not second.server.connections)
+                await second.call()
+                second.sql("UPDATE trunks SET status = 'active'")
+                await second.has_stored(calls=3)
+
+    in_time(story())
+
+
+def test_one_trunk_that_cannot_be_used_does_not_keep_the_others_from_being_heard(db: Database) -> None:
+    async def story() -> None:
+        async with line(db) as trunk:
+            for provider, config in (("no-such-provider", "{}"), ("simulator", '{"speed": "fast"}')):
+                trunk.sql(
+                    "INSERT INTO trunks (id, workspace_id, name, provider, config)"
+                    " SELECT gen_random_uuid(), workspace_id, :name, :provider, CAST(:config AS jsonb)"
+                    " FROM trunks WHERE id = :id",
+                    id=trunk.trunk_id,
+                    name=f"bad {provider}",
+                    provider=provider,
+                    config=config,
+                )
+            async with listening(db):
+                await trunk.call()
+                await trunk.has_stored(calls=1)
+
+    in_time(story())
+
+
+def test_what_cannot_be_stored_while_the_database_is_down_is_not_acknowledged_and_comes_later(
+    db: Database, proxy: Proxy
+) -> None:
+    through = Database(proxy.url)
+
+    async def story() -> None:
+        async with line(db) as trunk, listening(through):
+            await trunk.call()
+            await trunk.has_stored(calls=1)
+            heard = len(trunk.server.connections)
+            proxy.down()
+            await trunk.call()
+            # The socket breaks on the report that cannot be stored, and is not opened anew: the trunks cannot be read.
+            await until(lambda: len(trunk.server.connections) < heard)
+            assert trunk.stored() == REPORTS_PER_CALL
+            proxy.up()
+            await trunk.has_stored(calls=2)
+
+    in_time(story())
+    through.close()
+
+
+def test_as_a_process_it_stores_reports_and_leaves_at_once_on_term(db: Database, servers: Servers) -> None:
+    environment = {"DIALER_DATABASE_URL": servers.database_url, "DIALER_REDIS_URL": servers.redis_url}
+
+    async def story() -> None:
+        async with line(db) as trunk:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "dialer", "listener", env=os.environ | environment, stderr=asyncio.subprocess.PIPE
+            )
+            assert process.stderr is not None
+            try:
+                await trunk.call()
+                await trunk.has_stored(calls=1)
+                process.send_signal(signal.SIGTERM)
+                assert await asyncio.wait_for(process.wait(), 3) == 0
+                assert await process.stderr.read() == b""
+            finally:
+                if process.returncode is None:
+                    process.kill()
+                    await process.wait()
+
+    in_time(story())

@@ -1,0 +1,238 @@
+"""What is shipped around the engine: documents, lock files and containers say what the code says."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from enum import StrEnum
+from importlib.metadata import packages_distributions
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from typer.testing import CliRunner
+
+from dialer import cli
+from dialer.domain.states import ATTEMPT_TRANSITIONS, BATCH_TRANSITIONS, CONTACT_TRANSITIONS
+
+ROOT = Path(__file__).parents[1]
+MACHINES: Mapping[str, Mapping[Any, frozenset[StrEnum]]] = {
+    "Batch": BATCH_TRANSITIONS,
+    "Contact": CONTACT_TRANSITIONS,
+    "Attempt": ATTEMPT_TRANSITIONS,
+}
+# Making a connection loads the broker's transport, which Celery would do only when it starts.
+LOAD_EVERY_PROCESS = """
+import json, sys
+before = set(sys.modules)
+from dialer import cli, listener, worker
+worker.app.connection()
+print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules.keys() - before})))
+"""
+LOCKS = ("requirements.lock", "requirements.prod.lock")
+# In pieces, so that this file does not name them itself.
+REGISTRIES = [
+    ".".join(parts)
+    for parts in (
+        ("pypi", "org"),
+        ("pythonhosted", "org"),
+        ("npmjs", "org"),
+        ("docker", "io"),
+        ("ghcr", "io"),
+        ("quay", "io"),
+        ("gcr", "io"),
+        ("debian", "org"),
+    )
+]
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_the_diagram_draws_exactly_the_transitions_of_the_domain(machine: str) -> None:
+    transitions = MACHINES[machine]
+    inner = {(str(source), str(target)) for source, targets in transitions.items() for target in targets}
+    first = next(iter(transitions))
+    ends = {(str(status), "[*]") for status, targets in transitions.items() if not targets}
+    arrows = _arrows(machine)
+    assert set(arrows) == inner | ends | {("[*]", "pending" if machine == "Contact" else str(first))}
+    assert len(arrows) == len(set(arrows))
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_every_state_is_explained_under_its_diagram(machine: str) -> None:
+    explained = re.findall(r"^\| `(\w+)` \|", _chapter(machine), re.MULTILINE)
+    assert sorted(explained) == sorted(MACHINES[machine])
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_every_locked_package_carries_hashes_and_no_address(lock: str) -> None:
+    text = (ROOT / lock).read_text("utf-8")
+    entries = text.replace("\\\n", " ").splitlines()
+    assert entries
+    assert [entry for entry in entries if not re.match(r"\S+==\S+ .*--hash=sha256:[0-9a-f]{64}", entry)] == []
+    assert "://" not in text
+    assert not re.search(r"^\s*-(?!-hash=)", text, re.MULTILINE)
+
+
+def test_every_package_of_the_project_is_locked_at_a_version_it_allows() -> None:
+    project = _project()
+    extras = [package for extra in project["optional-dependencies"].values() for package in extra]
+    assert _unlocked(project["dependencies"] + extras, "requirements.lock") == []
+    assert _unlocked(project["dependencies"], "requirements.prod.lock") == []
+
+
+def test_the_image_installs_what_developers_test_and_none_of_their_tools() -> None:
+    everything, shipped = (_locked(lock) for lock in LOCKS)
+    assert shipped.items() <= everything.items()
+    extras = _project()["optional-dependencies"]
+    tools = {canonicalize_name(Requirement(package).name) for extra in extras.values() for package in extra}
+    assert tools.isdisjoint(shipped)
+
+
+def test_no_process_imports_a_package_that_the_image_lacks() -> None:
+    loaded = subprocess.run(
+        [sys.executable, "-c", LOAD_EVERY_PROCESS],
+        env={"DIALER_DATABASE_URL": "postgresql+psycopg://nowhere", "DIALER_REDIS_URL": "redis://nowhere"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    modules = json.loads(loaded.stdout)
+    owners = packages_distributions()
+    packages = {canonicalize_name(owner) for module in modules for owner in owners.get(module, ())}
+    assert "celery" in packages
+    # kombu takes PyYAML where there is one, and does without it.
+    assert packages - _locked("requirements.prod.lock").keys() <= {"dialer", "pyyaml"}
+
+
+def test_no_file_names_the_host_of_a_registry() -> None:
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    files = [ROOT / name for name in listed.stdout.decode().split("\0") if name]
+    texts = {file: file.read_bytes() for file in files if file.is_file()}
+    assert Path(__file__) in texts
+    found = [(file.name, host) for file, text in texts.items() for host in REGISTRIES if host.encode() in text]
+    assert found == []
+
+
+def test_the_build_can_see_every_file_that_the_image_copies() -> None:
+    copied = re.findall(r"^COPY (?!--from)(.+) \S+$", (ROOT / "worker.Dockerfile").read_text("utf-8"), re.MULTILINE)
+    sources = {source for line in copied for source in line.split()}
+    allowed = re.findall(r"^!(\S+)$", (ROOT / ".dockerignore").read_text("utf-8"), re.MULTILINE)
+    assert sources == set(allowed)
+    assert [source for source in sources if not (ROOT / source).exists()] == []
+
+
+def test_every_container_of_the_engine_runs_a_command_that_exists(services: Mapping[str, Any]) -> None:
+    ours = [service for service in services.values() if "build" in service]
+    lines = [service["command"] for service in ours]
+    lines += [service["healthcheck"]["test"][2:] for service in ours if _checked_by(service) == "dialer"]
+    assert ["worker"] in lines
+    for words in lines:
+        # Unknown commands and options are refused before the help is shown.
+        assert CliRunner().invoke(cli.app, [*words, "--help"]).exit_code == 0, words
+
+
+def test_the_image_and_the_compose_file_agree_on_what_healthy_means(services: Mapping[str, Any]) -> None:
+    (said,) = re.findall(r"^HEALTHCHECK .*CMD (\[.*\])$", (ROOT / "worker.Dockerfile").read_text("utf-8"), re.MULTILINE)
+    assert ["CMD", *json.loads(said)] == services["worker"]["healthcheck"]["test"]
+
+
+def test_every_container_is_confined(services: Mapping[str, Any]) -> None:
+    for name, service in services.items():
+        assert service["read_only"], name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["user"] not in ("root", "0"), name
+        assert service["deploy"]["resources"]["limits"].keys() == {"cpus", "memory", "pids"}, name
+        assert "ports" not in service, name
+        assert re.fullmatch(r"[\w/-]+:\d+\.\d+\.?\d*(-\w+)?", service["image"]), name
+
+
+def test_the_databases_have_no_way_out(compose: Mapping[str, Any]) -> None:
+    inside = {name for name, network in compose["networks"].items() if network.get("internal")}
+    assert set(compose["services"]["postgres"]["networks"]) <= inside
+    assert set(compose["services"]["redis"]["networks"]) <= inside
+
+
+def test_without_passwords_nothing_starts() -> None:
+    refused = _compose({})
+    assert refused.returncode != 0
+    assert "POSTGRES_PASSWORD is missing a value: set it in .env" in refused.stderr
+    assert "REDIS_PASSWORD is missing a value: set it in .env" in refused.stderr
+
+
+@pytest.fixture(scope="module")
+def compose() -> Mapping[str, Any]:
+    resolved = _compose({"POSTGRES_PASSWORD": "secret", "REDIS_PASSWORD": "secret"})
+    assert resolved.returncode == 0, resolved.stderr
+    found: Mapping[str, Any] = json.loads(resolved.stdout)
+    return found
+
+
+@pytest.fixture(scope="module")
+def services(compose: Mapping[str, Any]) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = compose["services"]
+    return found
+
+
+def _compose(variables: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Let Compose resolve the file; the developer's own `.env` stays out of it."""
+    program = Path(sys.executable).with_name("docker-compose")
+    options = ["--file", "docker-compose.yml", "--env-file", os.devnull, "--profile", "*"]
+    return subprocess.run(
+        [program, *options, "config", "--format", "json"],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def _checked_by(service: Mapping[str, Any]) -> str | None:
+    test: Sequence[str] = service["healthcheck"].get("test", ())
+    return test[1] if len(test) > 1 else None
+
+
+def _chapter(name: str) -> str:
+    text = (ROOT / "docs/states.md").read_text("utf-8")
+    _, _, rest = text.partition(f"\n## {name}\n")
+    return rest.partition("\n## ")[0]
+
+
+def _arrows(machine: str) -> list[tuple[str, str]]:
+    diagram = _chapter(machine).partition("```mermaid\n")[2].partition("```")[0]
+    return re.findall(r"^ +(\S+) --> (\S+)(?: : .*)?$", diagram, re.MULTILINE)
+
+
+def _project() -> dict[str, Any]:
+    project: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    return project
+
+
+def _locked(lock: str) -> dict[str, str]:
+    return dict(_pins((ROOT / lock).read_text("utf-8")))
+
+
+def _pins(text: str) -> Iterator[tuple[str, str]]:
+    for name, version in re.findall(r"^([\w.-]+)==(\S+)", text, re.MULTILINE):
+        yield canonicalize_name(name), version
+
+
+def _unlocked(packages: Sequence[str], lock: str) -> list[str]:
+    locked = _locked(lock)
+    wanted = [(package, Requirement(package)) for package in packages]
+    return [
+        package
+        for package, requirement in wanted
+        if (version := locked.get(canonicalize_name(requirement.name))) is None or version not in requirement.specifier
+    ]

@@ -1,0 +1,82 @@
+"""The environment is read once, all that is wrong in it is said at once, and no value of it is ever repeated."""
+
+from pathlib import Path
+
+import pytest
+
+from dialer.errors import InvalidInput, Unavailable
+from dialer.settings import Settings
+
+DATABASE = "postgresql+psycopg://dialer:secret@db.example/dialer"
+REDIS = "redis://:secret@redis.example/0"
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for field in Settings.model_fields:
+        monkeypatch.delenv(f"DIALER_{field.upper()}", raising=False)
+
+
+def test_without_any_variable_the_defaults_hold() -> None:
+    settings = Settings.load()
+    assert settings == Settings(data_dir=Path(".dialer"), tick_seconds=1, worker_threads=4, log_format="console")
+    assert not settings.has_servers
+
+
+def test_every_wrong_variable_is_named_at_once_and_no_value_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = {
+        "DATABASE_URL": "mysql://dialer:secret-1@db.example/dialer",
+        "REDIS_URL": "http://secret-2",
+        "BROKER_URL": "secret-3",
+        "TICK_SECONDS": "secret-4",
+        "WORKER_THREADS": "6500001",
+        "LOG_FORMAT": "secret-5",
+        "LOG_LEVEL": "secret-6",
+    }
+    for name, value in wrong.items():
+        monkeypatch.setenv(f"DIALER_{name}", value)
+    with pytest.raises(InvalidInput) as refused:
+        Settings.load()
+    assert [error.field for error in refused.value.errors] == [f"DIALER_{name}" for name in wrong]
+    assert "secret" not in str(refused.value)
+    assert "6500001" not in str(refused.value)
+    assert "DIALER_DATABASE_URL: must begin with postgresql+psycopg://" in str(refused.value)
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "61", "nan", "inf"])
+def test_a_tick_takes_more_than_no_time_and_at_most_a_minute(seconds: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIALER_TICK_SECONDS", seconds)
+    with pytest.raises(InvalidInput, match="DIALER_TICK_SECONDS"):
+        Settings.load()
+
+
+def test_an_empty_variable_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIALER_BROKER_URL", "")
+    assert Settings.load().broker_url is None
+
+
+def test_queues_are_in_redis_unless_a_broker_is_named() -> None:
+    assert Settings(redis_url=REDIS).broker == REDIS
+    assert Settings(redis_url=REDIS, broker_url="amqp://broker.example//").broker == "amqp://broker.example//"
+
+
+def test_what_is_missing_is_named_where_it_is_needed() -> None:
+    assert Settings(database_url=DATABASE).database == DATABASE
+    with pytest.raises(Unavailable, match="DIALER_REDIS_URL is not set"):
+        _ = Settings(database_url=DATABASE).redis
+    with pytest.raises(Unavailable, match="DIALER_DATABASE_URL is not set"):
+        _ = Settings(redis_url=REDIS).database
+
+
+def test_servers_found_on_this_machine_never_replace_those_that_are_set() -> None:
+    settings = Settings(database_url=DATABASE).with_servers("postgresql+psycopg://here/dialer", REDIS)
+    assert (settings.database_url, settings.redis_url) == (DATABASE, REDIS)
+    assert settings.has_servers
+    assert not Settings().with_servers("", REDIS).has_servers
+
+
+def test_a_child_process_reads_the_same_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    settings = Settings(redis_url=REDIS, tick_seconds=0.5, log_level="warning").at(tmp_path)
+    for name, value in settings.environment().items():
+        monkeypatch.setenv(name, value)
+    assert Settings.load() == settings
