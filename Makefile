@@ -1,0 +1,57 @@
+# `make help` lists what can be done. Every target sets up what it needs: python3 >= 3.11 with pip is enough.
+PYTHON ?= python3
+BIN := .venv/bin
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
+
+# Without pip inside: a plain Debian python3 has no ensurepip, and this pip can install into another environment.
+.venv/installed: requirements.lock pyproject.toml
+	$(PYTHON) -m venv --without-pip --clear .venv
+	$(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check --no-warn-script-location \
+		--require-hashes -r requirements.lock
+	$(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check --no-warn-script-location \
+		--no-deps --no-build-isolation --editable .
+	@touch $@
+
+.PHONY: setup
+setup: .venv/installed ## Build the environment in .venv
+
+.PHONY: demo
+demo: setup ## Call 200 simulated contacts in about a minute, and audit what was done
+	$(BIN)/dialer demo
+
+.PHONY: up
+up: setup ## Run everything on this machine until Ctrl-C
+	$(BIN)/dialer up
+
+.PHONY: test
+test: setup check ## All checks and the default tests, on real servers
+	$(BIN)/pytest --cov --cov-report=term:skip-covered
+
+.PHONY: test-slow
+test-slow: setup ## The tests that take minutes
+	$(BIN)/pytest -m slow --timeout 1200
+
+.PHONY: check
+check: setup lint-containers ## ruff, mypy, import-linter, and the container files
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: lint-containers
+lint-containers: setup ## Check the container files; no engine is needed
+	$(BIN)/hadolint worker.Dockerfile
+	POSTGRES_PASSWORD=lint REDIS_PASSWORD=lint $(BIN)/docker-compose --file docker-compose.yml --env-file /dev/null \
+		--profile '*' config --quiet
+	$(BIN)/compose-lint check --quiet --no-env docker-compose.yml
+
+.PHONY: lock
+lock: setup ## Resolve the dependencies anew
+	$(BIN)/uv pip compile pyproject.toml --extra embedded --extra dev --universal --python-version 3.11 \
+		--generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet -o requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 \
+		--generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet -o requirements.prod.lock

@@ -1,0 +1,90 @@
+"""Measures the engine on this machine: real servers, one worker process, the simulated network.
+
+    python benchmarks/engine.py refill        how long a slot stays empty while contacts are waiting
+    python benchmarks/engine.py throughput    how many calls one worker process places in a second
+
+Both read the ledger after the run, and audit it.
+"""
+
+import argparse
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+from random import Random
+
+from dialer import wiring
+from dialer.cli.machine import machine
+from dialer.cli.progress import watch
+from dialer.cli.run import wait_until_ready
+from dialer.domain.ids import BatchId
+from dialer.engine.audit import audit
+from dialer.engine.parts import Parts
+from dialer.service import agents, batches, contacts, simulation
+from dialer.settings import Settings
+from dialer.store.database import rows
+
+WEEK = [1, 2, 3, 4, 5, 6, 7]
+
+
+def main() -> None:
+    """Run one measurement and print its figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["refill", "throughput"])
+    parser.add_argument("--contacts", type=int, default=3_000)
+    parser.add_argument("--speed", type=float, help="how much faster than life calls run")
+    parser.add_argument("--batches", type=int, default=1)
+    asked = parser.parse_args()
+    speed = asked.speed or {"refill": 10.0, "throughput": 1_000.0}[asked.what]
+    with tempfile.TemporaryDirectory(prefix="dialer-bench-", ignore_cleanup_errors=True) as folder:
+        settings = Settings(data_dir=Path(folder))
+        with machine(settings, workers=1, network={"speed": speed}, tell=print) as running:
+            parts = wiring.parts_of(running.settings)
+            batch_ids = [start(parts, asked.contacts // asked.batches, first) for first in range(asked.batches)]
+            for batch_id in batch_ids:
+                watch(parts.db, batch_id)
+            {"refill": refill, "throughput": throughput}[asked.what](parts)
+            report = audit(parts.db, wiring.clock())
+            print("audit clean" if report.is_clean else report)
+            wiring.close(parts)
+
+
+def start(parts: Parts, count: int, first: int) -> BatchId:
+    """Start a batch of so many contacts with 100 slots."""
+    workspace_id, agent_id = agents.find(parts.db, simulation.WORKSPACE, simulation.AGENT)
+    now, rng = wiring.clock(), Random(first)
+    fields = {"name": f"bench {first}", "agent_id": agent_id, "working_days": WEEK, "max_concurrent_calls": 100}
+    batch_id = batches.create(parts.db, workspace_id, fields, now, rng)
+    with tempfile.TemporaryFile() as file:
+        numbers = (f"+1{201 + first}555{line:04}\n" for line in range(count))
+        file.writelines(line.encode() for line in ("phone\n", *numbers))
+        file.seek(0)
+        contacts.import_csv(parts.db, workspace_id, batch_id, file, now, rng)
+    wait_until_ready(parts, batch_id)
+    batches.schedule(parts, workspace_id, batch_id, wiring.clock())
+    return batch_id
+
+
+def refill(parts: Parts) -> None:
+    """The n-th end of a call frees the slot of the n-th start after the first hundred starts."""
+    with parts.db.begin() as connection:
+        found = rows(connection, "SELECT placed_at, ended_at FROM attempts WHERE placed_at IS NOT NULL")
+    starts = sorted(row.placed_at for row in found)[100:]
+    ends = sorted(row.ended_at for row in found)[: len(starts)]
+    delays = sorted((start - end).total_seconds() * 1000 for start, end in zip(starts, ends, strict=True))
+    seconds = (starts[-1] - starts[0]).total_seconds()
+    print(f"{len(delays)} slots refilled, {len(delays) / seconds:.1f} calls/s")
+    print(f"delay from the end of a call to the next call in its slot: median {statistics.median(delays):.0f} ms, "
+          f"p90 {delays[len(delays) * 90 // 100]:.0f} ms, p99 {delays[len(delays) * 99 // 100]:.0f} ms, "
+          f"max {delays[-1]:.0f} ms")  # fmt: skip
+
+
+def throughput(parts: Parts) -> None:
+    """Calls placed per second between the first and the last placement."""
+    with parts.db.begin() as connection:
+        (row,) = rows(connection, "SELECT count(*) AS n, max(placed_at) - min(placed_at) AS took FROM attempts")
+    print(f"{row.n} calls placed in {row.took.total_seconds():.1f} s: {row.n / row.took.total_seconds():.0f} calls/s")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,38 @@
+# One image for every process of Dialer; docker-compose.yml says which command each container runs.
+
+FROM python:3.13.16-slim-trixie AS build
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
+WORKDIR /build
+
+# Without pip in it, the environment holds what runs and nothing that installs.
+COPY requirements.prod.lock ./
+RUN python -m venv --without-pip /opt/dialer \
+    && pip --python /opt/dialer/bin/python install --require-hashes --only-binary :all: -r requirements.prod.lock
+
+# The build backend comes by its hash too, from the developers' lock, and stays behind in this stage.
+COPY requirements.lock ./
+RUN awk '/^setuptools==/,!/\\$/' requirements.lock > build.lock \
+    && pip install --require-hashes --only-binary :all: -r build.lock
+
+COPY pyproject.toml README.md LICENSE ./
+COPY src src
+RUN pip wheel --no-deps --no-index --no-build-isolation --wheel-dir dist . \
+    && pip --python /opt/dialer/bin/python install --no-deps --no-index dist/*.whl
+
+
+FROM python:3.13.16-slim-trixie
+LABEL org.opencontainers.image.title="Dialer" \
+      org.opencontainers.image.licenses="Apache-2.0"
+ENV PATH=/opt/dialer/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 DIALER_LOG_FORMAT=json
+
+# /var/lib/dialer is the simulated network's: a volume that is mounted there for the first time takes its owner.
+RUN useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin dialer \
+    && install --directory --owner dialer --group dialer /var/lib/dialer
+COPY --from=build /opt/dialer /opt/dialer
+
+# By number, so that an orchestrator can tell that it is not root. /tmp is the one place that must be writable.
+USER 10001:10001
+WORKDIR /tmp
+HEALTHCHECK --interval=30s --timeout=10s --start-period=20s --retries=3 CMD ["dialer", "db", "check"]
+ENTRYPOINT ["dialer"]
+CMD ["worker"]
