@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from threading import Barrier
+from time import monotonic
 from typing import Any
 
 from pendulum import DateTime
@@ -53,6 +54,18 @@ def at_once(*work: Callable[[], Any]) -> list[Any]:
 
     with ThreadPoolExecutor(len(work)) as pool:
         return list(pool.map(begin, work))
+
+
+def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+    """Wait until this holds."""
+    deadline = monotonic() + seconds
+    while not condition():
+        assert monotonic() < deadline, condition
+
+
+def queued(world: World) -> int:
+    """How many sessions of Postgres wait for a lock."""
+    return int(world.value("SELECT count(*) FROM pg_locks WHERE NOT granted"))
 
 
 def go(world: World, *batch_ids: BatchId, parts: Parts | None = None) -> DispatchReport:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -18,6 +19,7 @@ from dialer.engine.retry import retry
 from dialer.engine.tick import tick
 from dialer.providers.base import CallRequest, Placed, Placement, Refused
 from dialer.providers.carriers import Carriers
+from dialer.store.database import run
 from dialer.store.numbers import Trunk
 from steps import at_once, day_allowance, end, go, hand_in, held, live, meddled, report
 from world import MONDAY, World, made_up_phones
@@ -327,6 +329,15 @@ def test_several_dispatches_at_once_claim_each_contact_once_and_exceed_nothing(w
             end(world, attempt_id)
     assert max(Counter(call.to_number for call in world.network.log).values()) == 1
     assert {str(attempt_id) for attempt_id in live(world)} == set(held(world)["{dialer}:holds"])
+
+
+def test_a_contact_that_someone_is_changing_is_not_waited_for(world: World) -> None:
+    batch_id = world.batch(3)
+    with ThreadPoolExecutor(1) as pool, world.db.begin() as operator:
+        run(operator, "UPDATE contacts SET name = 'Ada' WHERE position = 1")
+        assert pool.submit(go, world, batch_id).result(10).claimed == 2
+    assert look(world, batch_id)[0] == world.clock.now
+    assert go(world, batch_id).claimed == 1
 
 
 # What the networks answer

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -18,9 +19,10 @@ from dialer.engine.retry import retry
 from dialer.engine.settle import settle
 from dialer.providers.base import CallRequest, NoWord, Placement, Sighting
 from dialer.providers.carriers import Carriers
+from dialer.store.database import rows
 from dialer.store.leases import Leases
 from dialer.store.numbers import Trunk
-from steps import at_once, end, go, hand_in, held, live, meddled, report
+from steps import at_once, end, go, hand_in, held, live, meddled, queued, report, until
 from world import MONDAY, World
 
 MakeWorld = Callable[..., World]
@@ -292,6 +294,21 @@ def test_two_rescuers_at_once_rebuild_redis_once_with_every_lease(world: World) 
         assert [one.rebuilt for one in reports].count(True) == 1
         assert set(held(world)["{dialer}:holds"]) == before
         end(world, live(world)[0])
+
+
+def test_a_rebuild_waits_for_a_claim_that_has_seen_the_old_epoch(world: World) -> None:
+    batch_id = world.batch(4)
+    with ThreadPoolExecutor(2) as pool:
+        with world.db.begin() as operator:
+            rows(operator, "SELECT 1 FROM batch_progress FOR UPDATE")
+            claim = pool.submit(go, world, batch_id)
+            until(lambda: queued(world) == 1)
+            world.flush_redis()
+            rebuild = pool.submit(rescued, world)
+            until(lambda: queued(world) == 2 or rebuild.done())
+        assert rebuild.result().rebuilt
+        assert claim.result().claimed == 4
+    assert set(held(world)["{dialer}:holds"]) == {str(of) for of in live(world)}
 
 
 def test_a_rebuild_while_others_dispatch_exceeds_no_limit_and_loses_no_lease(world: World) -> None:

@@ -1,11 +1,13 @@
 """Tick: what is due is handed over, once, and nothing else costs anything."""
 
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from uuid import UUID
 
 from dialer.engine.events import receive
 from dialer.engine.tick import AGAIN_SECONDS, DUE_LIMIT, TickReport, tick
+from dialer.store import batches
 from statements import recorded
 from steps import at_once, end, go, live, report
 from world import World
@@ -50,6 +52,14 @@ def test_several_ticks_at_once_hand_a_batch_over_once(world: World) -> None:
     batch_ids = [world.batch(1) for _ in range(20)]
     reports = at_once(*[partial(ticked, world)] * 4)
     assert Counter(due for one in reports for due in one.due) == Counter(batch_ids)
+
+
+def test_what_another_tick_is_just_handing_over_is_passed_over_and_not_waited_for(world: World) -> None:
+    first, second = world.batch(1), world.batch(1)
+    now = world.clock.now
+    with ThreadPoolExecutor(1) as pool, world.db.begin() as other:
+        assert batches.hand_over_due(other, now, now.add(seconds=AGAIN_SECONDS), 1) == [first]
+        assert pool.submit(ticked, world).result(10).due == (second,)
 
 
 def test_a_hand_over_that_was_lost_is_made_again_after_five_seconds(world: World) -> None:

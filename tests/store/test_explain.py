@@ -1,4 +1,4 @@
-"""The hot path reads by index alone: what Postgres means to do for every statement of every step when much is stored."""
+"""The hot path reads by index alone: what Postgres means to do for every statement of every step in a full database."""
 
 from collections.abc import Callable, Iterator
 
