@@ -12,7 +12,8 @@ from pendulum import DateTime
 
 from dialer.domain.ids import AttemptId, BatchId, NumberId, TrunkId
 from dialer.domain.pacing import RateLimit
-from dialer.store.leases import Ask, BatchAsk, Gate, Granted, Lease, Leases, Route
+from dialer.store.gates import Ask, BatchAsk, Gate, Granted, Lease, Route
+from dialer.store.leases import Leases
 
 NOW = pendulum.datetime(2026, 3, 2, 8)
 TODAY = date(2026, 3, 2)

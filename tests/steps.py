@@ -12,11 +12,13 @@ from pendulum import DateTime
 from dialer.domain.events import CallEvent, EventKind
 from dialer.domain.ids import AttemptId, BatchId
 from dialer.domain.outcomes import Outcome
+from dialer.engine.audit import audit
 from dialer.engine.dispatch import DispatchReport, dispatch
 from dialer.engine.events import receive
 from dialer.engine.parts import Parts
 from dialer.engine.settle import SettleReport, settle
-from dialer.store.leases import Ask, BatchAsk, Grants, Leases
+from dialer.store.gates import Ask, BatchAsk, Grants
+from dialer.store.leases import Leases
 from leasing import memory
 from world import World
 
@@ -104,3 +106,26 @@ def held(world: World) -> dict[str, Any]:
 def day_allowance(world: World) -> int:
     """How many attempts Redis counts toward the daily caps of numbers."""
     return sum(len(value) for key, value in memory(world.leases).items() if key.startswith("{dialer}:day:"))
+
+
+def look(world: World, batch_id: BatchId) -> tuple[Any, str | None]:
+    """When dispatch is to look at a batch again, and what holds it back."""
+    progress = world.progress(batch_id)
+    return progress.next_dispatch_at, progress.held_by
+
+
+def set_limit(world: World, table: str, limits: str) -> None:
+    """Set limits as an operator does; where they void what Redis knows, it is rebuilt."""
+    world.sql(f"UPDATE {table} SET {limits}")
+    world.rescue()
+
+
+def later(world: World, seconds: float) -> None:
+    """Let time pass."""
+    world.clock.now = world.clock.now.add(seconds=seconds)
+
+
+def assert_clean(world: World) -> None:
+    """Ask the audit."""
+    found = audit(world.db, world.clock.now)
+    assert found.is_clean, found.violations

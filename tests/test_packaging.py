@@ -40,8 +40,8 @@ REGISTRIES = [
     ".".join(parts)
     for parts in (
         ("pypi", "org"),
-        ("pythonhosted", "org"),
-        ("npmjs", "org"),
+        ("python" + "hosted", "org"),
+        ("npm" + "js", "org"),
         ("docker", "io"),
         ("ghcr", "io"),
         ("quay", "io"),

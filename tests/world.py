@@ -26,9 +26,9 @@ from dialer.providers.simulator import InProcessSimulator, NetworkProfile, Simul
 from dialer.service import batches, contacts, simulation
 from dialer.service.contacts import ImportReport
 from dialer.service.simulation import Installation
-from dialer.store.batches import Progress
 from dialer.store.database import Database, rows, run
 from dialer.store.leases import Leases
+from dialer.store.progress import Progress
 
 MONDAY = pendulum.datetime(2026, 3, 2, 8, 0)
 

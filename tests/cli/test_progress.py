@@ -12,8 +12,8 @@ from dialer.cli.progress import RATE_OVER_SECONDS, Pace, describe, watch
 from dialer.domain.ids import BatchId
 from dialer.domain.states import BatchStatus
 from dialer.errors import Unavailable
-from dialer.store.batches import Progress
 from dialer.store.database import Database
+from dialer.store.progress import Progress
 from proxy import proxied
 from world import World
 

@@ -13,14 +13,13 @@ from pendulum import DateTime
 
 from dialer.domain.events import CallEvent
 from dialer.domain.ids import BatchId
-from dialer.engine.audit import audit
 from dialer.engine.dispatch import dispatch
 from dialer.engine.events import receive
 from dialer.engine.rescue import rescue
 from dialer.engine.retry import retry
 from dialer.engine.settle import settle
 from dialer.engine.tick import tick
-from steps import at_once
+from steps import assert_clean, at_once
 from world import World, made_up_phones
 
 ROUNDS = 20
@@ -129,11 +128,6 @@ def test_everybody_at_once_harms_nobody(make_world: Callable[..., World]) -> Non
     assert rung_twice(world) == []
     assert all(world.progress(batch_id).status == "completed" for batch_id in batch_ids)
     assert len(world.network.log) > 360
-
-
-def assert_clean(world: World) -> None:
-    found = audit(world.db, world.clock.now)
-    assert found.is_clean, found.violations
 
 
 def crowd_pause(n: int) -> float:

@@ -22,7 +22,7 @@ from dialer.providers.carriers import Carriers
 from dialer.store.database import rows
 from dialer.store.leases import Leases
 from dialer.store.numbers import Trunk
-from steps import at_once, end, go, hand_in, held, live, meddled, queued, report, until
+from steps import at_once, end, go, hand_in, held, later, live, meddled, queued, report, until
 from world import MONDAY, World
 
 MakeWorld = Callable[..., World]
@@ -67,10 +67,6 @@ def died(world: World, batch_id: BatchId, *, sent: bool) -> None:
         go(world, batch_id, parts=replace(world.parts, carriers=Dying(world, sent)))
 
 
-def later(world: World, seconds: float) -> None:
-    world.clock.now = world.clock.now.add(seconds=seconds)
-
-
 def slots(world: World) -> dict[str, Any]:
     return {key: value for key, value in held(world).items() if ":slots:" in key}
 
@@ -93,9 +89,6 @@ def finished(world: World, batch_id: BatchId) -> None:
     later(world, 700)
     world.rescue()
     assert held(world) == {}
-
-
-# A worker that died
 
 
 def test_calls_of_a_worker_that_died_before_sending_are_made_again_and_use_up_no_attempt(world: World) -> None:
@@ -143,9 +136,6 @@ def test_leases_of_a_worker_that_died_before_the_claim_are_freed_after_thirty_se
     assert rescued(world).orphans == 4
     assert held(world) == {}
     assert go(world, batch_id).claimed == 4
-
-
-# Calls of which nothing is known
 
 
 @pytest.mark.parametrize("seconds", [10, 16, 29.999])
@@ -196,9 +186,9 @@ def test_a_call_that_lasts_too_long_is_hung_up_and_ends_by_its_report(make_world
     endless = {"mean": 900_000, "min": 900_000, "max": 900_000}
     world = make_world(outcomes={"answered": 1}, talk_seconds=endless)
     batch_id = world.batch(1)
-    world.run(lambda: world.is_over(batch_id), grain=30)
+    world.run(lambda: world.is_over(batch_id), grain=240)
     (call,) = world.network.log
-    assert CALL_SECONDS <= (call.ended_at - call.placed_at).total_seconds() <= CALL_SECONDS + 60
+    assert CALL_SECONDS <= (call.ended_at - call.placed_at).total_seconds() <= CALL_SECONDS + 300
     assert world.progress(batch_id).completed == 1
 
 
@@ -216,9 +206,6 @@ def test_asking_again_waits_half_a_minute_also_when_the_rescuer_dies(world: Worl
     assert rescued(world).asked == 0
     later(world, 30)
     assert rescued(world).closed == 3
-
-
-# At once with others
 
 
 def test_several_rescuers_at_once_close_each_attempt_once(world: World) -> None:
@@ -243,9 +230,6 @@ def test_an_attempt_that_settles_while_it_is_rescued_ends_once(world: World) -> 
         assert world.progress(batch_id).failed + world.progress(batch_id).completed + len(live(world)) == 20
         assert audit(world.db, world.clock.now).is_clean
         world.run(lambda of=batch_id: world.is_over(of), grain=5)  # type: ignore[misc]
-
-
-# Redis
 
 
 class Deaf(Leases):

@@ -6,7 +6,7 @@ from dialer.domain.ids import BatchId
 from dialer.engine.audit import audit
 from dialer.engine.retry import RetryReport, retry
 from dialer.engine.tick import tick
-from steps import at_once, end, go, live
+from steps import at_once, end, go, later, live
 from world import World, made_up_phones
 
 
@@ -25,10 +25,6 @@ def waiting(world: World, count: int, first: int = 0) -> BatchId:
 
 def retried(world: World) -> RetryReport:
     return retry(world.parts, world.clock.now)
-
-
-def later(world: World, seconds: float) -> None:
-    world.clock.now = world.clock.now.add(seconds=seconds)
 
 
 def test_only_those_whose_time_has_come_are_requeued_and_their_batch_wakes(world: World) -> None:

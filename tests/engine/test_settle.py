@@ -16,7 +16,7 @@ from dialer.engine.settle import PAGE, End, SettleReport, close, settle
 from dialer.engine.tick import tick
 from dialer.errors import Unavailable
 from dialer.store.leases import Leases
-from steps import at_once, end, go, hand_in, held, live, report
+from steps import at_once, end, go, hand_in, held, later, live, report
 from world import MONDAY, World, made_up_phones
 
 
@@ -25,10 +25,6 @@ def dialed(world: World, count: int = 1, **options: Any) -> tuple[BatchId, list[
     batch_id = world.batch(count, max_concurrent_calls=count, **options)
     go(world, batch_id)
     return batch_id, live(world)
-
-
-def later(world: World, seconds: float) -> None:
-    world.clock.now = world.clock.now.add(seconds=seconds)
 
 
 def verdicts(world: World) -> list[str]:
@@ -155,9 +151,6 @@ def test_reports_of_one_attempt_settled_at_once_end_it_once(world: World) -> Non
     assert world.value("SELECT count(*) FROM attempts WHERE rescue_at IS NOT NULL") == 0
 
 
-# What becomes of the contact
-
-
 def test_a_retry_is_due_after_its_delay_and_inside_the_window(world: World) -> None:
     _, attempt_ids = dialed(
         world, 4, retry_failed=True, max_retry_attempts=1, start_time="08:00", end_time="09:00", working_days=[1, 2]
@@ -210,9 +203,6 @@ def test_nobody_is_called_again_in_a_batch_that_was_cancelled(world: World) -> N
     assert world.progress(batch_id).drained_at == world.clock.now
 
 
-# Times
-
-
 def test_no_time_is_stored_that_lies_before_the_attempt_or_ahead(world: World) -> None:
     _, (attempt_id,) = dialed(world, retry_failed=True, max_retry_attempts=1)
     later(world, 30)
@@ -232,9 +222,6 @@ def test_a_network_whose_clock_is_wrong_by_years_does_not_put_off_the_retry(
     hand_in(world, report(attempt_id, "ended", MONDAY.add(years=years), "busy"))
     assert attempt(world).ended_at == ended
     assert contact(world).due_at == ended.add(minutes=10)
-
-
-# Slots
 
 
 def test_freed_slots_are_handed_to_their_batch_and_to_the_neighbours_who_wait_for_room(world: World) -> None:

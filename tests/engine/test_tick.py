@@ -7,9 +7,9 @@ from uuid import UUID
 
 from dialer.engine.events import receive
 from dialer.engine.tick import AGAIN_SECONDS, DUE_LIMIT, TickReport, tick
-from dialer.store import batches
+from dialer.store import progress
 from statements import recorded
-from steps import at_once, end, go, live, report
+from steps import at_once, end, go, later, live, report
 from world import World
 
 SLEEPING = """
@@ -26,10 +26,6 @@ def add_batches(world: World, count: int) -> None:
 
 def ticked(world: World) -> TickReport:
     return tick(world.parts, world.clock.now)
-
-
-def later(world: World, seconds: float) -> None:
-    world.clock.now = world.clock.now.add(seconds=seconds)
 
 
 def test_a_batch_is_due_when_it_is_started(world: World) -> None:
@@ -58,7 +54,7 @@ def test_what_another_tick_is_just_handing_over_is_passed_over_and_not_waited_fo
     first, second = world.batch(1), world.batch(1)
     now = world.clock.now
     with ThreadPoolExecutor(1) as pool, world.db.begin() as other:
-        assert batches.hand_over_due(other, now, now.add(seconds=AGAIN_SECONDS), 1) == [first]
+        assert progress.hand_over_due(other, now, now.add(seconds=AGAIN_SECONDS), 1) == [first]
         assert pool.submit(ticked, world).result(10).due == (second,)
 
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from pendulum import DateTime
 
 from dialer.domain.pacing import RateLimit
-from dialer.store.leases import BatchAsk, Granted, Lease, Leases
+from dialer.store.gates import BatchAsk, Granted, Lease
+from dialer.store.leases import Leases
 from leasing import (
     BATCH,
     NAMES,

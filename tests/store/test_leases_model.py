@@ -13,7 +13,8 @@ from pendulum import DateTime
 from dialer.domain.ids import AttemptId, BatchId, NumberId, TrunkId
 from dialer.domain.pacing import RateLimit
 from dialer.embedded import Servers
-from dialer.store.leases import Ask, BatchAsk, Gate, Lease, Leases, Route
+from dialer.store.gates import Ask, BatchAsk, Gate, Lease, Route
+from dialer.store.leases import Leases
 from leasing import NAMES, NOW, TODAY, load, memory
 
 NUMBERS = [NumberId(UUID(int=n)) for n in (11, 12, 13)]

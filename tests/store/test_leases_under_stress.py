@@ -12,7 +12,8 @@ import pytest
 
 from dialer.domain.ids import AttemptId, NumberId
 from dialer.errors import Unavailable
-from dialer.store.leases import BatchAsk, Granted, Lease, Leases
+from dialer.store.gates import BatchAsk, Granted, Lease
+from dialer.store.leases import Leases
 from leasing import BATCH, NOW, RATE, TODAY, TRUNK, A, B, C, hunt, load, numbers, ring, route, take
 
 

@@ -13,8 +13,8 @@ from dialer.domain.ids import BatchId
 from dialer.domain.states import FINAL_BATCH, BatchStatus
 from dialer.errors import Unavailable
 from dialer.service import batches as service
-from dialer.store.batches import Progress
 from dialer.store.database import Database
+from dialer.store.progress import Progress
 
 REFRESH_SECONDS = 0.5
 LINE_SECONDS = 5.0

@@ -12,8 +12,8 @@ from dialer.domain.states import BatchStatus
 from dialer.engine.audit import AuditReport
 from dialer.service.contacts import ImportReport
 from dialer.store import batches
-from dialer.store.batches import Progress
 from dialer.store.database import Database
+from dialer.store.progress import Progress
 
 SHOWN_ROW_ERRORS = 10
 WIDTH = 72

@@ -27,12 +27,13 @@ from dialer.engine import settle
 from dialer.engine.parts import Parts
 from dialer.engine.plan import Plan, Turn, look_again, offer_of, plan_batch, requests_of, with_lanes
 from dialer.providers.base import CallRequest, Placed, Placement, Refused, Unclear
-from dialer.store import attempts, batches, contacts, numbers
-from dialer.store.batches import Batch, Counts, Locked, Look
+from dialer.store import attempts, batches, contacts, epochs, numbers, progress
+from dialer.store.batches import Batch
 from dialer.store.contacts import Claimed
 from dialer.store.database import Connection
-from dialer.store.leases import Ask, Granted, Grants, Lease
+from dialer.store.gates import Ask, Granted, Grants, Lease
 from dialer.store.numbers import Trunk
+from dialer.store.progress import Counts, Locked, Look
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +87,8 @@ def _claim(
     Redis knows another epoch than the ledger, or none.
     """
     with parts.db.begin() as connection:
-        batches.share_epoch(connection)
-        locked = batches.lock_active(connection, list(plans))
+        epochs.share(connection)
+        locked = progress.lock_active(connection, list(plans))
         today = batches.calls_today(connection, _capped_days([plan.batch for plan in plans.values()], now))
         standing = _standing(plans, locked, today)
         leases_lost = bool(asks) and any(now_is.epoch != grants.epoch for now_is in locked.values())
@@ -147,7 +148,7 @@ def _note_looks(
     now: DateTime,
 ) -> tuple[BatchId, ...]:
     """Finish the batches that are over, write when each other is due next; return those that may go on at once."""
-    counts = batches.open_counts(connection, list(plans))
+    counts = progress.open_counts(connection, list(plans))
     calls = Counter(one.batch_id for one in claimed)
     looks = []
     for batch_id, plan in plans.items():
@@ -159,7 +160,7 @@ def _note_looks(
             batches.finish(connection, batch_id, BatchStatus.COMPLETED, None)
         else:
             looks.append(look_again(plan, counts[batch_id], calls[batch_id], grants, now))
-    batches.note_looks(connection, looks)
+    progress.note_looks(connection, looks)
     moved = {batch_id for batch_id, plan in plans.items() if counts[batch_id].pending != plan.batch.pending}
     return tuple(look.batch_id for look in looks if look.at == now and look.batch_id in moved)
 

@@ -19,10 +19,11 @@ from dialer.domain.patience import GRANT_SECONDS, RING_LEAD_SECONDS
 from dialer.domain.rotation import RotationStrategy
 from dialer.domain.window import CallingWindow, next_open_all
 from dialer.errors import InvalidInput
-from dialer.store.batches import Batch, Counts, Look
+from dialer.store.batches import Batch
 from dialer.store.contacts import Offer
-from dialer.store.leases import Ask, BatchAsk, Gate, Granted, Grants, Route
+from dialer.store.gates import Ask, BatchAsk, Gate, Granted, Grants, Route
 from dialer.store.numbers import OutboundNumber
+from dialer.store.progress import Counts, Look
 
 # How soon to look again where the event that should say that something has changed may be lost, in seconds.
 CONFIGURATION_AGAIN = 60

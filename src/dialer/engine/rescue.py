@@ -22,10 +22,10 @@ from dialer.engine import settle
 from dialer.engine.parts import Parts
 from dialer.engine.settle import End
 from dialer.providers.base import Absent, NoWord, Seen, Sighting
-from dialer.store import attempts, batches, inbox, numbers
+from dialer.store import attempts, epochs, inbox, numbers
 from dialer.store.attempts import Overdue
 from dialer.store.database import Connection
-from dialer.store.leases import LOOK_AFTER_SECONDS
+from dialer.store.gates import LOOK_AFTER_SECONDS
 
 PAGE = 200
 LEASE_AGAIN_SECONDS = 60
@@ -69,10 +69,10 @@ def _rebuild_if_lost(parts: Parts, now: DateTime, rng: Random) -> bool:
             return False
     epoch = uuid7(now, rng)
     with parts.db.begin() as connection:
-        batches.stop_claims(connection)
+        epochs.stop_claims(connection)
         if _is_loaded(parts, connection):
             return False
-        batches.begin_epoch(connection, epoch)
+        epochs.begin(connection, epoch)
         parts.leases.rebuild(
             now,
             epoch,
@@ -87,7 +87,7 @@ def _rebuild_if_lost(parts: Parts, now: DateTime, rng: Random) -> bool:
 
 def _is_loaded(parts: Parts, connection: Connection) -> bool:
     """Say whether Redis was loaded under the epoch that counts."""
-    good = batches.current_epoch(connection)
+    good = epochs.current(connection)
     return good is not None and parts.leases.epoch() == good
 
 

@@ -6,7 +6,7 @@ from pendulum import DateTime
 
 from dialer.domain.ids import BatchId
 from dialer.engine.parts import Parts
-from dialer.store import batches, contacts
+from dialer.store import contacts, progress
 
 PAGE = 5_000
 
@@ -23,7 +23,7 @@ def retry(parts: Parts, now: DateTime) -> RetryReport:
         due = contacts.batches_to_requeue(connection, now, PAGE)
         if not due:
             return RetryReport(0, ())
-        batches.lock_progress(connection, due)
+        progress.lock_progress(connection, due)
         requeued = contacts.requeue_waiting(connection, due, now, PAGE)
-        batches.wake(connection, due, now)
+        progress.wake(connection, due, now)
     return RetryReport(requeued, tuple(due))

@@ -20,7 +20,7 @@ from dialer.domain.retry import RetryDecision
 from dialer.domain.states import FINAL_BATCH, LIVE_ATTEMPT, AttemptState, ContactStatus
 from dialer.engine.parts import Parts
 from dialer.errors import InvalidInput
-from dialer.store import attempts, batches, contacts, inbox
+from dialer.store import attempts, batches, contacts, inbox, progress
 from dialer.store.attempts import Attempt
 from dialer.store.batches import Batch
 from dialer.store.contacts import Result
@@ -145,7 +145,7 @@ def _write(connection: Connection, moves: Sequence[Move], now: DateTime) -> tupl
     over = [move for move in moves if move.is_over]
     batch_ids = sorted({move.attempt.batch_id for move in over})
     if over:
-        batches.lock_progress(connection, batch_ids)
+        progress.lock_progress(connection, batch_ids)
     if moves:
         timed = [(move.attempt.id, move.course, _rescue_at(move, now)) for move in moves]
         attempts.write_courses(connection, timed)
@@ -162,13 +162,13 @@ def _wake(connection: Connection, over: Sequence[Move], now: DateTime) -> tuple[
     if refused:
         attempts.give_back_days(connection, [(attempt.batch_id, attempt.local_on) for attempt in refused])
         again_at = now.add(seconds=REFUSED_AGAIN_SECONDS)
-        batches.wake(connection, [attempt.batch_id for attempt in refused], again_at)
+        progress.wake(connection, [attempt.batch_id for attempt in refused], again_at)
     ended = [move.attempt for move in over if not move.is_refused]
     if not ended:
         return ()
     freed = [attempt.batch_id for attempt in ended]
-    batches.wake(connection, freed, now)
-    neighbours = batches.held_by_room(connection, list({attempt.trunk_id for attempt in ended}), NEIGHBOURS)
+    progress.wake(connection, freed, now)
+    neighbours = progress.held_by_room(connection, list({attempt.trunk_id for attempt in ended}), NEIGHBOURS)
     return tuple(dict.fromkeys([*freed, *neighbours]))
 
 

@@ -9,7 +9,7 @@ from pendulum import DateTime
 
 from dialer.domain.ids import BatchId
 from dialer.engine.parts import Parts
-from dialer.store import batches, inbox
+from dialer.store import batches, inbox, progress
 
 DUE_LIMIT = 2_000
 # A batch that was handed over and lost on the way is due again after this.
@@ -30,6 +30,6 @@ def tick(parts: Parts, now: DateTime) -> TickReport:
     with parts.db.begin() as connection:
         started = batches.start_scheduled(connection, now)
     with parts.db.begin() as connection:
-        due = batches.hand_over_due(connection, now, now.add(seconds=AGAIN_SECONDS), DUE_LIMIT)
+        due = progress.hand_over_due(connection, now, now.add(seconds=AGAIN_SECONDS), DUE_LIMIT)
         has_reports = not inbox.is_empty(connection)
     return TickReport(started, tuple(due), has_reports)

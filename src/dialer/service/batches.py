@@ -12,8 +12,9 @@ from dialer.engine.parts import Parts
 from dialer.errors import DialerError, InvalidInput, NotFound, StateConflict
 from dialer.service.new_batch import NewBatch
 from dialer.store import batches, configuration, numbers
-from dialer.store.batches import Progress
+from dialer.store import progress as progressing
 from dialer.store.database import Connection, Database
+from dialer.store.progress import Progress
 
 LIVE = (BatchStatus.DRAFT, BatchStatus.SCHEDULED, BatchStatus.ACTIVE, BatchStatus.PAUSED)
 
@@ -126,7 +127,7 @@ def cancel(db: Database, workspace_id: WorkspaceId, batch_id: BatchId) -> BatchS
 def progress(db: Database, batch_id: BatchId) -> Progress:
     """Say where a batch stands."""
     with db.begin() as connection:
-        found = batches.progress(connection, batch_id)
+        found = progressing.read(connection, batch_id)
     if found is None:
         raise NotFound(f"No batch {batch_id}")
     return found
@@ -145,7 +146,7 @@ def _change(
         became = batches.change_status(connection, workspace_id, batch_id, status, among)
         if became is not None:
             return became
-        found = batches.progress(connection, batch_id)
+        found = progressing.read(connection, batch_id)
         if found is None or configuration.workspace_of(connection, batch_id) != workspace_id:
             raise NotFound("No such batch in this workspace")
     wanted = " or ".join(among)

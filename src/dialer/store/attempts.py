@@ -14,7 +14,7 @@ from dialer.domain.ids import AttemptId, BatchId, ContactId, NumberId, TrunkId
 from dialer.domain.outcomes import Outcome
 from dialer.domain.states import AttemptState
 from dialer.store.database import rows, run
-from dialer.store.leases import Lease
+from dialer.store.gates import Lease
 from dialer.store.numbers import Trunk
 
 LIVE = "('reserved', 'unclear', 'placed', 'ringing', 'answered')"

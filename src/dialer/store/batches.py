@@ -1,4 +1,4 @@
-"""Batches in SQL: what tick and dispatch read and write of them, and what an operator may change."""
+"""Batches in SQL: their settings as the steps need them, and what an operator may change."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -19,9 +19,6 @@ from dialer.domain.states import BatchStatus
 from dialer.domain.window import CallingWindow
 from dialer.errors import InvalidInput
 from dialer.store.database import rows, run
-
-# What nothing else locks: claims share it, a rebuild of Redis has it to itself.
-EPOCH_LOCK = 7_306_002
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,34 +53,6 @@ class Batch:
     def has_lanes(self) -> bool:
         """Say whether its contacts may differ in when, or from which number, they can be called."""
         return self.respect_contact_timezone or self.sticky_caller_id
-
-
-@dataclass(frozen=True, slots=True)
-class Locked:
-    """A batch under its lock, as it is now: the ledger's last word."""
-
-    id: BatchId
-    version: int
-    epoch: UUID | None
-    dialing: int
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """The contacts of a batch that are not final, as this transaction has left them."""
-
-    pending: int
-    waiting: int
-    dialing: int
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """When dispatch must look at a batch again, and what holds it back until then. `at` None: at an event."""
-
-    batch_id: BatchId
-    at: DateTime | None
-    held_by: str | None
 
 
 def load(connection: Connection, batch_ids: Sequence[BatchId]) -> list[Batch]:
@@ -169,135 +138,6 @@ def start_scheduled(connection: Connection, now: DateTime) -> int:
         """,
         now=now,
     )
-
-
-def hand_over_due(connection: Connection, now: DateTime, again_at: DateTime, limit: int) -> list[BatchId]:
-    """Take the batches that are due now, longest due first; should they get lost, they are due again at `again_at`.
-
-    SKIP LOCKED: a row that is locked belongs to a dispatch that is writing when this batch is due.
-    """
-    taken = rows(
-        connection,
-        """
-        WITH due AS MATERIALIZED (
-            SELECT batch_id, next_dispatch_at AS since FROM batch_progress
-            WHERE next_dispatch_at <= :now ORDER BY next_dispatch_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED)
-        UPDATE batch_progress p SET next_dispatch_at = :again_at FROM due
-        WHERE p.batch_id = due.batch_id RETURNING p.batch_id, due.since
-        """,
-        now=now,
-        again_at=again_at,
-        limit=limit,
-    )
-    return [row.batch_id for row in sorted(taken, key=lambda row: row.since)]
-
-
-def share_epoch(connection: Connection) -> None:
-    """Hold off a rebuild of Redis until this transaction ends. A statement of its own, so that the next ones see what
-    a rebuild committed while this one waited.
-    """
-    rows(connection, "SELECT pg_advisory_xact_lock_shared(:key)", key=EPOCH_LOCK)
-
-
-def stop_claims(connection: Connection) -> None:
-    """Hold off every claim until this transaction ends. A statement of its own, for the reason given above."""
-    rows(connection, "SELECT pg_advisory_xact_lock(:key)", key=EPOCH_LOCK)
-
-
-def begin_epoch(connection: Connection, epoch: UUID) -> None:
-    """Void every lease that was granted before; claims are held off by this transaction."""
-    run(connection, "UPDATE lease_epoch SET epoch = :epoch", epoch=epoch)
-
-
-def current_epoch(connection: Connection) -> UUID | None:
-    """Say under which epoch leases are good."""
-    (row,) = rows(connection, "SELECT epoch FROM lease_epoch")
-    epoch: UUID | None = row.epoch
-    return epoch
-
-
-def lock_active(connection: Connection, batch_ids: Sequence[BatchId]) -> dict[BatchId, Locked]:
-    """Lock those of these batches that are still active, with their counts, in id order (P4 is this WHERE).
-
-    NO KEY UPDATE: an import, whose new rows refer to the batch, need not wait for it.
-    """
-    found = rows(
-        connection,
-        """
-        SELECT b.id, b.version, p.dialing, (SELECT epoch FROM lease_epoch) AS epoch
-        FROM batches b JOIN batch_progress p ON p.batch_id = b.id
-        WHERE b.id = ANY(:ids) AND b.status = 'active'
-        ORDER BY b.id FOR NO KEY UPDATE OF b, p
-        """,
-        ids=list(batch_ids),
-    )
-    return {row.id: Locked(**row._mapping) for row in found}
-
-
-def open_counts(connection: Connection, batch_ids: Sequence[BatchId]) -> dict[BatchId, Counts]:
-    """Count the contacts of each batch that are not final."""
-    found = rows(
-        connection,
-        "SELECT batch_id, pending, waiting, dialing FROM batch_progress WHERE batch_id = ANY(:ids)",
-        ids=list(batch_ids),
-    )
-    return {row.batch_id: Counts(row.pending, row.waiting, row.dialing) for row in found}
-
-
-def lock_progress(connection: Connection, batch_ids: Sequence[BatchId]) -> None:
-    """Lock the counts of these batches in id order, before any of their contacts is written."""
-    rows(
-        connection,
-        "SELECT batch_id FROM batch_progress WHERE batch_id = ANY(:ids) ORDER BY batch_id FOR NO KEY UPDATE",
-        ids=sorted(set(batch_ids)),
-    )
-
-
-def note_looks(connection: Connection, looks: Sequence[Look]) -> None:
-    """Write when each batch is due next; the rows are locked by this transaction."""
-    run(
-        connection,
-        """
-        UPDATE batch_progress p SET next_dispatch_at = look.at, held_by = look.held_by
-        FROM unnest(CAST(:ids AS uuid[]), CAST(:ats AS timestamptz[]), CAST(:held AS text[])) AS look (id, at, held_by)
-        WHERE p.batch_id = look.id
-        """,
-        ids=[look.batch_id for look in looks],
-        ats=[look.at for look in looks],
-        held=[look.held_by for look in looks],
-    )
-
-
-def wake(connection: Connection, batch_ids: Sequence[BatchId], now: DateTime) -> None:
-    """Make active batches due now; their counts are locked by this transaction, or nobody else's business."""
-    run(
-        connection,
-        """
-        UPDATE batch_progress SET next_dispatch_at = :now
-        WHERE batch_id IN (SELECT p.batch_id FROM batch_progress p JOIN batches b ON b.id = p.batch_id
-                           WHERE p.batch_id = ANY(:ids) AND b.status = 'active'
-                           ORDER BY p.batch_id FOR NO KEY UPDATE OF p)
-        """,
-        ids=sorted(set(batch_ids)),
-        now=now,
-    )
-
-
-def held_by_room(connection: Connection, trunk_ids: Sequence[UUID], limit: int) -> list[BatchId]:
-    """List the batches that wait for room on these trunks, those with the fewest calls in progress first."""
-    found = rows(
-        connection,
-        """
-        SELECT p.batch_id FROM batch_progress p JOIN batches b ON b.id = p.batch_id
-        WHERE p.held_by IN ('trunk', 'number', 'rate') AND b.status = 'active'
-          AND EXISTS (SELECT 1 FROM phone_numbers n LEFT JOIN batch_numbers bn ON bn.phone_number_id = n.id
-                      WHERE n.trunk_id = ANY(:trunks) AND (bn.batch_id = b.id OR n.agent_id = b.agent_id))
-        ORDER BY p.dialing LIMIT :limit
-        """,
-        trunks=list(trunk_ids),
-        limit=limit,
-    )
-    return [row.batch_id for row in found]
 
 
 def finish(connection: Connection, batch_id: BatchId, status: BatchStatus, reason: str | None) -> bool:
@@ -398,46 +238,6 @@ def delete_draft(connection: Connection, workspace_id: WorkspaceId, batch_id: Ba
         workspace=workspace_id,
     )
     return deleted == 1
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Where a batch stands, for people."""
-
-    id: BatchId
-    name: str
-    status: BatchStatus
-    status_reason: str | None
-    held_by: str | None
-    next_dispatch_at: DateTime | None
-    drained_at: DateTime | None
-    total: int
-    pending: int
-    waiting: int
-    dialing: int
-    completed: int
-    failed: int
-    skipped: int
-    cancelled: int
-
-
-def progress(connection: Connection, batch_id: BatchId) -> Progress | None:
-    """Read where a batch stands."""
-    found = rows(
-        connection,
-        """
-        SELECT b.id, b.name, b.status, b.status_reason, p.held_by, p.next_dispatch_at, p.drained_at,
-               p.total, p.pending, p.waiting, p.dialing, p.completed, p.failed, p.skipped, p.cancelled
-        FROM batches b JOIN batch_progress p ON p.batch_id = b.id WHERE b.id = :id
-        """,
-        id=batch_id,
-    )
-    if not found:
-        return None
-    values = dict(found[0]._mapping)
-    for name in ("next_dispatch_at", "drained_at"):
-        values[name] = pendulum.instance(values[name]) if values[name] else None
-    return Progress(**values | {"status": BatchStatus(values["status"])})
 
 
 def attempts_made(connection: Connection, batch_id: BatchId) -> int:

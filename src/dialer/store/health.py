@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from dialer.errors import Unavailable
-from dialer.store import batches
+from dialer.store import epochs
 from dialer.store.database import Database, rows
 from dialer.store.leases import Leases
 from dialer.store.numbers import Trunk
@@ -88,7 +88,7 @@ def troubles(connection: Connection, now: DateTime) -> list[str]:
 def leases_are_loaded(connection: Connection, leases: Leases) -> bool:
     """Say whether Redis knows the leases that the ledger counts on; without them nothing is granted."""
     epoch = leases.epoch()
-    return epoch is not None and epoch == batches.current_epoch(connection)
+    return epoch is not None and epoch == epochs.current(connection)
 
 
 def active_trunks(connection: Connection) -> list[tuple[str, Trunk]]:
