@@ -5,7 +5,8 @@
     │   └── UnreadableFile      the whole file is refused; nothing of it was stored
     ├── NotFound                no such row in this workspace
     ├── StateConflict           the present state does not allow what was asked
-    └── Unavailable             a part that Dialer needs does not answer, or is not fit for use
+    ├── Unavailable             a part that Dialer needs does not answer, or is not fit for use
+    └── Contended               another transaction holds what this one needs; nothing was done, try again
 
 The command line prints `str(error)` and exits 1; the HTTP API answers with `code`.
 """
@@ -71,3 +72,9 @@ class Unavailable(DialerError):
     """A part that Dialer needs does not answer, or is not fit for use."""
 
     code = "unavailable"
+
+
+class Contended(DialerError):
+    """Another transaction holds what this one needs; nothing was done, and it can be tried again."""
+
+    code = "contended"

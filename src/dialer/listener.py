@@ -60,7 +60,7 @@ class Listener:
 
     def _read_trunks(self) -> list[Trunk]:
         with self._db.begin() as connection:
-            return numbers.trunks(connection)
+            return numbers.reporting_trunks(connection)
 
     async def _listen(self, trunk: Trunk) -> None:
         """Listen to one trunk; whatever goes wrong is logged, and tried again when the trunks are read next."""

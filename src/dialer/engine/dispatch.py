@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import date
 from random import Random
 
+import structlog
 from pendulum import UTC, DateTime
 
 from dialer.domain import pacing
@@ -26,6 +27,7 @@ from dialer.domain.states import AttemptState, BatchStatus
 from dialer.engine import settle
 from dialer.engine.parts import Parts
 from dialer.engine.plan import Plan, Turn, look_again, offer_of, plan_batch, requests_of, with_lanes
+from dialer.errors import Contended
 from dialer.providers.base import CallRequest, Placed, Placement, Refused, Unclear
 from dialer.store import attempts, batches, contacts, epochs, numbers, progress
 from dialer.store.batches import Batch
@@ -34,6 +36,8 @@ from dialer.store.database import Connection
 from dialer.store.gates import Ask, Granted, Grants, Lease
 from dialer.store.numbers import Trunk
 from dialer.store.progress import Counts, Locked, Look
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,11 @@ def dispatch(parts: Parts, batch_ids: Sequence[BatchId], now: DateTime, rng: Ran
         return DispatchReport(0, 0, 0, 0, ())
     batch_asks, asks = requests_of(plans, now, rng)
     grants = parts.leases.acquire(now, batch_asks, list(asks)) if asks else Grants(None)
-    claimed, again, leases_lost = _claim(parts, plans, asks, grants, now)
+    try:
+        claimed, again, leases_lost = _claim(parts, plans, asks, grants, now)
+    except Contended as error:
+        log.warning("claim gave way", batches=len(plans), reason=str(error))
+        claimed, again, leases_lost = [], tuple(plans), False
     _put_back_unused(parts, grants, claimed, now)
     placements = _place(parts, plans, asks, grants, claimed, now)
     _record(parts, placements, now)
@@ -102,6 +110,8 @@ def _claim(
         for plan in standing.values():
             if plan.is_expired(now):
                 contacts.expire(connection, plan.batch.id, now)
+            if plan.dead_lanes:
+                contacts.skip_lanes(connection, plan.batch.id, plan.dead_lanes, now)
         again = _note_looks(connection, {id_: plans[id_] for id_ in locked}, standing, grants, claimed, now)
     return claimed, again, leases_lost
 

@@ -60,7 +60,10 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What one batch may do now. `today`: attempts that count toward its cap. `opens_at`: when a closed lane opens."""
+    """What one batch may do now. `today`: attempts that count toward its cap. `opens_at`: when a closed lane opens.
+
+    `dead_lanes`: those that never open.
+    """
 
     batch: Batch
     numbers: tuple[OutboundNumber, ...]
@@ -69,6 +72,7 @@ class Plan:
     wanted: int = 0
     turns: tuple[Turn, ...] = ()
     opens_at: DateTime | None = None
+    dead_lanes: tuple[str, ...] = ()
 
     def is_expired(self, now: DateTime) -> bool:
         return self.batch.expires_at is not None and self.batch.expires_at <= now
@@ -96,11 +100,13 @@ def with_lanes(plan: Plan, lanes: Sequence[str], now: DateTime) -> Plan:
     windows = {lane: found for lane, found in read.items() if found}
     spans = {lane: span_of(windows[lane], plan.batch.window, now) for lane in windows}
     turns = [Turn(lane, span) for lane in lanes if (span := spans.get(lane))]
-    openings = [_opens_at(windows[lane], now) for lane, span in spans.items() if span is None]
+    openings = {lane: _opens_at(windows[lane], now) for lane, span in spans.items() if span is None}
     return replace(
         plan,
-        turns=tuple(turns[: plan.wanted]),
-        opens_at=min((opening for opening in openings if opening), default=None),
+        # Turns that stick to a number may find it full: those behind them are asked for too, and slots decide.
+        turns=tuple(turns if plan.batch.sticky_caller_id else turns[: plan.wanted]),
+        opens_at=min((opening for opening in openings.values() if opening), default=None),
+        dead_lanes=tuple(lane for lane, opening in openings.items() if opening is None),
     )
 
 

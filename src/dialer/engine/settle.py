@@ -13,7 +13,7 @@ from pendulum import DateTime
 
 from dialer.domain import lane, retry
 from dialer.domain.course import Course, Verdict, follow
-from dialer.domain.ids import AttemptId, BatchId
+from dialer.domain.ids import AttemptId, BatchId, TrunkId
 from dialer.domain.outcomes import CauseClass, Outcome
 from dialer.domain.patience import RESCUE_AFTER
 from dialer.domain.retry import RetryDecision
@@ -118,15 +118,15 @@ def _end(attempt: Attempt, end: End, now: DateTime) -> Move:
 def _follow_all(
     page: Sequence[Received], known: Mapping[AttemptId, Attempt]
 ) -> tuple[list[Move], list[tuple[int, Verdict]]]:
-    """Apply each attempt's reports in the order in which they came."""
-    reports: dict[AttemptId, list[Received]] = defaultdict(list)
+    """Apply each attempt's reports in the order in which they came. Only its own trunk can know anything of it."""
+    reports: dict[tuple[AttemptId, TrunkId], list[Received]] = defaultdict(list)
     for received in page:
-        reports[received.event.attempt_id].append(received)
+        reports[received.event.attempt_id, received.trunk_id].append(received)
     moves: list[Move] = []
     verdicts: list[tuple[int, Verdict]] = []
-    for attempt_id, mine in reports.items():
+    for (attempt_id, trunk_id), mine in reports.items():
         attempt = known.get(attempt_id)
-        if attempt is None:
+        if attempt is None or attempt.trunk_id != trunk_id:
             verdicts += [(received.id, Verdict.UNKNOWN_ATTEMPT) for received in mine]
             continue
         course, said = follow(attempt.course, [received.event for received in mine])

@@ -234,3 +234,17 @@ def expire(connection: Connection, batch_id: BatchId, now: DateTime) -> int:
         id=batch_id,
         now=now,
     )
+
+
+def skip_lanes(connection: Connection, batch_id: BatchId, dead: Sequence[str], now: DateTime) -> int:
+    """Skip the contacts of lanes whose windows are never open together; their batch's counts are locked."""
+    return run(
+        connection,
+        """
+        UPDATE contacts SET status = 'skipped', status_reason = 'window_never_opens', finished_at = :now
+        WHERE batch_id = :id AND lane = ANY(:lanes) AND status = 'pending'
+        """,
+        id=batch_id,
+        lanes=list(dead),
+        now=now,
+    )

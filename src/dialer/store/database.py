@@ -17,8 +17,10 @@ from sqlalchemy import Row, create_engine, event, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.pool import QueuePool
 
-from dialer.errors import Unavailable
+from dialer.errors import Contended, Unavailable
 
+# SQLSTATE of a serialization failure, a deadlock, and a lock that was not to be had in time.
+CONTENTION = {"40001", "40P01", "55P03"}
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -50,6 +52,8 @@ class Database:
             with self._engine.begin() as connection:
                 yield connection
         except OperationalError as error:
+            if _state(error.orig) in CONTENTION:
+                raise Contended(f"Another transaction is in the way: {_first_line(error)}") from error
             if _is_away(error.orig):
                 raise Unavailable(f"Postgres does not answer: {_first_line(error)}") from error
             raise
@@ -120,8 +124,12 @@ def _is_away(error: BaseException | None) -> bool:
 
     SQLSTATE classes 08 (connection), 53 (resources) and 57 (operator intervention); none: there was no session.
     """
-    state = error.sqlstate if isinstance(error, psycopg.Error) else None
+    state = _state(error)
     return state is None or state[:2] in {"08", "53", "57"}
+
+
+def _state(error: BaseException | None) -> str | None:
+    return error.sqlstate if isinstance(error, psycopg.Error) else None
 
 
 def _first_line(error: DBAPIError) -> str:

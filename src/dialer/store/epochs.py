@@ -20,6 +20,8 @@ def share(connection: Connection) -> None:
 def stop_claims(connection: Connection) -> None:
     """Hold off every claim until this transaction ends. A statement of its own, for the reason given above."""
     rows(connection, "SELECT pg_advisory_xact_lock(:key)", key=EPOCH_LOCK)
+    # A session that was left open after changing a limit holds the row: claims must not be held off until it ends.
+    rows(connection, "SELECT set_config('lock_timeout', '400ms', true)")
 
 
 def begin(connection: Connection, epoch: UUID) -> None:

@@ -19,9 +19,10 @@ LONGEST_TALK_SECONDS = 7 * 86_400
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A report in the inbox, and its place there."""
+    """A report in the inbox, its place there, and the trunk that it came from."""
 
     id: int
+    trunk_id: TrunkId
     event: CallEvent
 
 
@@ -69,6 +70,7 @@ def take_page(connection: Connection, limit: int) -> list[Received]:
     return [
         Received(
             row.id,
+            row.trunk_id,
             CallEvent(
                 key=row.event_key,
                 attempt_id=row.attempt_id,

@@ -69,11 +69,16 @@ def of_batches(connection: Connection, batch_ids: Sequence[BatchId]) -> dict[Bat
     return numbers
 
 
-def trunks(connection: Connection, trunk_ids: Sequence[TrunkId] | None = None) -> list[Trunk]:
-    """Read these trunks, whatever their status; None: all active ones."""
-    condition = "status = 'active'" if trunk_ids is None else "id = ANY(:ids)"
-    values = {} if trunk_ids is None else {"ids": list(trunk_ids)}
-    found = rows(connection, f"SELECT id, provider, config FROM trunks WHERE {condition} ORDER BY id", **values)
+def reporting_trunks(connection: Connection) -> list[Trunk]:
+    """Read the trunks that may have something to report: the active ones, and those with calls that are not over."""
+    found = rows(
+        connection,
+        """
+        SELECT id, provider, config FROM trunks t
+        WHERE status = 'active' OR EXISTS (SELECT 1 FROM attempts WHERE trunk_id = t.id AND rescue_at IS NOT NULL)
+        ORDER BY id
+        """,
+    )
     return [Trunk(row.id, row.provider, row.config) for row in found]
 
 

@@ -86,8 +86,11 @@ def hand_over_due(connection: Connection, now: DateTime, again_at: DateTime, lim
 def lock_active(connection: Connection, batch_ids: Sequence[BatchId]) -> dict[BatchId, Locked]:
     """Lock those of these batches that are still active, with their counts, in id order (P4 is this WHERE).
 
-    NO KEY UPDATE: an import, whose new rows refer to the batch, need not wait for it.
+    NO KEY UPDATE: an import, whose new rows refer to the batch, need not wait for it. An operator's statement locks its
+    batches in the order in which it finds them, so two may wait in a circle: this side gives up, with Contended, before
+    Postgres looks for a deadlock (after 1 s) and may break off the operator's pause.
     """
+    rows(connection, "SELECT set_config('lock_timeout', '400ms', true)")
     found = rows(
         connection,
         """

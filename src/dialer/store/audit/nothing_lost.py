@@ -109,7 +109,7 @@ FORGOTTEN = Rule(
     """
     SELECT r.id, format('Report %s (%s) is settled as %s, but attempt %s is %s', r.id,
                         coalesce(r.outcome, r.kind), r.verdict, l.id, coalesce(l.outcome, l.state)) AS fact
-    FROM these_reports r JOIN ledger l ON l.id = r.attempt_id
+    FROM these_reports r JOIN ledger l ON (l.id, l.trunk_id) = (r.attempt_id, r.trunk_id)
     WHERE r.verdict = 'unknown_attempt'
        OR (r.kind = 'ended' AND r.settled_at IS NOT NULL AND l.is_live)
        OR (r.kind = 'ended' AND r.verdict = 'applied' AND r.outcome IS DISTINCT FROM l.outcome)

@@ -321,29 +321,31 @@ BEGIN
 END $$;
 CREATE TRIGGER start_batch AFTER INSERT ON batches FOR EACH ROW EXECUTE FUNCTION start_batch();
 
--- Wakes an active batch, so that new settings are obeyed at once; puts any other to sleep; a final one lets go of the
--- contacts that nobody is calling.
-CREATE FUNCTION follow_batch() RETURNS trigger LANGUAGE plpgsql AS $$
+-- Wakes active batches, so that new settings are obeyed at once; puts any other to sleep; a final one lets go of the
+-- contacts that nobody is calling. Once a statement, so that it keeps the order of locks however many batches an
+-- operator changes at once.
+CREATE FUNCTION follow_batches() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    UPDATE batch_progress SET
-        next_dispatch_at = CASE WHEN NEW.status = 'active' THEN dialer_now() END,
+    PERFORM 1 FROM batch_progress WHERE batch_id IN (SELECT id FROM changed_to) ORDER BY batch_id FOR NO KEY UPDATE;
+    UPDATE batch_progress p SET
+        next_dispatch_at = CASE WHEN n.status = 'active' THEN dialer_now() END,
         held_by = NULL,
-        drained_at = CASE WHEN NEW.status = OLD.status THEN drained_at
-                          WHEN NEW.status IN ('paused', 'completed', 'cancelled', 'failed') AND dialing = 0
+        drained_at = CASE WHEN n.status = o.status THEN p.drained_at
+                          WHEN n.status IN ('paused', 'completed', 'cancelled', 'failed') AND p.dialing = 0
                           THEN dialer_now() END
-    WHERE batch_id = NEW.id;
-    IF NEW.status = OLD.status THEN
-        RETURN NULL;
-    END IF;
+    FROM changed_to n JOIN changed_from o USING (id) WHERE p.batch_id = n.id;
     INSERT INTO batch_history (batch_id, from_status, to_status, reason)
-        VALUES (NEW.id, OLD.status, NEW.status, NEW.status_reason);
-    IF NEW.status IN ('completed', 'cancelled', 'failed') THEN
-        UPDATE contacts SET status = 'cancelled', status_reason = 'batch_' || NEW.status, finished_at = dialer_now()
-        WHERE batch_id = NEW.id AND status IN ('pending', 'waiting');
-    END IF;
+        SELECT n.id, o.status, n.status, n.status_reason FROM changed_to n JOIN changed_from o USING (id)
+        WHERE n.status <> o.status ORDER BY n.id;
+    UPDATE contacts c SET status = 'cancelled', status_reason = 'batch_' || n.status, finished_at = dialer_now()
+    FROM changed_to n JOIN changed_from o USING (id)
+    WHERE c.batch_id = n.id AND c.status IN ('pending', 'waiting')
+      AND n.status <> o.status AND n.status IN ('completed', 'cancelled', 'failed');
     RETURN NULL;
 END $$;
-CREATE TRIGGER follow_batch AFTER UPDATE ON batches FOR EACH ROW EXECUTE FUNCTION follow_batch();
+CREATE TRIGGER follow_batches AFTER UPDATE ON batches
+    REFERENCING OLD TABLE AS changed_from NEW TABLE AS changed_to
+    FOR EACH STATEMENT EXECUTE FUNCTION follow_batches();
 
 -- Wakes the batches that wait for room, or for a number or agent they can use, when an operator changes one of these.
 CREATE FUNCTION wake_held_batches() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -1,0 +1,158 @@
+"""What operators do in SQL while the engine works: it stops at once, and keeps the new limits."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from threading import Event
+
+import pytest
+from sqlalchemy.exc import IntegrityError
+
+from dialer.domain.events import CallEvent
+from dialer.engine.audit import audit
+from dialer.engine.events import receive
+from dialer.engine.settle import settle
+from dialer.store.database import run
+from steps import at_once, go, hand_in, held, queued, report, until
+from world import World, made_up_phones
+
+
+def test_an_operators_statement_over_several_batches_is_never_the_one_to_give_way(world: World) -> None:
+    first, second = sorted(world.batch(made_up_phones(10, first=n * 10)) for n in range(2))
+    with ThreadPoolExecutor(1) as pool, world.db.begin() as operator:
+        run(operator, "UPDATE batches SET status = 'paused' WHERE id = :id", id=second)
+        dispatching = pool.submit(go, world, first, second)
+        until(lambda: queued(world) == 1)
+        # The dispatch holds the first and waits for the second; now each would wait for the other.
+        run(operator, "UPDATE batches SET status = 'paused' WHERE id = :id", id=first)
+        assert dispatching.result().claimed == 0
+    assert {world.progress(batch_id).status for batch_id in (first, second)} == {"paused"}
+    assert held(world) == {}
+
+
+def test_no_attempt_is_written_after_a_pause_of_all_batches_has_committed(world: World) -> None:
+    batch_ids = [world.batch(made_up_phones(400, first=n * 400), max_concurrent_calls=100) for n in range(3)]
+    stop = Event()
+    ended: list[CallEvent] = []
+
+    def keep_calling() -> None:
+        while not stop.is_set():
+            go(world, *batch_ids)
+
+    def keep_ending() -> None:
+        while not stop.is_set():
+            live = world.rows("SELECT id FROM attempts WHERE rescue_at IS NOT NULL ORDER BY random() LIMIT 5")
+            events = [report(row.id, "ended", world.clock.now, "busy") for row in live]
+            hand_in(world, *events)
+            ended.extend(events)
+
+    def written() -> int:
+        return int(world.value("SELECT count(*) FROM attempts"))
+
+    def pause_and_resume() -> int:
+        too_late = 0
+        try:
+            for _ in range(20):
+                world.sql("UPDATE batches SET status = 'paused' WHERE status = 'active'")
+                before, over = written(), len(ended)
+                # Calls end and slots are free, yet nothing is written.
+                until(partial(has_more_than, over + 5, lambda: len(ended)))
+                too_late += written() - before
+                world.sql("UPDATE batches SET status = 'active' WHERE status = 'paused'")
+                until(partial(has_more_than, before, written))
+        finally:
+            stop.set()
+        return too_late
+
+    *_, too_late = at_once(keep_calling, keep_calling, keep_ending, pause_and_resume)
+    assert too_late == 0
+    assert written() > 300
+    assert audit(world.db, world.clock.now).is_clean
+
+
+def has_more_than(number: int, count: Callable[[], int]) -> bool:
+    return count() > number
+
+
+def test_contacts_whose_zones_are_never_open_together_are_skipped_with_the_reason(world: World) -> None:
+    # A number that is at home in all of North America, and a window of half an hour.
+    batch_id = world.batch(
+        ["+18005550100", "+12015550100"],
+        timezone="America/New_York",
+        respect_contact_timezone=True,
+        start_time="09:00",
+        end_time="09:30",
+    )
+    world.run(lambda: world.is_over(batch_id), grain=5)
+    reasons = dict(tuple(row) for row in world.rows("SELECT phone_number, status_reason FROM contacts"))
+    assert reasons["+18005550100"] == "window_never_opens"
+    assert world.progress(batch_id).skipped == 1
+
+
+def test_contacts_that_stick_to_a_full_number_do_not_hold_up_the_others(make_world: Callable[..., World]) -> None:
+    world = make_world(outcomes={"no_answer": 1})
+    batch_id = world.batch(
+        40, max_concurrent_calls=5, retry_failed=True, max_retry_attempts=1, sticky_caller_id=True,
+        phone_rotation_strategy="round_robin",
+    )  # fmt: skip
+    world.run(lambda: world.progress(batch_id).waiting == 40, grain=5)
+    world.sql("UPDATE phone_numbers SET max_concurrent_calls = 1 WHERE id = :id", id=world.installed.number_ids[0])
+    world.clock.now = world.clock.now.add(hours=2)
+    world.step()
+    assert world.progress(batch_id).dialing == 5
+    used = world.rows("SELECT count(*) AS n FROM attempts WHERE rescue_at IS NOT NULL AND phone_number_id = :id",
+                      id=world.installed.number_ids[0])  # fmt: skip
+    assert used[0].n <= 1
+
+
+def test_a_trunk_cannot_report_on_the_calls_of_another(world: World) -> None:
+    batch_id = world.batch(1)
+    go(world, batch_id)
+    (attempt,) = world.rows("SELECT id FROM attempts")
+    world.sql(
+        """
+        INSERT INTO trunks (id, workspace_id, name, provider)
+        SELECT gen_random_uuid(), workspace_id, 'other', 'simulator' FROM trunks
+        """
+    )
+    other = world.value("SELECT id FROM trunks WHERE name = 'other'")
+    receive(world.db, other, [report(attempt.id, "ended", world.clock.now, "answered")])
+    settle(world.parts, world.clock.now)
+    assert world.value("SELECT verdict FROM inbox") == "unknown_attempt"
+    assert world.progress(batch_id).dialing == 1
+    assert audit(world.db, world.clock.now).is_clean
+    hand_in(world, report(attempt.id, "ended", world.clock.now, "answered"))
+    assert world.progress(batch_id).completed == 1
+
+
+def test_retries_that_were_taken_back_are_not_made(make_world: Callable[..., World]) -> None:
+    world = make_world(outcomes={"busy": 1})
+    batch_id = world.batch(10, retry_failed=True, max_retry_attempts=3)
+    world.run(lambda: world.progress(batch_id).waiting == 10)
+    world.sql("UPDATE batches SET retry_failed = false, max_retry_attempts = 0")
+    world.run(lambda: world.is_over(batch_id))
+    assert len(world.network.log) == 10
+    assert world.rows("SELECT DISTINCT status, status_reason, outcome FROM contacts") == [
+        ("skipped", "retries_taken_back", "busy")
+    ]
+    assert audit(world.db, world.clock.now).is_clean
+
+
+def test_a_daily_cap_that_a_number_is_given_during_the_day_counts_the_calls_before_it(world: World) -> None:
+    batch_id = world.batch(60, max_concurrent_calls=5, phone_rotation_strategy="sequential")
+    world.run(lambda: world.progress(batch_id).completed + world.progress(batch_id).failed >= 10)
+    made = world.value("SELECT count(*) FROM attempts")
+    world.sql("UPDATE phone_numbers SET max_calls_per_day = :n", n=made + 1)
+    world.run(lambda: world.is_over(batch_id) or world.progress(batch_id).held_by == "number_day")
+    by_number = world.rows("SELECT count(*) AS n FROM attempts GROUP BY phone_number_id")
+    assert max(row.n for row in by_number) <= made + 1
+    assert audit(world.db, world.clock.now).is_clean
+
+
+@pytest.mark.parametrize("column", ["respect_contact_timezone", "sticky_caller_id"])
+def test_what_the_lanes_of_contacts_are_made_of_is_set_before_there_are_contacts(world: World, column: str) -> None:
+    empty = world.batch([], start=False)
+    full = world.batch(1, start=False)
+    assert world.sql(f"UPDATE batches SET {column} = true WHERE id = :id", id=empty) == 1
+    with pytest.raises(IntegrityError, match="has contacts"):
+        world.sql(f"UPDATE batches SET {column} = true WHERE id = :id", id=full)

@@ -1,0 +1,34 @@
+"""Retention: what is long over is archived, and nothing else."""
+
+from collections.abc import Callable
+
+from dialer.engine.audit import audit
+from dialer.engine.retention import retention
+from world import World, made_up_phones
+
+
+def test_the_attempts_of_batches_that_ended_long_ago_are_archived(world: World) -> None:
+    old = world.batch(made_up_phones(20))
+    world.run(lambda: world.is_over(old), grain=5)
+    world.clock.now = world.clock.now.add(days=10)
+    young = world.batch(made_up_phones(20, first=20))
+    world.run(lambda: world.is_over(young), grain=5)
+    report = retention(world.parts, world.clock.now, days=9)
+    assert (report.batches, report.attempts) == (1, 20)
+    assert report.reports > 20
+    assert world.rows("SELECT DISTINCT batch_id FROM attempts_archive") == [(old,)]
+    assert world.rows("SELECT DISTINCT batch_id FROM attempts") == [(young,)]
+    assert world.progress(old).completed + world.progress(old).failed == 20
+    assert audit(world.db, world.clock.now).is_clean
+    again = retention(world.parts, world.clock.now, days=9)
+    assert (again.batches, again.attempts, again.reports) == (0, 0, 0)
+
+
+def test_a_batch_with_a_call_in_progress_is_kept(make_world: Callable[..., World]) -> None:
+    world = make_world(outcomes={"answered": 1}, talk_seconds={"mean": 600, "min": 600, "max": 600})
+    batch_id = world.batch(1)
+    world.step()
+    world.sql("UPDATE batches SET status = 'cancelled'")
+    assert retention(world.parts, world.clock.now.add(days=100), days=9).batches == 0
+    world.run(lambda: world.progress(batch_id).dialing == 0)
+    assert retention(world.parts, world.clock.now.add(days=100), days=9).attempts == 1
