@@ -52,6 +52,7 @@ def test_no_attempt_is_written_after_a_pause_of_all_batches_has_committed(world:
     def pause_and_resume() -> int:
         too_late = 0
         try:
+            until(partial(has_more_than, 200, written))
             for _ in range(20):
                 world.sql("UPDATE batches SET status = 'paused' WHERE status = 'active'")
                 before, over = written(), len(ended)
