@@ -13,10 +13,12 @@ import tempfile
 from pathlib import Path
 from random import Random
 
+from rich.console import Console
+
 from dialer import wiring
+from dialer.cli.calling import wait_until_ready
 from dialer.cli.machine import machine
 from dialer.cli.progress import watch
-from dialer.cli.run import wait_until_ready
 from dialer.domain.ids import BatchId
 from dialer.engine.audit import audit
 from dialer.engine.parts import Parts
@@ -42,7 +44,7 @@ def main() -> None:
             parts = wiring.parts_of(running.settings)
             batch_ids = [start(parts, asked.contacts // asked.batches, first) for first in range(asked.batches)]
             for batch_id in batch_ids:
-                watch(parts.db, batch_id)
+                watch(parts.db, batch_id, running.tend, Console(stderr=True))
             {"refill": refill, "throughput": throughput}[asked.what](parts)
             report = audit(parts.db, wiring.clock())
             print("audit clean" if report.is_clean else report)

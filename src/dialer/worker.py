@@ -23,8 +23,11 @@ from dialer.engine import tick as ticking
 from dialer.settings import Settings
 
 CHUNK = 50
+QUEUE, BEAT_QUEUE = "dialer", "dialer.beat"
 RESCUE_SECONDS = 5.0
 RETENTION_SECONDS = 3600.0
+# A settle that was asked for and got lost is asked for again after this.
+ASKED_SECONDS = 2
 
 settings = Settings.load()
 rng = wiring.chance()
@@ -34,7 +37,7 @@ logger = structlog.get_logger()
 
 
 def _every(seconds: float, task: str) -> dict[str, Any]:
-    return {"task": f"dialer.{task}", "schedule": seconds, "options": {"expires": 2 * seconds}}
+    return {"task": f"dialer.{task}", "schedule": seconds, "options": {"expires": 2 * seconds, "queue": BEAT_QUEUE}}
 
 
 app = Celery("dialer", broker=settings.broker)
@@ -50,10 +53,11 @@ app.conf.update(
     broker_transport_options={"visibility_timeout": 3600, "socket_timeout": 5, "socket_connect_timeout": 5},
     enable_utc=True,
     # The anonymous exchange routes by the queue's name alone: bindings kept in Redis would be lost with its memory.
-    task_queues=[Queue("dialer", exchange="", routing_key="dialer")],
-    task_default_queue="dialer",
+    # Workers take from both in turn, so that what beat sends does not wait behind a flood of call reports.
+    task_queues=[Queue(name, exchange="", routing_key=name) for name in (QUEUE, BEAT_QUEUE)],
+    task_default_queue=QUEUE,
     task_default_exchange="",
-    task_default_routing_key="dialer",
+    task_default_routing_key=QUEUE,
     task_ignore_result=True,
     timezone="UTC",
     worker_prefetch_multiplier=1,
@@ -72,7 +76,7 @@ def tick() -> None:
     report = ticking.tick(parts, wiring.clock())
     dispatch_all(report.due)
     if report.has_reports:
-        settle.delay()
+        ask_settle()
 
 
 @app.task(name="dialer.dispatch")
@@ -85,12 +89,11 @@ def dispatch(batch_ids: Sequence[BatchId]) -> None:
 
 @app.task(name="dialer.settle")
 def settle() -> None:
+    parts.leases.begun("settle")
     report = settling.settle(parts, wiring.clock())
     if report.is_full:
-        settle.delay()
-    # In this task and not in another: the slot that has just been freed is refilled without a way through the queue.
-    dispatch(report.freed[:CHUNK])
-    dispatch_all(report.freed[CHUNK:])
+        ask_settle()
+    refill(report.freed)
 
 
 @app.task(name="dialer.retry")
@@ -106,6 +109,18 @@ def rescue() -> None:
 @app.task(name="dialer.retention")
 def retention() -> None:
     retaining.retention(parts, wiring.clock(), settings.retention_days)
+
+
+def refill(batch_ids: Sequence[BatchId]) -> None:
+    """Dispatch batches with freed slots in this task and not in another, so that they are refilled at once."""
+    dispatch(batch_ids[:CHUNK])
+    dispatch_all(batch_ids[CHUNK:])
+
+
+def ask_settle() -> None:
+    """Put a settle into the queue unless one is there: it will see all that is in the inbox by then."""
+    if parts.leases.ask_once("settle", ASKED_SECONDS):
+        settle.delay()
 
 
 def dispatch_all(batch_ids: Sequence[BatchId]) -> None:

@@ -100,7 +100,7 @@ def test_a_beat_ticks_without_a_banner_and_leaves_on_term(
 ) -> None:
     with running("beat") as process:
         deadline = time.monotonic() + 20
-        while not broker.llen(worker.app.conf.task_default_queue):
+        while not broker.llen(worker.BEAT_QUEUE):
             assert time.monotonic() < deadline, "no tick came"
             POLL.wait(0.05)
         process.send_signal(signal.SIGTERM)

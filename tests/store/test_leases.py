@@ -299,3 +299,10 @@ def test_every_key_carries_the_one_hash_tag_by_which_a_cluster_keeps_them_togeth
     kinds = {key.split(":")[1] for key in leases._redis.scan_iter("*") if str(key).startswith("{dialer}:")}
     assert kinds == {"epoch", "deadlines", "holds", "slots", "day", "rate", "cursor"}
     assert all(str(key).startswith("{dialer}:") for key in leases._redis.scan_iter("*"))
+
+
+def test_work_is_asked_for_once_until_it_is_begun(leases: Leases) -> None:
+    assert [leases.ask_once("settle", 60), leases.ask_once("settle", 60)] == [True, False]
+    assert leases.ask_once("something else", 60)
+    leases.begun("settle")
+    assert leases.ask_once("settle", 60)

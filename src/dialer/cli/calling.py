@@ -96,7 +96,7 @@ def _start(parts: Parts, agent: str, fields: Mapping[str, Any], stream: BinaryIO
     batch_id = batches.create(parts.db, workspace_id, {**fields, "agent_id": agent_id}, now, rng)
     try:
         loaded = _load(parts, workspace_id, batch_id, stream)
-        _wait_until_ready(parts, batch_id)
+        wait_until_ready(parts, batch_id)
         status = batches.schedule(parts, workspace_id, batch_id, wiring.clock())
     except KeyboardInterrupt:
         was_draft = batches.discard(parts.db, workspace_id, batch_id)
@@ -131,7 +131,7 @@ def _shown(stream: BinaryIO) -> AbstractContextManager[BinaryIO]:
     return rich.progress.wrap_file(stream, size, description="Loading", console=console, transient=True)
 
 
-def _wait_until_ready(parts: Parts, batch_id: BatchId) -> None:
+def wait_until_ready(parts: Parts, batch_id: BatchId) -> None:
     """Give a network that is just starting the time to answer; scheduling says what is wrong if it does not."""
     deadline = time.monotonic() + READY_SECONDS
     while not batches.is_reachable(parts, batch_id) and time.monotonic() < deadline:

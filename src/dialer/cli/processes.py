@@ -24,7 +24,7 @@ def worker() -> None:
     # Celery warns of root because of pickle, which no task here is: arguments are ids, in JSON.
     warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
     app.worker_main(
-        ["--quiet", "worker", "--pool", "threads", "--concurrency", str(settings.worker_threads), "--queues", "dialer",
+        ["--quiet", "worker", "--pool", "threads", "--concurrency", str(settings.worker_threads),
          "--without-gossip", "--without-mingle", "--loglevel", settings.log_level.upper()]
     )  # fmt: skip
 
@@ -43,11 +43,11 @@ def listener() -> None:
     settings = _checked()
     from dialer import wiring
     from dialer.listener import Listener
-    from dialer.worker import settle
+    from dialer.worker import ask_settle
 
     parts = wiring.parts_of(settings)
     try:
-        asyncio.run(_listen(Listener(parts.db, settle.delay)))
+        asyncio.run(_listen(Listener(parts.db, ask_settle)))
     finally:
         wiring.close(parts)
 

@@ -180,6 +180,10 @@ def cursor_key(batch_id: BatchId) -> str:
     return f"{{dialer}}:cursor:{batch_id}"
 
 
+def asked_key(work: str) -> str:
+    return f"{{dialer}}:asked:{work}"
+
+
 def milliseconds(at: DateTime) -> int:
     # Through a float some whole milliseconds would come out one too low (those of 2038, as it happens).
     return at.int_timestamp * 1000 + at.microsecond // 1000

@@ -8,6 +8,7 @@
 --   {dialer}:day:<id>:<date>    set     attempts that count toward the daily cap of a number
 --   {dialer}:rate:<id>          zset    attempt -> millisecond of its grant, the last window of a trunk
 --   {dialer}:cursor:<id>        string  the number that a batch used last (round robin)
+--   {dialer}:asked:<work>       string  a task for this work is in the queue already (not used here)
 --
 -- KEYS: epoch, deadlines, holds, then every gate, rate and cursor key that ARGV[1] refers to by its index in KEYS.
 -- ARGV[1]: JSON {now, look_at, batches, asks}

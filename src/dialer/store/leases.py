@@ -29,6 +29,7 @@ from dialer.store.gates import (
     Grants,
     Keys,
     Lease,
+    asked_key,
     cursor_key,
     grants_of,
     milliseconds,
@@ -95,6 +96,16 @@ class Leases:
         with _answering():
             value = self._redis.get(EPOCH)
         return UUID(str(value)) if value else None
+
+    def ask_once(self, work: str, seconds: int) -> bool:
+        """Say whether nobody has asked for this work yet: not since it was begun, and not for so many seconds."""
+        with _answering():
+            return bool(self._redis.set(asked_key(work), 1, nx=True, ex=seconds))
+
+    def begun(self, work: str) -> None:
+        """Note that this work was begun: what comes from now on must be asked for again."""
+        with _answering():
+            self._redis.delete(asked_key(work))
 
     def void(self) -> None:
         """Forget under which epoch Redis was loaded, so that nothing is granted until it is rebuilt."""
