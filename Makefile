@@ -35,6 +35,11 @@ test: setup check ## All checks and the default tests, on real servers
 test-slow: setup ## The tests that take minutes
 	$(BIN)/pytest -m slow --timeout 1200
 
+.PHONY: bench
+bench: setup ## Measure refill delay and throughput on this machine
+	$(BIN)/python benchmarks/engine.py refill
+	$(BIN)/python benchmarks/engine.py throughput --contacts 6000
+
 .PHONY: check
 check: setup lint-containers ## ruff, mypy, import-linter, and the container files
 	$(BIN)/ruff format --check
