@@ -129,3 +129,13 @@ def test_any_text_in_any_field_is_read_or_refused_by_name(
         refused = set()
         assert 1 <= contact.priority <= 10
     assert refused <= {*CONTACT_FIELDS, "variables"}
+
+
+def test_a_time_in_the_missing_hour_is_read_with_the_offset_before_it() -> None:
+    contact = parse_contact(
+        {"phone_number": "+12025550100", "expires_at": "2026-03-29T02:30"},
+        {},
+        default_region=None,
+        batch_timezone="Europe/Berlin",
+    )
+    assert contact.expires_at == datetime(2026, 3, 29, 1, 30)

@@ -7,13 +7,12 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 
-import pendulum
 from pendulum import DateTime
 
 from dialer.domain.phone import normalise
-from dialer.domain.zones import is_known_zone
+from dialer.domain.zones import is_known_zone, moment_of
 from dialer.errors import InvalidInput
 
 MAX_TEXT_CHARACTERS = 255
@@ -98,15 +97,9 @@ def _expires_at(text: str, batch_timezone: str) -> DateTime | None:
         # The day's beginning and its end are both what people mean by "expires on".
         raise InvalidInput.of("expires_at", "needs a time of day, as in 2030-01-31T18:00")
     try:
-        return _in_utc(datetime.fromisoformat(text), batch_timezone)
+        return moment_of(datetime.fromisoformat(text), batch_timezone)
     except (ValueError, OverflowError):
         raise InvalidInput.of("expires_at", "must be a time in ISO 8601, as in 2030-01-31T18:00+01:00") from None
-
-
-def _in_utc(moment: datetime, batch_timezone: str) -> DateTime:
-    if moment.tzinfo is None:
-        return pendulum.instance(moment, tz=batch_timezone).in_timezone("UTC")
-    return pendulum.instance(moment.astimezone(UTC))
 
 
 def _is_date(text: str) -> bool:

@@ -14,13 +14,14 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
-from functools import cache, lru_cache
+from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 from pendulum import UTC, DateTime, from_timestamp
 
+from dialer.domain.zones import is_known_zone
 from dialer.errors import FieldError, InvalidInput
 
 HORIZON = timedelta(days=400)
@@ -117,7 +118,7 @@ class CallingWindow:
         return from_timestamp(begin), from_timestamp(end)
 
     def _errors(self) -> Iterator[FieldError]:
-        if self.timezone not in _known_zones():
+        if not is_known_zone(self.timezone):
             yield FieldError("timezone", "must be an IANA time zone that this system knows, such as Europe/Berlin")
         times = {"start_time": self.start_time, "end_time": self.end_time}
         for name, value in times.items():
@@ -241,9 +242,3 @@ def _changes(zone: ZoneInfo, begin: int, end: int) -> Iterator[int]:
         inside = range(low + 1, min(low + PROBE + 1, end))
         if _offset(zone, inside[-1]) != before:
             yield inside[bisect_left(inside, True, key=lambda instant: _offset(zone, instant) != before)]
-
-
-@cache
-def _known_zones() -> frozenset[str]:
-    """Read the zones of this system; `localtime` is left out, as each machine means another zone by it."""
-    return frozenset(available_timezones()) - {"localtime"}

@@ -1,12 +1,24 @@
-"""Which names of time zones this system knows (IANA, exact spelling)."""
+"""Time zones: which names this system knows (IANA, exact spelling), and which moment a local time means."""
 
+from datetime import UTC, datetime
 from functools import cache
-from zoneinfo import available_timezones
+from zoneinfo import ZoneInfo, available_timezones
+
+import pendulum
+from pendulum import DateTime
 
 
 def is_known_zone(name: str) -> bool:
     """Say whether this system's time zone data has rules for the name."""
     return name in _known_zones()
+
+
+def moment_of(at: datetime, timezone: str) -> DateTime:
+    """Return the moment, in UTC; a time without an offset is read in the zone as RFC 5545 (3.3.5) says: in a gap with
+    the offset before it, in a repeated hour the first pass. Raises ValueError or OverflowError beyond years 1 to 9999.
+    """
+    local = at if at.tzinfo else at.replace(tzinfo=ZoneInfo(timezone))
+    return pendulum.instance(local.astimezone(UTC))
 
 
 @cache

@@ -3,12 +3,10 @@
 import json
 import re
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, time
+from datetime import date, datetime, time
 from typing import Annotated, Any, Literal
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
-import pendulum
 from pendulum import DateTime
 from pydantic import (
     AfterValidator,
@@ -27,7 +25,7 @@ from dialer.domain.outcomes import Outcome
 from dialer.domain.phone import check_region
 from dialer.domain.retry import DEFAULT_DELAY_MINUTES
 from dialer.domain.rotation import RotationStrategy
-from dialer.domain.zones import is_known_zone
+from dialer.domain.zones import is_known_zone, moment_of
 from dialer.errors import FieldError, InvalidInput
 
 MAX_METADATA_BYTES = 16 * 1024
@@ -184,9 +182,7 @@ class NewBatch(BaseModel):
 
 def _in_utc(at: datetime, timezone: str) -> DateTime:
     try:
-        # As RFC 5545 (3.3.5) reads local times: in a gap with the offset before it, in a repeated hour the first pass.
-        local = at if at.tzinfo else at.replace(tzinfo=ZoneInfo(timezone))
-        return pendulum.instance(local.astimezone(UTC))
+        return moment_of(at, timezone)
     except (ValueError, OverflowError):
         raise _refusal("is no moment between the years 1 and 9999") from None
 

@@ -8,7 +8,8 @@ from pendulum import DateTime
 from sqlalchemy import Connection
 
 from dialer.domain.ids import AttemptId, BatchId, ContactId, NumberId, TrunkId
-from dialer.domain.states import ContactStatus
+from dialer.domain.patience import RESCUE_AFTER
+from dialer.domain.states import AttemptState, ContactStatus
 from dialer.store.database import rows, run
 
 
@@ -149,7 +150,7 @@ def claim(connection: Connection, offers: Sequence[Offer]) -> list[Claimed]:
         local_on=[offer.local_on for offer in offers],
         utc_on=[offer.utc_on for offer in offers],
         allowed=[offer.allowed_by for offer in offers],
-        rescue_after="30 seconds",
+        rescue_after=f"{RESCUE_AFTER[AttemptState.RESERVED]} seconds",
     )
     return [Claimed(row.id, row.batch_id, row.contact_id, row.to_number) for row in found]
 
