@@ -8,29 +8,13 @@ from uuid import UUID
 import pytest
 from sqlalchemy.exc import IntegrityError
 
+from asking import change, conflict, schedule
 from dialer.domain.ids import BatchId
-from dialer.errors import DialerError, NotFound, StateConflict
+from dialer.errors import DialerError, NotFound
 from dialer.service import batches
 from world import MONDAY, World
 
 TOMORROW = MONDAY.add(days=1)
-
-
-def schedule(world: World, batch_id: BatchId) -> str:
-    return batches.schedule(world.parts, world.installed.workspace_id, batch_id, world.clock.now)
-
-
-def change(world: World, action: str, batch_id: BatchId) -> str:
-    actions = {"pause": batches.pause, "resume": batches.resume, "cancel": batches.cancel}
-    if action == "schedule":
-        return schedule(world, batch_id)
-    return actions[action](world.db, world.installed.workspace_id, batch_id)
-
-
-def conflict(act: Callable[[], object]) -> tuple[str, str]:
-    with pytest.raises(StateConflict) as caught:
-        act()
-    return caught.value.code, str(caught.value)
 
 
 def status(world: World, batch_id: BatchId) -> str:

@@ -1,7 +1,6 @@
 """What an operator can ask for a batch, through the service and in SQL, on the real database."""
 
 import json
-from collections.abc import Callable
 from random import Random
 from typing import Any
 from uuid import UUID
@@ -9,9 +8,10 @@ from uuid import UUID
 import pendulum
 import pytest
 
+from asking import change, conflict, schedule
 from dialer.domain.ids import BatchId, WorkspaceId
 from dialer.engine.parts import Parts
-from dialer.errors import InvalidInput, NotFound, StateConflict
+from dialer.errors import InvalidInput, NotFound
 from dialer.providers.carriers import Carriers
 from dialer.providers.simulator import InProcessSimulator
 from dialer.service import batches
@@ -24,23 +24,6 @@ TOMORROW = MONDAY.add(days=1)
 def create(world: World, **fields: Any) -> BatchId:
     body = {"name": "Spring", "agent_id": str(world.installed.agent_id)} | fields
     return batches.create(world.db, world.installed.workspace_id, body, world.clock.now, world.rng)
-
-
-def schedule(world: World, batch_id: BatchId) -> str:
-    return batches.schedule(world.parts, world.installed.workspace_id, batch_id, world.clock.now)
-
-
-def change(world: World, action: str, batch_id: BatchId) -> str:
-    actions = {"pause": batches.pause, "resume": batches.resume, "cancel": batches.cancel}
-    if action == "schedule":
-        return schedule(world, batch_id)
-    return actions[action](world.db, world.installed.workspace_id, batch_id)
-
-
-def conflict(act: Callable[[], object]) -> tuple[str, str]:
-    with pytest.raises(StateConflict) as caught:
-        act()
-    return caught.value.code, str(caught.value)
 
 
 def workspace(world: World, name: str = "other") -> WorkspaceId:

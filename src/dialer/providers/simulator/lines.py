@@ -6,24 +6,27 @@ that is longer than a message can be ends the connection.
 
 import asyncio
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, cast
 
 LINE_LIMIT = 1 << 20
 
 
-class JsonLines(asyncio.Protocol):
+class JsonLines(asyncio.Protocol, ABC):
     """One end of a connection; each end says what it does with a message."""
 
     def __init__(self) -> None:
         self._rest = b""
         self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
+    @abstractmethod
     def received(self, message: Mapping[str, Any]) -> None:
-        raise NotImplementedError
+        """Act on a message of the other end."""
 
+    @abstractmethod
     def refuse(self, reason: str) -> None:
-        raise NotImplementedError
+        """Act on a line that is no message."""
 
     @property
     def is_open(self) -> bool:
