@@ -84,7 +84,7 @@ def _unfit(parts: "Parts") -> list[str]:
     from dialer.store import health
 
     looks = (partial(health.check_database, parts.db), partial(health.check_leases, parts.leases))
-    return [f"{reason}." for reason in map(_refusal, looks) if reason]
+    return [f"{reason.rstrip('.')}." for reason in map(_refusal, looks) if reason]
 
 
 def _refusal(look: Callable[[], None]) -> str | None:
