@@ -54,9 +54,10 @@ lint-containers: setup ## Check the container files; no engine is needed
 		--profile '*' config --quiet
 	$(BIN)/compose-lint check --quiet --no-env docker-compose.yml
 
+# With the extras: pip 23 takes the newest release of what is wanted with an extra, unless the lock names the extra too.
 .PHONY: lock
 lock: setup ## Resolve the dependencies anew
 	$(BIN)/uv pip compile pyproject.toml --extra embedded --extra dev --universal --python-version 3.11 \
-		--generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet -o requirements.lock
+		--generate-hashes --no-header --no-annotate --no-strip-extras --no-emit-index-url --no-emit-find-links --quiet -o requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 \
-		--generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet -o requirements.prod.lock
+		--generate-hashes --no-header --no-annotate --no-strip-extras --no-emit-index-url --no-emit-find-links --quiet -o requirements.prod.lock

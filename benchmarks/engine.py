@@ -23,6 +23,7 @@ from dialer.domain.ids import BatchId
 from dialer.engine.audit import audit
 from dialer.engine.parts import Parts
 from dialer.service import agents, batches, contacts, simulation
+from dialer.service.new_batch import NewBatch
 from dialer.settings import Settings
 from dialer.store.database import rows
 
@@ -56,7 +57,7 @@ def start(parts: Parts, count: int, first: int) -> BatchId:
     workspace_id, agent_id = agents.find(parts.db, simulation.WORKSPACE, simulation.AGENT)
     now, rng = wiring.clock(), Random(first)
     fields = {"name": f"bench {first}", "agent_id": agent_id, "working_days": WEEK, "max_concurrent_calls": 100}
-    batch_id = batches.create(parts.db, workspace_id, fields, now, rng)
+    batch_id = batches.create(parts.db, workspace_id, NewBatch.read(fields, now), now, rng)
     with tempfile.TemporaryFile() as file:
         numbers = (f"+1{201 + first}555{line:04}\n" for line in range(count))
         file.writelines(line.encode() for line in ("phone\n", *numbers))

@@ -224,7 +224,7 @@ def _locked(lock: str) -> dict[str, str]:
 
 
 def _pins(text: str) -> Iterator[tuple[str, str]]:
-    for name, version in re.findall(r"^([\w.-]+)==(\S+)", text, re.MULTILINE):
+    for name, version in re.findall(r"^([\w.-]+)(?:\[[\w,-]+\])?==(\S+)", text, re.MULTILINE):
         yield canonicalize_name(name), version
 
 

@@ -25,6 +25,7 @@ from dialer.providers.carriers import Carriers
 from dialer.providers.simulator import InProcessSimulator, NetworkProfile, SimulatedNetwork
 from dialer.service import batches, contacts, simulation
 from dialer.service.contacts import ImportReport
+from dialer.service.new_batch import NewBatch
 from dialer.service.simulation import Installation
 from dialer.store.database import Database, rows, run
 from dialer.store.leases import Leases
@@ -70,7 +71,9 @@ class World:
     def batch(self, phones: Iterable[str] | int = 10, *, start: bool = True, **options: Any) -> BatchId:
         """Create a batch with these contacts (a number: so many made-up ones) and start it."""
         fields = {"name": "test", "agent_id": self.installed.agent_id, "working_days": [1, 2, 3, 4, 5, 6, 7]} | options
-        batch_id = batches.create(self.db, self.installed.workspace_id, fields, self.clock.now, self.rng)
+        batch_id = batches.create(
+            self.db, self.installed.workspace_id, NewBatch.read(fields, self.clock.now), self.clock.now, self.rng
+        )
         self.add(batch_id, made_up_phones(phones) if isinstance(phones, int) else phones)
         if start:
             batches.schedule(self.parts, self.installed.workspace_id, batch_id, self.clock.now)

@@ -2,9 +2,15 @@
 
     DialerError                 code, one clear sentence
     ├── InvalidInput            what was given cannot be used; carries (field, reason) pairs
-    │   └── UnreadableFile      the whole file is refused; nothing of it was stored
+    │   ├── UnreadableFile      the whole file is refused; nothing of it was stored
+    │   └── UnreadableBody      the body is not what its type says
+    ├── NotAuthenticated        no key was given, or none that counts
+    ├── NotAllowed              the role of the key does not suffice
     ├── NotFound                no such row in this workspace
     ├── StateConflict           the present state does not allow what was asked
+    ├── KeyInUse                a request with the same idempotency key is still running
+    ├── TooLarge                larger than the configured limit
+    ├── TooManyRequests         the rate limit is used up; says when to come back
     ├── Unavailable             a part that Dialer needs does not answer, or is not fit for use
     └── Contended               another transaction holds what this one needs; nothing was done, try again
 
@@ -56,6 +62,24 @@ class UnreadableFile(InvalidInput):
     code = "unreadable_file"
 
 
+class UnreadableBody(InvalidInput):
+    """The body of a request is not what its type says."""
+
+    code = "unreadable_body"
+
+
+class NotAuthenticated(DialerError):
+    """No key was given, or none that counts."""
+
+    code = "not_authenticated"
+
+
+class NotAllowed(DialerError):
+    """The role of the key does not suffice."""
+
+    code = "not_allowed"
+
+
 class NotFound(DialerError):
     """No such row in this workspace."""
 
@@ -66,6 +90,28 @@ class StateConflict(DialerError):
     """The present state does not allow what was asked; the message names the state."""
 
     code = "state_conflict"
+
+
+class KeyInUse(DialerError):
+    """A request with the same idempotency key is still running; ask again for its answer."""
+
+    code = "idempotency_key_in_use"
+
+
+class TooLarge(DialerError):
+    """What was sent is larger than the configured limit."""
+
+    code = "too_large"
+
+
+class TooManyRequests(DialerError):
+    """The rate limit is used up."""
+
+    code = "too_many_requests"
+
+    def __init__(self, message: str, *, retry_after_seconds: int) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class Unavailable(DialerError):

@@ -15,6 +15,7 @@ from dialer.errors import InvalidInput, NotFound
 from dialer.providers.carriers import Carriers
 from dialer.providers.simulator import InProcessSimulator
 from dialer.service import batches
+from dialer.service.new_batch import NewBatch
 from world import MONDAY, World
 
 NOBODY = UUID(int=1)
@@ -23,7 +24,9 @@ TOMORROW = MONDAY.add(days=1)
 
 def create(world: World, **fields: Any) -> BatchId:
     body = {"name": "Spring", "agent_id": str(world.installed.agent_id)} | fields
-    return batches.create(world.db, world.installed.workspace_id, body, world.clock.now, world.rng)
+    return batches.create(
+        world.db, world.installed.workspace_id, NewBatch.read(body, world.clock.now), world.clock.now, world.rng
+    )
 
 
 def workspace(world: World, name: str = "other") -> WorkspaceId:
@@ -103,7 +106,13 @@ def test_a_batch_of_what_does_not_exist_is_refused_by_field(world: World, fields
 def test_what_belongs_to_another_workspace_does_not_exist(world: World) -> None:
     other = workspace(world)
     with pytest.raises(InvalidInput, match="agent_id: no such agent in this workspace"):
-        batches.create(world.db, other, {"name": "x", "agent_id": world.installed.agent_id}, MONDAY, Random(1))
+        batches.create(
+            world.db,
+            other,
+            NewBatch.read({"name": "x", "agent_id": world.installed.agent_id}, MONDAY),
+            MONDAY,
+            Random(1),
+        )
     number_id = world.installed.number_ids[0]
     world.sql("UPDATE phone_numbers SET workspace_id = :other WHERE id = :id", other=other, id=number_id)
     with pytest.raises(InvalidInput, match=f"phone_number_ids: no such number in this workspace: {number_id}"):

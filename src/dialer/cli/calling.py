@@ -31,6 +31,7 @@ from dialer.engine.parts import Parts
 from dialer.errors import InvalidInput, UnreadableFile
 from dialer.service import agents, batches, contacts, simulation
 from dialer.service.contacts import ImportReport
+from dialer.service.new_batch import NewBatch
 
 INTERRUPTED = 130
 READY_SECONDS = 15
@@ -93,7 +94,7 @@ def _start(parts: Parts, agent: str, fields: Mapping[str, Any], stream: BinaryIO
     """Create, load and schedule; whatever is refused on the way leaves nothing behind."""
     now, rng = wiring.clock(), wiring.chance()
     workspace_id, agent_id = agents.find(parts.db, simulation.WORKSPACE, agent)
-    batch_id = batches.create(parts.db, workspace_id, {**fields, "agent_id": agent_id}, now, rng)
+    batch_id = batches.create(parts.db, workspace_id, NewBatch.read({**fields, "agent_id": agent_id}, now), now, rng)
     try:
         loaded = _load(parts, workspace_id, batch_id, stream)
         wait_until_ready(parts, batch_id)

@@ -13,6 +13,8 @@ NumberId = NewType("NumberId", UUID)
 BatchId = NewType("BatchId", UUID)
 ContactId = NewType("ContactId", UUID)
 AttemptId = NewType("AttemptId", UUID)
+KeyId = NewType("KeyId", UUID)
+FolderId = NewType("FolderId", UUID)
 
 
 def uuid7(now: DateTime, rng: Random) -> UUID:

@@ -1,8 +1,7 @@
 """What an operator can ask for a batch: create it, start it, pause, resume and cancel it."""
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Sequence, Set
 from random import Random
-from typing import Any
 
 from pendulum import DateTime
 
@@ -19,15 +18,14 @@ from dialer.store.progress import Progress
 LIVE = (BatchStatus.DRAFT, BatchStatus.SCHEDULED, BatchStatus.ACTIVE, BatchStatus.PAUSED)
 
 
-def create(db: Database, workspace_id: WorkspaceId, fields: Mapping[str, Any], now: DateTime, rng: Random) -> BatchId:
+def create(db: Database, workspace_id: WorkspaceId, new: NewBatch, now: DateTime, rng: Random) -> BatchId:
     """Create a draft.
 
     Raises:
-        InvalidInput: names every field that is wrong; nothing is stored.
+        InvalidInput: an id that it names is not in this workspace; nothing is stored.
         StateConflict: the agent is not ready (`agent_not_ready`), or there is no number to call from
             (`no_outbound_number`).
     """
-    new = NewBatch.read(fields, now)
     batch_id = BatchId(uuid7(now, rng))
     with db.begin() as connection:
         _check_ready(connection, workspace_id, new)

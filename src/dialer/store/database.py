@@ -58,6 +58,10 @@ class Database:
                 raise Unavailable(f"Postgres does not answer: {_first_line(error)}") from error
             raise
 
+    def within(self, connection: Connection) -> "Database":
+        """The same database, whose every transaction is this one: what services do with it is committed together."""
+        return _Within(connection)
+
     def revision(self) -> str | None:
         """Say at which migration the database is; None: at none."""
         with self.begin() as connection:
@@ -81,6 +85,16 @@ class Database:
 
     def close(self) -> None:
         self._engine.dispose()
+
+
+class _Within(Database):
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """Go on in the transaction that there is; an exception undoes all of it."""
+        yield self._connection
 
 
 def head() -> str:

@@ -1,0 +1,115 @@
+"""Errors to HTTP: which status each of them is, and the one form in which all of them are told."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from dialer.api.envelope import Detail, ErrorBody, Refusal, meta
+from dialer.errors import (
+    Contended,
+    DialerError,
+    InvalidInput,
+    KeyInUse,
+    NotAllowed,
+    NotAuthenticated,
+    NotFound,
+    StateConflict,
+    TooLarge,
+    TooManyRequests,
+    Unavailable,
+    UnreadableBody,
+    UnreadableFile,
+)
+
+# The first that fits, so what is special stands before what is general.
+STATUS: Mapping[type[DialerError], int] = {
+    UnreadableBody: 400,
+    UnreadableFile: 400,
+    NotAuthenticated: 401,
+    NotAllowed: 403,
+    NotFound: 404,
+    KeyInUse: 409,
+    TooLarge: 413,
+    InvalidInput: 422,
+    StateConflict: 422,
+    TooManyRequests: 429,
+    Unavailable: 503,
+    Contended: 503,
+}
+_CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error in the one form."""
+    app.add_exception_handler(DialerError, _told)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+
+
+def refusal(status: int, error: ErrorBody, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    body = Refusal(error=error, meta=meta()).model_dump(mode="json")
+    return JSONResponse(body, status, dict(headers or {}))
+
+
+async def _told(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, DialerError)
+    status = next((status for kind, status in STATUS.items() if isinstance(error, kind)), 500)
+    details = [(one.field, one.reason) for one in error.errors] if isinstance(error, InvalidInput) else []
+    return refusal(status, _body(error.code, str(error), details), _headers(error))
+
+
+def _headers(error: DialerError) -> dict[str, str]:
+    match error:
+        case NotAuthenticated():
+            return {"WWW-Authenticate": "Bearer"}
+        case TooManyRequests():
+            return {"Retry-After": str(error.retry_after_seconds)}
+        case Unavailable() | Contended():
+            return {"Retry-After": "1"}
+        case _:
+            return {}
+
+
+async def _invalid(_: Request, error: Exception) -> JSONResponse:
+    """A part of the path or the query is wrong; bodies are read by the services' own models."""
+    assert isinstance(error, RequestValidationError)
+    details = [(".".join(map(str, one["loc"][1:])), _lowered(one["msg"])) for one in error.errors()]
+    message = "; ".join(f"{field}: {reason}" for field, reason in details)
+    return refusal(422, _body("invalid_input", message, details))
+
+
+async def _http(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    code = _CODES.get(error.status_code, "refused")
+    return refusal(error.status_code, _body(code, error.detail, []), error.headers)
+
+
+def _body(code: str, message: str, details: Sequence[tuple[str, str]]) -> ErrorBody:
+    return ErrorBody(code=code, message=message, details=[Detail(field=field, reason=why) for field, why in details])
+
+
+def _lowered(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Describe these refusals in the OpenAPI document."""
+    return {status: {"model": Refusal, "description": MEANINGS[status]} for status in statuses}
+
+
+MEANINGS = {
+    400: "The body is not JSON, or the upload is not a readable file.",
+    401: "No key, or a wrong one.",
+    403: "The role of the key does not suffice.",
+    404: "No such thing in this workspace.",
+    405: "This path does not have this method.",
+    409: "The same idempotency key is in use right now.",
+    413: "Larger than the configured limit.",
+    422: "A field is wrong, or the state does not allow it; `code` says which.",
+    429: "Too many requests for this key; `Retry-After` says when to come back.",
+    503: "A server that Dialer needs does not answer; nothing was done.",
+}

@@ -1,0 +1,26 @@
+"""`/healthz` and `/readyz`: for those who start, stop and balance processes. No key is needed."""
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel
+
+from dialer import wiring
+from dialer.api.errors import documented
+
+router = APIRouter(tags=["Probes"])
+
+
+class Health(BaseModel):
+    status: str
+
+
+@router.get("/healthz")
+async def healthz() -> Health:
+    """Say that the process lives."""
+    return Health(status="ok")
+
+
+@router.get("/readyz", responses=documented(503))
+def readyz(request: Request) -> Health:
+    """Say whether requests can be answered: Postgres, its migrations, Redis."""
+    wiring.check(request.app.state.parts)
+    return Health(status="ready")

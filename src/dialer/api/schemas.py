@@ -1,0 +1,92 @@
+"""The shapes of answers that several resources share, and those of batches."""
+
+from datetime import date, datetime, time
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import BaseModel, PlainSerializer
+
+from dialer.domain.outcomes import Outcome
+from dialer.domain.rotation import RotationStrategy
+from dialer.domain.states import BatchStatus
+
+ClockTime = Annotated[time, PlainSerializer(lambda at: at.strftime("%H:%M"), return_type=str)]
+
+
+class Counts(BaseModel):
+    """The contacts by status; they add up to `total`."""
+
+    total: int
+    pending: int
+    waiting: int
+    dialing: int
+    completed: int
+    failed: int
+    skipped: int
+    cancelled: int
+
+
+class Calls(BaseModel):
+    """`today`: attempts that count toward the daily cap, on the batch's own local day."""
+
+    in_progress: int
+    today: int
+    attempts: int
+
+
+class BatchCall(BaseModel):
+    id: UUID
+    name: str
+    agent_id: UUID
+    phone_number_ids: list[UUID]
+    phone_rotation_strategy: RotationStrategy
+    contact_source: str
+    contact_folder_id: UUID | None
+    schedule_type: str
+    scheduled_at: datetime | None
+    timezone: str
+    start_time: ClockTime | None
+    end_time: ClockTime | None
+    working_days: list[int]
+    excluded_dates: list[date]
+    max_concurrent_calls: int
+    max_calls_per_day: int | None
+    retry_failed: bool
+    max_retry_attempts: int
+    retry_delays: dict[Outcome, float]
+    retry_machine: bool
+    respect_contact_timezone: bool
+    sticky_caller_id: bool
+    expires_at: datetime | None
+    priority: int
+    default_region: str | None
+    metadata: dict[str, Any]
+    status: BatchStatus
+    status_reason: str | None
+    held_by: str | None
+    counts: Counts
+    calls: Calls
+    next_dispatch_at: datetime | None
+    drained_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+
+
+class RowError(BaseModel):
+    """A contact that was passed over. `row`: the line of the file, or the position in the list, from 1."""
+
+    row: int
+    phone_number: str | None
+    reason: str
+
+
+class ImportReport(BaseModel):
+    """What became of each contact. `errors`: the first 100 that were rejected."""
+
+    imported: int
+    duplicates: int
+    suppressed: int
+    rejected: int
+    errors: list[RowError]

@@ -1,0 +1,141 @@
+"""What an operator gives: the fields of something to be created or changed, checked all at once.
+
+Unknown fields are refused, so that a typo is not silently ignored. Text of a command line is read leniently ("10" is a
+number), JSON strictly. The kinds of fields that several things have are here too.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import date, datetime, time
+from typing import Annotated, Any, Self
+
+from pendulum import DateTime
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict, TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError
+
+from dialer.domain.phone import check_region
+from dialer.domain.zones import is_known_zone
+from dialer.errors import FieldError, InvalidInput, UnreadableBody
+
+MAX_METADATA_BYTES = 16 * 1024
+
+
+class Fields(BaseModel):
+    """The fields of one thing. `now` of both readers: what must lie ahead lies after it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def read(cls, fields: Mapping[str, Any], now: DateTime) -> Self:
+        """Check all fields; InvalidInput names every wrong one."""
+        try:
+            return cls.model_validate(fields, context=now)
+        except ValidationError as error:
+            raise InvalidInput(field_errors(error)) from None
+
+    @classmethod
+    def read_json(cls, body: bytes, now: DateTime) -> Self:
+        """Check all fields of a JSON object; UnreadableBody: it is none."""
+        try:
+            return cls.model_validate_json(body, strict=True, context=now)
+        except ValidationError as error:
+            if error.errors(include_url=False)[0]["type"] == "json_invalid":
+                raise UnreadableBody.of("body", "is not JSON") from None
+            raise InvalidInput(field_errors(error)) from None
+
+
+def field_errors(error: ValidationError) -> list[FieldError]:
+    """Name each wrong field by its path, with the reason."""
+    return [
+        FieldError(
+            ".".join(str(part) for part in one["loc"] if part != "[key]") or "body",
+            one["msg"][0].lower() + one["msg"][1:],
+        )
+        for one in error.errors(include_url=False)
+    ]
+
+
+def refusal(reason: str) -> PydanticCustomError:
+    return PydanticCustomError("refused", "{reason}", {"reason": reason})
+
+
+def _written_as(pattern: str, example: str, parse: Callable[[str], Any]) -> BeforeValidator:
+    """Accept text of this form alone; pydantic would also read numbers as seconds since the epoch or midnight.
+
+    Parsed here, for in strict JSON pydantic reads no text that has passed through a validator.
+    """
+
+    def check(value: Any) -> Any:
+        if not isinstance(value, str):
+            if isinstance(value, date | time):
+                return value
+        elif re.fullmatch(pattern, value, re.ASCII):
+            with suppress(ValueError):
+                return parse(value)
+        raise refusal(f"must be written as in {example}")
+
+    return BeforeValidator(check)
+
+
+def _no_bool(value: Any) -> Any:
+    """Refuse what Python takes for 0 and 1."""
+    if isinstance(value, bool):
+        raise refusal("must be a number")
+    return value
+
+
+def storable(text: str) -> str:
+    if "\0" in text:
+        raise refusal("has a character that cannot be stored (NUL)")
+    return text
+
+
+def _known_zone(name: str) -> str:
+    if not is_known_zone(name):
+        raise refusal("must be an IANA time zone that this system knows, such as Europe/Berlin")
+    return name
+
+
+def _region(code: str) -> str:
+    try:
+        return check_region(code)
+    except InvalidInput as error:
+        raise refusal(error.errors[0].reason) from None
+
+
+def each_once(values: list[Any]) -> list[Any]:
+    if len(set(values)) < len(values):
+        raise refusal("must not name one twice")
+    return values
+
+
+def _storable_json(metadata: dict[str, Any]) -> dict[str, Any]:
+    """Refuse what is no JSON, or none that Postgres stores: NaN, NUL, half of a surrogate pair, endless nesting."""
+    try:
+        text = json.dumps(metadata, allow_nan=False, ensure_ascii=False)
+        size = len(text.encode())
+    except (TypeError, ValueError, RecursionError):
+        raise refusal("cannot be stored as JSON") from None
+    # Without the escaped backslashes, what still reads as the escape of NUL is one.
+    if "\\u0000" in text.replace("\\\\", ""):
+        raise refusal("has a character that cannot be stored (NUL)")
+    if size > MAX_METADATA_BYTES:
+        raise refusal(f"is larger than {MAX_METADATA_BYTES // 1024} KiB as JSON")
+    return metadata
+
+
+Flag = Annotated[bool, Strict()]
+Whole = Annotated[int, BeforeValidator(_no_bool)]
+Minutes = Annotated[float, BeforeValidator(_no_bool), Field(ge=0, le=7 * 24 * 60)]
+ClockTime = Annotated[time, _written_as(r"([01]\d|2[0-3]):[0-5]\d", "09:30", time.fromisoformat)]
+Day = Annotated[date, _written_as(r"\d{4}-\d\d-\d\d", "2030-01-31", date.fromisoformat)]
+Moment = Annotated[
+    datetime,
+    _written_as(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d.*", "2030-01-31T18:00+01:00", TypeAdapter(datetime).validate_python),
+]
+Name = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(storable)]
+Zone = Annotated[str, AfterValidator(_known_zone)]
+Region = Annotated[str, AfterValidator(_region)]
+Metadata = Annotated[dict[str, Any], AfterValidator(_storable_json)]

@@ -1,0 +1,53 @@
+"""Batches in SQL as people read them: the settings, the counts, and where each one stands."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row
+
+from dialer.domain.ids import AgentId, BatchId, WorkspaceId
+from dialer.domain.states import BatchStatus
+from dialer.store.database import rows
+
+_VIEW = """
+SELECT b.*, p.next_dispatch_at, p.held_by, p.drained_at, p.dialing AS in_progress,
+       json_build_object(
+           'total', p.total, 'pending', p.pending, 'waiting', p.waiting, 'dialing', p.dialing,
+           'completed', p.completed, 'failed', p.failed, 'skipped', p.skipped, 'cancelled', p.cancelled) AS counts,
+       coalesce((SELECT sum(attempts) FROM batch_days d WHERE d.batch_id = b.id), 0) AS attempts,
+       ARRAY(SELECT phone_number_id FROM batch_numbers n WHERE n.batch_id = b.id ORDER BY position) AS phone_number_ids
+FROM batches b JOIN batch_progress p ON p.batch_id = b.id
+"""
+_FILTER = """
+WHERE b.workspace_id = :workspace
+  AND (CAST(:agent AS uuid) IS NULL OR b.agent_id = :agent) AND (CAST(:status AS text) IS NULL OR b.status = :status)
+"""
+
+
+def read(connection: Connection, workspace_id: WorkspaceId, batch_id: BatchId) -> Row[Any] | None:
+    """Read one batch of this workspace."""
+    found = rows(
+        connection, f"{_VIEW} WHERE b.id = :id AND b.workspace_id = :workspace", id=batch_id, workspace=workspace_id
+    )
+    return found[0] if found else None
+
+
+def page(
+    connection: Connection,
+    workspace_id: WorkspaceId,
+    agent_id: AgentId | None,
+    status: BatchStatus | None,
+    limit: int,
+    offset: int,
+) -> tuple[Sequence[Row[Any]], int]:
+    """Read a page of the batches, newest first; and count all that the filters let through."""
+    asked = {"workspace": workspace_id, "agent": agent_id, "status": status}
+    (counted,) = rows(connection, f"SELECT count(*) AS n FROM batches b {_FILTER}", **asked)
+    found = rows(
+        connection,
+        f"{_VIEW} {_FILTER} ORDER BY b.id DESC LIMIT :limit OFFSET :offset",
+        limit=limit,
+        offset=offset,
+        **asked,
+    )
+    return found, counted.n

@@ -1,0 +1,72 @@
+"""The API in this process: real Postgres and Redis behind it, and a client that holds a key."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from dialer.api.app import make_app
+from dialer.domain.ids import WorkspaceId
+from dialer.domain.roles import Role
+from dialer.service import keys
+from dialer.service.keys import NewKey
+from dialer.settings import Settings
+from world import World
+
+
+@dataclass(frozen=True)
+class Api:
+    """The API of a World, whose clock it shares."""
+
+    world: World
+    settings: Settings
+
+    def client(self, role: Role = Role.ADMIN, workspace: WorkspaceId | None = None) -> TestClient:
+        """A client with a new key of this role, by default in the World's own workspace."""
+        client = TestClient(self.app(), raise_server_exceptions=False, base_url="http://testserver/v1")
+        client.headers["Authorization"] = f"Bearer {self.key(role, workspace)}"
+        return client
+
+    def app(self) -> Any:
+        return make_app(self.world.parts, self.settings, self.world.clock, self.world.rng)
+
+    def key(self, role: Role = Role.ADMIN, workspace: WorkspaceId | None = None) -> str:
+        of = workspace or self.world.installed.workspace_id
+        made = keys.create(self.world.db, of, NewKey(role=role), self.world.clock.now, self.world.rng)
+        return str(made["key"])
+
+    def workspace(self, name: str) -> WorkspaceId:
+        return keys.workspace(self.world.db, name, self.world.clock.now, self.world.rng)
+
+
+@pytest.fixture
+def api(world: World) -> Api:
+    return Api(world, Settings(database_url=world.database_url, redis_url=world.redis_url))
+
+
+@pytest.fixture
+def client(api: Api) -> Iterator[TestClient]:
+    with api.client() as client:
+        yield client
+
+
+@pytest.fixture
+def draft(client: TestClient, world: World) -> Callable[..., dict[str, Any]]:
+    """Create a draft through the API: `draft(name="x", contacts=3)`."""
+
+    def create(*, contacts: int = 0, **fields: Any) -> dict[str, Any]:
+        body = {"name": "test", "agent_id": str(world.installed.agent_id), "working_days": [1, 2, 3, 4, 5, 6, 7]}
+        answer = client.post("/batch-calls", json=body | fields)
+        assert answer.status_code == 201, answer.text
+        batch: dict[str, Any] = answer.json()["data"]
+        if contacts:
+            file = "phone\n" + "\n".join(f"+1202555{line:04}" for line in range(100, 100 + contacts))
+            report = client.post(
+                f"/batch-calls/{batch['id']}/contacts", content=file, headers={"Content-Type": "text/csv"}
+            )
+            assert report.json()["data"]["imported"] == contacts, report.text
+        return batch
+
+    return create
