@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from dialer.errors import FieldError, InvalidInput, Unavailable
 
@@ -22,6 +22,11 @@ def _begins_with(*schemes: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _names(text: object) -> object:
+    """Read names that stand between commas."""
+    return tuple(name for one in text.split(",") if (name := one.strip())) if isinstance(text, str) else text
+
+
 class Settings(BaseSettings):
     """Each field is the variable DIALER_<NAME>; `.env.example` lists them with their defaults and units."""
 
@@ -34,6 +39,11 @@ class Settings(BaseSettings):
     retention_days: int = Field(default=90, ge=1, le=36_500)
     tick_seconds: float = Field(default=1.0, gt=0, le=60)
     worker_threads: int = Field(default=4, ge=1, le=64)
+    api_threads: int = Field(default=16, ge=1, le=256)
+    max_upload_mb: int = Field(default=1024, ge=1, le=1_048_576)
+    max_body_mb: int = Field(default=10, ge=1, le=1024)
+    rate_limit_per_minute: int = Field(default=1200, ge=1, le=10_000_000)
+    secret_env: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)] = ()
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -78,7 +88,8 @@ class Settings(BaseSettings):
     def environment(self) -> Mapping[str, str]:
         """The variables that give a child process these settings."""
         set_fields = self.model_dump(exclude_none=True)
-        return {f"DIALER_{name.upper()}": str(value) for name, value in set_fields.items()}
+        texts = {name: ",".join(value) if isinstance(value, tuple) else str(value) for name, value in set_fields.items()}
+        return {f"DIALER_{name.upper()}": text for name, text in texts.items()}
 
 
 def _given(variable: str, url: str | None) -> str:
