@@ -88,8 +88,14 @@ class Settings(BaseSettings):
     def environment(self) -> Mapping[str, str]:
         """The variables that give a child process these settings."""
         set_fields = self.model_dump(exclude_none=True)
-        texts = {name: ",".join(value) if isinstance(value, tuple) else str(value) for name, value in set_fields.items()}
+        texts = {
+            name: ",".join(value) if isinstance(value, tuple) else str(value) for name, value in set_fields.items()
+        }
         return {f"DIALER_{name.upper()}": text for name, text in texts.items()}
+
+
+def _text(value: object) -> str:
+    return ",".join(value) if isinstance(value, tuple) else str(value)
 
 
 def _given(variable: str, url: str | None) -> str:

@@ -64,7 +64,7 @@ def test_what_the_status_does_not_allow_is_refused_by_its_name_and_changes_nothi
     else:
         code, message = conflict(lambda: change(world, action, batch_id))
         assert code == CODES[action]
-        assert message.startswith(f"Batch is {before}; only a ")
+        assert message.startswith(f"Batch is {before}; only a")
         assert (status(world, batch_id), world.value(history, id=batch_id)) == (before, written)
 
 
@@ -91,7 +91,7 @@ def test_of_two_who_pause_at_once_one_wins_and_the_other_is_told_so(world: World
 
     with ThreadPoolExecutor(2) as pool:
         for _ in range(20):
-            lost = "Batch is paused; only a batch that is active or scheduled can be paused"
+            lost = "Batch is paused; only an active or scheduled batch can be paused"
             assert sorted(pool.map(pause, range(2))) == [lost, "paused"]
             batches.resume(world.db, world.installed.workspace_id, batch_id)
     assert world.value("SELECT count(*) FROM batch_history WHERE batch_id = :id", id=batch_id) == 2 + 2 * 20

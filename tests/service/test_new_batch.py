@@ -42,6 +42,7 @@ def test_name_and_agent_are_enough_and_all_else_has_its_default() -> None:
         "phone_number_ids": [],
         "phone_rotation_strategy": "random",
         "contact_source": "csv",
+        "contact_folder_id": None,
         "schedule_type": "immediate",
         "scheduled_at": None,
         "timezone": "UTC",
@@ -74,8 +75,6 @@ def test_name_and_agent_are_enough_and_all_else_has_its_default() -> None:
         *[("phone_rotation_strategy", strategy, strategy) for strategy in ("random", "sequential", "round_robin")],
         *[("contact_source", source, source) for source in ("csv", "manual")],
         ("timezone", "America/Argentina/Buenos_Aires", "America/Argentina/Buenos_Aires"),
-        ("scheduled_at", LATER, LATER_UTC),
-        ("scheduled_at", "2026-03-03T08:00:00Z", LATER_UTC),
         ("start_time", "00:00", time(0)),
         ("start_time", None, None),
         ("end_time", "23:59", time(23, 59)),
@@ -114,7 +113,7 @@ def test_a_field_is_taken_up_to_its_bounds(field: str, given_value: Any, value: 
         ("agent_id", ["demo", "", *NOT_TEXT]),
         ("phone_number_ids", [[NUMBER, NUMBER], [NUMBER, NUMBER.upper()], NUMBER, None, 5]),
         ("phone_rotation_strategy", ["RANDOM", "", *NOT_TEXT]),
-        ("contact_source", ["xlsx", "folder", "", *NOT_TEXT]),
+        ("contact_source", ["xlsx", "", *NOT_TEXT]),
         ("schedule_type", ["later", "", *NOT_TEXT]),
         ("scheduled_at", ["", "soon", "2026-03-03", "1893456000", 1893456000, 1e300, True, [], {}]),
         ("scheduled_at", ["2026-03-02T08:00:00Z", "2026-03-02T08:59:59+01:00", "1999-01-01T00:00:00Z"]),
@@ -205,7 +204,7 @@ def test_every_wrong_field_is_named_at_once() -> None:
         "max_concurent_calls": 5,
     }
     assert set(refused(**wrong)) == wrong.keys() - {"schedule_type", "start_time"}
-    assert set(refused(timezone="Mars/Olympus", scheduled_at="2020-01-01T00:00", priority=0)) == {
+    assert set(refused(timezone="Mars/Olympus", expires_at="2020-01-01T00:00", priority=0)) == {
         "timezone",
         "priority",
     }
@@ -251,8 +250,19 @@ def test_a_time_without_an_offset_is_read_in_the_zone_of_the_batch(
 
 
 def test_whether_a_time_lies_ahead_is_judged_in_the_zone_of_the_batch() -> None:
-    assert read(timezone="America/New_York", scheduled_at="2026-03-02T03:01").scheduled_at
-    assert refused(timezone="Asia/Tokyo", scheduled_at="2026-03-02T16:59") == {"scheduled_at": "must lie ahead"}
+    assert read(timezone="America/New_York", expires_at="2026-03-02T03:01").expires_at
+    assert refused(timezone="Asia/Tokyo", expires_at="2026-03-02T16:59") == {"expires_at": "must lie ahead"}
+
+
+def test_a_time_to_start_is_refused_where_the_batch_would_start_at_once() -> None:
+    assert list(refused(scheduled_at=LATER)) == ["scheduled_at"]
+    assert read(scheduled_at=LATER, schedule_type="scheduled").scheduled_at == LATER_UTC
+
+
+def test_a_folder_is_named_exactly_when_contacts_come_from_one() -> None:
+    assert list(refused(contact_source="folder")) == ["contact_folder_id"]
+    assert list(refused(contact_folder_id=NUMBER)) == ["contact_folder_id"]
+    assert read(contact_source="folder", contact_folder_id=NUMBER).contact_folder_id == UUID(NUMBER)
 
 
 @pytest.mark.parametrize("size", [16_383, 16_384, 16_385])

@@ -4,16 +4,22 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
+from fastapi.responses import StreamingResponse
 
 from dialer.api.access import Caller, Operator, Viewer
 from dialer.api.body import Body, body_of
 from dialer.api.envelope import Answer, AskedPage, Listing, answer, listing
 from dialer.api.errors import documented
 from dialer.api.idempotency import DoOnce
-from dialer.api.schemas import BatchCall
+from dialer.api.schemas import Audit, BatchCall, Call
 from dialer.domain.ids import AgentId, BatchId
-from dialer.domain.states import BatchStatus
-from dialer.service import batch_views, batches
+from dialer.domain.outcomes import Outcome
+from dialer.domain.states import AttemptState, BatchStatus
+from dialer.engine.audit import audit
+from dialer.engine.rescue import hang_up
+from dialer.service import batch_views, batches, changed_batch, results
+from dialer.service.batches import Cancellation
+from dialer.service.changed_batch import ChangedBatch
 from dialer.service.new_batch import NewBatch
 from dialer.store.database import Database
 
@@ -57,11 +63,98 @@ def get_batch_call(caller: Viewer, batch_id: BatchId) -> Answer[BatchCall]:
     return _shown(caller, batch_id)
 
 
+@router.patch("/{batch_id}", responses=documented(400, 404, 413))
+def change_batch_call(
+    caller: Operator, batch_id: BatchId, body: Annotated[Body[ChangedBatch], body_of(ChangedBatch)]
+) -> Answer[BatchCall]:
+    """Change a draft: what is absent stays as it is; null clears what may be absent."""
+    changed_batch.change(caller.db, caller.workspace_id, batch_id, body.read(), caller.now)
+    return _shown(caller, batch_id)
+
+
+@router.delete("/{batch_id}", status_code=204, responses=documented(404))
+def delete_batch_call(caller: Operator, batch_id: BatchId) -> None:
+    """Delete a batch that is draft, completed, failed or cancelled, with its contacts and calls."""
+    batches.delete(caller.db, caller.workspace_id, batch_id)
+
+
 @router.post("/{batch_id}/schedule", responses=documented(404))
 def schedule_batch_call(caller: Operator, batch_id: BatchId) -> Answer[BatchCall]:
     """Start a draft: it becomes active, or scheduled if its time lies ahead."""
     batches.schedule(caller.parts, caller.workspace_id, batch_id, caller.now)
     return _shown(caller, batch_id)
+
+
+@router.post("/{batch_id}/pause", responses=documented(404))
+def pause_batch_call(caller: Operator, batch_id: BatchId) -> Answer[BatchCall]:
+    """Stop: once this is answered no new call is started. Calls in progress finish."""
+    batches.pause(caller.db, caller.workspace_id, batch_id)
+    return _shown(caller, batch_id)
+
+
+@router.post("/{batch_id}/resume", responses=documented(404))
+def resume_batch_call(caller: Operator, batch_id: BatchId) -> Answer[BatchCall]:
+    """Go on with a paused batch."""
+    batches.resume(caller.db, caller.workspace_id, batch_id)
+    return _shown(caller, batch_id)
+
+
+@router.post("/{batch_id}/cancel", response_model=Answer[BatchCall], responses=documented(400, 404, 409, 413))
+def cancel_batch_call(
+    caller: Operator,
+    batch_id: BatchId,
+    body: Annotated[Body[Cancellation], body_of(Cancellation, optional=True)],
+    once: DoOnce,
+) -> Response:
+    """End a batch for good. Calls in progress finish, or are hung up."""
+
+    def cancel(db: Database, how: Cancellation) -> Answer[BatchCall]:
+        batches.cancel(db, caller.workspace_id, batch_id, how)
+        return _shown(caller, batch_id, db)
+
+    cancelled = once(caller, body, cancel, status=200)
+    hang_up(caller.parts, batch_id)
+    return cancelled
+
+
+@router.get("/{batch_id}/calls", responses=documented(404))
+def list_calls(
+    caller: Viewer,
+    batch_id: BatchId,
+    page: AskedPage,
+    status: Annotated[AttemptState | None, Query(description="Only those in this state.")] = None,
+    outcome: Annotated[Outcome | None, Query(description="Only those with this outcome.")] = None,
+) -> Listing[Call]:
+    """List the calls of a batch, newest first."""
+    found, total = results.list_calls(
+        caller.db,
+        caller.workspace_id,
+        batch_id,
+        status=status,
+        outcome=outcome,
+        limit=page.limit,
+        offset=page.offset,
+    )
+    return listing(Call, found, total, page)
+
+
+@router.get(
+    "/{batch_id}/results.csv",
+    response_class=StreamingResponse,
+    responses={**documented(404), 200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
+)
+def export_results(caller: Viewer, batch_id: BatchId) -> StreamingResponse:
+    """Stream the results as CSV, a row a contact."""
+    pieces = results.results_csv(caller.db, caller.workspace_id, batch_id)
+    headers = {"Content-Disposition": f'attachment; filename="results-{batch_id}.csv"'}
+    return StreamingResponse(pieces, media_type="text/csv", headers=headers)
+
+
+@router.get("/{batch_id}/audit", responses=documented(404))
+def audit_batch_call(caller: Viewer, batch_id: BatchId) -> Answer[Audit]:
+    """Recompute the promises from the ledger."""
+    batch_views.show(caller.db, caller.workspace_id, batch_id, caller.now)
+    return answer(Audit, audit(caller.db, caller.now, batch_id))
 
 
 def _shown(caller: Caller, batch_id: BatchId, db: Database | None = None) -> Answer[BatchCall]:

@@ -1,24 +1,81 @@
 """`/batch-calls/{batch_id}/contacts`: the people to be called."""
 
-import io
 from typing import Annotated
 
-from fastapi import APIRouter, Body
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
 
-from dialer.api.access import Operator
-from dialer.api.envelope import Answer, answer
+from dialer.api.access import Operator, Viewer
+from dialer.api.body import Body, read_body
+from dialer.api.envelope import Answer, AskedPage, Listing, answer, listing
 from dialer.api.errors import documented
-from dialer.api.schemas import ImportReport
-from dialer.domain.ids import BatchId
+from dialer.api.idempotency import DoOnce
+from dialer.api.schemas import Contact, ContactWithCalls, ImportReport
+from dialer.api.uploads import JSON, media_type, upload
+from dialer.domain.ids import BatchId, ContactId
+from dialer.domain.outcomes import Outcome
+from dialer.domain.states import ContactStatus
 from dialer.service import contacts
+from dialer.service.csv_file import Readable
+from dialer.service.fields import Storable
+from dialer.service.new_contacts import NewContacts
+from dialer.store.database import Database
 
 router = APIRouter(prefix="/batch-calls/{batch_id}/contacts", tags=["Contacts"])
 
 
-@router.post("", responses=documented(400, 404, 413))
-def add_contacts(
-    caller: Operator, batch_id: BatchId, file: Annotated[bytes, Body(media_type="text/csv")]
-) -> Answer[ImportReport]:
-    """Add contacts to a batch that is not over."""
-    report = contacts.import_csv(caller.db, caller.workspace_id, batch_id, io.BytesIO(file), caller.now, caller.rng)
-    return answer(ImportReport, report)
+@router.post(
+    "",
+    response_model=Answer[ImportReport],
+    responses=documented(400, 404, 409, 413),
+    openapi_extra={"x-upload": "NewContacts"},
+)
+async def add_contacts(caller: Operator, batch_id: BatchId, request: Request, once: DoOnce) -> Response:
+    """Add contacts to a batch that is not over: as JSON, or as a CSV file (the body, or the field `file` of a form)."""
+    if media_type(request) == JSON:
+        body = Body(NewContacts, await read_body(request))
+
+        def add(db: Database, new: NewContacts) -> Answer[ImportReport]:
+            return answer(ImportReport, contacts.add(db, caller.workspace_id, batch_id, new, caller.now, caller.rng))
+
+        return await run_in_threadpool(once, caller, body, add, 200)
+
+    def store(file: Readable) -> contacts.ImportReport:
+        return contacts.import_csv(caller.db, caller.workspace_id, batch_id, file, caller.now, caller.rng)
+
+    return reported(await upload(request, store))
+
+
+def reported(report: contacts.ImportReport) -> Response:
+    return Response(answer(ImportReport, report).model_dump_json(), media_type="application/json")
+
+
+@router.get("", responses=documented(404))
+def list_contacts(
+    caller: Viewer,
+    batch_id: BatchId,
+    page: AskedPage,
+    status: Annotated[ContactStatus | None, Query(description="Only those in this status.")] = None,
+    outcome: Annotated[Outcome | None, Query(description="Only those with this outcome.")] = None,
+    phone_number: Annotated[Storable | None, Query(description="Only this number.", max_length=40)] = None,
+    external_id: Annotated[Storable | None, Query(description="Only those with this id.", max_length=255)] = None,
+) -> Listing[Contact]:
+    """List the contacts of a batch in the order in which they were added."""
+    found, total = contacts.listed(
+        caller.db,
+        caller.workspace_id,
+        batch_id,
+        status=status,
+        outcome=outcome,
+        phone_number=phone_number,
+        external_id=external_id,
+        limit=page.limit,
+        offset=page.offset,
+    )
+    return listing(Contact, found, total, page)
+
+
+@router.get("/{contact_id}", responses=documented(404))
+def get_contact(caller: Viewer, batch_id: BatchId, contact_id: ContactId) -> Answer[ContactWithCalls]:
+    """Read one contact with its calls, oldest first."""
+    return answer(ContactWithCalls, contacts.show(caller.db, caller.workspace_id, batch_id, contact_id))

@@ -8,7 +8,7 @@ from pydantic import BaseModel, PlainSerializer
 
 from dialer.domain.outcomes import Outcome
 from dialer.domain.rotation import RotationStrategy
-from dialer.domain.states import BatchStatus
+from dialer.domain.states import AttemptState, BatchStatus, ContactStatus
 
 ClockTime = Annotated[time, PlainSerializer(lambda at: at.strftime("%H:%M"), return_type=str)]
 
@@ -72,6 +72,72 @@ class BatchCall(BaseModel):
     updated_at: datetime
     started_at: datetime | None
     completed_at: datetime | None
+
+
+class Call(BaseModel):
+    """One attempt. `local_on`: the batch's own day that it counts to. `status` refused: surely no call was made."""
+
+    id: UUID
+    batch_id: UUID
+    contact_id: UUID
+    phone_number_id: UUID
+    to_number: str
+    from_number: str
+    status: AttemptState
+    outcome: Outcome | None
+    cause: str | None
+    provider_call_id: str | None
+    local_on: date
+    created_at: datetime
+    placed_at: datetime | None
+    ringing_at: datetime | None
+    answered_at: datetime | None
+    ended_at: datetime | None
+    talk_seconds: float | None
+
+
+class Contact(BaseModel):
+    """A person to be called. `due_at`: when, at the earliest; null where nothing is due any more."""
+
+    id: UUID
+    batch_id: UUID
+    phone_number: str
+    name: str | None
+    timezone: str | None
+    priority: int
+    external_id: str | None
+    expires_at: datetime | None
+    variables: dict[str, Any]
+    status: ContactStatus
+    status_reason: str | None
+    outcome: Outcome | None
+    attempts: int
+    due_at: datetime | None
+    created_at: datetime
+    finished_at: datetime | None
+
+
+class ContactWithCalls(Contact):
+    calls: list[Call]
+
+
+class Violation(BaseModel):
+    """A broken rule. `rows`: the ids of the rows that show it."""
+
+    promise: str
+    rule: str
+    message: str
+    rows: list[str]
+
+
+class Audit(BaseModel):
+    """The promises recomputed from the ledger; no violation is the expected answer."""
+
+    is_clean: bool
+    violations: list[Violation]
+    attempts: int
+    contacts: int
+    batches: int
 
 
 class RowError(BaseModel):

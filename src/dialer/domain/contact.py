@@ -22,6 +22,9 @@ DEFAULT_PRIORITY = 5
 
 CONTACT_FIELDS = ("phone_number", "name", "timezone", "priority", "external_id", "expires_at")
 
+# What an agent is told of a contact: text where it comes from a file, any scalar of JSON where it comes from there.
+Variable = str | int | float | bool | None
+
 _PRIORITIES = {str(priority): priority for priority in range(1, 11)}
 # PostgreSQL stores neither of them; a JSON string may hold both.
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
@@ -41,12 +44,12 @@ class NewContact:
     priority: int
     external_id: str | None
     expires_at: DateTime | None
-    variables: Mapping[str, str]
+    variables: Mapping[str, Variable]
 
 
 def parse_contact(
     fields: Mapping[str, str | None],
-    variables: Mapping[str, str],
+    variables: Mapping[str, Variable],
     *,
     default_region: str | None,
     batch_timezone: str,
@@ -110,7 +113,7 @@ def _is_date(text: str) -> bool:
     return True
 
 
-def _check_variables(variables: Mapping[str, str]) -> None:
+def _check_variables(variables: Mapping[str, Variable]) -> None:
     for name, value in variables.items():
         if not name:
             raise InvalidInput.of("variables", "one of them has no name")
@@ -118,7 +121,8 @@ def _check_variables(variables: Mapping[str, str]) -> None:
             reason = f"the name {name[:20]}… is longer than {MAX_VARIABLE_NAME_CHARACTERS} characters"
             raise InvalidInput.of("variables", reason)
         _check_storable("variables", name)
-        _check_storable("variables", value)
+        if isinstance(value, str):
+            _check_storable("variables", value)
     if variables and len(_JSON.encode(variables).encode()) > MAX_VARIABLES_BYTES:
         raise InvalidInput.of("variables", f"are larger than {MAX_VARIABLES_BYTES // 1024} KiB as JSON")
 

@@ -53,9 +53,23 @@ def rescue(parts: Parts, now: DateTime, rng: Random) -> RescueReport:
     rebuilt = _rebuild_if_lost(parts, now, rng)
     orphans = _free_orphans(parts, now)
     restored = _restore_missing(parts, now)
+    hang_up(parts)
     asked, ends = _ask_networks(parts, now)
     freed = settle.close(parts, ends, now) if ends else ()
     return RescueReport(rebuilt, orphans, restored, asked, len(ends), freed)
+
+
+def hang_up(parts: Parts, batch_id: BatchId | None = None) -> int:
+    """End the calls in progress of batches that were cancelled with them (or of one); return how many were asked for.
+
+    Repeated until none is left: a call may have been on its way when its batch was cancelled, and a process that was
+    asked to hang up may have died. The ends are reported and settled as always.
+    """
+    with parts.db.begin() as connection:
+        calls = attempts.to_hang_up(connection, PAGE, batch_id)
+    if calls:
+        parts.carriers.hang_up_all(calls)
+    return len(calls)
 
 
 def _rebuild_if_lost(parts: Parts, now: DateTime, rng: Random) -> bool:

@@ -1,9 +1,84 @@
 """Agents: where answered calls go."""
 
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
 from dialer.domain.ids import AgentId, WorkspaceId
 from dialer.errors import InvalidInput
+from dialer.service.fields import Fields, Name, Status
+from dialer.service.resources import Kind, View
 from dialer.store import configuration
 from dialer.store.database import Database
+from dialer.store.resources import AGENTS
+
+Place = Field(min_length=1, max_length=255)
+
+
+class _Closed(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Twilio(_Closed):
+    url: str = Field(min_length=1, max_length=2000, pattern="^https?://")
+
+
+class Extension(_Closed):
+    context: str = Place
+    exten: str = Place
+    priority: int = Field(default=1, ge=1)
+
+
+class Stasis(_Closed):
+    app: str = Place
+
+
+class FreeSwitch(_Closed):
+    application: str = Place
+    data: str = Field(default="", max_length=2000)
+
+
+class Nothing(_Closed):
+    """All that is needed is in the trunk."""
+
+
+class Connections(_Closed):
+    """Provider -> where its answered calls go."""
+
+    twilio: Twilio | None = None
+    asterisk: Extension | Stasis | None = None
+    freeswitch: FreeSwitch | None = None
+    http: Nothing | None = None
+    simulator: Nothing | None = None
+
+
+class NewAgent(Fields):
+    name: Name
+    status: Status = "active"
+    connection: Connections = Connections()
+
+
+class ChangedAgent(Fields):
+    name: Name = ""
+    status: Status = "active"
+    connection: Connections = Connections()
+
+
+def _seen(view: View) -> View:
+    reasons = _reasons(view["status"], view["connection"], view["providers"])
+    return view | {"ready": not reasons, "not_ready_reasons": reasons}
+
+
+def _reasons(status: Literal["active", "inactive"], connection: dict[str, Any], providers: list[str]) -> list[str]:
+    """Say why calls cannot go to this agent."""
+    found = [] if status == "active" else ["it is inactive"]
+    if not any(place is not None for place in connection.values()):
+        found.append("it has no connection")
+    missing = [provider for provider in sorted(providers) if connection.get(provider) is None]
+    return found + [f"it has no connection for {provider}, which its numbers use" for provider in missing]
+
+
+KIND = Kind(AGENTS, NewAgent, ChangedAgent, {}, seen=_seen)
 
 
 def find(db: Database, workspace: str, id_or_name: str) -> tuple[WorkspaceId, AgentId]:

@@ -2,19 +2,24 @@
 
 from collections.abc import Sequence, Set
 from random import Random
+from typing import Literal
 
 from pendulum import DateTime
 
-from dialer.domain.ids import BatchId, WorkspaceId, uuid7
-from dialer.domain.states import BatchStatus
+from dialer.domain.ids import BatchId, FolderId, WorkspaceId, uuid7
+from dialer.domain.states import FINAL_BATCH, BatchStatus
 from dialer.engine.parts import Parts
 from dialer.errors import DialerError, InvalidInput, NotFound, StateConflict
+from dialer.service import contacts
+from dialer.service.fields import Fields
 from dialer.service.new_batch import NewBatch
-from dialer.store import batches, configuration, numbers
+from dialer.store import batches, configuration, numbers, resources
 from dialer.store import progress as progressing
 from dialer.store.database import Connection, Database
 from dialer.store.progress import Progress
 
+DELETABLE = FINAL_BATCH | {BatchStatus.DRAFT}
+IS_LIVE = "batch_is_live"
 LIVE = (BatchStatus.DRAFT, BatchStatus.SCHEDULED, BatchStatus.ACTIVE, BatchStatus.PAUSED)
 
 
@@ -28,19 +33,26 @@ def create(db: Database, workspace_id: WorkspaceId, new: NewBatch, now: DateTime
     """
     batch_id = BatchId(uuid7(now, rng))
     with db.begin() as connection:
-        _check_ready(connection, workspace_id, new)
+        check_ready(connection, workspace_id, new)
         values = new.columns() | {"id": batch_id, "workspace_id": workspace_id}
         batches.insert(connection, values, new.phone_number_ids)
+        if new.contact_folder_id is not None:
+            contacts.load_folder(connection, batch_id, FolderId(new.contact_folder_id), now, rng)
     return batch_id
 
 
-def _check_ready(connection: Connection, workspace_id: WorkspaceId, new: NewBatch) -> None:
+def check_ready(connection: Connection, workspace_id: WorkspaceId, new: NewBatch) -> None:
+    """Raise InvalidInput or StateConflict unless the agent and the numbers of a batch can be used."""
     agent = configuration.find_agent(connection, workspace_id, str(new.agent_id))
     if agent is None:
         raise InvalidInput.of("agent_id", "no such agent in this workspace")
     if not configuration.knows_zone(connection, new.timezone):
         raise InvalidInput.of("timezone", "is not known to Postgres")
     found = configuration.outbound(connection, workspace_id, new.phone_number_ids, agent.id)
+    if new.contact_folder_id and not resources.exists(
+        connection, resources.FOLDERS, workspace_id, new.contact_folder_id
+    ):
+        raise InvalidInput.of("contact_folder_id", "no such folder in this workspace")
     missing = set(new.phone_number_ids) - {row.id for row in found}
     if missing:
         raise InvalidInput.of("phone_number_ids", f"no such number in this workspace: {min(missing)}")
@@ -75,7 +87,7 @@ def schedule(parts: Parts, workspace_id: WorkspaceId, batch_id: BatchId, now: Da
     if batch is None or batch.workspace_id != workspace_id:
         raise NotFound("No such batch in this workspace")
     if batch.status is not BatchStatus.DRAFT:
-        raise _conflict(batch.status, "only a draft can be scheduled", "batch_not_draft")
+        raise _conflict(batch.status, "only a draft batch can be scheduled", "batch_not_draft")
     if not batch.pending:
         raise StateConflict("The batch has no contacts to call", code="batch_has_no_contacts")
     if batch.window is None or batch.window.next_open(max(now, starts_at or now)) is None:
@@ -117,9 +129,39 @@ def resume(db: Database, workspace_id: WorkspaceId, batch_id: BatchId) -> BatchS
     return _change(db, workspace_id, batch_id, BatchStatus.ACTIVE, [BatchStatus.PAUSED], "resumed", "batch_not_paused")
 
 
-def cancel(db: Database, workspace_id: WorkspaceId, batch_id: BatchId) -> BatchStatus:
-    """End a batch for good: contacts that nobody is calling become cancelled, calls in progress finish."""
-    return _change(db, workspace_id, batch_id, BatchStatus.CANCELLED, LIVE, "cancelled", "batch_is_final")
+class Cancellation(Fields):
+    """How a batch is cancelled. `in_progress`: what becomes of the calls that there are."""
+
+    in_progress: Literal["finish", "hang_up"] = "finish"
+
+
+def cancel(db: Database, workspace_id: WorkspaceId, batch_id: BatchId, how: Cancellation | None = None) -> BatchStatus:
+    """End a batch for good: contacts that nobody is calling become cancelled.
+
+    Calls in progress finish; or, with `hang_up`, rescue ends them within seconds (`engine.rescue.hang_up`, at once).
+    """
+    is_hard = how is not None and how.in_progress == "hang_up"
+    return _change(
+        db, workspace_id, batch_id, BatchStatus.CANCELLED, LIVE, "cancelled", "batch_is_final", hang_up=is_hard
+    )
+
+
+def delete(db: Database, workspace_id: WorkspaceId, batch_id: BatchId) -> None:
+    """Delete a batch that is not live, with its contacts and its attempts.
+
+    Raises:
+        NotFound: no such batch in this workspace.
+        StateConflict: it is live, or calls of it are still in progress (`batch_is_live`).
+    """
+    with db.begin() as connection:
+        status = batches.lock(connection, workspace_id, batch_id)
+        if status is None:
+            raise NotFound("No such batch in this workspace")
+        if status not in DELETABLE:
+            raise _conflict(status, "only one that is draft, completed, failed or cancelled can be deleted", IS_LIVE)
+        if in_progress := batches.calls_in_progress(connection, batch_id):
+            raise _conflict(status, f"{in_progress} of its calls are still in progress", IS_LIVE)
+        batches.delete(connection, batch_id)
 
 
 def progress(db: Database, batch_id: BatchId) -> Progress:
@@ -139,16 +181,18 @@ def _change(
     among: Sequence[BatchStatus],
     done: str,
     code: str,
+    *,
+    hang_up: bool = False,
 ) -> BatchStatus:
     with db.begin() as connection:
-        became = batches.change_status(connection, workspace_id, batch_id, status, among)
+        became = batches.change_status(connection, workspace_id, batch_id, status, among, hang_up=hang_up)
         if became is not None:
             return became
         found = progressing.read(connection, batch_id)
         if found is None or configuration.workspace_of(connection, batch_id) != workspace_id:
             raise NotFound("No such batch in this workspace")
     wanted = " or ".join(among)
-    raise _conflict(found.status, f"only a batch that is {wanted} can be {done}", code)
+    raise _conflict(found.status, f"only {'an' if wanted[0] == 'a' else 'a'} {wanted} batch can be {done}", code)
 
 
 def _conflict(status: BatchStatus, rule: str, code: str) -> DialerError:

@@ -10,11 +10,10 @@ with other rows here.
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
 
 from dialer.domain.contact import CONTACT_FIELDS, MAX_VARIABLE_NAME_CHARACTERS, NewContact, parse_contact
 from dialer.errors import InvalidInput
-from dialer.service.csv_file import read_rows, refusal
+from dialer.service.csv_file import Readable, read_rows, refusal
 
 _KNOWN = {field.replace("_", ""): field for field in CONTACT_FIELDS} | {"phone": "phone_number"}
 _SHOWN_COLUMNS = 10
@@ -41,7 +40,7 @@ class _Layout:
 
 
 def read_contacts(
-    stream: BinaryIO, *, default_region: str | None, batch_timezone: str
+    stream: Readable, *, default_region: str | None, batch_timezone: str
 ) -> Iterator[NewContact | RowError]:
     """Yield a contact or a RowError for each row that is not blank.
 

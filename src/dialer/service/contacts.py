@@ -1,23 +1,26 @@
 """Loading contacts into a batch: a whole file or nothing, with a report of the rows that were passed over."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
-from typing import BinaryIO
-from uuid import UUID
+from typing import Any, Protocol
 
 from pendulum import DateTime
 
 from dialer.domain.contact import NewContact
-from dialer.domain.ids import BatchId, WorkspaceId, uuid7
+from dialer.domain.ids import BatchId, ContactId, FolderId, WorkspaceId, uuid7
 from dialer.domain.lane import zones_lane
-from dialer.domain.phone import plausible_timezones
-from dialer.domain.states import FINAL_BATCH
+from dialer.domain.outcomes import Outcome
+from dialer.domain.phone import normalise, plausible_timezones
+from dialer.domain.states import FINAL_BATCH, ContactStatus
 from dialer.errors import NotFound
 from dialer.service.contact_file import RowError, read_contacts
-from dialer.store import batches
-from dialer.store.contact_import import batch_is_over, copy_contacts
-from dialer.store.database import Database
+from dialer.service.csv_file import Readable
+from dialer.service.new_contacts import NewContacts
+from dialer.store import batches, calls, contact_views, folder_contacts
+from dialer.store.contact_import import Imported, batch_is_over, copy_contacts
+from dialer.store.database import Connection, Database
 
 SHOWN_ERRORS = 100
 
@@ -34,18 +37,29 @@ class ImportReport:
 
 
 @dataclass(slots=True)
-class _Rejected:
+class Rejected:
+    """The rows that were passed over: how many, and the first of them."""
+
     count: int = 0
     shown: list[RowError] = field(default_factory=list)
 
-    def note(self, error: RowError) -> None:
-        self.count += 1
-        if len(self.shown) < SHOWN_ERRORS:
-            self.shown.append(error)
+    def sort_out(self, found: Iterable[NewContact | RowError]) -> Iterator[NewContact]:
+        """Yield the contacts; note the rows that are none."""
+        for one in found:
+            if isinstance(one, RowError):
+                self.count += 1
+                if len(self.shown) < SHOWN_ERRORS:
+                    self.shown.append(one)
+            else:
+                yield one
+
+    def report(self, stored: Imported) -> ImportReport:
+        """Say what became of each row, when all have been sorted out and stored."""
+        return ImportReport(stored.imported, stored.duplicates, stored.suppressed, self.count, tuple(self.shown))
 
 
 def import_csv(
-    db: Database, workspace_id: WorkspaceId, batch_id: BatchId, stream: BinaryIO, now: DateTime, rng: Random
+    db: Database, workspace_id: WorkspaceId, batch_id: BatchId, stream: Readable, now: DateTime, rng: Random
 ) -> ImportReport:
     """Add the contacts of a CSV file to a batch that is not over.
 
@@ -55,27 +69,75 @@ def import_csv(
         UnreadableFile: the file as a whole cannot be read.
     Nothing is stored then.
     """
-    rejected = _Rejected()
+    return _add(db, workspace_id, batch_id, partial(read_contacts, stream), now, rng)
+
+
+def add(
+    db: Database, workspace_id: WorkspaceId, batch_id: BatchId, new: NewContacts, now: DateTime, rng: Random
+) -> ImportReport:
+    """Add contacts to a batch that is not over; raises NotFound and StateConflict as `import_csv` does."""
+    return _add(db, workspace_id, batch_id, new.parsed, now, rng)
+
+
+def load_folder(connection: Connection, batch_id: BatchId, folder_id: FolderId, now: DateTime, rng: Random) -> None:
+    """Add the contacts of a folder to a batch that was created just now."""
+    by_zone = batches.respects_contact_timezone(connection, batch_id)
+    found = folder_contacts.everyone(connection, folder_id)
+    copy_contacts(connection, batch_id, ((uuid7(now, rng), one, _lane(one) if by_zone else "") for one in found))
+
+
+def listed(
+    db: Database,
+    workspace_id: WorkspaceId,
+    batch_id: BatchId,
+    *,
+    status: ContactStatus | None = None,
+    outcome: Outcome | None = None,
+    phone_number: str | None = None,
+    external_id: str | None = None,
+    limit: int,
+    offset: int,
+) -> tuple[list[dict[str, Any]], int]:
+    """Read a page of a batch's contacts in their order; and how many there are. A number is read as on import."""
+    with db.begin() as connection:
+        settings = batches.import_settings(connection, workspace_id, batch_id)
+        if settings is None:
+            raise NotFound("No such batch in this workspace")
+        number = None if phone_number is None else normalise(phone_number, settings.default_region)
+        asked = contact_views.Asked(batch_id, status, outcome, number, external_id)
+        found, total = contact_views.page(connection, asked, limit, offset)
+        return [dict(row._mapping) for row in found], total
+
+
+def show(db: Database, workspace_id: WorkspaceId, batch_id: BatchId, contact_id: ContactId) -> dict[str, Any]:
+    """Read one contact with its `calls`, oldest first."""
+    with db.begin() as connection:
+        contact = contact_views.read(connection, workspace_id, batch_id, contact_id)
+        if contact is None:
+            raise NotFound("No such contact in this batch")
+        made = calls.of_contact(connection, contact_id)
+        return dict(contact._mapping) | {"calls": [dict(call._mapping) for call in made]}
+
+
+class Read(Protocol):
+    def __call__(self, *, default_region: str | None, batch_timezone: str) -> Iterator[NewContact | RowError]: ...
+
+
+def _add(
+    db: Database, workspace_id: WorkspaceId, batch_id: BatchId, read: Read, now: DateTime, rng: Random
+) -> ImportReport:
+    rejected = Rejected()
     with db.begin() as connection:
         settings = batches.import_settings(connection, workspace_id, batch_id)
         if settings is None:
             raise NotFound("No such batch in this workspace")
         if settings.status in FINAL_BATCH:
             raise batch_is_over(settings.status)
-        rows = read_contacts(stream, default_region=settings.default_region, batch_timezone=settings.timezone)
-        accepted = _accepted(rows, settings.respect_contact_timezone, rejected, now, rng)
+        found = read(default_region=settings.default_region, batch_timezone=settings.timezone)
+        by_zone = settings.respect_contact_timezone
+        accepted = ((uuid7(now, rng), one, _lane(one) if by_zone else "") for one in rejected.sort_out(found))
         stored = copy_contacts(connection, batch_id, accepted)
-    return ImportReport(stored.imported, stored.duplicates, stored.suppressed, rejected.count, tuple(rejected.shown))
-
-
-def _accepted(
-    rows: Iterator[NewContact | RowError], by_zone: bool, rejected: _Rejected, now: DateTime, rng: Random
-) -> Iterator[tuple[UUID, NewContact, str]]:
-    for row in rows:
-        if isinstance(row, RowError):
-            rejected.note(row)
-        else:
-            yield uuid7(now, rng), row, _lane(row) if by_zone else ""
+    return rejected.report(stored)
 
 
 def _lane(contact: NewContact) -> str:

@@ -9,7 +9,7 @@ import codecs
 import csv
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
-from typing import BinaryIO
+from typing import Protocol
 
 from dialer.errors import DialerError, UnreadableFile
 
@@ -29,10 +29,17 @@ _SIGNATURES = {
     b"\x1f\x8b": "is compressed; unpack it first",
 }
 
+
+class Readable(Protocol):
+    """A file, or an upload: bytes come in pieces of any size, none at its end."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
 IsHeader = Callable[[Sequence[str]], bool]
 
 
-def read_rows(stream: BinaryIO, is_header: IsHeader) -> Iterator[tuple[int, list[str]]]:
+def read_rows(stream: Readable, is_header: IsHeader) -> Iterator[tuple[int, list[str]]]:
     """Yield the header and then every row, each with the number of the line in which it begins.
 
     The delimiter is the one that splits the header so that `is_header` accepts it; if none does, the one that gives the
@@ -94,7 +101,7 @@ def _first_row(lines: Iterator[str], delimiter: str) -> list[str]:
 class _Lines:
     """The file's lines as text; counts them, and refuses a row that takes too many."""
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: Readable) -> None:
         self.number = 0
         self._raw = _split(stream)
         self.begin_row(1)
@@ -118,7 +125,7 @@ class _Lines:
         return _decode(raw, self.number)
 
 
-def _split(stream: BinaryIO) -> Iterator[bytes]:
+def _split(stream: Readable) -> Iterator[bytes]:
     """Yield lines with their ends; of a line longer than MAX_ROW_BYTES only what shows that it is too long."""
     pending = b""
     while chunk := stream.read(_CHUNK_BYTES):

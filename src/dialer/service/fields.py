@@ -9,13 +9,13 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import date, datetime, time
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pendulum import DateTime
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
-from dialer.domain.phone import check_region
+from dialer.domain.phone import check_region, normalise
 from dialer.domain.zones import is_known_zone
 from dialer.errors import FieldError, InvalidInput, UnreadableBody
 
@@ -105,6 +105,13 @@ def _region(code: str) -> str:
         raise refusal(error.errors[0].reason) from None
 
 
+def _number(text: str) -> str:
+    try:
+        return normalise(text, None)
+    except InvalidInput as error:
+        raise refusal(error.errors[0].reason) from None
+
+
 def each_once(values: list[Any]) -> list[Any]:
     if len(set(values)) < len(values):
         raise refusal("must not name one twice")
@@ -135,7 +142,11 @@ Moment = Annotated[
     datetime,
     _written_as(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d.*", "2030-01-31T18:00+01:00", TypeAdapter(datetime).validate_python),
 ]
+Storable = Annotated[str, AfterValidator(storable)]
 Name = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(storable)]
 Zone = Annotated[str, AfterValidator(_known_zone)]
 Region = Annotated[str, AfterValidator(_region)]
 Metadata = Annotated[dict[str, Any], AfterValidator(_storable_json)]
+Status = Literal["active", "inactive"]
+Limit = Annotated[int, BeforeValidator(_no_bool), Field(ge=1, le=2_147_483_647)]
+PhoneNumber = Annotated[str, AfterValidator(_number)]

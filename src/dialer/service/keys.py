@@ -74,6 +74,15 @@ def listed(
         return [dict(row._mapping) for row in found], keys.count(connection, workspace_id)
 
 
+def show(db: Database, workspace_id: WorkspaceId, key_id: KeyId) -> dict[str, Any]:
+    """Read one key, without its secret; raises NotFound."""
+    with db.begin() as connection:
+        row = keys.read(connection, workspace_id, key_id)
+    if row is None:
+        raise NotFound("No such key in this workspace")
+    return dict(row._mapping)
+
+
 def revoke(db: Database, workspace_id: WorkspaceId, key_id: KeyId) -> None:
     """Make a key worthless at once."""
     with db.begin() as connection:

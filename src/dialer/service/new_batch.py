@@ -34,20 +34,18 @@ def _retried(outcome: Outcome) -> Outcome:
     return outcome
 
 
-class NewBatch(Fields):
-    """A batch to be created. `retry_delays`: outcome -> minutes. A time without an offset is read in `timezone`.
+class BatchSettings(Fields):
+    """What can be chosen for a batch until it is started. `retry_delays`: outcome -> minutes.
 
     `timezone` stands before the times, and `start_time` before `end_time`: a check sees the fields above its own.
     """
 
     name: Name
-    agent_id: UUID
     phone_number_ids: Annotated[list[UUID], Field(max_length=1000), AfterValidator(each_once)] = []
     phone_rotation_strategy: RotationStrategy = RotationStrategy.RANDOM
-    contact_source: Literal["csv", "manual"] = "csv"
     timezone: Zone = "UTC"
     schedule_type: Literal["immediate", "scheduled"] = "immediate"
-    scheduled_at: Moment | None = Field(default=None, validate_default=True)
+    scheduled_at: Moment | None = None
     start_time: ClockTime | None = None
     end_time: ClockTime | None = None
     working_days: Annotated[
@@ -67,15 +65,26 @@ class NewBatch(Fields):
     default_region: Region | None = None
     metadata: Metadata = {}
 
+
+class NewBatch(BatchSettings):
+    """A batch to be created. A time without an offset is read in `timezone`."""
+
+    agent_id: UUID
+    scheduled_at: Moment | None = Field(default=None, validate_default=True)
+    contact_source: Literal["csv", "folder", "manual"] = "csv"
+    contact_folder_id: UUID | None = Field(default=None, validate_default=True)
+
     def columns(self) -> dict[str, Any]:
         """The values of the columns of the same names; times are instants in UTC."""
         return self.model_dump(exclude={"phone_number_ids"})
 
     @field_validator("scheduled_at")
     @classmethod
-    def _is_given(cls, at: datetime | None, info: ValidationInfo) -> datetime | None:
+    def _fits_type(cls, at: datetime | None, info: ValidationInfo) -> datetime | None:
         if at is None and info.data.get("schedule_type") == "scheduled":
             raise refusal("is required when schedule_type is scheduled")
+        if at is not None and info.data.get("schedule_type") == "immediate":
+            raise refusal("is only for schedule_type scheduled; an immediate batch starts when it is scheduled")
         return at
 
     @field_validator("scheduled_at", "expires_at")
@@ -88,6 +97,15 @@ class NewBatch(Fields):
         if instant <= now:
             raise refusal("must lie ahead")
         return instant
+
+    @field_validator("contact_folder_id")
+    @classmethod
+    def _fits_source(cls, folder_id: UUID | None, info: ValidationInfo) -> UUID | None:
+        if folder_id is None and info.data.get("contact_source") == "folder":
+            raise refusal("is required when contact_source is folder")
+        if folder_id is not None and info.data.get("contact_source") in ("csv", "manual"):
+            raise refusal("is only for contact_source folder")
+        return folder_id
 
     @field_validator("end_time")
     @classmethod

@@ -9,7 +9,9 @@ from uuid import UUID
 
 import pendulum
 from pendulum import DateTime
+from psycopg.errors import CheckViolation
 from sqlalchemy import Connection, Row
+from sqlalchemy.exc import IntegrityError
 
 from dialer.domain.ids import AgentId, BatchId, WorkspaceId
 from dialer.domain.outcomes import Outcome
@@ -17,7 +19,7 @@ from dialer.domain.retry import RetryRules
 from dialer.domain.rotation import RotationStrategy
 from dialer.domain.states import BatchStatus
 from dialer.domain.window import CallingWindow
-from dialer.errors import InvalidInput
+from dialer.errors import InvalidInput, StateConflict
 from dialer.store.database import rows, run
 
 
@@ -158,20 +160,24 @@ def change_status(
     batch_id: BatchId,
     status: BatchStatus,
     among: Sequence[BatchStatus],
-    reason: str | None = None,
+    *,
+    hang_up: bool = False,
 ) -> BatchStatus | None:
-    """Move a batch to `status` if it is in one of `among`; the new status is returned, None: it was in another."""
+    """Move a batch to `status` if it is in one of `among`; the new status is returned, None: it was in another.
+
+    `hang_up`: its calls in progress are to be ended, too.
+    """
     changed = rows(
         connection,
         """
-        UPDATE batches SET status = :status, status_reason = :reason
+        UPDATE batches SET status = :status, status_reason = NULL, hang_up = :hang_up
         WHERE id = :id AND workspace_id = :workspace AND status = ANY(:among) RETURNING status
         """,
         id=batch_id,
         workspace=workspace_id,
         status=status,
         among=list(among),
-        reason=reason,
+        hang_up=hang_up,
     )
     return BatchStatus(changed[0].status) if changed else None
 
@@ -211,22 +217,84 @@ def import_settings(connection: Connection, workspace_id: WorkspaceId, batch_id:
     return ImportSettings(BatchStatus(row.status), row.timezone, row.default_region, row.respect_contact_timezone)
 
 
+def respects_contact_timezone(connection: Connection, batch_id: BatchId) -> bool:
+    """Say whether its contacts are called by their own zones."""
+    (row,) = rows(connection, "SELECT respect_contact_timezone FROM batches WHERE id = :id", id=batch_id)
+    return bool(row.respect_contact_timezone)
+
+
+# A column whose type SQL cannot tell from a bare NULL or list is cast.
+_CASTS = {"retry_delays": "jsonb", "metadata": "jsonb", "working_days": "smallint[]", "excluded_dates": "date[]"}
+
+
+def _stored(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return what is sent for each column, and the placeholder that it is sent through."""
+    sent = {name: json.dumps(of) if _CASTS.get(name) == "jsonb" else of for name, of in values.items()}
+    return sent, {name: f"CAST(:{name} AS {_CASTS[name]})" if name in _CASTS else f":{name}" for name in sent}
+
+
 def insert(connection: Connection, values: Mapping[str, Any], number_ids: Sequence[UUID]) -> None:
     """Store a new draft with its outbound numbers in their order. `values`: the columns of batches by name."""
-    stored = dict(values) | {name: json.dumps(values[name]) for name in ("retry_delays", "metadata")}
-    # A column whose type SQL cannot tell from a bare NULL or list is cast.
-    casts = {"retry_delays": "jsonb", "metadata": "jsonb", "working_days": "smallint[]", "excluded_dates": "date[]"}
-    holders = ", ".join(f"CAST(:{name} AS {casts[name]})" if name in casts else f":{name}" for name in stored)
-    run(connection, f"INSERT INTO batches ({', '.join(stored)}) VALUES ({holders})", **stored)
+    sent, holders = _stored(values)
+    run(connection, f"INSERT INTO batches ({', '.join(sent)}) VALUES ({', '.join(holders.values())})", **sent)
+    _insert_numbers(connection, values["id"], number_ids)
+
+
+def update(connection: Connection, batch_id: BatchId, values: Mapping[str, Any], number_ids: Sequence[UUID]) -> None:
+    """Write the settings of a draft that this transaction has locked.
+
+    Raises StateConflict (`batch_has_contacts`) for a setting that decided how its contacts were loaded.
+    """
+    sent, holders = _stored(values)
+    changes = ", ".join(f"{name} = {holder}" for name, holder in holders.items())
+    try:
+        run(connection, f"UPDATE batches SET {changes} WHERE id = :batch", batch=batch_id, **sent)
+    except IntegrityError as error:
+        if isinstance(error.orig, CheckViolation) and error.orig.diag.constraint_name == "batch_has_contacts":
+            raise StateConflict(
+                "respect_contact_timezone and sticky_caller_id can only be changed while there are no contacts",
+                code="batch_has_contacts",
+            ) from None
+        raise
+    run(connection, "DELETE FROM batch_numbers WHERE batch_id = :id", id=batch_id)
+    _insert_numbers(connection, batch_id, number_ids)
+
+
+def _insert_numbers(connection: Connection, batch_id: BatchId, number_ids: Sequence[UUID]) -> None:
     run(
         connection,
         """
         INSERT INTO batch_numbers (batch_id, position, phone_number_id)
         SELECT :id, n.position, n.id FROM unnest(CAST(:numbers AS uuid[])) WITH ORDINALITY AS n (id, position)
         """,
-        id=values["id"],
+        id=batch_id,
         numbers=list(number_ids),
     )
+
+
+def lock(connection: Connection, workspace_id: WorkspaceId, batch_id: BatchId) -> BatchStatus | None:
+    """Lock one batch against everything that changes it; its status is returned, None: there is none."""
+    found = rows(
+        connection,
+        "SELECT status FROM batches WHERE id = :id AND workspace_id = :workspace FOR UPDATE",
+        id=batch_id,
+        workspace=workspace_id,
+    )
+    return BatchStatus(found[0].status) if found else None
+
+
+def calls_in_progress(connection: Connection, batch_id: BatchId) -> int:
+    """Count the contacts that are being called."""
+    (row,) = rows(connection, "SELECT dialing FROM batch_progress WHERE batch_id = :id FOR UPDATE", id=batch_id)
+    return int(row.dialing)
+
+
+def delete(connection: Connection, batch_id: BatchId) -> None:
+    """Delete a batch that this transaction has locked, with all that belongs to it."""
+    run(connection, "DELETE FROM attempts_archive WHERE batch_id = :id", id=batch_id)
+    # Before the contacts, each of which would look for its own.
+    run(connection, "DELETE FROM attempts WHERE batch_id = :id", id=batch_id)
+    run(connection, "DELETE FROM batches WHERE id = :id", id=batch_id)
 
 
 def delete_draft(connection: Connection, workspace_id: WorkspaceId, batch_id: BatchId) -> bool:

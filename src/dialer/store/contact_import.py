@@ -1,9 +1,10 @@
-"""Bulk import: contacts stream through COPY into a staging table, then into the batch with one statement."""
+"""Bulk import: contacts stream through COPY into a staging table, then to where they belong with one statement."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from uuid import UUID
 
 from psycopg.errors import CheckViolation
@@ -11,9 +12,11 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from dialer.domain.contact import NewContact
-from dialer.domain.ids import BatchId
+from dialer.domain.ids import BatchId, FolderId
 from dialer.errors import StateConflict
 from dialer.store.database import rows, run
+
+Staged = tuple[UUID, NewContact, str]
 
 STAGING = """
 CREATE TEMPORARY TABLE staged_contacts (
@@ -23,8 +26,10 @@ CREATE TEMPORARY TABLE staged_contacts (
 COPY = """
 COPY staged_contacts (id, phone_number, name, timezone, priority, external_id, expires_at, variables, lane) FROM STDIN
 """
-# Imports into one batch take turns: two that bring the same numbers in different orders would wait for each other.
-TAKE_TURN = "SELECT pg_advisory_xact_lock(hashtextextended('import ' || CAST(:batch AS text), 0))"
+# Between two pages the connection is free, also to read more of what is being copied.
+PAGE = 2_000
+# Imports into one place take turns: two that bring the same numbers in different orders would wait for each other.
+TAKE_TURN = "SELECT pg_advisory_xact_lock(hashtextextended('import ' || CAST(:of AS text), 0))"
 DROP_SUPPRESSED = """
 DELETE FROM staged_contacts s USING suppressions x JOIN batches b ON b.workspace_id = x.workspace_id
 WHERE b.id = :batch AND x.phone_number = s.phone_number
@@ -35,42 +40,67 @@ SELECT id, :batch, phone_number, name, timezone, priority, external_id, expires_
 FROM staged_contacts ORDER BY line
 ON CONFLICT (batch_id, phone_number) DO NOTHING
 """
+STORE_IN_FOLDER = """
+INSERT INTO folder_contacts (id, folder_id, phone_number, name, timezone, priority, external_id, expires_at, variables)
+SELECT id, :folder, phone_number, name, timezone, priority, external_id, expires_at, variables
+FROM staged_contacts ORDER BY line
+ON CONFLICT (folder_id, phone_number) DO NOTHING
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """How many contacts were stored, were in the batch or the file already, or are on the do-not-call list."""
+    """How many contacts were stored, were there or in the file already, or are on the do-not-call list."""
 
     imported: int
     duplicates: int
     suppressed: int
 
 
-def copy_contacts(
-    connection: Connection, batch_id: BatchId, contacts: Iterable[tuple[UUID, NewContact, str]]
-) -> Imported:
+def copy_contacts(connection: Connection, batch_id: BatchId, contacts: Iterable[Staged]) -> Imported:
     """Store contacts, each with its new id and its lane, in their order; the first of several equal numbers stays.
 
     Memory stays flat: rows go to Postgres as they come. Whatever `contacts` raises undoes the whole import with the
     transaction.
     """
-    run(connection, STAGING)
-    with connection.connection.cursor() as cursor, cursor.copy(COPY) as copy:  # type: ignore[attr-defined]
-        copied = 0
-        for contact_id, contact, lane in contacts:
-            copy.write_row(_row(contact_id, contact, lane))
-            copied += 1
-    run(connection, "ANALYZE staged_contacts")
-    rows(connection, TAKE_TURN, batch=batch_id)
+    copied = _stage(connection, contacts)
+    rows(connection, TAKE_TURN, of=batch_id)
     suppressed = run(connection, DROP_SUPPRESSED, batch=batch_id)
     with _refusing_late_ones():
         imported = run(connection, STORE, batch=batch_id)
+    run(connection, "DROP TABLE staged_contacts")
     return Imported(imported, copied - imported - suppressed, suppressed)
+
+
+def copy_to_folder(connection: Connection, folder_id: FolderId, contacts: Iterable[Staged]) -> Imported:
+    """Store contacts in a folder likewise. Who is suppressed is asked when they are loaded into a batch."""
+    copied = _stage(connection, contacts)
+    rows(connection, TAKE_TURN, of=folder_id)
+    imported = run(connection, STORE_IN_FOLDER, folder=folder_id)
+    run(connection, "DROP TABLE staged_contacts")
+    return Imported(imported, copied - imported, 0)
 
 
 def batch_is_over(status: str) -> StateConflict:
     """The error for contacts that come too late."""
     return StateConflict(f"Batch is {status}; contacts cannot be added to a batch that is over", code="batch_is_final")
+
+
+def _stage(connection: Connection, contacts: Iterable[Staged]) -> int:
+    """Copy the contacts into a new staging table; return how many there are."""
+    run(connection, STAGING)
+    copied, more = 0, iter(contacts)
+    while page := list(islice(more, PAGE)):
+        _copy(connection, page)
+        copied += len(page)
+    run(connection, "ANALYZE staged_contacts")
+    return copied
+
+
+def _copy(connection: Connection, page: Sequence[Staged]) -> None:
+    with connection.connection.cursor() as cursor, cursor.copy(COPY) as copy:  # type: ignore[attr-defined]
+        for contact_id, contact, lane in page:
+            copy.write_row(_row(contact_id, contact, lane))
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from dialer.errors import Contended, Unavailable
 
 # SQLSTATE of a serialization failure, a deadlock, and a lock that was not to be had in time.
 CONTENTION = {"40001", "40P01", "55P03"}
+STREAMED_ROWS = 1_000
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -107,6 +108,11 @@ def head() -> str:
 def rows(connection: Connection, sql: str, /, **values: Any) -> Sequence[Row[Any]]:
     """Run one statement and return all its rows."""
     return connection.execute(_statement(sql), values).all()
+
+
+def stream(connection: Connection, sql: str, /, **values: Any) -> Iterator[Row[Any]]:
+    """Run one statement and yield its rows from a cursor of the server: memory stays flat however many there are."""
+    yield from connection.execute(_statement(sql), values, execution_options={"yield_per": STREAMED_ROWS})
 
 
 def run(connection: Connection, sql: str, /, **values: Any) -> int:

@@ -42,6 +42,13 @@ def find_live(connection: Connection, key_id: UUID) -> Row[Any] | None:
     return found[0] if found else None
 
 
+def read(connection: Connection, workspace_id: WorkspaceId, key_id: KeyId) -> Row[Any] | None:
+    """Read one key of this workspace."""
+    one = f"SELECT {COLUMNS} FROM api_keys WHERE id = :id AND workspace_id = :workspace"
+    found = rows(connection, one, id=key_id, workspace=workspace_id)
+    return found[0] if found else None
+
+
 def of_workspace(
     connection: Connection, workspace_id: WorkspaceId, limit: int | None = None, offset: int = 0
 ) -> Sequence[Row[Any]]:

@@ -1,0 +1,115 @@
+"""`/contact-folders`: contacts that are kept for several batches."""
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from pydantic import BaseModel
+
+from dialer.api.access import Operator, Viewer
+from dialer.api.body import Body, read_body
+from dialer.api.contacts import reported
+from dialer.api.envelope import Answer, AskedPage, Listing, answer, listing
+from dialer.api.errors import documented
+from dialer.api.idempotency import DoOnce
+from dialer.api.resources import add_routes, listed
+from dialer.api.schemas import ImportReport
+from dialer.api.uploads import JSON, media_type, upload
+from dialer.domain.ids import ContactId, FolderId
+from dialer.service import contacts, folders
+from dialer.service.csv_file import Readable
+from dialer.service.fields import Storable
+from dialer.service.new_contacts import NewContacts
+from dialer.store.database import Database
+
+router = APIRouter(prefix="/contact-folders", tags=["Contact folders"])
+
+
+class ContactFolder(BaseModel):
+    """`contacts`: how many it has. `default_region`: country of national numbers, as in DE."""
+
+    id: UUID
+    name: str
+    default_region: str | None
+    contacts: int
+    created_at: datetime
+    updated_at: datetime
+
+
+class FolderContact(BaseModel):
+    id: UUID
+    folder_id: UUID
+    phone_number: str
+    name: str | None
+    timezone: str | None
+    priority: int
+    external_id: str | None
+    expires_at: datetime | None
+    variables: dict[str, Any]
+    created_at: datetime
+
+
+@router.get("")
+def list_contact_folders(
+    caller: Viewer,
+    page: AskedPage,
+    name: Annotated[Storable | None, Query(description="Only the one of this name.", max_length=255)] = None,
+) -> Listing[ContactFolder]:
+    """List the folders, newest first."""
+    return listed(caller, folders.KIND, ContactFolder, page, {"name": name})
+
+
+add_routes(router, lambda _: folders.KIND, folders.KIND, ContactFolder, Viewer, Operator)
+
+
+@router.post(
+    "/{folder_id}/contacts",
+    response_model=Answer[ImportReport],
+    responses=documented(400, 404, 409, 413),
+    openapi_extra={"x-upload": "NewContacts"},
+)
+async def add_folder_contacts(caller: Operator, folder_id: FolderId, request: Request, once: DoOnce) -> Response:
+    """Add contacts to a folder: as JSON, or as a CSV file (the body, or the field `file` of a form).
+
+    Suppressed numbers are taken, and left out when the folder is loaded into a batch.
+    """
+    if media_type(request) == JSON:
+        body = Body(NewContacts, await read_body(request))
+
+        def add(db: Database, new: NewContacts) -> Answer[ImportReport]:
+            return answer(ImportReport, folders.add(db, caller.workspace_id, folder_id, new, caller.now, caller.rng))
+
+        return await run_in_threadpool(once, caller, body, add, 200)
+
+    def store(file: Readable) -> contacts.ImportReport:
+        return folders.import_csv(caller.db, caller.workspace_id, folder_id, file, caller.now, caller.rng)
+
+    return reported(await upload(request, store))
+
+
+@router.get("/{folder_id}/contacts", responses=documented(404))
+def list_folder_contacts(
+    caller: Viewer,
+    folder_id: FolderId,
+    page: AskedPage,
+    phone_number: Annotated[Storable | None, Query(description="Only this number.", max_length=40)] = None,
+) -> Listing[FolderContact]:
+    """List the contacts of a folder in the order in which they were added."""
+    found, total = folders.list_contacts(
+        caller.db, caller.workspace_id, folder_id, phone_number, page.limit, page.offset
+    )
+    return listing(FolderContact, found, total, page)
+
+
+@router.get("/{folder_id}/contacts/{contact_id}", responses=documented(404))
+def get_folder_contact(caller: Viewer, folder_id: FolderId, contact_id: ContactId) -> Answer[FolderContact]:
+    """Read one contact of a folder."""
+    return answer(FolderContact, folders.show_contact(caller.db, caller.workspace_id, folder_id, contact_id))
+
+
+@router.delete("/{folder_id}/contacts/{contact_id}", status_code=204, responses=documented(404))
+def delete_folder_contact(caller: Operator, folder_id: FolderId, contact_id: ContactId) -> None:
+    """Take one contact out of a folder; batches that have it already keep it."""
+    folders.delete_contact(caller.db, caller.workspace_id, folder_id, contact_id)

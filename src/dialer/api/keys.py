@@ -1,0 +1,58 @@
+"""`/keys`: who may ask. Only admins."""
+
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from dialer.api.access import Admin
+from dialer.api.body import Body, body_of
+from dialer.api.envelope import Answer, AskedPage, Listing, answer, listing
+from dialer.api.errors import documented
+from dialer.domain.ids import KeyId
+from dialer.domain.roles import Role
+from dialer.service import keys
+from dialer.service.keys import NewKey
+
+router = APIRouter(prefix="/keys", tags=["Keys"])
+
+
+class Key(BaseModel):
+    id: UUID
+    name: str
+    role: Role
+    created_at: datetime
+    revoked_at: datetime | None
+
+
+class MadeKey(Key):
+    """`key`: the key itself, shown this once."""
+
+    key: str
+
+
+@router.get("")
+def list_keys(caller: Admin, page: AskedPage) -> Listing[Key]:
+    """List the keys of this workspace, newest first, the revoked ones too."""
+    found, total = keys.listed(caller.db, caller.workspace_id, page.limit, page.offset)
+    return listing(Key, found, total, page)
+
+
+@router.post("", status_code=201, responses=documented(400, 413))
+def create_key(caller: Admin, body: Annotated[Body[NewKey], body_of(NewKey)]) -> Answer[MadeKey]:
+    """Make a key. It is shown this once: an idempotency key is not honoured here, for its answer would be stored."""
+    return answer(MadeKey, keys.create(caller.db, caller.workspace_id, body.read(), caller.now, caller.rng))
+
+
+@router.get("/{key_id}", responses=documented(404))
+def get_key(caller: Admin, key_id: KeyId) -> Answer[Key]:
+    """Read one key, without its secret."""
+    return answer(Key, keys.show(caller.db, caller.workspace_id, key_id))
+
+
+@router.delete("/{key_id}", status_code=204, responses=documented(404))
+def revoke_key(caller: Admin, key_id: KeyId) -> None:
+    """Revoke a key: its next request is refused."""
+    keys.revoke(caller.db, caller.workspace_id, key_id)

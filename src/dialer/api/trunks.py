@@ -1,0 +1,65 @@
+"""`/trunks`: the ways to the telephone networks. Only admins see or change them."""
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel
+
+from dialer.api.access import Admin, Caller
+from dialer.api.envelope import Answer, AskedPage, Listing, answer
+from dialer.api.errors import documented
+from dialer.api.resources import add_routes, listed
+from dialer.domain.ids import TrunkId
+from dialer.service import trunks
+from dialer.service.fields import Status, Storable
+from dialer.service.resources import Kind
+
+router = APIRouter(prefix="/trunks", tags=["Trunks"])
+
+
+class Trunk(BaseModel):
+    """A limit that is null does not limit. Secrets of `config` are names of environment variables: `env:TRUNK_…`."""
+
+    id: UUID
+    name: str
+    provider: str
+    config: dict[str, Any]
+    calls_per_second: float | None
+    max_concurrent_calls: int | None
+    status: Status
+    created_at: datetime
+    updated_at: datetime
+
+
+class TrunkCheck(BaseModel):
+    """`reason`: why no calls can be placed; null where they can."""
+
+    ok: bool
+    reason: str | None
+
+
+def _kind(caller: Caller) -> Kind:
+    return trunks.kind(caller.settings.secret_env)
+
+
+@router.get("")
+def list_trunks(
+    caller: Admin,
+    page: AskedPage,
+    status: Annotated[Status | None, Query(description="Only those in this status.")] = None,
+    name: Annotated[Storable | None, Query(description="Only the one of this name.", max_length=255)] = None,
+) -> Listing[Trunk]:
+    """List the trunks, newest first."""
+    return listed(caller, _kind(caller), Trunk, page, {"status": status, "name": name})
+
+
+add_routes(router, _kind, trunks.kind(()), Trunk, Admin, Admin)
+
+
+@router.post("/{id}/check", responses=documented(404))
+def check_trunk(caller: Admin, id: TrunkId) -> Answer[TrunkCheck]:
+    """Ask the network whether calls can be placed now."""
+    reason = trunks.health(caller.parts, caller.workspace_id, id)
+    return answer(TrunkCheck, TrunkCheck(ok=reason is None, reason=reason))

@@ -1,0 +1,29 @@
+"""Outbound numbers: what the called see, each on a trunk, with limits of its own."""
+
+from uuid import UUID
+
+from pydantic import Field
+
+from dialer.service.fields import Fields, Limit, PhoneNumber, Status
+from dialer.service.resources import Kind
+from dialer.store.resources import AGENTS, PHONE_NUMBERS, TRUNKS
+
+
+class NewPhoneNumber(Fields):
+    phone_number: PhoneNumber
+    trunk_id: UUID
+    agent_id: UUID | None = None
+    status: Status = "active"
+    max_concurrent_calls: Limit | None = None
+    max_calls_per_day: Limit | None = None
+
+
+class ChangedPhoneNumber(Fields):
+    trunk_id: UUID = Field(default=UUID(int=0))
+    agent_id: UUID | None = None
+    status: Status = "active"
+    max_concurrent_calls: Limit | None = None
+    max_calls_per_day: Limit | None = None
+
+
+KIND = Kind(PHONE_NUMBERS, NewPhoneNumber, ChangedPhoneNumber, {"trunk_id": TRUNKS, "agent_id": AGENTS})

@@ -1,0 +1,73 @@
+"""The calls of a batch in SQL as people read them: every attempt, also those that were archived, and their contacts."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row
+
+from dialer.domain.ids import BatchId, ContactId
+from dialer.domain.outcomes import Outcome
+from dialer.domain.states import AttemptState
+from dialer.store.database import rows, stream
+
+_COLUMNS = """
+id, batch_id, contact_id, phone_number_id, to_number, from_number, state AS status, outcome, cause, provider_call_id,
+local_on, created_at, placed_at, ringing_at, answered_at, ended_at, talk_seconds
+"""
+_OF_BATCH = """
+batch_id = :batch AND (CAST(:status AS text) IS NULL OR state = :status)
+AND (CAST(:outcome AS text) IS NULL OR outcome = :outcome)
+"""
+_CALLS = f"""
+SELECT {_COLUMNS} FROM attempts WHERE {_OF_BATCH} UNION ALL SELECT {_COLUMNS} FROM attempts_archive WHERE {_OF_BATCH}
+"""
+
+
+def page(
+    connection: Connection,
+    batch_id: BatchId,
+    status: AttemptState | None,
+    outcome: Outcome | None,
+    limit: int,
+    offset: int,
+) -> tuple[Sequence[Row[Any]], int]:
+    """Read a page of the calls of a batch, newest first; and count all that the filters let through."""
+    asked = {"batch": batch_id, "status": status, "outcome": outcome}
+    (counted,) = rows(connection, f"SELECT count(*) AS n FROM ({_CALLS}) AS calls", **asked)
+    newest_first = f"SELECT * FROM ({_CALLS}) AS calls ORDER BY id DESC LIMIT :limit OFFSET :offset"
+    return rows(connection, newest_first, limit=limit, offset=offset, **asked), counted.n
+
+
+def of_contact(connection: Connection, contact_id: ContactId) -> Sequence[Row[Any]]:
+    """Read the calls of one contact, oldest first."""
+    return rows(
+        connection,
+        f"""
+        SELECT {_COLUMNS} FROM attempts WHERE contact_id = :id
+        UNION ALL SELECT {_COLUMNS} FROM attempts_archive WHERE contact_id = :id ORDER BY id
+        """,
+        id=contact_id,
+    )
+
+
+def results(connection: Connection, batch_id: BatchId) -> Iterator[Row[Any]]:
+    """Yield a row a contact in their order: how it ended, and its last call."""
+    return stream(
+        connection,
+        """
+        SELECT c.id AS contact_id, c.phone_number, c.name, c.external_id, c.status, c.status_reason, c.outcome,
+               c.attempts, c.created_at, f.first_attempt_at, l.created_at AS last_attempt_at, l.answered_at,
+               l.ended_at, l.talk_seconds, l.from_number, l.cause, c.finished_at, c.variables
+        FROM contacts c
+        LEFT JOIN LATERAL (
+            SELECT min(created_at) AS first_attempt_at FROM (
+                SELECT created_at FROM attempts WHERE contact_id = c.id
+                UNION ALL SELECT created_at FROM attempts_archive WHERE contact_id = c.id) AS a) AS f ON true
+        LEFT JOIN LATERAL (
+            SELECT * FROM (SELECT * FROM attempts WHERE contact_id = c.id
+                           UNION ALL SELECT * FROM attempts_archive WHERE contact_id = c.id) AS a
+            ORDER BY a.id DESC LIMIT 1) AS l ON true
+        WHERE c.batch_id = :batch ORDER BY c.position
+        """,
+        batch=batch_id,
+    )

@@ -1,0 +1,61 @@
+"""The contacts of a folder in SQL."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pendulum
+from sqlalchemy import Connection, Row
+
+from dialer.domain.contact import NewContact
+from dialer.domain.ids import ContactId, FolderId
+from dialer.store.database import rows, run, stream
+
+_COLUMNS = "id, folder_id, phone_number, name, timezone, priority, external_id, expires_at, variables, created_at"
+
+
+def everyone(connection: Connection, folder_id: FolderId) -> Iterator[NewContact]:
+    """Yield all contacts of a folder in their order, from a cursor of the server."""
+    in_order = f"SELECT {_COLUMNS} FROM folder_contacts WHERE folder_id = :folder ORDER BY position"
+    for row in stream(connection, in_order, folder=folder_id):
+        yield NewContact(
+            phone_number=row.phone_number,
+            name=row.name,
+            timezone=row.timezone,
+            priority=row.priority,
+            external_id=row.external_id,
+            expires_at=pendulum.instance(row.expires_at) if row.expires_at else None,
+            variables=row.variables,
+        )
+
+
+def page(
+    connection: Connection, folder_id: FolderId, phone_number: str | None, limit: int, offset: int
+) -> tuple[Sequence[Row[Any]], int]:
+    """Read a page of a folder's contacts in their order; and count all, or those of this number."""
+    where = "folder_id = :folder AND (CAST(:number AS text) IS NULL OR phone_number = :number)"
+    asked = {"folder": folder_id, "number": phone_number}
+    (counted,) = rows(connection, f"SELECT count(*) AS n FROM folder_contacts WHERE {where}", **asked)
+    in_order = f"SELECT {_COLUMNS} FROM folder_contacts WHERE {where} ORDER BY position LIMIT :limit OFFSET :offset"
+    return rows(connection, in_order, limit=limit, offset=offset, **asked), counted.n
+
+
+def read(connection: Connection, folder_id: FolderId, contact_id: ContactId) -> Row[Any] | None:
+    """Read one contact of a folder."""
+    found = rows(
+        connection,
+        f"SELECT {_COLUMNS} FROM folder_contacts WHERE folder_id = :folder AND id = :id",
+        folder=folder_id,
+        id=contact_id,
+    )
+    return found[0] if found else None
+
+
+def delete(connection: Connection, folder_id: FolderId, contact_id: ContactId) -> bool:
+    """Take one contact out of a folder; False: it has none of this id."""
+    gone = run(
+        connection,
+        "DELETE FROM folder_contacts WHERE folder_id = :folder AND id = :id",
+        folder=folder_id,
+        id=contact_id,
+    )
+    return gone == 1

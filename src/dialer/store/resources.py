@@ -1,0 +1,151 @@
+"""What operators set up, in SQL: agents, outbound numbers, trunks, folders, suppressed numbers. One table each, one way
+to read, write and delete a row of it."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from psycopg.errors import ForeignKeyViolation, UniqueViolation
+from sqlalchemy import Connection, Row
+from sqlalchemy.exc import IntegrityError
+
+from dialer.domain.ids import WorkspaceId
+from dialer.errors import InvalidInput, StateConflict
+from dialer.store.database import rows, run
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """`noun`: what a row is called. `unique`: the column that no two rows of a workspace share.
+
+    `more`: what is read besides the columns. `json`: the columns that are JSON objects.
+    """
+
+    name: str
+    noun: str
+    unique: str
+    more: str = ""
+    json: tuple[str, ...] = ()
+
+    @property
+    def view(self) -> str:
+        return f"SELECT t.*{self.more} FROM {self.name} t"
+
+
+AGENTS = Table(
+    "agents",
+    "agent",
+    unique="name",
+    more="""
+    , ARRAY(SELECT DISTINCT k.provider FROM phone_numbers n JOIN trunks k ON k.id = n.trunk_id
+            WHERE n.agent_id = t.id AND n.status = 'active' AND k.status = 'active') AS providers""",
+    json=("connection",),
+)
+PHONE_NUMBERS = Table("phone_numbers", "phone_number", unique="phone_number")
+TRUNKS = Table("trunks", "trunk", unique="name", json=("config",))
+FOLDERS = Table(
+    "contact_folders",
+    "contact_folder",
+    unique="name",
+    more=", (SELECT count(*) FROM folder_contacts c WHERE c.folder_id = t.id) AS contacts",
+)
+SUPPRESSIONS = Table("suppressions", "suppression", unique="phone_number")
+
+
+def page(
+    connection: Connection,
+    table: Table,
+    workspace_id: WorkspaceId,
+    filters: Mapping[str, Any],
+    limit: int,
+    offset: int,
+) -> tuple[Sequence[Row[Any]], int]:
+    """Read a page of the rows, newest first; and count all that the filters (column -> value) let through."""
+    asked = {name: value for name, value in filters.items() if value is not None}
+    where = " AND ".join(f"t.{name} = :{name}" for name in ("workspace_id", *asked))
+    asked["workspace_id"] = workspace_id
+    (counted,) = rows(connection, f"SELECT count(*) AS n FROM {table.name} t WHERE {where}", **asked)
+    newest_first = f"{table.view} WHERE {where} ORDER BY t.created_at DESC, t.id DESC LIMIT :limit OFFSET :offset"
+    return rows(connection, newest_first, limit=limit, offset=offset, **asked), counted.n
+
+
+def read(connection: Connection, table: Table, workspace_id: WorkspaceId, row_id: UUID) -> Row[Any] | None:
+    """Read one row of this workspace."""
+    one = f"{table.view} WHERE t.id = :id AND t.workspace_id = :workspace"
+    found = rows(connection, one, id=row_id, workspace=workspace_id)
+    return found[0] if found else None
+
+
+def insert(connection: Connection, table: Table, values: Mapping[str, Any]) -> None:
+    """Store a new row. Raises InvalidInput where its name is taken."""
+    sent = _sent(table, values)
+    with _in_words(table):
+        run(
+            connection,
+            f"INSERT INTO {table.name} ({', '.join(sent)}) VALUES ({', '.join(_holder(table, of) for of in sent)})",
+            **sent,
+        )
+
+
+def update(
+    connection: Connection, table: Table, workspace_id: WorkspaceId, row_id: UUID, values: Mapping[str, Any]
+) -> bool:
+    """Write the columns that are given; False: the workspace has no such row. Raises InvalidInput as `insert` does."""
+    sent = _sent(table, values)
+    changes = ", ".join(f"{of} = {_holder(table, of)}" for of in sent) or "id = id"
+    with _in_words(table):
+        changed = run(
+            connection,
+            f"UPDATE {table.name} SET {changes} WHERE id = :row_id AND workspace_id = :of_workspace",
+            row_id=row_id,
+            of_workspace=workspace_id,
+            **sent,
+        )
+    return changed == 1
+
+
+def delete(connection: Connection, table: Table, workspace_id: WorkspaceId, row_id: UUID) -> bool:
+    """Delete a row; False: the workspace has none of this id. StateConflict (`…_in_use`): others refer to it."""
+    try:
+        gone = run(
+            connection,
+            f"DELETE FROM {table.name} WHERE id = :id AND workspace_id = :workspace",
+            id=row_id,
+            workspace=workspace_id,
+        )
+    except IntegrityError as error:
+        if not isinstance(error.orig, ForeignKeyViolation):
+            raise
+        what = table.noun.replace("_", " ")
+        raise StateConflict(
+            f"This {what} is in use by batches, calls or numbers; set its status to inactive instead",
+            code=f"{table.noun}_in_use",
+        ) from None
+    return gone == 1
+
+
+def exists(connection: Connection, table: Table, workspace_id: WorkspaceId, row_id: UUID) -> bool:
+    """Say whether the workspace has this row, and keep it from being deleted until this transaction ends."""
+    found = f"SELECT 1 FROM {table.name} WHERE id = :id AND workspace_id = :workspace FOR KEY SHARE"
+    return bool(rows(connection, found, id=row_id, workspace=workspace_id))
+
+
+def _sent(table: Table, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: json.dumps(value) if name in table.json else value for name, value in values.items()}
+
+
+def _holder(table: Table, column: str) -> str:
+    return f"CAST(:{column} AS jsonb)" if column in table.json else f":{column}"
+
+
+@contextmanager
+def _in_words(table: Table) -> Iterator[None]:
+    try:
+        yield
+    except IntegrityError as error:
+        if isinstance(error.orig, UniqueViolation):
+            raise InvalidInput.of(table.unique, f"another {table.noun.replace('_', ' ')} has it already") from None
+        raise

@@ -1,0 +1,137 @@
+"""Schedule, pause, resume, cancel, delete: what the status does not allow is said, and of two at once one wins."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import combinations_with_replacement
+from threading import Barrier
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from dialer.engine.dispatch import dispatch
+from dialer.engine.settle import settle
+from dialer.engine.tick import tick
+from world import World
+
+Draft = Callable[..., dict[str, Any]]
+STATUSES = ("draft", "scheduled", "active", "paused", "completed", "cancelled", "failed")
+ALLOWED = {
+    "schedule": {"draft"},
+    "pause": {"active", "scheduled"},
+    "resume": {"paused"},
+    "cancel": {"draft", "scheduled", "active", "paused"},
+    "delete": {"draft", "completed", "cancelled", "failed"},
+}
+CODES = {
+    "schedule": "batch_not_draft",
+    "pause": "batch_not_active",
+    "resume": "batch_not_paused",
+    "cancel": "batch_is_final",
+    "delete": "batch_is_live",
+}
+FROM = {"schedule": "draft", "pause": "active", "resume": "paused", "cancel": "active", "delete": "draft"}
+
+
+def act(client: TestClient, batch_id: str, action: str) -> Any:
+    path = f"/batch-calls/{batch_id}"
+    return client.delete(path) if action == "delete" else client.post(f"{path}/{action}")
+
+
+def in_status(client: TestClient, draft: Draft, world: World, status: str) -> str:
+    later = world.clock.now.add(days=1).isoformat()
+    batch = draft(
+        contacts=2, **({"scheduled_at": later, "schedule_type": "scheduled"} if status == "scheduled" else {})
+    )
+    batch_id: str = batch["id"]
+    if status != "draft":
+        assert act(client, batch_id, "schedule").status_code == 200
+    if status not in ("draft", "scheduled", "active"):
+        world.sql("UPDATE batches SET status = :status WHERE id = :id", status=status, id=batch_id)
+    return batch_id
+
+
+@pytest.mark.parametrize("action", ALLOWED)
+def test_what_a_status_does_not_allow_is_refused_with_a_code_and_the_status(
+    client: TestClient, draft: Draft, world: World, action: str
+) -> None:
+    for status in STATUSES:
+        answer = act(client, in_status(client, draft, world, status), action)
+        if status in ALLOWED[action]:
+            assert answer.status_code == (204 if action == "delete" else 200), (status, answer.text)
+        else:
+            error = answer.json()["error"]
+            assert (answer.status_code, error["code"]) == (422, CODES[action])
+            assert error["message"].startswith(f"Batch is {status}; only ")
+
+
+def test_the_message_names_what_could_be_paused(client: TestClient, draft: Draft) -> None:
+    message = act(client, draft()["id"], "pause").json()["error"]["message"]
+    assert message == "Batch is draft; only an active or scheduled batch can be paused"
+
+
+def test_a_batch_without_contacts_a_window_a_number_or_an_agent_is_not_scheduled(
+    client: TestClient, draft: Draft, world: World
+) -> None:
+    def refused(batch: dict[str, Any]) -> str:
+        answer = act(client, batch["id"], "schedule")
+        assert answer.status_code == 422
+        assert client.get(f"/batch-calls/{batch['id']}").json()["data"]["status"] == "draft"
+        return str(answer.json()["error"]["code"])
+
+    assert refused(draft()) == "batch_has_no_contacts"
+    mondays = [world.clock.now.add(weeks=week).date().isoformat() for week in range(1000)]
+    never = draft(contacts=1, working_days=[1], excluded_dates=mondays)
+    assert refused(never) == "window_never_opens"
+    batch = draft(contacts=1)
+    world.sql("UPDATE agents SET status = 'inactive'")
+    assert refused(batch) == "agent_not_ready"
+    world.sql("UPDATE agents SET status = 'active'")
+    world.sql("UPDATE phone_numbers SET status = 'inactive'")
+    assert refused(batch) == "no_outbound_number"
+    world.sql("UPDATE phone_numbers SET status = 'active'")
+
+
+@pytest.mark.parametrize(("first", "second"), list(combinations_with_replacement(ALLOWED, 2)))
+def test_of_two_at_once_each_that_is_answered_200_was_allowed_and_nothing_else_happens(
+    client: TestClient, draft: Draft, world: World, first: str, second: str
+) -> None:
+    for _ in range(4):
+        batch_id = in_status(client, draft, world, FROM[first])
+        barrier = Barrier(2)
+
+        def race(action: str, batch_id: str = batch_id, barrier: Barrier = barrier) -> int:
+            barrier.wait(10)
+            status: int = act(client, batch_id, action).status_code
+            return status
+
+        with ThreadPoolExecutor(2) as pool:
+            answers = list(pool.map(race, (first, second)))
+        assert set(answers) <= {200, 204, 404, 422}
+        if first == second:
+            lost = {404, 422} if first == "delete" else {422}
+            assert sorted(answer in lost for answer in answers) == [False, True]
+
+
+def test_operators_who_act_while_calls_are_made_meet_no_deadlock(
+    client: TestClient, draft: Draft, world: World
+) -> None:
+    ids = [in_status(client, draft, world, "active") for _ in range(6)]
+    barrier = Barrier(3)
+
+    def engine() -> list[int]:
+        barrier.wait(10)
+        for _ in range(20):
+            dispatch(world.parts, tick(world.parts, world.clock.now).due, world.clock.now, world.rng)
+            settle(world.parts, world.clock.now)
+        return []
+
+    def operator(order: list[str]) -> list[int]:
+        barrier.wait(10)
+        return [act(client, batch_id, action).status_code for batch_id in order for action in ("pause", "resume") * 3]
+
+    with ThreadPoolExecutor(3) as pool:
+        work = [pool.submit(engine), pool.submit(operator, ids), pool.submit(operator, ids[::-1])]
+        answers = [answer for one in work for answer in one.result(60)]
+    assert set(answers) <= {200, 422}
+    assert 200 in answers

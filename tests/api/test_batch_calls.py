@@ -1,0 +1,288 @@
+"""`/batch-calls`: every field, bound and default of the contract, through the front door."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from world import MONDAY, World
+
+Draft = Callable[..., dict[str, Any]]
+NOBODY = "019cad8f-ac00-7d8e-91b7-584a2265b1f5"
+LATER = MONDAY.add(days=1).isoformat()
+PAST = MONDAY.subtract(days=1).isoformat()
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"name": ""}, "name"),
+    ({"name": "x" * 256}, "name"),
+    ({"name": None}, "name"),
+    ({"agent_id": "5"}, "agent_id"),
+    ({"phone_number_ids": [NOBODY]}, "phone_number_ids"),
+    ({"phone_rotation_strategy": "best"}, "phone_rotation_strategy"),
+    ({"contact_source": "fax"}, "contact_source"),
+    ({"contact_source": "folder"}, "contact_folder_id"),
+    ({"contact_folder_id": NOBODY}, "contact_folder_id"),
+    ({"schedule_type": "scheduled"}, "scheduled_at"),
+    ({"schedule_type": "scheduled", "scheduled_at": PAST}, "scheduled_at"),
+    ({"scheduled_at": LATER}, "scheduled_at"),
+    ({"timezone": "Berlin"}, "timezone"),
+    ({"start_time": "9:00"}, "start_time"),
+    ({"end_time": "24:00"}, "end_time"),
+    ({"start_time": "09:00", "end_time": "09:00"}, "end_time"),
+    ({"working_days": []}, "working_days"),
+    ({"working_days": [0]}, "working_days.0"),
+    ({"working_days": [8]}, "working_days.0"),
+    ({"working_days": [1, 1]}, "working_days"),
+    ({"working_days": ["1"]}, "working_days.0"),
+    ({"max_concurrent_calls": 0}, "max_concurrent_calls"),
+    ({"max_concurrent_calls": 101}, "max_concurrent_calls"),
+    ({"max_concurrent_calls": "10"}, "max_concurrent_calls"),
+    ({"max_concurrent_calls": None}, "max_concurrent_calls"),
+    ({"max_calls_per_day": 0}, "max_calls_per_day"),
+    ({"retry_failed": 1}, "retry_failed"),
+    ({"max_retry_attempts": 4}, "max_retry_attempts"),
+    ({"max_retry_attempts": -1}, "max_retry_attempts"),
+    ({"retry_delays": {"answered": 5}}, "retry_delays.answered"),
+    ({"expires_at": PAST}, "expires_at"),
+    ({"excluded_dates": ["tomorrow"]}, "excluded_dates.0"),
+    ({"priority": 11}, "priority"),
+    ({"default_region": "XX"}, "default_region"),
+    ({"metadata": {"x": "y" * 16384}}, "metadata"),
+    ({"nmae": "typo"}, "nmae"),
+]
+
+
+def details(answer: Any) -> dict[str, str]:
+    assert answer.status_code == 422, answer.text
+    error = answer.json()["error"]
+    assert error["code"] == "invalid_input"
+    return {one["field"]: one["reason"] for one in error["details"]}
+
+
+def code(answer: Any) -> tuple[int, str]:
+    return answer.status_code, answer.json()["error"]["code"]
+
+
+def test_a_batch_answers_what_it_was_created_from_and_its_defaults(draft: Draft, world: World) -> None:
+    batch = draft(name="Spring", start_time="09:00", metadata={"a": [1]}, retry_delays={"busy": 1.5})
+    expected = {
+        "name": "Spring",
+        "agent_id": str(world.installed.agent_id),
+        "phone_number_ids": [],
+        "phone_rotation_strategy": "random",
+        "contact_source": "csv",
+        "contact_folder_id": None,
+        "schedule_type": "immediate",
+        "scheduled_at": None,
+        "timezone": "UTC",
+        "start_time": "09:00",
+        "end_time": None,
+        "working_days": [1, 2, 3, 4, 5, 6, 7],
+        "excluded_dates": [],
+        "max_concurrent_calls": 10,
+        "max_calls_per_day": None,
+        "retry_failed": False,
+        "max_retry_attempts": 0,
+        "retry_delays": {"busy": 1.5},
+        "retry_machine": False,
+        "respect_contact_timezone": False,
+        "sticky_caller_id": False,
+        "expires_at": None,
+        "priority": 5,
+        "default_region": None,
+        "metadata": {"a": [1]},
+        "status": "draft",
+        "status_reason": None,
+        "held_by": None,
+        "counts": dict.fromkeys(
+            ("total", "pending", "waiting", "dialing", "completed", "failed", "skipped", "cancelled"), 0
+        ),
+        "calls": {"in_progress": 0, "today": 0, "attempts": 0},
+        "next_dispatch_at": None,
+        "drained_at": None,
+        "created_at": "2026-03-02T08:00:00Z",
+        "updated_at": "2026-03-02T08:00:00Z",
+        "started_at": None,
+        "completed_at": None,
+    }
+    assert batch == expected | {"id": batch["id"]}
+
+
+@pytest.mark.parametrize(("fields", "field"), REFUSED, ids=[str(fields)[:50] for fields, _ in REFUSED])
+def test_a_wrong_field_is_named_and_nothing_is_stored(
+    client: TestClient, world: World, fields: dict[str, Any], field: str
+) -> None:
+    body = {"name": "test", "agent_id": str(world.installed.agent_id)} | fields
+    assert list(details(client.post("/batch-calls", json=body))) == [field]
+    assert client.get("/batch-calls").json()["pagination"]["total"] == 0
+
+
+def test_all_wrong_fields_are_named_at_once(client: TestClient) -> None:
+    assert set(details(client.post("/batch-calls", json={"priority": 0, "x": 1}))) == {
+        "name", "agent_id", "priority", "x",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b'{"name": "\xff"}', b"[" * 100_000])
+def test_what_is_not_json_is_a_400(client: TestClient, body: bytes) -> None:
+    assert code(client.post("/batch-calls", content=body)) == (400, "unreadable_body")
+
+
+def test_a_time_without_an_offset_is_read_in_the_batchs_zone(draft: Draft) -> None:
+    batch = draft(schedule_type="scheduled", scheduled_at="2026-03-03T09:00", timezone="Europe/Berlin")
+    assert batch["scheduled_at"] == "2026-03-03T08:00:00Z"
+
+
+def test_batches_are_listed_newest_first_with_exact_pages(client: TestClient, draft: Draft, world: World) -> None:
+    ids = []
+    for number in range(5):
+        world.clock.now = MONDAY.add(seconds=number)
+        ids.append(draft(name=str(number))["id"])
+    page = client.get("/batch-calls", params={"limit": 2, "offset": 2}).json()
+    assert [batch["id"] for batch in page["data"]] == [ids[2], ids[1]]
+    assert page["pagination"] == {"total": 5, "limit": 2, "offset": 2, "has_more": True}
+    last = client.get("/batch-calls", params={"offset": 4}).json()["pagination"]
+    assert last == {"total": 5, "limit": 50, "offset": 4, "has_more": False}
+
+
+def test_the_list_is_filtered_by_agent_and_status(client: TestClient, draft: Draft, world: World) -> None:
+    draft()
+    started = draft(contacts=1)
+    client.post(f"/batch-calls/{started['id']}/schedule")
+    by_status = client.get("/batch-calls", params={"status": "active"}).json()
+    assert [batch["id"] for batch in by_status["data"]] == [started["id"]]
+    of_agent = client.get("/batch-calls", params={"agent_id": str(world.installed.agent_id)}).json()
+    assert of_agent["pagination"]["total"] == 2
+    assert client.get("/batch-calls", params={"agent_id": NOBODY}).json()["pagination"]["total"] == 0
+
+
+@pytest.mark.parametrize("query", [{"limit": 0}, {"limit": 101}, {"offset": -1}, {"status": "x"}, {"agent_id": "x"}])
+def test_a_wrong_query_is_named(client: TestClient, query: dict[str, Any]) -> None:
+    assert list(details(client.get("/batch-calls", params=query))) == list(query)
+
+
+def test_a_draft_is_changed_where_it_is_told_and_null_clears(client: TestClient, draft: Draft, world: World) -> None:
+    batch = draft(start_time="09:00", end_time="17:00", max_calls_per_day=5, max_concurrent_calls=7)
+    number = str(world.installed.number_ids[1])
+    changes = {"name": "new", "start_time": None, "max_calls_per_day": None, "phone_number_ids": [number]}
+    changed = client.patch(f"/batch-calls/{batch['id']}", json=changes).json()["data"]
+    assert {name: changed[name] for name in changes} == changes
+    assert (changed["end_time"], changed["max_concurrent_calls"]) == ("17:00", 7)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"name": None}, "name"),
+        ({"end_time": "09:00"}, "end_time"),
+        ({"agent_id": NOBODY}, "agent_id"),
+        ({"phone_number_ids": [NOBODY]}, "phone_number_ids"),
+        ({"scheduled_at": PAST}, "scheduled_at"),
+        ({"schedule_type": "scheduled"}, "scheduled_at"),
+        ({"status": "active"}, "status"),
+        ({"max_concurrent_calls": 101}, "max_concurrent_calls"),
+    ],
+)
+def test_a_wrong_change_is_named_and_changes_nothing(
+    client: TestClient, draft: Draft, changes: dict[str, Any], field: str
+) -> None:
+    batch = draft(start_time="09:00")
+    assert list(details(client.patch(f"/batch-calls/{batch['id']}", json=changes))) == [field]
+    assert client.get(f"/batch-calls/{batch['id']}").json()["data"] == batch
+
+
+def test_a_time_to_start_makes_a_draft_scheduled_and_null_makes_it_immediate(client: TestClient, draft: Draft) -> None:
+    path = f"/batch-calls/{draft()['id']}"
+    later = client.patch(path, json={"scheduled_at": LATER}).json()["data"]
+    assert (later["schedule_type"], later["scheduled_at"]) == ("scheduled", "2026-03-03T08:00:00Z")
+    now = client.patch(path, json={"scheduled_at": None}).json()["data"]
+    assert (now["schedule_type"], now["scheduled_at"]) == ("immediate", None)
+
+
+def test_a_draft_whose_time_has_passed_can_still_be_renamed(client: TestClient, draft: Draft, world: World) -> None:
+    batch = draft(schedule_type="scheduled", scheduled_at=LATER)
+    world.clock.now = MONDAY.add(days=3)
+    assert client.patch(f"/batch-calls/{batch['id']}", json={"name": "late"}).json()["data"]["name"] == "late"
+
+
+def test_how_contacts_were_loaded_cannot_change_under_them(client: TestClient, draft: Draft) -> None:
+    path = f"/batch-calls/{draft(contacts=1)['id']}"
+    assert code(client.patch(path, json={"sticky_caller_id": True})) == (422, "batch_has_contacts")
+
+
+def test_only_a_draft_can_be_changed(client: TestClient, draft: Draft) -> None:
+    path = f"/batch-calls/{draft(contacts=1)['id']}"
+    client.post(f"{path}/schedule")
+    answer = client.patch(path, json={"name": "x"})
+    assert code(answer) == (422, "batch_not_draft")
+    assert answer.json()["error"]["message"] == "Batch is active; only a draft can be changed"
+
+
+def test_a_live_batch_is_not_deleted_and_a_final_one_is_with_all_it_had(
+    client: TestClient, draft: Draft, world: World
+) -> None:
+    path = f"/batch-calls/{draft(contacts=2)['id']}"
+    client.post(f"{path}/schedule")
+    assert code(client.delete(path)) == (422, "batch_is_live")
+    world.run(lambda: client.get(path).json()["data"]["status"] == "completed")
+    assert client.delete(path).status_code == 204
+    assert code(client.get(path)) == (404, "not_found")
+    assert world.value("SELECT count(*) FROM contacts") == world.value("SELECT count(*) FROM attempts") == 0
+
+
+def test_a_cancelled_batch_is_deleted_only_when_its_calls_are_over(
+    client: TestClient, draft: Draft, world: World
+) -> None:
+    path = f"/batch-calls/{draft(contacts=2)['id']}"
+    client.post(f"{path}/schedule")
+    world.step()
+    assert client.post(f"{path}/cancel").json()["data"]["calls"]["in_progress"] == 2
+    assert code(client.delete(path)) == (422, "batch_is_live")
+    world.run(lambda: client.get(path).json()["data"]["drained_at"] is not None)
+    assert client.delete(path).status_code == 204
+
+
+def test_cancelling_with_hang_up_ends_the_calls_at_once_and_those_that_were_on_their_way_soon(
+    client: TestClient, draft: Draft, world: World
+) -> None:
+    path = f"/batch-calls/{draft(contacts=3)['id']}"
+    client.post(f"{path}/schedule")
+    world.step()
+    # One of them is still being placed when the batch is cancelled.
+    world.sql("UPDATE attempts SET state = 'reserved' WHERE id = (SELECT min(id::text)::uuid FROM attempts)")
+    cancelled = client.post(f"{path}/cancel", json={"in_progress": "hang_up"})
+    assert cancelled.json()["data"]["status"] == "cancelled"
+    world.sql("UPDATE attempts SET state = 'placed', placed_at = created_at WHERE state = 'reserved'")
+    world.rescue()
+    began = world.clock.now
+    world.run(lambda: client.get(path).json()["data"]["drained_at"] is not None)
+    assert (world.clock.now - began).total_seconds() <= 2
+    assert client.get(f"{path}/audit").json()["data"]["violations"] == []
+
+
+def test_calls_are_listed_newest_first_and_filtered(client: TestClient, draft: Draft, world: World) -> None:
+    path = f"/batch-calls/{draft(contacts=6)['id']}"
+    client.post(f"{path}/schedule")
+    world.run(lambda: client.get(path).json()["data"]["status"] == "completed")
+    answer = client.get(f"{path}/calls").json()
+    calls = answer["data"]
+    assert answer["pagination"]["total"] == len(calls) == 6
+    assert [call["id"] for call in calls] == sorted((call["id"] for call in calls), reverse=True)
+    assert {call["status"] for call in calls} == {"ended"}
+    for outcome in {call["outcome"] for call in calls}:
+        filtered = client.get(f"{path}/calls", params={"outcome": outcome}).json()
+        assert [call["id"] for call in filtered["data"]] == [call["id"] for call in calls if call["outcome"] == outcome]
+    assert client.get(f"{path}/calls", params={"status": "placed"}).json()["data"] == []
+
+
+def test_the_audit_tells_what_is_broken_with_its_rows(client: TestClient, draft: Draft, world: World) -> None:
+    path = f"/batch-calls/{draft(contacts=2)['id']}"
+    client.post(f"{path}/schedule")
+    world.run(lambda: client.get(path).json()["data"]["status"] == "completed")
+    clean = client.get(f"{path}/audit").json()["data"]
+    assert clean == {"is_clean": True, "violations": [], "attempts": 2, "contacts": 2, "batches": 1}
+    world.sql("DELETE FROM attempts")
+    broken = client.get(f"{path}/audit").json()["data"]
+    assert not broken["is_clean"]
+    assert all(violation["rows"] for violation in broken["violations"])
