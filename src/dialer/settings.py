@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -32,9 +32,12 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="DIALER_", env_ignore_empty=True, frozen=True)
 
-    database_url: Annotated[str, _begins_with("postgresql+psycopg://")] | None = None
-    redis_url: Annotated[str, _begins_with("redis://", "rediss://")] | None = None
-    broker_url: Annotated[str, _begins_with("redis://", "rediss://", "amqp://", "amqps://")] | None = None
+    # URLs hold passwords, so they are no part of what a settings object shows of itself.
+    database_url: Annotated[str, _begins_with("postgresql+psycopg://")] | None = Field(default=None, repr=False)
+    redis_url: Annotated[str, _begins_with("redis://", "rediss://")] | None = Field(default=None, repr=False)
+    broker_url: Annotated[str, _begins_with("redis://", "rediss://", "amqp://", "amqps://")] | None = Field(
+        default=None, repr=False
+    )
     data_dir: Path = Path(".dialer")
     retention_days: int = Field(default=90, ge=1, le=36_500)
     tick_seconds: float = Field(default=1.0, gt=0, le=60)
@@ -43,6 +46,8 @@ class Settings(BaseSettings):
     max_upload_mb: int = Field(default=1024, ge=1, le=1_048_576)
     max_body_mb: int = Field(default=10, ge=1, le=1024)
     rate_limit_per_minute: int = Field(default=1200, ge=1, le=10_000_000)
+    url: Annotated[str, _begins_with("http://", "https://")] | None = None
+    api_key: SecretStr | None = None
     secret_env: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)] = ()
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -95,7 +100,13 @@ class Settings(BaseSettings):
 
 
 def _text(value: object) -> str:
-    return ",".join(value) if isinstance(value, tuple) else str(value)
+    match value:
+        case SecretStr():
+            return value.get_secret_value()
+        case tuple():
+            return ",".join(value)
+        case _:
+            return str(value)
 
 
 def _given(variable: str, url: str | None) -> str:

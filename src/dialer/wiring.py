@@ -1,5 +1,6 @@
 """The only place where parts are chosen and joined, and where the clock and chance of a process come from."""
 
+import time
 from random import Random, SystemRandom
 
 import pendulum
@@ -22,6 +23,11 @@ def clock() -> DateTime:
     return pendulum.now("UTC")
 
 
+def seconds() -> float:
+    """A clock for durations, which never goes back."""
+    return time.perf_counter()
+
+
 def chance() -> Random:
     """The process's source of chance."""
     return SystemRandom()
@@ -36,9 +42,12 @@ def connect(trunk: Trunk) -> Provider:
             raise Unavailable(f"No provider named {other}")
 
 
-def parts_of(settings: Settings) -> Parts:
-    """Join the parts that every step needs. Nothing is connected until it is used."""
-    database = database_of(settings, pool_size=settings.worker_threads + 2)
+def parts_of(settings: Settings, *, connections: int | None = None) -> Parts:
+    """Join the parts that every step needs. Nothing is connected until it is used.
+
+    `connections`: how many to Postgres may be open for long; by default what a worker needs.
+    """
+    database = database_of(settings, pool_size=connections or settings.worker_threads + 2)
     return Parts(database, Leases(settings.redis), Carriers(connect, clock))
 
 

@@ -4,7 +4,8 @@ Losing a task loses nothing, since the next tick finds what was due: so tasks ar
 expire in the queue when the next beat has long brought another.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import Any
 
 import structlog
@@ -20,10 +21,14 @@ from dialer.engine import retention as retaining
 from dialer.engine import retry as retrying
 from dialer.engine import settle as settling
 from dialer.engine import tick as ticking
+from dialer.engine.dispatch import DispatchReport
+from dialer.engine.parts import QUEUES
+from dialer.engine.settle import SettleReport
 from dialer.settings import Settings
+from dialer.store.measures import Measures
 
 CHUNK = 50
-QUEUE, BEAT_QUEUE = "dialer", "dialer.beat"
+QUEUE, BEAT_QUEUE = QUEUES
 RESCUE_SECONDS = 5.0
 RETENTION_SECONDS = 3600.0
 # A settle that was asked for and got lost is asked for again after this.
@@ -33,6 +38,7 @@ settings = Settings.load()
 rng = wiring.chance()
 # Nothing is connected until a task needs it, so beat and listener may import this too.
 parts = wiring.parts_of(settings)
+measures = Measures(settings.redis, wiring.seconds)
 logger = structlog.get_logger()
 
 
@@ -71,7 +77,19 @@ def _configure_logging(**_: Any) -> None:
     log.configure(settings.log_format, settings.log_level)
 
 
-@app.task(name="dialer.tick")
+def step(work: Callable[..., None]) -> Any:
+    """Make a task of a step, and measure how long it takes."""
+
+    @app.task(name=f"dialer.{work.__name__}")
+    @wraps(work)
+    def task(*ids: Any) -> None:
+        with measures.timed("dialer_step_seconds", {"step": work.__name__}):
+            work(*ids)
+
+    return task
+
+
+@step
 def tick() -> None:
     report = ticking.tick(parts, wiring.clock())
     dispatch_all(report.due)
@@ -79,42 +97,54 @@ def tick() -> None:
         ask_settle()
 
 
-@app.task(name="dialer.dispatch")
+@step
 def dispatch(batch_ids: Sequence[BatchId]) -> None:
     report = dispatching.dispatch(parts, batch_ids, wiring.clock(), rng)
+    count_placements(report)
     dispatch_all(report.again)
     if report.leases_lost:
         rescue.delay()
 
 
-@app.task(name="dialer.settle")
+@step
 def settle() -> None:
     parts.leases.begun("settle")
     report = settling.settle(parts, wiring.clock())
     if report.is_full:
         ask_settle()
-    refill(report.freed)
+    refill(report)
 
 
-@app.task(name="dialer.retry")
+@step
 def retry() -> None:
     dispatch_all(retrying.retry(parts, wiring.clock()).batches)
 
 
-@app.task(name="dialer.rescue")
+@step
 def rescue() -> None:
     dispatch_all(rescuing.rescue(parts, wiring.clock(), rng).freed)
 
 
-@app.task(name="dialer.retention")
+@step
 def retention() -> None:
     retaining.retention(parts, wiring.clock(), settings.retention_days)
 
 
-def refill(batch_ids: Sequence[BatchId]) -> None:
+def refill(report: SettleReport) -> None:
     """Dispatch batches with freed slots in this task and not in another, so that they are refilled at once."""
-    dispatch(batch_ids[:CHUNK])
-    dispatch_all(batch_ids[CHUNK:])
+    dispatch(report.freed[:CHUNK])
+    dispatch_all(report.freed[CHUNK:])
+    if report.freed and report.oldest_at is not None:
+        measures.duration("dialer_refill_seconds", {}, (wiring.clock() - report.oldest_at).total_seconds())
+    for outcome, count in report.outcomes.items():
+        measures.count("dialer_attempts", {"outcome": outcome}, count)
+
+
+def count_placements(report: DispatchReport) -> None:
+    """Add what the networks said to the measures."""
+    for said, count in (("placed", report.placed), ("refused", report.refused), ("unclear", report.unclear)):
+        measures.count("dialer_placements", {"said": said}, count)
+    measures.count("dialer_attempts", {"outcome": "refused"}, report.refused)
 
 
 def ask_settle() -> None:

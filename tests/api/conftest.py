@@ -1,19 +1,30 @@
 """The API in this process: real Postgres and Redis behind it, and a client that holds a key."""
 
+import socket
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Event, Thread
 from typing import Any
 
+import httpx2
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from uvicorn import Config
 
 from dialer.api.app import make_app
+from dialer.api.serving import Server
 from dialer.domain.ids import WorkspaceId
 from dialer.domain.roles import Role
 from dialer.service import keys
 from dialer.service.keys import NewKey
 from dialer.settings import Settings
 from world import World
+
+POLL = Event()
+Draft = Callable[..., dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -39,6 +50,41 @@ class Api:
 
     def workspace(self, name: str) -> WorkspaceId:
         return keys.workspace(self.world.db, name, self.world.clock.now, self.world.rng)
+
+    @contextmanager
+    def served(self, **settings: Any) -> Iterator["Served"]:
+        """Serve the API by a real server on a free port of loopback, in a thread."""
+        app = make_app(self.world.parts, self.settings.model_copy(update=settings), self.world.clock, self.world.rng)
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            config = Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=5)
+            server = Server(config)
+            thread = Thread(target=server.run, args=([listening],))
+            thread.start()
+            url = f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
+            headers = {"Authorization": f"Bearer {self.key()}"}
+            with httpx2.Client(base_url=url, headers=headers, timeout=30) as client:
+                try:
+                    yield Served(url, client, app)
+                finally:
+                    server.should_exit = True
+                    thread.join(20)
+                    assert not thread.is_alive()
+
+
+@dataclass(frozen=True)
+class Served:
+    """An API that is served, and a client that holds an admin's key."""
+
+    url: str
+    client: httpx2.Client
+    app: FastAPI
+
+    def until_streams(self, count: int) -> None:
+        """Wait until so many listen to events."""
+        deadline = time.monotonic() + 10
+        while self.app.state.watching.open_streams < count:
+            assert time.monotonic() < deadline
+            POLL.wait(0.02)
 
 
 @pytest.fixture

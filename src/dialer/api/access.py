@@ -2,18 +2,20 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import ceil
 from random import Random
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pendulum import DateTime
 
+from dialer import wiring
 from dialer.api.exchange import here
 from dialer.domain.ids import KeyId, WorkspaceId
 from dialer.domain.roles import Role
 from dialer.engine.parts import Parts
-from dialer.errors import NotAllowed, NotAuthenticated
+from dialer.errors import NotAllowed, NotAuthenticated, TooManyRequests
 from dialer.service import keys
 from dialer.settings import Settings
 from dialer.store.database import Database
@@ -46,6 +48,7 @@ def _needs(wanted: Role) -> Callable[..., Caller]:
             raise NotAuthenticated("The API key is missing; send it as Authorization: Bearer <key>")
         state = request.app.state
         who = keys.authenticate(state.parts.db, credentials.credentials)
+        _count(state, who.key_id)
         if not who.role.suffices_for(wanted):
             raise NotAllowed(f"This needs the role {wanted}; the key has the role {who.role}")
         return Caller(state.parts, state.settings, who.workspace_id, who.key_id, who.role, here().now, state.rng)
@@ -53,6 +56,17 @@ def _needs(wanted: Role) -> Callable[..., Caller]:
     caller.__name__ = f"needs_{wanted}"
     caller.wanted = wanted  # type: ignore[attr-defined]  # read by the test that walks all routes
     return caller
+
+
+def _count(state: Any, key_id: KeyId) -> None:
+    """Count this request; raises TooManyRequests. By the clock of Redis, not by ours: all processes count together."""
+    if state.rate_limits.hit(key_id.hex):
+        return
+    wait_seconds = ceil(state.rate_limits.free_at(key_id.hex) - wiring.clock().timestamp())
+    limit = state.settings.rate_limit_per_minute
+    raise TooManyRequests(
+        f"This key has made {limit:,} requests within a minute", retry_after_seconds=min(60, max(1, wait_seconds))
+    )
 
 
 Viewer = Annotated[Caller, Depends(_needs(Role.VIEWER))]

@@ -1,18 +1,23 @@
 """The application: its routers, what surrounds every request, and the probes that need no key."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from random import Random
 
+from anyio import to_thread
 from fastapi import APIRouter, FastAPI
 from pendulum import DateTime
 
+from dialer import wiring
 from dialer.api import (
     agents,
     batch_calls,
     contact_folders,
     contacts,
     errors,
+    events,
     keys,
+    metrics,
     phone_numbers,
     probes,
     suppressions,
@@ -21,21 +26,43 @@ from dialer.api import (
 )
 from dialer.api.exchange import ExchangeMiddleware
 from dialer.api.openapi import describe
+from dialer.api.watching import Watching
 from dialer.engine.parts import Parts
 from dialer.settings import Settings
+from dialer.store.measures import Measures
+from dialer.store.rate_limits import RateLimits
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Let as many requests be worked on at once as there are connections for; at the end, hand in what was measured."""
+    to_thread.current_default_thread_limiter().total_tokens = app.state.settings.api_threads
+    yield
+    app.state.measures.close()
 
 
 def make_app(parts: Parts, settings: Settings, clock: Callable[[], DateTime], rng: Random) -> FastAPI:
     """Join the routes with what answers them. Nothing is connected until a request needs it."""
-    app = FastAPI(title="Dialer", version="1", redoc_url=None, generate_unique_id_function=lambda route: route.name)
+    app = FastAPI(
+        title="Dialer",
+        version="1",
+        redoc_url=None,
+        lifespan=_lifespan,
+        generate_unique_id_function=lambda route: route.name,
+    )
     app.state.parts, app.state.settings, app.state.rng = parts, settings, rng
     app.state.uploads = uploads.limiter()
+    app.state.watching = Watching(parts.db)
+    app.state.rate_limits = RateLimits(settings.redis, settings.rate_limit_per_minute)
+    app.state.measures = Measures(settings.redis, wiring.seconds)
+    app.state.figures = metrics.Figures(parts, settings, app.state.measures)
     v1 = APIRouter(prefix="/v1", responses=errors.documented(401, 403, 422, 429, 503))
-    for resource in (batch_calls, contacts, agents, phone_numbers, trunks, contact_folders, suppressions, keys):
+    for resource in (batch_calls, events, contacts, agents, phone_numbers, trunks, contact_folders, suppressions, keys):
         v1.include_router(resource.router)
     app.include_router(v1)
     app.include_router(probes.router)
+    app.include_router(metrics.router)
     errors.install(app)
-    app.add_middleware(ExchangeMiddleware, clock=clock, rng=rng)
+    app.add_middleware(ExchangeMiddleware, clock=clock, rng=rng, measures=app.state.measures)
     describe(app)
     return app

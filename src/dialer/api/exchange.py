@@ -12,7 +12,9 @@ from pendulum import DateTime
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from dialer import wiring
 from dialer.domain.ids import uuid7
+from dialer.store.measures import Measures
 
 log = structlog.get_logger()
 
@@ -46,10 +48,11 @@ def here() -> Exchange:
 class ExchangeMiddleware:
     """Names each request, logs its answer in one line, and turns what nobody caught into a plain 500."""
 
-    def __init__(self, app: ASGIApp, *, clock: Callable[[], DateTime], rng: Random) -> None:
+    def __init__(self, app: ASGIApp, *, clock: Callable[[], DateTime], rng: Random, measures: Measures) -> None:
         self._app = app
         self._clock = clock
         self._rng = rng
+        self._measures = measures
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -57,6 +60,7 @@ class ExchangeMiddleware:
             return
         exchange = self._begin(Headers(scope=scope).get("x-request-id", ""))
         status: int | None = None
+        began = wiring.seconds()
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
@@ -75,8 +79,9 @@ class ExchangeMiddleware:
             if status is None:
                 await _failed(exchange)(scope, receive, send_with_headers)
         finally:
-            seconds = (self._clock() - exchange.now).total_seconds()
+            seconds = wiring.seconds() - began
             log.info("request", method=scope["method"], path=scope["path"], status=status, seconds=round(seconds, 4))
+            self._measures.duration("dialer_http_request_seconds", _labels(scope, status), seconds)
 
     def _begin(self, given: str) -> Exchange:
         now = self._clock()
@@ -86,6 +91,13 @@ class ExchangeMiddleware:
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
         return exchange
+
+
+def _labels(scope: Scope, status: int | None) -> dict[str, str]:
+    """Name the route and not the path, which has ids in it; and no method that a client has made up."""
+    route = scope.get("route")
+    method = scope["method"] if route is not None else "other"
+    return {"method": method, "route": getattr(route, "path", "unmatched"), "status": str(status or "none")}
 
 
 def _failed(exchange: Exchange) -> JSONResponse:

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 import typer
 
-from dialer.cli import checks, processes, run, up
+from dialer.cli import batch, checks, contacts, processes, resources, run, up
+from dialer.cli.keys import keys
 from dialer.errors import DialerError
 
 HELP = """Calls a list of people: on time, never outside the hours, never over a limit, nobody rung twice.
@@ -23,6 +24,9 @@ HELP = """Calls a list of people: on time, never outside the hours, never over a
 SETTINGS = """Settings are environment variables. DIALER_DATABASE_URL and DIALER_REDIS_URL name the servers of a
 cluster; without them up, run and demo start both on this machine, and keep their data and logs in DIALER_DATA_DIR,
 which is .dialer. All of them are listed in .env.example.
+
+batch, contacts, agents, numbers, trunks, folders and suppress talk to the HTTP API: that of DIALER_URL with the key in
+DIALER_API_KEY, or that of the `dialer up` on the data folder.
 
 Exit code: 0 success; 1 refused, or not in order, with the reason on standard error; 2 wrong usage; 130 interrupted.
 
@@ -42,6 +46,7 @@ app = typer.Typer(
 app.command(short_help="Call a made-up list on a simulated network and audit it.")(run.demo)
 app.command(short_help="Call the contacts of a CSV file to the end.")(run.run)
 app.command(short_help="Run everything on this machine, until Ctrl-C.")(up.up)
+app.command(short_help="In a cluster: answer HTTP requests.")(processes.api)
 app.command(short_help="In a cluster: run the steps. Start as many as you like.")(processes.worker)
 app.command(short_help="In a cluster: tick. Start two.")(processes.beat)
 app.command(short_help="In a cluster: receive the networks' reports.")(processes.listener)
@@ -49,6 +54,11 @@ app.command(short_help="Run a simulated telephone network.")(processes.simulator
 app.command(short_help="Recompute the promises from the ledger.")(checks.audit)
 app.command(short_help="Say what is wrong with this installation.")(checks.doctor)
 app.add_typer(checks.db, name="db")
+app.add_typer(keys, name="keys")
+app.add_typer(batch.batch, name="batch")
+app.add_typer(contacts.contacts, name="contacts")
+for name, group in resources.GROUPS.items():
+    app.add_typer(group, name=name)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

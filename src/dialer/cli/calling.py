@@ -45,7 +45,7 @@ def call_file(file: Path, agent: str, fields: Mapping[str, Any], data_dir: Path 
     """Call the contacts of a file; say whether the batch was completed and its audit is clean."""
     interrupt_on_term()
     settings = configured(data_dir)
-    with _opened(file) as stream, installation(settings, tell) as there:
+    with opened_file(file) as stream, installation(settings, tell) as there:
         return call(there, agent, fields, stream, as_json=as_json)
 
 
@@ -112,8 +112,8 @@ def _start(parts: Parts, agent: str, fields: Mapping[str, Any], stream: BinaryIO
 
 def _load(parts: Parts, workspace_id: WorkspaceId, batch_id: BatchId, stream: BinaryIO) -> ImportReport:
     try:
-        with _shown(stream) as shown:
-            loaded = contacts.import_csv(parts.db, workspace_id, batch_id, shown, wiring.clock(), wiring.chance())
+        with shown(stream) as read:
+            loaded = contacts.import_csv(parts.db, workspace_id, batch_id, read, wiring.clock(), wiring.chance())
     except OSError as error:
         raise UnreadableFile.of("file", f"cannot be read to its end: {error.strerror}") from None
     tell(row_report(loaded))
@@ -122,7 +122,7 @@ def _load(parts: Parts, workspace_id: WorkspaceId, batch_id: BatchId, stream: Bi
     return loaded
 
 
-def _shown(stream: BinaryIO) -> AbstractContextManager[BinaryIO]:
+def shown(stream: BinaryIO) -> AbstractContextManager[BinaryIO]:
     """Show on a terminal how far a file is read."""
     console = Console(stderr=True)
     if not (console.is_terminal and stream.seekable()):
@@ -139,7 +139,8 @@ def wait_until_ready(parts: Parts, batch_id: BatchId) -> None:
         time.sleep(0.1)
 
 
-def _opened(file: Path) -> AbstractContextManager[BinaryIO]:
+def opened_file(file: Path) -> AbstractContextManager[BinaryIO]:
+    """Open a file of contacts; -: standard input."""
     if str(file) == "-":
         return nullcontext(sys.stdin.buffer)
     try:

@@ -25,7 +25,7 @@ def upgrade(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Bring the schema to what this version of Dialer needs. Safe to run twice."""
     from dialer.store import health
 
-    with _database(data_dir) as database:
+    with opened(data_dir) as database:
         health.upgrade(database)
     _say_migration("The database is at migration {}.", as_json=as_json)
 
@@ -35,7 +35,7 @@ def check(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Say whether the schema is what this version of Dialer needs; exit 1 if not."""
     from dialer.store import health
 
-    with _database(data_dir) as database:
+    with opened(data_dir) as database:
         health.check_database(database)
     _say_migration("The database is at migration {}, as it should be.", as_json=as_json)
 
@@ -52,7 +52,7 @@ def audit(
     from dialer.engine.audit import audit as recompute
     from dialer.store import health
 
-    with _database(data_dir) as database:
+    with opened(data_dir) as database:
         health.check_database(database)
         report = recompute(database, wiring.clock(), BatchId(batch) if batch else None)
     typer.echo(report.to_json() if as_json else audit_report(report))
@@ -110,7 +110,8 @@ def _troubles(parts: "Parts") -> list[str]:
 
 
 @contextmanager
-def _database(data_dir: Path | None) -> Iterator["Database"]:
+def opened(data_dir: Path | None) -> Iterator["Database"]:
+    """Open the database that the settings, or the `dialer up` of the data folder, name."""
     from dialer import wiring
     from dialer.cli.installation import configured, located
 

@@ -13,13 +13,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
+
+import httpx2
 
 from dialer import embedded, wiring
+from dialer.cli import admin_key
 from dialer.errors import Unavailable
 from dialer.service import simulation
 from dialer.settings import Settings
 from dialer.store import health
 
+# The file of the data folder that says where the API is.
+ADDRESS = "api.url"
 POLL_SECONDS = 0.2
 # A worker that is told to stop finishes the tasks it has.
 STOP_SECONDS = 30
@@ -100,11 +106,24 @@ class Machine:
         self._first_pause_seconds = first_pause_seconds
         self._environment = os.environ | settings.environment()
         self._children: list[Child] = []
+        self.url = ""
+        self.new_key: str | None = None
 
     def start(self, name: str, *arguments: str) -> None:
         """Run a command of `dialer` under this name."""
         restarts, log = Restarts(self._first_pause_seconds), self.log_dir / f"{name}.log"
         self._children.append(Child(name, arguments, self._environment, log, restarts))
+
+    def serve(self, port: int) -> None:
+        """Run the HTTP API; leave its address, and a key for it, in the data folder."""
+        database = wiring.database_of(self.settings)
+        try:
+            self.new_key = admin_key.ensure(database, self.settings.data_dir)
+        finally:
+            database.close()
+        self.url = f"http://127.0.0.1:{port}"
+        (self.settings.data_dir / ADDRESS).write_text(self.url)
+        self.start("api", "api", "--port", str(port))
 
     def tend(self) -> None:
         """Start dead children again; to be called a few times a second. Unavailable: one of them keeps dying."""
@@ -114,7 +133,7 @@ class Machine:
 
     def stop(self) -> None:
         """Stop the children, those that bring work first."""
-        for kind in ("beat", "worker", "listener", "simulator"):
+        for kind in ("api", "beat", "worker", "listener", "simulator"):
             mine = [child.process for child in self._children if child.name.startswith(kind)]
             for process in mine:
                 process.terminate()
@@ -123,8 +142,15 @@ class Machine:
 
 
 @contextmanager
-def machine(settings: Settings, *, workers: int, network: Mapping[str, object], tell: Tell) -> Iterator[Machine]:
-    """Run everything on this machine. `network`: settings of the simulated network, on top of those it has."""
+def machine(
+    settings: Settings, *, workers: int, network: Mapping[str, object], tell: Tell, api_port: int | None = None
+) -> Iterator[Machine]:
+    """Run everything on this machine. `network`: settings of the simulated network, on top of those it has.
+
+    `api_port`: where the HTTP API is, 0: at any free port; None: there is none.
+    """
+    if api_port:
+        _check_free(api_port)
     data_dir = settings.data_dir
     with ExitStack() as stack:
         servers = stack.enter_context(
@@ -141,7 +167,20 @@ def machine(settings: Settings, *, workers: int, network: Mapping[str, object], 
             running.start(f"worker-{number}", "worker")
         running.start("listener", "listener")
         running.start("beat", "beat")
+        if api_port is not None:
+            running.serve(api_port or _free_port())
         yield running
+
+
+def wait_for_api(running: Machine, stopped: Event) -> None:
+    """Wait until the API answers, or something is told to stop; Unavailable: it keeps dying."""
+    while not stopped.is_set():
+        running.tend()
+        try:
+            if httpx2.get(f"{running.url}/readyz", timeout=5).is_success:
+                return
+        except httpx2.TransportError:
+            time.sleep(POLL_SECONDS)
 
 
 def _prepare(settings: Settings, network: Mapping[str, object]) -> None:
@@ -155,6 +194,14 @@ def _prepare(settings: Settings, network: Mapping[str, object]) -> None:
         simulation.install(parts.db, network, wiring.clock(), wiring.chance())
     finally:
         wiring.close(parts)
+
+
+def _check_free(port: int) -> None:
+    """Raise Unavailable where the port is taken, before anything is started."""
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError as error:
+        raise Unavailable(f"Port {port} cannot be had: {error.strerror}; choose another with --port") from None
 
 
 def _free_port() -> int:

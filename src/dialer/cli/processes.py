@@ -56,6 +56,25 @@ async def _listen(listener: "Listener") -> None:
     await listener.run(_stop_signals())
 
 
+def api(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 8000,
+) -> None:
+    """Answer HTTP requests. Start as many as you like, behind a balancer that speaks TLS.
+
+    TERM lets it finish the requests in hand.
+    """
+    from dialer.cli.signals import stop_signals
+
+    settings = _checked()
+    from dialer.api.serving import serve
+
+    # The server ends by raising the signal that stopped it once more, which is nothing to die of.
+    stop_signals()
+    typer.echo(f"Dialer's API is at http://{host}:{port}; its documentation at /docs")
+    serve(settings, host, port)
+
+
 def simulator(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 5099,

@@ -45,16 +45,29 @@ def watch(db: Database, batch_id: BatchId, tend: Callable[[], None], console: Co
 
     `tend` is called all the while. Raises Unavailable when Postgres does not answer for a minute.
     """
+    return display(_readings(db, batch_id, tend, _teller(console)), console)
+
+
+def display(readings: Iterator[Progress], console: Console) -> Progress:
+    """Show where a batch stands as often as it is read; return where it ended."""
     show = _bar if console.is_terminal else _lines
-    tell: Tell = lambda line: console.print(line, soft_wrap=True, highlight=False, markup=False)  # noqa: E731
-    return show(console, tell, _readings(db, batch_id, tend, tell))
+    return show(console, _teller(console), _described(readings))
 
 
-def _readings(db: Database, batch_id: BatchId, tend: Callable[[], None], tell: Tell) -> Iterator[tuple[Progress, str]]:
+def _teller(console: Console) -> Tell:
+    return lambda line: console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+def _described(readings: Iterator[Progress]) -> Iterator[tuple[Progress, str]]:
     pace = Pace()
+    for progress in readings:
+        yield progress, describe(progress, pace.note(time.monotonic(), _final(progress)))
+
+
+def _readings(db: Database, batch_id: BatchId, tend: Callable[[], None], tell: Tell) -> Iterator[Progress]:
     while True:
         progress = _read(db, batch_id, tend, tell)
-        yield progress, describe(progress, pace.note(time.monotonic(), _final(progress)))
+        yield progress
         if progress.status in FINAL_BATCH and not progress.dialing:
             return
         time.sleep(REFRESH_SECONDS)

@@ -12,23 +12,29 @@ from dialer.cli.options import Speed
 def up(
     data_dir: Annotated[Path | None, typer.Option(help="Where everything is kept.  [default: .dialer]")] = None,
     workers: Annotated[int, typer.Option(help="Worker processes.", min=1, max=64)] = 1,
+    port: Annotated[int, typer.Option(help="Where the HTTP API is; 0: any free port.", min=0, max=65535)] = 8000,
     speed: Speed = 20,
 ) -> None:
-    """Run everything on this machine: Postgres, Redis, worker, beat, listener and a simulated network.
+    """Run everything on this machine: Postgres, Redis, API, worker, beat, listener and a simulated network.
 
     The servers are embedded unless DIALER_DATABASE_URL and DIALER_REDIS_URL are set. A process that dies is started
     again; one that keeps dying ends the whole with exit 1. Ctrl-C or TERM stops all of it and loses nothing: what is
     not finished goes on at the next start.
     """
+    from dialer.cli.admin_key import FILE
     from dialer.cli.installation import configured
-    from dialer.cli.machine import POLL_SECONDS, machine
+    from dialer.cli.machine import POLL_SECONDS, machine, wait_for_api
     from dialer.cli.signals import stop_signals
 
     settings = configured(data_dir)
     stopped = stop_signals()
-    with machine(settings, workers=workers, network={"speed": speed}, tell=typer.echo) as running:
-        typer.echo(f"Dialer is up. Data: {settings.data_dir}; logs: {running.log_dir}. Call a list:")
-        typer.echo(f"  dialer run FILE.csv --agent demo --data-dir {settings.data_dir}")
+    with machine(settings, workers=workers, network={"speed": speed}, tell=typer.echo, api_port=port) as running:
+        wait_for_api(running, stopped)
+        typer.echo(f"Dialer is up at {running.url} (documentation: {running.url}/docs).")
+        typer.echo(f"Data: {settings.data_dir}; logs: {running.log_dir}; admin key: {settings.data_dir / FILE}")
+        if running.new_key:
+            typer.echo(f"The admin key, shown this once: {running.new_key}")
+        typer.echo(f"Call a list: dialer run FILE.csv --agent demo --data-dir {settings.data_dir}")
         while not stopped.is_set():
             running.tend()
             time.sleep(POLL_SECONDS)

@@ -6,6 +6,9 @@ from dialer.providers.carriers import Carriers
 from dialer.store.database import Database
 from dialer.store.leases import Leases
 
+# The queues of tasks: what the steps ask of each other, and what beat asks of them.
+QUEUES = ("dialer", "dialer.beat")
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:

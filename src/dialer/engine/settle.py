@@ -4,9 +4,9 @@ Reports that are late, repeated or reordered change nothing. Where an attempt en
 (refused by the network, given up by rescue), it is closed here too, so that there is one way in which a call is over.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import structlog
 from pendulum import DateTime
@@ -37,11 +37,16 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class SettleReport:
-    """`freed`: batches for dispatch, those whose slots were freed and those that wait for room on the same trunks."""
+    """`freed`: batches for dispatch, those whose slots were freed and those that wait for room on the same trunks.
+
+    `outcomes`: how the attempts ended. `oldest_at`: when the first of the reports came in.
+    """
 
     reports: int
     ended: int
     freed: tuple[BatchId, ...]
+    outcomes: Mapping[str, int] = field(default_factory=dict)
+    oldest_at: DateTime | None = None
 
     @property
     def is_full(self) -> bool:
@@ -92,7 +97,9 @@ def settle(parts: Parts, now: DateTime) -> SettleReport:
         freed = _write(connection, moves, now)
         inbox.mark_settled(connection, verdicts, now)
     _let_go(parts, moves, now)
-    return SettleReport(len(page), sum(move.is_over for move in moves), freed)
+    outcomes = Counter(str(move.course.outcome) for move in moves if move.course.outcome)
+    oldest_at = min(received.received_at for received in page)
+    return SettleReport(len(page), sum(move.is_over for move in moves), freed, outcomes, oldest_at)
 
 
 def close(parts: Parts, ends: Mapping[AttemptId, End], now: DateTime) -> tuple[BatchId, ...]:

@@ -9,7 +9,7 @@ from dialer.domain.ids import AgentId, BatchId, WorkspaceId
 from dialer.domain.states import BatchStatus
 from dialer.domain.zones import is_known_zone
 from dialer.errors import NotFound
-from dialer.store import batch_views, batches
+from dialer.store import batch_views, batches, changes
 from dialer.store.database import Connection, Database
 
 
@@ -20,6 +20,13 @@ def show(db: Database, workspace_id: WorkspaceId, batch_id: BatchId, now: DateTi
         if row is None:
             raise NotFound("No such batch in this workspace")
         return _views(connection, [row], now)[0]
+
+
+def require(db: Database, workspace_id: WorkspaceId, batch_id: BatchId) -> None:
+    """Raise NotFound unless the workspace has this batch."""
+    with db.begin() as connection:
+        if not changes.belongs(connection, workspace_id, batch_id):
+            raise NotFound("No such batch in this workspace")
 
 
 def listed(

@@ -24,6 +24,7 @@ class Received:
     id: int
     trunk_id: TrunkId
     event: CallEvent
+    received_at: DateTime
 
 
 def receive(connection: Connection, trunk_id: TrunkId, events: Sequence[CallEvent]) -> int:
@@ -81,6 +82,7 @@ def take_page(connection: Connection, limit: int) -> list[Received]:
                 talk_seconds=row.talk_seconds,
                 provider_call_id=row.provider_call_id,
             ),
+            pendulum.instance(row.received_at),
         )
         for row in found
     ]

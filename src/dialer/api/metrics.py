@@ -1,0 +1,145 @@
+"""`/metrics`: the whole installation in the text format of Prometheus, whichever process is asked. No key is needed.
+
+Facts are read from Postgres and Redis when asked, at most once a second; durations are what all processes measured.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from threading import Lock
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from pendulum import DateTime
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Metric, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
+
+from dialer.api.exchange import here
+from dialer.engine.parts import QUEUES, Parts
+from dialer.errors import DialerError
+from dialer.settings import Settings
+from dialer.store import stock
+from dialer.store.measures import BUCKETS, Found, Measures
+
+router = APIRouter(tags=["Probes"])
+
+FRESH_SECONDS = 1
+HISTOGRAMS = {
+    "dialer_step_seconds": "How long a step of the engine takes; settle with the dispatch that refills its slots.",
+    "dialer_refill_seconds": "From the receipt of a report to the end of the dispatch that refilled the freed slots.",
+    "dialer_http_request_seconds": "How long a request takes until its answer is complete.",
+}
+COUNTERS = {
+    "dialer_attempts": "Attempts that are over, by outcome; refused: no call was made.",
+    "dialer_placements": "Calls that were asked of the networks, by what they said: placed, refused, unclear.",
+}
+GAUGES = {
+    "contacts": ("dialer_contacts", "Contacts of live batches, by status.", "status"),
+    "calls": ("dialer_calls_in_progress", "Attempts that are not over, by state.", "state"),
+    "batches": ("dialer_batches", "Batches, by status.", "status"),
+}
+NUMBERS = {
+    "slots_used": ("dialer_slots_used", "Calls in progress of active batches."),
+    "slots_limit": ("dialer_slots_limit", "The sum of max_concurrent_calls of active batches."),
+    "inbox_depth": ("dialer_inbox_depth", "Call reports that wait for settle."),
+    "inbox_age": ("dialer_inbox_oldest_seconds", "How long the oldest of them has waited."),
+    "late": ("dialer_tick_lag_seconds", "How long the batch that has been due longest has waited for a tick."),
+}
+
+
+class Figures(Collector):
+    """Reads what there is to tell; what cannot be read is left out, and `dialer_up` says so."""
+
+    def __init__(self, parts: Parts, settings: Settings, measures: Measures) -> None:
+        self._parts, self._settings, self._measures = parts, settings, measures
+        self._lock = Lock()
+        self._text = b""
+        self._read_at: DateTime | None = None
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+        self.open_streams = 0
+
+    def text(self, now: DateTime) -> bytes:
+        """Write all figures, read again if they are older than a second."""
+        with self._lock:
+            if self._read_at is None or (now - self._read_at).total_seconds() >= FRESH_SECONDS:
+                self._read_at = now
+                self._text = generate_latest(self._registry)
+            return self._text
+
+    def describe(self) -> Iterable[Metric]:
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        assert self._read_at is not None
+        up = GaugeMetricFamily("dialer_up", "Whether a server answers.", labels=["server"])
+        facts = self._facts(self._read_at)
+        up.add_metric(["postgres"], float(facts is not None))
+        up.add_metric(["redis"], float(self._redis_answers()))
+        yield up
+        yield from _gauges(facts or {})
+        yield from _measured(self._measures.read())
+        depths = GaugeMetricFamily("dialer_queue_depth", "Tasks that wait for a worker.", labels=["queue"])
+        for queue, depth in stock.queue_depths(self._settings.broker, QUEUES).items():
+            depths.add_metric([queue], depth)
+        yield depths
+        yield GaugeMetricFamily("dialer_event_streams", "Open event streams of this process.", value=self.open_streams)
+
+    def _facts(self, now: DateTime) -> dict[str, Any] | None:
+        try:
+            with self._parts.db.begin() as connection:
+                return stock.facts(connection, now)
+        except DialerError:
+            return None
+
+    def _redis_answers(self) -> bool:
+        try:
+            self._parts.leases.ping()
+        except DialerError:
+            return False
+        return True
+
+
+def _gauges(facts: Mapping[str, Any]) -> Iterator[Metric]:
+    for key, (name, meaning, label) in GAUGES.items():
+        gauge = GaugeMetricFamily(name, meaning, labels=[label])
+        for value, count in (facts.get(key) or {}).items():
+            gauge.add_metric([value], count)
+        yield gauge
+    for key, (name, meaning) in NUMBERS.items():
+        if key in facts:
+            yield GaugeMetricFamily(name, meaning, value=max(0.0, float(facts[key] or 0)))
+
+
+def _measured(found: Found) -> Iterator[Metric]:
+    series: dict[str, dict[tuple[tuple[str, str], ...], dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
+    for (name, labels, bucket), value in found.items():
+        series[name][labels][bucket] = value
+    for name, of_labels in series.items():
+        keys = [key for key, _ in next(iter(of_labels))]
+        if name in COUNTERS:
+            counter = CounterMetricFamily(name, COUNTERS[name], labels=keys)
+            for labels, values in of_labels.items():
+                counter.add_metric([value for _, value in labels], values.get("", 0.0))
+            yield counter
+        elif name in HISTOGRAMS:
+            histogram = HistogramMetricFamily(name, HISTOGRAMS[name], labels=keys)
+            for labels, values in of_labels.items():
+                histogram.add_metric([value for _, value in labels], _cumulated(values), values.get("sum", 0.0))
+            yield histogram
+
+
+def _cumulated(values: Mapping[str, float]) -> list[tuple[str, float]]:
+    total, buckets = 0.0, []
+    for index, bound in enumerate((*map(str, BUCKETS), "+Inf")):
+        total += values.get(str(index), 0.0)
+        buckets.append((bound, total))
+    return buckets
+
+
+@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+def metrics(request: Request) -> Response:
+    """Tell the figures of the whole installation, for Prometheus."""
+    figures: Figures = request.app.state.figures
+    figures.open_streams = request.app.state.watching.open_streams
+    return Response(figures.text(here().now), media_type=CONTENT_TYPE_LATEST)

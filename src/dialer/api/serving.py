@@ -1,0 +1,56 @@
+"""One API process: its socket, its threads, and how it stops."""
+
+import socket
+
+import uvicorn
+from fastapi import FastAPI
+from uvicorn import Config
+
+from dialer import wiring
+from dialer.api.app import make_app
+from dialer.api.uploads import AT_ONCE
+from dialer.errors import Unavailable
+from dialer.settings import Settings
+
+BACKLOG = 2048
+# Requests in hand may finish; a client that uploads for longer is cut off, and nothing of its file is stored.
+STOP_SECONDS = 20
+
+
+class Server(uvicorn.Server):
+    """Ends the open event streams when it is told to stop, for it waits for every request in hand."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        app = self.config.app
+        assert isinstance(app, FastAPI)
+        app.state.watching.close()
+        await super().shutdown(sockets)
+
+
+def serve(settings: Settings, host: str, port: int) -> None:
+    """Answer requests until TERM or Ctrl-C. Raises Unavailable where the address cannot be had."""
+    # A thread works in one transaction at a time; the streams of uploads, events and metrics come on top.
+    parts = wiring.parts_of(settings, connections=settings.api_threads + AT_ONCE + 2)
+    listening = _listen(host, port)
+    app = make_app(parts, settings, wiring.clock, wiring.chance())
+    config = Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=STOP_SECONDS,
+    )
+    try:
+        Server(config).run([listening])
+    finally:
+        listening.close()
+        wiring.close(parts)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise Unavailable(f"The API cannot be served at {host}:{port}: {error.strerror}") from None

@@ -1,0 +1,57 @@
+"""`dialer contacts`: the people of a batch."""
+
+from pathlib import Path
+from typing import Annotated
+from uuid import UUID
+
+import typer
+
+from dialer.cli.options import AsJson, DataDir
+
+contacts = typer.Typer(help="The contacts of a batch: import, list, show.", no_args_is_help=True)
+
+WhichBatch = Annotated[str, typer.Argument(metavar="BATCH", help="By id or name.")]
+
+
+@contacts.command("import")
+def import_(batch: WhichBatch, file: Path, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Add the contacts of a CSV file to a batch. -: standard input."""
+    from dialer.cli.client import connected
+    from dialer.cli.uploading import upload
+
+    with connected(data_dir) as client:
+        batch_id = client.named("/batch-calls", batch)["id"]
+    upload(f"/batch-calls/{batch_id}/contacts", file, data_dir, as_json=as_json)
+
+
+@contacts.command("list")
+def list_(
+    batch: WhichBatch,
+    status: Annotated[str | None, typer.Option(help="Only those in this status.")] = None,
+    outcome: Annotated[str | None, typer.Option(help="Only those with this outcome.")] = None,
+    phone_number: Annotated[str | None, typer.Option(help="Only this number.")] = None,
+    external_id: Annotated[str | None, typer.Option(help="Only those with this id.")] = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the contacts of a batch in their order."""
+    from dialer.cli.client import connected
+    from dialer.cli.tables import show_table
+
+    query = {"status": status, "outcome": outcome, "phone_number": phone_number, "external_id": external_id}
+    with connected(data_dir) as client:
+        batch_id = client.named("/batch-calls", batch)["id"]
+        found = list(client.all(f"/batch-calls/{batch_id}/contacts", **query))
+    columns = ("id", "phone_number", "name", "status", "outcome", "attempts", "due_at", "finished_at")
+    show_table(found, columns, as_json=as_json)
+
+
+@contacts.command()
+def show(batch: WhichBatch, contact_id: UUID, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Show one contact with its calls."""
+    from dialer.cli.client import connected
+    from dialer.cli.tables import show_one
+
+    with connected(data_dir) as client:
+        batch_id = client.named("/batch-calls", batch)["id"]
+        show_one(client.get(f"/batch-calls/{batch_id}/contacts/{contact_id}"), as_json=as_json)

@@ -1,0 +1,121 @@
+"""`dialer agents`, `numbers`, `trunks`, `folders`, `suppress`: what is set up before anyone is called."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dialer.cli.fields import FieldValues, fields
+from dialer.cli.options import AsJson, DataDir
+
+WhichOne = Annotated[str, typer.Argument(metavar="ID", help="By id or name.")]
+
+
+def _group(title: str, path: str, named_by: str, columns: Sequence[str], create_as: str = "create") -> typer.Typer:
+    """Make the commands that all of them have."""
+    group = typer.Typer(help=title, no_args_is_help=True)
+
+    @group.command("list")
+    def list_(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+        """List them, newest first."""
+        from dialer.cli.client import connected
+        from dialer.cli.tables import show_table
+
+        with connected(data_dir) as client:
+            show_table(list(client.all(path)), columns, as_json=as_json)
+
+    @group.command()
+    def show(which: WhichOne, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+        """Show one."""
+        from dialer.cli.client import connected
+        from dialer.cli.tables import show_one
+
+        with connected(data_dir) as client:
+            show_one(client.named(path, which, named_by), as_json=as_json)
+
+    @group.command(create_as)
+    def create(given: FieldValues = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+        """Make one of these fields."""
+        from dialer.cli.client import connected
+        from dialer.cli.tables import show_one
+
+        with connected(data_dir) as client:
+            show_one(client.post(path, fields(given)), as_json=as_json)
+
+    @group.command()
+    def update(which: WhichOne, given: FieldValues = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+        """Change these fields; null clears one."""
+        from dialer.cli.client import connected
+        from dialer.cli.tables import show_one
+
+        with connected(data_dir) as client:
+            one = client.named(path, which, named_by)
+            show_one(client.ask("PATCH", f"{path}/{one['id']}", json=fields(given))["data"], as_json=as_json)
+
+    @group.command("remove" if create_as == "add" else "delete")
+    def delete(which: WhichOne, data_dir: DataDir = None) -> None:
+        """Delete one; what is in use is made inactive instead: update ID status=inactive."""
+        from dialer.cli.client import connected
+
+        with connected(data_dir) as client:
+            client.ask("DELETE", f"{path}/{client.named(path, which, named_by)['id']}")
+
+    return group
+
+
+agents = _group("Where answered calls go.", "/agents", "name", ("id", "name", "status", "ready", "connection"))
+numbers = _group(
+    "The outbound numbers.",
+    "/phone-numbers",
+    "phone_number",
+    ("id", "phone_number", "status", "trunk_id", "agent_id", "max_concurrent_calls", "max_calls_per_day"),
+)
+trunks = _group(
+    "The ways to the telephone networks.",
+    "/trunks",
+    "name",
+    ("id", "name", "provider", "status", "calls_per_second", "max_concurrent_calls"),
+)
+folders = _group(
+    "Contacts that are kept for several batches.", "/contact-folders", "name", ("id", "name", "contacts", "created_at")
+)
+suppress = _group(
+    "Numbers that are not called.",
+    "/suppressions",
+    "phone_number",
+    ("id", "phone_number", "reason", "created_at"),
+    create_as="add",
+)
+GROUPS = {"agents": agents, "numbers": numbers, "trunks": trunks, "folders": folders, "suppress": suppress}
+
+
+@trunks.command()
+def check(which: WhichOne, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Ask the network whether calls can be placed; exit 1 if not."""
+    from dialer.cli.client import connected
+    from dialer.cli.tables import show_one
+
+    with connected(data_dir) as client:
+        checked = client.post(f"/trunks/{client.named('/trunks', which)['id']}/check")
+    show_one(checked, as_json=as_json)
+    raise typer.Exit(0 if checked["ok"] else 1)
+
+
+@suppress.command("import")
+def import_(file: Path, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Suppress the numbers of a CSV file (column phone or phone_number, and reason)."""
+    from dialer.cli.uploading import upload
+
+    upload("/suppressions/import", file, data_dir, as_json=as_json)
+
+
+@folders.command("import")
+def import_contacts(which: WhichOne, file: Path, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Add the contacts of a CSV file to a folder."""
+    from dialer.cli.client import connected
+    from dialer.cli.uploading import upload
+
+    with connected(data_dir) as client:
+        folder = client.named("/contact-folders", which)
+    upload(f"/contact-folders/{folder['id']}/contacts", file, data_dir, as_json=as_json)

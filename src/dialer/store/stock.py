@@ -1,0 +1,48 @@
+"""The facts that metrics show: counted in one statement that costs as much as there are live batches, not contacts."""
+
+from typing import Any
+
+import redis
+from pendulum import DateTime
+from sqlalchemy import Connection
+
+from dialer.store.database import rows
+
+
+def facts(connection: Connection, now: DateTime) -> dict[str, Any]:
+    """Read them: scalars, and mappings of a label's value -> count."""
+    (row,) = rows(
+        connection,
+        """
+        SELECT
+            (SELECT json_object_agg(status, n) FROM (
+                SELECT status, count(*) AS n FROM batches GROUP BY 1) AS s) AS batches,
+            (SELECT json_build_object('pending', coalesce(sum(pending), 0), 'waiting', coalesce(sum(waiting), 0),
+                                      'dialing', coalesce(sum(dialing), 0))
+             FROM batch_progress p JOIN batches b ON b.id = p.batch_id
+             WHERE b.status IN ('active', 'paused', 'scheduled') OR p.dialing > 0) AS contacts,
+            (SELECT json_object_agg(state, n) FROM (
+                SELECT state, count(*) AS n FROM attempts WHERE rescue_at IS NOT NULL GROUP BY 1) AS s) AS calls,
+            (SELECT coalesce(sum(p.dialing), 0) FROM batch_progress p JOIN batches b ON b.id = p.batch_id
+             WHERE b.status = 'active') AS slots_used,
+            (SELECT coalesce(sum(max_concurrent_calls), 0) FROM batches WHERE status = 'active') AS slots_limit,
+            (SELECT count(*) FROM inbox WHERE settled_at IS NULL) AS inbox_depth,
+            (SELECT extract(epoch FROM CAST(:now AS timestamptz) - received_at) FROM inbox WHERE settled_at IS NULL
+             ORDER BY id LIMIT 1) AS inbox_age,
+            (SELECT extract(epoch FROM CAST(:now AS timestamptz) - min(next_dispatch_at)) FROM batch_progress
+             WHERE next_dispatch_at IS NOT NULL) AS late
+        """,
+        now=now,
+    )
+    return dict(row._mapping)
+
+
+def queue_depths(broker_url: str, queues: tuple[str, ...]) -> dict[str, int]:
+    """Count the tasks that wait in each queue; nothing where the broker is not Redis, or is away."""
+    if not broker_url.startswith(("redis://", "rediss://")):
+        return {}
+    try:
+        with redis.Redis.from_url(broker_url, socket_timeout=1, socket_connect_timeout=1) as client:
+            return {queue: int(client.llen(queue)) for queue in queues}
+    except redis.RedisError:
+        return {}

@@ -1,0 +1,97 @@
+"""`/batch-calls/{id}/events`: what a listener is told, by a real server over a real socket."""
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx2
+import pytest
+
+from api.conftest import Api, Draft, Served
+from world import World
+
+
+def events(served: Served, batch_id: str, last_id: str = "", *, seconds: int = 20) -> list[tuple[str, str, Any]]:
+    """Everything that is told until the stream ends: (event, id, data)."""
+    headers = {"Last-Event-ID": last_id} if last_id else {}
+    path = f"/batch-calls/{batch_id}/events"
+    with served.client.sse(path, params={"max_seconds": seconds}, headers=headers) as stream:
+        assert stream.response.headers["content-type"].startswith("text/event-stream")
+        return [(event.event, event.id, json.loads(event.data)) for event in stream]
+
+
+@pytest.fixture
+def served(api: Api) -> Iterator[Served]:
+    with api.served() as served:
+        yield served
+
+
+def finish(world: World, batch_id: str) -> None:
+    world.run(lambda: world.value("SELECT status FROM batches WHERE id = :id", id=batch_id) == "completed")
+
+
+def test_a_listener_is_told_progress_every_change_of_status_and_the_end(
+    served: Served, draft: Draft, world: World
+) -> None:
+    batch_id = draft(contacts=3)["id"]
+    with ThreadPoolExecutor(1) as pool:
+        told = pool.submit(events, served, batch_id)
+        served.until_streams(1)
+        assert served.client.post(f"/batch-calls/{batch_id}/schedule").status_code == 200
+        served.client.post(f"/batch-calls/{batch_id}/pause")
+        served.client.post(f"/batch-calls/{batch_id}/resume")
+        finish(world, batch_id)
+        heard = told.result(30)
+    changes = [(data["from"], data["to"]) for event, _, data in heard if event == "status"]
+    assert changes == [
+        ("draft", "active"), ("active", "paused"), ("paused", "active"), ("active", "completed"),
+    ]  # fmt: skip
+    progress = [data for event, _, data in heard if event == "progress"]
+    assert (progress[0]["status"], progress[0]["counts"]["pending"]) == ("draft", 3)
+    assert (progress[-1]["status"], progress[-1]["calls"]) == ("completed", {"in_progress": 0})
+    assert heard[-1][0] == "end"
+
+
+def test_a_listener_that_comes_back_is_told_what_it_missed_also_by_another_process(
+    api: Api, draft: Draft, world: World
+) -> None:
+    batch_id = draft(contacts=1)["id"]
+    with api.served() as first:
+        before = events(first, batch_id, seconds=1)
+        assert [event for event, _, _ in before] == ["progress"]
+        first.client.post(f"/batch-calls/{batch_id}/schedule")
+    finish(world, batch_id)
+    with api.served() as second:
+        after = events(second, batch_id, before[-1][1])
+        assert [data["to"] for event, _, data in after if event == "status"] == ["active", "completed"]
+        assert [event for event, _, _ in after[-2:]] == ["progress", "end"]
+        again = second.client.get(f"/batch-calls/{batch_id}/events", headers={"Last-Event-ID": after[-1][1]})
+        assert again.status_code == 204
+
+
+def test_many_listeners_cost_one_query_a_second(served: Served, draft: Draft) -> None:
+    batch_id = draft(contacts=1)["id"]
+    with ThreadPoolExecutor(40) as pool:
+        streams = [pool.submit(events, served, batch_id, seconds=4) for _ in range(40)]
+        served.until_streams(40)
+        before = served.app.state.watching.polls
+        for stream in streams:
+            assert [event for event, _, _ in stream.result(20)] == ["progress"]
+        assert served.app.state.watching.polls - before <= 6
+
+
+def test_a_process_that_stops_ends_its_streams_at_once(api: Api, draft: Draft) -> None:
+    batch_id = draft(contacts=1)["id"]
+    with ThreadPoolExecutor(1) as pool:
+        with api.served() as served:
+            told = pool.submit(events, served, batch_id, seconds=120)
+            served.until_streams(1)
+        assert [event for event, _, _ in told.result(5)] == ["progress"]
+
+
+def test_a_stream_needs_a_batch_of_the_workspace(api: Api, served: Served, draft: Draft) -> None:
+    batch_id = draft()["id"]
+    key = api.key(workspace=api.workspace("other"))
+    answer = httpx2.get(f"{served.url}/batch-calls/{batch_id}/events", headers={"Authorization": f"Bearer {key}"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
