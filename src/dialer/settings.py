@@ -45,6 +45,7 @@ class Settings(BaseSettings):
     api_threads: int = Field(default=16, ge=1, le=256)
     max_upload_mb: int = Field(default=1024, ge=1, le=1_048_576)
     max_body_mb: int = Field(default=10, ge=1, le=1024)
+    upload_stall_seconds: float = Field(default=30.0, gt=0, le=3600)
     rate_limit_per_minute: int = Field(default=1200, ge=1, le=10_000_000)
     url: Annotated[str, _begins_with("http://", "https://")] | None = None
     api_key: SecretStr | None = None

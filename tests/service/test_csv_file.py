@@ -128,13 +128,13 @@ class Endless(io.RawIOBase):
 def test_a_cell_or_row_without_end_is_refused_before_memory_fills(start: bytes, filling: bytes) -> None:
     stream = Endless(start, filling)
     with pytest.raises(UnreadableFile):
-        list(read_rows(stream, has_a))  # type: ignore[arg-type]
+        list(read_rows(stream, has_a))
     assert stream.taken <= 2 * MAX_ROW_BYTES
 
 
 def test_rows_come_out_while_the_file_is_still_being_read() -> None:
     stream = Endless(b"a,b\n", b"1,2\n")
-    reading = read_rows(stream, has_a)  # type: ignore[arg-type]
+    reading = read_rows(stream, has_a)
     assert [next(reading) for _ in range(3)][-1] == (3, ["1", "2"])
     assert stream.taken <= 2 * 65_536
 

@@ -19,7 +19,6 @@ from dialer.service.csv_file import Readable
 
 # Each holds a connection to Postgres for as long as its client takes; further ones wait.
 AT_ONCE = 4
-STALLED_SECONDS = 30
 
 CSV, MULTIPART, JSON = "text/csv", "multipart/form-data", "application/json"
 T = TypeVar("T")
@@ -55,6 +54,7 @@ class _Body:
 
     def __init__(self, request: Request, limit: int) -> None:
         self._pieces = request.stream()
+        self._stall_seconds = request.app.state.settings.upload_stall_seconds
         self._limit = limit
         self._size = 0
 
@@ -64,13 +64,13 @@ class _Body:
 
     async def _next(self) -> bytes:
         try:
-            with anyio.fail_after(STALLED_SECONDS):
+            with anyio.fail_after(self._stall_seconds):
                 # The stream ends with an empty piece of its own.
                 piece = await anext(self._pieces, b"")
         except ClientDisconnect:
             raise UnreadableFile.of("file", "ended before its end: the client went away") from None
         except TimeoutError:
-            reason = f"nothing more of it came for {STALLED_SECONDS} seconds"
+            reason = f"nothing more of it came for {self._stall_seconds:g} seconds"
             raise UnreadableFile.of("file", reason) from None
         self._size += len(piece)
         if self._size > self._limit:

@@ -1,4 +1,4 @@
-"""Retention: the attempts of batches that ended long ago are archived, and reports that were settled long ago removed.
+"""Retention: the attempts of batches that ended long ago are archived; old reports, and answers to keys, are removed.
 
 Contacts and their outcomes stay with their batch. It never touches a batch that is being called.
 """
@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pendulum import DateTime
 
 from dialer.engine.parts import Parts
-from dialer.store import archive
+from dialer.store import archive, idempotency
 from dialer.store.database import Connection
 
 PAGE = 10_000
+# How long the answer to an idempotency key is kept: a day is promised, and a client may be late.
+ANSWER_HOURS = 48
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,7 @@ class RetentionReport:
     batches: int
     attempts: int
     reports: int
+    answers: int
 
 
 def retention(parts: Parts, now: DateTime, days: int) -> RetentionReport:
@@ -29,7 +32,9 @@ def retention(parts: Parts, now: DateTime, days: int) -> RetentionReport:
         marked = archive.mark_batches(connection, before, now)
     moved = _in_pages(parts, lambda connection: archive.move_attempts(connection, PAGE))
     removed = _in_pages(parts, lambda connection: archive.remove_reports(connection, before, PAGE))
-    return RetentionReport(marked, moved, removed)
+    answered_before = now.subtract(hours=ANSWER_HOURS)
+    answers = _in_pages(parts, lambda connection: idempotency.remove(connection, answered_before, PAGE))
+    return RetentionReport(marked, moved, removed, answers)
 
 
 def _in_pages(parts: Parts, page: Callable[[Connection], int]) -> int:

@@ -1,0 +1,203 @@
+"""Agents, phone numbers, trunks, folders, suppressions, keys: made, listed, changed, deleted, refused."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from api.conftest import Api, Draft
+from world import World
+
+NOBODY = "019cad8f-ac00-7d8e-91b7-584a2265b1f5"
+CSV = {"Content-Type": "text/csv"}
+
+# Path -> what one is made from, and what is changed of it.
+RESOURCES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "/agents": ({"name": "Ada", "connection": {"simulator": {}}}, {"name": "Bob", "status": "inactive"}),
+    "/phone-numbers": ({"phone_number": "+12025550111", "trunk_id": "TRUNK"}, {"max_calls_per_day": 5}),
+    "/trunks": ({"name": "t2", "provider": "simulator"}, {"calls_per_second": 2.5, "config": {"seed": 1}}),
+    "/contact-folders": ({"name": "Customers"}, {"name": "Clients", "default_region": "DE"}),
+    "/suppressions": ({"phone_number": "+12025550112"}, {"reason": "asked"}),
+}
+
+
+@pytest.fixture
+def filled(world: World) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Put the ids of this world into a body."""
+    ids = {"TRUNK": str(world.installed.trunk_id), "AGENT": str(world.installed.agent_id)}
+    return lambda body: {
+        name: ids.get(value, value) if isinstance(value, str) else value for name, value in body.items()
+    }
+
+
+def reasons(answer: Any) -> dict[str, str]:
+    assert answer.status_code == 422, answer.text
+    return {one["field"]: one["reason"] for one in answer.json()["error"]["details"]}
+
+
+@pytest.mark.parametrize("path", RESOURCES)
+def test_one_is_made_shown_listed_changed_and_deleted(
+    client: TestClient, filled: Callable[..., dict[str, Any]], world: World, path: str
+) -> None:
+    new, changes = (filled(body) for body in RESOURCES[path])
+    before = client.get(path).json()["pagination"]["total"]
+    world.clock.now = world.clock.now.add(seconds=1)
+    made = client.post(path, json=new)
+    assert made.status_code == 201, made.text
+    one = made.json()["data"]
+    assert {name: one[name] for name in new} == new
+    assert client.get(f"{path}/{one['id']}").json()["data"] == one
+    listed = client.get(path).json()
+    assert (listed["data"][0], listed["pagination"]["total"]) == (one, before + 1)
+
+    world.clock.now = world.clock.now.add(minutes=1)
+    changed = client.patch(f"{path}/{one['id']}", json=changes).json()["data"]
+    kept = {
+        name: value for name, value in one.items() if name not in (*changes, "updated_at", "ready", "not_ready_reasons")
+    }
+    assert {name: changed[name] for name in kept} == kept
+    assert {name: changed[name] for name in changes} == changes
+    assert changed["updated_at"] > one["updated_at"]
+
+    assert client.delete(f"{path}/{one['id']}").status_code == 204
+    for gone in (client.get(f"{path}/{one['id']}"), client.patch(f"{path}/{one['id']}", json={}),
+                 client.delete(f"{path}/{one['id']}")):  # fmt: skip
+        assert (gone.status_code, gone.json()["error"]["code"]) == (404, "not_found")
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "field"),
+    [
+        ("/agents", {"name": ""}, "name"),
+        ("/agents", {"status": "away"}, "status"),
+        ("/agents", {"connection": {"fax": {}}}, "connection.fax"),
+        ("/agents", {"connection": {"twilio": {}}}, "connection.twilio.url"),
+        ("/agents", {"connection": {"simulator": {"x": 1}}}, "connection.simulator.x"),
+        ("/agents", {"nmae": "x"}, "nmae"),
+        ("/phone-numbers", {"phone_number": "12"}, "phone_number"),
+        ("/phone-numbers", {"trunk_id": NOBODY}, "trunk_id"),
+        ("/phone-numbers", {"agent_id": NOBODY}, "agent_id"),
+        ("/phone-numbers", {"max_concurrent_calls": 0}, "max_concurrent_calls"),
+        ("/phone-numbers", {"max_calls_per_day": "5"}, "max_calls_per_day"),
+        ("/trunks", {"provider": "carrier-pigeon"}, "provider"),
+        ("/trunks", {"config": {"password": "hunter2"}}, "config.password"),
+        ("/trunks", {"config": {"auth_token": "env:HOME"}}, "config.auth_token"),
+        ("/trunks", {"config": {"url": "http://x"}}, "config.url"),
+        ("/trunks", {"calls_per_second": 0}, "calls_per_second"),
+        ("/contact-folders", {"default_region": "XX"}, "default_region"),
+        ("/suppressions", {"phone_number": "12"}, "phone_number"),
+        ("/suppressions", {"reason": "x" * 256}, "reason"),
+    ],
+)
+def test_a_wrong_field_is_named_and_nothing_is_made_or_changed(
+    client: TestClient, filled: Callable[..., dict[str, Any]], path: str, fields: dict[str, Any], field: str
+) -> None:
+    body = filled(RESOURCES[path][0])
+    before = client.get(path).json()["data"]
+    assert list(reasons(client.post(path, json=body | fields))) == [field]
+    assert client.get(path).json()["data"] == before
+
+
+def test_a_wrong_secret_never_comes_back(client: TestClient) -> None:
+    body = {"name": "x", "provider": "simulator", "config": {"password": "hunter2"}}
+    answer = client.post("/trunks", json=body)
+    assert "env:TRUNK_" in reasons(answer)["config.password"]
+    assert "hunter2" not in answer.text
+
+
+@pytest.mark.parametrize("path", ["/agents", "/trunks", "/contact-folders", "/suppressions"])
+def test_of_two_that_are_made_with_one_name_at_once_one_is_refused(
+    client: TestClient, filled: Callable[..., dict[str, Any]], path: str
+) -> None:
+    barrier = Barrier(2)
+
+    def make(_: int) -> int:
+        barrier.wait(10)
+        status: int = client.post(path, json=filled(RESOURCES[path][0])).status_code
+        return status
+
+    with ThreadPoolExecutor(2) as pool:
+        assert sorted(pool.map(make, range(2))) == [201, 422]
+    again = reasons(client.post(path, json=filled(RESOURCES[path][0])))
+    assert next(iter(again.values())).endswith("has it already")
+
+
+def test_what_is_in_use_is_not_deleted_but_made_inactive(client: TestClient, draft: Draft, world: World) -> None:
+    batch = draft(phone_number_ids=[str(world.installed.number_ids[0])])
+    in_use = {
+        f"/agents/{batch['agent_id']}": "agent_in_use",
+        f"/phone-numbers/{world.installed.number_ids[0]}": "phone_number_in_use",
+        f"/trunks/{world.installed.trunk_id}": "trunk_in_use",
+    }
+    for path, code in in_use.items():
+        answer = client.delete(path)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (422, code)
+        assert client.patch(path, json={"status": "inactive"}).json()["data"]["status"] == "inactive"
+
+
+def test_an_agent_says_why_it_is_not_ready(client: TestClient, world: World) -> None:
+    path = f"/agents/{world.installed.agent_id}"
+    assert client.get(path).json()["data"]["ready"] is True
+    changed = client.patch(path, json={"status": "inactive", "connection": {}}).json()["data"]
+    assert changed["ready"] is False
+    assert changed["not_ready_reasons"] == [
+        "it is inactive",
+        "it has no connection",
+        "it has no connection for simulator, which its numbers use",
+    ]
+
+
+def test_a_trunk_is_checked(client: TestClient, world: World) -> None:
+    path = f"/trunks/{world.installed.trunk_id}/check"
+    assert client.post(path).json()["data"] == {"ok": True, "reason": None}
+    assert client.post(f"/trunks/{NOBODY}/check").status_code == 404
+
+
+def test_lists_are_filtered(client: TestClient, world: World) -> None:
+    def total(path: str, **query: Any) -> int:
+        answer = client.get(path, params=query)
+        assert answer.status_code == 200, answer.text
+        return int(answer.json()["pagination"]["total"])
+
+    assert (total("/agents", name="demo"), total("/agents", name="x")) == (1, 0)
+    assert (total("/agents", status="active"), total("/agents", status="inactive")) == (1, 0)
+    assert (total("/phone-numbers"), total("/phone-numbers", phone_number="+12025550191")) == (3, 1)
+    assert total("/phone-numbers", agent_id=str(world.installed.agent_id), trunk_id=NOBODY) == 0
+    assert total("/trunks", name="simulator", status="active") == 1
+
+
+def test_numbers_are_suppressed_by_file_and_not_called_from_then_on(
+    client: TestClient, draft: Draft, world: World
+) -> None:
+    path = f"/batch-calls/{draft(contacts=3, max_concurrent_calls=1)['id']}"
+    client.post(f"{path}/schedule")
+    world.step()
+    file = "phone,reason\n+12025550102,asked\n+12025550102,again\n12,\n"
+    report = client.post("/suppressions/import", content=file, headers=CSV).json()["data"]
+    assert [report[name] for name in ("imported", "duplicates", "suppressed", "rejected")] == [1, 1, 0, 1]
+    assert client.get("/suppressions").json()["data"][0]["reason"] == "asked"
+    world.run(lambda: client.get(path).json()["data"]["status"] == "completed")
+    skipped = client.get(f"{path}/contacts", params={"status": "skipped"}).json()["data"]
+    assert [(one["phone_number"], one["status_reason"], one["attempts"]) for one in skipped] == [
+        ("+12025550102", "suppressed", 0)
+    ]
+
+
+def test_a_key_is_shown_once_and_worthless_as_soon_as_it_is_revoked(api: Api, client: TestClient, world: World) -> None:
+    made = client.post("/keys", json={"role": "viewer", "name": "dashboard"}).json()["data"]
+    with api.client() as other:
+        other.headers["Authorization"] = f"Bearer {made['key']}"
+        assert other.get("/batch-calls").status_code == 200
+        assert client.delete(f"/keys/{made['id']}").status_code == 204
+        assert other.get("/batch-calls").status_code == 401
+    shown = client.get(f"/keys/{made['id']}").json()["data"]
+    assert shown["revoked_at"] is not None
+    assert "key" not in shown
+    secret = made["key"][len("dialer_") + 33 :]
+    for table in ("api_keys", "idempotency_keys"):
+        assert secret not in str(world.rows(f"SELECT to_jsonb(t) FROM {table} t"))
+    assert client.get("/keys").json()["pagination"]["total"] == 2
+    assert list(reasons(client.post("/keys", json={"role": "owner"}))) == ["role"]

@@ -1,0 +1,158 @@
+"""Uploads over a real socket: limits, clients that go away or stall, and memory that stays flat."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+import pytest
+
+from api.conftest import POLL, Api, Draft, Served
+from dialer.api import uploads
+from world import World
+
+MIB = 1024 * 1024
+
+
+def rows(count: int) -> Iterator[bytes]:
+    yield b"phone,name\n"
+    for first in range(0, count, 1000):
+        yield b"".join(b"+1202%07d,Name %d\n" % (2_000_000 + row, row) for row in range(first, first + 1000))
+
+
+def upload(served: Served, batch_id: str, content: Any, **headers: str) -> httpx2.Response:
+    return served.client.post(
+        f"/batch-calls/{batch_id}/contacts", content=content, headers={"Content-Type": "text/csv"} | headers
+    )
+
+
+def half(served: Served, batch_id: str, kind: str, body: bytes) -> socket.socket:
+    """Send a part of an upload that says it is longer."""
+    at = urlsplit(served.url)
+    connection = socket.create_connection((at.hostname, at.port))
+    head = (
+        f"POST {at.path}/batch-calls/{batch_id}/contacts HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\n"
+        f"Authorization: {served.client.headers['Authorization']}\r\nContent-Length: {len(body) + 1000}\r\n\r\n"
+    )
+    connection.sendall(head.encode() + body)
+    return connection
+
+
+def wait_for(world: World, condition: str, **values: Any) -> None:
+    for _ in range(500):
+        if world.value(f"SELECT {condition}", **values):
+            return
+        POLL.wait(0.02)
+    raise AssertionError(f"never: {condition}")
+
+
+IMPORTING = "EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND state = {})"
+OPEN = IMPORTING.format("'idle in transaction'")
+
+
+@pytest.mark.parametrize("kind", ["text/csv", "multipart/form-data; boundary=x"])
+def test_a_client_that_goes_away_midway_leaves_nothing_behind(api: Api, draft: Draft, world: World, kind: str) -> None:
+    batch_id = draft()["id"]
+    part = b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\n' if "multipart" in kind else b""
+    with api.served() as served:
+        connection = half(served, batch_id, kind, part + b"".join(rows(5000)))
+        wait_for(world, OPEN)
+        connection.close()
+        wait_for(world, f"NOT {OPEN}")
+        assert served.client.get(f"/batch-calls/{batch_id}").json()["data"]["counts"]["total"] == 0
+        assert upload(served, batch_id, rows(1000)).status_code == 200
+
+
+def test_a_client_that_stalls_is_given_up(api: Api, draft: Draft, world: World) -> None:
+    batch_id = draft()["id"]
+    with api.served(upload_stall_seconds=0.3) as served:
+        connection = half(served, batch_id, "text/csv", b"phone\n+12025550101\n")
+        connection.settimeout(20)
+        answer = connection.recv(65536)
+        connection.close()
+    assert b" 400 " in answer
+    assert world.value("SELECT count(*) FROM contacts") == 0
+
+
+@pytest.mark.parametrize("says_so", [True, False])
+def test_a_file_beyond_the_limit_is_refused_with_nothing_stored(
+    api: Api, draft: Draft, world: World, says_so: bool
+) -> None:
+    batch_id = draft()["id"]
+    content = b"".join(rows(80_000))
+    assert len(content) > MIB
+    with api.served(max_upload_mb=1) as served:
+        answer = upload(served, batch_id, content if says_so else iter([content[:MIB], content[MIB:]]))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large")
+    assert world.value("SELECT count(*) FROM contacts") == 0
+
+
+@pytest.mark.parametrize("says_so", [True, False])
+def test_a_json_body_beyond_the_limit_is_refused(api: Api, draft: Draft, says_so: bool) -> None:
+    batch_id = draft()["id"]
+    content = b'{"contacts": [' + b" " * MIB + b"]}"
+    with api.served(max_body_mb=1) as served:
+        body = content if says_so else iter([content])
+        for path in (f"/batch-calls/{batch_id}/contacts", "/batch-calls"):
+            body = content if says_so else iter([content])
+            answer = served.client.post(path, content=body, headers={"Content-Type": "application/json"})
+            assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large")
+
+
+def test_more_uploads_than_are_worked_on_at_once_wait_and_others_are_answered(api: Api, draft: Draft) -> None:
+    batch_id = draft()["id"]
+    with api.served() as served:
+        slow = [half(served, batch_id, "text/csv", b"phone\n") for _ in range(uploads.AT_ONCE + 2)]
+        assert served.client.get(f"/batch-calls/{batch_id}").status_code == 200
+        for connection in slow:
+            connection.close()
+        assert upload(served, batch_id, rows(1000)).json()["data"]["imported"] > 900
+
+
+def test_memory_stays_flat_however_long_a_file_is(api: Api, draft: Draft, tmp_path: Path) -> None:
+    small, large = draft()["id"], draft()["id"]
+    key = api.key()
+    port = _free_port()
+    with (tmp_path / "log").open("wb") as log:
+        environment = os.environ | dict(api.settings.environment())
+        command = [sys.executable, "-m", "dialer", "api", "--port", str(port)]
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    try:
+        with httpx2.Client(base_url=f"http://127.0.0.1:{port}/v1", timeout=60) as client:
+            client.headers["Authorization"] = f"Bearer {key}"
+            served = Served("", client, None)  # type: ignore[arg-type]
+            _until_up(client)
+            assert upload(served, small, rows(5_000)).status_code == 200
+            before = _peak(process.pid)
+            assert upload(served, large, rows(60_000)).json()["data"]["imported"] > 50_000
+            assert _peak(process.pid) - before < 20 * MIB
+    finally:
+        process.terminate()
+        assert process.wait(30) == 0
+
+
+def _until_up(client: httpx2.Client) -> None:
+    for _ in range(300):
+        try:
+            if client.get("../readyz").is_success:
+                return
+        except httpx2.TransportError:
+            POLL.wait(0.1)
+    raise AssertionError("the API never answered")
+
+
+def _peak(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
