@@ -47,10 +47,7 @@ class Operation:
         """Ask with the ids of `ids` in the path and in the body."""
         path = self.path.format(**ids)
         headers = dict(more.pop("headers", {}))
-        if self.name == "import_suppressions":
-            more |= {"content": "phone\n+12025550113\n"}
-            headers["Content-Type"] = "text/csv"
-        elif self.method in NEEDS_BODY and self.name not in WITHOUT_BODY:
+        if self.method in NEEDS_BODY and self.name not in WITHOUT_BODY:
             more |= {"json": _filled(BODIES.get(self.name, {}), ids)}
         if self.name == "follow_batch_call":
             more |= {"params": {"max_seconds": 1}}

@@ -7,8 +7,41 @@ import pytest
 
 from cli.conftest import Dialer
 
-COMMANDS = ("demo", "run", "up", "worker", "beat", "listener", "simulator", "audit", "doctor", "db")
-HEAVY = ("sqlalchemy", "alembic", "psycopg", "redis", "celery", "pydantic", "pendulum", "rich", "phonenumbers")
+COMMANDS = (
+    "demo",
+    "run",
+    "up",
+    "api",
+    "keys",
+    "batch",
+    "contacts",
+    "agents",
+    "numbers",
+    "trunks",
+    "folders",
+    "suppress",
+    "worker",
+    "beat",
+    "listener",
+    "simulator",
+    "audit",
+    "doctor",
+    "db",
+)
+HEAVY = (
+    "fastapi",
+    "uvicorn",
+    "httpx2",
+    "sqlalchemy",
+    "alembic",
+    "psycopg",
+    "redis",
+    "celery",
+    "pydantic",
+    "pendulum",
+    "rich",
+    "phonenumbers",
+)
 
 
 def test_help_names_every_command_the_settings_and_the_exit_codes(dialer: Dialer) -> None:

@@ -34,7 +34,7 @@ def worker(in_cluster: None) -> ModuleType:
 
 def tasks() -> Iterator[ast.FunctionDef]:
     for node in ast.parse((SOURCE / "worker.py").read_text("utf-8")).body:
-        if isinstance(node, ast.FunctionDef) and any("app.task" in ast.unparse(d) for d in node.decorator_list):
+        if isinstance(node, ast.FunctionDef) and any(ast.unparse(d) == "step" for d in node.decorator_list):
             yield node
 
 

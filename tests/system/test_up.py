@@ -32,7 +32,7 @@ class Up:
     def __init__(self, data_dir: Path, *arguments: str) -> None:
         self.data_dir = data_dir
         self.process = subprocess.Popen(
-            [*DIALER, "up", "--data-dir", str(data_dir), "--speed", "60", *arguments],
+            [*DIALER, "up", "--data-dir", str(data_dir), "--speed", "60", "--port", "0", *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -159,7 +159,7 @@ def test_kill_9_of_the_whole_leaves_no_process_and_the_next_start_goes_on(
 
 def test_term_stops_everything_and_a_second_up_on_the_folder_is_refused(start: Callable[..., Up]) -> None:
     up = start()
-    second = dialer("up", "--data-dir", str(up.data_dir))
+    second = dialer("up", "--data-dir", str(up.data_dir), "--port", "0")
     assert second.returncode == 1
     assert second.stderr.startswith("dialer: ")
     assert f"in use by another dialer (pid {up.process.pid})" in second.stderr

@@ -7,6 +7,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
 from dialer.api.envelope import Detail, ErrorBody, Refusal, meta
 from dialer.errors import (
@@ -82,10 +83,18 @@ async def _invalid(_: Request, error: Exception) -> JSONResponse:
     return refusal(422, _body("invalid_input", message, details))
 
 
-async def _http(_: Request, error: Exception) -> JSONResponse:
+async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     code = _CODES.get(error.status_code, "refused")
-    return refusal(error.status_code, _body(code, error.detail, []), error.headers)
+    headers = {"Allow": _allowed(request)} if error.status_code == 405 else error.headers
+    return refusal(error.status_code, _body(code, error.detail, []), headers)
+
+
+def _allowed(request: Request) -> str:
+    """Name all methods of a path: the router knows only those of the first route that fits."""
+    paths = request.app.openapi()["paths"]
+    mine = [path for path in paths if compile_path(path)[0].match(request.url.path)]
+    return ", ".join(sorted({method.upper() for path in mine for method in paths[path]}))
 
 
 def _body(code: str, message: str, details: Sequence[tuple[str, str]]) -> ErrorBody:

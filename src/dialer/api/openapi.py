@@ -1,6 +1,10 @@
-"""The OpenAPI document: what FastAPI derives from the routes, and the bodies that the services read."""
+"""The OpenAPI document: what FastAPI derives from the routes, completed with what only the services know.
 
-from collections.abc import Iterator
+Bodies are those of the services' models. A client may follow the links from what it has created to what can be done
+with it. What every answer has is said here once.
+"""
+
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fastapi import FastAPI
@@ -8,41 +12,122 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import iter_route_contexts
 from pydantic.json_schema import models_json_schema
 
+from dialer.service.new_contacts import NewContacts
+from dialer.service.suppressions import NewSuppression
+
+DESCRIPTION = """
+Calls lists of people: load contacts, set the hours and the limits, start, pause, watch.
+
+Every request needs a key (`Authorization: Bearer …`) of a workspace and a role: *viewer* reads, *operator* reads and
+writes, *admin* also keeps trunks and keys. What is of another workspace is 404, as if it did not exist. Unknown fields
+are refused. Times are ISO 8601 and answered in UTC. Every POST with a JSON body honours `X-Idempotency-Key`, but
+for the one that makes keys.
+"""
+TAGS = {
+    "Batch calls": "A list with its settings, and everything an operator does with it.",
+    "Contacts": "The people of a batch.",
+    "Agents": "Where answered calls go.",
+    "Phone numbers": "The outbound numbers.",
+    "Trunks": "The ways to the telephone networks. Only for admins.",
+    "Contact folders": "Contacts that are kept for several batches.",
+    "Suppressions": "Numbers that are not called.",
+    "Keys": "Who may ask. Only for admins.",
+    "Probes": "For those who watch over processes. No key is needed.",
+}
 REF = "#/components/schemas/{model}"
+_TEXT = {"type": "string"}
+_SECONDS = {"type": "integer", "minimum": 1}
+CSV_EXAMPLE = "phone,name,plan\n+4930901820,Ada,gold\n"
 
 
 def describe(app: FastAPI) -> None:
-    """Complete the document with the bodies of the routes that use `body_of`."""
+    """Complete the document when it is first asked for."""
+    app.description = DESCRIPTION
+    app.openapi_tags = [{"name": name, "description": text} for name, text in TAGS.items()]
     derived = app.openapi
 
     def complete() -> dict[str, Any]:
         if app.openapi_schema is None:
-            _add_bodies(app, derived())
+            document = derived()
+            _add_bodies(app, document)
+            operations = list(_operations(document))
+            for path, _, operation in operations:
+                _add_upload(operation)
+                _add_headers(operation)
+                if operation["operationId"].startswith("create_"):
+                    _add_links(operation, path, operations)
         assert app.openapi_schema is not None
         return app.openapi_schema
 
     app.openapi = complete  # type: ignore[method-assign]
 
 
+def _operations(document: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield path, method, operation
+
+
 def _add_bodies(app: FastAPI, document: dict[str, Any]) -> None:
     bodies = list(_bodies(app))
-    _, schemas = models_json_schema([(take.body_model, "validation") for *_, take in bodies], ref_template=REF)
+    models = [(model, "validation") for model in (*(model for *_, model, _ in bodies), NewContacts, NewSuppression)]
+    _, schemas = models_json_schema(models, ref_template=REF)  # type: ignore[arg-type]
     document["components"]["schemas"] |= schemas["$defs"]
-    for path, method, take in bodies:
-        content = {"application/json": {"schema": {"$ref": REF.format(model=take.body_model.__name__)}}}
-        document["paths"][path][method]["requestBody"] = {"required": not take.optional, "content": content}
+    for path, method, model, optional in bodies:
+        content = {"application/json": {"schema": {"$ref": REF.format(model=model.__name__)}}}
+        document["paths"][path][method]["requestBody"] = {"required": not optional, "content": content}
 
 
-def _bodies(app: FastAPI) -> Iterator[tuple[str, str, Any]]:
-    """Find path, method and the dependency that takes the body."""
+def _bodies(app: FastAPI) -> Iterator[tuple[str, str, Any, bool]]:
+    """Find path, method and model of each body that is taken by a dependency made by `body_of`."""
     for route in iter_route_contexts(app.routes):
         dependant = getattr(route, "dependant", None)
         for take in _takers(dependant) if dependant else ():
             for method in route.methods or ():
-                yield str(route.path_format), method.lower(), take
+                yield str(route.path_format), method.lower(), take.body_model, take.optional
 
 
 def _takers(dependant: Dependant) -> Iterator[Any]:
     for dependency in dependant.dependencies:
         if hasattr(dependency.call, "body_model"):
             yield dependency.call
+
+
+def _add_upload(operation: dict[str, Any]) -> None:
+    """Describe the bodies of an upload; `x-upload` names the JSON model that is taken as well."""
+    model = operation.pop("x-upload", None)
+    if model is None:
+        return
+    form = {"type": "object", "properties": {"file": _TEXT | {"format": "binary"}}, "required": ["file"]}
+    content: dict[str, Any] = {"application/json": {"schema": {"$ref": REF.format(model=model)}}} if model else {}
+    content["text/csv"] = {"schema": _TEXT, "example": CSV_EXAMPLE}
+    content["multipart/form-data"] = {
+        "schema": form | {"additionalProperties": False},
+        "encoding": {"file": {"contentType": "text/csv"}},
+    }
+    operation["requestBody"] = {"required": True, "content": content}
+
+
+def _add_headers(operation: dict[str, Any]) -> None:
+    names = {parameter["name"].lower() for parameter in operation.get("parameters", [])}
+    for status, response in operation["responses"].items():
+        headers = {"X-Request-Id": {"description": "The id of this request, also in the logs.", "schema": _TEXT}}
+        if status == "401":
+            headers["WWW-Authenticate"] = {"description": "How to authenticate.", "schema": _TEXT}
+        if status in ("429", "503"):
+            headers["Retry-After"] = {"description": "Seconds.", "schema": _SECONDS}
+        if status in ("200", "201") and "x-idempotency-key" in names:
+            headers["Idempotent-Replayed"] = {"description": "`true`: this was answered before.", "schema": _TEXT}
+        response["headers"] = headers
+
+
+def _add_links(operation: dict[str, Any], path: str, operations: list[tuple[str, str, dict[str, Any]]]) -> None:
+    """Link what was created to everything that can be done with it alone."""
+    links = {}
+    for other_path, _, other in operations:
+        head, brace, tail = other_path.removeprefix(path).partition("{")
+        parameter, _, more = tail.partition("}")
+        if other_path.startswith(f"{path}/") and head == "/" and brace and "{" not in more:
+            target = {"operationId": other["operationId"], "parameters": {parameter: "$response.body#/data/id"}}
+            links[other["operationId"]] = target
+    operation["responses"]["201"]["links"] = links

@@ -20,26 +20,26 @@ from dialer.store.database import Database
 KindOf = Callable[[Caller], Kind]
 
 
-def add_routes(router: APIRouter, kind: KindOf, example: Kind, out: type[BaseModel], reads: Any, writes: Any) -> None:
-    """Add the four routes. `reads`, `writes`: who may. `example`: a Kind with the models that all of them share."""
+def add_routes(
+    router: APIRouter,
+    kind: KindOf,
+    example: Kind,
+    out: type[BaseModel],
+    reads: Any,
+    writes: Any,
+    *,
+    creates: bool = True,
+) -> None:
+    """Add the four routes, or all but POST.
+
+    `reads`, `writes`: who may. `example`: a Kind with the models that all of them share.
+    """
     noun = example.table.noun
     a_noun = noun.replace("_", " ")
     shown: Any = Answer[out]  # type: ignore[valid-type]
 
-    @router.post(
-        "",
-        status_code=201,
-        name=f"create_{noun}",
-        summary=f"Create a {a_noun}",
-        response_model=shown,
-        responses=documented(400, 409, 413),
-    )
-    def create(caller: writes, once: DoOnce, body: Any = body_of(example.new)) -> Response:
-        def work(db: Database, new: Fields) -> BaseModel:
-            made = resources.create(db, kind(caller), caller.workspace_id, new, caller.now, caller.rng)
-            return answer(out, made)
-
-        return once(caller, body, work)
+    if creates:
+        _add_create(router, kind, example, out, writes)
 
     @router.get(
         "/{id}", name=f"get_{noun}", summary=f"Read a {a_noun}", response_model=shown, responses=documented(404)
@@ -68,3 +68,22 @@ def listed(caller: Caller, kind: Kind, out: type[Any], page: Page, filters: Mapp
     """Answer a page of them, newest first."""
     found, total = resources.listed(caller.db, kind, caller.workspace_id, filters, page.limit, page.offset)
     return listing(out, found, total, page)
+
+
+def _add_create(router: APIRouter, kind: KindOf, example: Kind, out: type[BaseModel], writes: Any) -> None:
+    noun = example.table.noun
+
+    @router.post(
+        "",
+        status_code=201,
+        name=f"create_{noun}",
+        summary=f"Create a {noun.replace('_', ' ')}",
+        response_model=Answer[out],  # type: ignore[valid-type]
+        responses=documented(400, 409, 413),
+    )
+    def create(caller: writes, once: DoOnce, body: Any = body_of(example.new)) -> Response:
+        def work(db: Database, new: Fields) -> BaseModel:
+            made = resources.create(db, kind(caller), caller.workspace_id, new, caller.now, caller.rng)
+            return answer(out, made)
+
+        return once(caller, body, work)

@@ -1,5 +1,6 @@
 """One API process: its socket, its threads, and how it stops."""
 
+import os
 import socket
 
 import uvicorn
@@ -53,4 +54,5 @@ def _listen(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
-        raise Unavailable(f"The API cannot be served at {host}:{port}: {error.strerror}") from None
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+        raise Unavailable(f"The API cannot be served at {host}:{port}: {reason}") from None

@@ -5,19 +5,23 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel
 
 from dialer.api.access import Operator, Viewer
+from dialer.api.body import Body, read_body
 from dialer.api.contacts import reported
-from dialer.api.envelope import Answer, AskedPage, Listing
+from dialer.api.envelope import Answer, AskedPage, Listing, answer
 from dialer.api.errors import documented
+from dialer.api.idempotency import DoOnce
 from dialer.api.resources import add_routes, listed
 from dialer.api.schemas import ImportReport
-from dialer.api.uploads import upload
-from dialer.service import contacts, suppressions
+from dialer.api.uploads import JSON, media_type, upload
+from dialer.service import contacts, resources, suppressions
 from dialer.service.csv_file import Readable
 from dialer.service.fields import Storable
-from dialer.service.suppressions import KIND
+from dialer.service.suppressions import KIND, NewSuppression
+from dialer.store.database import Database
 
 router = APIRouter(prefix="/suppressions", tags=["Suppressions"])
 
@@ -40,19 +44,28 @@ def list_suppressions(
     return listed(caller, KIND, Suppression, page, {"phone_number": phone_number})
 
 
-add_routes(router, lambda _: KIND, KIND, Suppression, Viewer, Operator)
-
-
 @router.post(
-    "/import",
-    response_model=Answer[ImportReport],
-    responses=documented(400, 413),
-    openapi_extra={"x-upload": ""},
+    "",
+    status_code=201,
+    response_model=Answer[Suppression],
+    responses={**documented(400, 409, 413), 200: {"model": Answer[ImportReport], "description": "The file was read."}},
+    openapi_extra={"x-upload": "NewSuppression"},
 )
-async def import_suppressions(caller: Operator, request: Request) -> Response:
-    """Suppress the numbers of a CSV file: the column `phone` or `phone_number`, and `reason`."""
+async def create_suppression(caller: Operator, request: Request, once: DoOnce) -> Response:
+    """Suppress one number; or those of a CSV file, with the column `phone` or `phone_number`, and `reason`."""
+    if media_type(request) == JSON:
+        body = Body(NewSuppression, await read_body(request))
+
+        def create(db: Database, new: NewSuppression) -> Answer[Suppression]:
+            made = resources.create(db, KIND, caller.workspace_id, new, caller.now, caller.rng)
+            return answer(Suppression, made)
+
+        return await run_in_threadpool(once, caller, body, create)
 
     def store(file: Readable) -> contacts.ImportReport:
         return suppressions.import_csv(caller.db, caller.workspace_id, file, caller.now, caller.rng)
 
     return reported(await upload(request, store))
+
+
+add_routes(router, lambda _: KIND, KIND, Suppression, Viewer, Operator, creates=False)

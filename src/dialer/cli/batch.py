@@ -28,9 +28,10 @@ def create(
     from dialer.cli.client import connected
     from dialer.cli.tables import show_one
 
+    settings = fields(given)
     with connected(data_dir) as client:
-        agent_id = client.named("/agents", agent)["id"]
-        show_one(client.post("/batch-calls", fields(given) | {"name": name, "agent_id": agent_id}), as_json=as_json)
+        body = settings | {"name": name, "agent_id": client.named("/agents", agent)["id"]}
+        show_one(client.post("/batch-calls", body), as_json=as_json)
 
 
 @batch.command("list")

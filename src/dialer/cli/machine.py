@@ -149,8 +149,6 @@ def machine(
 
     `api_port`: where the HTTP API is, 0: at any free port; None: there is none.
     """
-    if api_port:
-        _check_free(api_port)
     data_dir = settings.data_dir
     with ExitStack() as stack:
         servers = stack.enter_context(
@@ -158,6 +156,8 @@ def machine(
                 data_dir, need_postgres=settings.database_url is None, need_redis=settings.redis_url is None
             )
         )
+        if api_port:
+            _check_free(api_port)
         running = Machine(settings.with_servers(servers.database_url, servers.redis_url), tell)
         port = _free_port()
         _prepare(running.settings, dict(network) | {"url": f"tcp://127.0.0.1:{port}"})
@@ -201,7 +201,8 @@ def _check_free(port: int) -> None:
     try:
         socket.create_server(("127.0.0.1", port)).close()
     except OSError as error:
-        raise Unavailable(f"Port {port} cannot be had: {error.strerror}; choose another with --port") from None
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise Unavailable(f"Port {port} cannot be had: {reason}; choose another with --port") from None
 
 
 def _free_port() -> int:

@@ -40,8 +40,9 @@ def _group(title: str, path: str, named_by: str, columns: Sequence[str], create_
         from dialer.cli.client import connected
         from dialer.cli.tables import show_one
 
+        body = fields(given)
         with connected(data_dir) as client:
-            show_one(client.post(path, fields(given)), as_json=as_json)
+            show_one(client.post(path, body), as_json=as_json)
 
     @group.command()
     def update(which: WhichOne, given: FieldValues = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
@@ -49,9 +50,10 @@ def _group(title: str, path: str, named_by: str, columns: Sequence[str], create_
         from dialer.cli.client import connected
         from dialer.cli.tables import show_one
 
+        changes = fields(given)
         with connected(data_dir) as client:
             one = client.named(path, which, named_by)
-            show_one(client.ask("PATCH", f"{path}/{one['id']}", json=fields(given))["data"], as_json=as_json)
+            show_one(client.ask("PATCH", f"{path}/{one['id']}", json=changes)["data"], as_json=as_json)
 
     @group.command("remove" if create_as == "add" else "delete")
     def delete(which: WhichOne, data_dir: DataDir = None) -> None:
@@ -107,7 +109,7 @@ def import_(file: Path, data_dir: DataDir = None, as_json: AsJson = False) -> No
     """Suppress the numbers of a CSV file (column phone or phone_number, and reason)."""
     from dialer.cli.uploading import upload
 
-    upload("/suppressions/import", file, data_dir, as_json=as_json)
+    upload("/suppressions", file, data_dir, as_json=as_json)
 
 
 @folders.command("import")

@@ -12,7 +12,18 @@ from datetime import date, datetime, time
 from typing import Annotated, Any, Literal, Self
 
 from pendulum import DateTime
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    TypeAdapter,
+    ValidationError,
+    WithJsonSchema,
+)
+from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
 from dialer.domain.phone import check_region, normalise
@@ -134,9 +145,18 @@ def _storable_json(metadata: dict[str, Any]) -> dict[str, Any]:
 
 
 Flag = Annotated[bool, Strict()]
-Whole = Annotated[int, BeforeValidator(_no_bool)]
-Minutes = Annotated[float, BeforeValidator(_no_bool), Field(ge=0, le=7 * 24 * 60)]
-ClockTime = Annotated[time, _written_as(r"([01]\d|2[0-3]):[0-5]\d", "09:30", time.fromisoformat)]
+Weekday = Annotated[int, Field(ge=1, le=7), BeforeValidator(_no_bool)]
+Slots = Annotated[int, Field(ge=1, le=100), BeforeValidator(_no_bool)]
+Retries = Annotated[int, Field(ge=0, le=3), BeforeValidator(_no_bool)]
+Priority = Annotated[int, Field(ge=1, le=10), BeforeValidator(_no_bool)]
+Limit = Annotated[int, Field(ge=1, le=2_147_483_647), BeforeValidator(_no_bool)]
+Minutes = Annotated[float, Field(ge=0, le=7 * 24 * 60), BeforeValidator(_no_bool)]
+_HH_MM = r"([01]\d|2[0-3]):[0-5]\d"
+ClockTime = Annotated[
+    time,
+    _written_as(_HH_MM, "09:30", time.fromisoformat),
+    WithJsonSchema({"type": "string", "pattern": f"^{_HH_MM}$", "example": "09:30"}),
+]
 Day = Annotated[date, _written_as(r"\d{4}-\d\d-\d\d", "2030-01-31", date.fromisoformat)]
 Moment = Annotated[
     datetime,
@@ -148,5 +168,6 @@ Zone = Annotated[str, AfterValidator(_known_zone)]
 Region = Annotated[str, AfterValidator(_region)]
 Metadata = Annotated[dict[str, Any], AfterValidator(_storable_json)]
 Status = Literal["active", "inactive"]
-Limit = Annotated[int, BeforeValidator(_no_bool), Field(ge=1, le=2_147_483_647)]
 PhoneNumber = Annotated[str, AfterValidator(_number)]
+# Of a list without repetitions, in the JSON schema.
+UNIQUE: JsonDict = {"uniqueItems": True}

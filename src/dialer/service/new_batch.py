@@ -5,23 +5,28 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pendulum import DateTime
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo, WithJsonSchema, field_validator
 
 from dialer.domain.outcomes import Outcome
 from dialer.domain.retry import DEFAULT_DELAY_MINUTES
 from dialer.domain.rotation import RotationStrategy
 from dialer.domain.zones import moment_of
 from dialer.service.fields import (
+    UNIQUE,
     ClockTime,
     Day,
     Fields,
     Flag,
+    Limit,
     Metadata,
     Minutes,
     Moment,
     Name,
+    Priority,
     Region,
-    Whole,
+    Retries,
+    Slots,
+    Weekday,
     Zone,
     each_once,
     refusal,
@@ -34,6 +39,11 @@ def _retried(outcome: Outcome) -> Outcome:
     return outcome
 
 
+Retried = Annotated[
+    Outcome, AfterValidator(_retried), WithJsonSchema({"type": "string", "enum": [*DEFAULT_DELAY_MINUTES]})
+]
+
+
 class BatchSettings(Fields):
     """What can be chosen for a batch until it is started. `retry_delays`: outcome -> minutes.
 
@@ -41,33 +51,54 @@ class BatchSettings(Fields):
     """
 
     name: Name
-    phone_number_ids: Annotated[list[UUID], Field(max_length=1000), AfterValidator(each_once)] = []
+    phone_number_ids: Annotated[
+        list[UUID], Field(max_length=1000, json_schema_extra=UNIQUE), AfterValidator(each_once)
+    ] = []
     phone_rotation_strategy: RotationStrategy = RotationStrategy.RANDOM
     timezone: Zone = "UTC"
     schedule_type: Literal["immediate", "scheduled"] = "immediate"
     scheduled_at: Moment | None = None
     start_time: ClockTime | None = None
     end_time: ClockTime | None = None
-    working_days: Annotated[
-        list[Annotated[Whole, Field(ge=1, le=7)]], Field(min_length=1), AfterValidator(each_once)
-    ] = [1, 2, 3, 4, 5]
+    working_days: Annotated[list[Weekday], Field(min_length=1, json_schema_extra=UNIQUE), AfterValidator(each_once)] = [
+        1,
+        2,
+        3,
+        4,
+        5,
+    ]
     excluded_dates: list[Day] = Field(default=[], max_length=1000)
-    max_concurrent_calls: Whole = Field(default=10, ge=1, le=100)
-    max_calls_per_day: Whole | None = Field(default=None, ge=1, le=2_147_483_647)
+    max_concurrent_calls: Slots = 10
+    max_calls_per_day: Limit | None = None
     retry_failed: Flag = False
-    max_retry_attempts: Whole = Field(default=0, ge=0, le=3)
-    retry_delays: dict[Annotated[Outcome, AfterValidator(_retried)], Minutes] = {}
+    max_retry_attempts: Retries = 0
+    retry_delays: dict[Retried, Minutes] = {}
     retry_machine: Flag = False
     respect_contact_timezone: Flag = False
     sticky_caller_id: Flag = False
     expires_at: Moment | None = None
-    priority: Whole = Field(default=5, ge=1, le=10)
+    priority: Priority = 5
     default_region: Region | None = None
     metadata: Metadata = {}
 
 
 class NewBatch(BatchSettings):
     """A batch to be created. A time without an offset is read in `timezone`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "name": "Appointment reminders",
+                "agent_id": "019cad8f-ac00-7d8e-91b7-584a2265b1f5",
+                "timezone": "Europe/Berlin",
+                "start_time": "09:00",
+                "end_time": "17:30",
+                "max_concurrent_calls": 20,
+                "retry_failed": True,
+                "max_retry_attempts": 2,
+            }
+        }
+    )
 
     agent_id: UUID
     scheduled_at: Moment | None = Field(default=None, validate_default=True)

@@ -23,7 +23,7 @@ _SECRET = re.compile(r"password|passwd|secret|token|api_?key|credential|private"
 _REFERENCE = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)")
 _ALLOWED_PREFIX = "TRUNK_"
 
-Rate = Annotated[float, Field(gt=0, le=99_999, allow_inf_nan=False)]
+Rate = Annotated[float, Field(ge=0.001, le=99_999, allow_inf_nan=False)]
 
 
 class NewTrunk(Fields):

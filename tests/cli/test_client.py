@@ -1,0 +1,130 @@
+"""The commands that talk to the HTTP API, against a real one."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from api.conftest import Api, Served
+from cli.conftest import Dialer
+from dialer import log
+from dialer.settings import Settings
+from world import World
+
+EVERY_DAY = "working_days=[1,2,3,4,5,6,7]"
+CONTACTS = "phone,name\n+12025550101,Ada\n+12025550102,Bob\nxx,Bad\n"
+
+
+@pytest.fixture
+def api(world: World) -> Api:
+    return Api(world, Settings(database_url=world.database_url, redis_url=world.redis_url))
+
+
+@pytest.fixture
+def served(api: Api, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
+    # The server is in this process, and its log would stand among what the commands say.
+    monkeypatch.setenv("DIALER_LOG_LEVEL", "error")
+    log.configure("console", "error")
+    with api.served() as served:
+        monkeypatch.setenv("DIALER_URL", served.url.removesuffix("/v1"))
+        monkeypatch.setenv("DIALER_API_KEY", api.key())
+        yield served
+
+
+def test_a_list_is_called_from_the_command_line(served: Served, dialer: Dialer, world: World, tmp_path: Path) -> None:
+    made = dialer("batch", "create", "--name", "Spring", "--agent", "demo", EVERY_DAY, "--json")
+    batch = json.loads(made.out)
+    assert (made.code, batch["status"], batch["working_days"][-1]) == (0, "draft", 7)
+    (tmp_path / "list.csv").write_text(CONTACTS)
+    loaded = dialer("contacts", "import", "Spring", "list.csv")
+    assert loaded.out.startswith("Loaded 2 contacts; 0 duplicates, 0 suppressed, 1 rejected.\n  line 4: ")
+    assert dialer("batch", "schedule", "Spring").out == f"Batch {batch['id']} is active.\n"
+    assert dialer("batch", "pause", batch["id"]).out == f"Batch {batch['id']} is paused.\n"
+    assert dialer("batch", "resume", "Spring").code == 0
+    world.run(lambda: world.value("SELECT status FROM batches") == "completed")
+    watched = dialer("batch", "watch", "Spring", "--json")
+    assert (watched.code, json.loads(watched.out)["status"]) == (0, "completed")
+    assert "completed: 2/2" in watched.err
+    assert "Spring" in dialer("batch", "list", "--status", "completed").out
+    assert "counts: " in dialer("batch", "show", "Spring").out
+    people = json.loads(dialer("contacts", "list", "Spring", "--json").out)
+    assert [one["name"] for one in people] == ["Ada", "Bob"]
+    assert json.loads(dialer("contacts", "show", "Spring", people[0]["id"], "--json").out)["calls"]
+    dialer("batch", "export", "Spring", "-o", "results.csv")
+    assert (tmp_path / "results.csv").read_text().count("+1202555010") == 2
+    assert dialer("batch", "export", "Spring").code == 0
+    assert dialer("batch", "cancel", "Spring").refusal.endswith("Batch is completed; only a draft or scheduled or "
+                                                                "active or paused batch can be cancelled")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("group", "fields", "change", "shown"),
+    [
+        ("agents", ["name=Ada", 'connection={"simulator": {}}'], "status=inactive", "name"),
+        ("numbers", ["phone_number=+12025550111", "trunk_id=TRUNK"], "max_calls_per_day=5", "phone_number"),
+        ("trunks", ["name=t2", "provider=simulator"], "calls_per_second=2", "name"),
+        ("folders", ["name=Customers"], "default_region=DE", "name"),
+        ("suppress", ["phone_number=+12025550112"], "reason=asked", "phone_number"),
+    ],
+)
+def test_what_is_set_up_is_made_listed_changed_and_deleted(
+    served: Served, dialer: Dialer, world: World, group: str, fields: list[str], change: str, shown: str
+) -> None:
+    make, remove = ("add", "remove") if group == "suppress" else ("create", "delete")
+    given = [field.replace("TRUNK", str(world.installed.trunk_id)) for field in fields]
+    made = json.loads(dialer(group, make, *given, "--json").out)
+    assert made[shown] in dialer(group, "list").out
+    changed = dialer(group, "update", made["id"], change)
+    assert change.replace("=", ": ") in changed.out
+    assert json.loads(dialer(group, "show", made[shown], "--json").out)["id"] == made["id"]
+    assert dialer(group, remove, made["id"]).code == 0
+    assert made["id"] not in dialer(group, "list").out
+
+
+def test_files_go_into_folders_and_onto_the_do_not_call_list(served: Served, dialer: Dialer, tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text(CONTACTS)
+    dialer("folders", "create", "name=Customers")
+    assert dialer("folders", "import", "Customers", "list.csv").out.startswith("Loaded 2 contacts")
+    assert json.loads(dialer("suppress", "import", "list.csv", "--json").out)["imported"] == 2
+
+
+def test_a_trunk_is_checked(served: Served, dialer: Dialer) -> None:
+    assert dialer("trunks", "check", "simulator").code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("batch", "show", "nix"), "none is called nix; use an id"),
+        (("batch", "create", "--name", "x", "--agent", "nix"), "none is called nix; use an id"),
+        (("batch", "create", "--name", "x", "--agent", "demo", "prioritty=1"), "prioritty: extra inputs"),
+        (("contacts", "import", "nix", "missing.csv"), "none is called nix"),
+        (("agents", "create", "name="), "name: string should have at least 1 character"),
+    ],
+)
+def test_what_is_refused_is_one_line(served: Served, dialer: Dialer, arguments: tuple[str, ...], reason: str) -> None:
+    assert reason in dialer(*arguments).refusal
+
+
+def test_an_api_that_is_not_there_is_one_line(dialer: Dialer, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "DIALER_API_KEY is not set" in dialer("batch", "list").refusal
+    monkeypatch.setenv("DIALER_API_KEY", "dialer_x")
+    monkeypatch.setenv("DIALER_URL", "http://127.0.0.1:9")
+    assert "does not answer" in dialer("batch", "list").refusal
+
+
+def test_wrong_fields_are_wrong_usage(dialer: Dialer) -> None:
+    assert dialer("agents", "create", "name").code == 2
+
+
+def test_keys_are_made_listed_and_revoked_on_the_database(api: Api, served: Served, dialer: Dialer, in_cluster: None,
+                                                          monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    made = dialer("keys", "create", "--role", "viewer", "--name", "dashboard")
+    assert (made.code, made.out.count("\n")) == (0, 1)
+    monkeypatch.setenv("DIALER_API_KEY", made.out.strip())
+    assert dialer("batch", "list").code == 0
+    assert "needs the role operator" in dialer("agents", "create", "name=x").refusal
+    listed = {one["name"]: one["id"] for one in json.loads(dialer("keys", "list", "--json").out)}
+    assert dialer("keys", "revoke", listed["dashboard"]).code == 0
+    assert "unknown or revoked" in dialer("batch", "list").refusal
