@@ -40,6 +40,14 @@ bench: setup ## Measure refill delay and throughput on this machine
 	$(BIN)/python benchmarks/engine.py refill
 	$(BIN)/python benchmarks/engine.py throughput --contacts 6000
 
+.PHONY: bench-import
+bench-import: setup ## Measure imports of 10 thousand, 100 thousand and 1 million contacts over HTTP
+	$(BIN)/python benchmarks/imports.py 10000 100000 1000000
+
+.PHONY: bench-api
+bench-api: setup ## Measure two API processes
+	$(BIN)/python benchmarks/api.py
+
 .PHONY: check
 check: setup lint-containers ## ruff, mypy, import-linter, and the container files
 	$(BIN)/ruff format --check

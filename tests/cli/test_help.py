@@ -8,30 +8,10 @@ import pytest
 from cli.conftest import Dialer
 
 COMMANDS = (
-    "demo",
-    "run",
-    "up",
-    "api",
-    "keys",
-    "batch",
-    "contacts",
-    "agents",
-    "numbers",
-    "trunks",
-    "folders",
-    "suppress",
-    "worker",
-    "beat",
-    "listener",
-    "simulator",
-    "audit",
-    "doctor",
-    "db",
+    *("demo", "run", "up", "worker", "beat", "listener", "simulator", "audit", "doctor", "db"),
+    *("api", "keys", "batch", "contacts", "agents", "numbers", "trunks", "folders", "suppress"),
 )
 HEAVY = (
-    "fastapi",
-    "uvicorn",
-    "httpx2",
     "sqlalchemy",
     "alembic",
     "psycopg",
@@ -41,6 +21,7 @@ HEAVY = (
     "pendulum",
     "rich",
     "phonenumbers",
+    "httpx2",
 )
 
 

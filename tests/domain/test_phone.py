@@ -1,5 +1,7 @@
 import re
+from collections.abc import Iterator, Sequence
 from functools import cache
+from random import Random
 
 import phonenumbers
 import pytest
@@ -7,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from phonenumbers.tzdata import TIMEZONE_DATA
 
+from dialer.domain import phone
 from dialer.domain.phone import check_region, normalise, plausible_timezones
 from dialer.domain.zones import is_known_zone
 from dialer.errors import InvalidInput
@@ -190,3 +193,36 @@ def test_an_american_number_without_a_place_may_be_anywhere_from_the_atlantic_to
 def test_no_zone_of_the_number_plans_is_unknown_to_this_system() -> None:
     zones = {zone for zones in TIMEZONE_DATA.values() for zone in zones}
     assert [zone for zone in sorted(zones) if not is_known_zone(zone)] == []
+
+
+def test_the_compiled_plans_say_what_the_library_says_near_every_kind_of_number_of_every_country() -> None:
+    rng = Random(5)
+    valid = 0
+    for country_code, regions in phonenumbers.COUNTRY_CODE_TO_REGION_CODE.items():
+        for national in _near_examples(country_code, regions, rng):
+            text = f"+{country_code}{national}"
+            said = phone._is_plain_and_valid(text)
+            trunk_prefix = phone._trunk_prefix(country_code)
+            is_plain = phone._PLAIN_E164.fullmatch(text) and len(text) <= 1 + phone.MAX_DIGITS
+            if not is_plain or (trunk_prefix is not None and trunk_prefix.match(national)):
+                assert not said
+                continue
+            number = phonenumbers.PhoneNumber(country_code=country_code, national_number=int(national))
+            assert said == phonenumbers.is_valid_number(number), text
+            valid += said
+    assert valid > 10_000
+
+
+def _near_examples(country_code: int, regions: Sequence[str], rng: Random) -> Iterator[str]:
+    """Examples of every kind of number of a country, with some digits changed, taken or added."""
+    kinds = ("premium_rate", "toll_free", "shared_cost", "voip", "personal_number", "pager", "uan", "voicemail",
+             "fixed_line", "mobile")  # fmt: skip
+    for region in regions:
+        plan = phonenumbers.PhoneMetadata.metadata_for_region_or_calling_code(country_code, region)
+        examples = [kind.example_number for name in kinds if plan and (kind := getattr(plan, name)) is not None]
+        for example in filter(None, examples):
+            for _ in range(20):
+                digits = list(example)
+                for _ in range(rng.randint(0, 4)):
+                    digits[rng.randrange(len(digits))] = rng.choice("0123456789")
+                yield "".join(digits)[: len(digits) - rng.choice([0, 0, 0, 1])] + rng.choice(["", "", "", "7"])

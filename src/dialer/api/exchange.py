@@ -19,6 +19,7 @@ from dialer.store.measures import Measures
 log = structlog.get_logger()
 
 _ACCEPTED_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+METHODS = {"GET", "POST", "PATCH", "DELETE"}
 # Nothing here is a page of a site: an answer is never framed, sniffed, cached or taken for a script.
 # https://cheatsheetseries.owasp.org/cheatsheets/REST_Security_Cheat_Sheet.html, "Security headers"
 SECURITY_HEADERS = {
@@ -96,7 +97,7 @@ class ExchangeMiddleware:
 def _labels(scope: Scope, status: int | None) -> dict[str, str]:
     """Name the route and not the path, which has ids in it; and no method that a client has made up."""
     route = scope.get("route")
-    method = scope["method"] if route is not None else "other"
+    method = scope["method"] if route is not None and scope["method"] in METHODS else "other"
     return {"method": method, "route": getattr(route, "path", "unmatched"), "status": str(status or "none")}
 
 

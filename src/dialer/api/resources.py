@@ -42,7 +42,12 @@ def add_routes(
         _add_create(router, kind, example, out, writes)
 
     @router.get(
-        "/{id}", name=f"get_{noun}", summary=f"Read a {a_noun}", response_model=shown, responses=documented(404)
+        "/{id}",
+        name=f"get_{noun}",
+        summary=f"Read a {a_noun}",
+        description=f"Read a {a_noun}.",
+        response_model=shown,
+        responses=documented(404),
     )
     def get(caller: reads, id: UUID) -> Any:
         return answer(out, resources.show(caller.db, kind(caller), caller.workspace_id, id))
@@ -51,6 +56,7 @@ def add_routes(
         "/{id}",
         name=f"change_{noun}",
         summary=f"Change what is given of a {a_noun}",
+        description=f"Change what is given of a {a_noun}.",
         response_model=shown,
         responses=documented(400, 404, 413),
     )
@@ -58,7 +64,12 @@ def add_routes(
         return answer(out, resources.change(caller.db, kind(caller), caller.workspace_id, id, body.read()))
 
     @router.delete(
-        "/{id}", status_code=204, name=f"delete_{noun}", summary=f"Delete a {a_noun}", responses=documented(404)
+        "/{id}",
+        status_code=204,
+        name=f"delete_{noun}",
+        summary=f"Delete a {a_noun}",
+        description=f"Delete a {a_noun}.",
+        responses=documented(404),
     )
     def delete(caller: writes, id: UUID) -> None:
         resources.delete(caller.db, kind(caller), caller.workspace_id, id)
@@ -78,6 +89,7 @@ def _add_create(router: APIRouter, kind: KindOf, example: Kind, out: type[BaseMo
         status_code=201,
         name=f"create_{noun}",
         summary=f"Create a {noun.replace('_', ' ')}",
+        description=f"Create a {noun.replace('_', ' ')}.",
         response_model=Answer[out],  # type: ignore[valid-type]
         responses=documented(400, 409, 413),
     )

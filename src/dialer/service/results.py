@@ -5,6 +5,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import datetime
 from itertools import islice
 from typing import Any
@@ -56,8 +57,7 @@ def results_csv(db: Database, workspace_id: WorkspaceId, batch_id: BatchId) -> I
 
 def _pieces(db: Database, batch_id: BatchId) -> Iterator[bytes]:
     yield _lines([COLUMNS])
-    with db.begin() as connection:
-        found = calls.results(connection, batch_id)
+    with db.begin() as connection, closing(calls.results(connection, batch_id)) as found:
         while some := list(islice(found, _ROWS)):
             yield _lines([[cell(row._mapping[name]) for name in COLUMNS] for row in some])
 

@@ -1,6 +1,6 @@
 """The calls of a batch in SQL as people read them: every attempt, also those that were archived, and their contacts."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row
@@ -50,7 +50,7 @@ def of_contact(connection: Connection, contact_id: ContactId) -> Sequence[Row[An
     )
 
 
-def results(connection: Connection, batch_id: BatchId) -> Iterator[Row[Any]]:
+def results(connection: Connection, batch_id: BatchId) -> Generator[Row[Any]]:
     """Yield a row a contact in their order: how it ended, and its last call."""
     return stream(
         connection,

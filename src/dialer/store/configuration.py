@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, Row
+from sqlalchemy.exc import DataError
 
 from dialer.domain.ids import AgentId, BatchId, NumberId, TrunkId, WorkspaceId
 from dialer.store.database import rows, run
@@ -140,8 +141,16 @@ def outbound(
 
 
 def knows_zone(connection: Connection, timezone: str) -> bool:
-    """Say whether Postgres has this time zone too, for the audit reads windows with its own data."""
-    return bool(rows(connection, "SELECT 1 FROM pg_timezone_names WHERE name = :name", name=timezone))
+    """Say whether Postgres has this time zone too, for the audit reads windows with its own data.
+
+    By using it: to look into pg_timezone_names reads every file of every zone, which takes 30 ms.
+    """
+    try:
+        with connection.begin_nested():
+            rows(connection, "SELECT CAST('2000-01-01' AS timestamptz) AT TIME ZONE CAST(:name AS text)", name=timezone)
+    except DataError:
+        return False
+    return True
 
 
 def workspace_of(connection: Connection, batch_id: BatchId) -> WorkspaceId | None:

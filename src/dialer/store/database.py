@@ -1,6 +1,6 @@
 """Postgres: connections, transactions, and the check that the schema is the one this code was written for."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -110,9 +110,13 @@ def rows(connection: Connection, sql: str, /, **values: Any) -> Sequence[Row[Any
     return connection.execute(_statement(sql), values).all()
 
 
-def stream(connection: Connection, sql: str, /, **values: Any) -> Iterator[Row[Any]]:
-    """Run one statement and yield its rows from a cursor of the server: memory stays flat however many there are."""
-    yield from connection.execute(_statement(sql), values, execution_options={"yield_per": STREAMED_ROWS})
+def stream(connection: Connection, sql: str, /, **values: Any) -> Generator[Row[Any]]:
+    """Run one statement and yield its rows from a cursor of the server: memory stays flat however many there are.
+
+    To be closed before its transaction ends, where not all rows are taken.
+    """
+    with connection.execute(_statement(sql), values, execution_options={"yield_per": STREAMED_ROWS}) as found:
+        yield from found
 
 
 def run(connection: Connection, sql: str, /, **values: Any) -> int:

@@ -1,0 +1,219 @@
+"""What surrounds every request: ids, headers, errors in one form, limits, and bodies that are none."""
+
+import importlib
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from api.conftest import Api, Draft
+from dialer import wiring
+from dialer.api.app import make_app
+from dialer.api.exchange import SECURITY_HEADERS
+from dialer.settings import Settings
+from world import World
+
+
+def test_a_request_has_an_id_which_is_taken_or_made(client: TestClient) -> None:
+    taken = client.get("/agents", headers={"X-Request-Id": "order-66.a_B"})
+    assert taken.headers["X-Request-Id"] == taken.json()["meta"]["request_id"] == "order-66.a_B"
+    for bad in ("", "a b", "x" * 129, "<script>"):
+        made = client.get("/agents", headers={"X-Request-Id": bad})
+        assert made.headers["X-Request-Id"] == made.json()["meta"]["request_id"] != bad
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/v1/nowhere", 404, "not_found"),
+        ("GET", "/", 404, "not_found"),
+        ("PUT", "/v1/agents", 405, "method_not_allowed"),
+        ("GET", "/v1/agents/x", 422, "invalid_input"),
+        ("GET", "/v1/agents?limit=x", 422, "invalid_input"),
+        ("GET", "/v1/agents?name=%00", 422, "invalid_input"),
+        ("GET", "/v1/agents/%00", 422, "invalid_input"),
+        ("GET", "/v1/agents?name=%ff", 200, ""),
+        ("POST", "/v1/agents", 400, "unreadable_body"),
+        ("GET", "/healthz", 200, ""),
+        ("GET", "/readyz", 200, ""),
+    ],
+)
+def test_every_answer_has_its_form_and_the_headers_that_protect(
+    client: TestClient, method: str, path: str, status: int, code: str
+) -> None:
+    answer = client.request(method, f"http://testserver{path}")
+    assert answer.status_code == status, answer.text
+    if code:
+        body = answer.json()
+        assert (set(body), body["error"]["code"]) == ({"error", "meta"}, code)
+    for name, value in SECURITY_HEADERS.items():
+        assert answer.headers[name] == value
+    assert "Server" not in answer.headers
+    if status == 405:
+        assert answer.headers["Allow"] == "GET, POST"
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"", 400),
+        (b"{", 400),
+        (b"\xff\xfe", 400),
+        (b'{"name": "\xff"}', 400),
+        (b"[" * 100_000, 400),
+        (b'{"a":' * 100_000, 400),
+        (b"[]", 422),
+        (b"null", 422),
+        (b'"x"', 422),
+        (b'{"name": "x", "metadata": NaN}', 422),
+        (b'{"name": "x", "metadata": {"a": NaN}}', 422),
+        (b'{"name": "x", "priority": 1e999}', 422),
+        (b'{"name": "x", "priority": ' + b"9" * 5000 + b"}", 400),
+        (b'{"name": "\\u0000"}', 422),
+        (b'{"name": "\\ud800"}', 400),
+        (b'{"name": "x", "name": 5}', 422),
+    ],
+    ids=range(16),
+)
+def test_no_body_is_a_500(client: TestClient, body: bytes, status: int) -> None:
+    for path in ("/batch-calls", "/agents", "/keys"):
+        answer = client.post(path, content=body, headers={"Content-Type": "application/json"})
+        assert answer.status_code in (status, 422), answer.text
+        assert answer.json()["error"]["details"]
+
+
+def test_a_failure_of_ours_reveals_nothing(client: TestClient, world: World) -> None:
+    world.sql("ALTER TABLE suppressions RENAME TO gone")
+    try:
+        answer = client.get("/suppressions")
+    finally:
+        world.sql("ALTER TABLE gone RENAME TO suppressions")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal_error")
+    assert "suppressions" not in answer.text
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_a_key_that_asks_too_often_is_told_when_to_come_back(api: Api) -> None:
+    with api.served(rate_limit_per_minute=5) as first, api.served(rate_limit_per_minute=5) as second:
+        key = {"Authorization": first.client.headers["Authorization"]}
+        answers = [served.client.get("/agents", headers=key) for served in (first, second) * 4]
+        assert sorted(answer.status_code for answer in answers) == [200] * 5 + [429] * 3
+        refused = answers[-1]
+        assert refused.json()["error"]["code"] == "too_many_requests"
+        assert 1 <= int(refused.headers["Retry-After"]) <= 60
+        # Another key has its own count.
+        assert first.client.get("/agents", headers={"Authorization": f"Bearer {api.key()}"}).status_code == 200
+
+
+def test_requests_pass_uncounted_while_redis_is_away(api: Api) -> None:
+    away = api.settings.model_copy(update={"redis_url": "redis://127.0.0.1:9/0"})
+    with Api(api.world, away).client() as client:
+        assert [client.get("/agents").status_code for _ in range(3)] == [200] * 3
+
+
+def test_settings_show_no_password() -> None:
+    settings = Settings(
+        database_url="postgresql+psycopg://dialer:hunter2@x/y", redis_url="redis://:hunter2@x", api_key="hunter2"
+    )
+    assert "hunter2" not in repr(settings) + str(settings)
+
+
+def test_a_server_that_is_away_is_a_503_that_says_so(api: Api, draft: Draft) -> None:
+    draft()
+    settings = Settings(database_url="postgresql+psycopg://dialer:hunter2@127.0.0.1:9/x", redis_url=api.settings.redis)
+    parts = wiring.parts_of(settings)
+    with TestClient(make_app(parts, settings, api.world.clock, api.world.rng), raise_server_exceptions=False) as client:
+        key = {"Authorization": f"Bearer {api.key()}"}
+        for path in ("/v1/agents", "/readyz"):
+            answer = client.get(path, headers=key)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable")
+            assert answer.headers["Retry-After"] == "1"
+            assert "hunter2" not in answer.text
+        assert client.get("/healthz").status_code == 200
+        assert 'dialer_up{server="postgres"} 0.0' in client.get("/metrics").text
+    wiring.close(parts)
+
+
+def figures(text: str) -> dict[str, float]:
+    lines = (line for line in text.splitlines() if not line.startswith("#"))
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+
+
+def test_metrics_tell_the_figures_of_the_installation(client: TestClient, draft: Draft, world: World) -> None:
+    path = f"/batch-calls/{draft(contacts=5, max_concurrent_calls=3)['id']}"
+    client.post(f"{path}/schedule")
+    world.step()
+
+    def read() -> dict[str, float]:
+        world.clock.now = world.clock.now.add(seconds=2)
+        return figures(client.get("http://testserver/metrics").text)
+
+    found = read()
+    assert (found["dialer_slots_used"], found["dialer_slots_limit"]) == (3, 3)
+    assert (found['dialer_contacts{status="dialing"}'], found['dialer_contacts{status="pending"}']) == (3, 2)
+    assert sum(value for name, value in found.items() if name.startswith("dialer_calls_in_progress")) == 3
+    assert found['dialer_up{server="postgres"}'] == found['dialer_up{server="redis"}'] == 1
+    assert found['dialer_batches{status="active"}'] == 1
+    assert found["dialer_inbox_depth"] == 0
+    assert {'dialer_queue_depth{queue="dialer"}', 'dialer_queue_depth{queue="dialer.beat"}'} <= set(found)
+    scheduled = 'method="POST",route="/batch-calls/{batch_id}/schedule",status="200"'
+    assert found[f"dialer_http_request_seconds_count{{{scheduled}}}"] >= 1
+    buckets = [value for name, value in found.items() if name.startswith("dialer_http_request_seconds_bucket{")
+               and scheduled in name]  # fmt: skip
+    assert buckets == sorted(buckets)
+
+
+def test_no_label_of_a_metric_grows_with_what_is_asked(client: TestClient, draft: Draft, world: World) -> None:
+    batch_id = draft()["id"]
+    for path in (f"/batch-calls/{batch_id}", "/nowhere/1", "/nowhere/2", "/agents/x"):
+        client.get(path)
+    client.request("BREW", "/agents")
+    text = client.get("http://testserver/metrics").text
+    assert batch_id not in text
+    assert "nowhere" not in text
+    assert "BREW" not in text
+
+
+def test_steps_of_workers_are_measured(in_worker: Any, client: TestClient, draft: Draft, world: World) -> None:
+    path = f"/batch-calls/{draft(contacts=2)['id']}"
+    client.post(f"{path}/schedule")
+    in_worker.tick.run()
+    in_worker.dispatch.run([])
+    in_worker.measures.flush()
+    world.clock.now = world.clock.now.add(seconds=2)
+    found = figures(client.get("http://testserver/metrics").text)
+    for step in ("tick", "dispatch"):
+        assert found[f'dialer_step_seconds_count{{step="{step}"}}'] >= 1
+
+
+@pytest.fixture
+def in_worker(monkeypatch: pytest.MonkeyPatch, world: World) -> Any:
+    """The worker's module, on the servers of this World."""
+    monkeypatch.setenv("DIALER_DATABASE_URL", world.database_url)
+    monkeypatch.setenv("DIALER_REDIS_URL", world.redis_url)
+    from dialer import worker
+
+    return importlib.reload(worker)
+
+
+def test_openapi_describes_every_operation(api: Api) -> None:
+    document = api.app().openapi()
+    assert document["components"]["securitySchemes"]
+    names = set()
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            names.add(operation["operationId"])
+            assert operation["description"], operation
+            assert operation["tags"][0] in {tag["name"] for tag in document["tags"]}
+            if path.startswith("/v1"):
+                assert operation["security"]
+                assert {"401", "403", "422", "429", "503"} <= set(operation["responses"]), operation["operationId"]
+            if "{" in path:
+                assert "404" in operation["responses"]
+            if method in ("post", "patch") and "requestBody" in operation:
+                assert {"400", "413"} <= set(operation["responses"])
+            for response in operation["responses"].values():
+                assert "X-Request-Id" in response["headers"]
+    assert len(names) == sum(len(methods) for methods in document["paths"].values())
+    links = document["paths"]["/v1/batch-calls"]["post"]["responses"]["201"]["links"]
+    assert {"get_batch_call", "schedule_batch_call", "add_contacts", "delete_batch_call"} <= set(links)

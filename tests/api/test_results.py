@@ -1,0 +1,103 @@
+"""`results.csv`: a row a contact, safe for spreadsheets, streamed."""
+
+import csv
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from api.conftest import POLL, Api, Draft
+from dialer.service.results import COLUMNS, cell
+from dialer.store.database import STREAMED_ROWS
+from world import World
+
+
+def table(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_every_contact_has_a_row_that_says_how_it_ended(client: TestClient, draft: Draft, world: World) -> None:
+    batch = draft(contacts=8, retry_failed=True, max_retry_attempts=1)
+    path = f"/batch-calls/{batch['id']}"
+    client.post(f"{path}/contacts", json={"contacts": [{"phone_number": "+12025550180", "variables": {"a": 1}}]})
+    client.post("/suppressions", json={"phone_number": "+12025550101"})
+    client.post(f"{path}/schedule")
+    world.run(lambda: client.get(path).json()["data"]["status"] == "completed")
+    answer = client.get(f"{path}/results.csv")
+    assert answer.headers["Content-Type"].startswith("text/csv")
+    assert answer.headers["Content-Disposition"] == f'attachment; filename="results-{batch["id"]}.csv"'
+    rows = table(answer.text)
+    assert list(rows[0]) == list(COLUMNS)
+    assert [row["phone_number"][-3:] for row in rows] == [*(str(line) for line in range(100, 108)), "180"]
+    people = client.get(f"{path}/contacts").json()["data"]
+    for row, contact in zip(rows, people, strict=True):
+        assert (row["status"], row["outcome"]) == (contact["status"], contact["outcome"] or "")
+        assert int(row["attempts"]) == contact["attempts"]
+        calls = client.get(f"{path}/contacts/{contact['id']}").json()["data"]["calls"]
+        assert row["from_number"] == (calls[-1]["from_number"] if calls else "")
+        assert (row["first_attempt_at"] == row["last_attempt_at"]) == (len(calls) <= 1)
+    assert (rows[1]["status"], rows[1]["status_reason"], rows[1]["from_number"]) == ("skipped", "suppressed", "")
+    assert rows[-1]["variables"] == '{"a": 1}'
+    world.sql("INSERT INTO attempts_archive SELECT * FROM attempts")
+    world.sql("DELETE FROM attempts")
+    assert client.get(f"{path}/results.csv").text == answer.text
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        ("=1+1", "'=1+1"),
+        ("+cmd|' /C calc'!A0", "'+cmd|' /C calc'!A0"),
+        ("-2+3", "'-2+3"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("\t=1", "'\t=1"),
+        ("\r=1", "'\r=1"),
+        ("+12025550101", "+12025550101"),
+        ("+1202555010x", "'+1202555010x"),
+        ("Ada", "Ada"),
+        ("a=b", "a=b"),
+        (None, ""),
+        (0, "0"),
+        (-1, "'-1"),
+    ],
+)
+def test_what_a_spreadsheet_would_run_is_made_text(value: Any, written: str) -> None:
+    assert cell(value) == written
+
+
+def test_names_that_are_formulas_are_made_text(client: TestClient, draft: Draft) -> None:
+    path = f"/batch-calls/{draft()['id']}"
+    client.post(f"{path}/contacts", json={"contacts": [{"phone_number": "+12025550101", "name": "=HYPERLINK(1)"}]})
+    (row,) = table(client.get(f"{path}/results.csv").text)
+    assert (row["name"], row["phone_number"]) == ("'=HYPERLINK(1)", "+12025550101")
+
+
+def many(world: World, batch_id: str, count: int) -> None:
+    world.sql(
+        """
+        INSERT INTO contacts (id, batch_id, phone_number, name)
+        SELECT gen_random_uuid(), :batch, '+1202' || (2000000 + n), repeat('x', 200)
+        FROM generate_series(1, :count) AS n
+        """,
+        batch=batch_id,
+        count=count,
+    )
+
+
+def test_a_client_that_goes_away_midway_gives_its_connection_back(api: Api, draft: Draft, world: World) -> None:
+    batch_id = draft()["id"]
+    many(world, batch_id, 40 * STREAMED_ROWS)
+    reading = "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in%' AND query LIKE '%FETCH%'"
+    with api.served() as served:
+        with served.client.stream("GET", f"/batch-calls/{batch_id}/results.csv") as answer:
+            pieces: Iterator[bytes] = answer.iter_bytes()
+            assert next(pieces).startswith(b"contact_id,")
+        for _ in range(500):
+            if not world.value(reading):
+                break
+            POLL.wait(0.02)
+        assert not world.value(reading)
+        whole = served.client.get(f"/batch-calls/{batch_id}/results.csv")
+        assert whole.text.count("\n") == 40 * STREAMED_ROWS + 1
