@@ -113,6 +113,36 @@ def test_of_two_at_once_each_that_is_answered_200_was_allowed_and_nothing_else_h
             assert sorted(answer in lost for answer in answers) == [False, True]
 
 
+@pytest.mark.parametrize("action", ["delete", "cancel", "schedule"])
+def test_an_import_that_meets_an_action_is_stored_or_refused_as_a_whole(
+    client: TestClient, draft: Draft, world: World, action: str
+) -> None:
+    file = "phone\n" + "\n".join(f"+1202{number}" for number in range(2_000_000, 2_004_000))
+    for _ in range(6):
+        batch_id = draft(contacts=1)["id"]
+        barrier = Barrier(2)
+
+        def load(batch_id: str = batch_id, barrier: Barrier = barrier) -> int:
+            barrier.wait(10)
+            path = f"/batch-calls/{batch_id}/contacts"
+            status: int = client.post(path, content=file, headers={"Content-Type": "text/csv"}).status_code
+            return status
+
+        def later(batch_id: str = batch_id, barrier: Barrier = barrier) -> int:
+            barrier.wait(10)
+            status: int = act(client, batch_id, action).status_code
+            return status
+
+        with ThreadPoolExecutor(2) as pool:
+            loaded, acted = pool.submit(load), pool.submit(later)
+            assert loaded.result(60) in {200, 404, 422, 503}
+            assert acted.result(60) in {200, 204, 422}
+        held = world.value("SELECT count(*) FROM contacts WHERE batch_id = :id", id=batch_id)
+        gone = action == "delete" and acted.result() == 204
+        assert held == 0 if gone else (held > 1) == (loaded.result() == 200)
+        world.sql("UPDATE batches SET status = 'cancelled' WHERE status IN ('draft', 'active')")
+
+
 def test_operators_who_act_while_calls_are_made_meet_no_deadlock(
     client: TestClient, draft: Draft, world: World
 ) -> None:

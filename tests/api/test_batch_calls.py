@@ -206,6 +206,15 @@ def test_a_draft_whose_time_has_passed_can_still_be_renamed(client: TestClient, 
     assert client.patch(f"/batch-calls/{batch['id']}", json={"name": "late"}).json()["data"]["name"] == "late"
 
 
+def test_only_the_times_that_are_given_must_lie_ahead(client: TestClient, draft: Draft, world: World) -> None:
+    path = f"/batch-calls/{draft(expires_at=LATER)['id']}"
+    world.clock.now = MONDAY.add(days=3)
+    soon = world.clock.now.add(hours=1).isoformat()
+    assert client.patch(path, json={"scheduled_at": soon}).json()["data"]["expires_at"] == "2026-03-03T08:00:00Z"
+    both = client.patch(path, json={"scheduled_at": LATER, "expires_at": LATER})
+    assert details(both) == {"scheduled_at": "must lie ahead", "expires_at": "must lie ahead"}
+
+
 def test_how_contacts_were_loaded_cannot_change_under_them(client: TestClient, draft: Draft) -> None:
     path = f"/batch-calls/{draft(contacts=1)['id']}"
     assert code(client.patch(path, json={"sticky_caller_id": True})) == (422, "batch_has_contacts")

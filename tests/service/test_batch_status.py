@@ -12,6 +12,8 @@ from asking import change, conflict, schedule
 from dialer.domain.ids import BatchId
 from dialer.errors import DialerError, NotFound
 from dialer.service import batches
+from dialer.store.database import run
+from steps import queued, until
 from world import MONDAY, World
 
 TOMORROW = MONDAY.add(days=1)
@@ -95,6 +97,23 @@ def test_of_two_who_pause_at_once_one_wins_and_the_other_is_told_so(world: World
             assert sorted(pool.map(pause, range(2))) == [lost, "paused"]
             batches.resume(world.db, world.installed.workspace_id, batch_id)
     assert world.value("SELECT count(*) FROM batch_history WHERE batch_id = :id", id=batch_id) == 2 + 2 * 20
+
+
+@pytest.mark.parametrize("action", ["pause", "cancel"])
+def test_an_action_that_gives_way_to_someone_who_locks_in_the_wrong_order_is_done_again(
+    world: World, action: str
+) -> None:
+    batch_id = world.batch(2)
+    with ThreadPoolExecutor(1) as pool, world.db.begin() as operator:
+        # The action looks for a deadlock before this session does, so it is the one to be broken off.
+        run(operator, "SET LOCAL deadlock_timeout = '30s'")
+        run(operator, "UPDATE batch_progress SET held_by = NULL WHERE batch_id = :id", id=batch_id)
+        acting = pool.submit(change, world, action, batch_id)
+        until(lambda: queued(world) == 1)
+        run(operator, "UPDATE batches SET name = 'renamed' WHERE id = :id", id=batch_id)
+        operator.commit()
+        assert acting.result(20) == status(world, batch_id) == {"pause": "paused", "cancel": "cancelled"}[action]
+    assert world.value("SELECT name FROM batches WHERE id = :id", id=batch_id) == "renamed"
 
 
 def test_an_operator_may_pause_in_sql_and_the_batch_says_when_it_was_drained(world: World) -> None:

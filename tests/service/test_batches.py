@@ -1,6 +1,8 @@
 """What an operator can ask for a batch, through the service and in SQL, on the real database."""
 
+import asyncio
 import json
+from collections.abc import Callable
 from random import Random
 from typing import Any
 from uuid import UUID
@@ -15,6 +17,8 @@ from dialer.errors import InvalidInput, NotFound
 from dialer.providers.carriers import Carriers
 from dialer.providers.simulator import InProcessSimulator
 from dialer.service import batches
+from dialer.service.changed_batch import ChangedBatch
+from dialer.service.changed_batch import change as change_draft
 from dialer.service.new_batch import NewBatch
 from world import MONDAY, World
 
@@ -188,6 +192,50 @@ def test_a_batch_whose_trunk_does_not_answer_is_not_started(world: World) -> Non
     said = conflict(lambda: batches.schedule(parts, world.installed.workspace_id, batch_id, MONDAY))
     carriers.close()
     assert said == ("provider_error", "The trunk cannot place calls: the network is closed")
+    assert status(world, batch_id) == "draft"
+
+
+class Meddling(InProcessSimulator):
+    """A network during whose check someone else changes the draft."""
+
+    meddle: Callable[[], object] = staticmethod(lambda: None)
+
+    async def health(self) -> str | None:
+        await asyncio.to_thread(self.meddle)
+        return None
+
+
+def started_while(world: World, batch_id: BatchId, **changes: Any) -> str:
+    """Schedule a draft that is changed, once, between the checks and the start."""
+    changed = iter([ChangedBatch.read(changes, MONDAY)])
+
+    def meddle() -> None:
+        for one in changed:
+            change_draft(world.db, world.installed.workspace_id, batch_id, one, MONDAY)
+
+    provider = Meddling(world.network, world.clock)
+    provider.meddle = meddle
+    carriers = Carriers(lambda _: provider, world.clock)
+    try:
+        parts = Parts(world.db, world.leases, carriers)
+        return batches.schedule(parts, world.installed.workspace_id, batch_id, MONDAY)
+    finally:
+        carriers.close()
+
+
+def test_a_time_that_is_set_while_a_batch_is_started_is_obeyed(world: World) -> None:
+    assert started_while(world, world.batch(1, start=False), scheduled_at=str(TOMORROW)) == "scheduled"
+
+
+def test_a_time_that_is_taken_away_while_a_batch_is_started_does_not_count(world: World) -> None:
+    batch_id = world.batch(1, start=False, schedule_type="scheduled", scheduled_at=str(TOMORROW))
+    assert started_while(world, batch_id, scheduled_at=None) == "active"
+
+
+def test_what_is_changed_while_a_batch_is_started_is_checked_too(world: World) -> None:
+    batch_id = world.batch(1, start=False)
+    days = [MONDAY.add(days=n).to_date_string() for n in range(402)]
+    assert conflict(lambda: started_while(world, batch_id, excluded_dates=days))[0] == "window_never_opens"
     assert status(world, batch_id) == "draft"
 
 

@@ -12,11 +12,11 @@ from dialer.api.envelope import Answer, AskedPage, Listing, answer, listing
 from dialer.api.errors import documented
 from dialer.api.idempotency import DoOnce
 from dialer.api.schemas import Audit, BatchCall, Call
+from dialer.api.streaming import Streamed
 from dialer.domain.ids import AgentId, BatchId
 from dialer.domain.outcomes import Outcome
 from dialer.domain.states import AttemptState, BatchStatus
 from dialer.engine.audit import audit
-from dialer.engine.rescue import hang_up
 from dialer.service import batch_views, batches, changed_batch, results
 from dialer.service.batches import Cancellation
 from dialer.service.changed_batch import ChangedBatch
@@ -113,7 +113,7 @@ def cancel_batch_call(
         return _shown(caller, batch_id, db)
 
     cancelled = once(caller, body, cancel, status=200)
-    hang_up(caller.parts, batch_id)
+    batches.hang_up(caller.parts, batch_id, caller.rng)
     return cancelled
 
 
@@ -147,7 +147,7 @@ def export_results(caller: Viewer, batch_id: BatchId) -> StreamingResponse:
     """Stream the results as CSV, a row a contact."""
     pieces = results.results_csv(caller.db, caller.workspace_id, batch_id)
     headers = {"Content-Disposition": f'attachment; filename="results-{batch_id}.csv"'}
-    return StreamingResponse(pieces, media_type="text/csv", headers=headers)
+    return Streamed(pieces, "text/csv", headers)
 
 
 @router.get("/{batch_id}/audit", responses=documented(404))

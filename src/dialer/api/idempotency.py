@@ -34,8 +34,7 @@ class Once:
             return work(db, body.read()).model_dump_json()
 
         if self._key is None:
-            with caller.db.begin() as connection:
-                done = Done(status, answered(caller.db.within(connection)))
+            done = caller.db.insist(lambda connection: Done(status, answered(caller.db.within(connection))))
         else:
             scope = Scope(caller.workspace_id, self._route, self._key)
             done = do_once(caller.db, scope, body.fingerprint(), status, answered)

@@ -53,23 +53,25 @@ def rescue(parts: Parts, now: DateTime, rng: Random) -> RescueReport:
     rebuilt = _rebuild_if_lost(parts, now, rng)
     orphans = _free_orphans(parts, now)
     restored = _restore_missing(parts, now)
-    hang_up(parts)
+    hang_up(parts, rng)
     asked, ends = _ask_networks(parts, now)
     freed = settle.close(parts, ends, now) if ends else ()
     return RescueReport(rebuilt, orphans, restored, asked, len(ends), freed)
 
 
-def hang_up(parts: Parts, batch_id: BatchId | None = None) -> int:
-    """End the calls in progress of batches that were cancelled with them (or of one); return how many were asked for.
+def hang_up(parts: Parts, rng: Random, batch_id: BatchId | None = None) -> int:
+    """End calls in progress of batches that were cancelled with them (or of one); return how many were asked for.
 
     Repeated until none is left: a call may have been on its way when its batch was cancelled, and a process that was
-    asked to hang up may have died. The ends are reported and settled as always.
+    asked to hang up may have died. The ends are reported and settled as always. Where there are many, chance decides
+    whose turn it is, so that a network which does not listen cannot keep the others' from being ended.
     """
     with parts.db.begin() as connection:
-        calls = attempts.to_hang_up(connection, PAGE, batch_id)
-    if calls:
-        parts.carriers.hang_up_all(calls)
-    return len(calls)
+        calls = attempts.to_hang_up(connection, batch_id)
+    some = rng.sample(calls, min(PAGE, len(calls)))
+    if some:
+        parts.carriers.hang_up_all(some)
+    return len(some)
 
 
 def _rebuild_if_lost(parts: Parts, now: DateTime, rng: Random) -> bool:

@@ -4,23 +4,30 @@ from collections.abc import Sequence, Set
 from random import Random
 from typing import Literal
 
+import structlog
 from pendulum import DateTime
 
 from dialer.domain.ids import BatchId, FolderId, WorkspaceId, uuid7
 from dialer.domain.states import FINAL_BATCH, BatchStatus
+from dialer.engine import rescue
 from dialer.engine.parts import Parts
-from dialer.errors import DialerError, InvalidInput, NotFound, StateConflict
+from dialer.errors import Contended, DialerError, InvalidInput, NotFound, StateConflict, Unavailable
 from dialer.service import contacts
 from dialer.service.fields import Fields
 from dialer.service.new_batch import NewBatch
 from dialer.store import batches, configuration, numbers, resources
 from dialer.store import progress as progressing
+from dialer.store.batches import Batch
 from dialer.store.database import Connection, Database
+from dialer.store.numbers import OutboundNumber
 from dialer.store.progress import Progress
 
 DELETABLE = FINAL_BATCH | {BatchStatus.DRAFT}
 IS_LIVE = "batch_is_live"
+TRIES = 3
 LIVE = (BatchStatus.DRAFT, BatchStatus.SCHEDULED, BatchStatus.ACTIVE, BatchStatus.PAUSED)
+
+log = structlog.get_logger()
 
 
 def create(db: Database, workspace_id: WorkspaceId, new: NewBatch, now: DateTime, rng: Random) -> BatchId:
@@ -79,7 +86,16 @@ def schedule(parts: Parts, workspace_id: WorkspaceId, batch_id: BatchId, now: Da
         NotFound: no such batch in this workspace.
         StateConflict: it is no draft, has no contacts, its window never opens, its agent is not ready, or a trunk
             cannot place calls; the batch stays as it is.
+        Contended: it is being changed again and again.
     """
+    for _ in range(TRIES):
+        if became := _schedule(parts, workspace_id, batch_id, now):
+            return became
+    raise Contended("The batch is being changed again and again; try again when it is not")
+
+
+def _schedule(parts: Parts, workspace_id: WorkspaceId, batch_id: BatchId, now: DateTime) -> BatchStatus | None:
+    """Start a draft with the settings that were checked. None: they were changed meanwhile, and nothing was done."""
     with parts.db.begin() as connection:
         batch = next(iter(batches.load(connection, [batch_id])), None)
         starts_at = batches.scheduled_at(connection, batch_id)
@@ -92,6 +108,17 @@ def schedule(parts: Parts, workspace_id: WorkspaceId, batch_id: BatchId, now: Da
         raise StateConflict("The batch has no contacts to call", code="batch_has_no_contacts")
     if batch.window is None or batch.window.next_open(max(now, starts_at or now)) is None:
         raise StateConflict("The calling window never opens", code="window_never_opens")
+    _check_outbound(parts, batch, outbound)
+    status = BatchStatus.SCHEDULED if starts_at and starts_at > now else BatchStatus.ACTIVE
+    among = [BatchStatus.DRAFT]
+    return parts.db.insist(
+        lambda connection: batches.change_status(
+            connection, workspace_id, batch_id, status, among, version=batch.version
+        )
+    )
+
+
+def _check_outbound(parts: Parts, batch: Batch, outbound: Sequence[OutboundNumber]) -> None:
     usable = {number.trunk.id: number.trunk for number in outbound if number.is_usable}
     if not usable:
         raise StateConflict("The batch has no active outbound number", code="no_outbound_number")
@@ -100,8 +127,6 @@ def schedule(parts: Parts, workspace_id: WorkspaceId, batch_id: BatchId, now: Da
     for trunk in usable.values():
         if reason := parts.carriers.health(trunk):
             raise StateConflict(f"The trunk cannot place calls: {reason}", code="provider_error")
-    status = BatchStatus.SCHEDULED if starts_at and starts_at > now else BatchStatus.ACTIVE
-    return _change(parts.db, workspace_id, batch_id, status, [BatchStatus.DRAFT], "scheduled", "batch_not_draft")
 
 
 def is_reachable(parts: Parts, batch_id: BatchId) -> bool:
@@ -138,12 +163,20 @@ class Cancellation(Fields):
 def cancel(db: Database, workspace_id: WorkspaceId, batch_id: BatchId, how: Cancellation | None = None) -> BatchStatus:
     """End a batch for good: contacts that nobody is calling become cancelled.
 
-    Calls in progress finish; or, with `hang_up`, rescue ends them within seconds (`engine.rescue.hang_up`, at once).
+    Calls in progress finish; or, with `hang_up`, rescue ends them within seconds (`hang_up` below: at once).
     """
     is_hard = how is not None and how.in_progress == "hang_up"
     return _change(
         db, workspace_id, batch_id, BatchStatus.CANCELLED, LIVE, "cancelled", "batch_is_final", hang_up=is_hard
     )
+
+
+def hang_up(parts: Parts, batch_id: BatchId, rng: Random) -> None:
+    """End the calls of a batch that was cancelled with them; rescue ends those that are not reached here."""
+    try:
+        rescue.hang_up(parts, rng, batch_id)
+    except (Contended, Unavailable) as error:
+        log.warning("calls not hung up yet", batch_id=str(batch_id), error=str(error))
 
 
 def delete(db: Database, workspace_id: WorkspaceId, batch_id: BatchId) -> None:
@@ -153,15 +186,18 @@ def delete(db: Database, workspace_id: WorkspaceId, batch_id: BatchId) -> None:
         NotFound: no such batch in this workspace.
         StateConflict: it is live, or calls of it are still in progress (`batch_is_live`).
     """
-    with db.begin() as connection:
-        status = batches.lock(connection, workspace_id, batch_id)
-        if status is None:
-            raise NotFound("No such batch in this workspace")
-        if status not in DELETABLE:
-            raise _conflict(status, "only one that is draft, completed, failed or cancelled can be deleted", IS_LIVE)
-        if in_progress := batches.calls_in_progress(connection, batch_id):
-            raise _conflict(status, f"{in_progress} of its calls are still in progress", IS_LIVE)
-        batches.delete(connection, batch_id)
+    db.insist(lambda connection: _delete(connection, workspace_id, batch_id))
+
+
+def _delete(connection: Connection, workspace_id: WorkspaceId, batch_id: BatchId) -> None:
+    status = batches.lock(connection, workspace_id, batch_id)
+    if status is None:
+        raise NotFound("No such batch in this workspace")
+    if status not in DELETABLE:
+        raise _conflict(status, "only one that is draft, completed, failed or cancelled can be deleted", IS_LIVE)
+    if in_progress := batches.calls_in_progress(connection, batch_id):
+        raise _conflict(status, f"{in_progress} of its calls are still in progress", IS_LIVE)
+    batches.delete(connection, batch_id)
 
 
 def progress(db: Database, batch_id: BatchId) -> Progress:
@@ -184,15 +220,17 @@ def _change(
     *,
     hang_up: bool = False,
 ) -> BatchStatus:
-    with db.begin() as connection:
+    def change(connection: Connection) -> BatchStatus:
         became = batches.change_status(connection, workspace_id, batch_id, status, among, hang_up=hang_up)
         if became is not None:
             return became
         found = progressing.read(connection, batch_id)
         if found is None or configuration.workspace_of(connection, batch_id) != workspace_id:
             raise NotFound("No such batch in this workspace")
-    wanted = " or ".join(among)
-    raise _conflict(found.status, f"only {'an' if wanted[0] == 'a' else 'a'} {wanted} batch can be {done}", code)
+        article, wanted = "an" if among[0] == "active" else "a", " or ".join(among)
+        raise _conflict(found.status, f"only {article} {wanted} batch can be {done}", code)
+
+    return db.insist(change)
 
 
 def _conflict(status: BatchStatus, rule: str, code: str) -> DialerError:

@@ -9,7 +9,7 @@ from pydantic import ConfigDict
 
 from dialer.domain.ids import BatchId, WorkspaceId
 from dialer.domain.states import BatchStatus
-from dialer.errors import InvalidInput, NotFound, StateConflict
+from dialer.errors import FieldError, InvalidInput, NotFound, StateConflict
 from dialer.service.batches import check_ready
 from dialer.service.fields import Name
 from dialer.service.new_batch import BatchSettings, NewBatch
@@ -41,30 +41,35 @@ def change(db: Database, workspace_id: WorkspaceId, batch_id: BatchId, changed: 
         InvalidInput: what would come out is no batch that can be.
     """
     given = changed.model_dump(exclude_unset=True)
-    with db.begin() as connection:
-        status = batches.lock(connection, workspace_id, batch_id)
-        if status is None:
-            raise NotFound("No such batch in this workspace")
-        if status is not BatchStatus.DRAFT:
-            raise StateConflict(f"Batch is {status}; only a draft can be changed", code="batch_not_draft")
-        whole = _whole(connection, workspace_id, batch_id, given, now)
-        if "phone_number_ids" in given:
-            check_ready(connection, workspace_id, whole)
-        if "timezone" in given and not configuration.knows_zone(connection, whole.timezone):
-            raise InvalidInput.of("timezone", "is not known to Postgres")
-        batches.update(connection, batch_id, whole.columns(), whole.phone_number_ids)
+    db.insist(lambda connection: _change(connection, workspace_id, batch_id, given, now))
 
 
-def _whole(
+def _change(
     connection: Connection, workspace_id: WorkspaceId, batch_id: BatchId, given: Mapping[str, Any], now: DateTime
-) -> NewBatch:
+) -> None:
+    status = batches.lock(connection, workspace_id, batch_id)
+    if status is None:
+        raise NotFound("No such batch in this workspace")
+    if status is not BatchStatus.DRAFT:
+        raise StateConflict(f"Batch is {status}; only a draft can be changed", code="batch_not_draft")
+    whole = _whole(connection, workspace_id, batch_id, given)
+    passed = [name for name in ("scheduled_at", "expires_at") if given.get(name) and getattr(whole, name) <= now]
+    if passed:
+        raise InvalidInput([FieldError(name, "must lie ahead") for name in passed])
+    if "phone_number_ids" in given:
+        check_ready(connection, workspace_id, whole)
+    if "timezone" in given and not configuration.knows_zone(connection, whole.timezone):
+        raise InvalidInput.of("timezone", "is not known to Postgres")
+    batches.update(connection, batch_id, whole.columns(), whole.phone_number_ids)
+
+
+def _whole(connection: Connection, workspace_id: WorkspaceId, batch_id: BatchId, given: Mapping[str, Any]) -> NewBatch:
     row = batch_views.read(connection, workspace_id, batch_id)
     assert row is not None
     stored = {name: row._mapping[name] for name in NewBatch.model_fields}
     # A time that was left as it is may have passed since; the folder may have been deleted.
-    must_lie_after = now if given.keys() & {"scheduled_at", "expires_at"} else _LONG_AGO
     source = {} if row.contact_folder_id else {"contact_source": "manual"}
-    whole = NewBatch.read(stored | source | _with_its_type(given), must_lie_after)
+    whole = NewBatch.read(stored | source | _with_its_type(given), _LONG_AGO)
     return whole.model_copy(update={"contact_source": row.contact_source})
 
 

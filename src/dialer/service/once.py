@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from dialer.errors import KeyInUse, StateConflict
 from dialer.store import idempotency
-from dialer.store.database import Database
+from dialer.store.database import Connection, Database
 from dialer.store.idempotency import Scope
 
 
@@ -29,14 +29,24 @@ def do_once(db: Database, scope: Scope, request_hash: bytes, status: int, work: 
         KeyInUse: a request with this key is still running.
         StateConflict: the key was used for another body (`idempotency_key_reused`).
     """
-    with db.begin() as connection:
-        if not idempotency.take(connection, scope):
-            raise KeyInUse("A request with this idempotency key is still running; ask again for its answer")
-        kept = idempotency.find(connection, scope)
-        if kept is None:
-            body = work(db.within(connection))
-            idempotency.keep(connection, scope, request_hash, status, body)
-            return Done(status, body)
+    return db.insist(lambda connection: _do_once(db.within(connection), connection, scope, request_hash, status, work))
+
+
+def _do_once(
+    db: Database,
+    connection: Connection,
+    scope: Scope,
+    request_hash: bytes,
+    status: int,
+    work: Callable[[Database], str],
+) -> Done:
+    if not idempotency.take(connection, scope):
+        raise KeyInUse("A request with this idempotency key is still running; ask again for its answer")
+    kept = idempotency.find(connection, scope)
+    if kept is None:
+        body = work(db)
+        idempotency.keep(connection, scope, request_hash, status, body)
+        return Done(status, body)
     if bytes(kept.request_hash) != request_hash:
         raise StateConflict("This idempotency key was used for another body", code="idempotency_key_reused")
     return Done(kept.status, kept.body, is_replay=True)

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing
 from datetime import datetime
 from itertools import islice
@@ -45,7 +45,7 @@ def list_calls(
         return [dict(row._mapping) for row in found], total
 
 
-def results_csv(db: Database, workspace_id: WorkspaceId, batch_id: BatchId) -> Iterator[bytes]:
+def results_csv(db: Database, workspace_id: WorkspaceId, batch_id: BatchId) -> Generator[bytes]:
     """Return the results as CSV, in pieces: a row a contact. Raises NotFound before the first piece.
 
     The transaction lasts until the pieces have been taken, or the iterator is closed.
@@ -55,7 +55,7 @@ def results_csv(db: Database, workspace_id: WorkspaceId, batch_id: BatchId) -> I
     return _pieces(db, batch_id)
 
 
-def _pieces(db: Database, batch_id: BatchId) -> Iterator[bytes]:
+def _pieces(db: Database, batch_id: BatchId) -> Generator[bytes]:
     yield _lines([COLUMNS])
     with db.begin() as connection, closing(calls.results(connection, batch_id)) as found:
         while some := list(islice(found, _ROWS)):

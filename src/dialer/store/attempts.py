@@ -211,7 +211,7 @@ def take_overdue(connection: Connection, now: DateTime, again_at: DateTime, limi
     ]
 
 
-def to_hang_up(connection: Connection, limit: int, batch_id: BatchId | None = None) -> list[tuple[Trunk, AttemptId]]:
+def to_hang_up(connection: Connection, batch_id: BatchId | None = None) -> list[tuple[Trunk, AttemptId]]:
     """Read the calls in progress of batches that were cancelled with them (or of one such batch).
 
     A call that is just being placed is not among them: the network may not know it yet. It is when this is asked again.
@@ -224,11 +224,11 @@ def to_hang_up(connection: Connection, limit: int, batch_id: BatchId | None = No
         JOIN batch_progress p ON p.batch_id = b.id AND p.dialing > 0
         JOIN attempts a ON a.batch_id = b.id AND a.state IN ('unclear', 'placed', 'ringing', 'answered')
         JOIN trunks t ON t.id = a.trunk_id
-        WHERE b.hang_up AND b.status = 'cancelled' AND (CAST(:batch AS uuid) IS NULL OR b.id = :batch)
-        ORDER BY a.id LIMIT :limit
+        WHERE b.hang_up AND b.archived_at IS NULL AND b.status = 'cancelled'
+          AND (CAST(:batch AS uuid) IS NULL OR b.id = :batch)
+        ORDER BY a.id
         """,
         batch=batch_id,
-        limit=limit,
     )
     return [(Trunk(row.trunk_id, row.provider, row.config), row.id) for row in found]
 

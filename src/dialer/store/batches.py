@@ -161,22 +161,26 @@ def change_status(
     status: BatchStatus,
     among: Sequence[BatchStatus],
     *,
+    version: int | None = None,
     hang_up: bool = False,
 ) -> BatchStatus | None:
     """Move a batch to `status` if it is in one of `among`; the new status is returned, None: it was in another.
 
-    `hang_up`: its calls in progress are to be ended, too.
+    `version`: and if its settings are still those. `hang_up`: its calls in progress are to be ended, too.
     """
     changed = rows(
         connection,
         """
         UPDATE batches SET status = :status, status_reason = NULL, hang_up = :hang_up
-        WHERE id = :id AND workspace_id = :workspace AND status = ANY(:among) RETURNING status
+        WHERE id = :id AND workspace_id = :workspace AND status = ANY(:among)
+          AND (CAST(:version AS integer) IS NULL OR version = :version)
+        RETURNING status
         """,
         id=batch_id,
         workspace=workspace_id,
         status=status,
         among=list(among),
+        version=version,
         hang_up=hang_up,
     )
     return BatchStatus(changed[0].status) if changed else None
@@ -284,16 +288,20 @@ def lock(connection: Connection, workspace_id: WorkspaceId, batch_id: BatchId) -
 
 
 def calls_in_progress(connection: Connection, batch_id: BatchId) -> int:
-    """Count the contacts that are being called."""
-    (row,) = rows(connection, "SELECT dialing FROM batch_progress WHERE batch_id = :id FOR UPDATE", id=batch_id)
+    """Count the contacts that are being called. Of a batch that is over, and locked, it only ever falls."""
+    (row,) = rows(connection, "SELECT dialing FROM batch_progress WHERE batch_id = :id", id=batch_id)
     return int(row.dialing)
 
 
 def delete(connection: Connection, batch_id: BatchId) -> None:
     """Delete a batch that this transaction has locked, with all that belongs to it."""
     run(connection, "DELETE FROM attempts_archive WHERE batch_id = :id", id=batch_id)
-    # Before the contacts, each of which would look for its own.
-    run(connection, "DELETE FROM attempts WHERE batch_id = :id", id=batch_id)
+    # Before the contacts, each of which would look for its own; in order, for late reports are settled in order.
+    run(
+        connection,
+        "DELETE FROM attempts WHERE id IN (SELECT id FROM attempts WHERE batch_id = :id ORDER BY id FOR UPDATE)",
+        id=batch_id,
+    )
     run(connection, "DELETE FROM batches WHERE id = :id", id=batch_id)
 
 

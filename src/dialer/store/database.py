@@ -1,10 +1,10 @@
 """Postgres: connections, transactions, and the check that the schema is the one this code was written for."""
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from alembic import command
@@ -14,15 +14,18 @@ from alembic.script import ScriptDirectory
 from pendulum import DateTime
 from sqlalchemy import Connection as Connection
 from sqlalchemy import Row, create_engine, event, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.pool import QueuePool
 
 from dialer.errors import Contended, Unavailable
 
 # SQLSTATE of a serialization failure, a deadlock, and a lock that was not to be had in time.
 CONTENTION = {"40001", "40P01", "55P03"}
+INSISTENCE = 4
 STREAMED_ROWS = 1_000
 MIGRATIONS = Path(__file__).parent / "migrations"
+
+T = TypeVar("T")
 
 
 class Database:
@@ -52,12 +55,25 @@ class Database:
         try:
             with self._engine.begin() as connection:
                 yield connection
+        except IntegrityError as error:
+            if isinstance(error.orig, psycopg.errors.ForeignKeyViolation):
+                # What was there when it was looked up is not any more: who looks again is told so.
+                raise Contended(f"What this refers to was deleted just now: {_first_line(error)}") from error
+            raise
         except OperationalError as error:
             if _state(error.orig) in CONTENTION:
                 raise Contended(f"Another transaction is in the way: {_first_line(error)}") from error
             if _is_away(error.orig):
                 raise Unavailable(f"Postgres does not answer: {_first_line(error)}") from error
             raise
+
+    def insist(self, work: Callable[[Connection], T]) -> T:
+        """Do this in one transaction; where another is in the way, do it again, a few times."""
+        for _ in range(INSISTENCE):
+            with suppress(Contended), self.begin() as connection:
+                return work(connection)
+        with self.begin() as connection:
+            return work(connection)
 
     def within(self, connection: Connection) -> "Database":
         """The same database, whose every transaction is this one: what services do with it is committed together."""
@@ -96,6 +112,10 @@ class _Within(Database):
     def begin(self) -> Iterator[Connection]:
         """Go on in the transaction that there is; an exception undoes all of it."""
         yield self._connection
+
+    def insist(self, work: Callable[[Connection], T]) -> T:
+        """Do this once: only whoever began the transaction can begin it anew."""
+        return work(self._connection)
 
 
 def head() -> str:

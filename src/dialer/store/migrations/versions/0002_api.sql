@@ -55,7 +55,7 @@ CREATE INDEX folder_contacts_in_order ON folder_contacts (folder_id, position);
 ALTER TABLE batches
     ADD contact_folder_id uuid REFERENCES contact_folders ON DELETE SET NULL,
     ADD hang_up boolean NOT NULL DEFAULT false;
-CREATE INDEX batches_to_hang_up ON batches (id) WHERE hang_up;
+CREATE INDEX batches_to_hang_up ON batches (id) WHERE hang_up AND archived_at IS NULL;
 
 -- Pages of a batch's contacts, and the contact that a customer's own system knows by another name.
 CREATE INDEX contacts_in_order ON contacts (batch_id, position);
