@@ -30,6 +30,7 @@ def test_every_wrong_variable_is_named_at_once_and_no_value_is_shown(monkeypatch
         "BROKER_URL": "secret-3",
         "TICK_SECONDS": "secret-4",
         "WORKER_THREADS": "6500001",
+        "API_KEY": "secret-7 and more",
         "LOG_FORMAT": "secret-5",
         "LOG_LEVEL": "secret-6",
     }
@@ -76,7 +77,14 @@ def test_servers_found_on_this_machine_never_replace_those_that_are_set() -> Non
 
 
 def test_a_child_process_reads_the_same_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    settings = Settings(redis_url=REDIS, tick_seconds=0.5, log_level="warning").at(tmp_path)
+    given = {
+        "redis_url": REDIS,
+        "tick_seconds": 0.5,
+        "log_level": "warning",
+        "api_key": "dialer_x",
+        "secret_env": ("A", "B"),
+    }
+    settings = Settings(**given).at(tmp_path)
     for name, value in settings.environment().items():
         monkeypatch.setenv(name, value)
     assert Settings.load() == settings

@@ -22,6 +22,14 @@ def _begins_with(*schemes: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _sendable(key: SecretStr) -> SecretStr:
+    """Refuse what cannot stand in a header."""
+    text = key.get_secret_value()
+    if not (text.isascii() and text.isprintable()) or " " in text:
+        raise PydanticCustomError("key", "must be a key as `dialer keys create` prints it")
+    return key
+
+
 def _names(text: object) -> object:
     """Read names that stand between commas."""
     return tuple(name for one in text.split(",") if (name := one.strip())) if isinstance(text, str) else text
@@ -48,7 +56,7 @@ class Settings(BaseSettings):
     upload_stall_seconds: float = Field(default=30.0, gt=0, le=3600)
     rate_limit_per_minute: int = Field(default=1200, ge=1, le=10_000_000)
     url: Annotated[str, _begins_with("http://", "https://")] | None = None
-    api_key: SecretStr | None = None
+    api_key: Annotated[SecretStr, AfterValidator(_sendable)] | None = None
     secret_env: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)] = ()
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -94,10 +102,7 @@ class Settings(BaseSettings):
     def environment(self) -> Mapping[str, str]:
         """The variables that give a child process these settings."""
         set_fields = self.model_dump(exclude_none=True)
-        texts = {
-            name: ",".join(value) if isinstance(value, tuple) else str(value) for name, value in set_fields.items()
-        }
-        return {f"DIALER_{name.upper()}": text for name, text in texts.items()}
+        return {f"DIALER_{name.upper()}": _text(value) for name, value in set_fields.items()}
 
 
 def _text(value: object) -> str:

@@ -9,6 +9,7 @@ import httpx2
 import pytest
 
 from api.conftest import Api, Draft, Served
+from dialer.api.watching import Watching
 from world import World
 
 
@@ -79,6 +80,28 @@ def test_many_listeners_cost_one_query_a_second(served: Served, draft: Draft) ->
         for stream in streams:
             assert [event for event, _, _ in stream.result(20)] == ["progress"]
         assert served.app.state.watching.polls - before <= 6
+
+
+def test_a_stream_in_which_nothing_happens_is_kept_alive_and_tells_progress_once(
+    served: Served, draft: Draft, world: World
+) -> None:
+    served.app.state.watching = Watching(world.db, heartbeat_seconds=0.2)
+    path = f"/batch-calls/{draft(contacts=1)['id']}/events"
+    told = served.client.get(path, params={"max_seconds": 2}).text
+    assert told.count("event: progress") == 1
+    assert told.count(": heartbeat\n\n") >= 5
+
+
+def test_progress_is_told_at_most_once_a_second(served: Served, draft: Draft, world: World) -> None:
+    batch_id = draft(contacts=1)["id"]
+    with ThreadPoolExecutor(1) as pool:
+        told = pool.submit(events, served, batch_id, seconds=4)
+        served.until_streams(1)
+        for name in range(200):
+            world.sql("UPDATE batches SET name = :name WHERE id = :id", name=str(name), id=batch_id)
+        heard = told.result(20)
+    assert 2 <= [event for event, _, _ in heard].count("progress") <= 5
+    assert heard[-1][2]["name"] == "199"
 
 
 def test_a_process_that_stops_ends_its_streams_at_once(api: Api, draft: Draft) -> None:

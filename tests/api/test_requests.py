@@ -1,7 +1,9 @@
 """What surrounds every request: ids, headers, errors in one form, limits, and bodies that are none."""
 
-import importlib
-from typing import Any
+import os
+import re
+import subprocess
+import sys
 
 import pytest
 from fastapi.testclient import TestClient
@@ -51,6 +53,15 @@ def test_every_answer_has_its_form_and_the_headers_that_protect(
     assert "Server" not in answer.headers
     if status == 405:
         assert answer.headers["Allow"] == "GET, POST"
+
+
+def test_the_page_of_the_documentation_may_load_its_parts_and_nothing_else_may(client: TestClient) -> None:
+    page = client.get("http://testserver/docs")
+    policy = page.headers["Content-Security-Policy"]
+    for part in re.findall(r'(?:src|href)="(https://[^/"]+)', page.text):
+        assert part in policy
+    assert "connect-src 'self'" in policy
+    assert client.get("/agents").headers["Content-Security-Policy"].startswith("default-src 'none';")
 
 
 @pytest.mark.parametrize(
@@ -174,26 +185,17 @@ def test_no_label_of_a_metric_grows_with_what_is_asked(client: TestClient, draft
     assert "BREW" not in text
 
 
-def test_steps_of_workers_are_measured(in_worker: Any, client: TestClient, draft: Draft, world: World) -> None:
+def test_steps_of_workers_are_measured(api: Api, client: TestClient, draft: Draft, world: World) -> None:
     path = f"/batch-calls/{draft(contacts=2)['id']}"
     client.post(f"{path}/schedule")
-    in_worker.tick.run()
-    in_worker.dispatch.run([])
-    in_worker.measures.flush()
+    # In a process of its own, as a worker is.
+    work = "from dialer import worker; worker.tick.run(); worker.dispatch.run([]); worker.measures.close()"
+    environment = os.environ | dict(api.settings.environment())
+    subprocess.run([sys.executable, "-c", work], env=environment, check=True, timeout=60, capture_output=True)
     world.clock.now = world.clock.now.add(seconds=2)
     found = figures(client.get("http://testserver/metrics").text)
     for step in ("tick", "dispatch"):
         assert found[f'dialer_step_seconds_count{{step="{step}"}}'] >= 1
-
-
-@pytest.fixture
-def in_worker(monkeypatch: pytest.MonkeyPatch, world: World) -> Any:
-    """The worker's module, on the servers of this World."""
-    monkeypatch.setenv("DIALER_DATABASE_URL", world.database_url)
-    monkeypatch.setenv("DIALER_REDIS_URL", world.redis_url)
-    from dialer import worker
-
-    return importlib.reload(worker)
 
 
 def test_openapi_describes_every_operation(api: Api) -> None:
@@ -215,5 +217,8 @@ def test_openapi_describes_every_operation(api: Api) -> None:
             for response in operation["responses"].values():
                 assert "X-Request-Id" in response["headers"]
     assert len(names) == sum(len(methods) for methods in document["paths"].values())
+    for name, schema in document["components"]["schemas"].items():
+        if (name.startswith("New") and name != "NewContacts") or name == "Refusal":
+            assert schema["example"], name
     links = document["paths"]["/v1/batch-calls"]["post"]["responses"]["201"]["links"]
     assert {"get_batch_call", "schedule_batch_call", "add_contacts", "delete_batch_call"} <= set(links)

@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -114,6 +116,91 @@ def test_an_api_that_is_not_there_is_one_line(dialer: Dialer, monkeypatch: pytes
     assert "does not answer" in dialer("batch", "list").refusal
 
 
+def test_the_address_may_end_with_a_slash(served: Served, dialer: Dialer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIALER_URL", f"{served.url.removesuffix('v1')}")
+    assert dialer("agents", "show", "demo").code == 0
+
+
+@pytest.mark.parametrize("key", ["dialer_ä", "two words", "two\nlines"])
+def test_a_key_that_cannot_be_one_is_refused_without_showing_it(
+    dialer: Dialer, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DIALER_API_KEY", key)
+    refusal = dialer("batch", "list").refusal
+    assert refusal == "dialer: DIALER_API_KEY: must be a key as `dialer keys create` prints it"
+
+
+@pytest.mark.parametrize("output", ["nowhere/results.csv", "list.csv/results.csv", "."])
+def test_results_that_cannot_be_written_are_refused_in_one_line_and_leave_no_file(
+    served: Served, dialer: Dialer, output: str, tmp_path: Path
+) -> None:
+    (tmp_path / "list.csv").write_text(CONTACTS)
+    dialer("batch", "create", "--name", "Spring", "--agent", "demo")
+    assert f"output: {output} cannot be written" in dialer("batch", "export", "Spring", "-o", output).refusal
+    assert [file.name for file in tmp_path.iterdir()] == ["list.csv"]
+
+
+class Busy(BaseHTTPRequestHandler):
+    """Some server before the API that refuses twice, and then answers."""
+
+    seen: list[tuple[str | None, bytes]]
+
+    def do_POST(self) -> None:
+        self.seen.append((self.headers["X-Idempotency-Key"], self._body()))
+        status = (429, 503, 200)[min(len(self.seen), 3) - 1]
+        report = {"imported": 2, "duplicates": 0, "suppressed": 0, "rejected": 0, "errors": []}
+        answer = {"data": report} if status == 200 else {"error": {"code": "busy", "message": "Busy"}}
+        body = json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("Retry-After", "0")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _body(self) -> bytes:
+        if length := self.headers["Content-Length"]:
+            return self.rfile.read(int(length))
+        body = b""
+        while size := int(self.rfile.readline(), 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return body
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def busy(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str | None, bytes]]]:
+    seen: list[tuple[str | None, bytes]] = []
+    with HTTPServer(("127.0.0.1", 0), type("Server", (Busy,), {"seen": seen})) as server:
+        monkeypatch.setenv("DIALER_URL", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setenv("DIALER_API_KEY", "dialer_x")
+        thread = Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        yield seen
+        server.shutdown()
+        thread.join()
+
+
+def test_a_limit_is_waited_out_with_the_same_idempotency_key(
+    busy: list[tuple[str | None, bytes]], dialer: Dialer
+) -> None:
+    assert dialer("suppress", "add", "phone_number=+12025550112").code == 0
+    assert len(busy) == 3
+    assert len(set(busy)) == 1
+    assert busy[0][0]
+
+
+def test_a_file_that_was_not_taken_is_sent_again_as_a_whole(
+    busy: list[tuple[str | None, bytes]], dialer: Dialer, tmp_path: Path
+) -> None:
+    (tmp_path / "list.csv").write_text(CONTACTS)
+    assert dialer("suppress", "import", "list.csv").out.startswith("Loaded 2 contacts")
+    assert [body for _, body in busy] == [CONTACTS.encode()] * 3
+
+
 def test_wrong_fields_are_wrong_usage(dialer: Dialer) -> None:
     assert dialer("agents", "create", "name").code == 2
 
@@ -128,3 +215,12 @@ def test_keys_are_made_listed_and_revoked_on_the_database(api: Api, served: Serv
     listed = {one["name"]: one["id"] for one in json.loads(dialer("keys", "list", "--json").out)}
     assert dialer("keys", "revoke", listed["dashboard"]).code == 0
     assert "unknown or revoked" in dialer("batch", "list").refusal
+
+
+def test_keys_of_a_workspace_that_is_not_there_are_refused_and_it_is_not_made(
+    world: World, dialer: Dialer, in_cluster: None
+) -> None:
+    some_id = "019cad8f-ac00-7d8e-91b7-584a2265b1f5"
+    assert dialer("keys", "list", "--workspace", "typo").refusal == "dialer: No workspace is called typo"
+    assert dialer("keys", "revoke", some_id, "--workspace", "typo").refusal == "dialer: No workspace is called typo"
+    assert world.value("SELECT count(*) FROM workspaces WHERE name = 'typo'") == 0

@@ -5,21 +5,26 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event
 from types import ModuleType
 
+import httpx2
 import pytest
 import redis
 
-import dialer
+from api.conftest import Api
+from cli.conftest import Dialer
 from dialer.embedded import Servers
+from dialer.settings import Settings
 from dialer.store.database import Database
+from world import World
 
 SOURCE = Path(dialer.__file__).parent
 POLL = Event()
@@ -58,9 +63,9 @@ def test_every_task_of_the_schedule_is_registered_and_every_registered_one_is_ca
 
 
 @contextmanager
-def running(command: str) -> "Iterator[subprocess.Popen[str]]":
+def running(*command: str) -> "Iterator[subprocess.Popen[str]]":
     process = subprocess.Popen(
-        [sys.executable, "-m", "dialer", command],
+        [sys.executable, "-m", "dialer", *command],
         env=os.environ | {"DIALER_LOG_FORMAT": "json"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -71,6 +76,23 @@ def running(command: str) -> "Iterator[subprocess.Popen[str]]":
             yield process
         finally:
             process.kill()
+
+
+def wait_until_ready(client: httpx2.Client) -> None:
+    deadline = time.monotonic() + 20
+    while True:
+        with suppress(httpx2.ConnectError):
+            if client.get("../readyz").is_success:
+                return
+        assert time.monotonic() < deadline, "the API did not start"
+        POLL.wait(0.05)
+
+
+@pytest.fixture
+def unused_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
 
 
 @pytest.fixture
@@ -93,6 +115,40 @@ def test_a_worker_with_json_logs_prints_no_banner_and_no_warning_of_root_and_lea
         out, err = process.communicate(timeout=20)
     assert (process.returncode, err) == (0, "")
     assert out.strip() in ("", "worker: Warm shutdown (MainProcess)")
+
+
+def test_an_api_ends_its_open_streams_and_leaves_on_term(world: World, in_cluster: None, unused_port: int) -> None:
+    api = Api(world, Settings(database_url=world.database_url, redis_url=world.redis_url))
+    key = {"Authorization": f"Bearer {api.key()}"}
+    with (
+        running("api", "--port", str(unused_port)) as process,
+        httpx2.Client(base_url=f"http://127.0.0.1:{unused_port}/v1", headers=key, timeout=20) as client,
+    ):
+        wait_until_ready(client)
+        new = {"name": "x", "agent_id": str(world.installed.agent_id)}
+        batch_id = client.post("/batch-calls", json=new).json()["data"]["id"]
+        with client.sse(f"/batch-calls/{batch_id}/events") as stream:
+            events = iter(stream)
+            assert next(events).event == "progress"
+            process.send_signal(signal.SIGTERM)
+            assert list(events) == []
+        _, err = process.communicate(timeout=10)
+    assert process.returncode == 0
+    assert {json.loads(line)["event"] for line in err.splitlines()} == {"request"}
+
+
+def test_an_api_whose_port_is_taken_says_so_in_one_line(world: World, in_cluster: None, unused_port: int) -> None:
+    with socket.create_server(("127.0.0.1", unused_port)), running("api", "--port", str(unused_port)) as process:
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert err == f"dialer: The API cannot be served at 127.0.0.1:{unused_port}: Address already in use\n"
+
+
+def test_an_up_whose_port_is_taken_starts_nothing(dialer: Dialer, tmp_path: Path, unused_port: int) -> None:
+    with socket.create_server(("127.0.0.1", unused_port)):
+        refusal = dialer("up", "--data-dir", "data", "--port", str(unused_port)).refusal
+    assert refusal.startswith(f"dialer: Port {unused_port} cannot be had: Address already in use")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_beat_ticks_without_a_banner_and_leaves_on_term(

@@ -1,5 +1,6 @@
 """The whole engine as a user runs it: real processes on real servers, killed, emptied and stopped."""
 
+import json
 import os
 import signal
 import subprocess
@@ -169,6 +170,47 @@ def test_term_stops_everything_and_a_second_up_on_the_folder_is_refused(start: C
     assert up.stop() == 0
     assert up.said[-1] == "Stopped; nothing is lost.\n"
     assert all(is_gone(pid) for pid in children)
+
+
+def test_an_api_that_is_killed_is_started_again_and_who_watches_goes_on(
+    start: Callable[..., Up], tmp_path: Path
+) -> None:
+    up = start()
+    home = ("--data-dir", str(up.data_dir))
+    every_day = "working_days=[1,2,3,4,5,6,7]"
+    assert dialer("batch", "create", "--name", "x", "--agent", "demo", every_day, *home).returncode == 0
+    loaded = dialer("contacts", "import", "x", str(contact_file(tmp_path, 150)), *home)
+    assert loaded.stdout.startswith("Loaded 150 contacts; 1 duplicates, 0 suppressed, 1 rejected."), loaded.stderr
+    watching = [*DIALER, "batch", "watch", "x", "--json", *home]
+    with subprocess.Popen(watching, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watch:
+        assert dialer("batch", "schedule", "x", *home).returncode == 0
+        wait_until(lambda: up.query("SELECT max(completed) FROM batch_progress") > 10)
+        os.kill(next(pid for pid, command in up.children().items() if " dialer api " in command), signal.SIGKILL)
+        output, errors = watch.communicate(timeout=120)
+    assert watch.returncode == 0, errors
+    assert json.loads(output)["counts"]["total"] == 150
+    assert "completed: 150/150" in errors
+    assert up.stop() == 0
+    assert any(line.startswith("api ended with exit code -9 and is started again") for line in up.said)
+
+
+def test_the_admin_key_is_kept_as_long_as_it_works(start: Callable[..., Up]) -> None:
+    first = start()
+    file = first.data_dir / "admin.key"
+    key = file.read_text().strip()
+    assert file.stat().st_mode & 0o777 == 0o600
+    first.stop()
+    assert f"The admin key, shown this once: {key}\n" in first.said
+    second = start()
+    assert file.read_text().strip() == key
+    assert dialer("keys", "revoke", key.split("_")[1], "--data-dir", str(second.data_dir)).returncode == 0
+    refused = dialer("batch", "list", "--data-dir", str(second.data_dir))
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    second.stop()
+    assert key not in "".join(second.said)
+    third = start()
+    assert file.read_text().strip() != key
+    assert dialer("batch", "list", "--data-dir", str(third.data_dir)).returncode == 0
 
 
 def test_the_demo_ends_with_a_clean_audit(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from dialer.api import (
     batch_calls,
     contact_folders,
     contacts,
+    docs,
     errors,
     events,
     keys,
@@ -47,11 +48,12 @@ def make_app(parts: Parts, settings: Settings, clock: Callable[[], DateTime], rn
         title="Dialer",
         version="1",
         redoc_url=None,
+        docs_url=None,
         lifespan=_lifespan,
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.parts, app.state.settings, app.state.rng = parts, settings, rng
-    app.state.uploads = uploads.limiter()
+    app.state.uploads, app.state.exports = uploads.limiter(), uploads.limiter()
     app.state.watching = Watching(parts.db)
     app.state.rate_limits = RateLimits(settings.redis, settings.rate_limit_per_minute)
     app.state.measures = Measures(settings.redis, wiring.seconds)
@@ -60,6 +62,7 @@ def make_app(parts: Parts, settings: Settings, clock: Callable[[], DateTime], rn
     for resource in (batch_calls, events, contacts, agents, phone_numbers, trunks, contact_folders, suppressions, keys):
         v1.include_router(resource.router)
     app.include_router(v1)
+    app.include_router(docs.router)
     app.include_router(probes.router)
     app.include_router(metrics.router)
     errors.install(app)

@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from dialer.api.access import Caller, Operator, Viewer
@@ -143,11 +143,11 @@ def list_calls(
     response_class=StreamingResponse,
     responses={**documented(404), 200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
 )
-def export_results(caller: Viewer, batch_id: BatchId) -> StreamingResponse:
+def export_results(caller: Viewer, batch_id: BatchId, request: Request) -> StreamingResponse:
     """Stream the results as CSV, a row a contact."""
     pieces = results.results_csv(caller.db, caller.workspace_id, batch_id)
     headers = {"Content-Disposition": f'attachment; filename="results-{batch_id}.csv"'}
-    return Streamed(pieces, "text/csv", headers)
+    return Streamed(pieces, "text/csv", headers, request.app.state.exports)
 
 
 @router.get("/{batch_id}/audit", responses=documented(404))

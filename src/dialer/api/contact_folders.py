@@ -5,18 +5,15 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel
 
 from dialer.api.access import Operator, Viewer
-from dialer.api.body import Body, read_body
-from dialer.api.contacts import reported
 from dialer.api.envelope import Answer, AskedPage, Listing, answer, listing
 from dialer.api.errors import documented
 from dialer.api.idempotency import DoOnce
 from dialer.api.resources import add_routes, listed
 from dialer.api.schemas import ImportReport
-from dialer.api.uploads import JSON, media_type, upload
+from dialer.api.uploads import json_or_file
 from dialer.domain.ids import ContactId, FolderId
 from dialer.service import contacts, folders
 from dialer.service.csv_file import Readable
@@ -75,18 +72,14 @@ async def add_folder_contacts(caller: Operator, folder_id: FolderId, request: Re
 
     Suppressed numbers are taken, and left out when the folder is loaded into a batch.
     """
-    if media_type(request) == JSON:
-        body = Body(NewContacts, await read_body(request))
 
-        def add(db: Database, new: NewContacts) -> Answer[ImportReport]:
-            return answer(ImportReport, folders.add(db, caller.workspace_id, folder_id, new, caller.now, caller.rng))
-
-        return await run_in_threadpool(once, caller, body, add, 200)
+    def add(db: Database, new: NewContacts) -> Answer[ImportReport]:
+        return answer(ImportReport, folders.add(db, caller.workspace_id, folder_id, new, caller.now, caller.rng))
 
     def store(file: Readable) -> contacts.ImportReport:
         return folders.import_csv(caller.db, caller.workspace_id, folder_id, file, caller.now, caller.rng)
 
-    return reported(await upload(request, store))
+    return await json_or_file(request, caller, once, NewContacts, add, store)
 
 
 @router.get("/{folder_id}/contacts", responses=documented(404))

@@ -3,15 +3,13 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.concurrency import run_in_threadpool
 
 from dialer.api.access import Operator, Viewer
-from dialer.api.body import Body, read_body
 from dialer.api.envelope import Answer, AskedPage, Listing, answer, listing
 from dialer.api.errors import documented
 from dialer.api.idempotency import DoOnce
 from dialer.api.schemas import Contact, ContactWithCalls, ImportReport
-from dialer.api.uploads import JSON, media_type, upload
+from dialer.api.uploads import json_or_file
 from dialer.domain.ids import BatchId, ContactId
 from dialer.domain.outcomes import Outcome
 from dialer.domain.states import ContactStatus
@@ -32,22 +30,14 @@ router = APIRouter(prefix="/batch-calls/{batch_id}/contacts", tags=["Contacts"])
 )
 async def add_contacts(caller: Operator, batch_id: BatchId, request: Request, once: DoOnce) -> Response:
     """Add contacts to a batch that is not over: as JSON, or as a CSV file (the body, or the field `file` of a form)."""
-    if media_type(request) == JSON:
-        body = Body(NewContacts, await read_body(request))
 
-        def add(db: Database, new: NewContacts) -> Answer[ImportReport]:
-            return answer(ImportReport, contacts.add(db, caller.workspace_id, batch_id, new, caller.now, caller.rng))
-
-        return await run_in_threadpool(once, caller, body, add, 200)
+    def add(db: Database, new: NewContacts) -> Answer[ImportReport]:
+        return answer(ImportReport, contacts.add(db, caller.workspace_id, batch_id, new, caller.now, caller.rng))
 
     def store(file: Readable) -> contacts.ImportReport:
         return contacts.import_csv(caller.db, caller.workspace_id, batch_id, file, caller.now, caller.rng)
 
-    return reported(await upload(request, store))
-
-
-def reported(report: contacts.ImportReport) -> Response:
-    return Response(answer(ImportReport, report).model_dump_json(), media_type="application/json")
+    return await json_or_file(request, caller, once, NewContacts, add, store)
 
 
 @router.get("", responses=documented(404))

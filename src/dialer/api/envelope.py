@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Depends, Query
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from dialer.api.exchange import here
 
@@ -47,6 +47,21 @@ class ErrorBody(BaseModel):
 
 
 class Refusal(BaseModel):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "error": {
+                    "code": "invalid_input",
+                    "message": "max_concurrent_calls: input should be less than or equal to 100",
+                    "details": [
+                        {"field": "max_concurrent_calls", "reason": "input should be less than or equal to 100"}
+                    ],
+                },
+                "meta": {"request_id": "019cad8f-ac00-7d38-8f21-ddb66cad4a26", "ts": "2030-01-31T09:00:00Z"},
+            }
+        }
+    )
+
     error: ErrorBody
     meta: Meta
 

@@ -31,7 +31,7 @@ class Server(uvicorn.Server):
 def serve(settings: Settings, host: str, port: int) -> None:
     """Answer requests until TERM or Ctrl-C. Raises Unavailable where the address cannot be had."""
     # A thread works in one transaction at a time; the streams of uploads, events and metrics come on top.
-    parts = wiring.parts_of(settings, connections=settings.api_threads + AT_ONCE + 2)
+    parts = wiring.parts_of(settings, connections=settings.api_threads + 2 * AT_ONCE + 2)
     listening = _listen(host, port)
     app = make_app(parts, settings, wiring.clock, wiring.chance())
     config = Config(

@@ -5,18 +5,15 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel
 
 from dialer.api.access import Operator, Viewer
-from dialer.api.body import Body, read_body
-from dialer.api.contacts import reported
 from dialer.api.envelope import Answer, AskedPage, Listing, answer
 from dialer.api.errors import documented
 from dialer.api.idempotency import DoOnce
 from dialer.api.resources import add_routes, listed
 from dialer.api.schemas import ImportReport
-from dialer.api.uploads import JSON, media_type, upload
+from dialer.api.uploads import json_or_file
 from dialer.service import contacts, resources, suppressions
 from dialer.service.csv_file import Readable
 from dialer.service.fields import Storable
@@ -53,19 +50,14 @@ def list_suppressions(
 )
 async def create_suppression(caller: Operator, request: Request, once: DoOnce) -> Response:
     """Suppress one number; or those of a CSV file, with the column `phone` or `phone_number`, and `reason`."""
-    if media_type(request) == JSON:
-        body = Body(NewSuppression, await read_body(request))
 
-        def create(db: Database, new: NewSuppression) -> Answer[Suppression]:
-            made = resources.create(db, KIND, caller.workspace_id, new, caller.now, caller.rng)
-            return answer(Suppression, made)
-
-        return await run_in_threadpool(once, caller, body, create)
+    def create(db: Database, new: NewSuppression) -> Answer[Suppression]:
+        return answer(Suppression, resources.create(db, KIND, caller.workspace_id, new, caller.now, caller.rng))
 
     def store(file: Readable) -> contacts.ImportReport:
         return suppressions.import_csv(caller.db, caller.workspace_id, file, caller.now, caller.rng)
 
-    return reported(await upload(request, store))
+    return await json_or_file(request, caller, once, NewSuppression, create, store, status=201)
 
 
 add_routes(router, lambda _: KIND, KIND, Suppression, Viewer, Operator, creates=False)

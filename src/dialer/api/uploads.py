@@ -8,23 +8,32 @@ from typing import Any, TypeVar
 
 import anyio
 from anyio import CapacityLimiter, from_thread, to_thread
-from fastapi import Request
+from fastapi import Request, Response
+from fastapi.concurrency import run_in_threadpool
+from pydantic import BaseModel
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect
 
-from dialer.api.body import MIB, check_length, too_large
+from dialer.api.access import Caller
+from dialer.api.body import MIB, Body, check_length, read_body, too_large
+from dialer.api.envelope import answer
+from dialer.api.idempotency import Once
+from dialer.api.schemas import ImportReport
 from dialer.errors import InvalidInput, UnreadableBody, UnreadableFile
 from dialer.service.csv_file import Readable
+from dialer.service.fields import Fields
+from dialer.store.database import Database
 
 # Each holds a connection to Postgres for as long as its client takes; further ones wait.
 AT_ONCE = 4
 
 CSV, MULTIPART, JSON = "text/csv", "multipart/form-data", "application/json"
 T = TypeVar("T")
+F = TypeVar("F", bound=Fields)
 
 
-def media_type(request: Request) -> str:
+def _media_type(request: Request) -> str:
     """Read what kind of body it is; raises UnreadableBody where it is none of those that are understood."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in (CSV, MULTIPART, JSON):
@@ -32,7 +41,24 @@ def media_type(request: Request) -> str:
     return kind
 
 
-async def upload(request: Request, store: Callable[[Readable], T]) -> T:
+async def json_or_file(
+    request: Request,
+    caller: Caller,
+    once: Once,
+    model: type[F],
+    add: Callable[[Database, F], BaseModel],
+    store: Callable[[Readable], object],
+    status: int = 200,
+) -> Response:
+    """Do what a JSON body asks for, once if it has an idempotency key; or store a file, and report on its rows."""
+    if _media_type(request) == JSON:
+        body = Body(model, await read_body(request))
+        return await run_in_threadpool(once, caller, body, add, status)
+    report = answer(ImportReport, await _upload(request, store))
+    return Response(report.model_dump_json(), media_type=JSON)
+
+
+async def _upload(request: Request, store: Callable[[Readable], T]) -> T:
     """Let a thread store the CSV file of this request while it comes in.
 
     Raises what `store` raises, TooLarge, and UnreadableFile for a file that never came to its end; nothing must be
@@ -41,7 +67,7 @@ async def upload(request: Request, store: Callable[[Readable], T]) -> T:
     limit = request.app.state.settings.max_upload_mb * MIB
     check_length(request, limit, "file")
     body = _Body(request, limit)
-    file: Readable = _Part(body, _boundary(request)) if media_type(request) == MULTIPART else body
+    file: Readable = _Part(body, _boundary(request)) if _media_type(request) == MULTIPART else body
     return await to_thread.run_sync(store, file, limiter=request.app.state.uploads)
 
 

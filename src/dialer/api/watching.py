@@ -54,8 +54,9 @@ class Listener:
 class Watching:
     """All listeners of one process."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, *, heartbeat_seconds: float = HEARTBEAT_SECONDS) -> None:
         self._db = db
+        self._heartbeat_seconds = heartbeat_seconds
         self._listeners: dict[BatchId, set[Listener]] = defaultdict(set)
         self._polling: asyncio.Task[None] | None = None
         self.is_closed = False
@@ -95,7 +96,7 @@ class Watching:
         ends_at = loop.time() + seconds
         while not self.is_closed and (left := ends_at - loop.time()) > 0:
             with suppress(TimeoutError):
-                await asyncio.wait_for(listener.news.wait(), min(left, HEARTBEAT_SECONDS))
+                await asyncio.wait_for(listener.news.wait(), min(left, self._heartbeat_seconds))
             yield
 
     async def _poll(self) -> None:

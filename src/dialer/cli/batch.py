@@ -1,6 +1,7 @@
 """`dialer batch`: operators' daily work, over the HTTP API."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -109,10 +110,11 @@ def watch(which: Which, data_dir: DataDir = None, as_json: AsJson = False) -> No
 
     with connected(data_dir) as client:
         batch_id = client.named("/batch-calls", which)["id"]
-        last = display(progress_of(client, batch_id), Console(stderr=True))
-        if as_json:
-            show_one(client.get(f"/batch-calls/{batch_id}"), as_json=True)
-    raise typer.Exit(0 if last.status == "completed" else 1)
+        display(progress_of(client, batch_id), Console(stderr=True))
+        last = client.get(f"/batch-calls/{batch_id}")
+    if as_json:
+        show_one(last, as_json=True)
+    raise typer.Exit(0 if last["status"] == "completed" else 1)
 
 
 @batch.command()
@@ -131,13 +133,23 @@ def export(
         if output is None:
             sys.stdout.buffer.writelines(pieces)
             return
-        new = output.with_name(f".{output.name}.new")
-        try:
-            with new.open("wb") as file:
-                file.writelines(pieces)
-            new.replace(output)
-        finally:
-            new.unlink(missing_ok=True)
+        _write(output, pieces)
+
+
+def _write(output: Path, pieces: Iterator[bytes]) -> None:
+    """Write a file, whole or not at all."""
+    from dialer.errors import InvalidInput
+
+    new = output.with_name(f".{output.name}.new")
+    try:
+        with new.open("wb") as file:
+            file.writelines(pieces)
+        new.replace(output)
+    except OSError as error:
+        raise InvalidInput.of("output", f"{output} cannot be written: {error.strerror}") from None
+    finally:
+        with suppress(OSError):
+            new.unlink()
 
 
 def _results(client: Any, batch_id: str) -> Iterator[bytes]:

@@ -1,7 +1,7 @@
 """A client of the HTTP API: one line for what is refused, patience with limits, no request done twice."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,21 +27,28 @@ class Client:
     """Asks the API; what it refuses is raised as DialerError with its message."""
 
     def __init__(self, url: str, key: str) -> None:
-        self.http = httpx2.Client(base_url=f"{url}/v1", headers={"Authorization": f"Bearer {key}"}, timeout=TIMEOUT)
+        self.http = httpx2.Client(
+            base_url=f"{url.rstrip('/')}/v1", headers={"Authorization": f"Bearer {key}"}, timeout=TIMEOUT
+        )
 
     def ask(self, method: str, path: str, **request: Any) -> Any:
-        """Return what the API answers; None: nothing. A limit is waited out."""
+        """Return what the API answers; None: nothing."""
         headers = dict(request.pop("headers", {}))
         if method == "POST" and "json" in request:
             headers["X-Idempotency-Key"] = str(uuid7(wiring.clock(), wiring.chance()))
-        for left in reversed(range(TRIES)):
+        answer = self.patiently(lambda: self.http.request(method, path, headers=headers, **request))
+        return answer.json() if answer.content else None
+
+    def patiently(self, send: Callable[[], httpx2.Response], tries: int = TRIES) -> httpx2.Response:
+        """Send a request, and again where nothing was done yet: a limit is waited out."""
+        for left in reversed(range(tries)):
             with reaching(str(self.http.base_url)):
-                answer = self.http.request(method, path, headers=headers, **request)
+                answer = send()
             if answer.status_code not in (409, 429, 503) or not left:
                 break
             time.sleep(int(answer.headers.get("Retry-After", "1")))
         check(answer)
-        return answer.json() if answer.content else None
+        return answer
 
     def get(self, path: str, **query: Any) -> Any:
         """Read one thing."""
@@ -64,19 +71,21 @@ class Client:
         try:
             return self.get(f"{path}/{UUID(id_or_name)}")
         except ValueError:
-            found = [one for one in self.all(path) if one[field] == id_or_name]
+            # Where the API knows no such filter it passes over it.
+            found = [one for one in self.all(path, **{field: id_or_name}) if one[field] == id_or_name]
         if len(found) != 1:
             raise InvalidInput.of(path.strip("/"), f"{len(found) or 'none'} is called {id_or_name}; use an id")
         return found[0]
 
 
 def check(answer: httpx2.Response) -> None:
-    """Raise what the API refused."""
+    """Raise what the API refused; Unavailable: another time it may not."""
     if answer.is_success:
         return
     try:
         error = answer.json()["error"]
-        raise DialerError(str(error["message"]), code=str(error["code"]))
+        kind = Unavailable if answer.status_code in (429, 503) else DialerError
+        raise kind(str(error["message"]), code=str(error["code"]))
     except (ValueError, KeyError, TypeError):
         raise Unavailable(f"{answer.url} answers {answer.status_code}, and not as Dialer's API does") from None
 

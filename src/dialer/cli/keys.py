@@ -1,7 +1,7 @@
 """`dialer keys`: who may use the HTTP API. Straight on the database, for there is no key before the first."""
 
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
 import typer
@@ -9,15 +9,21 @@ import typer
 from dialer.cli.options import AsJson, DataDir
 from dialer.domain.roles import Role
 
+if TYPE_CHECKING:
+    from dialer.domain.ids import WorkspaceId
+    from dialer.store.database import Database
+
 keys = typer.Typer(help="The keys of the HTTP API: create, list, revoke.", no_args_is_help=True)
 
-Workspace = Annotated[str, typer.Option(help="The workspace whose rows the key opens; made if there is none.")]
+Workspace = Annotated[str, typer.Option(help="The workspace whose rows the key opens.")]
 
 
 @keys.command()
 def create(
     role: Annotated[Role, typer.Option(help="viewer reads, operator writes, admin also keeps keys and trunks.")],
-    workspace: Workspace = "default",
+    workspace: Annotated[
+        str, typer.Option(help="The workspace whose rows the key opens; made if there is none.")
+    ] = "default",
     name: Annotated[str, typer.Option(help="What it is for.")] = "key",
     data_dir: DataDir = None,
     as_json: AsJson = False,
@@ -39,13 +45,12 @@ def create(
 @keys.command("list")
 def list_(workspace: Workspace = "default", data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """List the keys of a workspace, without their secrets."""
-    from dialer import wiring
     from dialer.cli.checks import opened
     from dialer.cli.tables import show_table
     from dialer.service import keys as service
 
     with opened(data_dir) as database:
-        workspace_id = service.workspace(database, workspace, wiring.clock(), wiring.chance())
+        workspace_id = _existing(database, workspace)
         found, _ = service.listed(database, workspace_id)
     show_table(found, ("id", "name", "role", "created_at", "revoked_at"), as_json=as_json)
 
@@ -57,12 +62,21 @@ def revoke(
     data_dir: DataDir = None,
 ) -> None:
     """Make a key worthless at once."""
-    from dialer import wiring
     from dialer.cli.checks import opened
     from dialer.domain.ids import KeyId
     from dialer.service import keys as service
 
     with opened(data_dir) as database:
-        workspace_id = service.workspace(database, workspace, wiring.clock(), wiring.chance())
-        service.revoke(database, workspace_id, KeyId(key_id))
+        service.revoke(database, _existing(database, workspace), KeyId(key_id))
     typer.echo(f"Key {key_id} is revoked.", err=True)
+
+
+def _existing(database: "Database", name: str) -> "WorkspaceId":
+    from dialer.errors import NotFound
+    from dialer.store import configuration
+
+    with database.begin() as connection:
+        found = configuration.find_workspace(connection, name)
+    if found is None:
+        raise NotFound(f"No workspace is called {name}")
+    return found

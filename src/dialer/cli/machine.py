@@ -150,14 +150,15 @@ def machine(
     `api_port`: where the HTTP API is, 0: at any free port; None: there is none.
     """
     data_dir = settings.data_dir
+    # A folder that is in use says so itself, and its `up` may be what has the port.
+    if api_port and embedded.running_at(data_dir) is None:
+        _check_free(api_port)
     with ExitStack() as stack:
         servers = stack.enter_context(
             embedded.running(
                 data_dir, need_postgres=settings.database_url is None, need_redis=settings.redis_url is None
             )
         )
-        if api_port:
-            _check_free(api_port)
         running = Machine(settings.with_servers(servers.database_url, servers.redis_url), tell)
         port = _free_port()
         _prepare(running.settings, dict(network) | {"url": f"tcp://127.0.0.1:{port}"})

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -9,7 +10,7 @@ import httpx2
 import typer
 
 from dialer.cli.calling import opened_file, shown
-from dialer.cli.client import check, connected, reaching
+from dialer.cli.client import TRIES, Client, connected
 from dialer.cli.results import row_report
 from dialer.service.contact_file import RowError
 from dialer.service.contacts import ImportReport
@@ -22,14 +23,17 @@ TIMEOUT = httpx2.Timeout(60, read=600)
 def upload(path: str, file: Path, data_dir: Path | None, *, as_json: bool) -> None:
     """Send the file as it is read; memory stays flat."""
     with opened_file(file) as stream, connected(data_dir) as client, shown(stream) as read:
-        with reaching(str(client.http.base_url)):
-            answer = client.http.post(
-                path, content=_pieces(read), headers={"Content-Type": "text/csv"}, timeout=TIMEOUT
-            )
-        check(answer)
+        answer = client.patiently(partial(_send, client, path, read), tries=TRIES if read.seekable() else 1)
     data = answer.json()["data"]
     errors = tuple(RowError(**error) for error in data["errors"])
     typer.echo(json.dumps(data) if as_json else row_report(ImportReport(**data | {"errors": errors})))
+
+
+def _send(client: Client, path: str, stream: BinaryIO) -> httpx2.Response:
+    if stream.seekable():
+        stream.seek(0)
+    headers = {"Content-Type": "text/csv"}
+    return client.http.post(path, content=_pieces(stream), headers=headers, timeout=TIMEOUT)
 
 
 def _pieces(stream: BinaryIO) -> Iterator[bytes]:

@@ -24,7 +24,7 @@ def progress_of(client: Client, batch_id: str) -> Iterator[Progress]:
 
     Raises Unavailable when the API has not answered for a minute.
     """
-    last_id, heard_at = "", time.monotonic()
+    last_id, silent_since = "", None
     while True:
         headers = {"Last-Event-ID": last_id} if last_id else {}
         try:
@@ -34,18 +34,20 @@ def progress_of(client: Client, batch_id: str) -> Iterator[Progress]:
                 check(events.response)
                 if events.response.status_code == 204:
                     return
+                silent_since = None
                 for event in events:
-                    last_id, heard_at = event.id or last_id, time.monotonic()
+                    last_id = event.id or last_id
                     if event.event == "end":
                         return
                     if event.event == "progress":
                         yield _progress(json.loads(event.data))
-        except httpx2.TransportError as error:
-            if time.monotonic() - heard_at > OUTAGE_SECONDS:
+        except (httpx2.TransportError, Unavailable) as error:
+            silent_since = silent_since or time.monotonic()
+            if time.monotonic() - silent_since > OUTAGE_SECONDS:
                 raise Unavailable(
                     f"The API does not answer ({error}); the batch goes on without being watched"
                 ) from None
-            time.sleep(AGAIN_SECONDS)
+        time.sleep(AGAIN_SECONDS)
 
 
 def _progress(data: dict[str, object]) -> Progress:

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dialer.domain.ids import AgentId, WorkspaceId
 from dialer.errors import InvalidInput
-from dialer.service.fields import Fields, Name, Status
+from dialer.service.fields import Changes, Fields, Name, Status
 from dialer.service.resources import Kind, View
 from dialer.store import configuration
 from dialer.store.database import Database
@@ -53,12 +53,14 @@ class Connections(_Closed):
 
 
 class NewAgent(Fields):
+    model_config = ConfigDict(json_schema_extra={"example": {"name": "Receptionist", "connection": {"simulator": {}}}})
+
     name: Name
     status: Status = "active"
     connection: Connections = Connections()
 
 
-class ChangedAgent(Fields):
+class ChangedAgent(Changes):
     name: Name = ""
     status: Status = "active"
     connection: Connections = Connections()

@@ -6,6 +6,7 @@ from typing import Literal
 
 import structlog
 from pendulum import DateTime
+from pydantic import ConfigDict
 
 from dialer.domain.ids import BatchId, FolderId, WorkspaceId, uuid7
 from dialer.domain.states import FINAL_BATCH, BatchStatus
@@ -156,6 +157,8 @@ def resume(db: Database, workspace_id: WorkspaceId, batch_id: BatchId) -> BatchS
 
 class Cancellation(Fields):
     """How a batch is cancelled. `in_progress`: what becomes of the calls that there are."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"in_progress": "hang_up"}})
 
     in_progress: Literal["finish", "hang_up"] = "finish"
 

@@ -5,13 +5,12 @@ from typing import Any
 
 import pendulum
 from pendulum import DateTime
-from pydantic import ConfigDict
 
 from dialer.domain.ids import BatchId, WorkspaceId
 from dialer.domain.states import BatchStatus
 from dialer.errors import FieldError, InvalidInput, NotFound, StateConflict
 from dialer.service.batches import check_ready
-from dialer.service.fields import Name
+from dialer.service.fields import Changes, Name
 from dialer.service.new_batch import BatchSettings, NewBatch
 from dialer.store import batch_views, batches, configuration
 from dialer.store.database import Connection, Database
@@ -19,15 +18,8 @@ from dialer.store.database import Connection, Database
 _LONG_AGO = pendulum.datetime(1, 1, 1)
 
 
-def _without_defaults(schema: dict[str, Any]) -> None:
-    for field in schema["properties"].values():
-        field.pop("default", None)
-
-
-class ChangedBatch(BatchSettings):
+class ChangedBatch(BatchSettings, Changes):
     """The fields of a draft to be changed; what is absent stays as it is, null clears what may be absent."""
-
-    model_config = ConfigDict(json_schema_extra=_without_defaults)
 
     name: Name = ""
 

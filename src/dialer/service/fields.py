@@ -57,6 +57,17 @@ class Fields(BaseModel):
             raise InvalidInput(field_errors(error)) from None
 
 
+def _without_defaults(schema: dict[str, Any]) -> None:
+    for field in schema.get("properties", {}).values():
+        field.pop("default", None)
+
+
+class Changes(Fields):
+    """Fields of which any may be absent: what is, stays as it was, and its default here means nothing."""
+
+    model_config = ConfigDict(json_schema_extra=_without_defaults)
+
+
 def field_errors(error: ValidationError) -> list[FieldError]:
     """Name each wrong field by its path, with the reason."""
     return [

@@ -5,6 +5,7 @@ from random import Random
 from typing import Any
 
 from pendulum import DateTime
+from pydantic import ConfigDict
 
 from dialer.domain.ids import ContactId, FolderId, WorkspaceId, uuid7
 from dialer.domain.phone import normalise
@@ -13,7 +14,7 @@ from dialer.service import resources
 from dialer.service.contact_file import read_contacts
 from dialer.service.contacts import ImportReport, Read, Rejected
 from dialer.service.csv_file import Readable
-from dialer.service.fields import Fields, Name, Region
+from dialer.service.fields import Changes, Fields, Name, Region
 from dialer.service.new_contacts import NewContacts
 from dialer.service.resources import Kind
 from dialer.store import folder_contacts
@@ -23,11 +24,13 @@ from dialer.store.resources import FOLDERS
 
 
 class NewFolder(Fields):
+    model_config = ConfigDict(json_schema_extra={"example": {"name": "Customers", "default_region": "DE"}})
+
     name: Name
     default_region: Region | None = None
 
 
-class ChangedFolder(Fields):
+class ChangedFolder(Changes):
     name: Name = ""
     default_region: Region | None = None
 

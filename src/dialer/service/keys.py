@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from pendulum import DateTime
+from pydantic import ConfigDict
 
 from dialer.domain.ids import KeyId, WorkspaceId, uuid7
 from dialer.domain.roles import Role
@@ -39,6 +40,8 @@ class Identity:
 
 class NewKey(Fields):
     """A key to be made."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"role": "operator", "name": "campaign tool"}})
 
     role: Role
     name: Name = "key"

@@ -2,14 +2,24 @@
 
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
-from dialer.service.fields import Fields, Limit, PhoneNumber, Status
+from dialer.service.fields import Changes, Fields, Limit, PhoneNumber, Status
 from dialer.service.resources import Kind
 from dialer.store.resources import AGENTS, PHONE_NUMBERS, TRUNKS
 
 
 class NewPhoneNumber(Fields):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "phone_number": "+12025550191",
+                "trunk_id": "019cad8f-ac00-7d8e-91b7-584a2265b1f5",
+                "max_calls_per_day": 500,
+            }
+        }
+    )
+
     phone_number: PhoneNumber
     trunk_id: UUID
     agent_id: UUID | None = None
@@ -18,7 +28,7 @@ class NewPhoneNumber(Fields):
     max_calls_per_day: Limit | None = None
 
 
-class ChangedPhoneNumber(Fields):
+class ChangedPhoneNumber(Changes):
     trunk_id: UUID = Field(default=UUID(int=0))
     agent_id: UUID | None = None
     status: Status = "active"

@@ -6,14 +6,14 @@ from typing import Annotated
 from uuid import UUID
 
 from pendulum import DateTime
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 from dialer.domain.contact import NewContact
 from dialer.domain.ids import WorkspaceId, uuid7
 from dialer.service.contact_file import read_contacts
 from dialer.service.contacts import ImportReport, Rejected
 from dialer.service.csv_file import Readable
-from dialer.service.fields import Fields, PhoneNumber, storable
+from dialer.service.fields import Changes, Fields, PhoneNumber, storable
 from dialer.service.resources import Kind
 from dialer.store import suppressions
 from dialer.store.contact_import import Imported
@@ -24,11 +24,15 @@ Reason = Annotated[str, Field(max_length=255), AfterValidator(storable)]
 
 
 class NewSuppression(Fields):
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"phone_number": "+12025550112", "reason": "asked not to be called"}}
+    )
+
     phone_number: PhoneNumber
     reason: Reason | None = None
 
 
-class ChangedSuppression(Fields):
+class ChangedSuppression(Changes):
     reason: Reason | None = None
 
 

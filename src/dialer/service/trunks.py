@@ -4,14 +4,14 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from dialer.domain.ids import TrunkId, WorkspaceId
 from dialer.engine.parts import Parts
 from dialer.errors import FieldError, InvalidInput
 from dialer.providers.simulator import NetworkProfile
 from dialer.service import resources
-from dialer.service.fields import Fields, Limit, Metadata, Name, Status
+from dialer.service.fields import Changes, Fields, Limit, Metadata, Name, Status
 from dialer.service.resources import Kind, View
 from dialer.store.numbers import Trunk
 from dialer.store.resources import TRUNKS
@@ -27,6 +27,10 @@ Rate = Annotated[float, Field(ge=0.001, le=99_999, allow_inf_nan=False)]
 
 
 class NewTrunk(Fields):
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"name": "Lab", "provider": "simulator", "config": {}, "calls_per_second": 5}}
+    )
+
     name: Name
     provider: Literal["simulator"]
     config: Metadata = {}
@@ -35,7 +39,7 @@ class NewTrunk(Fields):
     status: Status = "active"
 
 
-class ChangedTrunk(Fields):
+class ChangedTrunk(Changes):
     name: Name = ""
     config: Metadata = {}
     calls_per_second: Rate | None = None

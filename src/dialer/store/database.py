@@ -15,6 +15,7 @@ from pendulum import DateTime
 from sqlalchemy import Connection as Connection
 from sqlalchemy import Row, create_engine, event, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
 
 from dialer.errors import Contended, Unavailable
@@ -60,6 +61,8 @@ class Database:
                 # What was there when it was looked up is not any more: who looks again is told so.
                 raise Contended(f"What this refers to was deleted just now: {_first_line(error)}") from error
             raise
+        except PoolTimeout as error:
+            raise Unavailable("Every connection to Postgres is in use") from error
         except OperationalError as error:
             if _state(error.orig) in CONTENTION:
                 raise Contended(f"Another transaction is in the way: {_first_line(error)}") from error
