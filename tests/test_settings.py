@@ -1,6 +1,7 @@
 """The environment is read once, all that is wrong in it is said at once, and no value of it is ever repeated."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -77,14 +78,8 @@ def test_servers_found_on_this_machine_never_replace_those_that_are_set() -> Non
 
 
 def test_a_child_process_reads_the_same_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    given = {
-        "redis_url": REDIS,
-        "tick_seconds": 0.5,
-        "log_level": "warning",
-        "api_key": "dialer_x",
-        "secret_env": ("A", "B"),
-    }
-    settings = Settings(**given).at(tmp_path)
+    servers: dict[str, Any] = {"redis_url": REDIS, "api_key": "dialer_x", "secret_env": ("A", "B")}
+    settings = Settings(**servers, tick_seconds=0.5, log_level="warning").at(tmp_path)
     for name, value in settings.environment().items():
         monkeypatch.setenv(name, value)
     assert Settings.load() == settings

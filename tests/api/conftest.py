@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from threading import Event, Thread
 from typing import Any
 
@@ -14,7 +15,8 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from uvicorn import Config
 
-from dialer.api.app import make_app
+from dialer import log
+from dialer.api.app import equip, make_app, make_routes
 from dialer.api.serving import Server
 from dialer.domain.ids import WorkspaceId
 from dialer.domain.roles import Role
@@ -25,6 +27,9 @@ from world import World
 
 POLL = Event()
 Draft = Callable[..., dict[str, Any]]
+
+
+routes = cache(make_routes)
 
 
 @dataclass(frozen=True)
@@ -40,8 +45,10 @@ class Api:
         client.headers["Authorization"] = f"Bearer {self.key(role, workspace)}"
         return client
 
-    def app(self) -> Any:
-        return make_app(self.world.parts, self.settings, self.world.clock, self.world.rng)
+    def app(self) -> FastAPI:
+        """The application with the parts of this World. Its routes are the same for all: to make them takes a while."""
+        equip(routes(), self.world.parts, self.settings, self.world.clock, self.world.rng)
+        return routes()
 
     def key(self, role: Role = Role.ADMIN, workspace: WorkspaceId | None = None) -> str:
         of = workspace or self.world.installed.workspace_id
@@ -85,6 +92,12 @@ class Served:
         while self.app.state.watching.open_streams < count:
             assert time.monotonic() < deadline
             POLL.wait(0.02)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def quiet() -> None:
+    """Log as a process does: what structlog does by itself shows every local of a traceback, and takes its time."""
+    log.configure("console", "error")
 
 
 @pytest.fixture

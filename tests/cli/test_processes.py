@@ -19,6 +19,7 @@ import httpx2
 import pytest
 import redis
 
+import dialer
 from api.conftest import Api
 from cli.conftest import Dialer
 from dialer.embedded import Servers

@@ -43,7 +43,25 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 def make_app(parts: Parts, settings: Settings, clock: Callable[[], DateTime], rng: Random) -> FastAPI:
-    """Join the routes with what answers them. Nothing is connected until a request needs it."""
+    """Make an application that answers with these parts. Nothing is connected until a request needs it."""
+    app = make_routes()
+    equip(app, parts, settings, clock, rng)
+    return app
+
+
+def equip(app: FastAPI, parts: Parts, settings: Settings, clock: Callable[[], DateTime], rng: Random) -> None:
+    """Give the routes what they answer with."""
+    state = app.state
+    state.parts, state.settings, state.clock, state.rng = parts, settings, clock, rng
+    state.uploads, state.exports = uploads.limiter(), uploads.limiter()
+    state.watching = Watching(parts.db)
+    state.rate_limits = RateLimits(settings.redis, settings.rate_limit_per_minute)
+    state.measures = Measures(settings.redis, wiring.seconds)
+    state.figures = metrics.Figures(parts, settings, state.measures)
+
+
+def make_routes() -> FastAPI:
+    """Join the routes, and what surrounds every request."""
     app = FastAPI(
         title="Dialer",
         version="1",
@@ -52,12 +70,6 @@ def make_app(parts: Parts, settings: Settings, clock: Callable[[], DateTime], rn
         lifespan=_lifespan,
         generate_unique_id_function=lambda route: route.name,
     )
-    app.state.parts, app.state.settings, app.state.rng = parts, settings, rng
-    app.state.uploads, app.state.exports = uploads.limiter(), uploads.limiter()
-    app.state.watching = Watching(parts.db)
-    app.state.rate_limits = RateLimits(settings.redis, settings.rate_limit_per_minute)
-    app.state.measures = Measures(settings.redis, wiring.seconds)
-    app.state.figures = metrics.Figures(parts, settings, app.state.measures)
     v1 = APIRouter(prefix="/v1", responses=errors.documented(401, 403, 422, 429, 503))
     for resource in (batch_calls, events, contacts, agents, phone_numbers, trunks, contact_folders, suppressions, keys):
         v1.include_router(resource.router)
@@ -66,6 +78,6 @@ def make_app(parts: Parts, settings: Settings, clock: Callable[[], DateTime], rn
     app.include_router(probes.router)
     app.include_router(metrics.router)
     errors.install(app)
-    app.add_middleware(ExchangeMiddleware, clock=clock, rng=rng, measures=app.state.measures)
+    app.add_middleware(ExchangeMiddleware)
     describe(app)
     return app

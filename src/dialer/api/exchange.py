@@ -1,7 +1,6 @@
 """One request and its answer: the id under which both are logged, and the moment at which the request came in."""
 
 import re
-from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from random import Random
@@ -14,7 +13,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dialer import wiring
 from dialer.domain.ids import uuid7
-from dialer.store.measures import Measures
 
 log = structlog.get_logger()
 
@@ -49,17 +47,15 @@ def here() -> Exchange:
 class ExchangeMiddleware:
     """Names each request, logs its answer in one line, and turns what nobody caught into a plain 500."""
 
-    def __init__(self, app: ASGIApp, *, clock: Callable[[], DateTime], rng: Random, measures: Measures) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._clock = clock
-        self._rng = rng
-        self._measures = measures
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = self._begin(Headers(scope=scope).get("x-request-id", ""))
+        state = scope["app"].state
+        exchange = _begin(state.clock(), state.rng, Headers(scope=scope).get("x-request-id", ""))
         status: int | None = None
         began = wiring.seconds()
 
@@ -82,16 +78,15 @@ class ExchangeMiddleware:
         finally:
             seconds = wiring.seconds() - began
             log.info("request", method=scope["method"], path=scope["path"], status=status, seconds=round(seconds, 4))
-            self._measures.duration("dialer_http_request_seconds", _labels(scope, status), seconds)
+            state.measures.duration("dialer_http_request_seconds", _labels(scope, status), seconds)
 
-    def _begin(self, given: str) -> Exchange:
-        now = self._clock()
-        request_id = given if _ACCEPTED_ID.fullmatch(given) else str(uuid7(now, self._rng))
-        exchange = Exchange(request_id, now)
-        _current.set(exchange)
-        structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=request_id)
-        return exchange
+
+def _begin(now: DateTime, rng: Random, given: str) -> Exchange:
+    exchange = Exchange(given if _ACCEPTED_ID.fullmatch(given) else str(uuid7(now, rng)), now)
+    _current.set(exchange)
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(request_id=exchange.request_id)
+    return exchange
 
 
 def _labels(scope: Scope, status: int | None) -> dict[str, str]:

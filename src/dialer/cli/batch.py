@@ -140,7 +140,7 @@ def _write(output: Path, pieces: Iterator[bytes]) -> None:
     """Write a file, whole or not at all."""
     from dialer.errors import InvalidInput
 
-    new = output.with_name(f".{output.name}.new")
+    new = output.parent / f".{output.name}.new"
     try:
         with new.open("wb") as file:
             file.writelines(pieces)
