@@ -31,6 +31,8 @@ LOAD_EVERY_PROCESS = """
 import json, sys
 before = set(sys.modules)
 from dialer import cli, listener, worker
+from dialer.api import serving
+from dialer.cli import calling, watching
 worker.app.connection()
 print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules.keys() - before})))
 """

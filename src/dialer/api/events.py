@@ -12,6 +12,7 @@ from dialer.api.access import Viewer
 from dialer.api.errors import documented
 from dialer.api.watching import Listener, Watching
 from dialer.domain.ids import BatchId
+from dialer.errors import NotFound
 from dialer.service import batch_views
 
 router = APIRouter(prefix="/batch-calls/{batch_id}/events", tags=["Batch calls"])
@@ -62,7 +63,9 @@ async def follow_batch_call(
     await run_in_threadpool(batch_views.require, caller.db, caller.workspace_id, batch_id)
     known = _number(last_event_id)
     look = await watching.look(batch_id, 0 if known is None else known)
-    if look is None or (look.is_over and known == look.last_id):
+    if look is None:
+        raise NotFound("No such batch in this workspace")
+    if look.is_over and known == look.last_id:
         return Response(status_code=204)
     listener = watching.join(batch_id, look.last_id if known is None else known)
     listener.hear(look)
