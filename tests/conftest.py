@@ -61,7 +61,7 @@ def leases(servers: Servers) -> Iterator[Leases]:
 def empty(database: Database) -> None:
     """Remove every row; the one row of lease_epoch stays, without an epoch."""
     with database.begin() as connection:
-        connection.execute(text("TRUNCATE workspaces, inbox, attempts_archive RESTART IDENTITY CASCADE"))
+        connection.execute(text("TRUNCATE workspaces, inbox, attempts_archive, set_aside RESTART IDENTITY CASCADE"))
         connection.execute(text("UPDATE lease_epoch SET epoch = NULL"))
 
 

@@ -295,3 +295,21 @@ def test_the_audit_tells_what_is_broken_with_its_rows(client: TestClient, draft:
     broken = client.get(f"{path}/audit").json()["data"]
     assert not broken["is_clean"]
     assert all(violation["rows"] for violation in broken["violations"])
+
+
+def test_calls_of_a_deleted_batch_go_on_to_count_for_their_number_also_when_redis_was_emptied(
+    client: TestClient, draft: Draft, world: World
+) -> None:
+    number = str(world.installed.number_ids[0])
+    client.patch(f"/phone-numbers/{number}", json={"max_calls_per_day": 3})
+    world.rescue()
+    first = f"/batch-calls/{draft(contacts=2, phone_number_ids=[number])['id']}"
+    client.post(f"{first}/schedule")
+    world.run(lambda: client.get(first).json()["data"]["status"] == "completed")
+    assert client.delete(first).status_code == 204
+    world.leases.void()
+    world.rescue()
+    second = f"/batch-calls/{draft(contacts=5, phone_number_ids=[number])['id']}"
+    client.post(f"{second}/schedule")
+    world.run(world.clock.now.add(minutes=30))
+    assert client.get(second).json()["data"]["calls"]["attempts"] == 1

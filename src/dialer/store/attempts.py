@@ -267,6 +267,11 @@ def counted_leases(connection: Connection, now: DateTime) -> list[Lease]:
         FROM phone_numbers n JOIN attempts a ON a.phone_number_id = n.id
         WHERE n.max_calls_per_day IS NOT NULL AND a.state <> 'refused'
           AND a.utc_on = CAST(CAST(:now AS timestamptz) AT TIME ZONE 'UTC' AS date)
+        UNION ALL
+        SELECT d.id, d.batch_id, d.phone_number_id, d.trunk_id, d.utc_on
+        FROM phone_numbers n JOIN deleted_attempts d ON d.phone_number_id = n.id
+        WHERE n.max_calls_per_day IS NOT NULL
+          AND d.utc_on = CAST(CAST(:now AS timestamptz) AT TIME ZONE 'UTC' AS date)
         """,
         now=now,
     )

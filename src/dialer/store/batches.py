@@ -295,6 +295,17 @@ def calls_in_progress(connection: Connection, batch_id: BatchId) -> int:
 
 def delete(connection: Connection, batch_id: BatchId) -> None:
     """Delete a batch that this transaction has locked, with all that belongs to it."""
+    # What counts toward the daily cap of a number goes on to do so; what is of days gone by goes now.
+    run(connection, "DELETE FROM deleted_attempts WHERE utc_on < CAST(dialer_now() AT TIME ZONE 'UTC' AS date)")
+    run(
+        connection,
+        """
+        INSERT INTO deleted_attempts (id, batch_id, phone_number_id, trunk_id, utc_on)
+        SELECT id, batch_id, phone_number_id, trunk_id, utc_on FROM attempts
+        WHERE batch_id = :id AND state <> 'refused' AND utc_on >= CAST(dialer_now() AT TIME ZONE 'UTC' AS date)
+        """,
+        id=batch_id,
+    )
     run(connection, "DELETE FROM attempts_archive WHERE batch_id = :id", id=batch_id)
     # Before the contacts, each of which would look for its own; in order, for late reports are settled in order.
     run(

@@ -1,0 +1,35 @@
+-- The attempts of deleted batches that still count toward the daily caps of their numbers: Redis is rebuilt from these too.
+CREATE TABLE deleted_attempts (
+    id               uuid PRIMARY KEY,
+    batch_id         uuid NOT NULL,
+    phone_number_id  uuid NOT NULL REFERENCES phone_numbers ON DELETE CASCADE,
+    trunk_id         uuid NOT NULL,
+    utc_on           date NOT NULL
+);
+CREATE INDEX deleted_attempts_of_number_day ON deleted_attempts (phone_number_id, utc_on);
+CREATE INDEX deleted_attempts_by_age ON deleted_attempts (utc_on);
+
+-- What fails whenever it is tried, with its error: it is passed over, so that it cannot stop the others.
+-- `subject`: the id of the report in the inbox, of the attempt, or of the batch; `detail`: a report that could not even be stored.
+CREATE TABLE set_aside (
+    kind     text NOT NULL CHECK (kind IN ('report', 'attempt', 'batch')),
+    subject  text NOT NULL,
+    error    text NOT NULL,
+    detail   text,
+    times    integer NOT NULL DEFAULT 1,
+    since    timestamptz NOT NULL DEFAULT dialer_now(),
+    last_at  timestamptz NOT NULL DEFAULT dialer_now(),
+    PRIMARY KEY (kind, subject)
+);
+
+-- The circuit breaker of a trunk; no row: its last placement went well. `failures`: placements in a row that failed, the
+-- last of them for `reason`. Once it is open no calls go out until `probe_at`, and then one at a time.
+CREATE TABLE trunk_health (
+    trunk_id       uuid PRIMARY KEY REFERENCES trunks ON DELETE CASCADE,
+    failures       integer NOT NULL CHECK (failures > 0),
+    reason         text NOT NULL,
+    opened_at      timestamptz,
+    probe_at       timestamptz,
+    pause_seconds  double precision NOT NULL DEFAULT 0 CHECK (pause_seconds >= 0),
+    CHECK ((opened_at IS NULL) = (probe_at IS NULL))
+);
