@@ -35,6 +35,11 @@ test: setup check ## All checks and the default tests, on real servers
 test-slow: setup ## The tests that take minutes
 	$(BIN)/pytest -m slow --timeout 1200
 
+SEEDS ?= 1-1000
+.PHONY: lab
+lab: setup ## Play stories of crashes and faults by their seeds, as SEEDS=1-1000; the broken ones are told shortly
+	PYTHONPATH=tests $(BIN)/python -m lab $(SEEDS)
+
 .PHONY: bench
 bench: setup ## Measure refill delay and throughput on this machine
 	$(BIN)/python benchmarks/engine.py refill

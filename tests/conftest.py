@@ -13,6 +13,7 @@ from dialer import embedded
 from dialer.embedded import Servers
 from dialer.store.database import Database
 from dialer.store.leases import Leases
+from emptying import EMPTY
 from world import World
 
 
@@ -61,8 +62,7 @@ def leases(servers: Servers) -> Iterator[Leases]:
 def empty(database: Database) -> None:
     """Remove every row; the one row of lease_epoch stays, without an epoch."""
     with database.begin() as connection:
-        connection.execute(text("TRUNCATE workspaces, inbox, attempts_archive, set_aside RESTART IDENTITY CASCADE"))
-        connection.execute(text("UPDATE lease_epoch SET epoch = NULL"))
+        connection.exec_driver_sql(EMPTY)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from typing import Any
 import pendulum
 from pendulum import DateTime
 
-from dialer.domain.ids import BatchId
+from dialer.domain.ids import BatchId, TrunkId
 from dialer.engine.dispatch import dispatch
 from dialer.engine.events import receive
 from dialer.engine.parts import Parts
@@ -58,9 +58,11 @@ class World:
         self.db = Database(self.database_url, virtual_now=self.clock)
         self.leases = Leases(self.redis_url)
         self.network = SimulatedNetwork(NetworkProfile.parse(self.profile))
-        self.carriers = Carriers(lambda _: InProcessSimulator(self.network, self.clock), self.clock)
+        self.networks: dict[TrunkId, SimulatedNetwork] = {}
+        self.carriers = Carriers(lambda trunk: InProcessSimulator(self.networks[trunk.id], self.clock), self.clock)
         self.parts = Parts(self.db, self.leases, self.carriers)
         self.installed: Installation = simulation.install(self.db, self.profile, self.clock.now, self.rng)
+        self.networks[self.installed.trunk_id] = self.network
         rescue(self.parts, self.clock.now, self.rng)
 
     def close(self) -> None:
@@ -103,7 +105,7 @@ class World:
         """Let every step do what is due at this moment, until nothing is."""
         self.deliver()
         rescue_is_due = self.value("SELECT EXISTS (SELECT 1 FROM attempts WHERE rescue_at <= :now)", now=self.clock.now)
-        if rescue_is_due:
+        if rescue_is_due or self.leases.overdue(self.clock.now):
             rescue(self.parts, self.clock.now, self.rng)
             self.deliver()
         retry(self.parts, self.clock.now)
@@ -116,9 +118,10 @@ class World:
 
     def deliver(self) -> None:
         """Hand in the reports that are due and settle them."""
-        while events := self.network.due(self.clock.now):
-            receive(self.db, self.installed.trunk_id, events)
-            self.network.acknowledge([event.key for event in events])
+        for trunk_id, network in self.networks.items():
+            while events := network.due(self.clock.now):
+                receive(self.db, trunk_id, events)
+                network.acknowledge([event.key for event in events])
         while settle(self.parts, self.clock.now).reports:
             pass
 
@@ -149,10 +152,13 @@ class World:
                 (SELECT min(rescue_at) FROM attempts WHERE rescue_at IS NOT NULL))
             """
         )
-        moments = [at for at in (self.network.next_due(), due and pendulum.instance(due), end) if at is not None]
+        reports = [network.next_due() for network in self.networks.values()]
+        moments = [at for at in (*reports, due and pendulum.instance(due), end) if at is not None]
         if not moments:
             raise AssertionError(f"nothing will ever happen again after {self.clock.now}")
-        return max(min(moments), self.clock.now.add(seconds=grain))
+        soon = self.clock.now.add(seconds=grain)
+        latest: DateTime = max(min(moments), soon)
+        return latest
 
     def is_over(self, *batch_ids: BatchId) -> bool:
         return all(self.progress(batch_id).status in ("completed", "cancelled", "failed") for batch_id in batch_ids)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dialer.domain.ids import AttemptId, BatchId
-from dialer.domain.patience import CALL_SECONDS
+from dialer.domain.patience import CALL_SECONDS, GIVE_UP_SECONDS
 from dialer.engine.audit import audit
 from dialer.engine.events import receive
 from dialer.engine.parts import Parts
@@ -189,6 +189,40 @@ def test_a_call_that_lasts_too_long_is_hung_up_and_ends_by_its_report(make_world
     world.run(lambda: world.is_over(batch_id), grain=240)
     (call,) = world.network.log
     assert CALL_SECONDS <= (call.ended_at - call.placed_at).total_seconds() <= CALL_SECONDS + 300
+    assert world.progress(batch_id).completed == 1
+
+
+def test_a_call_that_its_network_never_ends_is_given_up_after_five_hours(make_world: MakeWorld) -> None:
+    class Deaf(Silent):
+        """Networks that tell of every call, and end none."""
+
+        def look_up_all(self, attempts: Sequence[tuple[Trunk, AttemptId]]) -> dict[AttemptId, Sighting]:
+            return self._carriers.look_up_all(attempts)
+
+    endless = {"mean": 900_000, "min": 900_000, "max": 900_000}
+    world = make_world(outcomes={"answered": 1}, talk_seconds=endless)
+    batch_id = world.batch(1)
+    go(world, batch_id)
+    parts = replace(world.parts, carriers=Deaf(world))
+    while world.clock.now < MONDAY.add(seconds=GIVE_UP_SECONDS):
+        later(world, 600)
+        world.deliver()
+        rescued(world, parts)
+        assert world.progress(batch_id).dialing == (world.clock.now <= MONDAY.add(seconds=GIVE_UP_SECONDS))
+    later(world, 600)
+    rescued(world, parts)
+    (row,) = world.rows("SELECT state, outcome, cause FROM attempts")
+    assert tuple(row) == ("ended", "unknown", "still_up")
+    assert (contacts(world), held(world)) == ({("failed", 1): 1}, {})
+
+
+def test_an_end_that_is_read_from_the_network_after_a_long_outage_is_believed(make_world: MakeWorld) -> None:
+    world = make_world(outcomes={"answered": 1}, faults={"lost": 1})
+    batch_id = world.batch(1)
+    go(world, batch_id)
+    later(world, 2 * GIVE_UP_SECONDS)
+    assert rescued(world).closed == 0
+    world.deliver()
     assert world.progress(batch_id).completed == 1
 
 

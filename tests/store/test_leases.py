@@ -306,3 +306,16 @@ def test_work_is_asked_for_once_until_it_is_begun(leases: Leases) -> None:
     assert leases.ask_once("something else", 60)
     leases.begun("settle")
     assert leases.ask_once("settle", 60)
+
+
+def test_a_slot_whose_deadline_was_lost_gets_one_and_is_found_and_freed_though_redis_forgot_its_gates(
+    leases: Leases,
+) -> None:
+    (granted,) = take(leases, hunt(route()), 1)
+    leases._redis.delete("{dialer}:deadlines", "{dialer}:holds")
+    look_at = NOW.add(seconds=40)
+    assert leases.remind(look_at) == 1
+    assert leases.remind(look_at.add(seconds=5)) == 0
+    assert leases.overdue(look_at) == [granted.ask.attempt_id]
+    leases.forget([granted.ask.attempt_id])
+    assert [key for key in leases._redis.scan_iter("*") if "slots" in key or "holds" in key] == []

@@ -19,6 +19,9 @@ GRANT_SECONDS = 20
 CALL_SECONDS = 4 * 3600
 """No call is up longer than this. A call about which the network has no word is over then."""
 
+GIVE_UP_SECONDS = CALL_SECONDS + 3600
+"""A call that its network says is still up then is closed as unknown: hanging it up, again and again, did not help."""
+
 RESCUE_AFTER: Mapping[AttemptState, int] = {
     AttemptState.RESERVED: 30,
     AttemptState.UNCLEAR: 10,

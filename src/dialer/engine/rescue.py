@@ -16,7 +16,7 @@ from dialer.domain.events import CallEvent, EventKind
 from dialer.domain.ids import AttemptId, BatchId, TrunkId, uuid7
 from dialer.domain.outcomes import Outcome
 from dialer.domain.pacing import RateLimit
-from dialer.domain.patience import CALL_SECONDS, RESCUE_AFTER
+from dialer.domain.patience import CALL_SECONDS, GIVE_UP_SECONDS, RESCUE_AFTER
 from dialer.domain.states import LIVE_ATTEMPT, AttemptState
 from dialer.engine import settle
 from dialer.engine.parts import Parts
@@ -51,6 +51,7 @@ class RescueReport:
 def rescue(parts: Parts, now: DateTime, rng: Random) -> RescueReport:
     """Repair what crashes and silence have left behind. Safe to run twice, also at once."""
     rebuilt = _rebuild_if_lost(parts, now, rng)
+    parts.leases.remind(now.add(seconds=LOOK_AFTER_SECONDS))
     orphans = _free_orphans(parts, now)
     restored = _restore_missing(parts, now)
     hang_up(parts, rng)
@@ -189,6 +190,11 @@ def _end(attempt: Overdue, sighting: Sighting, now: DateTime) -> End | None:
     left at the last moment needs time to arrive.
     """
     match sighting:
+        case Seen() if not _is_up(sighting):
+            # Settle has the report of its end, unless that was set aside because it could not be settled.
+            return End("report_set_aside", Outcome.UNKNOWN) if attempt.has_report_set_aside else None
+        case Seen() if _age(attempt, now) > GIVE_UP_SECONDS:
+            return End("still_up", Outcome.UNKNOWN)
         case Absent() if attempt.state in (AttemptState.RESERVED, AttemptState.UNCLEAR):
             return End("never_placed") if _age(attempt, now) >= RESCUE_AFTER[AttemptState.RESERVED] else None
         case Absent() if attempt.state is AttemptState.ANSWERED:

@@ -176,12 +176,13 @@ def give_back_days(connection: Connection, days: Sequence[tuple[BatchId, date]])
 
 @dataclass(frozen=True, slots=True)
 class Overdue:
-    """A live attempt that nobody has reported on for too long."""
+    """A live attempt that nobody has reported on for too long, or whose report could not be settled."""
 
     id: AttemptId
     trunk: Trunk
     state: AttemptState
     created_at: DateTime
+    has_report_set_aside: bool
 
 
 def take_overdue(connection: Connection, now: DateTime, again_at: DateTime, limit: int) -> list[Overdue]:
@@ -194,7 +195,8 @@ def take_overdue(connection: Connection, now: DateTime, again_at: DateTime, limi
             FOR NO KEY UPDATE SKIP LOCKED)
         UPDATE attempts a SET rescue_at = :again_at FROM overdue, trunks t
         WHERE a.id = overdue.id AND t.id = a.trunk_id
-        RETURNING a.id, a.state, a.created_at, t.id AS trunk_id, t.provider, t.config
+        RETURNING a.id, a.state, a.created_at, t.id AS trunk_id, t.provider, t.config,
+                  EXISTS (SELECT 1 FROM set_aside WHERE attempt_id = a.id) AS has_report_set_aside
         """,
         now=now,
         again_at=again_at,
@@ -206,6 +208,7 @@ def take_overdue(connection: Connection, now: DateTime, again_at: DateTime, limi
             Trunk(row.trunk_id, row.provider, row.config),
             AttemptState(row.state),
             pendulum.instance(row.created_at),
+            row.has_report_set_aside,
         )
         for row in found
     ]

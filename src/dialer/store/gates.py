@@ -34,11 +34,11 @@ class Gate:
 
     @classmethod
     def of_batch(cls, batch_id: BatchId, limit: int) -> "Gate":
-        return cls(_slots("batch", batch_id), limit, "slots")
+        return cls(slots_key("batch", batch_id), limit, "slots")
 
     @classmethod
     def of_number(cls, number_id: NumberId, limit: int | None) -> "Gate":
-        return cls(_slots("number", number_id), limit, "number")
+        return cls(slots_key("number", number_id), limit, "number")
 
     @classmethod
     def of_number_day(cls, number_id: NumberId, day: date, limit: int) -> "Gate":
@@ -46,7 +46,7 @@ class Gate:
 
     @classmethod
     def of_trunk(cls, trunk_id: TrunkId, limit: int | None) -> "Gate":
-        return cls(_slots("trunk", trunk_id), limit, "trunk")
+        return cls(slots_key("trunk", trunk_id), limit, "trunk")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ class Lease:
     @property
     def slot_keys(self) -> tuple[str, ...]:
         ids = (("batch", self.batch_id), ("number", self.number_id), ("trunk", self.trunk_id))
-        return tuple(_slots(kind, of) for kind, of in ids)
+        return tuple(slots_key(kind, of) for kind, of in ids)
 
     @property
     def day_key(self) -> str:
@@ -164,7 +164,7 @@ def grants_of(answer: dict[str, Any], batches: Sequence[BatchAsk], asks: Sequenc
     return Grants(UUID(epoch) if epoch else None, granted, held, free_at)
 
 
-def _slots(kind: str, of: UUID) -> str:
+def slots_key(kind: str, of: UUID | str) -> str:
     return f"{{dialer}}:slots:{kind}:{of}"
 
 

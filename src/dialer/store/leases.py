@@ -15,6 +15,8 @@ from uuid import UUID
 
 import redis
 from pendulum import DateTime
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from dialer.domain.ids import AttemptId, BatchId, NumberId
 from dialer.domain.pacing import RateLimit
@@ -35,6 +37,7 @@ from dialer.store.gates import (
     milliseconds,
     plan_of,
     rate_key,
+    slots_key,
 )
 
 DAY_KEPT_SECONDS = 3 * 86_400
@@ -131,6 +134,32 @@ class Leases:
         }
         return [lease for lease in leases if lease.attempt_id in lost]
 
+    def remind(self, look_at: DateTime) -> int:
+        """Give the holders of slots that have no deadline one, so that rescue looks at them; return how many did not.
+
+        Redis has lost their deadlines, as after a failover or an eviction: nothing else would ever find them.
+        """
+        with _answering():
+            keys = list(self._redis.scan_iter(slots_key("*", "*"), count=PAGE))
+            pipe = self._redis.pipeline(transaction=False)
+            for key in keys:
+                pipe.smembers(key)
+            held: dict[str, list[str]] = defaultdict(list)
+            for key, members in zip(keys, pipe.execute(), strict=True):
+                for member in members:
+                    held[member].append(key)
+            forgotten = [
+                member
+                for page in _pages(held)
+                for member, deadline in zip(page, self._redis.zmscore(DEADLINES, page), strict=True)
+                if deadline is None
+            ]
+        with self._pipeline() as pipe:
+            for member in forgotten:
+                pipe.hsetnx(HOLDS, member, json.dumps(held[member]))
+                pipe.zadd(DEADLINES, {member: milliseconds(look_at)}, nx=True)
+        return len(forgotten)
+
     def restore(self, live: Iterable[Lease], look_at: DateTime) -> None:
         """Write leases that the ledger says are held."""
         with self._pipeline() as pipe:
@@ -219,7 +248,13 @@ def _pages(keys: Iterable[str]) -> Iterator[list[str]]:
 def _connect(url: str) -> redis.Redis:
     try:
         return redis.Redis.from_url(
-            url, decode_responses=True, socket_timeout=2, socket_connect_timeout=2, health_check_interval=30
+            url,
+            decode_responses=True,
+            socket_timeout=2,
+            socket_connect_timeout=2,
+            health_check_interval=30,
+            # Once more for a connection that was closed while it was idle; more would hold a step for a minute.
+            retry=Retry(NoBackoff(), 1),
         )
     except ValueError:
         raise Unavailable("DIALER_REDIS_URL is not a Redis URL (redis://…)") from None

@@ -9,18 +9,19 @@ CREATE TABLE deleted_attempts (
 CREATE INDEX deleted_attempts_of_number_day ON deleted_attempts (phone_number_id, utc_on);
 CREATE INDEX deleted_attempts_by_age ON deleted_attempts (utc_on);
 
--- What fails whenever it is tried, with its error: it is passed over, so that it cannot stop the others.
--- `subject`: the id of the report in the inbox, of the attempt, or of the batch; `detail`: a report that could not even be stored.
+-- What fails whenever it is tried, with its error: it is passed over, so that it cannot stop the others. `subject`: the
+-- id of the report in the inbox, of the attempt, or of the batch. `attempt_id`: whose report it is.
 CREATE TABLE set_aside (
-    kind     text NOT NULL CHECK (kind IN ('report', 'attempt', 'batch')),
-    subject  text NOT NULL,
-    error    text NOT NULL,
-    detail   text,
-    times    integer NOT NULL DEFAULT 1,
-    since    timestamptz NOT NULL DEFAULT dialer_now(),
-    last_at  timestamptz NOT NULL DEFAULT dialer_now(),
+    kind        text NOT NULL CHECK (kind IN ('report', 'attempt', 'batch')),
+    subject     text NOT NULL,
+    attempt_id  uuid,
+    error       text NOT NULL,
+    times       integer NOT NULL DEFAULT 1,
+    since       timestamptz NOT NULL DEFAULT dialer_now(),
+    last_at     timestamptz NOT NULL DEFAULT dialer_now(),
     PRIMARY KEY (kind, subject)
 );
+CREATE INDEX set_aside_of_attempt ON set_aside (attempt_id);
 
 -- The circuit breaker of a trunk; no row: its last placement went well. `failures`: placements in a row that failed, the
 -- last of them for `reason`. Once it is open no calls go out until `probe_at`, and then one at a time.

@@ -1,0 +1,36 @@
+"""The one who sees everything and belongs to no process: asks Postgres who waits for whom, and cuts its connections."""
+
+import psycopg
+import redis
+from sqlalchemy.engine import make_url
+
+
+class Monitor:
+    """Connections of its own to both servers."""
+
+    def __init__(self, database_url: str, redis_url: str) -> None:
+        url = make_url(database_url).set(drivername="postgresql")
+        self.postgres = psycopg.connect(url.render_as_string(hide_password=False), autocommit=True)
+        self.redis = redis.Redis.from_url(redis_url, decode_responses=True)
+
+    def is_waiting(self, backend: int | None) -> bool:
+        """Say whether this backend waits for a lock that someone else holds."""
+        (blocking,) = self._one("SELECT cardinality(pg_blocking_pids(%s))", backend or 0)
+        return bool(blocking)
+
+    def cancel(self, backend: int | None) -> None:
+        """Break off the statement of this backend."""
+        self._one("SELECT pg_cancel_backend(%s)", backend or 0)
+
+    def cut(self, backend: int) -> None:
+        """End this backend's session, and return when it is gone."""
+        self._one("SELECT pg_terminate_backend(%s, 5000)", backend)
+
+    def close(self) -> None:
+        self.postgres.close()
+        self.redis.close()
+
+    def _one(self, sql: str, *values: object) -> tuple[object, ...]:
+        row = self.postgres.execute(sql.encode(), values).fetchone()
+        assert row is not None
+        return row

@@ -1,0 +1,453 @@
+"""Plays a story: its people on real Postgres and Redis, until the power fails; then the recovery; judged all the while.
+
+Out comes what was broken (nothing, one hopes), what happened, and which faults struck.
+"""
+
+import io
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import partial
+from hashlib import sha256
+from random import Random
+from typing import Any
+from uuid import UUID
+
+from pendulum import DateTime
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+
+from dialer.domain.events import CallEvent, EventKind
+from dialer.domain.ids import AttemptId, BatchId, TrunkId
+from dialer.domain.outcomes import Outcome
+from dialer.engine.dispatch import dispatch
+from dialer.engine.events import receive
+from dialer.engine.parts import Parts
+from dialer.engine.rescue import rescue
+from dialer.engine.retry import retry
+from dialer.engine.settle import settle
+from dialer.engine.tick import tick
+from dialer.errors import DialerError
+from dialer.providers.carriers import Carriers
+from dialer.providers.simulator import NetworkProfile, SimulatedNetwork
+from dialer.service import batches, contacts
+from dialer.store.leases import Leases
+from emptying import EMPTY
+from lab.judge import FRESH, SKEW_SECONDS, Judge
+from lab.monitor import Monitor
+from lab.stage import Actor, Stage
+from lab.story import Story
+from lab.touching import Late, StagedDatabase, StagedProvider, staged_redis
+from world import MONDAY, World, made_up_phones
+
+WORKERS = 4
+LISTENERS = 2
+
+
+@dataclass(frozen=True)
+class Played:
+    """`faults`: the names of the touches that were hit. `digest`: the same for the same story."""
+
+    story: Story
+    broken: tuple[str, ...]
+    told: tuple[str, ...]
+    faults: tuple[str, ...]
+    touches: int
+    calls: int
+    digest: str
+
+
+@dataclass
+class Process:
+    """A process of the engine: its own connections, its own clock, its own chance."""
+
+    actor: Actor
+    parts: Parts
+    skew_seconds: float
+    rng: Random
+    clock: Callable[[], DateTime]
+
+    @property
+    def now(self) -> DateTime:
+        return self.clock()
+
+
+class Cast:
+    """The processes and the servers that they work on; made once, for many stories."""
+
+    def __init__(self, database_url: str, redis_url: str) -> None:
+        self.database_url, self.redis_url = database_url, redis_url
+        self.monitor = Monitor(database_url, redis_url)
+        self.world: World | None = None
+        self.late: Late = []
+        names = [f"worker{n}" for n in range(WORKERS)] + [f"listener{n}" for n in range(LISTENERS)] + ["operator"]
+        self.processes = {name: self._process(name) for name in names}
+
+    def begin(self, world: World) -> None:
+        self.world = world
+        self.late.clear()
+
+    def network(self, trunk_id: TrunkId) -> SimulatedNetwork:
+        """The network behind a trunk in the story that is being played."""
+        assert self.world is not None
+        return self.world.networks[trunk_id]
+
+    def close(self) -> None:
+        for process in self.processes.values():
+            process.parts.carriers.close()
+            process.parts.leases.close()
+            process.parts.db.close()
+        self.monitor.close()
+
+    def _process(self, name: str) -> Process:
+        actor = Actor(name, lambda _: None)
+
+        def true_now() -> DateTime:
+            return self.world.clock.now if self.world else MONDAY
+
+        def own_now() -> DateTime:
+            return true_now().add(seconds=process.skew_seconds)
+
+        def connect(trunk: Any) -> StagedProvider:
+            return StagedProvider(lambda: self.network(trunk.id), actor, true_now, self.late)
+
+        db = StagedDatabase(self.database_url, actor, self.monitor, true_now)
+        leases = Leases(staged_redis(self.redis_url, actor))
+        # What a first contact asks for besides must not be part of the first story alone.
+        db.revision()
+        leases.acquire(MONDAY, [], [])
+        parts = Parts(db, leases, Carriers(connect, own_now))
+        process = Process(actor, parts, 0.0, Random(0), own_now)
+        return process
+
+
+class Play:
+    """One story on its way."""
+
+    def __init__(self, story: Story, cast: Cast) -> None:
+        self.story, self.cast = story, cast
+        self.kinds = story.kinds()
+        _empty(cast)
+        self.world = World(cast.database_url, cast.redis_url, story.network(0), rng=story.chance("world"))
+        cast.begin(self.world)
+        self.queue: list[list[BatchId]] = []
+        self.broken: list[str] = []
+        self.faults: list[str] = []
+        self.steps = 0
+        self._chance = story.chance("turns")
+        self._set_up()
+        self.judge = Judge(self.world, self.batch_of)
+
+    def play(self) -> Played:
+        chance = self.story.chance("who")
+        workers = chance.randint(1, WORKERS)
+        listeners = chance.randint(1, LISTENERS)
+        work = {f"worker{n}": self._worker for n in range(workers)}
+        work |= {f"listener{n}": self._listener for n in range(listeners)}
+        if "operator" in self.kinds:
+            work["operator"] = self._operator
+        actors = []
+        for name, doing in work.items():
+            process = self.cast.processes[name]
+            process.rng = self.story.chance(name)
+            process.skew_seconds = process.rng.uniform(0, SKEW_SECONDS) if "clock" in self.kinds else 0.0
+            process.actor.work = partial(_step, process, doing)
+            actors.append(process.actor)
+        switching = chance.choice((0.0, 0.03, 0.1, 0.3))
+        self.stage = Stage(
+            actors, self.cast.monitor, self._chance, switching, self._decide, self._rested,
+            lambda: self.world.clock.now.timestamp(),
+        )  # fmt: skip
+        try:
+            self.stage.play()
+            self.broken += self.stage.broken
+            if not self.broken:
+                self._recover()
+        finally:
+            self.world.close()
+        told = self.stage.story
+        digest = sha256("\n".join([*(f"{t.name} {t.what}" for t in self.stage.touches), *told]).encode()).hexdigest()
+        calls = sum(len(network.log) for network in self.world.networks.values())
+        return Played(
+            self.story, tuple(self.broken), tuple(told), tuple(self.faults), len(self.stage.touches), calls, digest
+        )
+
+    def _set_up(self) -> None:
+        chance = self.story.chance("setting")
+        world = self.world
+        second = UUID(int=chance.getrandbits(128), version=4)
+        world.sql(
+            """
+            INSERT INTO trunks (id, workspace_id, name, provider, config)
+            SELECT :id, workspace_id, 'second', provider, config FROM trunks
+            """,
+            id=second,
+        )
+        world.networks[second] = SimulatedNetwork(NetworkProfile.parse(self.story.network(1)))  # type: ignore[index]
+        world.sql(
+            "UPDATE phone_numbers SET trunk_id = :id WHERE id = :number",
+            id=second,
+            number=world.installed.number_ids[2],
+        )
+        if chance.random() < 0.5:
+            world.sql("UPDATE trunks SET max_concurrent_calls = :n", n=chance.randint(1, 5))
+        if chance.random() < 0.4:
+            world.sql("UPDATE trunks SET calls_per_second = :n", n=chance.choice((0.5, 1, 3)))
+        if chance.random() < 0.4:
+            world.sql("UPDATE phone_numbers SET max_concurrent_calls = :n", n=chance.randint(1, 3))
+        if chance.random() < 0.3:
+            world.sql("UPDATE phone_numbers SET max_calls_per_day = :n", n=chance.randint(4, 12))
+        world.rescue()
+        phones = iter(made_up_phones(1_000))
+        self.batch_of: dict[str, UUID] = {}
+        self.batch_ids: list[BatchId] = []
+        for n in range(chance.choice((1, 1, 2, 3))):
+            count = self.story.contacts or chance.choice((1, 2, 3, 4, 5, 10))
+            mine = [next(phones) for _ in range(count)]
+            options = self.story.batch(n)
+            batch_id = world.batch(mine, start=chance.random() < 0.8, **options)
+            self.batch_ids.append(batch_id)
+            self.batch_of |= dict.fromkeys(mine, batch_id)
+        self._spare = phones
+
+    def _decide(self, touch: Any) -> str | None:
+        fault = self.story.decide(touch)
+        if fault is None:
+            return None
+        self.faults.append(touch.name)
+        if fault == "flush":
+            self.cast.monitor.redis.flushall()
+        elif fault == "lose a part":
+            self._lose_a_part(self.story.chance(f"part {touch.name}"))
+        return fault
+
+    def _lose_a_part(self, chance: Random) -> None:
+        """Redis forgets some of what it knew, and not that it knew it: as after a failover that lost writes."""
+        keys = sorted(self.cast.monitor.redis.scan_iter("{dialer}:*"))
+        some = [key for key in keys if chance.random() < 0.4]
+        if some:
+            self.cast.monitor.redis.delete(*some)
+        # Limits that cross batches are repaired by the next rescue only (docs/reliability.md).
+        self.judge.forgiven_until = self.world.clock.now.add(days=3650)
+
+    def _rested(self, actor: Actor, error: BaseException | None) -> bool:
+        """Judge, let time pass, and say whether the story goes on."""
+        self.steps += 1
+        if error is not None:
+            self.stage.story.append(f"{actor.name}.{actor.step} {actor.doing} ended by {type(error).__name__}")
+        if actor.name == "operator":
+            self.judge.note_limits()
+        if actor.doing == "rescue" and error is None and self.judge.forgiven_until is not None:
+            self.judge.forgiven_until = min(self.judge.forgiven_until, self.world.clock.now + FRESH)
+        self._arrive_late()
+        found = [f"after {actor.name}.{actor.step} {actor.doing}: {fact}" for fact in self.judge.look()]
+        self.broken += found
+        if self.broken or self.stage.broken or self.steps >= self.story.steps:
+            return False
+        chance = self._chance.random()
+        if any(other.is_blocked for other in self.stage.actors):
+            # A statement that waits has read the clock already; a real one would read it when it goes on.
+            return True
+        if chance < 0.4:
+            self._pass(self._chance.uniform(0.05, 2))
+        elif chance < 0.5:
+            self._pass(self._chance.uniform(5, 90))
+        return True
+
+    def _pass(self, seconds: float) -> None:
+        self.world.clock.now = self.world.clock.now.add(seconds=seconds)
+
+    def _arrive_late(self) -> None:
+        """Requests that were long under way reach their networks, which may find them too late."""
+        for network, request in list(self.cast.late):
+            if self._chance.random() < 0.3:
+                self.cast.late.remove((network, request))
+                network.place(request, self.world.clock.now)
+
+    def _worker(self, process: Process) -> None:
+        """Take a task from the queue, or one that beat has sent."""
+        rng, parts, actor = process.rng, process.parts, process.actor
+        if "clock" in self.kinds and rng.random() < 0.1:
+            process.skew_seconds = rng.uniform(-SKEW_SECONDS, SKEW_SECONDS)
+        if self.queue and rng.random() < 0.6:
+            self._dispatch(process, self._take(rng))
+            return
+        actor.doing = rng.choices(("tick", "settle", "retry", "rescue", "dispatch"), (4, 4, 2, 2, 1))[0]
+        match actor.doing:
+            case "tick":
+                self._ask(tick(parts, process.now).due)
+            case "settle":
+                # In one task with the settling, as the worker does it.
+                self._dispatch(process, settle(parts, process.now).freed, "settle, dispatch")
+            case "retry":
+                self._ask(retry(parts, process.now).batches)
+            case "rescue":
+                self._ask(rescue(parts, process.now, rng).freed)
+            case "dispatch":
+                self._dispatch(process, rng.sample(self.batch_ids, rng.randint(1, len(self.batch_ids))))
+
+    def _dispatch(self, process: Process, batch_ids: Sequence[BatchId], doing: str = "dispatch") -> None:
+        process.actor.doing = doing
+        self._ask(dispatch(process.parts, batch_ids, process.now, process.rng).again)
+
+    def _ask(self, batch_ids: Sequence[BatchId]) -> None:
+        if batch_ids:
+            self.queue.append(list(batch_ids))
+
+    def _take(self, rng: Random) -> list[BatchId]:
+        """Take a task; the queue may lose it, or keep it to bring it again."""
+        fate, task = rng.random(), self.queue.pop(0)
+        if "task lost" in self.kinds and fate < 0.2:
+            return []
+        if "task again" in self.kinds and fate > 0.8:
+            self.queue.append(task)
+        return task
+
+    def _listener(self, process: Process) -> None:
+        """Hand in what a network has to report, and acknowledge it."""
+        process.actor.doing = "receive"
+        rng = process.rng
+        trunk_id = rng.choice(sorted(self.world.networks))
+        network = self.world.networks[trunk_id]
+        events = network.due(self.world.clock.now)[: rng.randint(1, 10)]
+        lies = self._lies(rng, trunk_id) if "lies" in self.kinds and rng.random() < 0.3 else []
+        receive(process.parts.db, trunk_id, [*events, *lies])
+        network.acknowledge([event.key for event in events])
+
+    def _lies(self, rng: Random, trunk_id: UUID) -> list[CallEvent]:
+        """Reports for calls that nobody has made, and for calls of another trunk than the one that reports."""
+        others = [network for of, network in sorted(self.world.networks.items()) if of != trunk_id]
+        foreign = [call.attempt_id for network in others for call in network.log]
+        kind = rng.choice(list(EventKind))
+        return [
+            CallEvent(
+                key=f"lie {rng.random()}",
+                attempt_id=rng.choice([AttemptId(UUID(int=rng.getrandbits(128), version=4)), *foreign]),
+                kind=kind,
+                at=self.world.clock.now.add(seconds=rng.uniform(-1e6, 1e6)),
+                outcome=rng.choice(list(Outcome)) if kind is EventKind.ENDED else None,
+            )
+        ]
+
+    def _operator(self, process: Process) -> None:
+        """Do what operators do, through the service or in psql."""
+        actor, rng = process.actor, process.rng
+        batch_id = rng.choice(self.batch_ids)
+        deeds: dict[str, Callable[[], object]] = {
+            "pause in SQL": lambda: self._sql(process, "UPDATE batches SET status = 'paused' WHERE status = 'active'"),
+            "pause one in SQL": lambda: self._sql(
+                process, "UPDATE batches SET status = 'paused' WHERE status = 'active' AND id = :id", id=batch_id
+            ),
+            "resume in SQL": lambda: self._sql(
+                process, "UPDATE batches SET status = 'active' WHERE status = 'paused'"
+            ),
+            "resume": lambda: batches.resume(process.parts.db, self.world.installed.workspace_id, batch_id),
+            "pause": lambda: batches.pause(process.parts.db, self.world.installed.workspace_id, batch_id),
+            "schedule": lambda: batches.schedule(
+                process.parts, self.world.installed.workspace_id, batch_id, process.now
+            ),
+            "change a limit": lambda: self._sql(
+                process, "UPDATE batches SET max_concurrent_calls = :n WHERE id = :id", n=rng.randint(1, 6), id=batch_id
+            ),
+            "change a trunk": lambda: self._sql(
+                process, "UPDATE trunks SET max_concurrent_calls = :n", n=rng.choice((None, 1, 2, 4))
+            ),
+            "change a window": lambda: self._sql(
+                process, "UPDATE batches SET end_time = :end WHERE id = :id AND start_time IS NOT NULL",
+                end=rng.choice(("08:01", "12:00", "17:30")), id=batch_id,
+            ),
+            "switch a number": lambda: self._sql(
+                process,
+                "UPDATE phone_numbers SET status = CASE status WHEN 'active' THEN 'inactive' ELSE 'active' END"
+                " WHERE id = :id", id=rng.choice(self.world.installed.number_ids[1:]),
+            ),
+            "suppress": lambda: self._sql(
+                process,
+                "INSERT INTO suppressions SELECT workspace_id, :phone FROM batches LIMIT 1 ON CONFLICT DO NOTHING",
+                phone=rng.choice(sorted(self.batch_of)),
+            ),
+            "add a contact": lambda: self._add(process, batch_id),
+        }  # fmt: skip
+        actor.doing = rng.choice(list(deeds))
+        try:
+            deeds[actor.doing]()
+        except (DialerError, IntegrityError) as error:
+            said = str(error).partition("\n")[0]
+            self.stage.story.append(f"{actor.name}.{actor.step} {actor.doing}: refused, {said}")
+
+    def _sql(self, process: Process, statement: str, **values: object) -> None:
+        with process.parts.db.begin() as connection:
+            connection.execute(text(statement), values)
+
+    def _add(self, process: Process, batch_id: BatchId) -> None:
+        phone = next(self._spare)
+        self.batch_of[phone] = batch_id
+        file, workspace_id = io.BytesIO(f"phone\n{phone}".encode()), self.world.installed.workspace_id
+        contacts.import_csv(process.parts.db, workspace_id, batch_id, file, process.now, process.rng)
+
+    def _recover(self) -> None:
+        """After the power failure: what is left starts again, with nothing else going wrong, and goes to its end."""
+        self.judge.note_limits()
+        self.world.sql("UPDATE batches SET status = 'active' WHERE status IN ('paused', 'draft')")
+        self.world.sql("UPDATE phone_numbers SET status = 'active'")
+        self.judge.note_limits()
+        for network, request in self.cast.late:
+            network.place(request, self.world.clock.now)
+        self._pass(1)
+        self.world.rescue()
+        if self.judge.forgiven_until is not None:
+            self.judge.forgiven_until = self.world.clock.now
+        try:
+            self.world.run(lambda: self.world.is_over(*self.batch_ids), grain=30, limit=1_000)
+            self._pass(timedelta(minutes=10).total_seconds())
+            self.world.rescue()
+        except AssertionError as error:
+            self.broken.append(f"P5: {error}")
+        self.broken += [f"at the end: {fact}" for fact in self.judge.end()]
+
+
+def _step(process: Process, doing: Callable[[Process], None], _: Actor) -> None:
+    doing(process)
+
+
+def _empty(cast: Cast) -> None:
+    """Nothing is left of the story before."""
+    cast.monitor.postgres.execute(EMPTY)
+    cast.monitor.redis.flushall()
+
+
+def play(story: Story, cast: Cast) -> Played:
+    """Play one story."""
+    return Play(story, cast).play()
+
+
+def shortened(played: Played, cast: Cast) -> Iterator[Played]:
+    """Yield a broken story, and then ever shorter ones that are broken in the same way."""
+    yield played
+    for change in _cuts(played):
+        less = play(change(played.story), cast)
+        if less.broken and _kind(less) == _kind(played):
+            played = less
+            yield played
+
+
+def _kind(played: Played) -> str:
+    """Say which promise is broken: a shorter story must break the same."""
+    promise = re.search(r"P\d|deadlock|raised", played.broken[0])
+    return promise.group() if promise else played.broken[0]
+
+
+def _cuts(played: Played) -> Iterator[Callable[[Story], Story]]:
+    """Ways to tell a story with less: fewer kinds of fault, fewer faults, fewer steps, fewer contacts."""
+    for kind in sorted(played.story.kinds()):
+        yield lambda story, kind=kind: replace(story, without=story.without | {kind})  # type: ignore[misc]
+    for kind in ("lost", "late", "repeated", "reordered", "timeout_before", "timeout_after", "refused", "server_error"):
+        yield lambda story, kind=kind: replace(story, without=story.without | {kind})  # type: ignore[misc]
+    yield lambda story: replace(story, only=frozenset())
+    for fault in played.faults:
+        yield lambda story, fault=fault: replace(  # type: ignore[misc]
+            story, only=(story.only if story.only is not None else frozenset(played.faults)) - {fault}
+        )
+    for count in (1, 2, 3, 5):
+        yield lambda story, count=count: replace(story, contacts=count)  # type: ignore[misc]
