@@ -28,8 +28,8 @@ from world import MONDAY, World
 MakeWorld = Callable[..., World]
 
 
-class Died(Exception):
-    """A worker was killed here."""
+class Died(BaseException):
+    """A worker was killed here: nothing of it goes on."""
 
 
 class Dying(Carriers):

@@ -36,7 +36,7 @@ from dialer.store.leases import Leases
 from emptying import EMPTY
 from lab.judge import FRESH, SKEW_SECONDS, Judge
 from lab.monitor import Monitor
-from lab.stage import Actor, Stage
+from lab.stage import Actor, Stage, Touch
 from lab.story import Story
 from lab.touching import Late, StagedDatabase, StagedProvider, staged_redis
 from world import MONDAY, World, made_up_phones
@@ -211,7 +211,9 @@ class Play:
             self.batch_of |= dict.fromkeys(mine, batch_id)
         self._spare = phones
 
-    def _decide(self, touch: Any) -> str | None:
+    def _decide(self, touch: Touch) -> str | None:
+        if touch.actor == "operator" and touch.what == "committed":
+            self.judge.note_limits()
         fault = self.story.decide(touch)
         if fault is None:
             return None
@@ -236,8 +238,6 @@ class Play:
         self.steps += 1
         if error is not None:
             self.stage.story.append(f"{actor.name}.{actor.step} {actor.doing} ended by {type(error).__name__}")
-        if actor.name == "operator":
-            self.judge.note_limits()
         if actor.doing == "rescue" and error is None and self.judge.forgiven_until is not None:
             self.judge.forgiven_until = min(self.judge.forgiven_until, self.world.clock.now + FRESH)
         self._arrive_late()

@@ -119,10 +119,10 @@ class Stage:
             raise Died
         actor.nth += 1
         touch = Touch(actor.name, actor.step, actor.nth, what)
-        if self._chance.random() < self._switching:
-            self._pass_on(actor)
         self.touches.append(touch)
         fault = self._decide(touch)
+        if self._chance.random() < self._switching:
+            self._pass_on(actor)
         if fault is None:
             return None
         self.story.append(f"{touch.name:10} {fault} at: {actor.doing}, {what}")
@@ -166,7 +166,7 @@ class Stage:
             except (Died, DialerError) as ended:
                 error = ended
             except Exception as ended:
-                self.broken.append(f"{actor.name}.{actor.step} {actor.doing} raised {ended!r}")
+                self.broken.append(f"{actor.name}.{actor.step} {actor.doing} raised {type(ended).__name__}: {ended}")
                 error = ended
             actor.is_at_rest, actor.asleep_until = True, None
             if self._over or not self._rested(actor, error):

@@ -37,12 +37,14 @@ GAUGES = {
     "contacts": ("dialer_contacts", "Contacts of live batches, by status.", "status"),
     "calls": ("dialer_calls_in_progress", "Attempts that are not over, by state.", "state"),
     "batches": ("dialer_batches", "Batches, by status.", "status"),
+    "set_aside": ("dialer_set_aside", "What cannot be done, whatever is tried, and is passed over, by kind.", "kind"),
 }
 NUMBERS = {
     "slots_used": ("dialer_slots_used", "Calls in progress of active batches."),
     "slots_limit": ("dialer_slots_limit", "The sum of max_concurrent_calls of active batches."),
     "inbox_depth": ("dialer_inbox_depth", "Call reports that wait for settle."),
     "inbox_age": ("dialer_inbox_oldest_seconds", "How long the oldest of them has waited."),
+    "trunks_failing": ("dialer_trunks_failing", "Trunks whose circuit breaker is open."),
     "late": ("dialer_tick_lag_seconds", "How long the batch that has been due longest has waited for a tick."),
 }
 

@@ -20,7 +20,11 @@ router = APIRouter(prefix="/trunks", tags=["Trunks"])
 
 
 class Trunk(BaseModel):
-    """A limit that is null does not limit. Secrets of `config` are names of environment variables: `env:TRUNK_…`."""
+    """A limit that is null does not limit. Secrets of `config` are names of environment variables: `env:TRUNK_…`.
+
+    `failing_since`: many placements in a row have failed, so no calls go out until `next_probe_at`, and then one every
+    few seconds until one works. Any change of the trunk ends that.
+    """
 
     id: UUID
     name: str
@@ -29,6 +33,9 @@ class Trunk(BaseModel):
     calls_per_second: float | None
     max_concurrent_calls: int | None
     status: Status
+    failing_since: datetime | None
+    failing_reason: str | None
+    next_probe_at: datetime | None
     created_at: datetime
     updated_at: datetime
 

@@ -19,12 +19,15 @@ STATE_OF = {
 
 
 class Verdict(StrEnum):
-    """What became of a report. `late`: the attempt was already further; `contradiction`: it was surely not placed."""
+    """What became of a report. `late`: the attempt was already further; `contradiction`: it was surely not placed;
+    `set_aside`: it could not be settled, and was passed over.
+    """
 
     APPLIED = "applied"
     LATE = "late"
     CONTRADICTION = "contradiction"
     UNKNOWN_ATTEMPT = "unknown_attempt"
+    SET_ASIDE = "set_aside"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@
     acquire  slots and rate tokens from Redis: one round trip
     claim    under the batches' locks the ledger has the last word; contacts become attempts; one transaction
     place    all calls at once, with no transaction open
-    record   placed, refused or unclear; what was not used is given back
+    record   placed, refused or unclear; what was not used is given back; trunks that fail are noted
 
 It never waits for a slot, never sleeps, and never holds a transaction open while a network answers. A crash anywhere
 leaves either nothing, or leases and `reserved` attempts that rescue finds.
@@ -21,21 +21,26 @@ import structlog
 from pendulum import UTC, DateTime
 
 from dialer.domain import pacing
-from dialer.domain.ids import AttemptId, BatchId
+from dialer.domain.ids import AttemptId, BatchId, TrunkId
+from dialer.domain.outcomes import CauseClass
 from dialer.domain.patience import PLACE_SECONDS, RESCUE_AFTER, RING_SECONDS
 from dialer.domain.states import AttemptState, BatchStatus
 from dialer.engine import settle
+from dialer.engine.apart import apart
 from dialer.engine.parts import Parts
 from dialer.engine.plan import Plan, Turn, look_again, offer_of, plan_batch, requests_of, with_lanes
-from dialer.errors import Contended
+from dialer.errors import Contended, Unavailable
 from dialer.providers.base import CallRequest, Placed, Placement, Refused, Unclear
-from dialer.store import attempts, batches, contacts, epochs, numbers, progress
+from dialer.store import attempts, batches, contacts, epochs, numbers, progress, set_aside, trunk_health
 from dialer.store.batches import Batch
 from dialer.store.contacts import Claimed
 from dialer.store.database import Connection
 from dialer.store.gates import Ask, Granted, Grants, Lease
 from dialer.store.numbers import Trunk
 from dialer.store.progress import Counts, Locked, Look
+
+# What holds a batch back that could not be dispatched.
+ERROR = "error"
 
 log = structlog.get_logger()
 
@@ -53,8 +58,40 @@ class DispatchReport:
 
 
 def dispatch(parts: Parts, batch_ids: Sequence[BatchId], now: DateTime, rng: Random) -> DispatchReport:
-    """Start as many calls of these batches as their limits allow now. Safe to run twice, also at once."""
-    plans = _gather(parts, batch_ids, now) if batch_ids else {}
+    """Start as many calls of these batches as their limits allow now. Safe to run twice, also at once.
+
+    A batch that cannot be dispatched, whatever is wrong with it, is set aside for a minute; the others are done.
+    """
+    if not batch_ids:
+        return DispatchReport(0, 0, 0, 0, ())
+    reports = apart(
+        list(batch_ids),
+        lambda some: _dispatch(parts, some, now, rng),
+        lambda batch_id, error: _set_aside(parts, batch_id, error, now),
+    )
+    return reports[0] if len(reports) == 1 else _merged(reports)
+
+
+def _merged(reports: Sequence[DispatchReport]) -> DispatchReport:
+    return DispatchReport(
+        sum(report.claimed for report in reports),
+        sum(report.placed for report in reports),
+        sum(report.refused for report in reports),
+        sum(report.unclear for report in reports),
+        tuple(of for report in reports for of in report.again),
+        any(report.leases_lost for report in reports),
+    )
+
+
+def _set_aside(parts: Parts, batch_id: BatchId, error: Exception, now: DateTime) -> None:
+    with parts.db.begin() as connection:
+        progress.lock_progress(connection, [batch_id])
+        set_aside.note(connection, "batch", batch_id, error)
+        progress.note_looks(connection, [Look(batch_id, now.add(seconds=set_aside.AGAIN_SECONDS), ERROR)])
+
+
+def _dispatch(parts: Parts, batch_ids: Sequence[BatchId], now: DateTime, rng: Random) -> DispatchReport:
+    plans = _gather(parts, batch_ids, now)
     if not plans:
         return DispatchReport(0, 0, 0, 0, ())
     batch_asks, asks = requests_of(plans, now, rng)
@@ -64,9 +101,16 @@ def dispatch(parts: Parts, batch_ids: Sequence[BatchId], now: DateTime, rng: Ran
     except Contended as error:
         log.warning("claim gave way", batches=len(plans), reason=str(error))
         claimed, again, leases_lost = [], tuple(plans), False
+    except Unavailable:
+        # Whether it was committed is not known: rescue compares the leases with the ledger.
+        raise
+    except Exception:
+        _put_back_unused(parts, grants, [], now)
+        raise
     _put_back_unused(parts, grants, claimed, now)
     placements = _place(parts, plans, asks, grants, claimed, now)
     _record(parts, placements, now)
+    _note_health(parts, plans, grants, placements, now)
     said = Counter(type(placement) for placement in placements.values())
     return DispatchReport(len(claimed), said[Placed], said[Refused], said[Unclear], again, leases_lost)
 
@@ -171,6 +215,8 @@ def _note_looks(
         else:
             looks.append(look_again(plan, counts[batch_id], calls[batch_id], grants, now))
     progress.note_looks(connection, looks)
+    if mended := [batch_id for batch_id, plan in standing.items() if plan.batch.held_by == ERROR]:
+        set_aside.forget(connection, "batch", mended)
     moved = {batch_id for batch_id, plan in plans.items() if counts[batch_id].pending != plan.batch.pending}
     return tuple(look.batch_id for look in looks if look.at == now and look.batch_id in moved)
 
@@ -236,3 +282,45 @@ def _record(parts: Parts, placements: Mapping[AttemptId, Placement], now: DateTi
     if refused:
         settle.close(parts, refused, now)
     parts.leases.renew([of for of, _ in placed], placed_until)
+
+
+def _note_health(
+    parts: Parts,
+    plans: Mapping[BatchId, Plan],
+    grants: Grants,
+    placements: Mapping[AttemptId, Placement],
+    now: DateTime,
+) -> None:
+    """Count the placements of each trunk that failed in a row. Any that its network took, or refused for a reason of
+    the call's own, ends the row. Nothing is written of a trunk that works and has worked.
+    """
+    trunk_of = {one.ask.attempt_id: one.route.trunk_id for one in grants.granted}
+    failures: dict[TrunkId, list[str]] = defaultdict(list)
+    working = set()
+    for attempt_id, said in placements.items():
+        if reason := _failure(said):
+            failures[trunk_of[attempt_id]].append(reason)
+        else:
+            working.add(trunk_of[attempt_id])
+    have_failed = {number.trunk.id for plan in plans.values() for number in plan.numbers if number.trunk_has_failed}
+    for trunk_id in sorted(working & have_failed):
+        with parts.db.begin() as connection:
+            if trunk_health.worked(connection, trunk_id):
+                log.info("trunk works again", trunk_id=str(trunk_id))
+    for trunk_id in sorted(failures.keys() - working):
+        reasons = failures[trunk_id]
+        with parts.db.begin() as connection:
+            pause = trunk_health.failed(connection, trunk_id, len(reasons), reasons[-1], now)
+        if pause is not None:
+            log.warning("trunk is failing", trunk_id=str(trunk_id), reason=reasons[-1], pause_seconds=pause)
+
+
+def _failure(said: Placement) -> str | None:
+    """Say why a placement failed, where that is the trunk's fault and not the call's."""
+    match said:
+        case Unclear(reason):
+            return reason
+        case Refused(cause, CauseClass.INFRASTRUCTURE):
+            return cause
+        case _:
+            return None

@@ -12,6 +12,7 @@ from typing import Any
 from pendulum import UTC, DateTime
 
 from dialer.domain import pacing, rotation
+from dialer.domain.breaker import PROBE_SECONDS
 from dialer.domain.ids import AttemptId, BatchId, uuid7
 from dialer.domain.lane import Lane
 from dialer.domain.pacing import Demand, RateLimit
@@ -84,9 +85,11 @@ class Plan:
 
 def plan_batch(batch: Batch, numbers: Sequence[OutboundNumber], today: int, now: DateTime) -> Plan:
     """Decide how many calls an active batch may start now, before its contacts' own lanes are looked at."""
-    usable = tuple(number for number in numbers if number.is_usable)
+    active = [number for number in numbers if number.is_usable]
+    usable = tuple(number for number in active if number.trunk_probe_at is None or number.trunk_probe_at <= now)
     plan = Plan(batch, usable, today)
-    if hold := _hold(plan, len(numbers), now):
+    probes = [number.trunk_probe_at for number in active if number.trunk_probe_at is not None]
+    if hold := _hold(plan, len(numbers), min(probes, default=None), now):
         return replace(plan, hold=hold)
     wanted = pacing.free_slots(batch.max_concurrent_calls, batch.dialing, batch.pending, batch.max_calls_per_day, today)
     plan = replace(plan, wanted=wanted)
@@ -118,15 +121,18 @@ def _windows(lane: str, window: CallingWindow) -> Sequence[CallingWindow]:
         return ()
 
 
-def _hold(plan: Plan, numbers: int, now: DateTime) -> Hold | None:
-    """Say what keeps the whole batch from calling, the first reason that applies."""
+def _hold(plan: Plan, numbers: int, probe_at: DateTime | None, now: DateTime) -> Hold | None:
+    """Say what keeps the whole batch from calling, the first reason that applies.
+
+    `numbers`: how many it has. `probe_at`: when the first of the failing trunks of its active numbers is probed.
+    """
     batch, later = plan.batch, now.add(seconds=CONFIGURATION_AGAIN)
     if plan.is_expired(now):
         return Hold("expired")
     if not numbers:
         return Hold("no_outbound_number", is_final=True)
     if not plan.numbers:
-        return Hold("no_active_number", later)
+        return Hold("trunk_failing", probe_at) if probe_at else Hold("no_active_number", later)
     if not batch.agent_is_active:
         return Hold("agent_inactive", later)
     if batch.window is None:
@@ -213,6 +219,8 @@ def _route(number: OutboundNumber, now: DateTime) -> Route:
     if number.max_calls_per_day is not None:
         gates.append(Gate.of_number_day(number.id, now.in_timezone(UTC).date(), number.max_calls_per_day))
     rate = number.trunk_calls_per_second
+    if number.trunk_probe_at is not None:
+        rate = min(rate or 1, 1 / PROBE_SECONDS)
     limit = RateLimit.per_second(number.trunk.id, rate) if rate is not None else None
     return Route(number.id, number.trunk.id, tuple(gates), limit)
 

@@ -18,11 +18,11 @@ from dialer.domain.outcomes import Outcome
 from dialer.domain.pacing import RateLimit
 from dialer.domain.patience import CALL_SECONDS, GIVE_UP_SECONDS, RESCUE_AFTER
 from dialer.domain.states import LIVE_ATTEMPT, AttemptState
-from dialer.engine import settle
+from dialer.engine import events, settle
 from dialer.engine.parts import Parts
 from dialer.engine.settle import End
 from dialer.providers.base import Absent, NoWord, Seen, Sighting
-from dialer.store import attempts, epochs, inbox, numbers
+from dialer.store import attempts, epochs, numbers
 from dialer.store.attempts import Overdue
 from dialer.store.database import Connection
 from dialer.store.gates import LOOK_AFTER_SECONDS
@@ -171,8 +171,8 @@ def _hand_in(parts: Parts, overdue: Sequence[Overdue], sightings: Mapping[Attemp
     with parts.db.begin() as connection:
         placed = [(of, said.provider_call_id) for of, said in sightings.items() if isinstance(said, Seen)]
         attempts.mark_placed(connection, placed)
-        for trunk_id in sorted(seen):
-            inbox.receive(connection, trunk_id, seen[trunk_id])
+    for trunk_id in sorted(seen):
+        events.receive(parts.db, trunk_id, seen[trunk_id])
 
 
 def _is_up(sighting: Sighting) -> bool:

@@ -5,7 +5,7 @@ Reports that are late, repeated or reordered change nothing. Where an attempt en
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import structlog
@@ -18,9 +18,10 @@ from dialer.domain.outcomes import CauseClass, Outcome
 from dialer.domain.patience import RESCUE_AFTER
 from dialer.domain.retry import RetryDecision
 from dialer.domain.states import FINAL_BATCH, LIVE_ATTEMPT, AttemptState, ContactStatus
+from dialer.engine.apart import apart
 from dialer.engine.parts import Parts
-from dialer.errors import InvalidInput
-from dialer.store import attempts, batches, contacts, inbox, progress
+from dialer.errors import Contended, InvalidInput, Unavailable
+from dialer.store import attempts, batches, contacts, inbox, progress, set_aside
 from dialer.store.attempts import Attempt
 from dialer.store.batches import Batch
 from dialer.store.contacts import Result
@@ -87,9 +88,47 @@ class Move:
 
 
 def settle(parts: Parts, now: DateTime) -> SettleReport:
-    """Drain one page of the inbox. Several may run at once; a crash leaves the page to the next."""
+    """Drain one page of the inbox. Several may run at once; a crash leaves the page to the next.
+
+    A report that cannot be settled, whatever is wrong with it, is set aside; rescue asks the network about its attempt.
+    """
+    try:
+        return _settle(parts, lambda connection: inbox.take_page(connection, PAGE), now)
+    except (Contended, Unavailable):
+        raise
+    except Exception:
+        log.exception("a page of reports cannot be settled as a whole")
     with parts.db.begin() as connection:
-        page = inbox.take_page(connection, PAGE)
+        ids = inbox.oldest(connection, PAGE)
+    return _merged(
+        apart(
+            ids,
+            lambda some: _settle(parts, lambda connection: inbox.take(connection, some), now),
+            lambda row_id, error: _set_report_aside(parts, row_id, error, now),
+        )
+    )
+
+
+def _merged(reports: Sequence[SettleReport]) -> SettleReport:
+    return SettleReport(
+        sum(report.reports for report in reports),
+        sum(report.ended for report in reports),
+        tuple(dict.fromkeys(of for report in reports for of in report.freed)),
+        sum((Counter(report.outcomes) for report in reports), Counter[str]()),
+        min((report.oldest_at for report in reports if report.oldest_at), default=None),
+    )
+
+
+def _set_report_aside(parts: Parts, row_id: int, error: Exception, now: DateTime) -> None:
+    with parts.db.begin() as connection:
+        for received in inbox.take(connection, [row_id]):
+            set_aside.note(connection, "report", row_id, error, received.event.attempt_id)
+        inbox.mark_settled(connection, [(row_id, Verdict.SET_ASIDE)], now)
+
+
+def _settle(parts: Parts, take: Callable[[Connection], list[Received]], now: DateTime) -> SettleReport:
+    with parts.db.begin() as connection:
+        page = take(connection)
         if not page:
             return SettleReport(0, 0, ())
         known = attempts.lock(connection, [received.event.attempt_id for received in page])
@@ -103,7 +142,20 @@ def settle(parts: Parts, now: DateTime) -> SettleReport:
 
 
 def close(parts: Parts, ends: Mapping[AttemptId, End], now: DateTime) -> tuple[BatchId, ...]:
-    """End attempts by another word than a report; return the batches for dispatch. Called twice: the same."""
+    """End attempts by another word than a report; return the batches for dispatch. Called twice: the same.
+
+    An attempt that cannot be closed is set aside; rescue comes back to it.
+    """
+
+    def pass_over(attempt_id: AttemptId, error: Exception) -> None:
+        with parts.db.begin() as connection:
+            set_aside.note(connection, "attempt", attempt_id, error, attempt_id)
+
+    freed = apart(list(ends), lambda some: _close(parts, {of: ends[of] for of in some}, now), pass_over)
+    return tuple(dict.fromkeys(of for part in freed for of in part))
+
+
+def _close(parts: Parts, ends: Mapping[AttemptId, End], now: DateTime) -> tuple[BatchId, ...]:
     with parts.db.begin() as connection:
         known = attempts.lock(connection, list(ends))
         moves = [

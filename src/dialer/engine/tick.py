@@ -3,13 +3,15 @@
 Safe to run twice at once: what one tick has taken, the other passes over.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pendulum import DateTime
 
 from dialer.domain.ids import BatchId
+from dialer.engine.apart import apart
 from dialer.engine.parts import Parts
-from dialer.store import batches, inbox, progress
+from dialer.store import batches, inbox, progress, set_aside
 
 DUE_LIMIT = 2_000
 # A batch that was handed over and lost on the way is due again after this.
@@ -27,9 +29,24 @@ class TickReport:
 
 def tick(parts: Parts, now: DateTime) -> TickReport:
     """Start the scheduled batches whose time has come and hand over what is due."""
-    with parts.db.begin() as connection:
-        started = batches.start_scheduled(connection, now)
+    started = _start(parts, now)
     with parts.db.begin() as connection:
         due = progress.hand_over_due(connection, now, now.add(seconds=AGAIN_SECONDS), DUE_LIMIT)
         has_reports = not inbox.is_empty(connection)
     return TickReport(started, tuple(due), has_reports)
+
+
+def _start(parts: Parts, now: DateTime) -> int:
+    """Start what is scheduled; a batch that cannot be started does not keep the others from it."""
+
+    def start(some: Sequence[BatchId]) -> int:
+        with parts.db.begin() as connection:
+            return batches.start_scheduled(connection, some, now)
+
+    def pass_over(batch_id: BatchId, error: Exception) -> None:
+        with parts.db.begin() as connection:
+            set_aside.note(connection, "batch", batch_id, error)
+
+    with parts.db.begin() as connection:
+        due = batches.due_to_start(connection, now)
+    return sum(apart(due, start, pass_over)) if due else 0

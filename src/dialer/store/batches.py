@@ -20,6 +20,7 @@ from dialer.domain.rotation import RotationStrategy
 from dialer.domain.states import BatchStatus
 from dialer.domain.window import CallingWindow
 from dialer.errors import InvalidInput, StateConflict
+from dialer.store import set_aside
 from dialer.store.database import rows, run
 
 
@@ -50,6 +51,7 @@ class Batch:
     pending: int
     waiting: int
     dialing: int
+    held_by: str | None = None
 
     @property
     def has_lanes(self) -> bool:
@@ -62,7 +64,7 @@ def load(connection: Connection, batch_ids: Sequence[BatchId]) -> list[Batch]:
     found = rows(
         connection,
         """
-        SELECT b.*, p.pending, p.waiting, p.dialing, a.status = 'active' AS agent_is_active, a.connection
+        SELECT b.*, p.pending, p.waiting, p.dialing, p.held_by, a.status = 'active' AS agent_is_active, a.connection
         FROM batches b JOIN batch_progress p ON p.batch_id = b.id JOIN agents a ON a.id = b.agent_id
         WHERE b.id = ANY(:ids) ORDER BY b.id
         """,
@@ -98,6 +100,7 @@ def _batch(row: Row[Any]) -> Batch:
         pending=row.pending,
         waiting=row.waiting,
         dialing=row.dialing,
+        held_by=row.held_by,
     )
 
 
@@ -129,15 +132,29 @@ def calls_today(connection: Connection, days: Mapping[BatchId, date]) -> dict[Ba
     return {row.batch_id: row.attempts for row in found}
 
 
-def start_scheduled(connection: Connection, now: DateTime) -> int:
-    """Make the scheduled batches active whose time has come."""
+def due_to_start(connection: Connection, now: DateTime) -> list[BatchId]:
+    """List the scheduled batches whose time has come, without those that just failed to start."""
+    found = rows(
+        connection,
+        f"""
+        SELECT id FROM batches b WHERE status = 'scheduled' AND scheduled_at <= :now AND {set_aside.NOT_JUST_NOW}
+        ORDER BY id
+        """,
+        now=now,
+    )
+    return [row.id for row in found]
+
+
+def start_scheduled(connection: Connection, batch_ids: Sequence[BatchId], now: DateTime) -> int:
+    """Make those of these batches active that are scheduled and whose time has come."""
     return run(
         connection,
         """
         UPDATE batches SET status = 'active'
-        WHERE id IN (SELECT id FROM batches WHERE status = 'scheduled' AND scheduled_at <= :now
+        WHERE id IN (SELECT id FROM batches WHERE status = 'scheduled' AND scheduled_at <= :now AND id = ANY(:ids)
                      ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)
         """,
+        ids=list(batch_ids),
         now=now,
     )
 

@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from dialer.domain.ids import AttemptId, BatchId, ContactId, NumberId, TrunkId
 from dialer.domain.patience import RESCUE_AFTER
 from dialer.domain.states import AttemptState, ContactStatus
+from dialer.store import set_aside
 from dialer.store.database import rows, run
 
 
@@ -197,15 +198,17 @@ def batches_to_requeue(connection: Connection, now: DateTime, limit: int) -> lis
     """List the batches of the contacts whose retry is due, the most overdue contacts first."""
     found = rows(
         connection,
-        """
-        SELECT DISTINCT batch_id FROM (
-            SELECT batch_id FROM contacts WHERE status = 'waiting' AND due_at <= :now ORDER BY due_at LIMIT :limit
+        f"""
+        SELECT DISTINCT id FROM (
+            SELECT b.id FROM contacts c JOIN batches b ON b.id = c.batch_id
+            WHERE c.status = 'waiting' AND c.due_at <= :now AND {set_aside.NOT_JUST_NOW}
+            ORDER BY c.due_at LIMIT :limit
         ) AS due
         """,
         now=now,
         limit=limit,
     )
-    return [row.batch_id for row in found]
+    return [row.id for row in found]
 
 
 def requeue_waiting(connection: Connection, batch_ids: Sequence[BatchId], now: DateTime, limit: int) -> int:

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from dialer.errors import Unavailable
-from dialer.store import epochs
+from dialer.store import epochs, set_aside, trunk_health
 from dialer.store.database import Database, rows
 from dialer.store.leases import Leases
 from dialer.store.numbers import Trunk
@@ -59,7 +59,9 @@ def _usable(setting: str, *errors: type[Exception]) -> Iterator[None]:
 
 
 def troubles(connection: Connection, now: DateTime) -> list[str]:
-    """List what should not be: work that nobody does, and a clock that is not the ledger's."""
+    """List what should not be: work that nobody does, a clock that is not the ledger's, failing trunks, what is set
+    aside.
+    """
     (row,) = rows(
         connection,
         """
@@ -82,7 +84,7 @@ def troubles(connection: Connection, now: DateTime) -> list[str]:
     skew_seconds = abs(float(row.skew_seconds))
     if skew_seconds > SKEW_SECONDS:
         found.append(f"This machine's clock is {skew_seconds:.1f} s from that of Postgres: mend it.")
-    return found
+    return [*found, *trunk_health.sentences(connection), *set_aside.sentences(connection)]
 
 
 def leases_are_loaded(connection: Connection, leases: Leases) -> bool:

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pendulum
 from pendulum import DateTime
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Row
 
 from dialer.domain.course import Verdict
 from dialer.domain.events import CallEvent, EventKind
@@ -61,13 +62,38 @@ def _believable(talk_seconds: float | None) -> float | None:
     return talk_seconds if talk_seconds is not None and 0 <= talk_seconds <= LONGEST_TALK_SECONDS else None
 
 
+def oldest(connection: Connection, limit: int) -> list[int]:
+    """List the oldest reports that are not settled."""
+    found = rows(connection, "SELECT id FROM inbox WHERE settled_at IS NULL ORDER BY id LIMIT :limit", limit=limit)
+    return [row.id for row in found]
+
+
 def take_page(connection: Connection, limit: int) -> list[Received]:
     """Lock the oldest reports that nobody is settling, in the order in which they came."""
-    found = rows(
-        connection,
-        "SELECT * FROM inbox WHERE settled_at IS NULL ORDER BY id LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED",
-        limit=limit,
+    return _received(
+        rows(
+            connection,
+            "SELECT * FROM inbox WHERE settled_at IS NULL ORDER BY id LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED",
+            limit=limit,
+        )
     )
+
+
+def take(connection: Connection, ids: Sequence[int]) -> list[Received]:
+    """Lock those of these reports that nobody has settled or is settling, in the order in which they came."""
+    return _received(
+        rows(
+            connection,
+            """
+            SELECT * FROM inbox WHERE settled_at IS NULL AND id = ANY(:ids)
+            ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
+            """,
+            ids=list(ids),
+        )
+    )
+
+
+def _received(found: Sequence[Row[Any]]) -> list[Received]:
     return [
         Received(
             row.id,

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pendulum
+from pendulum import DateTime
 from sqlalchemy import Connection
 
 from dialer.domain.ids import BatchId, NumberId, TrunkId
@@ -22,7 +24,10 @@ class Trunk:
 
 @dataclass(frozen=True, slots=True)
 class OutboundNumber:
-    """An outbound number with its own limits and its trunk's. `is_usable`: it and its trunk are active."""
+    """An outbound number with its own limits and its trunk's. `is_usable`: it and its trunk are active.
+
+    `trunk_has_failed`: the trunk's last placement did. `trunk_probe_at`: its breaker is open, until it is probed then.
+    """
 
     id: NumberId
     phone_number: str
@@ -32,6 +37,8 @@ class OutboundNumber:
     trunk_max_concurrent_calls: int | None
     trunk_calls_per_second: float | None
     is_usable: bool
+    trunk_has_failed: bool = False
+    trunk_probe_at: DateTime | None = None
 
 
 def of_batches(connection: Connection, batch_ids: Sequence[BatchId]) -> dict[BatchId, list[OutboundNumber]]:
@@ -42,11 +49,13 @@ def of_batches(connection: Connection, batch_ids: Sequence[BatchId]) -> dict[Bat
         SELECT b.id AS batch_id, n.id, n.phone_number, n.max_concurrent_calls, n.max_calls_per_day,
                n.trunk_id, t.provider, t.config, t.max_concurrent_calls AS trunk_max_concurrent_calls,
                t.calls_per_second AS trunk_calls_per_second,
-               n.status = 'active' AND t.status = 'active' AS is_usable
+               n.status = 'active' AND t.status = 'active' AS is_usable,
+               h.trunk_id IS NOT NULL AS trunk_has_failed, h.probe_at AS trunk_probe_at
         FROM batches b
         LEFT JOIN batch_numbers bn ON bn.batch_id = b.id
         JOIN phone_numbers n ON n.id = bn.phone_number_id OR (bn.batch_id IS NULL AND n.agent_id = b.agent_id)
         JOIN trunks t ON t.id = n.trunk_id
+        LEFT JOIN trunk_health h ON h.trunk_id = t.id
         WHERE b.id = ANY(:ids) ORDER BY b.id, bn.position, n.created_at, n.phone_number
         """,
         ids=list(batch_ids),
@@ -64,6 +73,8 @@ def of_batches(connection: Connection, batch_ids: Sequence[BatchId]) -> dict[Bat
                 row.trunk_max_concurrent_calls,
                 float(rate) if rate is not None else None,
                 row.is_usable,
+                row.trunk_has_failed,
+                pendulum.instance(row.trunk_probe_at) if row.trunk_probe_at else None,
             )
         )
     return numbers

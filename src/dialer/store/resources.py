@@ -45,7 +45,16 @@ AGENTS = Table(
     json=("connection",),
 )
 PHONE_NUMBERS = Table("phone_numbers", "phone_number", unique="phone_number")
-TRUNKS = Table("trunks", "trunk", unique="name", json=("config",))
+TRUNKS = Table(
+    "trunks",
+    "trunk",
+    unique="name",
+    more="""
+    , (SELECT h.opened_at FROM trunk_health h WHERE h.trunk_id = t.id) AS failing_since
+    , (SELECT h.reason FROM trunk_health h WHERE h.trunk_id = t.id AND h.opened_at IS NOT NULL) AS failing_reason
+    , (SELECT h.probe_at FROM trunk_health h WHERE h.trunk_id = t.id) AS next_probe_at""",
+    json=("config",),
+)
 FOLDERS = Table(
     "contact_folders",
     "contact_folder",

@@ -30,7 +30,11 @@ def facts(connection: Connection, now: DateTime) -> dict[str, Any]:
             (SELECT extract(epoch FROM CAST(:now AS timestamptz) - received_at) FROM inbox WHERE settled_at IS NULL
              ORDER BY id LIMIT 1) AS inbox_age,
             (SELECT extract(epoch FROM CAST(:now AS timestamptz) - min(next_dispatch_at)) FROM batch_progress
-             WHERE next_dispatch_at IS NOT NULL) AS late
+             WHERE next_dispatch_at IS NOT NULL) AS late,
+            (SELECT count(*) FROM trunk_health WHERE opened_at IS NOT NULL) AS trunks_failing,
+            (SELECT json_object_agg(kind, n) FROM (
+                SELECT k.kind, count(s.kind) AS n FROM unnest(ARRAY['report', 'attempt', 'batch']) AS k (kind)
+                LEFT JOIN set_aside s ON s.kind = k.kind GROUP BY 1) AS s) AS set_aside
         """,
         now=now,
     )

@@ -34,3 +34,22 @@ CREATE TABLE trunk_health (
     pause_seconds  double precision NOT NULL DEFAULT 0 CHECK (pause_seconds >= 0),
     CHECK ((opened_at IS NULL) = (probe_at IS NULL))
 );
+
+CREATE FUNCTION close_breaker() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    DELETE FROM trunk_health WHERE trunk_id = NEW.id;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER close_breaker AFTER UPDATE ON trunks FOR EACH ROW EXECUTE FUNCTION close_breaker();
+
+-- As before, and those that wait for a failing trunk.
+CREATE OR REPLACE FUNCTION wake_held_batches() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE batch_progress SET next_dispatch_at = dialer_now()
+    WHERE batch_id IN (SELECT batch_id FROM batch_progress
+                       WHERE held_by IN ('trunk', 'number', 'number_day', 'rate', 'no_active_number', 'agent_inactive',
+                                         'trunk_failing')
+                       ORDER BY batch_id FOR NO KEY UPDATE)
+      AND next_dispatch_at IS NOT NULL;
+    RETURN NULL;
+END $$;

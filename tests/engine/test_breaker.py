@@ -1,0 +1,142 @@
+"""The circuit breaker: a trunk that fails is left alone and probed, and no contact loses an attempt by it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from dialer.domain.breaker import BREAK_AFTER, FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS, PROBE_SECONDS
+from dialer.engine.audit import audit
+from dialer.engine.retry import retry
+from dialer.providers.simulator import NetworkProfile
+from dialer.store import health
+from steps import go, later, look
+from world import MONDAY, World
+
+MakeWorld = Callable[..., World]
+
+
+def breaker(world: World) -> Any:
+    found = world.rows("SELECT failures, reason, opened_at, probe_at, pause_seconds FROM trunk_health")
+    return found[0] if found else None
+
+
+def heal(world: World) -> None:
+    """From now on the network works."""
+    world.network.profile = replace(world.network.profile, faults=NetworkProfile().faults)
+
+
+@pytest.fixture
+def failing(make_world: MakeWorld) -> World:
+    return make_world(faults={"server_error": 1})
+
+
+def test_ten_failures_in_a_row_open_it_and_the_batch_says_why_nothing_is_called(failing: World) -> None:
+    batch_id = failing.batch(30, max_concurrent_calls=BREAK_AFTER)
+    assert go(failing, batch_id).refused == BREAK_AFTER
+    found = breaker(failing)
+    assert (found.failures, found.reason) == (BREAK_AFTER, "server_error")
+    assert found.probe_at == MONDAY.add(seconds=FIRST_PAUSE_SECONDS)
+    later(failing, FIRST_PAUSE_SECONDS - 0.001)
+    assert go(failing, batch_id).claimed == 0
+    assert look(failing, batch_id) == (MONDAY.add(seconds=FIRST_PAUSE_SECONDS), "trunk_failing")
+
+
+def test_fewer_failures_or_one_that_works_between_them_leave_it_closed(make_world: MakeWorld) -> None:
+    world = make_world(faults={"server_error": 1})
+    batch_id = world.batch(40, max_concurrent_calls=BREAK_AFTER - 1)
+    assert go(world, batch_id).refused == BREAK_AFTER - 1
+    heal(world)
+    later(world, 1)
+    assert go(world, batch_id).placed == BREAK_AFTER - 1
+    assert breaker(world) is None
+
+
+def test_a_network_that_does_not_answer_is_failing_too(make_world: MakeWorld) -> None:
+    world = make_world(faults={"timeout_before": 1})
+    assert go(world, world.batch(30, max_concurrent_calls=30)).unclear == 30
+    assert breaker(world).opened_at is not None
+
+
+def test_after_the_pause_one_call_in_five_seconds_probes_it_and_one_that_fails_doubles_the_pause(
+    failing: World,
+) -> None:
+    batch_id = failing.batch(60, max_concurrent_calls=BREAK_AFTER)
+    go(failing, batch_id)
+    later(failing, FIRST_PAUSE_SECONDS)
+    assert go(failing, batch_id).refused == 1
+    pause = 2 * FIRST_PAUSE_SECONDS
+    assert breaker(failing).probe_at == failing.clock.now.add(seconds=pause)
+    for _ in range(6):
+        later(failing, pause)
+        assert go(failing, batch_id).refused == 1
+        pause = min(2 * pause, LAST_PAUSE_SECONDS)
+        assert breaker(failing).pause_seconds == pause
+    retry(failing.parts, failing.clock.now)
+    assert audit(failing.db, failing.clock.now).is_clean
+
+
+def test_a_probe_that_works_closes_it_and_all_go_on_without_having_lost_an_attempt(failing: World) -> None:
+    batch_id = failing.batch(40, max_concurrent_calls=20, retry_failed=False)
+    go(failing, batch_id)
+    heal(failing)
+    later(failing, FIRST_PAUSE_SECONDS)
+    assert go(failing, batch_id).placed == 1
+    assert breaker(failing) is None
+    later(failing, PROBE_SECONDS)
+    assert go(failing, batch_id).placed == 19
+    failing.run(lambda: failing.is_over(batch_id), grain=5)
+    done = failing.progress(batch_id)
+    assert done.completed + done.failed == 40
+    assert failing.rows("SELECT DISTINCT attempts FROM contacts") == [(1,)]
+    assert len(failing.network.log) == 40
+    assert audit(failing.db, failing.clock.now).is_clean
+
+
+def test_a_probe_is_one_call_however_many_batches_wait_for_it(failing: World) -> None:
+    batch_ids = [failing.batch([f"+1212555{10 * n + k:04}" for k in range(10)]) for n in range(3)]
+    go(failing, batch_ids[0])
+    later(failing, FIRST_PAUSE_SECONDS)
+    heal(failing)
+    assert sum(go(failing, of).placed for of in batch_ids[1:2]) == 1
+    failing.sql("DELETE FROM trunk_health")
+
+
+def test_a_batch_with_numbers_on_another_trunk_goes_on_with_those(failing: World) -> None:
+    failing.sql(
+        """
+        INSERT INTO trunks (id, workspace_id, name, provider, config)
+        SELECT gen_random_uuid(), workspace_id, 'second', provider, config FROM trunks
+        """
+    )
+    second = failing.value("SELECT id FROM trunks WHERE name = 'second'")
+    failing.networks[second] = type(failing.network)(NetworkProfile())
+    last = failing.installed.number_ids[2]
+    failing.sql("UPDATE phone_numbers SET trunk_id = :trunk WHERE id = :id", trunk=second, id=last)
+    batch_id = failing.batch(60, max_concurrent_calls=30, phone_rotation_strategy="sequential")
+    go(failing, batch_id)
+    assert breaker(failing).opened_at is not None
+    later(failing, 1)
+    report = go(failing, batch_id)
+    assert (report.placed, report.refused) == (30, 0)
+
+
+def test_an_operator_who_changes_the_trunk_closes_it(failing: World) -> None:
+    batch_id = failing.batch(30, max_concurrent_calls=BREAK_AFTER)
+    go(failing, batch_id)
+    later(failing, 1)
+    assert go(failing, batch_id).claimed == 0
+    failing.sql("UPDATE trunks SET config = config")
+    assert breaker(failing) is None
+    assert look(failing, batch_id)[0] == failing.clock.now
+    heal(failing)
+    assert go(failing, batch_id).placed == BREAK_AFTER
+
+
+def test_the_doctor_names_a_failing_trunk_and_when_it_is_tried_again(failing: World) -> None:
+    go(failing, failing.batch(30, max_concurrent_calls=BREAK_AFTER))
+    with failing.db.begin() as connection:
+        (said,) = health.troubles(connection, failing.clock.now)
+    assert said.startswith("Trunk simulator is failing, so no calls go out on it: 10 placements in a row")
+    assert "server_error; it is tried again at 2026-03-02 08:00:30 UTC." in said
