@@ -40,6 +40,11 @@ SEEDS ?= 1-1000
 lab: setup ## Play stories of crashes and faults by their seeds, as SEEDS=1-1000; the broken ones are told shortly
 	PYTHONPATH=tests $(BIN)/python -m lab $(SEEDS)
 
+STORMS ?= 2-4
+.PHONY: storm
+storm: setup ## Storms of kills, restarts and cuts on real processes, some minutes each, as STORMS=2-20; RabbitMQ; namespaces
+	DIALER_STORM_SEEDS=$(STORMS) $(BIN)/pytest -m slow --timeout 1200 tests/system/test_storm.py
+
 .PHONY: bench
 bench: setup ## Measure refill delay and throughput on this machine
 	$(BIN)/python benchmarks/engine.py refill

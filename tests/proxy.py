@@ -3,21 +3,25 @@
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from threading import Thread
+from threading import Event, Thread
 from urllib.parse import urlsplit
 
 
 class Proxy:
-    """Passes bytes between a free port and a server, until it is told to be down."""
+    """Passes bytes between a free port and a server, until it is told to be down, or to swallow what comes."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, host: str = "127.0.0.1") -> None:
         parts = urlsplit(url)
         self._server = (parts.hostname or "", parts.port or 0)
         self._open: list[socket.socket] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server((host, 0))
         self.port = int(self._listener.getsockname()[1])
-        self.url = parts._replace(netloc=parts.netloc.replace(f":{parts.port}", f":{self.port}")).geturl()
+        self.url = parts._replace(
+            netloc=parts.netloc.replace(f"{parts.hostname}:{parts.port}", f"{host}:{self.port}")
+        ).geturl()
         self.is_down = False
+        self._passes = Event()
+        self._passes.set()
         self._run(self._accept)
 
     def down(self) -> None:
@@ -27,11 +31,17 @@ class Proxy:
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
+    def swallow(self) -> None:
+        """Keep every connection open and pass nothing on, as a network does that loses all packets."""
+        self._passes.clear()
+
     def up(self) -> None:
         self.is_down = False
+        self._passes.set()
 
     def close(self) -> None:
         self.down()
+        self._passes.set()
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for connection in self._open:
@@ -46,7 +56,11 @@ class Proxy:
             if self.is_down:
                 client.close()
                 continue
-            server = socket.create_connection(self._server)
+            try:
+                server = socket.create_connection(self._server)
+            except OSError:
+                client.close()
+                continue
             self._open += [client, server]
             self._run(self._pass_on, client, server)
             self._run(self._pass_on, server, client)
@@ -54,6 +68,7 @@ class Proxy:
     def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
         with suppress(OSError):
             while data := source.recv(65_536):
+                self._passes.wait()
                 target.sendall(data)
         with suppress(OSError):
             target.shutdown(socket.SHUT_RDWR)

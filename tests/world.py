@@ -59,7 +59,10 @@ class World:
         self.leases = Leases(self.redis_url)
         self.network = SimulatedNetwork(NetworkProfile.parse(self.profile))
         self.networks: dict[TrunkId, SimulatedNetwork] = {}
-        self.carriers = Carriers(lambda trunk: InProcessSimulator(self.networks[trunk.id], self.clock), self.clock)
+        # Trunks that a test adds are ways to the same network, unless it gives them one of their own.
+        self.carriers = Carriers(
+            lambda trunk: InProcessSimulator(self.networks.get(trunk.id, self.network), self.clock), self.clock
+        )
         self.parts = Parts(self.db, self.leases, self.carriers)
         self.installed: Installation = simulation.install(self.db, self.profile, self.clock.now, self.rng)
         self.networks[self.installed.trunk_id] = self.network

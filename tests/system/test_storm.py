@@ -1,0 +1,322 @@
+"""Real processes on real servers, killed, stopped, emptied and cut off: every list is called to its end all the same.
+
+The network's own journal is the judge of who was rung. `make storm` runs many seeds of the long storms.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+from typing import Any
+from uuid import uuid4
+
+import httpx2
+import pendulum
+import pytest
+import redis
+
+from cluster import POLL, Cluster, cluster, wait_until
+from dialer.domain.roles import Role
+from dialer.embedded.server import free_port
+from dialer.service import keys
+from proxy import Proxy
+
+pytestmark = [
+    pytest.mark.timeout(420),
+    pytest.mark.skipif(sys.platform != "linux", reason="the servers are killed by pids that only Linux keeps so"),
+]
+
+# A call takes a second or less, and its network fails now and then.
+PROFILE = {
+    "speed": 40,
+    "outcomes": {"answered": 5, "busy": 2, "no_answer": 2, "machine": 1},
+    "faults": {"repeated": 0.1, "reordered": 0.1, "timeout_after": 0.01, "server_error": 0.02},
+    "timeout_seconds": 1,
+}
+QUICK = PROFILE | {"speed": 100, "faults": {}}
+LIMIT = 30
+RETRIES: dict[str, Any] = {"retry_failed": True, "max_retry_attempts": 1, "retry_delays": {"busy": 0, "no_answer": 0}}
+
+
+def full(made: Cluster) -> None:
+    """Two beats, four workers, two listeners and two APIs; half of them behind links that can be cut."""
+    made.add_simulator()
+    for n in (1, 2):
+        made.add(f"beat-{n}", "beat", linked=n == 2)
+        made.add(f"listener-{n}", "listener", linked=n == 2)
+        made.add(f"api-{n}", "api", "--port", str(free_port()))
+    for n in range(1, 5):
+        made.add(f"worker-{n}", "worker", linked=n > 2)
+
+
+class Storm:
+    """What goes wrong, one thing after the other, as a seed has it."""
+
+    def __init__(self, made: Cluster, seed: int) -> None:
+        self.made, self.rng = made, Random(seed)
+        self.told: list[str] = []
+
+    def strike(self) -> None:
+        made = self.made
+        deeds: dict[str, Callable[[], object]] = {
+            "kill": self._kill,
+            "terminate": self._terminate,
+            "restart postgres": made.postgres.restart,
+            "kill redis": made.redis.restart_killed,
+            "flush redis": self._flush,
+            "cut": lambda: self._cut(Proxy.down),
+            "silence": lambda: self._cut(Proxy.swallow),
+        }
+        (deed,) = self.rng.choices(list(deeds), (6, 2, 1, 1, 1, 1, 1))
+        self.told.append(deed)
+        deeds[deed]()
+
+    def _kill(self) -> None:
+        name = self.rng.choice(sorted(self.made.processes))
+        self.told[-1] += f" {name}"
+        self.made.kill(name)
+
+    def _terminate(self) -> None:
+        name = self.rng.choice([name for name in sorted(self.made.processes) if name != "simulator"])
+        self.told[-1] += f" {name}"
+        # A process that was just started may not have set up how it leaves.
+        assert self.made.terminate(name) in (0, -signal.SIGTERM), self.made.log(name)[-2000:]
+
+    def _flush(self) -> None:
+        with redis.Redis.from_url(self.made.redis.url) as client:
+            client.flushall()
+
+    def _cut(self, how: Callable[[Proxy], None]) -> None:
+        for link in self.made.links:
+            how(link)
+        POLL.wait(self.rng.uniform(0.2, 3))
+        for link in self.made.links:
+            link.up()
+
+
+def weather(made: Cluster, seed: int, contacts: int) -> None:
+    """Let it storm until most contacts are done, then let the rest go on in peace, and judge."""
+    full(made)
+    made.sql("UPDATE trunks SET max_concurrent_calls = :n", n=LIMIT)
+    half = contacts // 2
+    for first in (0, half):
+        made.batch(half, first=first, max_concurrent_calls=LIMIT - 5, **RETRIES)
+    storm = Storm(made, seed)
+    while made.done() < contacts * 0.8:
+        POLL.wait(storm.rng.uniform(0.1, 1.0))
+        storm.strike()
+        made.tend()
+        assert len(storm.told) < 400, storm.told
+    said = f"seed {seed}: {storm.told}"
+    wait_until(made.goes_on_until_over, 180, f"all is over after {said}")
+    wait_until(made.slots_are_free, 90, f"every slot is free after {said}")
+    made.judge(LIMIT, calls_each=2)
+
+
+def test_a_short_storm_of_kills_restarts_and_cuts_loses_nobody_and_rings_nobody_twice(tmp_path: Path) -> None:
+    with cluster(tmp_path / "cluster", PROFILE) as made:
+        weather(made, seed=1, contacts=500)
+
+
+def seeds() -> range:
+    first, _, last = os.environ.get("DIALER_STORM_SEEDS", "2-4").partition("-")
+    return range(int(first), int(last or first) + 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", seeds())
+def test_a_long_storm_loses_nobody_and_rings_nobody_twice(seed: int, tmp_path: Path) -> None:
+    with cluster(tmp_path / "cluster", PROFILE) as made:
+        weather(made, seed, contacts=4_000)
+
+
+def test_a_worker_that_is_told_to_stop_finishes_what_it_holds(tmp_path: Path) -> None:
+    with cluster(tmp_path / "cluster", QUICK) as made:
+        full(made)
+        made.batch(400, max_concurrent_calls=LIMIT)
+        wait_until(lambda: made.done() > 50, 60, "calls are under way")
+        assert [made.terminate(f"worker-{n}") for n in range(1, 5)] == [0, 0, 0, 0]
+        # Nobody was left between the claim and the network, or between the network and the ledger.
+        assert made.rows("SELECT id FROM attempts WHERE state IN ('reserved', 'unclear')") == []
+        made.tend()
+        wait_until(made.is_over, 120, "all is over")
+        made.judge(LIMIT, calls_each=1)
+
+
+def test_a_hundred_pauses_by_the_api_and_a_hundred_in_sql_are_obeyed_at_once(tmp_path: Path) -> None:
+    with cluster(tmp_path / "cluster", QUICK, DIALER_TICK_SECONDS="0.1") as made:
+        made.add_simulator()
+        made.add("beat-1", "beat")
+        made.add("listener-1", "listener")
+        for n in (1, 2, 3):
+            made.add(f"worker-{n}", "worker")
+        port = free_port()
+        made.add("api-1", "api", "--port", str(port))
+        batch_id = made.batch(20_000, max_concurrent_calls=100)
+        new = keys.NewKey(name="pauses", role=Role.OPERATOR)
+        key = keys.create(made.db, made.installed.workspace_id, new, pendulum.now("UTC"), made.rng)["key"]
+        with httpx2.Client(base_url=f"http://127.0.0.1:{port}", headers={"Authorization": f"Bearer {key}"}) as client:
+            wait_until(lambda: answers(client), 30, "the API answers")
+            wait_until(lambda: made.done() > 20, 60, "calls are under way")
+            between = 0
+            for n in range(200):
+                before = made.attempts(batch_id)
+                wait_until(lambda before=before: made.attempts(batch_id) > before, 30, "new calls go out")  # type: ignore[misc]
+                if n % 2:
+                    made.sql("UPDATE batches SET status = 'paused' WHERE id = :id", id=batch_id)
+                else:
+                    assert client.post(f"/v1/batch-calls/{batch_id}/pause").status_code == 200
+                acknowledged = made.attempts(batch_id)
+                # Slots go on to be freed: as soon as some call has ended since, dispatch has had its chance.
+                ended = made.done()
+                wait_until(
+                    lambda ended=ended: made.done() > ended or made.in_progress(batch_id) == 0,  # type: ignore[misc]
+                    30,
+                    "a call ends",
+                )
+                assert made.attempts(batch_id) == acknowledged, f"pause {n}"
+                between += made.in_progress(batch_id) > 0
+                assert client.post(f"/v1/batch-calls/{batch_id}/resume").status_code == 200
+        assert between > 100
+
+
+def answers(client: httpx2.Client) -> bool:
+    try:
+        return client.get("/readyz").is_success
+    except httpx2.TransportError:
+        return False
+
+
+def test_tasks_left_in_the_queue_by_a_long_outage_are_worked_off_and_do_no_harm(tmp_path: Path) -> None:
+    with cluster(tmp_path / "cluster", QUICK) as made:
+        made.add_simulator()
+        batch_id = made.batch(200, max_concurrent_calls=LIMIT)
+        script = (
+            "import sys, json; from dialer.worker import dispatch, settle, tick\n"
+            "for ids in json.load(sys.stdin): dispatch.delay(ids); settle.delay(); tick.delay()"
+        )
+        stale = [[str(batch_id)] if n % 2 else [str(uuid4()), str(batch_id)] for n in range(2_000)]
+        environment = {"DIALER_DATABASE_URL": made.postgres.url, "DIALER_REDIS_URL": made.redis.url}
+        subprocess.run(
+            [sys.executable, "-c", script], input=json.dumps(stale), text=True, check=True, env=os.environ | environment
+        )
+        with redis.Redis.from_url(made.redis.url) as client:
+            assert client.llen("dialer") == 6_000
+            made.add("beat-1", "beat")
+            made.add("listener-1", "listener")
+            for n in (1, 2):
+                made.add(f"worker-{n}", "worker")
+            wait_until(made.is_over, 150, "all is over")
+            wait_until(lambda: client.llen("dialer") < 50, 120, "the queue is worked off")
+        made.judge(LIMIT, calls_each=1)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("rabbitmq-server") is None, reason="there is no rabbitmq-server on PATH")
+def test_rabbitmq_carries_the_tasks_as_well(tmp_path: Path) -> None:
+    with rabbitmq(tmp_path) as url, cluster(tmp_path / "cluster", PROFILE, DIALER_BROKER_URL=url) as made:
+        full(made)
+        made.sql("UPDATE trunks SET max_concurrent_calls = :n", n=LIMIT)
+        made.batch(500, max_concurrent_calls=LIMIT, **RETRIES)
+        for n in (1, 2, 3):
+            wait_until(lambda n=n: made.done() > 100 * n, 120, "calls are under way")  # type: ignore[misc]
+            made.kill(f"worker-{n}")
+            made.tend()
+        wait_until(made.goes_on_until_over, 180, "all is over")
+        made.judge(LIMIT, calls_each=2)
+
+
+@contextmanager
+def rabbitmq(folder: Path) -> Iterator[str]:
+    """A RabbitMQ of its own, as root or not, on free ports of 127.0.0.1."""
+    port, dist = free_port(), free_port()
+    environment = os.environ | {
+        "RABBITMQ_NODENAME": f"dialer{port}@localhost",
+        "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+        "RABBITMQ_NODE_PORT": str(port),
+        "RABBITMQ_DIST_PORT": str(dist),
+        "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
+        "RABBITMQ_LOG_BASE": str(folder / "rabbit-log"),
+        "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
+        "HOME": str(folder),
+        "ERL_EPMD_ADDRESS": "127.0.0.1",
+        "ERL_EPMD_PORT": str(free_port()),
+    }
+    server = shutil.which("rabbitmq-server") or ""
+    with (folder / "rabbitmq.log").open("wb") as log:
+        process = subprocess.Popen([server], env=environment, stdout=log, stderr=log, start_new_session=True)
+    try:
+        said = folder / "rabbitmq.log"
+        wait_until(lambda: "completed with" in said.read_text(errors="replace"), 90, "RabbitMQ is up")
+        yield f"amqp://guest:guest@127.0.0.1:{port}//"
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(20)
+
+
+def namespaces_work() -> bool:
+    """Say whether this user may make network namespaces."""
+    ip = shutil.which("ip")
+    if ip is None or os.geteuid() != 0:
+        return False
+    made = subprocess.run([ip, "netns", "add", "dialer-probe"], capture_output=True, check=False).returncode == 0
+    subprocess.run([ip, "netns", "del", "dialer-probe"], capture_output=True, check=False)
+    return made
+
+
+@contextmanager
+def namespace(number: int) -> Iterator[tuple[str, str, str]]:
+    """A network of its own, joined to this one by a cable: its name, our end of the cable, and our address there."""
+    name, ours, theirs = f"dialer-{number}", f"dl{number}a", f"dl{number}b"
+    address = f"10.213.{number}.1"
+
+    def ip(*arguments: str) -> None:
+        subprocess.run(["ip", *arguments], check=True, capture_output=True)
+
+    ip("netns", "add", name)
+    try:
+        ip("link", "add", ours, "type", "veth", "peer", "name", theirs, "netns", name)
+        ip("address", "add", f"{address}/24", "dev", ours)
+        ip("link", "set", ours, "up")
+        ip("-n", name, "address", "add", f"10.213.{number}.2/24", "dev", theirs)
+        ip("-n", name, "link", "set", theirs, "up")
+        yield name, ours, address
+    finally:
+        ip("netns", "del", name)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not namespaces_work(), reason="network namespaces need root, and iproute2")
+def test_workers_in_networks_of_their_own_are_cut_off_and_joined_again(tmp_path: Path) -> None:
+    with (
+        namespace(1) as one,
+        namespace(2) as two,
+        cluster(tmp_path / "cluster", PROFILE | {"faults": {}}) as made,
+    ):
+        made.add_simulator("--host", "0.0.0.0")
+        made.add("beat-1", "beat")
+        made.add("listener-1", "listener")
+        proxies = []
+        for number in range(1, 5):
+            name, _, address = (one, two)[number % 2]
+            links = [Proxy(url, host=address) for url in (made.postgres.url, made.redis.url)]
+            proxies += links
+            made.environment = {"DIALER_DATABASE_URL": links[0].url, "DIALER_REDIS_URL": links[1].url}
+            made.add(f"worker-{number}", "worker", prefix=("ip", "netns", "exec", name))
+        made.environment = {}
+        made.batch(500, max_concurrent_calls=LIMIT)
+        for number, (_, cable, _) in enumerate((one, two, one, two), start=1):
+            wait_until(lambda number=number: made.done() > 80 * number, 120, "calls are under way")  # type: ignore[misc]
+            subprocess.run(["ip", "link", "set", cable, "down"], check=True)
+            POLL.wait(4)
+            subprocess.run(["ip", "link", "set", cable, "up"], check=True)
+        wait_until(made.is_over, 180, "all is over")
+        made.judge(LIMIT, calls_each=1)
+        for proxy in proxies:
+            proxy.close()
