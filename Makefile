@@ -29,7 +29,7 @@ up: setup ## Run everything on this machine until Ctrl-C
 
 .PHONY: test
 test: setup check ## All checks and the default tests, on real servers
-	$(BIN)/pytest --numprocesses 3 --dist loadfile --cov --cov-report=term:skip-covered
+	$(BIN)/pytest --numprocesses 3 --dist worksteal --cov --cov-report=term:skip-covered
 
 .PHONY: test-slow
 test-slow: setup ## The tests that take minutes

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 import redis
+import structlog
+from hypothesis import settings
 from sqlalchemy import create_engine, text
 
 from dialer import embedded
@@ -15,6 +17,17 @@ from dialer.store.database import Database
 from dialer.store.leases import Leases
 from emptying import EMPTY
 from world import World
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("dialer", deadline=None, print_blob=True)
+settings.load_profile("dialer")
+# As in the processes: a traceback with the values of all variables takes minutes where they are large.
+structlog.configure(
+    processors=[
+        structlog.processors.add_log_level,
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 
 @pytest.fixture(scope="session")

@@ -20,11 +20,11 @@ logger = structlog.get_logger()
 @pytest.fixture(autouse=True)
 def as_before() -> Iterator[None]:
     root = logging.getLogger()
-    level, handlers = root.level, root.handlers[:]
+    level, handlers, configured = root.level, root.handlers[:], structlog.get_config()
     yield
     root.setLevel(level)
     root.handlers[:] = handlers
-    structlog.reset_defaults()
+    structlog.configure(**configured)
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:

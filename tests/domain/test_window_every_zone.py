@@ -253,7 +253,7 @@ def between(begin: DateTime, end: DateTime) -> Iterator[DateTime]:
 
 
 @given(hard_moments())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_openness_is_what_the_rule_says(drawn: Drawn) -> None:
     window, moment = drawn
 
@@ -261,7 +261,7 @@ def test_openness_is_what_the_rule_says(drawn: Drawn) -> None:
 
 
 @given(hard_moments())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_nothing_is_open_before_the_next_opening(drawn: Drawn) -> None:
     window, moment = drawn
     found = window.next_open(moment)
@@ -274,7 +274,7 @@ def test_nothing_is_open_before_the_next_opening(drawn: Drawn) -> None:
 
 
 @given(hard_moments())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_all_is_open_before_the_closing_and_nothing_at_it(drawn: Drawn) -> None:
     window, moment = drawn
     opening = window.next_open(moment)
@@ -286,7 +286,7 @@ def test_all_is_open_before_the_closing_and_nothing_at_it(drawn: Drawn) -> None:
 
 
 @given(hard_moments())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_the_open_span_holds_its_instant_and_has_no_break(drawn: Drawn) -> None:
     window, moment = drawn
     opening = window.next_open(moment)
@@ -301,7 +301,7 @@ def test_the_open_span_holds_its_instant_and_has_no_break(drawn: Drawn) -> None:
 
 
 @given(hard_moments())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_the_day_span_reaches_from_the_first_to_the_last_instant_of_its_local_day(drawn: Drawn) -> None:
     window, moment = drawn
     begin, end = window.day_span(moment)
@@ -315,7 +315,7 @@ def test_the_day_span_reaches_from_the_first_to_the_last_instant_of_its_local_da
 
 
 @given(st.lists(hard_moments(), min_size=1, max_size=3))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_windows_open_together_when_a_naive_search_says_so(drawn: list[Drawn]) -> None:
     windows = [window for window, _ in drawn]
     moment = drawn[0][1].start_of("minute")

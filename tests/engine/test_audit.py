@@ -211,7 +211,7 @@ def test_calls_refused_at_once_leave_room_at_the_same_moment_but_needed_room_the
     lengths=st.lists(st.none() | st.integers(1, 10), min_size=12, max_size=12),
     limits=st.lists(st.integers(1, 4), min_size=12, max_size=12),
 )
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_calls_in_flight_are_counted_as_one_would_by_hand(
     world: World, begins: list[int], lengths: list[int | None], limits: list[int]
 ) -> None:

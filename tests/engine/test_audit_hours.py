@@ -89,7 +89,7 @@ def _windows(draw: st.DrawFn) -> CallingWindow:
 
 
 @given(st.lists(st.tuples(st.integers(0, 9 * 86_400), _windows()), min_size=10, max_size=20))
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_postgres_and_the_window_agree_around_the_changes_of_the_clock(
     world: World, calls: list[tuple[int, CallingWindow]]
 ) -> None:

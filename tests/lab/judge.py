@@ -44,6 +44,7 @@ class Judge:
         self.batch_of = batch_of
         self.forgiven_until: datetime | None = None
         self._but = LATE
+        self._judged: tuple[Any, int] | None = None
         self._seen: dict[UUID, int] = defaultdict(int)
         self._rung: dict[UUID, CarrierCall] = {}
         self._up: list[tuple[CarrierCall, UUID]] = []
@@ -64,7 +65,12 @@ class Judge:
         self._paused = {of: self._paused.get(of, counts.get(of, 0)) for of in stopped}
 
     def look(self) -> Iterator[str]:
-        """Compare the ledger and the networks' records with the promises."""
+        """Compare the ledger and the networks' records with the promises, if either has changed."""
+        written_to = self.world.value("SELECT pg_current_wal_insert_lsn()")
+        calls = sum(len(network.log) for network in self.world.networks.values())
+        if (written_to, calls) == self._judged:
+            return
+        self._judged = (written_to, calls)
         but = self._but | (ACROSS if self.forgiven_until else set())
         for violation in audit(self.world.db, self.world.clock.now).violations:
             if violation.rule in but:
@@ -85,7 +91,7 @@ class Judge:
 
     def end(self) -> Iterator[str]:
         """Compare what is left when all is over."""
-        self._but = set()
+        self._but, self._judged = set(), None
         yield from self.look()
         for row in self.world.rows("SELECT id, status FROM batches"):
             if row.status not in ("completed", "cancelled", "failed"):

@@ -43,6 +43,8 @@ class Actor:
     def __init__(self, name: str, work: Callable[["Actor"], None]) -> None:
         self.name = name
         self.work = work
+        # How often it gets the turn, compared with others.
+        self.eagerness = 1
         self.stage: Stage | None = None
         self.turn = Semaphore(0)
         self.step = self.nth = 0
@@ -196,7 +198,8 @@ class Stage:
         self._see_who_waits()
         ready = [actor for actor in self.actors if not actor.is_blocked]
         awake = [actor for actor in ready if actor.asleep_until is None or actor.asleep_until <= self._seconds()]
-        chosen = self._chance.choice(awake or ready)
+        some = awake or ready
+        (chosen,) = self._chance.choices(some, [actor.eagerness for actor in some])
         chosen.asleep_until = None
         return chosen
 

@@ -17,7 +17,7 @@ AT_ANY = {"die": 6, "stall": 8, "flush": 2, "lose a part": 2}
 AT_STATEMENTS = {"cut": 6, "serialization": 4, "deadlock": 3}
 AT_COMMITS = {"cut": 12}
 AT_REDIS = {"refuse": 20, "answer lost": 20}
-AT_NETWORKS = {"late": 60, "raise": 30, "answer lost": 60}
+AT_NETWORKS = {"late": 80, "raise": 60, "answer lost": 80}
 ELSEWHERE = {"clock", "task lost", "task again", "lies", "operator"}
 KINDS = sorted({*AT_ANY, *AT_STATEMENTS, *AT_COMMITS, *AT_REDIS, *AT_NETWORKS, *ELSEWHERE})
 STALLS = (0.5, 3, 14, 20, 35, 120)
@@ -29,7 +29,7 @@ class Story:
     """A seed and what it is cut down to. `steps`: after so many the power fails. `only`: the faults that are left."""
 
     seed: int
-    steps: int = 40
+    steps: int = 60
     contacts: int | None = None
     without: frozenset[str] = frozenset()
     only: frozenset[str] | None = None
@@ -95,7 +95,7 @@ class Story:
             return None
         chance = self.chance(touch.name)
         fate = chance.random() * 1000
-        for kind, often in _faults_at(touch).items():
+        for kind, often in faults_at(touch).items():
             fate -= often
             if fate < 0:
                 return self._worded(kind, chance)
@@ -107,7 +107,8 @@ class Story:
         return f"stall {chance.choice(STALLS)}" if kind == "stall" else kind
 
 
-def _faults_at(touch: Touch) -> dict[str, int]:
+def faults_at(touch: Touch) -> dict[str, int]:
+    """Say what can befall a touch, and how often in a thousand."""
     if touch.what == "redis":
         return AT_ANY | AT_REDIS
     if touch.what in ("place", "look up", "hang up"):

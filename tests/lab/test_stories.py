@@ -1,22 +1,28 @@
-"""A fixed set of stories, told anew at every change. More of them: `make lab SEEDS=1-200`."""
+"""A fixed set of stories, told anew at every change. More of them: `make lab SEEDS=1-2000`."""
 
 import pytest
 
 from lab.play import Cast, play
 from lab.story import KINDS, Story
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(900)
 
-CHUNK = 10
-SEEDS = range(1, 41)
-# Stories that were broken once, and what was wrong with the engine.
+CHUNK = 50
+SEEDS = range(1, 201)
+# What touches cannot tell of: it goes on between them.
+BETWEEN = {"clock", "lies", "operator", "task again", "task lost"}
+# Stories that were broken once, by what was wrong with the engine. They are told as they were by the change that mended
+# it; with each change of the engine they become other stories of the same kind.
 REGRESSIONS: dict[str, Story] = {}
 
 
 @pytest.mark.parametrize("first", SEEDS[::CHUNK])
 def test_no_promise_is_broken_whatever_dies_whenever(first: int, cast: Cast) -> None:
-    broken = {seed: found.broken for seed in range(first, first + CHUNK) if (found := play(Story(seed), cast)).broken}
+    played = [play(Story(seed), cast) for seed in range(first, first + CHUNK)]
+    broken = {one.story.seed: one.broken for one in played if one.broken}
     assert broken == {}, f"again: make lab SEEDS={min(broken)}"
+    told = "\n".join(line for one in played for line in one.told)
+    assert {kind for kind in KINDS if kind not in told} <= BETWEEN, "every kind of fault strikes somewhere"
 
 
 @pytest.mark.parametrize("was", REGRESSIONS)
@@ -29,9 +35,3 @@ def test_a_story_is_the_same_each_time_it_is_played(cast: Cast) -> None:
         first, second = play(Story(seed), cast), play(Story(seed), cast)
         assert first.digest == second.digest
         assert first.touches > 100
-
-
-def test_every_kind_of_fault_strikes_somewhere(cast: Cast) -> None:
-    told = "\n".join(line for seed in range(1, 31) for line in play(Story(seed), cast).told)
-    missing = {kind for kind in KINDS if kind not in told} - {"clock", "lies", "operator", "task again", "task lost"}
-    assert missing == set()

@@ -28,6 +28,8 @@ TRUNK = TrunkId(UUID("018f0000-0000-7000-8000-000000000002"))
 SECOND = {"mean": 1, "min": 1, "max": 1}
 LONG = {"mean": 5000, "min": 5000, "max": 5000}
 ANSWERED = {"outcomes": {"answered": 1}, "setup_seconds": SECOND, "ring_seconds": SECOND, "talk_seconds": SECOND}
+# The patience of a provider whose network will not answer.
+SOON = {"timeout_seconds": 0.2}
 TALKS_LONG = {**ANSWERED, "talk_seconds": LONG}
 STEPS = [EventKind.RINGING, EventKind.ANSWERED, EventKind.ENDED]
 
@@ -108,7 +110,7 @@ async def in_process(config: dict[str, Any]) -> AsyncIterator[Rig]:
 @asynccontextmanager
 async def over_a_socket(config: dict[str, Any]) -> AsyncIterator[Rig]:
     server = await serve("127.0.0.1", 0, lambda: pendulum.now("UTC"))
-    profile = NetworkProfile.parse({"speed": 1000, "timeout_seconds": 0.2, "url": server.url, **config})
+    profile = NetworkProfile.parse({"speed": 1000, "timeout_seconds": 10, "url": server.url, **config})
     simulator = Simulator(TRUNK, profile, lambda: pendulum.now("UTC"))
     network, _ = server.open_trunk(TRUNK, profile)
     rig = SocketRig(simulator, network)
@@ -212,7 +214,7 @@ def test_an_unclear_call_that_never_arrived_is_absent(play: Play, call_request: 
         assert isinstance(await rig.provider.place(request), Unclear)
         assert await rig.provider.look_up(request.attempt_id) == Absent()
 
-    play({**ANSWERED, "faults": {"timeout_before": 1}}, story)
+    play({**ANSWERED, **SOON, "faults": {"timeout_before": 1}}, story)
 
 
 def test_an_unclear_call_that_did_arrive_is_seen_and_reported(play: Play, call_request: CallRequests) -> None:
@@ -223,7 +225,7 @@ def test_an_unclear_call_that_did_arrive_is_seen_and_reported(play: Play, call_r
         await rig.until(lambda: len(rig.received) == 3)
         assert rig.existed() == [request.attempt_id]
 
-    play({**ANSWERED, "faults": {"timeout_after": 1}}, story)
+    play({**ANSWERED, **SOON, "faults": {"timeout_after": 1}}, story)
 
 
 def test_a_call_that_is_up_is_seen_as_far_as_it_has_come(play: Play, call_request: CallRequests) -> None:

@@ -39,7 +39,7 @@ def keys(events: Sequence[CallEvent]) -> list[str]:
 
 
 # The factory of requests only counts numbers and draws ids: what it did for one example does not matter to the next.
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(STEP, max_size=30))
 def test_a_restart_at_any_point_changes_nothing(
     tmp_path_factory: pytest.TempPathFactory, call_request: CallRequests, start: DateTime, steps: list[tuple[str, int]]

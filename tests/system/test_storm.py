@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
@@ -22,6 +23,7 @@ import pytest
 import redis
 
 from cluster import POLL, Cluster, cluster, wait_until
+from dialer.domain.ids import BatchId
 from dialer.domain.roles import Role
 from dialer.embedded.server import free_port
 from dialer.service import keys
@@ -158,32 +160,46 @@ def test_a_hundred_pauses_by_the_api_and_a_hundred_in_sql_are_obeyed_at_once(tmp
             made.add(f"worker-{n}", "worker")
         port = free_port()
         made.add("api-1", "api", "--port", str(port))
-        batch_id = made.batch(20_000, max_concurrent_calls=100)
+        by_api, by_sql = (made.batch(12_000, first=n * 20_000, max_concurrent_calls=60) for n in (0, 1))
         new = keys.NewKey(name="pauses", role=Role.OPERATOR)
         key = keys.create(made.db, made.installed.workspace_id, new, pendulum.now("UTC"), made.rng)["key"]
-        with httpx2.Client(base_url=f"http://127.0.0.1:{port}", headers={"Authorization": f"Bearer {key}"}) as client:
+        with (
+            httpx2.Client(base_url=f"http://127.0.0.1:{port}", headers={"Authorization": f"Bearer {key}"}) as client,
+            ThreadPoolExecutor(2) as both,
+        ):
             wait_until(lambda: answers(client), 30, "the API answers")
             wait_until(lambda: made.done() > 20, 60, "calls are under way")
-            between = 0
-            for n in range(200):
-                before = made.attempts(batch_id)
-                wait_until(lambda before=before: made.attempts(batch_id) > before, 30, "new calls go out")  # type: ignore[misc]
-                if n % 2:
-                    made.sql("UPDATE batches SET status = 'paused' WHERE id = :id", id=batch_id)
-                else:
-                    assert client.post(f"/v1/batch-calls/{batch_id}/pause").status_code == 200
-                acknowledged = made.attempts(batch_id)
-                # Slots go on to be freed: as soon as some call has ended since, dispatch has had its chance.
-                ended = made.done()
-                wait_until(
-                    lambda ended=ended: made.done() > ended or made.in_progress(batch_id) == 0,  # type: ignore[misc]
-                    30,
-                    "a call ends",
-                )
-                assert made.attempts(batch_id) == acknowledged, f"pause {n}"
-                between += made.in_progress(batch_id) > 0
-                assert client.post(f"/v1/batch-calls/{batch_id}/resume").status_code == 200
-        assert between > 100
+
+            def ask(batch_id: BatchId, deed: str) -> None:
+                assert client.post(f"/v1/batch-calls/{batch_id}/{deed}").status_code == 200
+
+            def in_sql(batch_id: BatchId, status: str) -> None:
+                made.sql("UPDATE batches SET status = :status WHERE id = :id", status=status, id=batch_id)
+
+            one = both.submit(pauses, made, by_api, lambda: ask(by_api, "pause"), lambda: ask(by_api, "resume"))
+            two = both.submit(pauses, made, by_sql, lambda: in_sql(by_sql, "paused"), lambda: in_sql(by_sql, "active"))
+            assert one.result() + two.result() > 100
+
+
+def pauses(made: Cluster, batch_id: BatchId, pause: Callable[[], None], resume: Callable[[], None]) -> int:
+    """Pause a hundred times; return in how many of them calls were still in progress after what was waited for."""
+    between = 0
+    for n in range(100):
+        before = made.attempts(batch_id)
+        wait_until(lambda before=before: made.attempts(batch_id) > before, 30, "new calls go out")  # type: ignore[misc]
+        pause()
+        acknowledged = made.attempts(batch_id)
+        # Slots go on to be freed: as soon as some call has ended since, dispatch has had its chance.
+        calls = made.in_progress(batch_id)
+        wait_until(
+            lambda calls=calls: made.in_progress(batch_id) < max(calls, 1),  # type: ignore[misc]
+            30,
+            "a call ends",
+        )
+        assert made.attempts(batch_id) == acknowledged, f"pause {n}"
+        between += made.in_progress(batch_id) > 0
+        resume()
+    return between
 
 
 def answers(client: httpx2.Client) -> bool:
