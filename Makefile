@@ -28,8 +28,9 @@ up: setup ## Run everything on this machine until Ctrl-C
 	$(BIN)/dialer up
 
 .PHONY: test
-test: setup check ## All checks and the default tests, on real servers
+test: setup check ## All checks, the default tests on real servers, and the promises under fire
 	$(BIN)/pytest --numprocesses 3 --dist worksteal --cov --cov-report=term:skip-covered
+	$(BIN)/pytest --numprocesses 3 --dist worksteal -m 'proof and not slow'
 
 .PHONY: test-slow
 test-slow: setup ## The tests that take minutes

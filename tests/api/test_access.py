@@ -256,6 +256,7 @@ def test_neither_keys_nor_secrets_nor_whole_numbers_are_in_the_logs(
     api: Api, world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
     level, handlers = logging.getLogger().level, logging.getLogger().handlers[:]
+    configured = structlog.get_config()
     log.configure("json", "debug")
     try:
         made = create(world.db, world.installed.workspace_id, NewKey(role=Role.ADMIN), world.clock.now, world.rng)[
@@ -275,7 +276,7 @@ def test_neither_keys_nor_secrets_nor_whole_numbers_are_in_the_logs(
     finally:
         logging.getLogger().setLevel(level)
         logging.getLogger().handlers[:] = handlers
-        structlog.reset_defaults()
+        structlog.configure(**configured)
     assert (failed.status_code, failed.json()["error"]["code"]) == (500, "internal_error")
     assert "gone" not in failed.text
     logged = capsys.readouterr().err

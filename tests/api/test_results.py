@@ -94,7 +94,7 @@ def test_a_client_that_goes_away_midway_gives_its_connection_back(api: Api, draf
         with served.client.stream("GET", f"/batch-calls/{batch_id}/results.csv") as answer:
             pieces: Iterator[bytes] = answer.iter_bytes()
             assert next(pieces).startswith(b"contact_id,")
-        for _ in range(500):
+        for _ in range(2500):
             if not world.value(reading):
                 break
             POLL.wait(0.02)

@@ -40,13 +40,13 @@ def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.delenv(f"DIALER_{field.upper()}", raising=False)
     of_signals = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     root = logging.getLogger()
-    level, of_logs = root.level, root.handlers[:]
+    level, of_logs, configured = root.level, root.handlers[:], structlog.get_config()
     yield
     for number, handler in of_signals.items():
         signal.signal(number, handler)
     root.setLevel(level)
     root.handlers[:] = of_logs
-    structlog.reset_defaults()
+    structlog.configure(**configured)
 
 
 @pytest.fixture

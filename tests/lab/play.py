@@ -204,7 +204,7 @@ class Play:
         self.batch_of: dict[str, UUID] = {}
         self.batch_ids: list[BatchId] = []
         for n in range(chance.choice((1, 1, 2, 3))):
-            count = self.story.contacts or chance.choice((1, 2, 4, 6, 10, 15))
+            count = self.story.contacts or chance.choice((1, 2, 3, 5, 8, 12))
             mine = [next(phones) for _ in range(count)]
             options = self.story.batch(n)
             batch_id = world.batch(mine, start=chance.random() < 0.9, **options)
@@ -416,7 +416,7 @@ class Play:
         try:
             # What is soon over goes on closely; what waits for days (a cap, a window) is looked at less often.
             soon = self.world.clock.now.add(hours=1)
-            self.world.run(lambda: self._is_over() or self.world.clock.now >= soon, grain=30)
+            self.world.run(lambda: self._is_over() or self.world.clock.now >= soon, grain=60)
             self.world.run(self._is_over, grain=1_800, limit=2_000)
             self._pass(timedelta(minutes=10).total_seconds())
             self.world.rescue()

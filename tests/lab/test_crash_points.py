@@ -28,7 +28,7 @@ from lab.stage import Actor, Died, Stage, Touch
 from lab.story import faults_at
 from world import World, made_up_phones
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.proof, pytest.mark.timeout(240)]
 
 # All of these calls are answered, or are not: so some contacts are called again.
 PROFILE = {"outcomes": {"answered": 1, "busy": 1}, "talk_seconds": {"mean": 5, "min": 1, "max": 20}}

@@ -5,7 +5,7 @@ import pytest
 from lab.play import Cast, play
 from lab.story import KINDS, Story
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.proof, pytest.mark.timeout(900)]
 
 CHUNK = 50
 SEEDS = range(1, 201)

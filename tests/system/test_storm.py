@@ -30,6 +30,7 @@ from dialer.service import keys
 from proxy import Proxy
 
 pytestmark = [
+    pytest.mark.proof,
     pytest.mark.timeout(420),
     pytest.mark.skipif(sys.platform != "linux", reason="the servers are killed by pids that only Linux keeps so"),
 ]
