@@ -16,7 +16,7 @@ from lab.monitor import Monitor
 
 # A statement that takes longer may be waiting for a lock: Postgres is asked.
 SLOW_SECONDS = 0.004
-STUCK_SECONDS = 30.0
+STUCK_SECONDS = 120.0
 
 
 class Died(BaseException):

@@ -308,11 +308,12 @@ def test_work_is_asked_for_once_until_it_is_begun(leases: Leases) -> None:
     assert leases.ask_once("settle", 60)
 
 
-def test_a_slot_whose_deadline_was_lost_gets_one_and_is_found_and_freed_though_redis_forgot_its_gates(
-    leases: Leases,
+@pytest.mark.parametrize("lost", [["deadlines", "holds"], ["deadlines"], ["holds"]])
+def test_a_slot_of_which_redis_forgot_when_to_look_or_what_it_holds_is_found_and_freed(
+    leases: Leases, lost: list[str]
 ) -> None:
     (granted,) = take(leases, hunt(route()), 1)
-    leases._redis.delete("{dialer}:deadlines", "{dialer}:holds")
+    leases._redis.delete(*(f"{{dialer}}:{name}" for name in lost))
     look_at = NOW.add(seconds=40)
     assert leases.remind(look_at) == 1
     assert leases.remind(look_at.add(seconds=5)) == 0

@@ -261,11 +261,13 @@ def rabbitmq(folder: Path) -> Iterator[str]:
         "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
         "RABBITMQ_LOG_BASE": str(folder / "rabbit-log"),
         "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
+        "RABBITMQ_FEATURE_FLAGS_FILE": str(folder / "flags"),
         "HOME": str(folder),
         "ERL_EPMD_ADDRESS": "127.0.0.1",
         "ERL_EPMD_PORT": str(free_port()),
     }
-    server = shutil.which("rabbitmq-server") or ""
+    # Debian's command changes to a user of its own, who cannot write here; the script behind it does not.
+    server = shutil.which("rabbitmq-server", path="/usr/lib/rabbitmq/bin") or shutil.which("rabbitmq-server") or ""
     with (folder / "rabbitmq.log").open("wb") as log:
         process = subprocess.Popen([server], env=environment, stdout=log, stderr=log, start_new_session=True)
     try:

@@ -135,9 +135,8 @@ class Leases:
         return [lease for lease in leases if lease.attempt_id in lost]
 
     def remind(self, look_at: DateTime) -> int:
-        """Give the holders of slots that have no deadline one, so that rescue looks at them; return how many did not.
-
-        Redis has lost their deadlines, as after a failover or an eviction: nothing else would ever find them.
+        """Note anew when rescue looks at holders of slots, and what they hold, where Redis has lost either, as after
+        a failover or an eviction: nothing else would ever find them. Return how many there were.
         """
         with _answering():
             keys = list(self._redis.scan_iter(slots_key("*", "*"), count=PAGE))
@@ -151,8 +150,10 @@ class Leases:
             forgotten = [
                 member
                 for page in _pages(held)
-                for member, deadline in zip(page, self._redis.zmscore(DEADLINES, page), strict=True)
-                if deadline is None
+                for member, deadline, holds in zip(
+                    page, self._redis.zmscore(DEADLINES, page), self._redis.hmget(HOLDS, page), strict=True
+                )
+                if deadline is None or holds is None
             ]
         with self._pipeline() as pipe:
             for member in forgotten:
