@@ -105,8 +105,8 @@ class Cluster:
         settings = Settings(database_url=self.postgres.url, redis_url=self.redis.url)
         self.parts: Parts = parts_of(settings)
         self.rng = Random(1)
-        self._simulator_port = free_port()
-        self.profile = dict(profile) | {"url": f"tcp://127.0.0.1:{self._simulator_port}"}
+        self.simulator_port = free_port()
+        self.profile = dict(profile) | {"url": f"tcp://127.0.0.1:{self.simulator_port}"}
         self.installed = simulation.install(self.db, self.profile, pendulum.now("UTC"), self.rng)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.commands: dict[str, tuple[Sequence[str], Mapping[str, str]]] = {}
@@ -120,7 +120,7 @@ class Cluster:
 
     def add_simulator(self, *more: str) -> None:
         journal = str(self.folder / "simulator")
-        self.add("simulator", "simulator", "--port", str(self._simulator_port), "--journal", journal, *more)
+        self.add("simulator", "simulator", "--port", str(self.simulator_port), "--journal", journal, *more)
         trunk = Trunk(self.installed.trunk_id, "simulator", self.profile)
         wait_until(lambda: self.parts.carriers.health(trunk) is None, 30, "the network answers")
 

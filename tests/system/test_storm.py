@@ -305,6 +305,7 @@ def namespace(number: int) -> Iterator[tuple[str, str, str]]:
         ip("link", "set", ours, "up")
         ip("-n", name, "address", "add", f"10.213.{number}.2/24", "dev", theirs)
         ip("-n", name, "link", "set", theirs, "up")
+        ip("-n", name, "route", "add", "default", "via", address)
         yield name, ours, address
     finally:
         ip("netns", "del", name)
@@ -319,6 +320,9 @@ def test_workers_in_networks_of_their_own_are_cut_off_and_joined_again(tmp_path:
         cluster(tmp_path / "cluster", PROFILE | {"faults": {}}) as made,
     ):
         made.add_simulator("--host", "0.0.0.0")
+        # An address of ours that both networks have a way to.
+        address = f"tcp://{one[2]}:{made.simulator_port}"
+        made.sql("UPDATE trunks SET config = jsonb_set(config, '{url}', to_jsonb(CAST(:url AS text)))", url=address)
         made.add("beat-1", "beat")
         made.add("listener-1", "listener")
         proxies = []
