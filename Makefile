@@ -78,5 +78,5 @@ lint-containers: setup ## Check the container files; no engine is needed
 lock: setup ## Resolve the dependencies anew
 	$(BIN)/uv pip compile pyproject.toml --extra embedded --extra dev --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate --no-strip-extras --no-emit-index-url --no-emit-find-links --quiet -o requirements.lock
-	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 \
+	$(BIN)/uv pip compile pyproject.toml --constraint requirements.lock --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate --no-strip-extras --no-emit-index-url --no-emit-find-links --quiet -o requirements.prod.lock

@@ -19,12 +19,15 @@ from dialer.listener import Listener
 from dialer.providers.base import CallRequest, Placed
 from dialer.providers.simulator import NetworkProfile, Simulator, SimulatorServer, serve
 from dialer.service import simulation
+from dialer.settings import Settings
 from dialer.store.database import Database, rows, run
+from dialer.wiring import connecting
 from proxy import Proxy, proxied
 
 RNG = Random(7)
 REPORTS_PER_CALL = 3
 QUICK: dict[str, Any] = {"speed": 1000, "outcomes": {"answered": 1}}
+CONNECT = connecting(Settings())
 
 
 def utc_now() -> DateTime:
@@ -79,7 +82,9 @@ async def line(db: Database) -> AsyncIterator[Line]:
 @asynccontextmanager
 async def listening(db: Database, ask_settle: Callable[[], object] = lambda: None) -> AsyncIterator[None]:
     stopped = asyncio.Event()
-    task = asyncio.create_task(Listener(db, ask_settle, reread_seconds=0.05).run(stopped))
+    task = asyncio.create_task(
+        Listener(db, uuid7(utc_now(), RNG), CONNECT, ask_settle, reread_seconds=0.05).run(stopped)
+    )
     try:
         yield
     finally:

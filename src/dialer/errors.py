@@ -6,6 +6,7 @@
     │   └── UnreadableBody      the body is not what its type says
     ├── NotAuthenticated        no key was given, or none that counts
     ├── NotAllowed              the role of the key does not suffice
+    ├── NotSigned               a request does not prove that it comes from the network of its trunk
     ├── NotFound                no such row in this workspace
     ├── StateConflict           the present state does not allow what was asked
     ├── KeyInUse                a request with the same idempotency key is still running
@@ -78,6 +79,12 @@ class NotAllowed(DialerError):
     """The role of the key does not suffice."""
 
     code = "not_allowed"
+
+
+class NotSigned(DialerError):
+    """A request does not prove that it comes from the network of its trunk."""
+
+    code = "not_signed"
 
 
 class NotFound(DialerError):

@@ -7,15 +7,16 @@ the next tick sees that the inbox is not empty.
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from uuid import UUID
 
 import structlog
 
-from dialer import wiring
 from dialer.domain.events import CallEvent
 from dialer.domain.ids import TrunkId
 from dialer.engine import events
 from dialer.errors import DialerError
-from dialer.store import numbers
+from dialer.providers.base import Provider
+from dialer.store import attempts, numbers, trunk_links
 from dialer.store.database import Database
 from dialer.store.numbers import Trunk
 
@@ -26,11 +27,21 @@ class Listener:
     """One socket a trunk, as the trunks in Postgres say: they are read again every few seconds.
 
     A socket that broke, or whose reports could not be stored, is opened anew then: its network keeps what was not
-    acknowledged.
+    acknowledged, or is asked for what was missed. `listener_id`: the name of this listener in the ledger.
     """
 
-    def __init__(self, db: Database, ask_settle: Callable[[], object], *, reread_seconds: float = 5.0) -> None:
+    def __init__(
+        self,
+        db: Database,
+        listener_id: UUID,
+        connect: Callable[[Trunk], Provider],
+        ask_settle: Callable[[], object],
+        *,
+        reread_seconds: float = 5.0,
+    ) -> None:
         self._db = db
+        self._id = listener_id
+        self._connect = connect
         self._ask_settle = ask_settle
         self._reread_seconds = reread_seconds
         self._sockets: dict[TrunkId, tuple[Trunk, asyncio.Task[None]]] = {}
@@ -44,6 +55,7 @@ class Listener:
                     await asyncio.wait_for(stopped.wait(), self._reread_seconds)
         finally:
             await self._close(list(self._sockets))
+            await asyncio.to_thread(self._leave)
 
     async def _follow_trunks(self) -> None:
         try:
@@ -69,12 +81,39 @@ class Listener:
             await asyncio.to_thread(events.receive, self._db, trunk.id, reports)
             await asyncio.to_thread(self._ask)
 
+        async def linked(reason: str | None) -> None:
+            await asyncio.to_thread(self._note_link, trunk, reason)
+
         try:
-            await wiring.connect(trunk).listen(hand_over)
+            provider = self._connect(trunk)
+            try:
+                await provider.listen(hand_over, linked)
+                # Its network reports by HTTP: there is nothing to hold until the trunk changes.
+                await asyncio.Event().wait()
+            finally:
+                await provider.close()
         except DialerError as error:
             log.warning("listening failed", trunk_id=str(trunk.id), reason=str(error))
-        except Exception:
+            await self._note_failure(trunk, str(error))
+        except Exception as error:
             log.exception("listening failed", trunk_id=str(trunk.id))
+            await self._note_failure(trunk, repr(error))
+
+    async def _note_failure(self, trunk: Trunk, reason: str) -> None:
+        with suppress(DialerError):  # the ledger is away: that, too, is a reason to be tried again
+            await asyncio.to_thread(self._note_link, trunk, reason)
+
+    def _note_link(self, trunk: Trunk, reason: str | None) -> None:
+        """Write whether this trunk is heard; of one that is heard again, rescue asks what was missed."""
+        with self._db.begin() as connection:
+            if reason is not None:
+                trunk_links.down(connection, trunk.id, self._id, reason)
+            elif trunk_links.up(connection, trunk.id, self._id):
+                attempts.look_soon(connection, trunk.id)
+
+    def _leave(self) -> None:
+        with suppress(DialerError), self._db.begin() as connection:
+            trunk_links.forget(connection, self._id)
 
     def _ask(self) -> None:
         try:

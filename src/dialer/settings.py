@@ -22,6 +22,10 @@ def _begins_with(*schemes: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _without_slash(url: str) -> str:
+    return url.rstrip("/")
+
+
 def _sendable(key: SecretStr) -> SecretStr:
     """Refuse what cannot stand in a header."""
     text = key.get_secret_value()
@@ -57,6 +61,7 @@ class Settings(BaseSettings):
     rate_limit_per_minute: int = Field(default=1200, ge=1, le=10_000_000)
     url: Annotated[str, _begins_with("http://", "https://")] | None = None
     api_key: Annotated[SecretStr, AfterValidator(_sendable)] | None = None
+    public_url: Annotated[str, _begins_with("http://", "https://"), AfterValidator(_without_slash)] | None = None
     secret_env: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)] = ()
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"

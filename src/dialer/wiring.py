@@ -1,6 +1,8 @@
 """The only place where parts are chosen and joined, and where the clock and chance of a process come from."""
 
+import os
 import time
+from collections.abc import Callable
 from random import Random, SystemRandom
 
 import pendulum
@@ -8,9 +10,10 @@ from pendulum import DateTime
 
 from dialer.engine.parts import Parts
 from dialer.errors import Unavailable
-from dialer.providers.base import Provider
+from dialer.providers import installed
+from dialer.providers.base import Provider, Surroundings
 from dialer.providers.carriers import Carriers
-from dialer.providers.simulator import NetworkProfile, Simulator
+from dialer.service.trunks import REFERENCE, VARIABLES_BEGIN_WITH
 from dialer.settings import Settings
 from dialer.store import health
 from dialer.store.database import Database
@@ -33,13 +36,32 @@ def chance() -> Random:
     return SystemRandom()
 
 
-def connect(trunk: Trunk) -> Provider:
-    """Make the provider of a trunk; InvalidInput or Unavailable where its configuration cannot be used."""
-    match trunk.provider:
-        case "simulator":
-            return Simulator(trunk.id, NetworkProfile.parse(trunk.config), clock)
-        case other:
-            raise Unavailable(f"No provider named {other}")
+def connecting(settings: Settings) -> Callable[[Trunk], Provider]:
+    """Return what makes the provider of a trunk; it raises InvalidInput or Unavailable for one that cannot be used."""
+    around = Surroundings(clock, secret_of(settings), settings.public_url)
+
+    def connect(trunk: Trunk) -> Provider:
+        return installed.kind(trunk.provider).connect(trunk.id, trunk.config, around)
+
+    return connect
+
+
+def secret_of(settings: Settings) -> Callable[[str], str]:
+    """Return what reads a value of a trunk's config that may refer to a variable of the environment."""
+
+    def secret(value: str) -> str:
+        reference = REFERENCE.fullmatch(value)
+        if reference is None:
+            return value
+        name = reference[1]
+        if not name.startswith(VARIABLES_BEGIN_WITH) and name not in settings.secret_env:
+            raise Unavailable(f"{name} may not be read: its name must begin with {VARIABLES_BEGIN_WITH}, or be allowed")
+        found = os.environ.get(name)
+        if not found:
+            raise Unavailable(f"The environment variable {name} is not set in this process")
+        return found
+
+    return secret
 
 
 def parts_of(settings: Settings, *, connections: int | None = None) -> Parts:
@@ -48,7 +70,7 @@ def parts_of(settings: Settings, *, connections: int | None = None) -> Parts:
     `connections`: how many to Postgres may be open for long; by default what a worker needs.
     """
     database = database_of(settings, pool_size=connections or settings.worker_threads + 2)
-    return Parts(database, Leases(settings.redis), Carriers(connect, clock))
+    return Parts(database, Leases(settings.redis), Carriers(connecting(settings), clock))
 
 
 def database_of(settings: Settings, *, pool_size: int = 2) -> Database:

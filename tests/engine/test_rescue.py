@@ -17,7 +17,7 @@ from dialer.engine.parts import Parts
 from dialer.engine.rescue import RescueReport, rescue
 from dialer.engine.retry import retry
 from dialer.engine.settle import settle
-from dialer.providers.base import CallRequest, NoWord, Placement, Sighting
+from dialer.providers.base import CallHandle, CallRequest, NoWord, Placement, Sighting
 from dialer.providers.carriers import Carriers
 from dialer.store.database import rows
 from dialer.store.leases import Leases
@@ -50,10 +50,10 @@ class Silent(Carriers):
     def __init__(self, world: World) -> None:
         self._carriers = world.carriers
 
-    def look_up_all(self, attempts: Sequence[tuple[Trunk, AttemptId]]) -> dict[AttemptId, Sighting]:
-        return {attempt_id: NoWord("no answer") for _, attempt_id in attempts}
+    def look_up_all(self, calls: Sequence[tuple[Trunk, CallHandle]]) -> dict[AttemptId, Sighting]:
+        return {call.attempt_id: NoWord("no answer") for _, call in calls}
 
-    def hang_up_all(self, attempts: Sequence[tuple[Trunk, AttemptId]]) -> None:
+    def hang_up_all(self, calls: Sequence[tuple[Trunk, CallHandle]]) -> None:
         """Nobody listens."""
 
 
@@ -196,8 +196,8 @@ def test_a_call_that_its_network_never_ends_is_given_up_after_five_hours(make_wo
     class Deaf(Silent):
         """Networks that tell of every call, and end none."""
 
-        def look_up_all(self, attempts: Sequence[tuple[Trunk, AttemptId]]) -> dict[AttemptId, Sighting]:
-            return self._carriers.look_up_all(attempts)
+        def look_up_all(self, calls: Sequence[tuple[Trunk, CallHandle]]) -> dict[AttemptId, Sighting]:
+            return self._carriers.look_up_all(calls)
 
     endless = {"mean": 900_000, "min": 900_000, "max": 900_000}
     world = make_world(outcomes={"answered": 1}, talk_seconds=endless)
@@ -232,8 +232,8 @@ def test_asking_again_waits_half_a_minute_also_when_the_rescuer_dies(world: Worl
     later(world, 30)
 
     class Lost(Silent):
-        def look_up_all(self, attempts: Sequence[tuple[Trunk, AttemptId]]) -> dict[AttemptId, Sighting]:
-            raise Died(len(attempts))
+        def look_up_all(self, calls: Sequence[tuple[Trunk, CallHandle]]) -> dict[AttemptId, Sighting]:
+            raise Died(len(calls))
 
     with pytest.raises(Died):
         rescued(world, replace(world.parts, carriers=Lost(world)))

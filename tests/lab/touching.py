@@ -15,10 +15,9 @@ from redis.retry import Retry
 from sqlalchemy import Connection, event
 from sqlalchemy.exc import OperationalError
 
-from dialer.domain.ids import AttemptId
 from dialer.domain.patience import PLACE_SECONDS
 from dialer.errors import Unavailable
-from dialer.providers.base import CallRequest, HandOver, NoWord, Placement, Sighting, Unclear
+from dialer.providers.base import CallHandle, CallRequest, HandOver, Linked, NoWord, Placement, Sighting, Unclear
 from dialer.providers.simulator import SimulatedNetwork
 from dialer.store.database import Database
 from lab.monitor import Monitor
@@ -142,19 +141,19 @@ class StagedProvider:
             return Unclear("the network did not answer")
         return said
 
-    async def look_up(self, attempt_id: AttemptId) -> Sighting:
+    async def look_up(self, call: CallHandle) -> Sighting:
         if self._actor.touch("look up") in ("answer lost", "raise"):
             return NoWord("the network did not answer")
-        return self._network().look_up(attempt_id, self._clock())
+        return self._network().look_up(call.attempt_id, self._clock())
 
-    async def hang_up(self, attempt_id: AttemptId) -> None:
+    async def hang_up(self, call: CallHandle) -> None:
         if self._actor.touch("hang up") not in ("answer lost", "raise"):
-            self._network().hang_up(attempt_id, self._clock())
+            self._network().hang_up(call.attempt_id, self._clock())
 
     async def health(self) -> str | None:
         return None
 
-    async def listen(self, hand_over: HandOver) -> None:
+    async def listen(self, hand_over: HandOver, linked: Linked) -> None:
         """Return at once: the story's listeners fetch the reports."""
 
     async def close(self) -> None:

@@ -32,6 +32,7 @@ def call_request() -> CallRequests:
         ring_timeout_seconds: float = 30.0,
         place_by: DateTime | None = None,
         ring_by: DateTime | None = None,
+        detect_machine: bool = False,
     ) -> CallRequest:
         return CallRequest(
             attempt_id=attempt_id or AttemptId(uuid7(now, rng)),
@@ -41,6 +42,7 @@ def call_request() -> CallRequests:
             ring_timeout_seconds=ring_timeout_seconds,
             place_by=place_by or now.add(seconds=20),
             ring_by=ring_by,
+            detect_machine=detect_machine,
         )
 
     return make

@@ -22,6 +22,7 @@ from dialer.errors import Unavailable
 from dialer.providers.base import Absent, CallRequest, NoWord, Placed, Seen
 from dialer.providers.simulator import NetworkProfile, SimulatedNetwork, Simulator
 from dialer.providers.simulator.pump import Pump
+from placing import handle, no_matter
 
 CallRequests = Callable[..., CallRequest]
 
@@ -177,7 +178,7 @@ async def receive(simulator: Simulator, enough: Callable[[set[EventKind], int], 
         if enough({event.kind for event in received}, len(set(keys(received)))):
             done.set()
 
-    listening = asyncio.create_task(simulator.listen(hand_over))
+    listening = asyncio.create_task(simulator.listen(hand_over, no_matter))
     try:
         async with asyncio.timeout(10):
             await done.wait()
@@ -208,7 +209,7 @@ async def _kill_a_server(journals: Path, call_request: CallRequests) -> None:
         after = await receive(simulator, lambda _, count: count >= 3 * calls - len(known))
         while len(known | set(keys(after))) < 3 * calls:
             after += await receive(simulator, lambda _, count: count > 0)
-        sighting = await simulator.look_up(requests[0].attempt_id)
+        sighting = await simulator.look_up(handle(requests[0]))
         await simulator.close()
     ends = {event.attempt_id for event in after if event.kind is EventKind.ENDED}
     assert ends == {request.attempt_id for request in requests}

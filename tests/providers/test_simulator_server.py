@@ -21,6 +21,7 @@ from dialer.errors import Unavailable
 from dialer.providers.base import CallRequest, NoWord, Placed, Refused, Unclear
 from dialer.providers.simulator import NetworkProfile, Simulator, SimulatorServer, serve
 from dialer.providers.simulator.lines import LINE_LIMIT
+from placing import handle, no_matter
 
 CallRequests = Callable[..., CallRequest]
 
@@ -66,7 +67,7 @@ async def client(
 async def listening(
     simulator: Simulator, hand_over: Callable[[Sequence[CallEvent]], Awaitable[None]]
 ) -> AsyncIterator[None]:
-    task = asyncio.create_task(simulator.listen(hand_over))
+    task = asyncio.create_task(simulator.listen(hand_over, no_matter))
     try:
         yield
     finally:
@@ -144,7 +145,7 @@ def test_reports_that_could_not_be_stored_come_again(call_request: CallRequests)
         async with running() as server, client(server.url) as simulator:
             await simulator.place(call_request(utc_now()))
             with pytest.raises(Unavailable, match="database"):
-                await simulator.listen(fail)
+                await simulator.listen(fail, no_matter)
             inbox = Inbox()
             async with listening(simulator, inbox.take):
                 await inbox.until(lambda: len(set(inbox.keys)) == 3)
@@ -183,7 +184,7 @@ def test_a_listener_finds_a_restarted_server_again(call_request: CallRequests, t
         async with running(journals=tmp_path) as server:
             url, port = server.url, urlsplit(server.url).port
             simulator = Simulator(TRUNK, NetworkProfile.parse({**QUICK, "url": url}), utc_now)
-            task = asyncio.create_task(simulator.listen(inbox.take))
+            task = asyncio.create_task(simulator.listen(inbox.take, no_matter))
             await simulator.place(call_request(utc_now()))
             await inbox.until(lambda: len(set(inbox.keys)) == 3)
         async with running(port or 0, journals=tmp_path):
@@ -293,10 +294,10 @@ def test_nothing_can_be_asked_of_a_server_that_is_not_there(call_request: CallRe
             request = call_request(utc_now())
             refused = await simulator.place(request)
             assert refused == Refused("network_unreachable", CauseClass.INFRASTRUCTURE)
-            assert isinstance(await simulator.look_up(request.attempt_id), NoWord)
+            assert isinstance(await simulator.look_up(handle(request)), NoWord)
             assert url in (await simulator.health() or "")
             with pytest.raises(Unavailable):
-                await simulator.hang_up(request.attempt_id)
+                await simulator.hang_up(handle(request))
 
     in_time(story())
 

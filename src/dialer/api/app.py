@@ -24,6 +24,7 @@ from dialer.api import (
     suppressions,
     trunks,
     uploads,
+    webhooks,
 )
 from dialer.api.exchange import ExchangeMiddleware
 from dialer.api.openapi import describe
@@ -42,16 +43,30 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.measures.close()
 
 
-def make_app(parts: Parts, settings: Settings, clock: Callable[[], DateTime], rng: Random) -> FastAPI:
+def make_app(
+    parts: Parts,
+    settings: Settings,
+    clock: Callable[[], DateTime],
+    rng: Random,
+    ask_settle: Callable[[], object] = lambda: None,
+) -> FastAPI:
     """Make an application that answers with these parts. Nothing is connected until a request needs it."""
     app = make_routes()
-    equip(app, parts, settings, clock, rng)
+    equip(app, parts, settings, clock, rng, ask_settle)
     return app
 
 
-def equip(app: FastAPI, parts: Parts, settings: Settings, clock: Callable[[], DateTime], rng: Random) -> None:
+def equip(
+    app: FastAPI,
+    parts: Parts,
+    settings: Settings,
+    clock: Callable[[], DateTime],
+    rng: Random,
+    ask_settle: Callable[[], object] = lambda: None,
+) -> None:
     """Give the routes what they answer with."""
     state = app.state
+    state.ask_settle, state.connect = ask_settle, wiring.connecting(settings)
     state.parts, state.settings, state.clock, state.rng = parts, settings, clock, rng
     state.uploads, state.exports = uploads.limiter(), uploads.limiter()
     state.watching = Watching(parts.db)
@@ -73,6 +88,7 @@ def make_routes() -> FastAPI:
     v1 = APIRouter(prefix="/v1", responses=errors.documented(401, 403, 422, 429, 503))
     for resource in (batch_calls, events, contacts, agents, phone_numbers, trunks, contact_folders, suppressions, keys):
         v1.include_router(resource.router)
+    v1.include_router(webhooks.router)
     app.include_router(v1)
     app.include_router(docs.router)
     app.include_router(probes.router)

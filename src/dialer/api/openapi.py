@@ -32,6 +32,7 @@ TAGS = {
     "Contact folders": "Contacts that are kept for several batches.",
     "Suppressions": "Numbers that are not called.",
     "Keys": "Who may ask. Only for admins.",
+    "Providers": "What telephone networks report by HTTP. Proved by their signatures; no key is needed.",
     "Probes": "For those who watch over processes. No key is needed.",
 }
 REF = "#/components/schemas/{model}"

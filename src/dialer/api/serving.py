@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Callable
 
 import uvicorn
 from fastapi import FastAPI
@@ -28,12 +29,15 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def serve(settings: Settings, host: str, port: int) -> None:
-    """Answer requests until TERM or Ctrl-C. Raises Unavailable where the address cannot be had."""
+def serve(settings: Settings, host: str, port: int, ask_settle: Callable[[], object]) -> None:
+    """Answer requests until TERM or Ctrl-C. Raises Unavailable where the address cannot be had.
+
+    `ask_settle`: called when call reports have come in; should it fail, the next tick sees them.
+    """
     # A thread works in one transaction at a time; the streams of uploads, events and metrics come on top.
     parts = wiring.parts_of(settings, connections=settings.api_threads + 2 * AT_ONCE + 2)
     listening = _listen(host, port)
-    app = make_app(parts, settings, wiring.clock, wiring.chance())
+    app = make_app(parts, settings, wiring.clock, wiring.chance(), ask_settle)
     config = Config(
         app,
         log_config=None,

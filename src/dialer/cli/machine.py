@@ -114,6 +114,11 @@ class Machine:
         restarts, log = Restarts(self._first_pause_seconds), self.log_dir / f"{name}.log"
         self._children.append(Child(name, arguments, self._environment, log, restarts))
 
+    def reach_at(self, port: int) -> None:
+        """Say to every process where the API will be, for networks on this machine that report to it."""
+        self.url = f"http://127.0.0.1:{port}"
+        self._environment.setdefault("DIALER_PUBLIC_URL", self.url)
+
     def serve(self, port: int) -> None:
         """Run the HTTP API; leave its address, and a key for it, in the data folder."""
         database = wiring.database_of(self.settings)
@@ -121,7 +126,6 @@ class Machine:
             self.new_key = admin_key.ensure(database, self.settings.data_dir)
         finally:
             database.close()
-        self.url = f"http://127.0.0.1:{port}"
         (self.settings.data_dir / ADDRESS).write_text(self.url)
         self.start("api", "api", "--port", str(port))
 
@@ -162,6 +166,9 @@ def machine(
         running = Machine(settings.with_servers(servers.database_url, servers.redis_url), tell)
         port = _free_port()
         _prepare(running.settings, dict(network) | {"url": f"tcp://127.0.0.1:{port}"})
+        if api_port is not None:
+            api_port = api_port or _free_port()
+            running.reach_at(api_port)
         stack.callback(running.stop)
         running.start("simulator", "simulator", "--port", str(port), "--journal", str(data_dir / "simulator"))
         for number in range(1, workers + 1):
@@ -169,7 +176,7 @@ def machine(
         running.start("listener", "listener")
         running.start("beat", "beat")
         if api_port is not None:
-            running.serve(api_port or _free_port())
+            running.serve(api_port)
         yield running
 
 

@@ -42,12 +42,14 @@ def listener() -> None:
     """Hold the providers' event sockets and hand their reports to the inbox."""
     settings = _checked()
     from dialer import wiring
+    from dialer.domain.ids import uuid7
     from dialer.listener import Listener
     from dialer.worker import ask_settle
 
     parts = wiring.parts_of(settings)
+    listener_id = uuid7(wiring.clock(), wiring.chance())
     try:
-        asyncio.run(_listen(Listener(parts.db, ask_settle)))
+        asyncio.run(_listen(Listener(parts.db, listener_id, wiring.connecting(settings), ask_settle)))
     finally:
         wiring.close(parts)
 
@@ -68,11 +70,12 @@ def api(
 
     settings = _checked()
     from dialer.api.serving import serve
+    from dialer.worker import ask_settle
 
     # The server ends by raising the signal that stopped it once more, which is nothing to die of.
     stop_signals()
     typer.echo(f"Dialer's API is at http://{host}:{port}; its documentation at /docs")
-    serve(settings, host, port)
+    serve(settings, host, port, ask_settle)
 
 
 def simulator(

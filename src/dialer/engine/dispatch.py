@@ -30,7 +30,7 @@ from dialer.engine.apart import apart
 from dialer.engine.parts import Parts
 from dialer.engine.plan import Plan, Turn, look_again, offer_of, plan_batch, requests_of, with_lanes
 from dialer.errors import Contended, Unavailable
-from dialer.providers.base import CallRequest, Placed, Placement, Refused, Unclear
+from dialer.providers.base import CallRequest, ContactCard, Placed, Placement, Refused, Unclear
 from dialer.store import attempts, batches, contacts, epochs, numbers, progress, set_aside, trunk_health
 from dialer.store.batches import Batch
 from dialer.store.contacts import Claimed
@@ -257,6 +257,8 @@ def _call(one: Claimed, plan: Plan, granted: Granted, turn: Turn, now: DateTime)
         ring_timeout_seconds=RING_SECONDS,
         place_by=now.add(seconds=PLACE_SECONDS),
         ring_by=turn.span.ring_by,
+        detect_machine=plan.batch.retry.machine,
+        contact=ContactCard(one.name, one.external_id, one.variables),
     )
     return number.trunk, request
 

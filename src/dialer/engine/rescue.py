@@ -21,7 +21,7 @@ from dialer.domain.states import LIVE_ATTEMPT, AttemptState
 from dialer.engine import events, settle
 from dialer.engine.parts import Parts
 from dialer.engine.settle import End
-from dialer.providers.base import Absent, NoWord, Seen, Sighting
+from dialer.providers.base import Absent, Gone, NoWord, Seen, Sighting
 from dialer.store import attempts, epochs, numbers
 from dialer.store.attempts import Overdue
 from dialer.store.database import Connection
@@ -154,10 +154,10 @@ def _ask_networks(parts: Parts, now: DateTime) -> tuple[int, dict[AttemptId, End
         overdue = attempts.take_overdue(connection, now, again_at, PAGE)
     if not overdue:
         return 0, {}
-    sightings = parts.carriers.look_up_all([(attempt.trunk, attempt.id) for attempt in overdue])
+    sightings = parts.carriers.look_up_all([(attempt.trunk, attempt.call) for attempt in overdue])
     _hand_in(parts, overdue, sightings)
     too_long = [attempt for attempt in overdue if _is_up(sightings[attempt.id]) and _age(attempt, now) > CALL_SECONDS]
-    parts.carriers.hang_up_all([(attempt.trunk, attempt.id) for attempt in too_long])
+    parts.carriers.hang_up_all([(attempt.trunk, attempt.call) for attempt in too_long])
     ends = {attempt.id: end for attempt in overdue if (end := _end(attempt, sightings[attempt.id], now))}
     return len(overdue), ends
 
@@ -171,6 +171,7 @@ def _hand_in(parts: Parts, overdue: Sequence[Overdue], sightings: Mapping[Attemp
     with parts.db.begin() as connection:
         placed = [(of, said.provider_call_id) for of, said in sightings.items() if isinstance(said, Seen)]
         attempts.mark_placed(connection, placed)
+        attempts.mark_gone(connection, [of for of, said in sightings.items() if isinstance(said, Gone)])
     for trunk_id in sorted(seen):
         events.receive(parts.db, trunk_id, seen[trunk_id])
 
@@ -180,7 +181,7 @@ def _is_up(sighting: Sighting) -> bool:
 
 
 def _age(attempt: Overdue, now: DateTime) -> float:
-    return float((now - attempt.created_at).total_seconds())
+    return float((now - attempt.call.created_at).total_seconds())
 
 
 def _end(attempt: Overdue, sighting: Sighting, now: DateTime) -> End | None:
@@ -197,11 +198,20 @@ def _end(attempt: Overdue, sighting: Sighting, now: DateTime) -> End | None:
             return End("still_up", Outcome.UNKNOWN)
         case Absent() if attempt.state in (AttemptState.RESERVED, AttemptState.UNCLEAR):
             return End("never_placed") if _age(attempt, now) >= RESCUE_AFTER[AttemptState.RESERVED] else None
-        case Absent() if attempt.state is AttemptState.ANSWERED:
-            return End("gone_from_network", Outcome.ANSWERED)
         case Absent():
-            return End("gone_from_network", Outcome.UNKNOWN)
+            return _gone(attempt)
+        case Gone() if attempt.has_report_waiting:
+            return None
+        case Gone() if attempt.gone_at is not None and _age(attempt, now) >= RESCUE_AFTER[AttemptState.RESERVED]:
+            # For the second time: a report that was on its way at the first has come since.
+            is_unheard = attempt.state in (AttemptState.RESERVED, AttemptState.UNCLEAR)
+            return End("never_placed") if is_unheard and attempt.heard_without_break else _gone(attempt)
         case NoWord(reason) if _age(attempt, now) > CALL_SECONDS:
             return End(reason, Outcome.UNKNOWN)
         case _:
             return None
+
+
+def _gone(attempt: Overdue) -> End:
+    """The call is over, and nobody can say how."""
+    return End("gone_from_network", Outcome.ANSWERED if attempt.state is AttemptState.ANSWERED else Outcome.UNKNOWN)

@@ -5,14 +5,24 @@ contact. Its answers are split by what is surely known, because a call that *may
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
 
 from pendulum import DateTime
 
+from dialer.domain.calls import CallHandle as CallHandle
 from dialer.domain.events import CallEvent
-from dialer.domain.ids import AttemptId
+from dialer.domain.ids import AttemptId, TrunkId
 from dialer.domain.outcomes import CauseClass
+
+
+@dataclass(frozen=True, slots=True)
+class ContactCard:
+    """The contact of a call, as it was loaded."""
+
+    name: str | None = None
+    external_id: str | None = None
+    variables: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +32,8 @@ class CallRequest:
     `place_by`: after this moment the request must not leave this machine, and a network that can read it must refuse
     the call, for rescue may have given the contact back by then. `ring_by`: the end of the calling window; a call that
     has not begun to ring by then must be given up. None = the window does not end.
-    `connection`: where an answered call goes, as the agent says for this provider.
+    `connection`: where an answered call goes, as the agent says for this provider. `detect_machine`: the batch wants to
+    know whether a machine has answered. `contact`: what an agent may want to know of whom it talks to.
     """
 
     attempt_id: AttemptId
@@ -32,6 +43,15 @@ class CallRequest:
     ring_timeout_seconds: float
     place_by: DateTime
     ring_by: DateTime | None
+    detect_machine: bool = False
+    contact: ContactCard = ContactCard()
+
+    def ring_seconds(self, now: DateTime) -> int:
+        """How long it may ring: at most until `ring_by`, at least one second. For networks that know no deadline."""
+        left = self.ring_timeout_seconds
+        if self.ring_by is not None:
+            left = min(left, (self.ring_by - now).total_seconds())
+        return max(1, int(left))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +93,26 @@ class Absent:
 
 
 @dataclass(frozen=True, slots=True)
+class Gone:
+    """The network was asked and does not have the call now: it never did, or the call is over. It keeps no record.
+
+    Which of the two it is, is decided by whether its reports were heard without a break since the attempt was made.
+    """
+
+
+@dataclass(frozen=True, slots=True)
 class NoWord:
     """The network could not be asked, or cannot tell. Nothing is known."""
 
     reason: str
 
 
-Sighting = Seen | Absent | NoWord
+Sighting = Seen | Absent | Gone | NoWord
 
 HandOver = Callable[[Sequence[CallEvent]], Awaitable[None]]
+Linked = Callable[[str | None], Awaitable[None]]
+"""Told by `listen` how its connection is. None: it is up, and whatever the network has sent before is handed over; to
+be said when it comes up, and again every few seconds after asking the other side. Else the reason why it is not up."""
 
 
 class Provider(Protocol):
@@ -94,21 +125,80 @@ class Provider(Protocol):
         whatever goes wrong before that is `Refused` with the class `infrastructure`.
         """
 
-    async def look_up(self, attempt_id: AttemptId) -> Sighting:
+    async def look_up(self, call: CallHandle) -> Sighting:
         """Say what the network knows of the call that was placed for this attempt."""
 
-    async def hang_up(self, attempt_id: AttemptId) -> None:
-        """End the call if it is up. Called twice: the same. The end is reported as always."""
+    async def hang_up(self, call: CallHandle) -> None:
+        """End the call if it is up. Called twice: the same. The end is reported as always.
+
+        Raises Unavailable when the network did not say that it was done.
+        """
 
     async def health(self) -> str | None:
         """Return None if calls can be placed now, else the reason in plain words."""
 
-    async def listen(self, hand_over: HandOver) -> None:
+    async def listen(self, hand_over: HandOver, linked: Linked) -> None:
         """Receive reports until cancelled, reconnecting as needed, and pass them on.
 
         `hand_over` returns once the reports are committed; only then may they be acknowledged to the network, so that
-        none is lost when this process dies in between. Networks that report by webhook have nothing to do here.
+        none is lost when this process dies in between. What may have been missed while there was no connection is
+        found by look-ups, which `linked` brings about. Networks that report by webhook return at once.
         """
 
     async def close(self) -> None:
         """Let go of connections."""
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """A request that claims to come from a network. `url`: as the network was told to call it.
+
+    `headers`: with lower-case names. `attempt_id`: the one in the URL, where its trunk's URLs have one.
+    """
+
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+    attempt_id: AttemptId | None
+    now: DateTime
+
+
+@runtime_checkable
+class ReportsByWebhook(Protocol):
+    """A provider whose network reports by HTTP requests to us."""
+
+    def read_reports(self, posted: Posted) -> Sequence[CallEvent]:
+        """Read what is reported; nothing, where it is of no interest.
+
+        Raises:
+            NotSigned: it is not proved to come from this trunk's network.
+            InvalidInput: it does, and cannot be read.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a provider gets from the process it lives in.
+
+    `secret`: reads a value of the trunk's config, which may refer to an environment variable (`env:TRUNK_…`); raises
+    Unavailable where that is not set. `public_url`: where networks reach our API, without a slash at its end; None: it
+    was not set.
+    """
+
+    clock: Callable[[], DateTime]
+    secret: Callable[[str], str]
+    public_url: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of provider: how its trunks are configured, and how one of them is made.
+
+    `check`: refuses a config that cannot be used; raises InvalidInput with each wrong field. `connect`: makes the
+    provider of one trunk without touching the network; raises InvalidInput or Unavailable. `calls_per_second`: the
+    limit of a new trunk that names none.
+    """
+
+    check: Callable[[Mapping[str, Any]], object]
+    connect: Callable[[TrunkId, Mapping[str, Any], Surroundings], Provider]
+    calls_per_second: float | None = None

@@ -16,7 +16,16 @@ from dialer.domain.ids import AttemptId, TrunkId
 from dialer.domain.outcomes import CauseClass
 from dialer.domain.patience import PLACE_SECONDS
 from dialer.errors import DialerError
-from dialer.providers.base import CallRequest, NoWord, Placement, Provider, Refused, Sighting, Unclear
+from dialer.providers.base import (
+    CallHandle,
+    CallRequest,
+    NoWord,
+    Placement,
+    Provider,
+    Refused,
+    Sighting,
+    Unclear,
+)
 from dialer.store.numbers import Trunk
 
 T = TypeVar("T")
@@ -58,33 +67,37 @@ class Carriers:
         answers = self._run(_together(place(trunk, request) for trunk, request in calls))
         return {request.attempt_id: answer for (_, request), answer in zip(calls, answers, strict=True)}
 
-    def look_up_all(self, attempts: Sequence[tuple[Trunk, AttemptId]]) -> dict[AttemptId, Sighting]:
+    def look_up_all(self, calls: Sequence[tuple[Trunk, CallHandle]]) -> dict[AttemptId, Sighting]:
         """Ask the networks what they know of these attempts, all at once; every one gets an answer."""
 
-        async def look_up(trunk: Trunk, attempt_id: AttemptId) -> Sighting:
+        async def look_up(trunk: Trunk, call: CallHandle) -> Sighting:
             try:
                 async with asyncio.timeout(PLACE_SECONDS):
-                    return await (await self._provider(trunk)).look_up(attempt_id)
+                    return await (await self._provider(trunk)).look_up(call)
             except TimeoutError:
                 return NoWord("the provider did not answer in time")
+            except DialerError as error:
+                return NoWord(str(error))
             except Exception as error:
-                log.exception("provider raised while looking up", trunk_id=trunk.id, attempt_id=attempt_id)
+                log.exception("provider raised while looking up", trunk_id=trunk.id, attempt_id=call.attempt_id)
                 return NoWord(repr(error))
 
-        answers = self._run(_together(look_up(trunk, attempt_id) for trunk, attempt_id in attempts))
-        return {attempt_id: answer for (_, attempt_id), answer in zip(attempts, answers, strict=True)}
+        answers = self._run(_together(look_up(trunk, call) for trunk, call in calls))
+        return {call.attempt_id: answer for (_, call), answer in zip(calls, answers, strict=True)}
 
-    def hang_up_all(self, attempts: Sequence[tuple[Trunk, AttemptId]]) -> None:
+    def hang_up_all(self, calls: Sequence[tuple[Trunk, CallHandle]]) -> None:
         """Ask the networks to end these calls; their ends are reported as always."""
 
-        async def hang_up(trunk: Trunk, attempt_id: AttemptId) -> None:
+        async def hang_up(trunk: Trunk, call: CallHandle) -> None:
             try:
                 async with asyncio.timeout(PLACE_SECONDS):
-                    await (await self._provider(trunk)).hang_up(attempt_id)
+                    await (await self._provider(trunk)).hang_up(call)
+            except (DialerError, TimeoutError) as error:
+                log.warning("not hung up yet", trunk_id=trunk.id, attempt_id=call.attempt_id, reason=str(error))
             except Exception:
-                log.exception("provider raised while hanging up", trunk_id=trunk.id, attempt_id=attempt_id)
+                log.exception("provider raised while hanging up", trunk_id=trunk.id, attempt_id=call.attempt_id)
 
-        self._run(_together(hang_up(trunk, attempt_id) for trunk, attempt_id in attempts))
+        self._run(_together(hang_up(trunk, call) for trunk, call in calls))
 
     def health(self, trunk: Trunk) -> str | None:
         """Say why no calls can be placed on this trunk now; None: they can."""

@@ -26,7 +26,8 @@ def _as_it_is(view: View) -> View:
 class Kind:
     """One kind of them. `refers_to`: field -> the table in whose rows its id must be, in the same workspace.
 
-    `seen` completes what people read; `checked` refuses what only this kind knows to be wrong (given: all values).
+    `seen` completes what people read; `checked` refuses what only this kind knows to be wrong (given: all values);
+    `filled` gives a new one what was not said.
     """
 
     table: Table
@@ -35,6 +36,7 @@ class Kind:
     refers_to: Mapping[str, Table]
     seen: Callable[[View], View] = _as_it_is
     checked: Callable[[View], None] = lambda _: None
+    filled: Callable[[View], View] = _as_it_is
 
 
 def listed(
@@ -56,6 +58,7 @@ def create(db: Database, kind: Kind, workspace_id: WorkspaceId, new: Fields, now
     """Store a new one; raises InvalidInput for what cannot be, or is there already."""
     values = new.model_dump(exclude_none=True)
     kind.checked(values)
+    values = kind.filled(values)
     row_id = uuid7(now, rng)
     with db.begin() as connection:
         _check_references(connection, kind, workspace_id, values)

@@ -1,29 +1,40 @@
 """Trunks: the ways to the telephone networks. Their secrets stay in the environment; here are only their names."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema
 
 from dialer.domain.ids import TrunkId, WorkspaceId
 from dialer.engine.parts import Parts
-from dialer.errors import FieldError, InvalidInput
-from dialer.providers.simulator import NetworkProfile
+from dialer.errors import FieldError, InvalidInput, NotFound
+from dialer.providers import installed
 from dialer.service import resources
-from dialer.service.fields import Changes, Fields, Limit, Metadata, Name, Status
+from dialer.service.fields import Changes, Fields, Limit, Metadata, Name, Status, refusal
 from dialer.service.resources import Kind, View
+from dialer.store import numbers
+from dialer.store.database import Database
 from dialer.store.numbers import Trunk
 from dialer.store.resources import TRUNKS
 
-# Provider -> what refuses a config that it cannot use.
-PROVIDERS: Mapping[str, Callable[[Mapping[str, Any]], object]] = {"simulator": NetworkProfile.parse}
-
 _SECRET = re.compile(r"password|passwd|secret|token|api_?key|credential|private", re.IGNORECASE)
-_REFERENCE = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)")
-_ALLOWED_PREFIX = "TRUNK_"
+# How a config refers to a variable of the environment, and what the names of those that it may refer to begin with.
+REFERENCE = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)")
+VARIABLES_BEGIN_WITH = "TRUNK_"
 
 Rate = Annotated[float, Field(ge=0.001, le=99_999, allow_inf_nan=False)]
+
+
+def _installed(name: str) -> str:
+    if name not in installed.names():
+        raise refusal(f"must be one of {', '.join(installed.names())}")
+    return name
+
+
+Provider = Annotated[
+    str, AfterValidator(_installed), WithJsonSchema({"type": "string", "enum": list(installed.names())})
+]
 
 
 class NewTrunk(Fields):
@@ -32,7 +43,7 @@ class NewTrunk(Fields):
     )
 
     name: Name
-    provider: Literal["simulator"]
+    provider: Provider
     config: Metadata = {}
     calls_per_second: Rate | None = None
     max_concurrent_calls: Limit | None = None
@@ -56,11 +67,18 @@ def kind(secret_env: tuple[str, ...]) -> Kind:
         if errors:
             raise InvalidInput(errors)
         try:
-            PROVIDERS[values["provider"]](config)
+            chosen = installed.kind(values["provider"])
+            chosen.check(config)
         except InvalidInput as error:
             raise InvalidInput([FieldError(f"config.{one.field}", one.reason) for one in error.errors]) from None
 
-    return Kind(TRUNKS, NewTrunk, ChangedTrunk, {}, checked=checked)
+    return Kind(TRUNKS, NewTrunk, ChangedTrunk, {}, checked=checked, filled=_limited)
+
+
+def _limited(values: View) -> View:
+    """Give a trunk that names no rate the one of its network, so that nothing waits in that network's own queue."""
+    rate = installed.kind(values["provider"]).calls_per_second
+    return {"calls_per_second": rate} | values if rate is not None else values
 
 
 def health(parts: Parts, workspace_id: WorkspaceId, trunk_id: TrunkId) -> str | None:
@@ -69,15 +87,26 @@ def health(parts: Parts, workspace_id: WorkspaceId, trunk_id: TrunkId) -> str | 
     return parts.carriers.health(Trunk(trunk_id, found["provider"], found["config"]))
 
 
+def of_network(db: Database, provider: str, trunk_id: TrunkId) -> Trunk:
+    """Find the trunk that a network reports on; raises NotFound."""
+    with db.begin() as connection:
+        trunk = numbers.trunk(connection, trunk_id)
+    if trunk is None or trunk.provider != provider:
+        raise NotFound("No such trunk")
+    return trunk
+
+
 def _wrong_secrets(config: Mapping[str, Any], path: str, secret_env: tuple[str, ...]) -> Iterator[FieldError]:
     """A secret must be a reference, and a reference must be to a variable that may be read."""
     for name, value in config.items():
         where = f"{path}.{name}"
         if isinstance(value, Mapping):
             yield from _wrong_secrets(value, where, secret_env)
-        elif isinstance(value, str) and (reference := _REFERENCE.fullmatch(value)):
+        elif isinstance(value, str) and (reference := REFERENCE.fullmatch(value)):
             variable = reference[1]
-            if not variable.startswith(_ALLOWED_PREFIX) and variable not in secret_env:
-                yield FieldError(where, f"must refer to a variable that begins with {_ALLOWED_PREFIX}, or is allowed")
+            if not variable.startswith(VARIABLES_BEGIN_WITH) and variable not in secret_env:
+                yield FieldError(
+                    where, f"must refer to a variable that begins with {VARIABLES_BEGIN_WITH}, or is allowed"
+                )
         elif _SECRET.search(name):
             yield FieldError(where, "is a secret: keep it in the environment and write env:TRUNK_…, its name")

@@ -9,6 +9,7 @@ import pendulum
 from pendulum import DateTime
 from sqlalchemy import Connection, Row
 
+from dialer.domain.calls import CallHandle
 from dialer.domain.course import Course
 from dialer.domain.ids import AttemptId, BatchId, ContactId, NumberId, TrunkId
 from dialer.domain.outcomes import Outcome
@@ -176,13 +177,23 @@ def give_back_days(connection: Connection, days: Sequence[tuple[BatchId, date]])
 
 @dataclass(frozen=True, slots=True)
 class Overdue:
-    """A live attempt that nobody has reported on for too long, or whose report could not be settled."""
+    """A live attempt that nobody has reported on for too long, or whose report could not be settled.
 
-    id: AttemptId
+    `gone_at`: when its network first said that it does not have the call. `heard_without_break`: some listener has
+    heard that network from before the attempt was made until after that.
+    """
+
+    call: CallHandle
     trunk: Trunk
     state: AttemptState
-    created_at: DateTime
     has_report_set_aside: bool
+    has_report_waiting: bool
+    gone_at: DateTime | None
+    heard_without_break: bool
+
+    @property
+    def id(self) -> AttemptId:
+        return self.call.attempt_id
 
 
 def take_overdue(connection: Connection, now: DateTime, again_at: DateTime, limit: int) -> list[Overdue]:
@@ -195,8 +206,13 @@ def take_overdue(connection: Connection, now: DateTime, again_at: DateTime, limi
             FOR NO KEY UPDATE SKIP LOCKED)
         UPDATE attempts a SET rescue_at = :again_at FROM overdue, trunks t
         WHERE a.id = overdue.id AND t.id = a.trunk_id
-        RETURNING a.id, a.state, a.created_at, t.id AS trunk_id, t.provider, t.config,
-                  EXISTS (SELECT 1 FROM set_aside WHERE attempt_id = a.id) AS has_report_set_aside
+        RETURNING a.*, t.provider, t.config,
+                  EXISTS (SELECT 1 FROM set_aside WHERE attempt_id = a.id) AS has_report_set_aside,
+                  EXISTS (SELECT 1 FROM inbox WHERE attempt_id = a.id AND settled_at IS NULL) AS has_report_waiting,
+                  -- Later than that by what a report may take from its network to the inbox.
+                  EXISTS (SELECT 1 FROM trunk_links l
+                          WHERE l.trunk_id = a.trunk_id AND l.linked_at <= a.created_at
+                          AND l.heard_at >= a.gone_at + interval '2 seconds') AS heard_without_break
         """,
         now=now,
         again_at=again_at,
@@ -204,17 +220,50 @@ def take_overdue(connection: Connection, now: DateTime, again_at: DateTime, limi
     )
     return [
         Overdue(
-            row.id,
+            _handle(row),
             Trunk(row.trunk_id, row.provider, row.config),
             AttemptState(row.state),
-            pendulum.instance(row.created_at),
             row.has_report_set_aside,
+            row.has_report_waiting,
+            _moment(row.gone_at),
+            row.heard_without_break,
         )
         for row in found
     ]
 
 
-def to_hang_up(connection: Connection, batch_id: BatchId | None = None) -> list[tuple[Trunk, AttemptId]]:
+def mark_gone(connection: Connection, attempt_ids: Sequence[AttemptId]) -> int:
+    """Note of these attempts that their network does not have them now, unless it has said so before."""
+    return run(
+        connection,
+        """
+        WITH locked AS (SELECT id FROM attempts WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE)
+        UPDATE attempts a SET gone_at = dialer_now() FROM locked
+        WHERE a.id = locked.id AND a.gone_at IS NULL AND a.rescue_at IS NOT NULL
+        """,
+        ids=list(attempt_ids),
+    )
+
+
+def look_soon(connection: Connection, trunk_id: TrunkId) -> int:
+    """Have rescue ask about all calls of a trunk whose reports may have been missed.
+
+    Not about those that are just being placed: their network may not have them yet.
+    """
+    return run(
+        connection,
+        """
+        WITH locked AS (
+            SELECT id FROM attempts
+            WHERE trunk_id = :trunk AND rescue_at > dialer_now() AND state IN ('placed', 'ringing', 'answered')
+            ORDER BY id FOR NO KEY UPDATE)
+        UPDATE attempts a SET rescue_at = dialer_now() FROM locked WHERE a.id = locked.id AND a.rescue_at IS NOT NULL
+        """,
+        trunk=trunk_id,
+    )
+
+
+def to_hang_up(connection: Connection, batch_id: BatchId | None = None) -> list[tuple[Trunk, CallHandle]]:
     """Read the calls in progress of batches that were cancelled with them (or of one such batch).
 
     A call that is just being placed is not among them: the network may not know it yet. It is when this is asked again.
@@ -222,7 +271,7 @@ def to_hang_up(connection: Connection, batch_id: BatchId | None = None) -> list[
     found = rows(
         connection,
         """
-        SELECT a.id, a.trunk_id, t.provider, t.config
+        SELECT a.*, t.provider, t.config
         FROM batches b
         JOIN batch_progress p ON p.batch_id = b.id AND p.dialing > 0
         JOIN attempts a ON a.batch_id = b.id AND a.state IN ('unclear', 'placed', 'ringing', 'answered')
@@ -233,7 +282,11 @@ def to_hang_up(connection: Connection, batch_id: BatchId | None = None) -> list[
         """,
         batch=batch_id,
     )
-    return [(Trunk(row.trunk_id, row.provider, row.config), row.id) for row in found]
+    return [(Trunk(row.trunk_id, row.provider, row.config), _handle(row)) for row in found]
+
+
+def _handle(row: Row[Any]) -> CallHandle:
+    return CallHandle(row.id, row.to_number, row.from_number, pendulum.instance(row.created_at), row.provider_call_id)
 
 
 def live_leases(connection: Connection, attempt_ids: Sequence[AttemptId] | None = None) -> list[Lease]:

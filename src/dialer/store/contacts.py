@@ -1,8 +1,9 @@
 """Contacts in SQL: claimed for an attempt, moved on by its result, requeued when their time has come."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
+from typing import Any
 
 from pendulum import DateTime
 from sqlalchemy import Connection
@@ -44,6 +45,9 @@ class Claimed:
     batch_id: BatchId
     contact_id: ContactId
     to_number: str
+    name: str | None = None
+    external_id: str | None = None
+    variables: Mapping[str, Any] = field(default_factory=dict)
 
 
 def lanes(connection: Connection, batch_ids: Sequence[BatchId], limit: int) -> dict[BatchId, list[str]]:
@@ -108,14 +112,16 @@ def claim(connection: Connection, offers: Sequence[Offer]) -> list[Claimed]:
                            WHERE b.id = c.batch_id AND s.phone_number = c.phone_number) AS is_suppressed
             FROM clock, (SELECT batch_id, lane, count(*) AS n FROM offers GROUP BY batch_id, lane) AS wanted
             CROSS JOIN LATERAL (
-                SELECT id, batch_id, lane, phone_number, priority, due_at, position, expires_at, attempts FROM contacts
+                SELECT id, batch_id, lane, phone_number, priority, due_at, position, expires_at, attempts,
+                       name, external_id, variables FROM contacts
                 WHERE batch_id = wanted.batch_id AND lane = wanted.lane AND status = 'pending'
                 ORDER BY priority, due_at, position LIMIT wanted.n FOR NO KEY UPDATE SKIP LOCKED) AS c),
         callable AS (
             SELECT *, row_number() OVER (PARTITION BY batch_id, lane ORDER BY priority, due_at, position) AS nth
             FROM chosen WHERE NOT is_expired AND NOT is_suppressed AND NOT is_spent),
         paired AS MATERIALIZED (
-            SELECT o.*, c.id AS contact_id, c.phone_number FROM callable c JOIN offers o USING (batch_id, lane, nth)),
+            SELECT o.*, c.id AS contact_id, c.phone_number, c.name, c.external_id, c.variables
+            FROM callable c JOIN offers o USING (batch_id, lane, nth)),
         dialing AS (
             UPDATE contacts c SET status = 'dialing', attempts = attempts + 1,
                 first_number_id = coalesce(first_number_id, p.number_id),
@@ -130,14 +136,15 @@ def claim(connection: Connection, offers: Sequence[Offer]) -> list[Claimed]:
         counted AS (
             INSERT INTO batch_days AS d (batch_id, local_on, attempts)
             SELECT batch_id, local_on, count(*) FROM paired GROUP BY batch_id, local_on ORDER BY batch_id
-            ON CONFLICT (batch_id, local_on) DO UPDATE SET attempts = d.attempts + excluded.attempts)
-        INSERT INTO attempts (id, batch_id, contact_id, trunk_id, phone_number_id, to_number, from_number, state,
-                              local_on, utc_on, granted_at, created_at, rescue_at, allowed_by)
-        SELECT attempt_id, batch_id, contact_id, trunk_id, number_id, phone_number, from_number, 'reserved',
-               local_on, utc_on, granted_at, clock.now, clock.now + CAST(:rescue_after AS interval),
-               CAST(allowed_by AS jsonb)
-        FROM paired, clock
-        RETURNING id, batch_id, contact_id, to_number
+            ON CONFLICT (batch_id, local_on) DO UPDATE SET attempts = d.attempts + excluded.attempts),
+        written AS (
+            INSERT INTO attempts (id, batch_id, contact_id, trunk_id, phone_number_id, to_number, from_number, state,
+                                  local_on, utc_on, granted_at, created_at, rescue_at, allowed_by)
+            SELECT attempt_id, batch_id, contact_id, trunk_id, number_id, phone_number, from_number, 'reserved',
+                   local_on, utc_on, granted_at, clock.now, clock.now + CAST(:rescue_after AS interval),
+                   CAST(allowed_by AS jsonb)
+            FROM paired, clock)
+        SELECT attempt_id, batch_id, contact_id, phone_number, name, external_id, variables FROM paired
         """,
         attempts=[offer.attempt_id for offer in offers],
         batches=[offer.batch_id for offer in offers],
@@ -153,7 +160,12 @@ def claim(connection: Connection, offers: Sequence[Offer]) -> list[Claimed]:
         allowed=[offer.allowed_by for offer in offers],
         rescue_after=f"{RESCUE_AFTER[AttemptState.RESERVED]} seconds",
     )
-    return [Claimed(row.id, row.batch_id, row.contact_id, row.to_number) for row in found]
+    return [
+        Claimed(
+            row.attempt_id, row.batch_id, row.contact_id, row.phone_number, row.name, row.external_id, row.variables
+        )
+        for row in found
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from dialer.errors import Unavailable
-from dialer.store import epochs, set_aside, trunk_health
+from dialer.store import epochs, set_aside, trunk_health, trunk_links
 from dialer.store.database import Database, rows
 from dialer.store.leases import Leases
 from dialer.store.numbers import Trunk
@@ -84,7 +84,12 @@ def troubles(connection: Connection, now: DateTime) -> list[str]:
     skew_seconds = abs(float(row.skew_seconds))
     if skew_seconds > SKEW_SECONDS:
         found.append(f"This machine's clock is {skew_seconds:.1f} s from that of Postgres: mend it.")
-    return [*found, *trunk_health.sentences(connection), *set_aside.sentences(connection)]
+    return [
+        *found,
+        *trunk_health.sentences(connection),
+        *trunk_links.sentences(connection),
+        *set_aside.sentences(connection),
+    ]
 
 
 def leases_are_loaded(connection: Connection, leases: Leases) -> bool:

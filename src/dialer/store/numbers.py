@@ -93,6 +93,12 @@ def reporting_trunks(connection: Connection) -> list[Trunk]:
     return [Trunk(row.id, row.provider, row.config) for row in found]
 
 
+def trunk(connection: Connection, trunk_id: TrunkId) -> Trunk | None:
+    """Read one trunk, whichever workspace it is of."""
+    found = rows(connection, "SELECT id, provider, config FROM trunks WHERE id = :id", id=trunk_id)
+    return Trunk(found[0].id, found[0].provider, found[0].config) if found else None
+
+
 def rated_trunks(connection: Connection) -> dict[TrunkId, float]:
     """Read the calls per second of the trunks that limit them."""
     found = rows(connection, "SELECT id, calls_per_second FROM trunks WHERE calls_per_second IS NOT NULL")

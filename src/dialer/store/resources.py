@@ -52,7 +52,9 @@ TRUNKS = Table(
     more="""
     , (SELECT h.opened_at FROM trunk_health h WHERE h.trunk_id = t.id) AS failing_since
     , (SELECT h.reason FROM trunk_health h WHERE h.trunk_id = t.id AND h.opened_at IS NOT NULL) AS failing_reason
-    , (SELECT h.probe_at FROM trunk_health h WHERE h.trunk_id = t.id) AS next_probe_at""",
+    , (SELECT h.probe_at FROM trunk_health h WHERE h.trunk_id = t.id) AS next_probe_at
+    , (SELECT max(l.reason) FROM trunk_links l WHERE l.trunk_id = t.id HAVING bool_and(l.linked_at IS NULL))
+      AS unheard_reason""",
     json=("config",),
 )
 FOLDERS = Table(

@@ -4,6 +4,11 @@
 `InProcessSimulator` the provider for virtual time. `NetworkProfile` says how a network behaves.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
+from dialer.domain.ids import TrunkId
+from dialer.providers.base import Kind, Surroundings
 from dialer.providers.simulator.calls import CarrierCall
 from dialer.providers.simulator.client import Simulator
 from dialer.providers.simulator.in_process import InProcessSimulator
@@ -12,6 +17,7 @@ from dialer.providers.simulator.profile import NetworkProfile
 from dialer.providers.simulator.server import SimulatorServer, serve
 
 __all__ = [
+    "KIND",
     "CarrierCall",
     "InProcessSimulator",
     "NetworkProfile",
@@ -20,3 +26,10 @@ __all__ = [
     "SimulatorServer",
     "serve",
 ]
+
+
+def _connect(trunk_id: TrunkId, config: Mapping[str, Any], around: Surroundings) -> Simulator:
+    return Simulator(trunk_id, NetworkProfile.parse(config), around.clock)
+
+
+KIND = Kind(NetworkProfile.parse, _connect)

@@ -12,10 +12,20 @@ from typing import Any, TypeVar
 
 from pendulum import DateTime
 
-from dialer.domain.ids import AttemptId, TrunkId
+from dialer.domain.ids import TrunkId
 from dialer.domain.outcomes import CauseClass
 from dialer.errors import InvalidInput, Unavailable
-from dialer.providers.base import CallRequest, HandOver, NoWord, Placement, Refused, Sighting, Unclear
+from dialer.providers.base import (
+    CallHandle,
+    CallRequest,
+    HandOver,
+    Linked,
+    NoWord,
+    Placement,
+    Refused,
+    Sighting,
+    Unclear,
+)
 from dialer.providers.simulator import wire
 from dialer.providers.simulator.lines import JsonLines
 from dialer.providers.simulator.profile import NetworkProfile
@@ -91,16 +101,15 @@ class Simulator:
         except (OSError, InvalidInput) as error:
             return Unclear(str(error))
 
-    async def look_up(self, attempt_id: AttemptId) -> Sighting:
+    async def look_up(self, call: CallHandle) -> Sighting:
         try:
-            return wire.decode_sighting(await self._ask("look_up", attempt_id=str(attempt_id)))
+            return wire.decode_sighting(await self._ask("look_up", attempt_id=str(call.attempt_id)))
         except (OSError, Unavailable, InvalidInput) as error:
             return NoWord(str(error))
 
-    async def hang_up(self, attempt_id: AttemptId) -> None:
-        """Raises Unavailable when the network did not say that it was done."""
+    async def hang_up(self, call: CallHandle) -> None:
         try:
-            answer = await self._ask("hang_up", attempt_id=str(attempt_id))
+            answer = await self._ask("hang_up", attempt_id=str(call.attempt_id))
         except OSError as error:
             raise Unavailable(f"The simulated network could not be asked to hang up: {error}.") from error
         if "error" in answer:
@@ -115,13 +124,17 @@ class Simulator:
             return str(error)
         return None
 
-    async def listen(self, hand_over: HandOver) -> None:
+    async def listen(self, hand_over: HandOver, linked: Linked) -> None:
         """Pass on reports until cancelled, or until `hand_over` raises: what it was given then comes again."""
         pause = FIRST_PAUSE_SECONDS
         while True:
-            connection = await self._subscribed()
-            if connection:
+            try:
+                connection = await self._open("subscribe")
+            except (OSError, Unavailable) as error:
+                await linked(str(error))
+            else:
                 pause = FIRST_PAUSE_SECONDS
+                await linked(None)
                 await _pass_on(connection, hand_over)
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
@@ -172,12 +185,6 @@ class Simulator:
         answer = await connection.ask("hello", self._timeout, trunk_id=trunk_id, profile=profile)
         if "error" in answer:
             raise Unavailable(f"The simulated network refuses this trunk: {answer['error']}.")
-
-    async def _subscribed(self) -> Connection | None:
-        try:
-            return await self._open("subscribe")
-        except (OSError, Unavailable):
-            return None
 
 
 async def _in_time(wanted: Awaitable[T], seconds: float) -> T:

@@ -8,8 +8,7 @@ from collections.abc import Callable
 
 from pendulum import DateTime
 
-from dialer.domain.ids import AttemptId
-from dialer.providers.base import CallRequest, HandOver, Placement, Sighting
+from dialer.providers.base import CallHandle, CallRequest, HandOver, Linked, Placement, Sighting
 from dialer.providers.simulator.network import SimulatedNetwork
 
 
@@ -24,16 +23,16 @@ class InProcessSimulator:
         """Unlike over a socket, an answer that would never come is `Unclear` at once."""
         return self.network.place(request, self._clock())
 
-    async def look_up(self, attempt_id: AttemptId) -> Sighting:
-        return self.network.look_up(attempt_id, self._clock())
+    async def look_up(self, call: CallHandle) -> Sighting:
+        return self.network.look_up(call.attempt_id, self._clock())
 
-    async def hang_up(self, attempt_id: AttemptId) -> None:
-        self.network.hang_up(attempt_id, self._clock())
+    async def hang_up(self, call: CallHandle) -> None:
+        self.network.hang_up(call.attempt_id, self._clock())
 
     async def health(self) -> str | None:
         return None
 
-    async def listen(self, hand_over: HandOver) -> None:
+    async def listen(self, hand_over: HandOver, linked: Linked) -> None:
         """Return at once: nothing is pushed."""
 
     async def close(self) -> None:

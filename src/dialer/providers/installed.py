@@ -1,0 +1,24 @@
+"""The kinds of provider that are installed, ours and those of other packages: the entry points `dialer.providers`."""
+
+from functools import cache
+from importlib.metadata import entry_points
+
+from dialer.errors import Unavailable
+from dialer.providers.base import Kind
+
+GROUP = "dialer.providers"
+
+
+@cache
+def names() -> tuple[str, ...]:
+    """Name the kinds of provider that there are; their code is not loaded."""
+    return tuple(sorted({point.name for point in entry_points(group=GROUP)}))
+
+
+@cache
+def kind(name: str) -> Kind:
+    """Load one kind of provider. Raises Unavailable where no package brings it."""
+    for point in entry_points(group=GROUP, name=name):
+        loaded: Kind = point.load()
+        return loaded
+    raise Unavailable(f"No provider named {name} is installed; there are {', '.join(names())}")

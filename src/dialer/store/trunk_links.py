@@ -1,0 +1,66 @@
+"""Who hears which trunk's network, a row a trunk and listener: so it is known whether reports may have been missed."""
+
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from dialer.domain.ids import TrunkId
+from dialer.store.database import rows, run
+
+
+def up(connection: Connection, trunk_id: TrunkId, listener_id: UUID) -> bool:
+    """Note that this listener hears the trunk now; True: it did not before."""
+    (row,) = rows(
+        connection,
+        """
+        WITH before AS (SELECT linked_at FROM trunk_links WHERE trunk_id = :trunk AND listener_id = :listener)
+        INSERT INTO trunk_links AS l (trunk_id, listener_id, linked_at, heard_at)
+        VALUES (:trunk, :listener, dialer_now(), dialer_now())
+        ON CONFLICT (trunk_id, listener_id) DO UPDATE
+        SET linked_at = coalesce(l.linked_at, excluded.linked_at), heard_at = excluded.heard_at, reason = NULL
+        RETURNING (SELECT linked_at FROM before) IS NULL AS is_new
+        """,
+        trunk=trunk_id,
+        listener=listener_id,
+    )
+    return bool(row.is_new)
+
+
+def down(connection: Connection, trunk_id: TrunkId, listener_id: UUID, reason: str) -> None:
+    """Note that this listener does not hear the trunk, and why."""
+    run(
+        connection,
+        """
+        INSERT INTO trunk_links (trunk_id, listener_id, heard_at, reason)
+        VALUES (:trunk, :listener, dialer_now(), :reason)
+        ON CONFLICT (trunk_id, listener_id) DO UPDATE SET linked_at = NULL, reason = excluded.reason
+        """,
+        trunk=trunk_id,
+        listener=listener_id,
+        reason=reason,
+    )
+
+
+def forget(connection: Connection, listener_id: UUID) -> None:
+    """Remove what was noted by a listener that leaves, and by those that have left without a word."""
+    run(
+        connection,
+        """
+        DELETE FROM trunk_links
+        WHERE listener_id = :listener OR heard_at < dialer_now() - interval '1 day'
+        """,
+        listener=listener_id,
+    )
+
+
+def sentences(connection: Connection) -> list[str]:
+    """Say for operators which trunks nobody hears, and why."""
+    found = rows(
+        connection,
+        """
+        SELECT t.name, max(l.reason) AS reason FROM trunk_links l JOIN trunks t ON t.id = l.trunk_id
+        WHERE t.status = 'active' AND l.heard_at > dialer_now() - interval '1 hour'
+        GROUP BY t.id, t.name HAVING bool_and(l.linked_at IS NULL) ORDER BY t.name
+        """,
+    )
+    return [f"The reports of trunk {row.name} are not heard: {row.reason}" for row in found]

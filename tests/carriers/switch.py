@@ -1,0 +1,83 @@
+"""The telephone network behind a mock carrier, in real time, and what a carrier's process needs besides."""
+
+import argparse
+import asyncio
+import json
+import signal
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+import pendulum
+from pendulum import DateTime
+
+from dialer.domain.events import CallEvent
+from dialer.providers.simulator import NetworkProfile, SimulatedNetwork
+from dialer.providers.simulator.pump import Pump
+
+
+def now() -> DateTime:
+    return pendulum.now("UTC")
+
+
+class Switch:
+    """A simulated network whose reports are passed to `report` when they are due. Belongs to the running event loop.
+
+    `cut_answers`: of so many requests to place, the carrier must break the connection in the middle of the answer, once
+    the call exists.
+    """
+
+    def __init__(
+        self, config: Mapping[str, Any], report: Callable[[CallEvent], object], journal: Path | None = None
+    ) -> None:
+        self.network = SimulatedNetwork(NetworkProfile.parse(config), journal)
+        self.pump = Pump(self.network, now)
+        self.cut_answers = 0
+        self._report = report
+        self.pump.join(self._deliver)
+
+    def cuts_this_answer(self) -> bool:
+        """Say whether the answer to this placement is to be cut; counts it."""
+        self.cut_answers -= 1
+        return self.cut_answers >= 0
+
+    def close(self) -> None:
+        self.pump.stop()
+        self.network.close()
+
+    def _deliver(self, due: Any) -> None:
+        for _, event in due:
+            self._report(event)
+        # Whoever should have heard it and was not there has missed it: it is not kept.
+        self.pump.acknowledge(self._deliver, [delivery for delivery, _ in due])
+
+
+Serve = Callable[[int, Mapping[str, Any], Path | None], AbstractAsyncContextManager[Any]]
+
+
+def run_as_process(serve: Serve, doc: str | None) -> None:
+    """Run a carrier until TERM: `serve(port, profile, journal)`."""
+    parser = argparse.ArgumentParser(description=doc)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--journal", type=Path)
+    parser.add_argument("--profile", type=json.loads, default={})
+    asked = parser.parse_args()
+
+    async def until_told() -> None:
+        stopped = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+        async with serve(asked.port, asked.profile, asked.journal):
+            await stopped.wait()
+
+    asyncio.run(until_told())
+
+
+async def wait_until(holds: Callable[[], bool] | Callable[[], Awaitable[bool]], seconds: float = 10) -> None:
+    """Look again and again until this holds; fail when it takes too long."""
+    async with asyncio.timeout(seconds):
+        while True:
+            found = holds()
+            if await found if isinstance(found, Awaitable) else found:
+                return
+            await asyncio.sleep(0.01)

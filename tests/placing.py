@@ -1,0 +1,13 @@
+"""What the tests of providers ask with besides a request."""
+
+from dialer.providers.base import CallHandle, CallRequest
+
+
+def handle(request: CallRequest, provider_call_id: str | None = None) -> CallHandle:
+    """What the engine knows of the call that it asked for with this request."""
+    created_at = request.place_by.subtract(seconds=15)
+    return CallHandle(request.attempt_id, request.to_number, request.from_number, created_at, provider_call_id)
+
+
+async def no_matter(_: str | None) -> None:
+    """Hear how the connection is, and do nothing about it."""
