@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -189,15 +189,7 @@ class Cluster:
 
     def calls(self) -> list[CarrierCall]:
         """The network's own record, from its journal."""
-        found: dict[str, CarrierCall] = {}
-        for file in (self.folder / "simulator").glob("*.jsonl"):
-            for change in Journal(file).read():
-                match change:
-                    case Opened(call, _):
-                        found[call.call_id] = call
-                    case HungUp(call_id, at):
-                        found[call_id] = replace(found[call_id], ended=at)
-        return sorted(found.values(), key=lambda call: call.placed)
+        return calls_of((self.folder / "simulator").glob("*.jsonl"))
 
     def judge(self, limit: int, calls_each: int) -> None:
         """Compare the ledger and the network's record with the promises.
@@ -235,6 +227,19 @@ class Cluster:
         self.redis.stop()
         self.postgres.stop()
         self._claim.close()
+
+
+def calls_of(journals: Iterable[Path]) -> list[CarrierCall]:
+    """A network's own record of its calls, from its journals."""
+    found: dict[str, CarrierCall] = {}
+    for file in journals:
+        for change in Journal(file).read():
+            match change:
+                case Opened(call, _):
+                    found[call.call_id] = call
+                case HungUp(call_id, at):
+                    found[call_id] = replace(found[call_id], ended=at)
+    return sorted(found.values(), key=lambda call: call.placed)
 
 
 def most_at_once(calls: Sequence[CarrierCall]) -> int:

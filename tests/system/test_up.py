@@ -9,13 +9,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Event
-from typing import Any
 
 import pytest
 import redis
 
-from dialer.embedded import Servers, running_at
-from dialer.store.database import Database, rows
+from running import DIALER, Up
 from world import made_up_phones
 
 pytestmark = [
@@ -24,54 +22,6 @@ pytestmark = [
 ]
 
 POLL = Event()
-DIALER = [sys.executable, "-m", "dialer"]
-
-
-class Up:
-    """One `dialer up` on a folder."""
-
-    def __init__(self, data_dir: Path, *arguments: str) -> None:
-        self.data_dir = data_dir
-        self.process = subprocess.Popen(
-            [*DIALER, "up", "--data-dir", str(data_dir), "--speed", "60", "--port", "0", *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        assert self.process.stdout is not None
-        self.said = [self.process.stdout.readline()]
-        assert "Dialer is up" in self.said[0], self.said[0] + self.process.stdout.read()
-
-    @property
-    def servers(self) -> Servers:
-        servers = running_at(self.data_dir)
-        assert servers is not None
-        return servers
-
-    def children(self) -> dict[int, str]:
-        """The processes that this one has started, with their command lines."""
-        pids = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return {int(pid): Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ") for pid in pids}
-
-    def kill(self, name: str) -> None:
-        """Kill one child with -9."""
-        os.kill(next(pid for pid, command in self.children().items() if command.endswith(f"dialer {name} ")), 9)
-
-    def query(self, sql: str) -> Any:
-        database = Database(self.servers.database_url)
-        try:
-            with database.begin() as connection:
-                return rows(connection, sql)[0][0]
-        finally:
-            database.close()
-
-    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
-        self.process.send_signal(how)
-        code = self.process.wait(60)
-        assert self.process.stdout is not None
-        self.said += self.process.stdout.readlines()
-        self.process.stdout.close()
-        return code
 
 
 @pytest.fixture

@@ -1,0 +1,166 @@
+"""`dialer up` with a trunk of each kind, against a carrier that speaks its protocol over the wire, a process of its own.
+
+The carrier's journal, which the engine cannot see, must agree with the ledger call by call; also where the carrier is
+killed in the middle and started again.
+"""
+
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from cluster import calls_of, most_at_once, rung_twice_at_once, wait_until
+from dialer.embedded.server import free_port
+from running import DIALER, Up
+from world import made_up_phones
+
+pytestmark = [
+    pytest.mark.proof,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(sys.platform != "linux", reason="reads the children of a process from /proc"),
+]
+
+CONTACTS = 500
+LIMIT = 40
+PROFILE = {
+    "speed": 40,
+    "outcomes": {"answered": 5, "busy": 2, "no_answer": 2, "machine": 1, "rejected": 1, "failed": 1},
+    "setup_seconds": {"mean": 1, "max": 3},
+}
+NETWORKS = ["asterisk", "freeswitch", "http", "twilio"]
+
+
+class Carrier:
+    """A mock carrier as a process of its own."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.module = importlib.import_module(f"carriers.{name}")
+        self.port = free_port()
+        self.journal = folder / f"{name}.jsonl"
+        self._name, self._folder = name, folder
+        self.start()
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", f"carriers.{self._name}", "--port", str(self.port)]
+        command += ["--journal", str(self.journal), "--profile", json.dumps(PROFILE)]
+        environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
+        with (self._folder / "carrier.log").open("ab") as log:
+            self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(10)
+
+
+class Client:
+    """The API, as an admin."""
+
+    def __init__(self, up: Up) -> None:
+        key = (up.data_dir / "admin.key").read_text().strip()
+        url = (up.data_dir / "api.url").read_text().strip()
+        self.http = httpx2.Client(base_url=f"{url}/v1", headers={"Authorization": f"Bearer {key}"}, timeout=30)
+
+    def post(self, path: str, body: Any = None, **more: Any) -> Any:
+        answer = self.http.post(path, json=body, **more) if body is not None else self.http.post(path, **more)
+        assert answer.is_success, answer.text
+        return answer.json()["data"]
+
+    def get(self, path: str) -> Any:
+        answer = self.http.get(path)
+        assert answer.is_success, answer.text
+        return answer.json()["data"]
+
+
+@contextmanager
+def running(name: str, folder: Path) -> Iterator[tuple[Up, Carrier, Client]]:
+    carrier = Carrier(name, folder)
+    up = Up(folder / "data", environment=carrier.module.ENVIRONMENT)
+    client = Client(up)
+    try:
+        yield up, carrier, client
+    finally:
+        client.http.close()
+        up.stop()
+        carrier.kill()
+
+
+def started(name: str, carrier: Carrier, client: Client) -> str:
+    """Set up what an operator sets up, and start a batch; return its id."""
+    trunk = client.post("/trunks", carrier.module.trunk(carrier.port) | {"calls_per_second": 200})
+    wait_until(lambda: client.post(f"/trunks/{trunk['id']}/check")["ok"], 30, "the trunk is checked")
+    agent = client.post("/agents", {"name": "Receptionist", "connection": {name: carrier.module.CONNECTION}})
+    number = {"phone_number": "+442079460000", "trunk_id": trunk["id"], "agent_id": agent["id"]}
+    client.post("/phone-numbers", number)
+    options = {"working_days": [1, 2, 3, 4, 5, 6, 7], "max_concurrent_calls": LIMIT, "retry_failed": True}
+    retries = {"max_retry_attempts": 1, "retry_delays": {"busy": 0, "no_answer": 0, "failed": 0}, "retry_machine": True}
+    batch = client.post("/batch-calls", {"name": name, "agent_id": agent["id"], **options, **retries})
+    file = "\n".join(["phone,name", *(f"{phone},Ada" for phone in made_up_phones(CONTACTS))])
+    path = f"/batch-calls/{batch['id']}"
+    loaded = client.http.post(f"{path}/contacts", content=file.encode(), headers={"Content-Type": "text/csv"})
+    assert loaded.json()["data"]["imported"] == CONTACTS
+    client.post(f"{path}/schedule")
+    return str(batch["id"])
+
+
+def judge(up: Up, carrier: Carrier, client: Client, batch_id: str) -> None:
+    """Compare the promises, the ledger and the carrier's own record."""
+    assert client.get(f"/batch-calls/{batch_id}/audit")["violations"] == []
+    counts = client.get(f"/batch-calls/{batch_id}")["counts"]
+    assert counts["completed"] + counts["failed"] == CONTACTS
+    calls = calls_of([carrier.journal])
+    assert max(Counter(call.attempt_id for call in calls).values()) == 1
+    assert max(Counter(call.to_number for call in calls).values()) <= 2
+    assert most_at_once(calls) <= LIMIT
+    assert rung_twice_at_once(calls) == []
+    ledger = {row.id: row for row in up.rows("SELECT id, state, outcome FROM attempts")}
+    truth = {call.attempt_id: call.outcome for call in calls}
+    assert truth.keys() <= {of for of, row in ledger.items() if row.state == "ended"}
+    for attempt_id, row in ledger.items():
+        if row.state == "ended" and row.outcome != "unknown":
+            assert truth[attempt_id] == row.outcome, attempt_id
+    assert (
+        subprocess.run([*DIALER, "audit", "--data-dir", str(up.data_dir)], capture_output=True, check=False).returncode
+        == 0
+    )
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_five_hundred_contacts_are_called_and_the_carrier_s_log_agrees_call_by_call(name: str, tmp_path: Path) -> None:
+    with running(name, tmp_path) as (up, carrier, client):
+        batch_id = started(name, carrier, client)
+        wait_until(lambda: client.get(f"/batch-calls/{batch_id}")["status"] == "completed", 150, "all is over")
+        judge(up, carrier, client, batch_id)
+        assert up.rows("SELECT id FROM attempts WHERE outcome = 'unknown'") == []
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_carrier_that_is_killed_and_started_again_in_the_middle_costs_nobody_a_call(
+    name: str, tmp_path: Path
+) -> None:
+    with running(name, tmp_path) as (up, carrier, client):
+        batch_id = started(name, carrier, client)
+
+        def done() -> int:
+            counts = client.get(f"/batch-calls/{batch_id}")["counts"]
+            return int(counts["completed"] + counts["failed"])
+
+        wait_until(lambda: done() > CONTACTS / 3, 100, "a third is done")
+        carrier.kill()
+        wait_until(
+            lambda: up.rows("SELECT 1 FROM attempts WHERE state IN ('unclear', 'refused') LIMIT 1"),
+            30,
+            "calls meet nobody",
+        )
+        carrier.start()
+        wait_until(lambda: client.get(f"/batch-calls/{batch_id}")["status"] == "completed", 250, "all is over")
+        judge(up, carrier, client, batch_id)
