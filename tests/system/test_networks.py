@@ -1,4 +1,4 @@
-"""`dialer up` with a trunk of each kind, against a carrier that speaks its protocol over the wire, a process of its own.
+"""`dialer up` with a trunk of each kind, against a carrier that speaks its protocol over the wire, as its own process.
 
 The carrier's journal, which the engine cannot see, must agree with the ledger call by call; also where the carrier is
 killed in the middle and started again.
