@@ -1,0 +1,170 @@
+"""Networks that keep no record: a call that they do not have now never was, or is over. Who heard them knows which."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from uuid import UUID
+
+import pytest
+
+from dialer.domain.ids import AttemptId, BatchId
+from dialer.engine.events import receive
+from dialer.engine.parts import Parts
+from dialer.engine.rescue import RescueReport, rescue
+from dialer.engine.settle import settle
+from dialer.providers.base import CallHandle, CallRequest, Gone, Placement, Sighting, Unclear
+from dialer.providers.carriers import Carriers
+from dialer.store import attempts, trunk_links
+from dialer.store.numbers import Trunk
+from steps import assert_clean, go, held, later, live, report
+from world import World
+
+EAR = UUID("018f0000-0000-7000-8000-00000000000a")
+
+
+class Forgetful(Carriers):
+    """Networks that do not say whether they have taken a call, and later have none."""
+
+    def __init__(self, world: World, answers: Callable[[CallRequest], Placement] | None = None) -> None:
+        self._carriers, self._answers = world.carriers, answers
+
+    def place_all(self, calls: Sequence[tuple[Trunk, CallRequest]]) -> dict[AttemptId, Placement]:
+        if self._answers is None:
+            return self._carriers.place_all(calls)
+        return {request.attempt_id: self._answers(request) for _, request in calls}
+
+    def look_up_all(self, calls: Sequence[tuple[Trunk, CallHandle]]) -> dict[AttemptId, Sighting]:
+        return {call.attempt_id: Gone() for _, call in calls}
+
+    def hang_up_all(self, calls: Sequence[tuple[Trunk, CallHandle]]) -> None:
+        """There is nothing to end."""
+
+
+@pytest.fixture
+def unclear(world: World) -> Parts:
+    """Parts of a process whose network does not answer."""
+    return replace(world.parts, carriers=Forgetful(world, lambda _: Unclear("no answer")))
+
+
+def heard(world: World) -> None:
+    """A listener has heard the network up to now."""
+    with world.db.begin() as connection:
+        trunk_links.up(connection, world.installed.trunk_id, EAR)
+
+
+def deaf(world: World) -> None:
+    with world.db.begin() as connection:
+        trunk_links.down(connection, world.installed.trunk_id, EAR, "the connection was lost")
+
+
+def rescued(world: World, parts: Parts) -> RescueReport:
+    return rescue(parts, world.clock.now, world.rng)
+
+
+def called(world: World, parts: Parts) -> BatchId:
+    batch_id = world.batch(1)
+    assert go(world, batch_id, parts=parts).claimed == 1
+    return batch_id
+
+
+def outcome(world: World) -> tuple[str, str | None, str | None]:
+    (row,) = world.rows("SELECT state, outcome, cause FROM attempts")
+    return row.state, row.outcome, row.cause
+
+
+def test_a_call_that_was_never_heard_of_by_who_heard_all_was_never_placed_and_is_made_again(
+    world: World, unclear: Parts
+) -> None:
+    heard(world)
+    batch_id = called(world, unclear)
+    for _ in range(2):
+        later(world, 35)
+        heard(world)
+        assert rescued(world, unclear).asked == 1
+    assert outcome(world) == ("refused", None, "never_placed")
+    assert world.progress(batch_id).waiting == 1
+    assert held(world) == {}
+    world.run(lambda: world.is_over(batch_id))
+    assert_clean(world)
+
+
+def test_the_first_word_that_a_call_is_gone_decides_nothing_for_its_reports_may_be_on_their_way(
+    world: World, unclear: Parts
+) -> None:
+    heard(world)
+    called(world, unclear)
+    later(world, 35)
+    heard(world)
+    assert rescued(world, unclear).closed == 0
+    (attempt_id,) = live(world)
+    receive(world.db, world.installed.trunk_id, [report(attempt_id, "ended", world.clock.now, "busy")])
+    later(world, 35)
+    heard(world)
+    assert rescued(world, unclear).closed == 0, "its report waits to be settled"
+    settle(world.parts, world.clock.now)
+    assert outcome(world)[:2] == ("ended", "busy")
+
+
+@pytest.mark.parametrize("missed", ["before it was made", "in between", "since"])
+def test_a_call_whose_reports_may_have_been_missed_is_not_made_again(world: World, unclear: Parts, missed: str) -> None:
+    if missed != "before it was made":
+        heard(world)
+    batch_id = called(world, unclear)
+    later(world, 5)
+    if missed == "in between":
+        deaf(world)
+    if missed != "since":
+        heard(world)
+    later(world, 30)
+    if missed != "since":
+        heard(world)
+    rescued(world, unclear)
+    later(world, 35)
+    if missed != "since":
+        heard(world)
+    rescued(world, unclear)
+    assert outcome(world) == ("ended", "unknown", "gone_from_network")
+    assert world.progress(batch_id).failed == 1
+    assert held(world) == {}
+
+
+@pytest.mark.parametrize(
+    ("reported", "became"), [([], "unknown"), (["ringing"], "unknown"), (["answered"], "answered")]
+)
+def test_a_call_that_was_seen_and_is_gone_without_a_word_ends_as_what_was_seen(
+    world: World, reported: list[str], became: str
+) -> None:
+    parts = replace(world.parts, carriers=Forgetful(world))
+    heard(world)
+    called(world, parts)
+    (attempt_id,) = live(world)
+    receive(world.db, world.installed.trunk_id, [report(attempt_id, kind, world.clock.now) for kind in reported])
+    settle(world.parts, world.clock.now)
+    for _ in range(2):
+        later(world, 700)
+        rescued(world, parts)
+    assert outcome(world) == ("ended", became, "gone_from_network")
+
+
+def test_a_trunk_that_is_heard_again_has_its_calls_asked_about_at_once(world: World) -> None:
+    called(world, world.parts)
+    (before,) = world.rows("SELECT rescue_at FROM attempts")
+    assert before.rescue_at > world.clock.now
+    later(world, 1)
+    with world.db.begin() as connection:
+        assert trunk_links.up(connection, world.installed.trunk_id, EAR)
+        assert attempts.look_soon(connection, world.installed.trunk_id) == 1
+        assert not trunk_links.up(connection, world.installed.trunk_id, EAR)
+    assert rescued(world, world.parts).asked == 1
+
+
+def test_the_doctor_says_which_trunk_nobody_hears_and_why(world: World) -> None:
+    heard(world)
+    with world.db.begin() as connection:
+        assert trunk_links.sentences(connection) == []
+    deaf(world)
+    with world.db.begin() as connection:
+        (sentence,) = trunk_links.sentences(connection)
+    assert sentence == "The reports of trunk simulator are not heard: the connection was lost"
+    with world.db.begin() as connection:
+        trunk_links.forget(connection, EAR)
+        assert trunk_links.sentences(connection) == []
