@@ -1,0 +1,22 @@
+"""Calls through a FreeSWITCH, over its Event Socket.
+
+The trunk says where it is and what to dial; an agent's connection is the application of the dialplan that takes an
+answered call: `{"application": …, "data": …}`.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from dialer.domain.ids import TrunkId
+from dialer.providers.base import Kind, Surroundings
+from dialer.providers.freeswitch.config import TrunkConfig
+from dialer.providers.freeswitch.provider import FreeSwitch
+
+__all__ = ["KIND", "FreeSwitch", "TrunkConfig"]
+
+
+def _connect(trunk_id: TrunkId, config: Mapping[str, Any], around: Surroundings) -> FreeSwitch:
+    return FreeSwitch(trunk_id, TrunkConfig.parse(config), around)
+
+
+KIND = Kind(TrunkConfig.parse, _connect)

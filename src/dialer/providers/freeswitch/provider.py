@@ -1,0 +1,161 @@
+"""FreeSWITCH as a provider, over its Event Socket.
+
+In: the contract's calls. Out: what FreeSWITCH surely said. One kept-alive connection places, another one asks; each
+`listen` has its own. The attempt's id is the uuid of its channel, by which it is found again as long as it is up;
+FreeSWITCH keeps no record of calls that are over.
+"""
+
+import asyncio
+
+from dialer.domain.ids import TrunkId
+from dialer.errors import Unavailable
+from dialer.providers.base import (
+    CallHandle,
+    CallRequest,
+    Gone,
+    HandOver,
+    Linked,
+    NoWord,
+    Placement,
+    Seen,
+    Sighting,
+    Surroundings,
+)
+from dialer.providers.freeswitch import listening, placing, reports
+from dialer.providers.freeswitch.config import TrunkConfig
+from dialer.providers.freeswitch.connection import Connection, connect
+from dialer.providers.freeswitch.frames import read_event
+from dialer.providers.freeswitch.line import Line
+from dialer.providers.freeswitch.listening import ListeningConnection
+from dialer.providers.freeswitch.originate import originate
+from dialer.providers.freeswitch.placing import PlacingConnection
+from dialer.providers.freeswitch.reports import Reports
+
+NO_CHANNEL = "-ERR No such channel!"
+
+
+class FreeSwitch:
+    """A trunk's way through one FreeSWITCH. Implements `Provider`."""
+
+    def __init__(self, trunk_id: TrunkId, config: TrunkConfig, around: Surroundings) -> None:
+        self._trunk_id = trunk_id
+        self._config = config
+        self._clock = around.clock
+        self._password = around.secret(config.password)
+        if not self._password.isprintable():
+            raise Unavailable("The password for FreeSWITCH must be one line without control characters.")
+        self._placing = Line(self._open_placing)
+        self._asking = Line(self._open_asking)
+
+    async def place(self, request: CallRequest) -> Placement:
+        patience = self._config.timeout_seconds
+        return await placing.place(
+            self._placing,
+            lambda now: originate(request, self._config, self._trunk_id, now),
+            request,
+            self._clock,
+            patience,
+        )
+
+    async def look_up(self, call: CallHandle) -> Sighting:
+        uuid = str(call.attempt_id)
+        try:
+            exists = await self._ask(f"uuid_exists {uuid}")
+            if exists == "false":
+                return Gone()
+            if exists != "true":
+                return NoWord("FreeSWITCH did not say whether the channel exists")
+            return self._seen(uuid, await self._ask(f"uuid_dump {uuid}"))
+        except (OSError, Unavailable) as error:
+            return NoWord(str(error))
+
+    async def hang_up(self, call: CallHandle) -> None:
+        try:
+            said = await self._ask(f"uuid_kill {call.attempt_id}")
+        except OSError as error:
+            raise Unavailable(f"FreeSWITCH could not be asked to hang up: {error}.") from error
+        if not said.startswith("+OK") and said != NO_CHANNEL:
+            raise Unavailable("FreeSWITCH did not say that it has hung up.")
+
+    async def health(self) -> str | None:
+        try:
+            connection = await self._open_asking()
+        except Unavailable as error:
+            return str(error)
+        try:
+            async with asyncio.timeout(self._config.timeout_seconds):
+                return await self._ailment(connection)
+        except TimeoutError:
+            return f"FreeSWITCH at {self._config.address} let us in and does not answer."
+        except (OSError, Unavailable) as error:
+            return f"FreeSWITCH at {self._config.address} cannot be asked: {error}."
+        finally:
+            await connection.close()
+
+    async def listen(self, hand_over: HandOver, linked: Linked) -> None:
+        """Pass on reports until cancelled, or until `hand_over` raises: what it was given then, look-ups find."""
+        machine = self._config.machine
+        await listening.listen(
+            self._open_listening,
+            lambda: Reports(self._trunk_id, machine),
+            self._config.timeout_seconds,
+            hand_over,
+            linked,
+        )
+
+    async def close(self) -> None:
+        await self._placing.close()
+        await self._asking.close()
+
+    async def _open_placing(self) -> PlacingConnection:
+        return await connect(self._config, self._password, PlacingConnection, placing.HEARD)
+
+    async def _open_asking(self) -> Connection:
+        return await connect(self._config, self._password, Connection)
+
+    async def _open_listening(self) -> ListeningConnection:
+        return await connect(self._config, self._password, ListeningConnection, reports.HEARD)
+
+    async def _ask(self, command: str) -> str:
+        """Return the answer to a question of the kind that may be asked twice; raises OSError or Unavailable."""
+        connection = await self._asking.get()
+        with connection.used():
+            try:
+                async with asyncio.timeout(self._config.timeout_seconds):
+                    return (await connection.send(f"api {command}")).reply
+            except TimeoutError as error:
+                connection.retire()
+                raise TimeoutError(f"no answer within {self._config.timeout_seconds:g} seconds") from error
+
+    def _seen(self, uuid: str, dump: str) -> Sighting:
+        if dump == NO_CHANNEL:
+            return Gone()
+        fields = read_event(dump).fields
+        try:
+            if fields["Unique-ID"] != uuid:
+                return NoWord("FreeSWITCH told of another channel")
+            return Seen(uuid, tuple(reports.told(fields, self._config.machine)))
+        except (ArithmeticError, LookupError, ValueError):
+            return NoWord("what FreeSWITCH says of the channel cannot be read")
+
+    async def _ailment(self, connection: Connection) -> str | None:
+        """Ask an open connection why no calls can be placed; None: they can."""
+        status = (await connection.send("api status")).reply
+        if not status.startswith("UP") or "is ready" not in status:
+            return f"FreeSWITCH at {self._config.address} is not ready."
+        if self._config.gateway is None:
+            return None
+        gateway = (await connection.send(f"api sofia status gateway {self._config.gateway}")).reply
+        return _gateway_ailment(self._config.gateway, gateway)
+
+
+def _gateway_ailment(name: str, said: str) -> str | None:
+    lines = [line.split(None, 1) for line in said.splitlines()]
+    known = {line[0]: line[1] for line in lines if len(line) == 2}
+    if said.startswith("Invalid Gateway"):
+        return f"FreeSWITCH has no gateway {name}: see the dial string, and the gateways of its Sofia profiles."
+    if "Status" not in known:
+        return f"FreeSWITCH does not say how its gateway {name} is."
+    if not known["Status"].startswith("UP"):
+        return f"FreeSWITCH's gateway {name} is down (its state is {known.get('State', 'not known')})."
+    return None
