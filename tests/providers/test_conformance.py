@@ -21,6 +21,7 @@ from rigs import OpenRig, Rig, all_rigs
 CallRequests = Callable[..., CallRequest]
 
 SECOND = {"mean": 1, "min": 1, "max": 1}
+A_WHILE = {"mean": 1000, "min": 1000, "max": 1000}
 LONG = {"mean": 5000, "min": 5000, "max": 5000}
 ANSWERED = {"outcomes": {"answered": 1}, "setup_seconds": SECOND, "ring_seconds": SECOND, "talk_seconds": SECOND}
 # The patience of a provider whose network will not answer.
@@ -148,7 +149,8 @@ def test_an_unclear_call_that_did_arrive_is_seen_and_reported(play: Play, call_r
         await rig.until(lambda: len(rig.received) == 3)
         assert rig.existed() == [request.attempt_id]
 
-    play({**ANSWERED, **SOON, "faults": {"timeout_after": 1}}, story)
+    # It is still up when it is looked up: of one that is over, a network without records could only say that it is gone.
+    play({**ANSWERED, "talk_seconds": A_WHILE, **SOON, "faults": {"timeout_after": 1}}, story)
 
 
 def test_a_call_that_is_up_is_seen_as_far_as_it_has_come(play: Play, call_request: CallRequests) -> None:

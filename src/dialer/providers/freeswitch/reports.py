@@ -77,8 +77,8 @@ class Reports:
     def _job(self, event: Event) -> list[CallEvent]:
         """Read how an originate of ours has failed.
 
-        Of a call whose channel was heard of, the channel's end tells more, before or after this. What never had a channel
-        is known to whoever asked for it: reported as an end, it would cost the contact an attempt.
+        Of a call whose channel was heard of, the channel's end tells more, before or after this. What never had a
+        channel is known to whoever asked for it: reported as an end, it would cost the contact an attempt.
         """
         fields = event.fields
         uuid, asked = fields.get("Job-UUID", ""), fields.get("Job-Command-Arg", "")

@@ -1,0 +1,72 @@
+"""FreeSWITCH behind its Event Socket: through a SIP gateway, and over loopback channels, which report both legs."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+import pendulum
+
+from carriers.freeswitch import CONNECTION, ENVIRONMENT, PASSWORD, serve, trunk
+from dialer.domain.ids import TrunkId
+from dialer.providers.base import CallRequest, Placement, Surroundings
+from dialer.providers.freeswitch import FreeSwitch, TrunkConfig
+from placing import no_matter
+from rigs.hearing import Hearing
+
+TRUNK = TrunkId(UUID("018f0000-0000-7000-8000-0000000000f5"))
+
+
+class WithAgent(FreeSwitch):
+    """The suite's requests go to no agent; here an answered call must go somewhere."""
+
+    async def place(self, request: CallRequest) -> Placement:
+        return await super().place(replace(request, connection=CONNECTION))
+
+
+def provider(port: int, *destination: str, **more: object) -> WithAgent:
+    """Make a provider for the mock on this port."""
+    config = TrunkConfig.parse(trunk(port, *destination)["config"] | more)
+    around = Surroundings(lambda: pendulum.now("UTC"), lambda value: ENVIRONMENT[value.removeprefix("env:")], None)
+    return WithAgent(TRUNK, config, around)
+
+
+@asynccontextmanager
+async def _opened(config: dict[str, Any], *destination: str) -> AsyncIterator[Hearing]:
+    profile = {"speed": 1000, **config}
+    patience = profile.pop("timeout_seconds", 10.0)
+    async with serve(0, profile) as mock:
+        one = provider(mock.port, *destination, timeout_seconds=float(patience))
+        rig = Hearing(one, mock.switch.network, secrets=(PASSWORD,), switch=mock.switch, close_network=mock.stop)
+        is_up = asyncio.Event()
+
+        async def linked(reason: str | None) -> None:
+            await no_matter(reason)
+            is_up.set()
+
+        listening = asyncio.create_task(one.listen(rig.hand_over, linked))
+        # FreeSWITCH keeps nothing for whoever is not there yet.
+        await is_up.wait()
+        try:
+            yield rig
+        finally:
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)
+            await one.close()
+
+
+@asynccontextmanager
+async def freeswitch_gateway(config: dict[str, Any]) -> AsyncIterator[Hearing]:
+    async with _opened(config) as rig:
+        yield rig
+
+
+@asynccontextmanager
+async def freeswitch_loopback(config: dict[str, Any]) -> AsyncIterator[Hearing]:
+    async with _opened(config, "loopback/{number}/peer") as rig:
+        yield rig
+
+
+RIGS = [freeswitch_gateway, freeswitch_loopback]
