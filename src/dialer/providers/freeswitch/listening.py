@@ -74,6 +74,7 @@ async def listen(
     patience_seconds: float,
     hand_over: HandOver,
     linked: Linked,
+    ask_every_seconds: float = ASK_EVERY_SECONDS,
 ) -> None:
     """Pass on reports until cancelled, or until `hand_over` raises. `reports`: made anew for each connection."""
     pause = FIRST_PAUSE_SECONDS
@@ -83,7 +84,7 @@ async def listen(
         except (OSError, Unavailable) as error:
             await linked(str(error))
         else:
-            hearing = _Hearing(connection, reports(), patience_seconds)
+            hearing = _Hearing(connection, reports(), patience_seconds, ask_every_seconds)
             try:
                 await linked(await hearing.to_the_end(hand_over, linked))
             finally:
@@ -97,13 +98,16 @@ async def listen(
 class _Hearing:
     """One connection. `has_lasted`: it was up long enough to be asked."""
 
-    def __init__(self, connection: ListeningConnection, reports: Reports, patience_seconds: float) -> None:
+    def __init__(
+        self, connection: ListeningConnection, reports: Reports, patience_seconds: float, ask_every_seconds: float
+    ) -> None:
         self._connection = connection
         self._reports = reports
         self._patience_seconds = patience_seconds
+        self._ask_every_seconds = ask_every_seconds
         self._loop = asyncio.get_running_loop()
         self._asked: asyncio.Future[Frame] | None = None
-        self._ask_at = self._loop.time() + ASK_EVERY_SECONDS
+        self._ask_at = self._loop.time() + self._ask_every_seconds
         self.has_lasted = False
 
     async def to_the_end(self, hand_over: HandOver, linked: Linked) -> str:
@@ -120,7 +124,7 @@ class _Hearing:
                 return end
             if is_answered:
                 self._asked = None
-                self._ask_at = self._loop.time() + ASK_EVERY_SECONDS
+                self._ask_at = self._loop.time() + self._ask_every_seconds
                 self.has_lasted = True
                 await linked(None)
             elif self._asked and not has_come:
