@@ -14,13 +14,13 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from carriers.freeswitch_channels import MACHINE, Channel, cause_of, job_event, micros
+from carriers.freeswitch_client import PASSWORD, Client
 from carriers.switch import Switch, now, run_as_process
 from dialer.domain.events import CallEvent, EventKind
 from dialer.domain.ids import AttemptId
 from dialer.domain.outcomes import Outcome
 from dialer.providers.base import CallRequest, Placed, Refused, Seen
 
-PASSWORD = "ClueCon-5xQ!"
 GATEWAY = "lab"
 ENVIRONMENT = {"TRUNK_FREESWITCH_PASSWORD": PASSWORD}
 CONNECTION = {"application": "park", "data": ""}
@@ -29,7 +29,6 @@ STATUS = """UP 0 years, 0 days, 0 hours, 1 minute, 5 seconds, 572 milliseconds, 
 FreeSWITCH (Version 1.10.12-release git a88d069 2024-08-02 21:02:27Z 64bit) is ready
 21 session(s) since startup
 """
-GOODBYE = "Disconnected, goodbye.\nSee you at ClueCon! http://www.cluecon.com/\n"
 NO_CHANNEL = "-ERR No such channel!\n"
 
 
@@ -78,7 +77,7 @@ class MockFreeSwitch:
     def originates(self) -> list[str]:
         return [command for command in self.received if command.startswith("bgapi originate")]
 
-    def originate(self, client: "Client", asked: str, job: str) -> None:
+    def originate(self, client: Client, asked: str, job: str) -> None:
         """Make a call, and answer as far as the network does."""
         variables, destination = read_originate(asked)
         calls = len(self.switch.network.log)
@@ -184,76 +183,6 @@ class MockFreeSwitch:
         if not channel.is_job_told:
             channel.is_job_told = True
             self.tell("BACKGROUND_JOB", [channel.job_event(result, at)], channel.job)
-
-
-class Client:
-    """One connection. `missed`: the jobs of which the network brings it nothing."""
-
-    def __init__(self, server: MockFreeSwitch, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._server = server
-        self._reader = reader
-        self._writer = writer
-        self.events: set[str] = set()
-        self.missed: set[str] = set()
-
-    async def serve(self) -> None:
-        if not self._server.lets_in:
-            text = "Access Denied, go away.\n"
-            self.send({"Content-Type": "text/rude-rejection", "Content-Length": str(len(text))}, text)
-            return
-        self.send({"Content-Type": "auth/request"})
-        is_in = False
-        while command := (await self._reader.readuntil(b"\n\n")).decode().strip("\n"):
-            line, *heads = command.split("\n")
-            if is_in:
-                self._server.received.append(command)
-                self._obey(line, heads)
-            elif is_in := line == f"auth {PASSWORD}":
-                self.reply("+OK accepted")
-            else:
-                self.reply("-ERR invalid")
-                self.send({"Content-Type": "text/disconnect-notice", "Content-Length": str(len(GOODBYE))}, GOODBYE)
-                return
-
-    def reply(self, text: str, job: str | None = None) -> None:
-        self.send({"Content-Type": "command/reply", "Reply-Text": text} | ({"Job-UUID": job} if job else {}))
-
-    def send(self, head: Mapping[str, str], body: str = "") -> None:
-        if not self._writer.is_closing():
-            self._writer.write(("".join(f"{name}: {value}\n" for name, value in head.items()) + "\n" + body).encode())
-
-    def cut(self, half: str) -> None:
-        """Send the beginning of an answer, and nothing more."""
-        self._writer.write(half.encode())
-        self._writer.close()
-
-    def close(self) -> None:
-        self._writer.close()
-
-    def _obey(self, line: str, heads: list[str]) -> None:
-        word, _, rest = line.partition(" ")
-        command, _, asked = rest.partition(" ")
-        match word:
-            case "event":
-                self.events |= set(asked.split())
-                self.reply("+OK event listener enabled plain")
-            case "bgapi":
-                self._background(
-                    command, asked, dict(head.split(": ", 1) for head in heads).get("Job-UUID", str(uuid4()))
-                )
-            case "api":
-                text = self._server.api(command, asked)
-                self.send({"Content-Type": "api/response", "Content-Length": str(len(text))}, text)
-            case _:
-                self.reply("-ERR command not found")
-
-    def _background(self, command: str, asked: str, job: str) -> None:
-        if command == "originate":
-            self._server.originate(self, asked, job)
-            return
-        self.reply(f"+OK Job-UUID: {job}", job)
-        event = job_event(command, asked, job, self._server.api(command, asked), micros(now()))
-        self._server.tell("BACKGROUND_JOB", [event], job)
 
 
 def read_originate(asked: str) -> tuple[dict[str, str], str]:

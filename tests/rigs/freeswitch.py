@@ -9,7 +9,8 @@ from uuid import UUID
 
 import pendulum
 
-from carriers.freeswitch import CONNECTION, ENVIRONMENT, PASSWORD, serve, trunk
+from carriers.freeswitch import CONNECTION, ENVIRONMENT, serve, trunk
+from carriers.freeswitch_client import PASSWORD
 from dialer.domain.ids import TrunkId
 from dialer.providers.base import CallRequest, Placement, Surroundings
 from dialer.providers.freeswitch import FreeSwitch, TrunkConfig

@@ -34,8 +34,9 @@ class Stasis(_Closed):
 
 
 class FreeSwitch(_Closed):
-    application: str = Place
-    data: str = Field(default="", max_length=2000)
+    application: str = Field(min_length=1, max_length=100, pattern="^[A-Za-z0-9_]+$")
+    # What could not be written into an originate so that nothing else is read there.
+    data: str = Field(default="", max_length=2000, pattern=r"^[^\x00-\x1f\x7f)'\\]*$")
 
 
 class Nothing(_Closed):

@@ -6,8 +6,9 @@ been carried out. A connection on which an answer is overdue is retired; who sti
 
 import asyncio
 import socket
+import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from typing import TypeVar, cast
 
@@ -78,6 +79,10 @@ class Connection(asyncio.Protocol):
             self.abort()
 
     def abort(self) -> None:
+        if self._waiting:
+            # Else the kernel would go on trying to deliver what was sent, for minutes: a call that comes so late comes
+            # when the contact may have been given back.
+            self._set_option(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._transport.abort()
 
     async def close(self) -> None:
@@ -87,6 +92,11 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=0)
+        # A connection that a firewall has forgotten while it was idle is found out before a call is sent on it.
+        self._set_option(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)):
+            if (option := getattr(socket, name, None)) is not None:
+                self._set_option(socket.IPPROTO_TCP, option, value)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if isinstance(exc, OSError):
@@ -111,6 +121,11 @@ class Connection(asyncio.Protocol):
         except Garbled as error:
             self._why = error
             self.abort()
+
+    def _set_option(self, level: int, option: int, value: int | bytes) -> None:
+        # It may be closed already: then there is nothing to set any more.
+        with suppress(OSError):
+            self._transport.get_extra_info("socket").setsockopt(level, option, value)
 
     def _take(self, frame: Frame) -> None:
         match frame.kind:
