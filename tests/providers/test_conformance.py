@@ -149,7 +149,7 @@ def test_an_unclear_call_that_did_arrive_is_seen_and_reported(play: Play, call_r
         await rig.until(lambda: len(rig.received) == 3)
         assert rig.existed() == [request.attempt_id]
 
-    # It is still up when it is looked up: of one that is over, a network without records could only say that it is gone.
+    # It is up when it is looked up: of one that is over, a network without records could only say that it is gone.
     play({**ANSWERED, "talk_seconds": A_WHILE, **SOON, "faults": {"timeout_after": 1}}, story)
 
 

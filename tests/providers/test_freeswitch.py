@@ -408,6 +408,35 @@ def test_calls_share_one_connection_until_an_answer_on_it_is_overdue(call_reques
     in_time(story())
 
 
+def test_a_switch_that_hangs_does_not_find_the_command_when_it_goes_on(call_request: CallRequests) -> None:
+    """The contact may have been given back by then."""
+
+    async def story() -> None:
+        goes_on, found = asyncio.Event(), asyncio.get_running_loop().create_future()
+
+        async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(frame("auth/request"))
+            for _ in range(2):
+                await reader.readuntil(b"\n\n")
+                writer.write(frame("command/reply", **{"Reply-Text": "+OK"}))
+            writer.transport.pause_reading()  # type: ignore[attr-defined]
+            await goes_on.wait()
+            writer.transport.resume_reading()  # type: ignore[attr-defined]
+            try:
+                found.set_result(await reader.read())
+            except ConnectionError:
+                found.set_result(b"")
+            writer.close()
+
+        server = await asyncio.start_server(hang, "127.0.0.1", 0)
+        async with server, provider(server.sockets[0].getsockname()[1], timeout_seconds=0.3) as switch:
+            assert isinstance(await switch.place(with_agent(call_request(now()))), Unclear)
+            goes_on.set()
+            assert await found == b""
+
+    in_time(story())
+
+
 # What placing may answer
 
 
