@@ -1,0 +1,19 @@
+"""Asterisk over ARI: calls are originated by HTTP, and what becomes of them is heard on a WebSocket."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from dialer.domain.ids import TrunkId
+from dialer.providers.asterisk.client import Asterisk
+from dialer.providers.asterisk.config import AsteriskConfig
+from dialer.providers.base import Kind, Surroundings
+
+__all__ = ["KIND", "Asterisk", "AsteriskConfig"]
+
+
+def _connect(_: TrunkId, config: Mapping[str, Any], around: Surroundings) -> Asterisk:
+    checked = AsteriskConfig.parse(config)
+    return Asterisk(checked, around.secret(checked.password), around.clock)
+
+
+KIND = Kind(AsteriskConfig.parse, _connect)

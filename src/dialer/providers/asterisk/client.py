@@ -1,0 +1,86 @@
+"""The provider: a trunk's way to an Asterisk.
+
+In: the contract's calls. Out: what Asterisk surely said. Every attempt's channel bears the attempt's id, so that it can
+be looked up, hung up and recognised by whoever knows the attempt; and an originate is sent once, whatever comes of it.
+"""
+
+from collections.abc import Callable
+from urllib.parse import quote
+
+from pendulum import DateTime
+
+from dialer.domain.outcomes import CauseClass
+from dialer.errors import Unavailable
+from dialer.providers.asterisk.answers import placement, placement_after_conflict, sentence, sighting
+from dialer.providers.asterisk.ari import Answer, Ari, basic
+from dialer.providers.asterisk.config import AsteriskConfig
+from dialer.providers.asterisk.listening import Listening
+from dialer.providers.asterisk.originate import is_number, leads_somewhere, originate
+from dialer.providers.asterisk.reading import Calls
+from dialer.providers.base import CallHandle, CallRequest, HandOver, Linked, Placement, Refused, Sighting
+
+
+class Asterisk:
+    """One trunk to one Asterisk. Implements `Provider`."""
+
+    def __init__(self, config: AsteriskConfig, password: str, clock: Callable[[], DateTime]) -> None:
+        self._config = config
+        self._clock = clock
+        self._headers = basic(config.username, password)
+        self._ari = Ari(config.url, self._headers, config.timeout_seconds, clock)
+
+    async def place(self, request: CallRequest) -> Placement:
+        if not is_number(request.to_number):
+            return Refused("invalid_number_format", CauseClass.CONTACT)
+        if not leads_somewhere(request.connection):
+            return Refused("agent_has_no_connection", CauseClass.INFRASTRUCTURE)
+        now = self._clock()
+        if request.ring_by is not None and now >= request.ring_by:
+            return Refused("too_late", CauseClass.INFRASTRUCTURE)
+        body = originate(request, self._config, now)
+        answer = await self._ari.ask("POST", "/channels", body, not_after=request.place_by)
+        found = placement(answer, request.attempt_id)
+        return found or placement_after_conflict(await self._look_up(request))
+
+    async def look_up(self, call: CallHandle) -> Sighting:
+        return await self._look_up(call)
+
+    async def hang_up(self, call: CallHandle) -> None:
+        answer = await self._ari.ask("DELETE", f"/channels/{call.attempt_id}")
+        if not isinstance(answer, Answer) or not (answer.status in (200, 204) or answer.is_no_channel):
+            raise Unavailable(f"The call was not hung up: {sentence(answer)}.")
+
+    async def health(self) -> str | None:
+        """Say whether ARI answers us, and whether the endpoint is there that all calls go through."""
+        answer = await self._ari.ask("GET", "/asterisk/info?only=system")
+        match answer:
+            case Answer(200, {"system": dict()}):
+                return await self._endpoint_health()
+            case _:
+                return f"{self._config.url}: {sentence(answer)}."
+
+    async def listen(self, hand_over: HandOver, linked: Linked) -> None:
+        calls = Calls(self._config.machine_variable, self._clock)
+        listening = Listening(self._config.url, self._headers, self._config.timeout_seconds, calls)
+        await listening.run(hand_over, linked)
+
+    async def close(self) -> None:
+        await self._ari.close()
+
+    async def _look_up(self, call: CallHandle | CallRequest) -> Sighting:
+        answer = await self._ari.ask("GET", f"/channels/{call.attempt_id}")
+        return sighting(answer, call.attempt_id, self._clock())
+
+    async def _endpoint_health(self) -> str | None:
+        """An originate to an endpoint that is not there is answered as if its id were in use: better told before."""
+        if self._config.peer is None:
+            return None
+        technology, name = self._config.peer
+        answer = await self._ari.ask("GET", f"/endpoints/{technology}/{quote(name, safe='')}")
+        match answer:
+            case Answer(200):
+                return None
+            case Answer(404):
+                return f"{self._config.url}: Asterisk has no endpoint {technology}/{name} (pjsip.conf)."
+            case _:
+                return f"{self._config.url}: {sentence(answer)}."

@@ -1,0 +1,143 @@
+"""Reads ARI's events: each message about one of our channels adds to what was heard of its call.
+
+In: WebSocket messages, from the beginning of a call or from its middle. Out: call events, the same for the same
+message. A Local channel has two legs; only the one that bears the attempt's id is followed.
+"""
+
+import json
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from pendulum import DateTime
+
+from dialer.domain.events import CallEvent, EventKind
+from dialer.domain.ids import AttemptId
+from dialer.providers.asterisk.answers import RINGING, UP, event_key
+from dialer.providers.asterisk.moments import moment
+from dialer.providers.asterisk.outcomes import Heard, outcome
+
+MACHINE = "MACHINE"
+MOST_LIVE = 50_000
+MOST_ENDED = 5_000
+UUID_LENGTH = 36
+
+Message = Mapping[str, Any]
+
+
+class Unreadable(Exception):
+    """A message is not what ARI says."""
+
+
+class Calls:
+    """The calls that one listener hears of, bounded: the least lately heard of are forgotten first.
+
+    Those that are over are remembered for a while: the last message of a call need not come last.
+    """
+
+    def __init__(self, machine_variable: str, clock: Callable[[], DateTime]) -> None:
+        self._machine_variable = machine_variable
+        self._clock = clock
+        self._live: OrderedDict[AttemptId, Heard] = OrderedDict()
+        self._ended: OrderedDict[AttemptId, Heard] = OrderedDict()
+
+    def read(self, frame: bytes | str) -> Sequence[CallEvent]:
+        """Return what this message tells that was not told before. Raises Unreadable."""
+        message = _message(frame)
+        channel = message.get("peer") if message["type"] == "Dial" else message.get("channel")
+        if channel is None:
+            return ()
+        if not isinstance(channel, dict) or not isinstance(channel.get("id"), str):
+            raise Unreadable(f"the channel of a {message['type'][:40]} has no id")
+        attempt_id = _attempt_id(channel["id"])
+        return () if attempt_id is None else self._follow(attempt_id, message, channel)
+
+    def _follow(self, attempt_id: AttemptId, message: Message, channel: Message) -> Sequence[CallEvent]:
+        at = moment(message.get("timestamp")) or self._clock()
+        heard = self._heard(attempt_id)
+        kind = self._note(heard, message, str(channel.get("state")), at)
+        if kind is EventKind.ENDED:
+            self._end(attempt_id, heard)
+        if kind is None:
+            return ()
+        # Asterisk says some things in two ways, as it does that a channel rings: told is the first. The same message
+        # tells the same again.
+        mark = (message["type"], message.get("timestamp"))
+        first, event = heard.told.setdefault(kind, (mark, _event(attempt_id, kind, at, heard, message)))
+        return (event,) if first == mark else ()
+
+    def _note(self, heard: Heard, message: Message, state: str, at: DateTime) -> EventKind | None:
+        """Add a message to what was heard; return what it tells."""
+        status = message.get("dialstatus")
+        heard.has_rung |= state in RINGING or status == "RINGING"
+        heard.is_up |= state == UP or status == "ANSWER"
+        match message:
+            case {"type": "ChannelDestroyed"}:
+                return EventKind.ENDED
+            case {"type": "ChannelStateChange"} if state == UP:
+                heard.answered_at = heard.answered_at or at
+                return EventKind.ANSWERED
+            case {"type": "ChannelStateChange"} if state in RINGING:
+                return EventKind.RINGING
+            case {"type": "Dial", "dialstatus": str()}:
+                heard.dial_status = status
+                heard.answered_at = heard.answered_at or (at if status == "ANSWER" else None)
+                return {"RINGING": EventKind.RINGING, "ANSWER": EventKind.ANSWERED}.get(str(status))
+            case {"type": "ChannelVarset", "variable": self._machine_variable, "value": str(value)}:
+                heard.is_machine |= value.upper() == MACHINE
+            case {"type": "ChannelHangupRequest", "soft": True}:
+                heard.is_cancelled = True
+        return None
+
+    def _heard(self, attempt_id: AttemptId) -> Heard:
+        if attempt_id in self._ended:
+            return self._ended[attempt_id]
+        heard = self._live.setdefault(attempt_id, Heard())
+        self._live.move_to_end(attempt_id)
+        _forget(self._live, MOST_LIVE)
+        return heard
+
+    def _end(self, attempt_id: AttemptId, heard: Heard) -> None:
+        self._live.pop(attempt_id, None)
+        self._ended[attempt_id] = heard
+        _forget(self._ended, MOST_ENDED)
+
+
+def _message(frame: bytes | str) -> Message:
+    try:
+        message = json.loads(frame)
+    except (ValueError, RecursionError):
+        raise Unreadable("a message is not JSON") from None
+    if not isinstance(message, dict) or not isinstance(message.get("type"), str):
+        raise Unreadable("a message is not an event of ARI")
+    return message
+
+
+def _attempt_id(channel_id: str) -> AttemptId | None:
+    """Return whose call a channel is; None: not ours. Asterisk's own ids are numbers, and a second leg ends in ;2."""
+    if len(channel_id) != UUID_LENGTH:
+        return None
+    try:
+        found = UUID(channel_id)
+    except ValueError:
+        return None
+    return AttemptId(found) if str(found) == channel_id else None
+
+
+def _event(attempt_id: AttemptId, kind: EventKind, at: DateTime, heard: Heard, message: Message) -> CallEvent:
+    key, call_id = event_key(attempt_id, kind), str(attempt_id)
+    if kind is not EventKind.ENDED:
+        return CallEvent(key, attempt_id, kind, at, provider_call_id=call_id)
+    how, cause = outcome(heard, _number(message.get("cause")) or 0, _number(message.get("tech_cause")))
+    talk = max(0.0, (at - heard.answered_at).total_seconds()) if heard.answered_at else None
+    return CallEvent(key, attempt_id, kind, at, how, cause, talk, call_id)
+
+
+def _number(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _forget(calls: OrderedDict[AttemptId, Heard], most: int) -> None:
+    while len(calls) > most:
+        calls.popitem(last=False)
