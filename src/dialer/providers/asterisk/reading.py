@@ -36,9 +36,18 @@ class Calls:
     Those that are over are remembered for a while: the last message of a call need not come last.
     """
 
-    def __init__(self, machine_variable: str, clock: Callable[[], DateTime]) -> None:
+    def __init__(
+        self,
+        machine_variable: str,
+        clock: Callable[[], DateTime],
+        *,
+        most_live: int = MOST_LIVE,
+        most_ended: int = MOST_ENDED,
+    ) -> None:
         self._machine_variable = machine_variable
         self._clock = clock
+        self._most_live = most_live
+        self._most_ended = most_ended
         self._live: OrderedDict[AttemptId, Heard] = OrderedDict()
         self._ended: OrderedDict[AttemptId, Heard] = OrderedDict()
 
@@ -95,13 +104,13 @@ class Calls:
             return self._ended[attempt_id]
         heard = self._live.setdefault(attempt_id, Heard())
         self._live.move_to_end(attempt_id)
-        _forget(self._live, MOST_LIVE)
+        _forget(self._live, self._most_live)
         return heard
 
     def _end(self, attempt_id: AttemptId, heard: Heard) -> None:
         self._live.pop(attempt_id, None)
         self._ended[attempt_id] = heard
-        _forget(self._ended, MOST_ENDED)
+        _forget(self._ended, self._most_ended)
 
 
 def _message(frame: bytes | str) -> Message:

@@ -1,0 +1,674 @@
+"""Asterisk's ARI: the conflict that means two things, answers that are none, links that break, and who is told what."""
+
+import asyncio
+import base64
+import hashlib
+import json
+import re
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+import pendulum
+import pytest
+from pendulum import DateTime
+
+from carriers import asterisk as carrier
+from carriers.switch import wait_until
+from dialer.domain.events import CallEvent, EventKind
+from dialer.domain.ids import AttemptId, TrunkId, uuid7
+from dialer.domain.outcomes import CauseClass, Outcome
+from dialer.errors import InvalidInput, Unavailable
+from dialer.providers import installed
+from dialer.providers.asterisk import KIND, Asterisk, AsteriskConfig
+from dialer.providers.asterisk.ari import basic, trusted
+from dialer.providers.asterisk.listening import Listening
+from dialer.providers.asterisk.reading import Calls
+from dialer.providers.base import CallRequest, ContactCard, Gone, NoWord, Placed, Refused, Seen, Surroundings, Unclear
+from placing import handle
+
+CallRequests = Callable[..., CallRequest]
+
+SECOND = {"mean": 1, "min": 1, "max": 1}
+LONG = {"mean": 5000, "min": 5000, "max": 5000}
+QUICK = {
+    "speed": 100, "outcomes": {"answered": 1}, "setup_seconds": SECOND, "ring_seconds": SECOND, "talk_seconds": SECOND,
+}  # fmt: skip
+LASTING = {**QUICK, "talk_seconds": LONG}
+
+
+def utc_now() -> DateTime:
+    return pendulum.now("UTC")
+
+
+def in_time(story: Awaitable[None]) -> None:
+    async def run() -> None:
+        async with asyncio.timeout(20):
+            await story
+
+    asyncio.run(run())
+
+
+@asynccontextmanager
+async def provider(
+    port: int, clock: Callable[[], DateTime] = utc_now, password: str = carrier.PASSWORD, **config: Any
+) -> AsyncIterator[Asterisk]:
+    checked = AsteriskConfig.parse({**carrier.trunk(port)["config"], **config})
+    asterisk = Asterisk(checked, password, clock)
+    try:
+        yield asterisk
+    finally:
+        await asterisk.close()
+
+
+def often(port: int) -> Listening:
+    """What listens, and asks very often whether the other side is there."""
+    headers = basic(carrier.USERNAME, carrier.PASSWORD)
+    return Listening(f"http://127.0.0.1:{port}/ari", headers, 5, Calls("AMDSTATUS", utc_now), ping_seconds=0.02)
+
+
+class Ear:
+    """One listener, and all that it was told."""
+
+    def __init__(self) -> None:
+        self.events: list[CallEvent] = []
+        self.links: list[str | None] = []
+
+    async def hand_over(self, events: Sequence[CallEvent]) -> None:
+        self.events.extend(events)
+
+    async def linked(self, reason: str | None) -> None:
+        self.links.append(reason)
+
+    def is_up(self) -> bool:
+        return self.links[-1:] == [None]
+
+
+@asynccontextmanager
+async def listening(asterisk: Asterisk | Listening, *, is_up: bool = True) -> AsyncIterator[Ear]:
+    ear = Ear()
+    listen = asterisk.listen if isinstance(asterisk, Asterisk) else asterisk.run
+    task = asyncio.create_task(listen(ear.hand_over, ear.linked))
+    try:
+        if is_up:
+            await wait_until(ear.is_up)
+        yield ear
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@asynccontextmanager
+async def answering(
+    answer: Callable[[bytes], bytes], *, and_goes: bool = True
+) -> AsyncIterator[tuple[int, list[bytes]]]:
+    """A server that answers the head of each request with these bytes; tells its port, and what has come."""
+    requests: list[bytes] = []
+    serving: set[asyncio.Task[Any]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        serving.add(task)
+        try:
+            requests.append(await reader.readuntil(b"\r\n\r\n"))
+            writer.write(answer(requests[-1]))
+            if not and_goes:
+                await reader.read()
+        finally:
+            writer.close()
+            serving.discard(task)
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1], requests
+    finally:
+        server.close()
+        await asyncio.gather(*serving)
+
+
+def http(status: str, body: str, **headers: str) -> bytes:
+    more = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{more}\r\n{body}".encode()
+
+
+def ready(request: CallRequest, **changes: Any) -> CallRequest:
+    return replace(request, connection=carrier.CONNECTION, **changes)
+
+
+# Placing
+
+
+def test_asterisk_is_asked_for_all_that_the_call_needs_and_nothing_is_in_the_url(call_request: CallRequests) -> None:
+    async def story() -> None:
+        async with carrier.serve(0, QUICK) as server, provider(server.port) as asterisk:
+            contact = ContactCard("O'Brien; $(reboot)", "c-1", {"plan name": "Gold", "ä": 1, "of": [1], "n": 7})
+            request = ready(call_request(utc_now(), detect_machine=True), contact=contact)
+            assert await asterisk.place(request) == Placed(str(request.attempt_id))
+            (asked,) = server.originates
+            assert asked == {
+                "endpoint": f"PJSIP/{request.to_number}@provider",
+                "channelId": str(request.attempt_id),
+                "callerId": request.from_number,
+                "timeout": 30,
+                "context": "agents",
+                "extension": "s",
+                "priority": 1,
+                "variables": {
+                    "DIALER_ATTEMPT_ID": str(request.attempt_id),
+                    "DIALER_DETECT_MACHINE": "1",
+                    "DIALER_CONTACT_NAME": "OBrien reboot",
+                    "DIALER_CONTACT_EXTERNAL_ID": "c-1",
+                    "DIALER_VAR_PLAN_NAME": "Gold",
+                    "DIALER_VAR_N": "7",
+                },
+            }
+
+    in_time(story())
+
+
+def test_an_answered_call_may_go_to_an_application(call_request: CallRequests) -> None:
+    async def story() -> None:
+        async with (
+            carrier.serve(0, QUICK) as server,
+            provider(server.port, endpoint="PJSIP/p/sip:{e164}@h") as asterisk,
+        ):
+            request = replace(call_request(utc_now()), connection={"app": "voice-ai"})
+            assert isinstance(await asterisk.place(request), Placed)
+            (asked,) = server.originates
+            assert (asked["app"], asked["appArgs"]) == ("voice-ai", str(request.attempt_id))
+            assert asked["endpoint"] == f"PJSIP/p/sip:{request.to_number[1:]}@h"
+            assert "extension" not in asked
+
+    in_time(story())
+
+
+def test_what_the_contact_brings_is_bounded(call_request: CallRequests) -> None:
+    async def story() -> None:
+        async with carrier.serve(0, QUICK) as server, provider(server.port) as asterisk:
+            contact = ContactCard("n" * 5000, variables={f"v{n}": "x" * 5000 for n in range(500)})
+            assert isinstance(await asterisk.place(ready(call_request(utc_now()), contact=contact)), Placed)
+            assert len(json.dumps(server.originates[0])) < 10_000
+
+    in_time(story())
+
+
+@pytest.mark.parametrize(
+    "number", ["", "110", "+49 30", "+4930@elsewhere", "+49${EXTEN}", "+1234567890123456", "+٤٩٣٠"]
+)
+def test_what_is_no_number_is_not_dialled(call_request: CallRequests, number: str) -> None:
+    async def story() -> None:
+        async with carrier.serve(0, QUICK) as server, provider(server.port) as asterisk:
+            answer = await asterisk.place(replace(ready(call_request(utc_now())), to_number=number))
+            assert answer == Refused("invalid_number_format", CauseClass.CONTACT)
+            assert server.originates == []
+
+    in_time(story())
+
+
+def test_an_answered_call_must_have_somewhere_to_go(call_request: CallRequests) -> None:
+    async def story() -> None:
+        async with carrier.serve(0, QUICK) as server, provider(server.port) as asterisk:
+            answer = await asterisk.place(call_request(utc_now()))
+            assert answer == Refused("agent_has_no_connection", CauseClass.INFRASTRUCTURE)
+            assert server.originates == []
+
+    in_time(story())
+
+
+def test_a_request_that_waited_for_its_connection_past_the_deadline_does_not_leave(call_request: CallRequests) -> None:
+    async def story() -> None:
+        moment = utc_now()
+        moments = iter([moment, moment.add(minutes=1)])
+        async with carrier.serve(0, QUICK) as server, provider(server.port, lambda: next(moments)) as asterisk:
+            answer = await asterisk.place(ready(call_request(moment)))
+            assert answer == Refused("too_late", CauseClass.INFRASTRUCTURE)
+            assert server.originates == []
+
+    in_time(story())
+
+
+def test_a_call_whose_window_is_over_is_not_placed(call_request: CallRequests) -> None:
+    async def story() -> None:
+        async with carrier.serve(0, QUICK) as server, provider(server.port) as asterisk:
+            answer = await asterisk.place(ready(call_request(utc_now()), ring_by=utc_now().subtract(seconds=1)))
+            assert answer == Refused("too_late", CauseClass.INFRASTRUCTURE)
+            assert server.originates == []
+
+    in_time(story())
+
+
+def test_it_rings_no_longer_than_the_window_is_open(call_request: CallRequests) -> None:
+    async def story() -> None:
+        async with carrier.serve(0, QUICK) as server, provider(server.port) as asterisk:
+            await asterisk.place(ready(call_request(utc_now(), ring_by=utc_now().add(seconds=7))))
+            assert server.originates[0]["timeout"] in (6, 7)
+
+    in_time(story())
+
+
+# The conflict
+
+
+def test_a_conflict_about_a_channel_that_is_there_means_that_it_is_placed(call_request: CallRequests) -> None:
+    async def story() -> None:
+        async with carrier.serve(0, LASTING) as server, provider(server.port) as asterisk:
+            request = ready(call_request(utc_now()))
+            assert isinstance(await asterisk.place(request), Placed)
+            assert await asterisk.place(request) == Placed(str(request.attempt_id))
+            assert len(server.switch.network.log) == 1
+
+    in_time(story())
+
+
+def test_a_conflict_about_a_channel_that_is_not_there_is_unclear(call_request: CallRequests) -> None:
+    """The endpoint may not exist, or the call may be over: only who has listened without a break knows which."""
+
+    async def story() -> None:
+        async with (
+            carrier.serve(0, QUICK) as server,
+            provider(server.port, endpoint=f"PJSIP/{{number}}@{carrier.NOWHERE}") as asterisk,
+        ):
+            request = ready(call_request(utc_now()))
+            assert isinstance(await asterisk.place(request), Unclear)
+            assert await asterisk.look_up(handle(request)) == Gone()
+            assert server.switch.network.log == ()
+            assert "no endpoint PJSIP/nowhere" in (await asterisk.health() or "")
+
+    in_time(story())
+
+
+def test_an_unknown_technology_is_refused(call_request: CallRequests) -> None:
+    async def story() -> None:
+        async with carrier.serve(0, QUICK) as server, provider(server.port, endpoint="Nonsense/{number}") as asterisk:
+            answer = await asterisk.place(ready(call_request(utc_now())))
+            assert answer == Refused("invalid_endpoint_specified", CauseClass.INFRASTRUCTURE)
+
+    in_time(story())
+
+
+def test_the_answer_that_comes_after_the_last_event_is_still_the_answer(call_request: CallRequests) -> None:
+    async def story() -> None:
+        async with carrier.serve(0, QUICK) as server, provider(server.port) as asterisk, listening(asterisk) as ear:
+            server.answers_late = True
+            request = ready(call_request(utc_now()))
+            answer = asyncio.create_task(asterisk.place(request))
+            await wait_until(lambda: len(ear.events) == 3)
+            assert await answer == Placed(str(request.attempt_id))
+            assert ear.events[-1].outcome is Outcome.ANSWERED
+
+    in_time(story())
+
+
+# Answers that are none
+
+
+@pytest.mark.parametrize(
+    ("answer", "cause"),
+    [
+        (http("302 Found", "", Location="http://127.0.0.1:1/ari/channels"), "http_302"),
+        (http("403 Forbidden", '{"message": "Write access denied"}'), "write_access_denied"),
+        (http("404 Not Found", "<h1>Not Found</h1>"), "ari_not_found"),
+        (http("429 Too Many Requests", ""), "too_many_requests"),
+        (http("500 Internal Server Error", '{"error": "Allocation failed"}'), "allocation_failed"),
+        (http("503 Service Unavailable", '{"message": "Asterisk not booted"}'), "not_booted"),
+    ],
+)
+def test_a_clear_refusal_is_not_the_contacts_fault(call_request: CallRequests, answer: bytes, cause: str) -> None:
+    async def story() -> None:
+        async with answering(lambda _: answer) as (port, requests), provider(port) as asterisk:
+            placement = await asterisk.place(ready(call_request(utc_now())))
+            assert placement == Refused(cause, CauseClass.INFRASTRUCTURE)
+            assert len(requests) == 1
+
+    in_time(story())
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"220 mail.example.com ESMTP\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{",
+        http("200 OK", " " * 2_000_000),
+        http("408 Request Timeout", ""),
+        http("500 Internal Server Error", ""),
+        http("502 Bad Gateway", "<html>nginx</html>"),
+        http("503 Service Unavailable", "<html>nginx</html>"),
+    ],
+)
+def test_what_is_not_an_answer_leaves_it_unclear_and_is_not_asked_again(
+    call_request: CallRequests, answer: bytes
+) -> None:
+    async def story() -> None:
+        async with answering(lambda _: answer) as (port, requests), provider(port) as asterisk:
+            request = ready(call_request(utc_now()))
+            assert isinstance(await asterisk.place(request), Unclear)
+            assert [line.split(b" ")[0] for line in requests] == [b"POST"]
+            assert isinstance(await asterisk.look_up(handle(request)), NoWord)
+            assert await asterisk.health()
+            with pytest.raises(Unavailable) as raised:
+                await asterisk.hang_up(handle(request))
+            assert carrier.PASSWORD not in str(raised.value)
+
+    in_time(story())
+
+
+@pytest.mark.parametrize("body", ["pong", "[]", '{"id": 7}', '{"id": "018f0000-0000-7000-8000-000000000009"}'])
+def test_a_yes_that_names_no_channel_of_ours_leaves_it_unclear(call_request: CallRequests, body: str) -> None:
+    async def story() -> None:
+        async with answering(lambda _: http("200 OK", body)) as (port, requests), provider(port) as asterisk:
+            request = ready(call_request(utc_now()))
+            assert isinstance(await asterisk.place(request), Unclear)
+            assert len(requests) == 1
+            assert isinstance(await asterisk.look_up(handle(request)), NoWord)
+            assert "does not speak ARI" in (await asterisk.health() or "")
+
+    in_time(story())
+
+
+def test_an_answer_that_trickles_in_is_not_waited_for_longer_than_one_that_does_not_come(
+    call_request: CallRequests,
+) -> None:
+    async def story() -> None:
+        answer = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{"
+        async with (
+            answering(lambda _: answer, and_goes=False) as (port, _),
+            provider(port, timeout_seconds=0.2) as asterisk,
+        ):
+            placement = await asterisk.place(ready(call_request(utc_now())))
+            assert placement == Unclear("no answer within 0.2 seconds")
+
+    in_time(story())
+
+
+# Wrong password, wrong URL, TLS
+
+
+def test_a_wrong_password_is_named_wherever_it_is_used(call_request: CallRequests) -> None:
+    async def story() -> None:
+        async with carrier.serve(0, QUICK) as server, provider(server.port, password="wrong-9x") as asterisk:
+            request = ready(call_request(utc_now()))
+            assert await asterisk.place(request) == Refused("wrong_credentials", CauseClass.INFRASTRUCTURE)
+            sentences = [await asterisk.health(), str(await asterisk.look_up(handle(request)))]
+            with pytest.raises(Unavailable) as raised:
+                await asterisk.hang_up(handle(request))
+            sentences.append(str(raised.value))
+            async with listening(asterisk, is_up=False) as ear:
+                await wait_until(lambda: len(ear.links) > 1)
+                sentences += [link or "" for link in ear.links]
+            assert all("refuses the username or the password" in str(said) for said in sentences)
+            assert not any("wrong-9x" in str(said) for said in sentences)
+
+    in_time(story())
+
+
+def test_a_wrong_url_is_named_wherever_it_is_used(call_request: CallRequests) -> None:
+    async def story() -> None:
+        async with (
+            carrier.serve(0, QUICK) as server,
+            provider(server.port, url=f"http://127.0.0.1:{server.port}/pbx") as asterisk,
+        ):
+            request = ready(call_request(utc_now()))
+            assert await asterisk.place(request) == Refused("ari_not_found", CauseClass.INFRASTRUCTURE)
+            # It is not the word of an Asterisk that has no such channel.
+            sighting = await asterisk.look_up(handle(request))
+            assert isinstance(sighting, NoWord)
+            async with listening(asterisk, is_up=False) as ear:
+                await wait_until(lambda: len(ear.links) > 0)
+            said = [await asterisk.health() or "", sighting.reason, ear.links[0] or ""]
+            assert all("ARI is not there" in one for one in said)
+
+    in_time(story())
+
+
+def test_tls_that_fails_is_named_and_nothing_is_sent(call_request: CallRequests) -> None:
+    async def story() -> None:
+        async with (
+            carrier.serve(0, QUICK) as server,
+            provider(server.port, url=f"https://127.0.0.1:{server.port}") as asterisk,
+        ):
+            answer = await asterisk.place(ready(call_request(utc_now())))
+            assert answer == Refused("tls_failure", CauseClass.INFRASTRUCTURE)
+            assert "TLS failed" in (await asterisk.health() or "")
+            async with listening(asterisk, is_up=False) as ear:
+                await wait_until(lambda: len(ear.links) > 0)
+            assert "TLS failed" in (ear.links[0] or "")
+            assert server.originates == []
+
+    in_time(story())
+
+
+def test_where_nothing_listens_is_named() -> None:
+    async def story() -> None:
+        async with carrier.serve(0, QUICK) as server:
+            port = server.port
+        async with provider(port) as asterisk, listening(asterisk, is_up=False) as ear:
+            await wait_until(lambda: len(ear.links) > 1)
+            assert "nothing listens there" in (ear.links[0] or "")
+            assert "nothing listens there" in (await asterisk.health() or "")
+
+    in_time(story())
+
+
+# Listening
+
+
+def test_two_listeners_on_one_trunk_tell_each_event_with_the_same_key(call_request: CallRequests) -> None:
+    async def story() -> None:
+        async with AsyncExitStack() as stack:
+            server = await stack.enter_async_context(carrier.serve(0, QUICK))
+            one = await stack.enter_async_context(provider(server.port))
+            ears = [await stack.enter_async_context(listening(one)) for _ in range(2)]
+            request = ready(call_request(utc_now()))
+            await one.place(request)
+            await wait_until(lambda: all(len(ear.events) == 3 for ear in ears))
+            assert ears[0].events == ears[1].events
+            assert {event.key for event in ears[0].events} == {f"{request.attempt_id}:{kind}" for kind in EventKind}
+
+    in_time(story())
+
+
+def test_a_link_that_breaks_is_told_and_comes_back(call_request: CallRequests) -> None:
+    async def story() -> None:
+        async with carrier.serve(0, LASTING) as server, provider(server.port) as asterisk, listening(asterisk) as ear:
+            request = ready(call_request(utc_now()))
+            await asterisk.place(request)
+            await wait_until(lambda: len(ear.events) == 2)
+            await server.hang_up_sockets()
+            await wait_until(lambda: len(ear.links) >= 3)
+            assert ear.links[0] is None
+            assert "closed the connection" in (ear.links[1] or "")
+            assert ear.links[2] is None
+            # What was heard before the break counts after it.
+            await asterisk.hang_up(handle(request))
+            await wait_until(lambda: len(ear.events) == 3)
+            assert (ear.events[-1].outcome, ear.events[-1].talk_seconds is None) == (Outcome.ANSWERED, False)
+
+    in_time(story())
+
+
+def test_a_link_that_is_up_is_told_again_after_every_ping() -> None:
+    async def story() -> None:
+        async with carrier.serve(0, QUICK) as server, listening(often(server.port)) as ear:
+            await wait_until(lambda: len(ear.links) > 5)
+            assert set(ear.links) == {None}
+
+    in_time(story())
+
+
+def test_what_came_before_the_answer_to_a_ping_is_handed_over_before_the_link_is_up() -> None:
+    async def story() -> None:
+        async with carrier.serve(0, QUICK) as server, listening(often(server.port)) as ear:
+            told = [_up(uuid7(utc_now(), Random(n))) for n in range(3000)]
+            for message in told:
+                server.say(message)
+            links = len(ear.links)
+            await wait_until(lambda: len(ear.events) == len(told))
+            await wait_until(lambda: len(ear.links) > links)
+            assert len({event.key for event in ear.events}) == len(told)
+
+    in_time(story())
+
+
+def test_an_asterisk_that_falls_silent_is_noticed() -> None:
+    def upgraded(head: bytes) -> bytes:
+        (key,) = re.findall(rb"(?im)^sec-websocket-key: (\S+)", head)
+        accepted = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+        upgrade = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        return upgrade + b"Sec-WebSocket-Accept: " + accepted + b"\r\n\r\n"
+
+    async def story() -> None:
+        async with (
+            answering(upgraded, and_goes=False) as (port, _),
+            provider(port, timeout_seconds=0.2) as asterisk,
+            listening(asterisk, is_up=False) as ear,
+        ):
+            await wait_until(lambda: len(ear.links) > 0)
+            assert ear.links[0] == "Asterisk does not answer: no answer within 0.2 seconds"
+
+    in_time(story())
+
+
+@pytest.mark.parametrize("garbage", ["not json", b"\xff\xfe\x00", "[]", '{"type": "ChannelDestroyed", "channel": 7}'])
+def test_a_message_that_cannot_be_read_is_told_and_the_listener_goes_on(garbage: str | bytes) -> None:
+    async def story() -> None:
+        async with carrier.serve(0, QUICK) as server, listening(often(server.port)) as ear:
+            before, after = (uuid7(utc_now(), Random(seed)) for seed in (1, 2))
+            server.say(_up(before))
+            server.say(garbage)
+            server.say(_up(after))
+            await wait_until(lambda: len(ear.events) == 2 and any(ear.links))
+            assert [event.attempt_id for event in ear.events] == [before, after]
+            assert [link for link in ear.links if link and "cannot be read" in link]
+            await wait_until(ear.is_up)
+
+    in_time(story())
+
+
+def test_a_huge_message_breaks_the_link_and_nothing_before_it_is_lost() -> None:
+    async def story() -> None:
+        async with carrier.serve(0, QUICK) as server, provider(server.port) as asterisk, listening(asterisk) as ear:
+            before = uuid7(utc_now(), Random(1))
+            server.say(_up(before))
+            server.say("x" * 1_000_000)
+            await wait_until(lambda: len(ear.links) >= 3)
+            assert [event.attempt_id for event in ear.events] == [before]
+            assert "more than 131072 bytes" in (ear.links[1] or "")
+            assert ear.links[2] is None
+
+    in_time(story())
+
+
+def test_reports_that_cannot_be_stored_end_the_listening() -> None:
+    async def story() -> None:
+        async def refuse(_: Sequence[CallEvent]) -> None:
+            raise Unavailable("Postgres does not answer")
+
+        async with carrier.serve(0, QUICK) as server, provider(server.port) as asterisk:
+            ear = Ear()
+            task = asyncio.create_task(asterisk.listen(refuse, ear.linked))
+            await wait_until(ear.is_up)
+            server.say(_up(uuid7(utc_now(), Random(1))))
+            with pytest.raises(Unavailable):
+                await task
+
+    in_time(story())
+
+
+def test_a_machine_is_told_where_the_dialplan_looks_for_one(call_request: CallRequests) -> None:
+    async def story() -> None:
+        machines = {**QUICK, "outcomes": {"machine": 1}}
+        async with carrier.serve(0, machines) as server, provider(server.port) as asterisk, listening(asterisk) as ear:
+            asked = [ready(call_request(utc_now(), detect_machine=detects)) for detects in (True, False)]
+            for request in asked:
+                await asterisk.place(request)
+            await wait_until(lambda: len(ear.events) == 6)
+            ends = {event.attempt_id: event.outcome for event in ear.events if event.kind is EventKind.ENDED}
+            assert [ends[request.attempt_id] for request in asked] == [Outcome.MACHINE, Outcome.ANSWERED]
+
+    in_time(story())
+
+
+def test_a_call_that_was_seen_is_told_with_the_keys_of_its_reports(call_request: CallRequests) -> None:
+    async def story() -> None:
+        async with carrier.serve(0, LASTING) as server, provider(server.port) as asterisk, listening(asterisk) as ear:
+            request = ready(call_request(utc_now()))
+            await asterisk.place(request)
+            await wait_until(lambda: len(ear.events) == 2)
+            seen = await asterisk.look_up(handle(request))
+            assert isinstance(seen, Seen)
+            assert [event.key for event in seen.events] == [event.key for event in ear.events]
+
+    in_time(story())
+
+
+# The trunk's config
+
+GOOD = carrier.trunk(5099)["config"]
+
+
+def surroundings(secrets: dict[str, str]) -> Surroundings:
+    return Surroundings(utc_now, secrets.__getitem__, None)
+
+
+def test_the_kind_is_installed_and_makes_a_provider_that_hides_its_password() -> None:
+    assert installed.kind("asterisk") is KIND
+    made = KIND.connect(TrunkId(uuid7(utc_now(), Random(1))), GOOD, surroundings({GOOD["password"]: "s3cret-word"}))
+    assert isinstance(made, Asterisk)
+    assert "s3cret" not in repr(made)
+
+
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [
+        ("http://pbx:8088", "http://pbx:8088/ari"),
+        ("http://pbx:8088/", "http://pbx:8088/ari"),
+        ("https://pbx:8089/asterisk/ari", "https://pbx:8089/asterisk/ari"),
+        ("http://[::1]:8088/asterisk", "http://[::1]:8088/asterisk/ari"),
+    ],
+)
+def test_the_url_may_or_may_not_end_with_ari(given: str, url: str) -> None:
+    assert AsteriskConfig.parse({**GOOD, "url": given}).url == url
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("url", "pbx:8088"), ("url", "ftp://pbx"), ("url", "http://"), ("url", "http://u:p@pbx"), ("url", 7),
+        ("url", "http://pbx/?x=1"), ("url", "http://pbx:99999"), ("url", "http://p bx"), ("url", "http://pbx\n"),
+        ("username", ""), ("username", "a:b"), ("username", "a\nb"), ("username", None),
+        ("password", ""), ("password", 7),
+        ("endpoint", "PJSIP"), ("endpoint", "PJSIP/"), ("endpoint", "PJSIP/provider"), ("endpoint", "{number}"),
+        ("endpoint", "PJSIP/{number}@{host}"), ("endpoint", "PJSIP/{number}{e164}@p"), ("endpoint", "/{number}"),
+        ("endpoint", "PJSIP/{number}@a&PJSIP/2@b"), ("endpoint", "PJSIP/{number}@" + "p" * 70),
+        ("timeout_seconds", 0), ("timeout_seconds", 16), ("timeout_seconds", "5"), ("timeout_seconds", True),
+        ("timeout_seconds", float("nan")),
+        ("machine_variable", ""), ("machine_variable", "A B"), ("machine_variable", "CHANNEL(x)"),
+        ("colour", "red"),
+    ],
+)  # fmt: skip
+def test_a_field_that_cannot_be_used_is_named(field: str, value: Any) -> None:
+    with pytest.raises(InvalidInput) as raised:
+        KIND.check({**GOOD, field: value})
+    assert [error.field for error in raised.value.errors] == [field]
+
+
+def test_every_wrong_field_is_named_at_once() -> None:
+    with pytest.raises(InvalidInput) as raised:
+        KIND.check({"url": 7, "extra": 1})
+    assert {error.field for error in raised.value.errors} == {"url", "username", "password", "endpoint", "extra"}
+
+
+def test_the_trust_of_this_system_is_asked_for() -> None:
+    context = trusted()
+    assert (context.check_hostname, context.verify_mode) == (True, ssl.CERT_REQUIRED)
+
+
+def _up(attempt_id: Any) -> dict[str, Any]:
+    at = "2026-11-23T12:35:57.306+0000"
+    channel = {"id": str(AttemptId(attempt_id)), "name": "PJSIP/provider-00000001", "state": "Up"}
+    return {"type": "ChannelStateChange", "timestamp": at, "channel": channel, "application": "dialer"}

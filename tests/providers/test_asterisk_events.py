@@ -1,0 +1,225 @@
+"""ARI's events as they were recorded from Asterisk 22.10.1: what they tell of a call, however they come."""
+
+import json
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pendulum
+import pytest
+
+from dialer.domain.events import CallEvent, EventKind
+from dialer.domain.outcomes import Outcome
+from dialer.providers.asterisk.reading import Calls, Unreadable
+
+RECORDED = Path(__file__).parent.parent / "traces" / "asterisk-ari.jsonl"
+NOW = pendulum.datetime(2026, 3, 2, 9)
+RANG, ANSWERED, ENDED = EventKind.RINGING, EventKind.ANSWERED, EventKind.ENDED
+CALL = "018f0000-0000-7000-8000-000000000001"
+
+# Scenario -> the events before the end, its outcome and cause, and how long they talked.
+TOLD: dict[str, tuple[list[EventKind], Outcome, str, float | None]] = {
+    "local-answer": ([ANSWERED], Outcome.ANSWERED, "normal_clearing", 3.505),
+    "local-ringanswer": ([RANG, ANSWERED], Outcome.ANSWERED, "normal_clearing", 3.502),
+    "local-busy": ([], Outcome.BUSY, "user_busy", None),
+    "local-congestion": ([], Outcome.FAILED, "normal_circuit_congestion", None),
+    "local-reject": ([], Outcome.REJECTED, "call_rejected", None),
+    "local-unalloc": ([], Outcome.INVALID_NUMBER, "unallocated_number", None),
+    "local-noanswer": ([RANG], Outcome.NO_ANSWER, "no_answer", None),
+    "local-human": ([ANSWERED], Outcome.ANSWERED, "unspecified", 5.503),
+    "pjsip-ok": ([RANG, ANSWERED], Outcome.ANSWERED, "unspecified", 2.505),
+    "pjsip-busy": ([RANG], Outcome.BUSY, "user_busy", None),
+    "pjsip-decline": ([RANG], Outcome.REJECTED, "call_rejected", None),
+    "pjsip-404": ([RANG], Outcome.INVALID_NUMBER, "unallocated_number", None),
+    "pjsip-503": ([RANG], Outcome.FAILED, "normal_circuit_congestion", None),
+    "hang-up-while-ringing": ([RANG], Outcome.CANCELLED, "originator_cancel", None),
+    "hang-up-while-talking": ([ANSWERED], Outcome.ANSWERED, "normal_clearing", 0.703),
+    "same-channel-id-twice": ([RANG, ANSWERED], Outcome.ANSWERED, "normal_clearing", 1.004),
+}
+
+
+@cache
+def recorded() -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    for line in RECORDED.read_text().splitlines():
+        message = json.loads(line)
+        if message["kind"] == "event":
+            found.setdefault(message["scenario"], []).append(message["event"])
+    return found
+
+
+def calls() -> Calls:
+    return Calls("AMDSTATUS", lambda: NOW)
+
+
+def read(reader: Calls, messages: Sequence[dict[str, Any]]) -> list[CallEvent]:
+    return [event for message in messages for event in reader.read(json.dumps(message))]
+
+
+def channel(state: str, call: str = CALL) -> dict[str, Any]:
+    return {"id": call, "name": "PJSIP/provider-00000001", "state": state}
+
+
+def said(kind: str, state: str, second: float = 0, call: str = CALL, **fields: Any) -> dict[str, Any]:
+    at = f"2026-11-23T12:35:{second:06.3f}+0000"
+    key = "peer" if kind == "Dial" else "channel"
+    return {"type": kind, "timestamp": at, key: channel(state, call), "application": "dialer", **fields}
+
+
+def the_end(events: Sequence[CallEvent]) -> CallEvent:
+    (end,) = [event for event in events if event.kind is ENDED]
+    return end
+
+
+def test_every_recorded_call_is_known_here() -> None:
+    assert set(recorded()) == set(TOLD)
+
+
+@pytest.mark.parametrize("scenario", TOLD)
+def test_a_recorded_call_tells_its_course_and_its_end(scenario: str) -> None:
+    steps, outcome, cause, talked = TOLD[scenario]
+    events = read(calls(), recorded()[scenario])
+    assert [event.kind for event in events] == [*steps, ENDED]
+    end = events[-1]
+    assert (end.outcome, end.cause) == (outcome, cause)
+    assert end.talk_seconds == (None if talked is None else pytest.approx(talked, abs=0.002))
+    ids = {event.provider_call_id for event in events}
+    assert len(ids) == 1
+    assert {str(event.attempt_id) for event in events} == ids
+    assert [event.key for event in events] == [f"{end.attempt_id}:{event.kind}" for event in events]
+    assert sorted(event.at for event in events) == [event.at for event in events]
+
+
+@pytest.mark.parametrize("scenario", TOLD)
+def test_two_listeners_tell_the_same_with_the_same_keys(scenario: str) -> None:
+    assert read(calls(), recorded()[scenario]) == read(calls(), recorded()[scenario])
+
+
+@pytest.mark.parametrize("scenario", TOLD)
+def test_a_message_that_comes_twice_tells_the_same_twice(scenario: str) -> None:
+    once = read(calls(), recorded()[scenario])
+    twice = read(calls(), [message for message in recorded()[scenario] for _ in range(2)])
+    assert twice == [event for event in once for _ in range(2)]
+
+
+@pytest.mark.parametrize("scenario", TOLD)
+def test_a_listener_that_hears_the_end_alone_tells_what_is_known_of_it(scenario: str) -> None:
+    """The end is told once, from wherever on it was heard, and who was answered is known to have been answered."""
+    messages = recorded()[scenario]
+    for heard_from in range(len(messages)):
+        rest = messages[heard_from:]
+        if not any(one["type"] == "ChannelDestroyed" and ";2" not in one["channel"]["id"] for one in rest):
+            continue
+        end = the_end(read(calls(), rest))
+        was_answered = TOLD[scenario][1] is Outcome.ANSWERED
+        assert (end.outcome is Outcome.ANSWERED) == was_answered
+        assert end.cause
+
+
+def test_the_moment_of_an_event_is_asterisks() -> None:
+    (event,) = calls().read(json.dumps(said("ChannelStateChange", "Ringing", 57.306)))
+    assert event.at == pendulum.datetime(2026, 11, 23, 12, 35, 57, 306000)
+
+
+@pytest.mark.parametrize("timestamp", [None, 7, "yesterday", "2026-11-23T12:35:57", "9999-12-31T23:59:59-2300"])
+def test_an_event_without_a_moment_that_can_be_read_happens_now(timestamp: Any) -> None:
+    (event,) = calls().read(json.dumps({**said("ChannelStateChange", "Up"), "timestamp": timestamp}))
+    assert event.at == NOW
+
+
+@pytest.mark.parametrize(
+    "other", [f"{CALL};2", f"{CALL};1", "1700000000.42", "x" * 36, CALL.upper(), f"{{{CALL[:34]}}}"]
+)
+def test_the_second_leg_and_the_channels_of_others_are_passed_over(other: str) -> None:
+    assert read(calls(), [said("ChannelDestroyed", "Up", call=other, cause=16)]) == []
+
+
+def test_a_message_to_another_application_tells_the_same_of_our_channel() -> None:
+    message = {**said("ChannelStateChange", "Up"), "application": "another"}
+    assert [event.kind for event in read(calls(), [message])] == [ANSWERED]
+
+
+def test_the_channel_that_ours_dials_after_the_answer_is_not_ours() -> None:
+    agent = {**said("Dial", "Ringing", call="1700000000.43", dialstatus="RINGING"), "caller": channel("Up")}
+    assert read(calls(), [agent]) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "outcome"), [("MACHINE", Outcome.MACHINE), ("HUMAN", Outcome.ANSWERED), ("NOTSURE", Outcome.ANSWERED)]
+)
+def test_a_machine_is_known_by_its_variable(value: str, outcome: Outcome) -> None:
+    heard = [
+        said("ChannelStateChange", "Up", 1),
+        said("ChannelVarset", "Up", 2, variable="AMDSTATUS", value=value),
+        said("ChannelVarset", "Up", 2, variable="OTHER", value="MACHINE"),
+        said("ChannelDestroyed", "Up", 4, cause=16),
+    ]
+    end = the_end(read(calls(), heard))
+    assert (end.outcome, end.talk_seconds) == (outcome, 3)
+
+
+@pytest.mark.parametrize(
+    ("before", "cause", "sip", "outcome"),
+    [
+        # The provider does not accept the trunk: that is not the callee's refusal.
+        ([("Ringing", "RINGING"), ("Ringing", "NOANSWER")], 21, 403, Outcome.FAILED),
+        ([("Ringing", "RINGING"), ("Ringing", "NOANSWER")], 21, 603, Outcome.REJECTED),
+        # Given up before anything came back, and after something had.
+        ([("Down", "")], 19, None, Outcome.CANCELLED),
+        ([("Down", ""), ("Down", "PROGRESS")], 19, None, Outcome.NO_ANSWER),
+        ([("Down", ""), ("Down", "NOANSWER")], 19, 480, Outcome.NO_ANSWER),
+        ([], 19, None, Outcome.NO_ANSWER),
+        ([("Down", ""), ("Down", "CHANUNAVAIL")], 0, None, Outcome.FAILED),
+        ([("Ringing", "RINGING"), ("Ringing", "NOANSWER")], 16, None, Outcome.NO_ANSWER),
+        ([("Down", ""), ("Down", "NOANSWER")], 22, 410, Outcome.INVALID_NUMBER),
+        ([], 999, None, Outcome.FAILED),
+    ],
+)
+def test_the_end_of_a_call_needs_all_that_was_heard(
+    before: list[tuple[str, str]], cause: int, sip: int | None, outcome: Outcome
+) -> None:
+    heard = [said("Dial", state, dialstatus=status) for state, status in before]
+    state = before[-1][0] if before else "Down"
+    end = said("ChannelDestroyed", state, cause=cause) | ({} if sip is None else {"tech_cause": sip})
+    assert the_end(read(calls(), [*heard, end])).outcome is outcome
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b"", b"\xff\xfe", b"{", b"[]", b"7", b"null", b'"text"', b"{}", b'{"type": 7}', b"[" * 100_000,
+        b'{"type": "ChannelDestroyed", "channel": 7}',
+        b'{"type": "ChannelDestroyed", "channel": {"id": 7}}',
+        b'{"type": "Dial", "peer": []}',
+    ],
+)  # fmt: skip
+def test_what_is_not_an_event_is_unreadable(frame: bytes) -> None:
+    with pytest.raises(Unreadable):
+        calls().read(frame)
+
+
+@pytest.mark.parametrize("nonsense", [None, [], {}, 7, True, "x", "\0", 10**30])
+def test_fields_of_the_wrong_kind_do_no_harm(nonsense: Any) -> None:
+    heard = [
+        said("Dial", nonsense, dialstatus=nonsense),
+        said("ChannelStateChange", nonsense),
+        said("ChannelVarset", nonsense, variable=nonsense, value=nonsense),
+        said("ChannelHangupRequest", nonsense, soft=nonsense, cause=nonsense),
+        {**said("ChannelDestroyed", nonsense, cause=nonsense, tech_cause=nonsense), "timestamp": nonsense},
+    ]
+    end = the_end(read(calls(), heard))
+    assert end.outcome in (Outcome.FAILED, Outcome.CANCELLED)
+
+
+def test_the_memory_is_bounded_and_forgets_the_least_lately_heard_of() -> None:
+    reader = Calls("AMDSTATUS", lambda: NOW, most_live=3, most_ended=1)
+    ids = [str(UUID(int=number)) for number in range(5)]
+    for call in [ids[0], ids[1], ids[2], ids[0], ids[3]]:
+        read(reader, [said("Dial", "Down", call=call, dialstatus="BUSY")])
+    ends = read(reader, [said("ChannelDestroyed", "Down", call=call, cause=0) for call in ids[:4]])
+    assert [end.outcome for end in ends] == [Outcome.BUSY, Outcome.FAILED, Outcome.BUSY, Outcome.BUSY]
+    # Of the calls that are over, only the last is still remembered.
+    again = read(reader, [said("ChannelDestroyed", "Down", call=call, cause=0) for call in (ids[3], ids[0])])
+    assert [end.outcome for end in again] == [Outcome.BUSY, Outcome.FAILED]
