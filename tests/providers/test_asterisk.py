@@ -145,7 +145,7 @@ def ready(request: CallRequest, **changes: Any) -> CallRequest:
 def test_asterisk_is_asked_for_all_that_the_call_needs_and_nothing_is_in_the_url(call_request: CallRequests) -> None:
     async def story() -> None:
         async with carrier.serve(0, QUICK) as server, provider(server.port) as asterisk:
-            contact = ContactCard("O'Brien; $(reboot)", "c-1", {"plan name": "Gold", "ä": 1, "of": [1], "n": 7})
+            contact = ContactCard("O'Brien;\n\ud800 $(reboot)", "c-1", {"plan name": "Gold", "ä": 1, "of": [1], "n": 7})
             request = ready(call_request(utc_now(), detect_machine=True), contact=contact)
             assert await asterisk.place(request) == Placed(str(request.attempt_id))
             (asked,) = server.originates
@@ -312,6 +312,7 @@ def test_the_answer_that_comes_after_the_last_event_is_still_the_answer(call_req
         (http("302 Found", "", Location="http://127.0.0.1:1/ari/channels"), "http_302"),
         (http("403 Forbidden", '{"message": "Write access denied"}'), "write_access_denied"),
         (http("404 Not Found", "<h1>Not Found</h1>"), "ari_not_found"),
+        (http("400 Bad Request", '{"message": "No\\u0000 \\ud800way"}'), "no_way"),
         (http("429 Too Many Requests", ""), "too_many_requests"),
         (http("500 Internal Server Error", '{"error": "Allocation failed"}'), "allocation_failed"),
         (http("503 Service Unavailable", '{"message": "Asterisk not booted"}'), "not_booted"),

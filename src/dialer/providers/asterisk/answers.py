@@ -88,7 +88,7 @@ def sentence(reply: Reply) -> str:
         case Answer(404) if not reply.is_no_channel:
             return "ARI is not there: the URL is wrong, or http.conf or ari.conf does not enable it"
         case Answer(status) if reply.message:
-            return f"Asterisk answers {status}: {reply.message[:200]}"
+            return f"Asterisk answers {status}: {reply.message}"
         case Answer(status):
             return f"what answers does not speak ARI (status {status})"
 

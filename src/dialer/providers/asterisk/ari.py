@@ -16,6 +16,7 @@ import httpx2
 from pendulum import DateTime
 
 LONGEST_ANSWER = 1 << 20
+LONGEST_REASON = 300
 # Asterisk takes 100 connections by default (sessionlimit) and closes idle ones after 15 s (session_keep_alive).
 MOST_CONNECTIONS = 20
 KEPT_ALIVE_SECONDS = 5
@@ -32,7 +33,7 @@ class Answer:
     def message(self) -> str:
         """What Asterisk says of its refusal."""
         said = self.body.get("message", self.body.get("error")) if isinstance(self.body, dict) else None
-        return said if isinstance(said, str) else ""
+        return printable(said) if isinstance(said, str) else ""
 
     @property
     def is_no_channel(self) -> bool:
@@ -143,6 +144,11 @@ def trusted() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
+def printable(text: str) -> str:
+    """Return what the other side has said so that it can be shown and stored."""
+    return "".join(character for character in text[:LONGEST_REASON] if character.isprintable())
+
+
 def described(error: BaseException, timeout_seconds: float) -> str:
     """Say in a few words why there was no answer."""
     if isinstance(error, TimeoutError):
@@ -153,7 +159,7 @@ def described(error: BaseException, timeout_seconds: float) -> str:
         return f"TLS failed ({getattr(tls, 'verify_message', None) or getattr(tls, 'reason', None) or tls})"
     if _of(error, ConnectionRefusedError):
         return "connection refused: nothing listens there"
-    return str(error) or type(error).__name__
+    return printable(str(error)) or type(error).__name__
 
 
 def _cause(error: BaseException) -> str:

@@ -11,7 +11,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from dialer.providers.asterisk.answers import sentence
-from dialer.providers.asterisk.ari import Answer, described
+from dialer.providers.asterisk.ari import Answer, described, printable
 
 BATCH = 500
 LONGEST_MESSAGE = 128 * 1024
@@ -95,8 +95,8 @@ def reason_of(error: Exception, timeout_seconds: float) -> str:
         case ConnectionClosed(sent=sent) if sent is not None and sent.code == 1009:
             return f"Asterisk has sent a message of more than {LONGEST_MESSAGE} bytes"
         case ConnectionClosed():
-            return f"Asterisk has closed the connection ({error})"
+            return f"Asterisk has closed the connection ({printable(str(error))})"
         case WebSocketException():
-            return f"what answers does not speak WebSocket ({error})"
+            return f"what answers does not speak WebSocket ({printable(str(error))})"
         case _:
             return f"Asterisk does not answer: {described(error, timeout_seconds)}"

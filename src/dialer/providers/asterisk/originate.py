@@ -19,7 +19,7 @@ LONGEST_NAME = 40
 
 _NUMBER = re.compile(rf"\+[0-9]{{2,{LONGEST_NUMBER - 1}}}")
 # Dialplans paste values into applications, expressions and at times a shell: what has a meaning there is left out.
-_MEANINGFUL = re.compile(r"""[\x00-\x1f\x7f${}\[\]()`\\"'|;&<>,^~*?#!]""")
+_MEANINGFUL = re.compile(r"""[${}\[\]()`\\"'|;&<>,^~*?#!]""")
 
 
 def is_number(text: str) -> bool:
@@ -65,4 +65,5 @@ def _variables(request: CallRequest) -> Iterator[tuple[str, str]]:
 
 
 def _safe(value: str | float) -> str:
-    return _MEANINGFUL.sub("", str(value)[: 2 * LONGEST_VALUE])[:LONGEST_VALUE]
+    plain = _MEANINGFUL.sub("", str(value)[: 2 * LONGEST_VALUE])
+    return "".join(character for character in plain if character.isprintable())[:LONGEST_VALUE]
