@@ -98,9 +98,10 @@ class Ari:
                     raise _TooLate
                 has_left = True
 
+        client = self._client()
         try:
             async with asyncio.timeout(self._timeout):
-                return await self._exchange(method, path, body, follow)
+                return await self._exchange(client, method, path, body, follow)
         except _TooLate:
             return NotSent("too_late", "it was too late to ask")
         except (httpx2.HTTPError, httpx2.StreamError, OSError, TimeoutError, _TooLarge) as error:
@@ -112,9 +113,10 @@ class Ari:
             opened, self._opened = self._opened, None
             await opened.aclose()
 
-    async def _exchange(self, method: str, path: str, body: Mapping[str, Any] | None, follow: object) -> Answer:
-        extensions = {"trace": follow}
-        async with self._client().stream(method, self._url + path, json=body, extensions=extensions) as response:
+    async def _exchange(
+        self, client: httpx2.AsyncClient, method: str, path: str, body: Mapping[str, Any] | None, follow: object
+    ) -> Answer:
+        async with client.stream(method, self._url + path, json=body, extensions={"trace": follow}) as response:
             content = bytearray()
             async for part in response.aiter_raw():
                 content += part
@@ -134,9 +136,13 @@ class Ari:
                 headers=self._headers,
                 timeout=None,  # one patience for the whole exchange, in `ask`
                 trust_env=False,
-                transport=httpx2.AsyncHTTPTransport(verify=trusted(), limits=limits, retries=0, trust_env=False),
+                transport=httpx2.AsyncHTTPTransport(verify=self._tls(), limits=limits, retries=0, trust_env=False),
             )
         return self._opened
+
+    def _tls(self) -> ssl.SSLContext:
+        # To read all authorities takes long; where there is no TLS, one that trusts nobody will do.
+        return trusted() if self._url.startswith("https:") else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def trusted() -> ssl.SSLContext:
