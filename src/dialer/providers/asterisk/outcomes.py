@@ -9,6 +9,7 @@ from pendulum import DateTime
 
 from dialer.domain.events import CallEvent, EventKind
 from dialer.domain.outcomes import Outcome
+from dialer.domain.patience import RING_SECONDS
 
 CAUSES = {
     0: "unspecified",
@@ -63,9 +64,10 @@ class Heard:
     """What was heard of one call so far, maybe from its middle on.
 
     `dial_status`: of the last Dial event; empty: only its beginning was heard; None: not even that. `is_cancelled`:
-    someone has asked Asterisk to hang up. `told`: for each kind of event, the message that told it, and the event.
+    someone has asked Asterisk to hang up. `begun_at`: when it was first heard of. `told`: for each kind of event, the message that told it, and the event.
     """
 
+    begun_at: DateTime | None = None
     dial_status: str | None = None
     has_rung: bool = False
     is_up: bool = False
@@ -75,13 +77,14 @@ class Heard:
     told: dict[EventKind, tuple[object, CallEvent]] = field(default_factory=dict)
 
 
-def outcome(heard: Heard, cause: int, sip_status: int | None) -> tuple[Outcome, str]:
-    """Decide how a call ended. The cause counts before the dial status, which is NOANSWER for many a refusal."""
+def outcome(heard: Heard, cause: int, sip_status: int | None, at: DateTime) -> tuple[Outcome, str]:
+    """Decide how a call ended that is over now. The cause counts before the dial status, which is NOANSWER for many a refusal."""
     name = CAUSES.get(cause, f"cause_{cause}")
     if heard.is_up:
         return (Outcome.MACHINE if heard.is_machine else Outcome.ANSWERED), name
-    if cause == NO_ANSWER and sip_status is None and not heard.has_rung and heard.dial_status == DIALLED:
-        # Our own time was up, and nothing had come back from the network: it was given up before it rang.
+    is_silent = sip_status is None and not heard.has_rung and heard.dial_status == DIALLED
+    if cause == NO_ANSWER and is_silent and _seconds(heard, at) < RING_SECONDS - 1:
+        # Our own time was up, sooner than a call may ring, and nothing had come from the network: the window closed.
         return Outcome.CANCELLED, CAUSES[102]
     if cause == REJECTED and sip_status in TRUNK_REFUSED:
         return Outcome.FAILED, name
@@ -91,3 +94,8 @@ def outcome(heard: Heard, cause: int, sip_status: int | None) -> tuple[Outcome, 
         return Outcome.CANCELLED, "originator_cancel"
     found, named = BY_DIAL_STATUS.get(heard.dial_status or "", (Outcome.FAILED, name))
     return found, named if cause in (0, 16) else name
+
+
+def _seconds(heard: Heard, at: DateTime) -> float:
+    """How long a call has lasted, as far as it was heard."""
+    return float((at - heard.begun_at).total_seconds()) if heard.begun_at else 0.0

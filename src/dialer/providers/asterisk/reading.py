@@ -65,6 +65,7 @@ class Calls:
     def _follow(self, attempt_id: AttemptId, message: Message, channel: Message) -> Sequence[CallEvent]:
         at = moment(message.get("timestamp")) or self._clock()
         heard = self._heard(attempt_id)
+        heard.begun_at = heard.begun_at or at
         kind = self._note(heard, message, str(channel.get("state")), at)
         if kind is EventKind.ENDED:
             self._end(attempt_id, heard)
@@ -138,7 +139,7 @@ def _event(attempt_id: AttemptId, kind: EventKind, at: DateTime, heard: Heard, m
     key, call_id = event_key(attempt_id, kind), str(attempt_id)
     if kind is not EventKind.ENDED:
         return CallEvent(key, attempt_id, kind, at, provider_call_id=call_id)
-    how, cause = outcome(heard, _number(message.get("cause")) or 0, _number(message.get("tech_cause")))
+    how, cause = outcome(heard, _number(message.get("cause")) or 0, _number(message.get("tech_cause")), at)
     talk = max(0.0, (at - heard.answered_at).total_seconds()) if heard.answered_at else None
     return CallEvent(key, attempt_id, kind, at, how, cause, talk, call_id)
 
