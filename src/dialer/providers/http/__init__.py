@@ -1,0 +1,24 @@
+"""Any platform with an HTTP API: the user's own dialer, or a voice-AI platform.
+
+It is asked for calls by signed requests and reports on them by signed requests, both as Standard Webhooks has it
+(https://www.standardwebhooks.com). `docs/providers/http.md` is the protocol.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from dialer.domain.ids import TrunkId
+from dialer.providers.base import Kind, Surroundings
+from dialer.providers.http.client import HttpPlatform
+from dialer.providers.http.config import Config
+from dialer.providers.http.signing import Signer
+
+__all__ = ["KIND", "HttpPlatform"]
+
+
+def _connect(trunk_id: TrunkId, config: Mapping[str, Any], around: Surroundings) -> HttpPlatform:
+    checked = Config.parse(config)
+    return HttpPlatform(trunk_id, checked, Signer(around.secret(checked.secret)), around)
+
+
+KIND = Kind(Config.parse, _connect)

@@ -1,0 +1,113 @@
+"""One HTTP request and its answer, over kept-alive connections.
+
+In: a request. Out: an `Answer`, or `NoAnswer` that says whether the request may have arrived. A request is sent once:
+no retries, no redirects. What is read is bounded, and so is the time.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+
+import httpx2
+
+from dialer.providers.http.trouble import Trouble, trouble
+
+LONGEST_ANSWER = 256 * 1024
+MAX_CONNECTIONS = 100
+# Most servers close an idle connection after 5 seconds; when it is used again in that very moment, a call is unclear.
+KEEPALIVE_SECONDS = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`body` None: it broke off, came too slowly, or is too long."""
+
+    status: int
+    body: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class NoAnswer:
+    trouble: Trouble
+    may_have_arrived: bool
+
+
+class TooLate(Exception):
+    """The body was to leave when it must not any more."""
+
+
+class Letter:
+    """A body that notes when it begins to leave. Until then nothing can have arrived that a server could act on."""
+
+    def __init__(self, content: bytes, may_leave: Callable[[], bool] = lambda: True) -> None:
+        self.content = content
+        self.has_left = False
+        self._may_leave = may_leave
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        if not self._may_leave():
+            raise TooLate
+        self.has_left = True
+        yield self.content
+
+
+class Exchange:
+    """The connections to one platform; belongs to the event loop that first asks."""
+
+    def __init__(self, timeout_seconds: float) -> None:
+        self._seconds = timeout_seconds
+        self._client: httpx2.AsyncClient | None = None
+
+    async def get(self, url: str, headers: Mapping[str, str]) -> Answer | NoAnswer:
+        return await self._ask("GET", url, headers, None)
+
+    async def post(self, url: str, headers: Mapping[str, str], letter: Letter) -> Answer | NoAnswer:
+        """Send a JSON body once. Raises TooLate when it may not leave: then it has not arrived."""
+        # With a length, so that half a body cannot be taken for a whole one.
+        length = {"content-type": "application/json", "content-length": str(len(letter.content))}
+        return await self._ask("POST", url, {**headers, **length}, letter)
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.aclose()
+
+    async def _ask(self, method: str, url: str, headers: Mapping[str, str], letter: Letter | None) -> Answer | NoAnswer:
+        answer: Answer | None = None
+        try:
+            async with (
+                asyncio.timeout(self._seconds),
+                self._connected().stream(method, url, headers=headers, content=letter) as response,
+            ):
+                answer = Answer(response.status_code, None)
+                answer = Answer(response.status_code, await _read(response))
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
+            return answer or NoAnswer(trouble(error, self._seconds), letter is None or letter.has_left)
+        return answer
+
+    def _connected(self) -> httpx2.AsyncClient:
+        if self._client is None:
+            limits = httpx2.Limits(
+                max_connections=MAX_CONNECTIONS,
+                max_keepalive_connections=MAX_CONNECTIONS,
+                keepalive_expiry=KEEPALIVE_SECONDS,
+            )
+            # Proxies and passwords of the environment are for other programs; certificates of it are for us too.
+            self._client = httpx2.AsyncClient(
+                verify=httpx2.create_ssl_context(),
+                trust_env=False,
+                follow_redirects=False,
+                timeout=self._seconds,
+                limits=limits,
+                headers={"user-agent": "Dialer", "accept": "application/json", "accept-encoding": "identity"},
+            )
+        return self._client
+
+
+async def _read(response: httpx2.Response) -> bytes | None:
+    """Read the body as it came: not unpacked, for a small one could become endless."""
+    found = bytearray()
+    async for chunk in response.aiter_raw():
+        found += chunk
+        if len(found) > LONGEST_ANSWER:
+            return None
+    return bytes(found)

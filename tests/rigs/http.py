@@ -1,0 +1,59 @@
+"""The provider `http` with a platform of our own making, and a receiver of its reports."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+from carriers import http as carrier
+from carriers.switch import now
+from carriers.web import Reply, Sent, Web
+from dialer.domain.ids import TrunkId
+from dialer.errors import InvalidInput, NotSigned
+from dialer.providers.base import Posted, Surroundings
+from dialer.providers.http import KIND, HttpPlatform
+from rigs.hearing import Hearing
+
+TRUNK = TrunkId(UUID("018f0000-0000-7000-8000-000000000005"))
+
+
+def around(public_url: str | None) -> Surroundings:
+    return Surroundings(now, lambda value: carrier.ENVIRONMENT[value.removeprefix("env:")], public_url)
+
+
+@asynccontextmanager
+async def http(config: dict[str, Any]) -> AsyncIterator[Hearing]:
+    """The config is the network's; what a trunk has of it goes to the trunk too."""
+
+    async def receive(sent: Sent) -> Reply:
+        try:
+            url = f"http://127.0.0.1:{receiver.port}{sent.path}"
+            assert isinstance(provider, HttpPlatform)
+            await rig.hand_over(provider.read_reports(Posted(url, sent.headers, sent.body, None, now())))
+        except NotSigned:
+            return Reply(403)
+        except InvalidInput:
+            return Reply(422)
+        return Reply(204)
+
+    receiver = await Web.start(receive)
+    async with carrier.serve(0, {"speed": 1000, **config}, None) as platform:
+        trunk = carrier.trunk(platform.port)["config"] | {"timeout_seconds": config.get("timeout_seconds", 10)}
+        provider = KIND.connect(TRUNK, trunk, around(f"http://127.0.0.1:{receiver.port}"))
+        rig = Hearing(
+            provider,
+            platform.switch.network,
+            keeps_records=True,
+            knows_place_by=True,
+            secrets=[carrier.SECRET, carrier.SECRET.removeprefix("whsec_")],
+            switch=platform.switch,
+            close_network=platform.close,
+        )
+        try:
+            yield rig
+        finally:
+            await provider.close()
+            await receiver.close()
+
+
+RIGS = [http]
