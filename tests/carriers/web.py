@@ -41,6 +41,8 @@ class Web:
         self._answer = answer
         self._open: set[asyncio.Task[None]] = set()
         self.connections = 0
+        self.port = 0
+        self._server: asyncio.Server
 
     @classmethod
     async def start(
@@ -48,19 +50,8 @@ class Web:
     ) -> Self:
         web = cls(answer)
         web._server = await asyncio.start_server(web._serve, "127.0.0.1", port, ssl=secure)
+        web.port = web._server.sockets[0].getsockname()[1]
         return web
-
-    _server: asyncio.Server
-
-    @property
-    def port(self) -> int:
-        port: int = self._at[1]
-        return port
-
-    @property
-    def _at(self) -> tuple[str, int]:
-        self._address = self._server.sockets[0].getsockname() if self._server.sockets else self._address
-        return self._address
 
     async def close(self) -> None:
         """Stop, and break every connection; called twice: the same."""

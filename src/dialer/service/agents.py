@@ -1,12 +1,13 @@
 """Agents: where answered calls go."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from dialer.domain.ids import AgentId, WorkspaceId
 from dialer.errors import InvalidInput
-from dialer.service.fields import Changes, Fields, Name, Status
+from dialer.providers import installed
+from dialer.service.fields import Changes, Fields, Metadata, Name, Status, refusal
 from dialer.service.resources import Kind, View
 from dialer.store import configuration
 from dialer.store.database import Database
@@ -39,17 +40,42 @@ class FreeSwitch(_Closed):
     data: str = Field(default="", max_length=2000, pattern=r"^[^\x00-\x1f\x7f)'\\]*$")
 
 
+class Platform(_Closed):
+    """`agent`: which of the platform's own agents takes the call, where it has several."""
+
+    agent: str | None = Field(default=None, min_length=1, max_length=255)
+
+
 class Nothing(_Closed):
     """All that is needed is in the trunk."""
 
 
-class Connections(_Closed):
-    """Provider -> where its answered calls go."""
+def _installed(name: str) -> str:
+    if name not in installed.names():
+        raise refusal(f"is no provider that is installed: {', '.join(installed.names())}")
+    return name
+
+
+_Installed = Annotated[str, AfterValidator(_installed)]
+
+
+def _names(schema: dict[str, Any]) -> None:
+    """Say in the JSON schema which names are taken: a pattern cannot."""
+    of_others = schema.pop("additionalProperties")
+    schema["properties"] = dict.fromkeys(installed.names(), of_others) | schema["properties"]
+    schema["additionalProperties"] = False
+
+
+class Connections(BaseModel):
+    """Provider -> where its answered calls go. Of a provider that another package brings, that package knows what."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, json_schema_extra=_names)
+    __pydantic_extra__: dict[_Installed, Metadata | None] = Field(init=False)
 
     twilio: Twilio | None = None
     asterisk: Extension | Stasis | None = None
     freeswitch: FreeSwitch | None = None
-    http: Nothing | None = None
+    http: Platform | None = None
     simulator: Nothing | None = None
 
 

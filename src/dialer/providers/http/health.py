@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 import httpx2
@@ -34,8 +35,9 @@ async def reach(url: str, seconds: float) -> str | None:
     try:
         async with asyncio.timeout(seconds):
             _, writer = await asyncio.open_connection(parts.hostname, port, ssl=secure)
-            writer.close()
-            await writer.wait_closed()
     except OSError as error:
         return f"The platform at {parts.hostname}:{port} cannot be reached: {trouble(error, seconds).reason}"
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
     return None
