@@ -73,10 +73,11 @@ class Exchange:
 
     async def _ask(self, method: str, url: str, headers: Mapping[str, str], letter: Letter | None) -> Answer | NoAnswer:
         answer: Answer | None = None
+        client = self._connected()
         try:
             async with (
                 asyncio.timeout(self._seconds),
-                self._connected().stream(method, url, headers=headers, content=letter) as response,
+                client.stream(method, url, headers=headers, content=letter) as response,
             ):
                 answer = Answer(response.status_code, None)
                 answer = Answer(response.status_code, await _read(response))

@@ -22,6 +22,9 @@ class Trouble:
 
 def trouble(error: Exception, seconds: float) -> Trouble:
     """Find what lies at the bottom of it. `seconds`: how long an answer was waited for."""
+    # First, for what was being waited for lies below it.
+    if isinstance(error, httpx2.TimeoutException | TimeoutError):
+        return Trouble("timed_out", f"no answer within {seconds:g} seconds")
     for one in _all(error):
         match one:
             case ssl.SSLCertVerificationError():
@@ -32,8 +35,6 @@ def trouble(error: Exception, seconds: float) -> Trouble:
                 return Trouble("network_unreachable", "its host is not known")
             case ConnectionRefusedError():
                 return Trouble("network_unreachable", "nothing listens there")
-    if isinstance(error, httpx2.TimeoutException | TimeoutError):
-        return Trouble("timed_out", f"no answer within {seconds:g} seconds")
     if isinstance(error, httpx2.RemoteProtocolError):
         return Trouble("protocol_error", f"what it answered is not HTTP, or broke off ({str(error)[:LONGEST_QUOTE]})")
     return Trouble("network_unreachable", f"the connection failed ({type(error).__name__})")
