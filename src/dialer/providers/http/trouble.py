@@ -23,6 +23,8 @@ class Trouble:
 def trouble(error: Exception, seconds: float) -> Trouble:
     """Find what lies at the bottom of it. `seconds`: how long an answer was waited for."""
     # First, for what was being waited for lies below it.
+    if isinstance(error, httpx2.ConnectTimeout | httpx2.PoolTimeout):
+        return Trouble("timed_out", "no connection in time")
     if isinstance(error, httpx2.TimeoutException | TimeoutError):
         return Trouble("timed_out", f"no answer within {seconds:g} seconds")
     for one in _all(error):
