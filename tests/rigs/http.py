@@ -38,7 +38,9 @@ async def http(config: dict[str, Any]) -> AsyncIterator[Hearing]:
 
     receiver = await Web.start(receive)
     async with carrier.serve(0, {"speed": 1000, **config}, None) as platform:
-        trunk = carrier.trunk(platform.port)["config"] | {"timeout_seconds": config.get("timeout_seconds", 10)}
+        # Of very little time, connecting on a busy machine could take all.
+        seconds = max(1.0, config.get("timeout_seconds", 10))
+        trunk = carrier.trunk(platform.port)["config"] | {"timeout_seconds": seconds}
         provider = KIND.connect(TRUNK, trunk, around(f"http://127.0.0.1:{receiver.port}"))
         rig = Hearing(
             provider,
