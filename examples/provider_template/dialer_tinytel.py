@@ -1,7 +1,7 @@
 """A whole provider, as small as one can be: TinyTel, a made-up network with an API of three lines and a token.
 
-POST /calls {id, to, from, ring_seconds, report_to} · GET /calls/ID {steps: [{id, step, at, result, talked}]} · DELETE /calls/ID;
-it posts each step to report_to, with `token` in the headers. It keeps its records, and 404 means that a call never was.
+POST /calls {id, to, from, ring_seconds, report_to} · GET /calls/ID {steps: [{id, step, at, result, talked}]} ·
+DELETE /calls/ID. It posts each step to report_to, with `token` in the headers, and keeps its records.
 """
 
 import hmac

@@ -1,4 +1,4 @@
-"""The template in `examples/provider_template`, with the network that it is made up for: what is shown must be right."""
+"""The template in `examples/provider_template`, with the network that it is made for: what is shown must be right."""
 
 import asyncio
 import json
