@@ -43,7 +43,7 @@ class FreeSwitch(_Closed):
 class Platform(_Closed):
     """`agent`: which of the platform's own agents takes the call, where it has several."""
 
-    agent: str | None = Field(default=None, min_length=1, max_length=255)
+    agent: Name | None = None
 
 
 class Nothing(_Closed):
