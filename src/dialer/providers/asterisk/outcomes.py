@@ -63,8 +63,9 @@ DIALLED = ""
 class Heard:
     """What was heard of one call so far, maybe from its middle on.
 
-    `dial_status`: of the last Dial event; empty: only its beginning was heard; None: not even that. `is_cancelled`:
-    someone has asked Asterisk to hang up. `begun_at`: when it was first heard of. `told`: for each kind of event, the message that told it, and the event.
+    `begun_at`: when it was first heard of. `dial_status`: of the last Dial event; empty: only its beginning was heard;
+    None: not even that. `is_cancelled`: someone has asked Asterisk to hang up. `told`: for each kind of event, the
+    message that told it, and the event.
     """
 
     begun_at: DateTime | None = None
@@ -78,7 +79,10 @@ class Heard:
 
 
 def outcome(heard: Heard, cause: int, sip_status: int | None, at: DateTime) -> tuple[Outcome, str]:
-    """Decide how a call ended that is over now. The cause counts before the dial status, which is NOANSWER for many a refusal."""
+    """Decide how a call ended at this moment.
+
+    The cause counts before the dial status, which is NOANSWER for many a refusal.
+    """
     name = CAUSES.get(cause, f"cause_{cause}")
     if heard.is_up:
         return (Outcome.MACHINE if heard.is_machine else Outcome.ANSWERED), name
