@@ -21,11 +21,11 @@ from rigs import OpenRig, Rig, all_rigs
 CallRequests = Callable[..., CallRequest]
 
 SECOND = {"mean": 1, "min": 1, "max": 1}
-A_WHILE = {"mean": 1000, "min": 1000, "max": 1000}
+A_WHILE = {"mean": 3000, "min": 3000, "max": 3000}
 LONG = {"mean": 5000, "min": 5000, "max": 5000}
 ANSWERED = {"outcomes": {"answered": 1}, "setup_seconds": SECOND, "ring_seconds": SECOND, "talk_seconds": SECOND}
 # The patience of a provider whose network will not answer.
-SOON = {"timeout_seconds": 0.2}
+SOON = {"timeout_seconds": 1}
 TALKS_LONG = {**ANSWERED, "talk_seconds": LONG}
 STEPS = [EventKind.RINGING, EventKind.ANSWERED, EventKind.ENDED]
 
