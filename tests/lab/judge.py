@@ -31,7 +31,7 @@ UNION ALL SELECT id, max_concurrent_calls FROM phone_numbers
 
 
 # What is only late, which it may be while processes die; at the end nothing is.
-LATE = {"report_unsettled", "retry_overdue", "dispatch_overdue", "start_overdue"}
+LATE = {"report_unsettled", "retry_overdue", "dispatch_overdue", "start_overdue", "attempt_unattended"}
 # Limits that cross batches rest on Redis alone: what it forgot without noticing, the next rescue repairs.
 ACROSS = {"number_concurrency", "trunk_concurrency", "number_daily_cap", "trunk_rate"}
 

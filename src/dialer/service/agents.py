@@ -2,12 +2,12 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from dialer.domain.ids import AgentId, WorkspaceId
 from dialer.errors import InvalidInput
 from dialer.providers import installed
-from dialer.service.fields import Changes, Fields, Metadata, Name, Status, refusal
+from dialer.service.fields import Changes, Fields, Flag, Metadata, Name, Status, Storable, refusal
 from dialer.service.resources import Kind, View
 from dialer.store import configuration
 from dialer.store.database import Database
@@ -21,7 +21,28 @@ class _Closed(BaseModel):
 
 
 class Twilio(_Closed):
-    url: str = Field(min_length=1, max_length=2000, pattern="^https?://")
+    """Either `url`, which Twilio asks what to do with an answered call, or `twiml`, which says it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                {"required": ["url"], "properties": {"url": {"type": "string"}, "twiml": {"type": "null"}}},
+                {"required": ["twiml"], "properties": {"twiml": {"type": "string"}, "url": {"type": "null"}}},
+            ]
+        }
+    )
+
+    twiml: Storable | None = Field(default=None, min_length=1, max_length=4000)
+    url: str | None = Field(default=None, min_length=1, max_length=2000, pattern="^https?://", validate_default=True)
+    machine_detection: Flag = False
+
+    @field_validator("url")
+    @classmethod
+    def _one_of_both(cls, url: str | None, info: ValidationInfo) -> str | None:
+        """What was wrong with `twiml` is said there, and it is absent here."""
+        if "twiml" in info.data and (url is None) == (info.data["twiml"] is None):
+            raise refusal("is needed, or twiml in its place" if url is None else "must not be given with twiml")
+        return url
 
 
 class Extension(_Closed):
