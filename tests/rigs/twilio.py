@@ -1,0 +1,58 @@
+"""Twilio: the mock carrier over HTTP, whose status callbacks are posted to a server of the rig's."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import pendulum
+
+from carriers.twilio import AUTH_TOKEN, AUTHORIZATION, CONNECTION, serve, trunk
+from carriers.twilio_http import Answer, Asked, serving
+from dialer.domain.ids import AttemptId, TrunkId
+from dialer.providers.base import CallRequest, Placement, Posted
+from dialer.providers.twilio import Twilio
+from dialer.providers.twilio.config import Config
+from rigs.hearing import Hearing
+
+TRUNK = TrunkId(UUID("018f0000-0000-7000-8000-000000000012"))
+
+
+class WithAgent(Twilio):
+    """Gives every call an agent, without whom Twilio has nothing to do with it."""
+
+    async def place(self, request: CallRequest) -> Placement:
+        return await super().place(replace(request, connection={**CONNECTION, **request.connection}))
+
+
+@asynccontextmanager
+async def twilio(config: dict[str, Any]) -> AsyncIterator[Hearing]:
+    async def receive(asked: Asked) -> Answer:
+        attempt_id = AttemptId(UUID(urlsplit(asked.target).path.rsplit("/", 1)[1]))
+        posted = Posted(f"{public_url}{asked.target}", asked.headers, asked.body, attempt_id, rig.now())
+        await rig.hand_over(provider.read_reports(posted))
+        return Answer(204, b"")
+
+    async with serve(0, {"speed": 1000, **config}) as carrier, serving(receive) as webhooks:
+        public_url = f"http://127.0.0.1:{webhooks.port}"
+        # A busy machine answers not at once; the one that will not answer is waited for a little longer, that is all.
+        patience = max(1, config.get("timeout_seconds", 10))
+        settings = {**trunk(carrier.port)["config"], "timeout_seconds": patience}
+        provider = WithAgent(TRUNK, Config.parse(settings), AUTH_TOKEN, lambda: pendulum.now("UTC"), public_url)
+        rig = Hearing(
+            provider,
+            carrier.switch.network,
+            keeps_records=True,
+            secrets=(AUTH_TOKEN, AUTHORIZATION.split()[1]),
+            switch=carrier.switch,
+            close_network=carrier.server.close,
+        )
+        try:
+            yield rig
+        finally:
+            await provider.close()
+
+
+RIGS = [twilio]
