@@ -21,7 +21,7 @@ from rigs import OpenRig, Rig, all_rigs
 CallRequests = Callable[..., CallRequest]
 
 SECOND = {"mean": 1, "min": 1, "max": 1}
-A_WHILE = {"mean": 3000, "min": 3000, "max": 3000}
+A_WHILE = {"speed": 5, "talk_seconds": {"mean": 10, "min": 10, "max": 10}}
 LONG = {"mean": 5000, "min": 5000, "max": 5000}
 ANSWERED = {"outcomes": {"answered": 1}, "setup_seconds": SECOND, "ring_seconds": SECOND, "talk_seconds": SECOND}
 # The patience of a provider whose network will not answer.
@@ -150,7 +150,7 @@ def test_an_unclear_call_that_did_arrive_is_seen_and_reported(play: Play, call_r
         assert rig.existed() == [request.attempt_id]
 
     # It is up when it is looked up: of one that is over, a network without records could only say that it is gone.
-    play({**ANSWERED, "talk_seconds": A_WHILE, **SOON, "faults": {"timeout_after": 1}}, story)
+    play({**ANSWERED, **A_WHILE, **SOON, "faults": {"timeout_after": 1}}, story)
 
 
 def test_a_call_that_is_up_is_seen_as_far_as_it_has_come(play: Play, call_request: CallRequests) -> None:
