@@ -102,7 +102,8 @@ def started(name: str, carrier: Carrier, client: Client) -> str:
     number = {"phone_number": "+442079460000", "trunk_id": trunk["id"], "agent_id": agent["id"]}
     client.post("/phone-numbers", number)
     options = {"working_days": [1, 2, 3, 4, 5, 6, 7], "max_concurrent_calls": LIMIT, "retry_failed": True}
-    retries = {"max_retry_attempts": 1, "retry_delays": {"busy": 0, "no_answer": 0, "failed": 0}, "retry_machine": True}
+    delays = dict.fromkeys(("busy", "no_answer", "failed", "rejected", "machine"), 0)
+    retries = {"max_retry_attempts": 1, "retry_machine": True, "retry_delays": delays}
     batch = client.post("/batch-calls", {"name": name, "agent_id": agent["id"], **options, **retries})
     file = "\n".join(["phone,name", *(f"{phone},Ada" for phone in made_up_phones(CONTACTS))])
     path = f"/batch-calls/{batch['id']}"
