@@ -60,6 +60,7 @@ class Asterisk:
 
     def __init__(self, config: Mapping[str, Any], journal: Path | None) -> None:
         self.switch = Switch(config, self._report, journal)
+        self.switch.lose_calls()
         self.port = 0
         self.answers_late = False
         self.originates: list[dict[str, Any]] = []

@@ -46,6 +46,7 @@ class MockFreeSwitch:
 
     def __init__(self, config: Mapping[str, Any], journal: Path | None) -> None:
         self.switch = Switch(config, self._report, journal)
+        self.switch.lose_calls()
         self.received: list[str] = []
         self.gateway_status = "UP"
         self.lets_in = True
@@ -157,7 +158,11 @@ class MockFreeSwitch:
         return channel
 
     def _report(self, event: CallEvent) -> None:
-        channel, at = self._of_call[event.provider_call_id or ""], micros(event.at)
+        known = self._of_call.get(event.provider_call_id or "")
+        if known is None:
+            # It was begun by the switch that was here before.
+            return
+        channel, at = known, micros(event.at)
         channel.take(event)
         match event.kind:
             case EventKind.RINGING:

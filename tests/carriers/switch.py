@@ -42,6 +42,11 @@ class Switch:
         self.cut_answers -= 1
         return self.cut_answers >= 0
 
+    def lose_calls(self) -> None:
+        """End the calls that are up, as they do with a switch that dies: of one that was killed, when it is back."""
+        for call in self.network.log:
+            self.network.hang_up(call.attempt_id, now())
+
     def close(self) -> None:
         self.pump.stop()
         self.network.close()

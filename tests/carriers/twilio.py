@@ -7,7 +7,8 @@ knows whether a machine has answered.
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Mapping
+import json
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,13 @@ class Watch:
     detects: bool
 
 
+def _remembered(memory: Path | None) -> Iterator[tuple[AttemptId, Watch]]:
+    if memory and memory.exists():
+        for line in memory.read_text().splitlines():
+            attempt_id, url, events, detects = json.loads(line)
+            yield AttemptId(UUID(attempt_id)), Watch(url, frozenset(events), detects)
+
+
 class Carrier:
     """One account. `answers`: what the next requests get, before anything is done; `asked`: all so far."""
 
@@ -61,7 +69,9 @@ class Carrier:
         self.answers: list[Answer | Handle] = []
         self.asked: list[Asked] = []
         self.server: Serving
-        self._watches: dict[AttemptId, Watch] = {}
+        # Twilio does not forget who wants to hear of a call, whatever happens to one of its machines.
+        self._memory = journal and journal.with_suffix(".callbacks")
+        self._watches = dict(_remembered(self._memory))
         self._last_post: dict[AttemptId, asyncio.Task[None]] = {}
         self._client = httpx2.AsyncClient(timeout=5, trust_env=False)
 
@@ -105,7 +115,11 @@ class Carrier:
         # As the real one, it knows no attempt: this is for the journal alone.
         attempt_id = AttemptId(UUID(urlsplit(form["StatusCallback"]).path.rsplit("/", 1)[1]))
         events = frozenset(lists.get("StatusCallbackEvent", ["completed"]))
-        self._watches[attempt_id] = Watch(form["StatusCallback"], events, form.get("MachineDetection") == "Enable")
+        watch = Watch(form["StatusCallback"], events, form.get("MachineDetection") == "Enable")
+        self._watches[attempt_id] = watch
+        if self._memory:
+            with self._memory.open("a") as memory:
+                memory.write(json.dumps([str(attempt_id), watch.url, sorted(events), watch.detects]) + "\n")
         seconds = int(form.get("Timeout", DEFAULT_TIMEOUT_SECONDS))
         given_up, late = moment.add(seconds=seconds), moment.add(minutes=1)
         request = CallRequest(attempt_id, form["To"], form["From"], {}, seconds, late, given_up)
@@ -170,7 +184,6 @@ class Carrier:
 
     def _post(self, call: CarrierCall, kind: EventKind | None) -> None:
         """Post the callback after those of the same call that are on their way."""
-        # A carrier that was started anew has only its journal, and has forgotten who wanted to hear.
         watch = self._watches.get(call.attempt_id)
         if watch is None or (EVENT_NAMES[kind] if kind else "initiated") not in watch.events:
             return

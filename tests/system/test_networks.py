@@ -38,6 +38,9 @@ PROFILE = {
     "setup_seconds": {"mean": 1, "max": 3},
 }
 NETWORKS = ["asterisk", "freeswitch", "http", "twilio"]
+# Those that report over a connection that the listener holds, and keep no records.
+HEARD = ["asterisk", "freeswitch"]
+SLOW = ["freeswitch", "twilio"]
 
 
 class Carrier:
@@ -94,10 +97,14 @@ def running(name: str, folder: Path) -> Iterator[tuple[Up, Carrier, Client]]:
         carrier.kill()
 
 
-def started(name: str, carrier: Carrier, client: Client) -> str:
+def started(name: str, up: Up, carrier: Carrier, client: Client) -> str:
     """Set up what an operator sets up, and start a batch; return its id."""
     trunk = client.post("/trunks", carrier.module.trunk(carrier.port) | {"calls_per_second": 200})
     wait_until(lambda: client.post(f"/trunks/{trunk['id']}/check")["ok"], 30, "the trunk is checked")
+    if name in HEARD:
+        # A listener reads every few seconds which trunks there are; a switch keeps nothing for who comes late.
+        heard = f"SELECT 1 FROM trunk_links WHERE trunk_id = '{trunk['id']}' AND linked_at IS NOT NULL"
+        wait_until(lambda: up.rows(heard), 30, "a listener hears the trunk")
     agent = client.post("/agents", {"name": "Receptionist", "connection": {name: carrier.module.CONNECTION}})
     number = {"phone_number": "+442079460000", "trunk_id": trunk["id"], "agent_id": agent["id"]}
     client.post("/phone-numbers", number)
@@ -123,11 +130,12 @@ def judge(up: Up, carrier: Carrier, client: Client, batch_id: str) -> None:
     assert max(Counter(call.to_number for call in calls).values()) <= 2
     assert most_at_once(calls) <= LIMIT
     assert rung_twice_at_once(calls) == []
-    ledger = {row.id: row for row in up.rows("SELECT id, state, outcome FROM attempts")}
+    ledger = {row.id: row for row in up.rows("SELECT id, state, outcome, cause FROM attempts")}
     truth = {call.attempt_id: call.outcome for call in calls}
     assert truth.keys() <= {of for of, row in ledger.items() if row.state == "ended"}
     for attempt_id, row in ledger.items():
-        if row.state == "ended" and row.outcome != "unknown":
+        # Of a call that was gone when it was asked for, it is known at best that it had been answered.
+        if row.state == "ended" and row.cause != "gone_from_network":
             assert truth[attempt_id] == row.outcome, attempt_id
     assert (
         subprocess.run([*DIALER, "audit", "--data-dir", str(up.data_dir)], capture_output=True, check=False).returncode
@@ -138,18 +146,18 @@ def judge(up: Up, carrier: Carrier, client: Client, batch_id: str) -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_five_hundred_contacts_are_called_and_the_carrier_s_log_agrees_call_by_call(name: str, tmp_path: Path) -> None:
     with running(name, tmp_path) as (up, carrier, client):
-        batch_id = started(name, carrier, client)
+        batch_id = started(name, up, carrier, client)
         wait_until(lambda: client.get(f"/batch-calls/{batch_id}")["status"] == "completed", 150, "all is over")
         judge(up, carrier, client, batch_id)
         assert up.rows("SELECT id FROM attempts WHERE outcome = 'unknown'") == []
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", ["asterisk", "http", *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
 def test_a_carrier_that_is_killed_and_started_again_in_the_middle_costs_nobody_a_call(
     name: str, tmp_path: Path
 ) -> None:
     with running(name, tmp_path) as (up, carrier, client):
-        batch_id = started(name, carrier, client)
+        batch_id = started(name, up, carrier, client)
 
         def done() -> int:
             counts = client.get(f"/batch-calls/{batch_id}")["counts"]
