@@ -71,7 +71,8 @@ def operations(api: Api) -> list[Operation]:
         for method, operation in methods.items()
     ]
     assert len(found) > 45
-    return [one for one in found if one.path not in OPEN]
+    # Networks sign what they report instead: tests/api/test_webhooks.py.
+    return [one for one in found if one.path not in OPEN and not one.path.startswith("/v1/providers/")]
 
 
 @pytest.fixture

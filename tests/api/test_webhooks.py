@@ -1,0 +1,78 @@
+"""What networks report by HTTP, through the front door: proved by a signature, stored once, and refused without it."""
+
+import base64
+import json
+from datetime import UTC
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from fastapi.testclient import TestClient
+from standardwebhooks import Webhook
+
+from world import World
+
+SECRET = "whsec_" + base64.b64encode(b"a secret of twenty-four b").decode()
+
+
+@pytest.fixture
+def trunk(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A trunk whose network reports by HTTP."""
+    monkeypatch.setenv("TRUNK_PLATFORM_SECRET", SECRET)
+    config = {"url": "http://127.0.0.1:9/calls", "secret": "env:TRUNK_PLATFORM_SECRET"}
+    answer = client.post("/trunks", json={"name": "platform", "provider": "http", "config": config})
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["data"]["id"])
+
+
+def signed(body: bytes, world: World, secret: str = SECRET) -> dict[str, str]:
+    at = world.clock.now.astimezone(UTC)
+    signature = Webhook(secret).sign("msg_1", at, body.decode())
+    return {"webhook-id": "msg_1", "webhook-timestamp": str(int(at.timestamp())), "webhook-signature": signature}
+
+
+def rung(world: World) -> bytes:
+    report: dict[str, Any] = {"attempt_id": str(uuid4()), "event": "ringing", "at": world.clock.now.isoformat()}
+    return json.dumps(report).encode()
+
+
+def stored(world: World) -> int:
+    return int(world.value("SELECT count(*) FROM inbox"))
+
+
+def test_a_signed_report_is_stored_once_however_often_it_comes(client: TestClient, world: World, trunk: str) -> None:
+    body = rung(world)
+    for _ in range(2):
+        answer = client.post(f"/providers/http/{trunk}/events", content=body, headers=signed(body, world))
+        assert (answer.status_code, answer.content) == (204, b"")
+    assert stored(world) == 1
+
+
+@pytest.mark.parametrize("secret", [None, "whsec_" + base64.b64encode(b"another one, also long en").decode()])
+def test_a_report_that_is_not_signed_by_its_trunk_is_a_403_and_is_not_stored(
+    client: TestClient, world: World, trunk: str, secret: str | None
+) -> None:
+    body = rung(world)
+    headers = signed(body, world, secret) if secret else {}
+    answer = client.post(f"/providers/http/{trunk}/events", content=body, headers=headers)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "not_signed")
+    assert stored(world) == 0
+
+
+def test_a_signed_report_that_cannot_be_read_is_a_422_that_names_the_field(
+    client: TestClient, world: World, trunk: str
+) -> None:
+    body = rung(world).replace(b"ringing", b"whistling")
+    answer = client.post(f"/providers/http/{trunk}/events", content=body, headers=signed(body, world))
+    assert answer.status_code == 422
+    assert "event" in answer.json()["error"]["details"][0]["field"]
+    assert stored(world) == 0
+
+
+def test_trunks_that_are_not_there_or_do_not_report_by_http_are_404(
+    client: TestClient, world: World, trunk: str
+) -> None:
+    world.sql("UPDATE trunks SET config = :config WHERE provider = 'simulator'", config='{"url": "tcp://127.0.0.1:9"}')
+    paths = [f"http/{uuid4()}/events", f"twilio/{trunk}/events", f"simulator/{world.installed.trunk_id}/events"]
+    answers = [client.post(f"/providers/{path}", content=b"{}") for path in paths]
+    assert [answer.status_code for answer in answers] == [404, 404, 404]
