@@ -171,6 +171,8 @@ class Stage:
                 self.broken.append(f"{actor.name}.{actor.step} {actor.doing} raised {type(ended).__name__}: {ended}")
                 error = ended
             actor.is_at_rest, actor.asleep_until = True, None
+            # Whoever this step has held up is back before anyone asks who waits.
+            self._see_who_waits()
             if self._over or not self._rested(actor, error):
                 break
             self._pass_on(actor, quietly=True)
