@@ -81,8 +81,13 @@ class Listener:
             await asyncio.to_thread(events.receive, self._db, trunk.id, reports)
             await asyncio.to_thread(self._ask)
 
+        is_up = False
+
         async def linked(reason: str | None) -> None:
-            await asyncio.to_thread(self._note_link, trunk, reason)
+            nonlocal is_up
+            was_up, is_up = is_up, False
+            await asyncio.to_thread(self._note_link, trunk, reason, is_anew=not was_up)
+            is_up = reason is None
 
         try:
             provider = self._connect(trunk)
@@ -103,12 +108,12 @@ class Listener:
         with suppress(DialerError):  # the ledger is away: that, too, is a reason to be tried again
             await asyncio.to_thread(self._note_link, trunk, reason)
 
-    def _note_link(self, trunk: Trunk, reason: str | None) -> None:
+    def _note_link(self, trunk: Trunk, reason: str | None, *, is_anew: bool = False) -> None:
         """Write whether this trunk is heard; of one that is heard again, rescue asks what was missed."""
         with self._db.begin() as connection:
             if reason is not None:
                 trunk_links.down(connection, trunk.id, self._id, reason)
-            elif trunk_links.up(connection, trunk.id, self._id):
+            elif trunk_links.up(connection, trunk.id, self._id, is_anew=is_anew):
                 attempts.look_soon(connection, trunk.id)
 
     def _leave(self) -> None:

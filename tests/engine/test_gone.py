@@ -157,6 +157,17 @@ def test_a_trunk_that_is_heard_again_has_its_calls_asked_about_at_once(world: Wo
     assert rescued(world, world.parts).asked == 1
 
 
+def test_a_break_that_could_not_be_noted_counts_from_the_next_connection(world: World, unclear: Parts) -> None:
+    heard(world)
+    called(world, unclear)
+    for _ in range(2):
+        later(world, 35)
+        with world.db.begin() as connection:
+            assert trunk_links.up(connection, world.installed.trunk_id, EAR, is_anew=True)
+        rescued(world, unclear)
+    assert outcome(world) == ("ended", "unknown", "gone_from_network")
+
+
 def test_the_doctor_says_which_trunk_nobody_hears_and_why(world: World) -> None:
     heard(world)
     with world.db.begin() as connection:

@@ -8,8 +8,11 @@ from dialer.domain.ids import TrunkId
 from dialer.store.database import rows, run
 
 
-def up(connection: Connection, trunk_id: TrunkId, listener_id: UUID) -> bool:
-    """Note that this listener hears the trunk now; True: it did not before."""
+def up(connection: Connection, trunk_id: TrunkId, listener_id: UUID, *, is_anew: bool = False) -> bool:
+    """Note that this listener hears the trunk now; True: it did not before.
+
+    `is_anew`: by a new connection, so there was a break, even if that could not be noted when it came.
+    """
     (row,) = rows(
         connection,
         """
@@ -17,13 +20,15 @@ def up(connection: Connection, trunk_id: TrunkId, listener_id: UUID) -> bool:
         INSERT INTO trunk_links AS l (trunk_id, listener_id, linked_at, heard_at)
         VALUES (:trunk, :listener, dialer_now(), dialer_now())
         ON CONFLICT (trunk_id, listener_id) DO UPDATE
-        SET linked_at = coalesce(l.linked_at, excluded.linked_at), heard_at = excluded.heard_at, reason = NULL
+        SET linked_at = CASE WHEN :anew THEN excluded.linked_at ELSE coalesce(l.linked_at, excluded.linked_at) END,
+            heard_at = excluded.heard_at, reason = NULL
         RETURNING (SELECT linked_at FROM before) IS NULL AS is_new
         """,
         trunk=trunk_id,
         listener=listener_id,
+        anew=is_anew,
     )
-    return bool(row.is_new)
+    return is_anew or bool(row.is_new)
 
 
 def down(connection: Connection, trunk_id: TrunkId, listener_id: UUID, reason: str) -> None:
