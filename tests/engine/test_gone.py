@@ -13,6 +13,7 @@ from dialer.engine.rescue import RescueReport, rescue
 from dialer.engine.settle import settle
 from dialer.providers.base import CallHandle, CallRequest, Gone, Placement, Sighting, Unclear
 from dialer.providers.carriers import Carriers
+from dialer.service import trunks
 from dialer.store import attempts, trunk_links
 from dialer.store.numbers import Trunk
 from steps import assert_clean, go, held, later, live, report
@@ -168,11 +169,14 @@ def test_a_break_that_could_not_be_noted_counts_from_the_next_connection(world: 
     assert outcome(world) == ("ended", "unknown", "gone_from_network")
 
 
-def test_the_doctor_says_which_trunk_nobody_hears_and_why(world: World) -> None:
+def test_the_doctor_and_the_trunk_s_check_say_which_trunk_nobody_hears_and_why(world: World) -> None:
+    trunk = (world.installed.workspace_id, world.installed.trunk_id)
     heard(world)
     with world.db.begin() as connection:
         assert trunk_links.sentences(connection) == []
+    assert trunks.health(world.parts, *trunk) is None
     deaf(world)
+    assert trunks.health(world.parts, *trunk) == "its reports are not heard: the connection was lost"
     with world.db.begin() as connection:
         (sentence,) = trunk_links.sentences(connection)
     assert sentence == "The reports of trunk simulator are not heard: the connection was lost"

@@ -416,7 +416,7 @@ class Play:
         try:
             # What is soon over goes on closely; what waits for days (a cap, a window) is looked at less often.
             soon = self.world.clock.now.add(hours=1)
-            self.world.run(lambda: self._is_over() or self.world.clock.now >= soon, grain=60)
+            self.world.run(lambda: self._is_over() or self.world.clock.now >= soon, grain=120)
             self.world.run(self._is_over, grain=1_800, limit=2_000)
             self._pass(timedelta(minutes=10).total_seconds())
             self.world.rescue()
@@ -425,8 +425,13 @@ class Play:
         self.broken += [f"at the end: {fact}" for fact in self.judge.end()]
 
     def _is_over(self) -> bool:
-        in_progress = sum(self.world.progress(batch_id).dialing for batch_id in self.batch_ids)
-        return not in_progress and self.world.is_over(*self.batch_ids)
+        over: bool = self.world.value(
+            """
+            SELECT bool_and(b.status IN ('completed', 'cancelled', 'failed') AND p.dialing = 0)
+            FROM batches b JOIN batch_progress p ON p.batch_id = b.id
+            """
+        )
+        return over
 
 
 def _step(process: Process, doing: Callable[[Process], None], _: Actor) -> None:

@@ -20,6 +20,11 @@ REGRESSIONS: dict[str, Story] = {
         only=frozenset({"worker0.1.20", "worker0.20.17", "worker1.14.9", "worker1.15.13", "worker1.15.21",
                         "worker1.19.15", "worker1.23.11", "worker1.23.7", "worker1.24.8", "worker1.5.14"}),
     ),
+    "slots were lost, and when their holder is looked at, and not what it holds": Story(
+        1142,
+        steps=60,
+        without=frozenset({"deadlock", "late", "refused", "reordered", "repeated", "server_error", "task lost"}),
+    ),
 }  # fmt: skip
 
 

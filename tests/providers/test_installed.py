@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,13 @@ def test_a_provider_of_another_package_is_a_kind_of_trunk_and_of_connection(site
         "provider": "TinyTel",
         "connection": {"tinytel": {"queue": "front"}},
     }
+
+
+def test_a_kind_whose_code_is_broken_is_named_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = EntryPoint("broken", "no_such_module:KIND", installed.GROUP)
+    monkeypatch.setattr(installed, "entry_points", lambda **_: [broken])
+    with pytest.raises(Unavailable, match=r"broken \(no_such_module:KIND\) cannot be loaded: No module named"):
+        installed.kind("broken")
 
 
 def test_a_kind_that_nobody_brings_is_named_with_those_that_there_are() -> None:

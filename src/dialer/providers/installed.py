@@ -17,8 +17,11 @@ def names() -> tuple[str, ...]:
 
 @cache
 def kind(name: str) -> Kind:
-    """Load one kind of provider. Raises Unavailable where no package brings it."""
+    """Load one kind of provider. Raises Unavailable where no package brings it, or its code cannot be loaded."""
     for point in entry_points(group=GROUP, name=name):
-        loaded: Kind = point.load()
+        try:
+            loaded: Kind = point.load()
+        except (ImportError, AttributeError) as error:
+            raise Unavailable(f"The provider {name} ({point.value}) cannot be loaded: {error}") from error
         return loaded
     raise Unavailable(f"No provider named {name} is installed; there are {', '.join(names())}")

@@ -82,9 +82,10 @@ def _limited(values: View) -> View:
 
 
 def health(parts: Parts, workspace_id: WorkspaceId, trunk_id: TrunkId) -> str | None:
-    """Say why no calls can be placed on a trunk now; None: they can. Raises NotFound."""
+    """Say why no calls can be placed on a trunk now, or not be followed; None: they can. Raises NotFound."""
     found = resources.show(parts.db, kind(()), workspace_id, trunk_id)
-    return parts.carriers.health(Trunk(trunk_id, found["provider"], found["config"]))
+    unheard = found["unheard_reason"] and f"its reports are not heard: {found['unheard_reason']}"
+    return parts.carriers.health(Trunk(trunk_id, found["provider"], found["config"])) or unheard
 
 
 def of_network(db: Database, provider: str, trunk_id: TrunkId) -> Trunk:

@@ -25,6 +25,7 @@ CONTENTION = {"40001", "40P01", "55P03"}
 INSISTENCE = 4
 STREAMED_ROWS = 1_000
 MIGRATIONS = Path(__file__).parent / "migrations"
+SET_NOW = text("SELECT set_config('dialer.now', :now, true)")
 
 T = TypeVar("T")
 
@@ -163,7 +164,7 @@ def _config() -> Config:
 
 
 def _set_now(connection: Connection, now: DateTime) -> None:
-    connection.execute(text("SELECT set_config('dialer.now', :now, true)"), {"now": now.isoformat()})
+    connection.execute(SET_NOW, {"now": now.isoformat()})
 
 
 def _is_away(error: BaseException | None) -> bool:

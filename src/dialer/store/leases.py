@@ -135,18 +135,20 @@ class Leases:
         return [lease for lease in leases if lease.attempt_id in lost]
 
     def remind(self, look_at: DateTime) -> int:
-        """Note anew when rescue looks at holders of slots, and what they hold, where Redis has lost either, as after
-        a failover or an eviction: nothing else would ever find them. Return how many there were.
+        """Note anew when rescue looks at holders, and what they hold, where Redis has lost some of it, as after a
+        failover or an eviction: nothing else would ever find them. Return how many there were.
         """
         with _answering():
             keys = list(self._redis.scan_iter(slots_key("*", "*"), count=PAGE))
             pipe = self._redis.pipeline(transaction=False)
             for key in keys:
                 pipe.smembers(key)
-            held: dict[str, list[str]] = defaultdict(list)
-            for key, members in zip(keys, pipe.execute(), strict=True):
+            pipe.hkeys(HOLDS)
+            *sets, holders = pipe.execute()
+            held: dict[str, list[str]] = {name: [] for name in holders}
+            for key, members in zip(keys, sets, strict=True):
                 for member in members:
-                    held[member].append(key)
+                    held.setdefault(member, []).append(key)
             forgotten = [
                 member
                 for page in _pages(held)
