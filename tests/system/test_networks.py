@@ -41,6 +41,8 @@ NETWORKS = ["asterisk", "freeswitch", "http", "twilio"]
 # Those that report over a connection that the listener holds, and keep no records.
 HEARD = ["asterisk", "freeswitch"]
 SLOW = ["freeswitch", "twilio"]
+# The last word of an answered call may be lost with its carrier: it is asked about ten minutes later.
+OVER_SECONDS = 800
 
 
 class Carrier:
@@ -152,7 +154,10 @@ def test_five_hundred_contacts_are_called_and_the_carrier_s_log_agrees_call_by_c
         assert up.rows("SELECT id FROM attempts WHERE outcome = 'unknown'") == []
 
 
-@pytest.mark.parametrize("name", ["asterisk", "http", *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
+@pytest.mark.parametrize(
+    "name",
+    ["asterisk", "http", *(pytest.param(name, marks=[pytest.mark.slow, pytest.mark.timeout(1_200)]) for name in SLOW)],
+)
 def test_a_carrier_that_is_killed_and_started_again_in_the_middle_costs_nobody_a_call(
     name: str, tmp_path: Path
 ) -> None:
@@ -171,5 +176,5 @@ def test_a_carrier_that_is_killed_and_started_again_in_the_middle_costs_nobody_a
             "calls meet nobody",
         )
         carrier.start()
-        wait_until(lambda: client.get(f"/batch-calls/{batch_id}")["status"] == "completed", 250, "all is over")
+        wait_until(lambda: client.get(f"/batch-calls/{batch_id}")["status"] == "completed", OVER_SECONDS, "all is over")
         judge(up, carrier, client, batch_id)
