@@ -416,7 +416,7 @@ class Play:
         try:
             # What is soon over goes on closely; what waits for days (a cap, a window) is looked at less often.
             soon = self.world.clock.now.add(hours=1)
-            self.world.run(lambda: self._is_over() or self.world.clock.now >= soon, grain=120)
+            self.world.run(lambda: self._is_over() or self.world.clock.now >= soon, grain=60)
             self.world.run(self._is_over, grain=1_800, limit=2_000)
             self._pass(timedelta(minutes=10).total_seconds())
             self.world.rescue()

@@ -103,7 +103,7 @@ def test_cancelling_in_sql_lets_calls_finish_and_contacts_go(world: World) -> No
 
 def test_nobody_is_called_more_often_than_the_retries_allow(make_world: Callable[..., World]) -> None:
     world = make_world(outcomes={"busy": 3, "no_answer": 3, "rejected": 1, "failed": 1, "answered": 1})
-    batch_id = world.batch(150, max_concurrent_calls=50, retry_failed=True, max_retry_attempts=3)
+    batch_id = world.batch(400, max_concurrent_calls=50, retry_failed=True, max_retry_attempts=3)
     world.run(lambda: world.is_over(batch_id), grain=10, each=audited(world))
     calls = Counter(call.to_number for call in world.network.log)
     outcome = {call.to_number: call.outcome for call in world.network.log}
@@ -115,10 +115,10 @@ def test_nobody_is_called_more_often_than_the_retries_allow(make_world: Callable
 
 def test_three_batches_share_one_trunk_fairly_and_never_exceed_it(world: World) -> None:
     world.sql("UPDATE trunks SET max_concurrent_calls = 30")
-    phones = made_up_phones(750)
+    phones = made_up_phones(1_500)
     wanted = {"first": 100, "second": 100, "small": 4}
     batch_ids = {
-        name: world.batch(phones[n * 250 : (n + 1) * 250], max_concurrent_calls=limit)
+        name: world.batch(phones[n * 500 : (n + 1) * 500], max_concurrent_calls=limit)
         for n, (name, limit) in enumerate(wanted.items())
     }
     shares: list[dict[str, int]] = []
@@ -127,7 +127,7 @@ def test_three_batches_share_one_trunk_fairly_and_never_exceed_it(world: World) 
         audited(world)()
         shares.append({name: world.progress(batch_id).dialing for name, batch_id in batch_ids.items()})
 
-    world.run(world.clock.now.add(minutes=8), grain=6, each=note)
+    world.run(world.clock.now.add(minutes=8), grain=3, each=note)
     assert most_at_once(world) == 30
     settled = shares[len(shares) // 2 :]
     mean = {name: sum(share[name] for share in settled) / len(settled) for name in wanted}
@@ -166,8 +166,8 @@ def test_round_robin_takes_every_number_in_turn(world: World) -> None:
 
 def test_a_rate_is_never_exceeded_in_any_second(world: World) -> None:
     world.sql("UPDATE trunks SET calls_per_second = 5")
-    batch_id = world.batch(150, max_concurrent_calls=100)
-    world.run(lambda: world.is_over(batch_id), grain=0.25)
+    batch_id = world.batch(300, max_concurrent_calls=100)
+    world.run(lambda: world.is_over(batch_id), grain=0.25, each=lambda: None)
     placed = sorted(call.placed_at for call in world.network.log)
     assert all((placed[n] - placed[n - 5]).total_seconds() >= 1 for n in range(5, len(placed)))
     assert audit(world.db, world.clock.now).is_clean
@@ -175,8 +175,8 @@ def test_a_rate_is_never_exceeded_in_any_second(world: World) -> None:
 
 def test_redis_emptied_in_the_middle_is_rebuilt_and_no_limit_is_exceeded(world: World) -> None:
     world.sql("UPDATE trunks SET max_concurrent_calls = 15")
-    one = world.batch(made_up_phones(120), max_concurrent_calls=10)
-    two = world.batch(made_up_phones(120, first=120), max_concurrent_calls=10)
+    one = world.batch(made_up_phones(200), max_concurrent_calls=10)
+    two = world.batch(made_up_phones(200, first=200), max_concurrent_calls=10)
     flushes = 0
 
     def flush_now_and_then() -> None:
@@ -221,9 +221,9 @@ def test_every_fault_of_the_network_at_once_loses_nobody_and_rings_nobody_twice(
     faults = {"lost": 0.1, "late": 0.1, "repeated": 0.1, "reordered": 0.1}
     placement = {"timeout_before": 0.05, "timeout_after": 0.05, "refused": 0.05, "server_error": 0.05}
     world = make_world(faults=faults | placement)
-    batch_id = world.batch(150, max_concurrent_calls=30, retry_failed=True, max_retry_attempts=2)
+    batch_id = world.batch(300, max_concurrent_calls=30, retry_failed=True, max_retry_attempts=2)
     world.run(lambda: world.is_over(batch_id), grain=5, each=audited(world))
     progress = world.progress(batch_id)
-    assert progress.completed + progress.failed == 150
+    assert progress.completed + progress.failed == 300
     assert most_at_once(world) <= 30
     assert rung_twice_at_once(world) == []

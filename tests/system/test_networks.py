@@ -41,8 +41,8 @@ NETWORKS = ["asterisk", "freeswitch", "http", "twilio"]
 # Those that report over a connection that the listener holds, and keep no records.
 HEARD = ["asterisk", "freeswitch"]
 SLOW = ["freeswitch", "twilio"]
-# The last word of an answered call may be lost with its carrier: it is asked about ten minutes later.
-OVER_SECONDS = 800
+# Twilio reports by requests alone: an answered call whose last one was lost is asked about ten minutes later.
+OVER_SECONDS = {"twilio": 800}
 
 
 class Carrier:
@@ -52,11 +52,11 @@ class Carrier:
         self.module = importlib.import_module(f"carriers.{name}")
         self.port = free_port()
         self.journal = folder / f"{name}.jsonl"
-        self._name, self._folder = name, folder
+        self.name, self._folder = name, folder
         self.start()
 
     def start(self) -> None:
-        command = [sys.executable, "-m", f"carriers.{self._name}", "--port", str(self.port)]
+        command = [sys.executable, "-m", f"carriers.{self.name}", "--port", str(self.port)]
         command += ["--journal", str(self.journal), "--profile", json.dumps(PROFILE)]
         environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
         with (self._folder / "carrier.log").open("ab") as log:
@@ -138,9 +138,10 @@ def judge(up: Up, carrier: Carrier, client: Client, batch_id: str) -> None:
     for attempt_id, row in ledger.items():
         # Of a call that was gone when it was asked for, it is known at best that it had been answered.
         if row.state == "ended" and row.cause != "gone_from_network":
-            # Only Twilio's callbacks tell a rejected call from a busy one, by their SIP code; its own record does not.
-            is_coarse = row.cause == "busy" and truth[attempt_id] == "rejected"
-            assert truth[attempt_id] == row.outcome or is_coarse, attempt_id
+            # Twilio's callbacks tell a rejected call from a busy one by their SIP code, which its own record lacks.
+            is_looked_up = carrier.name == "twilio" and row.cause == "busy"
+            told = "busy" if is_looked_up and truth[attempt_id] == "rejected" else truth[attempt_id]
+            assert told == row.outcome, attempt_id
     assert (
         subprocess.run([*DIALER, "audit", "--data-dir", str(up.data_dir)], capture_output=True, check=False).returncode
         == 0
@@ -178,5 +179,9 @@ def test_a_carrier_that_is_killed_and_started_again_in_the_middle_costs_nobody_a
             "calls meet nobody",
         )
         carrier.start()
-        wait_until(lambda: client.get(f"/batch-calls/{batch_id}")["status"] == "completed", OVER_SECONDS, "all is over")
+        wait_until(
+            lambda: client.get(f"/batch-calls/{batch_id}")["status"] == "completed",
+            OVER_SECONDS.get(name, 250),
+            "all is over",
+        )
         judge(up, carrier, client, batch_id)
