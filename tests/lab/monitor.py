@@ -1,5 +1,7 @@
 """The one who sees everything and belongs to no process: asks Postgres who waits for whom, and cuts its connections."""
 
+from collections.abc import Sequence
+
 import psycopg
 import redis
 from sqlalchemy.engine import make_url
@@ -13,10 +15,13 @@ class Monitor:
         self.postgres = psycopg.connect(url.render_as_string(hide_password=False), autocommit=True)
         self.redis = redis.Redis.from_url(redis_url, decode_responses=True)
 
-    def is_waiting(self, backend: int | None) -> bool:
-        """Say whether this backend waits for a lock that someone else holds."""
-        (blocking,) = self._one("SELECT cardinality(pg_blocking_pids(%s))", backend or 0)
-        return bool(blocking)
+    def waiting(self, backends: Sequence[int | None]) -> list[tuple[int, ...]]:
+        """Say of each backend who holds the locks it waits for: nobody, where it does not wait."""
+        found = self.postgres.execute(
+            "SELECT pg_blocking_pids(pid) FROM unnest(%s::int[]) WITH ORDINALITY AS asked (pid, nth) ORDER BY nth",
+            [[backend or 0 for backend in backends]],
+        )
+        return [tuple(sorted(holders)) for (holders,) in found]
 
     def cancel(self, backend: int | None) -> None:
         """Break off the statement of this backend."""

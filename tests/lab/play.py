@@ -47,13 +47,16 @@ LISTENERS = 2
 
 @dataclass(frozen=True)
 class Played:
-    """`faults`: the names of the touches that were hit. `digest`: the same for the same story."""
+    """`faults`: the names of the touches that were hit. `sure`: so many touches were decided by the seed alone; that of
+    these, and of what is told until then, is the `digest`, the same for the same story.
+    """
 
     story: Story
     broken: tuple[str, ...]
     told: tuple[str, ...]
     faults: tuple[str, ...]
     touches: int
+    sure: int
     calls: int
     digest: str
 
@@ -167,11 +170,12 @@ class Play:
                 self._recover()
         finally:
             self.world.close()
-        told = self.stage.story
-        digest = sha256("\n".join([*(f"{t.name} {t.what}" for t in self.stage.touches), *told]).encode()).hexdigest()
+        told, touches = self.stage.story, [f"{touch.name} {touch.what}" for touch in self.stage.touches]
+        sure, lines = self.stage.sure or (len(touches), len(told))
+        digest = sha256("\n".join([*touches[:sure], *told[:lines]]).encode()).hexdigest()
         calls = sum(len(network.log) for network in self.world.networks.values())
         return Played(
-            self.story, tuple(self.broken), tuple(told), tuple(self.faults), len(self.stage.touches), calls, digest
+            self.story, tuple(self.broken), tuple(told), tuple(self.faults), len(touches), sure, calls, digest
         )
 
     def _set_up(self) -> None:

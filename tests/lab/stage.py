@@ -2,7 +2,8 @@
 
 Each actor is a process of the engine in a thread of its own, and one of them has the turn. At a touch it may lose the
 turn to another, be hit by a fault, or die. Which of these is decided by the story's seed alone, so that a story is the
-same each time it is played. Who waits for a lock in Postgres is out until the lock is free, as Postgres itself says.
+same each time it is played. Who waits for a lock in Postgres is out until the lock is free, as Postgres itself says;
+where several are let go at once, which of them is the first is the choice of Postgres, and the story tells so.
 """
 
 from collections.abc import Callable, Sequence
@@ -92,6 +93,9 @@ class Stage:
         self.story: list[str] = []
         self.touches: list[Touch] = []
         self.broken: list[str] = []
+        # So many touches and lines of the story were decided by its seed, where Postgres has had a choice in it.
+        self.sure: tuple[int, int] | None = None
+        self._waited_for: dict[Actor, tuple[int, ...]] = {}
         self._monitor, self._chance, self._switching = monitor, chance, switching
         self._decide, self._rested, self._seconds = decide, rested, seconds
         self._changed = Condition()
@@ -119,6 +123,8 @@ class Stage:
     def touch(self, actor: Actor, what: str) -> str | None:
         if actor.is_dead or self._over:
             raise Died
+        # Whoever waited for what this one has just let go is back before it goes on.
+        self._see_who_waits()
         actor.nth += 1
         touch = Touch(actor.name, actor.step, actor.nth, what)
         self.touches.append(touch)
@@ -206,11 +212,30 @@ class Stage:
         return chosen
 
     def _see_who_waits(self) -> None:
-        """Wait until everyone who was blocked is either still blocked or has come back."""
-        for actor in self.actors:
-            while actor.is_blocked and not self._monitor.is_waiting(actor.backend):
+        """Wait until everyone who was blocked has come back, or is seen twice to wait for the same."""
+        seen: dict[Actor, tuple[int, ...]] = {}
+        while True:
+            blocked = [actor for actor in self.actors if actor.is_blocked]
+            before, seen = seen, self._holders(blocked)
+            if all(seen.values()) and (seen == before or not seen):
+                break
+            if not all(seen.values()):
                 with self._changed:
-                    self._changed.wait_for(lambda actor=actor: not actor.is_blocked, SLOW_SECONDS)  # type: ignore[misc]
+                    self._changed.wait_for(lambda some=blocked: not all(one.is_blocked for one in some), SLOW_SECONDS)  # type: ignore[misc]
+        self._tell_whose_choice(seen)
+        self._waited_for = seen
+
+    def _tell_whose_choice(self, seen: dict[Actor, tuple[int, ...]]) -> None:
+        """Where someone is let go together with others, or others stand behind him, Postgres says who is the first."""
+        let_go = {actor for actor, holders in self._waited_for.items() if seen.get(actor) != holders}
+        backends = {actor.backend for actor in let_go}
+        involved = let_go | {actor for actor, holders in self._waited_for.items() if backends.intersection(holders)}
+        if len(involved) > 1:
+            self.sure = self.sure or (len(self.touches), len(self.story))
+            self.story.append(f"let go at once, whoever is first: {', '.join(sorted(one.name for one in involved))}")
+
+    def _holders(self, blocked: Sequence[Actor]) -> dict[Actor, tuple[int, ...]]:
+        return dict(zip(blocked, self._monitor.waiting([actor.backend for actor in blocked]), strict=True))
 
     def _watch(self) -> None:
         """Take the turn from whoever waits for a lock."""
@@ -221,7 +246,7 @@ class Stage:
             if actor is None or actor.is_blocked or self._over:
                 continue
             since = actor.executing_since
-            if since is None or monotonic() - since < SLOW_SECONDS or not self._monitor.is_waiting(actor.backend):
+            if since is None or monotonic() - since < SLOW_SECONDS or not all(self._monitor.waiting([actor.backend])):
                 continue
             with self._changed:
                 if actor.executing_since != since:
@@ -238,15 +263,17 @@ class Stage:
                 self.give_up(patient[0])
             else:
                 self.broken.append(f"deadlock: {[other.doing for other in self.actors]}")
-            with self._changed:
-                assert self._changed.wait_for(
-                    lambda: any(not other.is_blocked for other in self.actors), STUCK_SECONDS
-                ), "everyone waits for everyone"
+                with self._changed:
+                    assert self._changed.wait_for(
+                        lambda: any(not other.is_blocked for other in self.actors), STUCK_SECONDS
+                    ), "everyone waits for everyone"
         elif actor.is_patient and self._chance.random() < 0.5:
             self.give_up(actor)
         self._give(self._choose())
 
     def give_up(self, actor: Actor) -> None:
-        """End the wait of a claim for a lock, as its `lock_timeout` would."""
+        """End the wait of a claim for a lock, as its `lock_timeout` would, and return when it has come back."""
         actor.was_timed_out = True
         self._monitor.cancel(actor.backend)
+        with self._changed:
+            assert self._changed.wait_for(lambda: not actor.is_blocked, STUCK_SECONDS), "a claim does not give up"
