@@ -111,6 +111,12 @@ class Cluster:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.commands: dict[str, tuple[Sequence[str], Mapping[str, str]]] = {}
 
+    def restart_postgres(self) -> None:
+        self.postgres.restart()
+        # What the judge had open ended with it.
+        self.db.close()
+        self.parts.db.close()
+
     def add(self, name: str, *arguments: str, linked: bool = False, prefix: Sequence[str] = ()) -> None:
         """Start a process. `linked`: it reaches the servers through the links that can be cut."""
         urls = [link.url for link in self.links] if linked else [self.postgres.url, self.redis.url]

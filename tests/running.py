@@ -19,6 +19,7 @@ class Up:
 
     def __init__(self, data_dir: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
         self.data_dir = data_dir
+        self._database: Database | None = None
         self.process = subprocess.Popen(
             [*DIALER, "up", "--data-dir", str(data_dir), "--speed", "60", "--port", "0", *arguments],
             stdout=subprocess.PIPE,
@@ -49,16 +50,15 @@ class Up:
         return self.rows(sql)[0][0]
 
     def rows(self, sql: str) -> list[Any]:
-        database = Database(self.servers.database_url)
-        try:
-            with database.begin() as connection:
-                return list(rows(connection, sql))
-        finally:
-            database.close()
+        self._database = self._database or Database(self.servers.database_url)
+        with self._database.begin() as connection:
+            return list(rows(connection, sql))
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         self.process.send_signal(how)
         code = self.process.wait(60)
+        if self._database:
+            self._database.close()
         assert self.process.stdout is not None
         self.said += self.process.stdout.readlines()
         self.process.stdout.close()

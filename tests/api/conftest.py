@@ -64,7 +64,7 @@ class Api:
         app = make_app(self.world.parts, self.settings.model_copy(update=settings), self.world.clock, self.world.rng)
         with socket.create_server(("127.0.0.1", 0)) as listening:
             config = Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=5)
-            server = Server(config)
+            server = Server(config, Event())
             thread = Thread(target=server.run, args=([listening],))
             thread.start()
             url = f"http://127.0.0.1:{listening.getsockname()[1]}/v1"

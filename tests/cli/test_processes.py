@@ -138,6 +138,15 @@ def test_an_api_ends_its_open_streams_and_leaves_on_term(world: World, in_cluste
     assert {json.loads(line)["event"] for line in err.splitlines()} == {"request"}
 
 
+def test_an_api_that_is_told_to_stop_while_it_starts_does(world: World, in_cluster: None, unused_port: int) -> None:
+    with running("api", "--port", str(unused_port)) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("Dialer's API is at ")
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=20)
+    assert process.returncode == 0
+
+
 def test_an_api_whose_port_is_taken_says_so_in_one_line(world: World, in_cluster: None, unused_port: int) -> None:
     with socket.create_server(("127.0.0.1", unused_port)), running("api", "--port", str(unused_port)) as process:
         _, err = process.communicate(timeout=20)

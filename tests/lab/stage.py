@@ -235,6 +235,8 @@ class Stage:
             self.story.append(f"let go at once, whoever is first: {', '.join(sorted(one.name for one in involved))}")
 
     def _holders(self, blocked: Sequence[Actor]) -> dict[Actor, tuple[int, ...]]:
+        if not blocked:
+            return {}
         return dict(zip(blocked, self._monitor.waiting([actor.backend for actor in blocked]), strict=True))
 
     def _watch(self) -> None:

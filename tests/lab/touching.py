@@ -19,7 +19,7 @@ from dialer.domain.patience import PLACE_SECONDS
 from dialer.errors import Unavailable
 from dialer.providers.base import CallHandle, CallRequest, HandOver, Linked, NoWord, Placement, Sighting, Unclear
 from dialer.providers.simulator import SimulatedNetwork
-from dialer.store.database import Database
+from dialer.store.database import Database, set_now
 from lab.monitor import Monitor
 from lab.stage import Actor
 
@@ -48,13 +48,14 @@ class StagedDatabase(Database):
         if self._actor.touch("committed") == "cut":
             raise Unavailable("the connection was lost before the commit was confirmed")
 
-    def _before(self, _: Any, cursor: Any, statement: str, parameters: Any, *__: Any) -> tuple[str, Any]:
+    def _before(self, connection: Connection, cursor: Any, statement: str, parameters: Any, *_: Any) -> tuple[str, Any]:
+        if "'dialer.now'" in statement:
+            return statement, parameters
         fault = self._actor.touch(" ".join(statement.split())[:60])
         backend = cursor.connection.info.backend_pid
-        if self._actor.stage and "set_config" not in statement:
+        if self._actor.stage:
             # The ledger's clock goes on within a transaction, as the real one does.
-            now = self._clock().isoformat()
-            cursor.connection.cursor().execute("SELECT set_config('dialer.now', %s, true)", [now])
+            set_now(connection, self._clock())
         if fault == "cut":
             self._monitor.cut(backend)
         elif fault in SAID:

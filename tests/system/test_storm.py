@@ -70,7 +70,7 @@ class Storm:
         deeds: dict[str, Callable[[], object]] = {
             "kill": self._kill,
             "terminate": self._terminate,
-            "restart postgres": made.postgres.restart,
+            "restart postgres": made.restart_postgres,
             "kill redis": made.redis.restart_killed,
             "flush redis": self._flush,
             "cut": lambda: self._cut(Proxy.down),
@@ -133,6 +133,7 @@ def seeds() -> range:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("seed", seeds())
 def test_a_long_storm_loses_nobody_and_rings_nobody_twice(seed: int, tmp_path: Path) -> None:
     with cluster(tmp_path / "cluster", PROFILE) as made:

@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Callable
+from threading import Event
 
 import uvicorn
 from fastapi import FastAPI
@@ -20,7 +21,18 @@ STOP_SECONDS = 20
 
 
 class Server(uvicorn.Server):
-    """Ends the open event streams when it is told to stop, for it waits for every request in hand."""
+    """Ends the open event streams when it is told to stop, for it waits for every request in hand.
+
+    `stopped`: was set if it was told so before it could listen to signals itself.
+    """
+
+    def __init__(self, config: Config, stopped: Event) -> None:
+        super().__init__(config)
+        self._stopped = stopped
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self.should_exit = self.should_exit or self._stopped.is_set()
+        await super().startup(sockets)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         app = self.config.app
@@ -29,10 +41,11 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def serve(settings: Settings, host: str, port: int, ask_settle: Callable[[], object]) -> None:
+def serve(settings: Settings, host: str, port: int, ask_settle: Callable[[], object], stopped: Event) -> None:
     """Answer requests until TERM or Ctrl-C. Raises Unavailable where the address cannot be had.
 
     `ask_settle`: called when call reports have come in; should it fail, the next tick sees them.
+    `stopped`: whether it was told to stop before it was here.
     """
     # A thread works in one transaction at a time; the streams of uploads, events and metrics come on top.
     parts = wiring.parts_of(settings, connections=settings.api_threads + 2 * AT_ONCE + 2)
@@ -47,7 +60,7 @@ def serve(settings: Settings, host: str, port: int, ask_settle: Callable[[], obj
         timeout_graceful_shutdown=STOP_SECONDS,
     )
     try:
-        Server(config).run([listening])
+        Server(config, stopped).run([listening])
     finally:
         listening.close()
         wiring.close(parts)

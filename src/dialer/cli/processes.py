@@ -73,9 +73,9 @@ def api(
     from dialer.worker import ask_settle
 
     # The server ends by raising the signal that stopped it once more, which is nothing to die of.
-    stop_signals()
+    stopped = stop_signals()
     typer.echo(f"Dialer's API is at http://{host}:{port}; its documentation at /docs")
-    serve(settings, host, port, ask_settle)
+    serve(settings, host, port, ask_settle, stopped)
 
 
 def simulator(

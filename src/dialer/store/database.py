@@ -25,7 +25,7 @@ CONTENTION = {"40001", "40P01", "55P03"}
 INSISTENCE = 4
 STREAMED_ROWS = 1_000
 MIGRATIONS = Path(__file__).parent / "migrations"
-SET_NOW = text("SELECT set_config('dialer.now', :now, true)")
+SET_NOW = text("SELECT set_config('dialer.now', :now, false)")
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ class Database:
     """A pool of connections. Sessions live in UTC and READ COMMITTED: the guards in each WHERE count on seeing what
     others committed while they waited for a lock.
 
-    `virtual_now`, where given, is the ledger's clock too: each transaction begins by setting `dialer.now` to it.
+    `virtual_now`, where given, is the ledger's clock too: a transaction begins by setting `dialer.now` to it.
     """
 
     def __init__(self, url: str, *, pool_size: int = 10, virtual_now: Callable[[], DateTime] | None = None) -> None:
@@ -49,7 +49,8 @@ class Database:
         except ArgumentError:
             raise Unavailable("DIALER_DATABASE_URL is not a database URL (postgresql+psycopg://…)") from None
         if virtual_now is not None:
-            event.listen(self._engine, "begin", lambda connection: _set_now(connection, virtual_now()))
+            event.listen(self._engine, "begin", lambda connection: set_now(connection, virtual_now()))
+            event.listen(self._engine, "rollback", _forget_now)
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
@@ -163,8 +164,17 @@ def _config() -> Config:
     return config
 
 
-def _set_now(connection: Connection, now: DateTime) -> None:
-    connection.execute(SET_NOW, {"now": now.isoformat()})
+def set_now(connection: Connection, now: DateTime) -> None:
+    """Let the ledger's clock stand at `now` in this session, if it does not already."""
+    if connection.info.get("now") != now:
+        connection.execute(SET_NOW, {"now": now.isoformat()})
+        connection.info["now"] = now
+
+
+def _forget_now(connection: Connection) -> None:
+    """What a transaction has set ends with it, where it is rolled back; with the session it has ended already."""
+    if not connection.invalidated:
+        connection.info.pop("now", None)
 
 
 def _is_away(error: BaseException | None) -> bool:
