@@ -30,7 +30,7 @@ up: setup ## Run everything on this machine until Ctrl-C
 .PHONY: test
 test: setup check ## All checks, the default tests on real servers, and the promises under fire
 	$(BIN)/pytest --numprocesses 3 --dist worksteal --cov --cov-report=term:skip-covered
-	$(BIN)/pytest --numprocesses 3 --dist worksteal -m 'proof and not slow'
+	$(BIN)/pytest --numprocesses 3 --dist worksteal -m 'proof and not slow' tests/lab tests/scenarios tests/system
 
 .PHONY: test-slow
 test-slow: setup ## The tests that take minutes

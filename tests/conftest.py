@@ -16,7 +16,7 @@ from dialer.embedded import Servers
 from dialer.store.database import Database
 from dialer.store.leases import Leases
 from emptying import EMPTY
-from world import World
+from world import Connections, World
 
 # How long an example takes says how busy the machine is.
 settings.register_profile("dialer", deadline=None, print_blob=True)
@@ -53,13 +53,19 @@ def migrated(servers: Servers) -> str:
     return servers.database_url
 
 
-@pytest.fixture
-def db(migrated: str) -> Iterator[Database]:
-    """An empty database of the present schema."""
+@pytest.fixture(scope="session")
+def database(migrated: str) -> Iterator[Database]:
+    """The connections of one test after the other."""
     database = Database(migrated)
-    empty(database)
     yield database
     database.close()
+
+
+@pytest.fixture
+def db(database: Database) -> Database:
+    """An empty database of the present schema."""
+    empty(database)
+    return database
 
 
 @pytest.fixture
@@ -78,13 +84,24 @@ def empty(database: Database) -> None:
         connection.exec_driver_sql(EMPTY)
 
 
+@pytest.fixture(scope="session")
+def connections(servers: Servers, migrated: str) -> Iterator[Connections]:
+    """The connections of one World after the other."""
+    connections = Connections(migrated, servers.redis_url)
+    yield connections
+    connections.close()
+
+
 @pytest.fixture
-def make_world(db: Database, leases: Leases, servers: Servers) -> Iterator[Callable[..., World]]:
+def make_world(
+    db: Database, leases: Leases, servers: Servers, connections: Connections
+) -> Iterator[Callable[..., World]]:
     """Make a World on the empty servers: `make_world(outcomes={"answered": 1})`."""
     made: list[World] = []
 
     def make(**profile: Any) -> World:
-        made.append(World(servers.database_url, servers.redis_url, profile))
+        lent = None if made else connections
+        made.append(World(servers.database_url, servers.redis_url, profile, lent=lent))
         return made[-1]
 
     yield make

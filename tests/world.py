@@ -44,19 +44,36 @@ class Clock:
         return self.now
 
 
+class Connections:
+    """Connections that one World after the other uses: a new one to Postgres costs more than most tests."""
+
+    def __init__(self, database_url: str, redis_url: str) -> None:
+        self.clock: Callable[[], DateTime] = Clock()
+        self.db = Database(database_url, virtual_now=lambda: self.clock())
+        self.leases = Leases(redis_url)
+
+    def close(self) -> None:
+        self.leases.close()
+        self.db.close()
+
+
 @dataclass
 class World:
-    """Everything a scenario needs. `profile` decides how the network behaves."""
+    """Everything a scenario needs. `profile` decides how the network behaves; `lent`: its connections, not for two at
+    once.
+    """
 
     database_url: str
     redis_url: str
     profile: dict[str, Any] = field(default_factory=dict)
     clock: Clock = field(default_factory=Clock)
     rng: Random = field(default_factory=lambda: Random(7))
+    lent: Connections | None = None
 
     def __post_init__(self) -> None:
-        self.db = Database(self.database_url, virtual_now=self.clock)
-        self.leases = Leases(self.redis_url)
+        self._connections = self.lent or Connections(self.database_url, self.redis_url)
+        self._connections.clock = self.clock
+        self.db, self.leases = self._connections.db, self._connections.leases
         self.network = SimulatedNetwork(NetworkProfile.parse(self.profile))
         self.networks: dict[TrunkId, SimulatedNetwork] = {}
         # Trunks that a test adds are ways to the same network, unless it gives them one of their own.
@@ -70,8 +87,8 @@ class World:
 
     def close(self) -> None:
         self.carriers.close()
-        self.leases.close()
-        self.db.close()
+        if self.lent is None:
+            self._connections.close()
 
     def batch(self, phones: Iterable[str] | int = 10, *, start: bool = True, **options: Any) -> BatchId:
         """Create a batch with these contacts (a number: so many made-up ones) and start it."""

@@ -39,7 +39,7 @@ from lab.monitor import Monitor
 from lab.stage import Actor, Stage, Touch
 from lab.story import Story
 from lab.touching import Late, StagedDatabase, StagedProvider, staged_redis
-from world import MONDAY, World, made_up_phones
+from world import MONDAY, Connections, World, made_up_phones
 
 WORKERS = 4
 LISTENERS = 2
@@ -82,6 +82,7 @@ class Cast:
     def __init__(self, database_url: str, redis_url: str) -> None:
         self.database_url, self.redis_url = database_url, redis_url
         self.monitor = Monitor(database_url, redis_url)
+        self.connections = Connections(database_url, redis_url)
         self.world: World | None = None
         self.late: Late = []
         names = [f"worker{n}" for n in range(WORKERS)] + [f"listener{n}" for n in range(LISTENERS)] + ["operator"]
@@ -101,6 +102,7 @@ class Cast:
             process.parts.carriers.close()
             process.parts.leases.close()
             process.parts.db.close()
+        self.connections.close()
         self.monitor.close()
 
     def _process(self, name: str) -> Process:
@@ -132,7 +134,9 @@ class Play:
         self.story, self.cast = story, cast
         self.kinds = story.kinds()
         _empty(cast)
-        self.world = World(cast.database_url, cast.redis_url, story.network(0), rng=story.chance("world"))
+        self.world = World(
+            cast.database_url, cast.redis_url, story.network(0), rng=story.chance("world"), lent=cast.connections
+        )
         cast.begin(self.world)
         self.queue: list[list[BatchId]] = []
         self.broken: list[str] = []

@@ -17,6 +17,7 @@ from running import DIALER, Up
 from world import made_up_phones
 
 pytestmark = [
+    pytest.mark.proof,
     pytest.mark.timeout(180),
     pytest.mark.skipif(sys.platform != "linux", reason="reads the children of a process from /proc"),
 ]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from random import Random
 
+import pytest
 from pendulum import DateTime
 
 from dialer.domain.events import CallEvent
@@ -21,6 +22,8 @@ from dialer.engine.settle import settle
 from dialer.engine.tick import tick
 from steps import assert_clean, at_once
 from world import World, made_up_phones
+
+pytestmark = pytest.mark.proof
 
 ROUNDS = 20
 TURNS = 4

@@ -15,6 +15,8 @@ from dialer.engine.settle import PAGE, settle
 from steps import assert_clean, go, held, later, live, report
 from world import World, made_up_phones
 
+pytestmark = pytest.mark.proof
+
 # What one page of reports, and all that is decided about it, may take.
 MEMORY_BYTES = 8_000_000
 

@@ -19,6 +19,8 @@ from pendulum import DateTime
 
 from dialer.domain.window import HORIZON, CallingWindow, next_open_all
 
+pytestmark = pytest.mark.proof
+
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
