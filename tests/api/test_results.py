@@ -90,7 +90,10 @@ def test_a_client_that_goes_away_midway_gives_its_connection_back(api: Api, draf
     batch_id = draft()["id"]
     many(world, batch_id, 40 * STREAMED_ROWS)
     # In a transaction, or at a statement of it: between two pieces it is now this, now that.
-    reading = "SELECT count(*) FROM pg_stat_activity WHERE state <> 'idle' AND query LIKE '%FETCH%' AND pid <> pg_backend_pid()"
+    reading = """
+        SELECT count(*) FROM pg_stat_activity
+        WHERE state <> 'idle' AND query LIKE '%FETCH%' AND pid <> pg_backend_pid()
+        """
     with api.served() as served:
         with served.client.stream("GET", f"/batch-calls/{batch_id}/results.csv") as answer:
             pieces: Iterator[bytes] = answer.iter_bytes()
