@@ -5,7 +5,6 @@ import base64
 import hashlib
 import json
 import re
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -24,7 +23,7 @@ from dialer.domain.outcomes import CauseClass, Outcome
 from dialer.errors import InvalidInput, Unavailable
 from dialer.providers import installed
 from dialer.providers.asterisk import KIND, Asterisk, AsteriskConfig
-from dialer.providers.asterisk.ari import basic, trusted
+from dialer.providers.asterisk.ari import basic
 from dialer.providers.asterisk.listening import Listening
 from dialer.providers.asterisk.reading import Calls
 from dialer.providers.base import CallRequest, ContactCard, Gone, NoWord, Placed, Refused, Seen, Surroundings, Unclear
@@ -662,11 +661,6 @@ def test_every_wrong_field_is_named_at_once() -> None:
     with pytest.raises(InvalidInput) as raised:
         KIND.check({"url": 7, "extra": 1})
     assert {error.field for error in raised.value.errors} == {"url", "username", "password", "endpoint", "extra"}
-
-
-def test_the_trust_of_this_system_is_asked_for() -> None:
-    context = trusted()
-    assert (context.check_hostname, context.verify_mode) == (True, ssl.CERT_REQUIRED)
 
 
 def _up(attempt_id: Any) -> dict[str, Any]:

@@ -182,13 +182,14 @@ def machine(
 
 def wait_for_api(running: Machine, stopped: Event) -> None:
     """Wait until the API answers, or something is told to stop; Unavailable: it keeps dying."""
-    while not stopped.is_set():
-        running.tend()
-        try:
-            if httpx2.get(f"{running.url}/readyz", timeout=5).is_success:
-                return
-        except httpx2.TransportError:
-            time.sleep(POLL_SECONDS)
+    with httpx2.Client(verify=False, timeout=5) as client:
+        while not stopped.is_set():
+            running.tend()
+            try:
+                if client.get(f"{running.url}/readyz").is_success:
+                    return
+            except httpx2.TransportError:
+                time.sleep(POLL_SECONDS)
 
 
 def _prepare(settings: Settings, network: Mapping[str, object]) -> None:

@@ -15,6 +15,8 @@ from typing import Any
 import httpx2
 from pendulum import DateTime
 
+from dialer.providers.tls import trust
+
 LONGEST_ANSWER = 1 << 20
 LONGEST_REASON = 300
 # Asterisk takes 100 connections by default (sessionlimit) and closes idle ones after 15 s (session_keep_alive).
@@ -136,18 +138,9 @@ class Ari:
                 headers=self._headers,
                 timeout=None,  # one patience for the whole exchange, in `ask`
                 trust_env=False,
-                transport=httpx2.AsyncHTTPTransport(verify=self._tls(), limits=limits, retries=0, trust_env=False),
+                transport=httpx2.AsyncHTTPTransport(verify=trust(self._url), limits=limits, retries=0, trust_env=False),
             )
         return self._opened
-
-    def _tls(self) -> ssl.SSLContext:
-        # To read all authorities takes long; where there is no TLS, one that trusts nobody will do.
-        return trusted() if self._url.startswith("https:") else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-
-
-def trusted() -> ssl.SSLContext:
-    """Trust what this system trusts; SSL_CERT_FILE names another list of authorities."""
-    return ssl.create_default_context()
 
 
 def printable(text: str) -> str:

@@ -16,10 +16,10 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
 from dialer.domain.events import CallEvent
-from dialer.providers.asterisk.ari import trusted
 from dialer.providers.asterisk.frames import LONGEST_MESSAGE, Frames, LinkLost, reason_of
 from dialer.providers.asterisk.reading import Calls, Unreadable
 from dialer.providers.base import HandOver, Linked
+from dialer.providers.tls import trust
 
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 5.0
@@ -91,7 +91,7 @@ class Listening:
                 max_size=LONGEST_MESSAGE,
                 max_queue=MOST_WAITING,
                 logger=_quiet,
-                ssl=trusted() if url.startswith("wss") else None,
+                ssl=trust(url) if url.startswith("wss") else None,
             )
         except (OSError, TimeoutError, WebSocketException, ValueError) as error:
             raise LinkLost(reason_of(error, self._timeout)) from error

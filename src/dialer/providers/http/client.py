@@ -43,7 +43,9 @@ class HttpPlatform:
         self._config = config
         self._signer = signer
         self._clock = around.clock
-        self._exchange = Exchange(config.timeout_seconds)
+        self._exchange = Exchange(
+            config.timeout_seconds, config.url, config.look_up_url, config.hang_up_url, config.health_url
+        )
         self._report_url = around.public_url and f"{around.public_url}/v1/providers/http/{trunk_id}/events"
 
     async def place(self, request: CallRequest) -> Placement:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import httpx2
 
 from dialer.providers.http.trouble import Trouble, trouble
+from dialer.providers.tls import trust
 
 LONGEST_ANSWER = 256 * 1024
 MAX_CONNECTIONS = 100
@@ -55,10 +56,11 @@ class Letter:
 
 
 class Exchange:
-    """The connections to one platform; belongs to the event loop that first asks."""
+    """The connections to one platform, at these URLs; belongs to the event loop that first asks."""
 
-    def __init__(self, timeout_seconds: float) -> None:
+    def __init__(self, timeout_seconds: float, *urls: str | None) -> None:
         self._seconds = timeout_seconds
+        self._urls = urls
         self._client: httpx2.AsyncClient | None = None
 
     async def get(self, url: str, headers: Mapping[str, str]) -> Answer | NoAnswer:
@@ -98,7 +100,7 @@ class Exchange:
             )
             # Proxies and passwords of the environment are for other programs; certificates of it are for us too.
             self._client = httpx2.AsyncClient(
-                verify=httpx2.create_ssl_context(),
+                verify=trust(*self._urls),
                 trust_env=False,
                 follow_redirects=False,
                 timeout=httpx2.Timeout(self._seconds, connect=brief, pool=brief),

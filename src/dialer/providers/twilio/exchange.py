@@ -15,6 +15,8 @@ import httpx2
 from twilio.http import AsyncHttpClient
 from twilio.http.response import Response
 
+from dialer.providers.tls import trust
+
 LONGEST_ANSWER_BYTES = 1 << 20
 CONNECTIONS = 20
 
@@ -46,7 +48,7 @@ class Line:
             # How long an answer may take is counted as a whole, by the exchange. Of it TCP and TLS have half each:
             # a handshake that is cancelled from outside would leave its socket open.
             patience = httpx2.Timeout(None, connect=self.timeout_seconds / 2)
-            self._client = httpx2.AsyncClient(timeout=patience, limits=limits)
+            self._client = httpx2.AsyncClient(verify=trust(self.base_url or "https:"), timeout=patience, limits=limits)
         return self._client
 
     async def close(self) -> None:
