@@ -1,13 +1,11 @@
-"""The only place where parts are chosen and joined, and where the clock and chance of a process come from."""
+"""The only place where parts are chosen and joined, with the clock and the chance of the process."""
 
 import os
-import time
 from collections.abc import Callable
-from random import Random, SystemRandom
 
-import pendulum
-from pendulum import DateTime
-
+from dialer.clock import chance as chance
+from dialer.clock import clock as clock
+from dialer.clock import seconds as seconds
 from dialer.engine.parts import Parts
 from dialer.errors import Unavailable
 from dialer.providers import installed
@@ -19,21 +17,6 @@ from dialer.store import health
 from dialer.store.database import Database
 from dialer.store.leases import Leases
 from dialer.store.numbers import Trunk
-
-
-def clock() -> DateTime:
-    """The present moment, in UTC."""
-    return pendulum.now("UTC")
-
-
-def seconds() -> float:
-    """A clock for durations, which never goes back."""
-    return time.perf_counter()
-
-
-def chance() -> Random:
-    """The process's source of chance."""
-    return SystemRandom()
 
 
 def connecting(settings: Settings) -> Callable[[Trunk], Provider]:

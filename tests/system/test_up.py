@@ -128,8 +128,8 @@ def test_an_api_that_is_killed_is_started_again_and_who_watches_goes_on(
 ) -> None:
     up = start()
     home = ("--data-dir", str(up.data_dir))
-    every_day = "working_days=[1,2,3,4,5,6,7]"
-    assert dialer("batch", "create", "--name", "x", "--agent", "demo", every_day, *home).returncode == 0
+    fields = ("working_days=[1,2,3,4,5,6,7]", "max_concurrent_calls=20")
+    assert dialer("batch", "create", "--name", "x", "--agent", "demo", *fields, *home).returncode == 0
     loaded = dialer("contacts", "import", "x", str(contact_file(tmp_path, 150)), *home)
     assert loaded.stdout.startswith("Loaded 150 contacts; 1 duplicates, 0 suppressed, 1 rejected."), loaded.stderr
     watching = [*DIALER, "batch", "watch", "x", "--json", *home]

@@ -90,13 +90,13 @@ def simulator(
 
 
 async def _simulate(host: str, port: int, journal: Path | None) -> None:
-    from dialer import wiring
+    from dialer.clock import clock
     from dialer.errors import Unavailable
     from dialer.providers.simulator import serve
 
     stopped = _stop_signals()
     try:
-        server = await serve(host, port, wiring.clock, journal)
+        server = await serve(host, port, clock, journal)
     except OSError as error:
         raise Unavailable(f"The simulated network cannot be served at {host}:{port}: {error.strerror}") from None
     typer.echo(f"simulated network at {server.url}")
