@@ -27,10 +27,15 @@ demo: setup ## Call 200 simulated contacts in about a minute, and audit what was
 up: setup ## Run everything on this machine until Ctrl-C
 	$(BIN)/dialer up
 
+# The checks have one core; the other is not left idle.
 .PHONY: test
-test: setup check ## All checks, the default tests on real servers, and the promises under fire
-	$(BIN)/pytest --numprocesses 3 --dist worksteal --cov --cov-report=term:skip-covered
+test: setup ## All checks, the default tests on real servers, and the promises under fire
+	$(MAKE) --no-print-directory --jobs=2 check suite
 	$(BIN)/pytest --numprocesses 3 --dist worksteal -m 'proof and not slow' tests/lab tests/scenarios tests/system
+
+.PHONY: suite
+suite: setup ## The default tests, with their coverage
+	$(BIN)/pytest --numprocesses 3 --dist worksteal --cov --cov-report=term:skip-covered
 
 .PHONY: test-slow
 test-slow: setup ## The tests that take minutes

@@ -7,6 +7,7 @@ who are not there. A channel that is gone is 404. The simulated network behind i
 import asyncio
 import base64
 import json
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -255,12 +256,14 @@ def _id(request: web.Request) -> AttemptId | None:
 
 
 @asynccontextmanager
-async def serve(port: int, config: Mapping[str, Any], journal: Path | None = None) -> AsyncIterator[Asterisk]:
+async def serve(
+    port: int, config: Mapping[str, Any], journal: Path | None = None, secure: ssl.SSLContext | None = None
+) -> AsyncIterator[Asterisk]:
     asterisk = Asterisk(config, journal)
     runner = web.AppRunner(asterisk.app(), handler_cancellation=True, shutdown_timeout=0.1, access_log=None)
     await runner.setup()
     try:
-        await web.TCPSite(runner, "127.0.0.1", port).start()
+        await web.TCPSite(runner, "127.0.0.1", port, ssl_context=secure).start()
         asterisk.port = runner.addresses[0][1]
         yield asterisk
     finally:

@@ -8,7 +8,7 @@ import asyncio
 import base64
 import json
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
@@ -62,10 +62,10 @@ class Platform:
     """What is behind the port. `report_url`: where the caller of the latest call wants its reports."""
 
     def __init__(self, config: Mapping[str, Any], journal: Path | None) -> None:
-        self.switch = Switch(config, self._report, journal)
+        self.switch = Switch(config, journal=journal, subscriber=self._deliver)
         self._memory = journal and journal.with_suffix(".report_url")
         self.report_url = self._memory.read_text() if self._memory and self._memory.exists() else None
-        self._due: asyncio.Queue[CallEvent] = asyncio.Queue()
+        self._due: asyncio.Queue[Sequence[tuple[str, CallEvent]]] = asyncio.Queue()
 
     @property
     def port(self) -> int:
@@ -132,18 +132,20 @@ class Platform:
             self._memory.write_text(report_url)
         self.report_url = report_url
 
-    def _report(self, event: CallEvent) -> None:
-        self._due.put_nowait(event)
+    def _deliver(self, due: Sequence[tuple[str, CallEvent]]) -> None:
+        self._due.put_nowait(due)
 
     async def _post_all(self) -> None:
         async with httpx2.AsyncClient(trust_env=False, timeout=10) as client:
-            for number in range(10**9):
-                events = [await self._due.get()]
-                while len(events) < AT_ONCE and not self._due.empty():
-                    events.append(self._due.get_nowait())
-                await self._post(client, f"report-{number}", events)
+            while True:
+                due = await self._due.get()
+                for first in range(0, len(due), AT_ONCE):
+                    names, events = zip(*due[first : first + AT_ONCE], strict=True)
+                    # A message has the name of its first report, also when it is posted again after a kill.
+                    await self._post(client, f"report-{names[0]}", events)
+                    self.switch.pump.acknowledge(self._deliver, names)
 
-    async def _post(self, client: httpx2.AsyncClient, message_id: str, events: list[CallEvent]) -> None:
+    async def _post(self, client: httpx2.AsyncClient, message_id: str, events: Sequence[CallEvent]) -> None:
         body = json.dumps({"events": [encode(event) for event in events]})
         for pause in PAUSES_SECONDS:
             try:

@@ -14,7 +14,7 @@ from pendulum import DateTime
 
 from dialer.domain.events import CallEvent
 from dialer.providers.simulator import NetworkProfile, SimulatedNetwork
-from dialer.providers.simulator.pump import Pump
+from dialer.providers.simulator.pump import Pump, Subscriber
 
 
 def now() -> DateTime:
@@ -24,18 +24,24 @@ def now() -> DateTime:
 class Switch:
     """A simulated network whose reports are passed to `report` when they are due. Belongs to the running event loop.
 
+    Whoever should have heard a report and was not there has missed it: it is not kept. A `subscriber` takes the reports
+    instead, and acknowledges them to the pump: what it has not is kept, also when it is killed.
     `cut_answers`: of so many requests to place, the carrier must break the connection in the middle of the answer, once
     the call exists.
     """
 
     def __init__(
-        self, config: Mapping[str, Any], report: Callable[[CallEvent], object], journal: Path | None = None
+        self,
+        config: Mapping[str, Any],
+        report: Callable[[CallEvent], object] = lambda _: None,
+        journal: Path | None = None,
+        subscriber: Subscriber | None = None,
     ) -> None:
         self.network = SimulatedNetwork(NetworkProfile.parse(config), journal)
         self.pump = Pump(self.network, now)
         self.cut_answers = 0
         self._report = report
-        self.pump.join(self._deliver)
+        self.pump.join(subscriber or self._deliver)
 
     def cuts_this_answer(self) -> bool:
         """Say whether the answer to this placement is to be cut; counts it."""
@@ -54,7 +60,6 @@ class Switch:
     def _deliver(self, due: Any) -> None:
         for _, event in due:
             self._report(event)
-        # Whoever should have heard it and was not there has missed it: it is not kept.
         self.pump.acknowledge(self._deliver, [delivery for delivery, _ in due])
 
 

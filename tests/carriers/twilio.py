@@ -8,9 +8,11 @@ knows whether a machine has answered.
 import asyncio
 import base64
 import json
+import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,6 +21,7 @@ from uuid import UUID
 import httpx2
 
 from carriers.switch import Switch, now, run_as_process
+from carriers.tls import TRUSTING, with_tls
 from carriers.twilio_calls import EVENT_NAMES, callback, record, sid_of, signature
 from carriers.twilio_http import Answer, Asked, Handle, Serving, serving
 from dialer.domain.events import CallEvent, EventKind
@@ -28,16 +31,21 @@ from dialer.providers.simulator import CarrierCall
 
 ACCOUNT_SID = "AC0123456789abcdef0123456789abcdef"
 AUTH_TOKEN = "f00dfeedf00dfeedf00dfeedf00dfeed"
-ENVIRONMENT = {"TRUNK_TWILIO_AUTH_TOKEN": AUTH_TOKEN}
+ENVIRONMENT = {"TRUNK_TWILIO_AUTH_TOKEN": AUTH_TOKEN, **TRUSTING}
 CONNECTION = {"url": "https://agent.example/voice"}
 BASE = f"/2010-04-01/Accounts/{ACCOUNT_SID}"
 AUTHORIZATION = "Basic " + base64.b64encode(f"{ACCOUNT_SID}:{AUTH_TOKEN}".encode()).decode()
 DEFAULT_TIMEOUT_SECONDS = 60
 
 
-def trunk(port: int) -> dict[str, Any]:
+def trunk(port: int, scheme: str = "http") -> dict[str, Any]:
+    """A trunk to a carrier in this process; to one that is a process of its own, which speaks HTTPS: `https`."""
     config = {"account_sid": ACCOUNT_SID, "auth_token": "env:TRUNK_TWILIO_AUTH_TOKEN", "listed_after_seconds": 0}
-    return {"name": "Twilio", "provider": "twilio", "config": {**config, "api_base_url": f"http://127.0.0.1:{port}"}}
+    return {
+        "name": "Twilio",
+        "provider": "twilio",
+        "config": {**config, "api_base_url": f"{scheme}://127.0.0.1:{port}"},
+    }
 
 
 def refused(status: int, code: int, message: str) -> Answer:
@@ -202,9 +210,11 @@ class Carrier:
 
 
 @asynccontextmanager
-async def serve(port: int, config: Mapping[str, Any], journal: Path | None = None) -> AsyncIterator[Carrier]:
+async def serve(
+    port: int, config: Mapping[str, Any], journal: Path | None = None, secure: ssl.SSLContext | None = None
+) -> AsyncIterator[Carrier]:
     carrier = Carrier(config, journal)
-    async with serving(carrier.handle, port) as carrier.server:
+    async with serving(carrier.handle, port, secure) as carrier.server:
         try:
             yield carrier
         finally:
@@ -212,4 +222,4 @@ async def serve(port: int, config: Mapping[str, Any], journal: Path | None = Non
 
 
 if __name__ == "__main__":
-    run_as_process(serve, __doc__)
+    run_as_process(partial(serve, secure=with_tls()), __doc__)

@@ -5,6 +5,7 @@ Connections are kept alive, as a real server's are, and every one of them is bro
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -63,8 +64,8 @@ class Serving:
     _server: asyncio.Server | None = None
     _open: dict[asyncio.StreamWriter, asyncio.Future[None]] = field(default_factory=dict)
 
-    async def start(self, port: int) -> None:
-        self._server = await asyncio.start_server(self._converse, "127.0.0.1", port)
+    async def start(self, port: int, secure: ssl.SSLContext | None = None) -> None:
+        self._server = await asyncio.start_server(self._converse, "127.0.0.1", port, ssl=secure)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
@@ -107,9 +108,9 @@ class Serving:
 
 
 @asynccontextmanager
-async def serving(handle: Handle, port: int = 0) -> AsyncIterator[Serving]:
+async def serving(handle: Handle, port: int = 0, secure: ssl.SSLContext | None = None) -> AsyncIterator[Serving]:
     server = Serving(handle)
-    await server.start(port)
+    await server.start(port, secure)
     try:
         yield server
     finally:

@@ -5,6 +5,7 @@ The touches are found by hooks in the drivers and not listed, so that a new one 
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import psycopg
@@ -26,6 +27,11 @@ from lab.stage import Actor
 # What Postgres says of itself in these faults; it is made to say it, so that the way of the error is the real one.
 SAID = {"serialization": "40001", "deadlock": "40P01"}
 CLAIM_PATIENCE = "'400ms'"
+
+
+@cache
+def _shortly(statement: str) -> str:
+    return " ".join(statement.split())[:60]
 
 
 class StagedDatabase(Database):
@@ -51,7 +57,7 @@ class StagedDatabase(Database):
     def _before(self, connection: Connection, cursor: Any, statement: str, parameters: Any, *_: Any) -> tuple[str, Any]:
         if "'dialer.now'" in statement:
             return statement, parameters
-        fault = self._actor.touch(" ".join(statement.split())[:60])
+        fault = self._actor.touch(_shortly(statement))
         backend = cursor.connection.info.backend_pid
         if self._actor.stage:
             # The ledger's clock goes on within a transaction, as the real one does.

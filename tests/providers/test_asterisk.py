@@ -17,6 +17,7 @@ from pendulum import DateTime
 
 from carriers import asterisk as carrier
 from carriers.switch import wait_until
+from carriers.tls import CERTIFICATE, with_tls
 from dialer.domain.events import CallEvent, EventKind
 from dialer.domain.ids import AttemptId, TrunkId, uuid7
 from dialer.domain.outcomes import CauseClass, Outcome
@@ -432,12 +433,34 @@ def test_tls_that_fails_is_named_and_nothing_is_sent(call_request: CallRequests)
             provider(server.port, url=f"https://127.0.0.1:{server.port}") as asterisk,
         ):
             answer = await asterisk.place(ready(call_request(utc_now())))
-            assert answer == Refused("tls_failure", CauseClass.INFRASTRUCTURE)
+            assert answer == Refused("tls_failed", CauseClass.INFRASTRUCTURE)
             assert "TLS failed" in (await asterisk.health() or "")
             async with listening(asterisk, is_up=False) as ear:
                 await wait_until(lambda: len(ear.links) > 0)
             assert "TLS failed" in (ear.links[0] or "")
             assert server.originates == []
+
+    in_time(story())
+
+
+def test_a_certificate_that_nobody_vouches_for_is_named_and_one_that_is_vouched_for_will_do(
+    call_request: CallRequests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story() -> None:
+        async with carrier.serve(0, QUICK, secure=with_tls()) as server:
+            url = f"https://127.0.0.1:{server.port}"
+            async with provider(server.port, url=url) as asterisk:
+                answer = await asterisk.place(ready(call_request(utc_now())))
+                assert answer == Refused("tls_failed", CauseClass.INFRASTRUCTURE)
+                assert "self-signed certificate" in (await asterisk.health() or "")
+                async with listening(asterisk, is_up=False) as ear:
+                    await wait_until(lambda: len(ear.links) > 0)
+                assert "self-signed certificate" in (ear.links[0] or "")
+                assert server.originates == []
+            monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
+            async with provider(server.port, url=url) as asterisk, listening(asterisk) as ear:
+                assert isinstance(await asterisk.place(ready(call_request(utc_now()))), Placed)
+                await wait_until(lambda: any(event.kind is EventKind.ENDED for event in ear.events))
 
     in_time(story())
 

@@ -2,12 +2,9 @@
 
 import asyncio
 import json
-import shutil
 import socket
 import ssl
-import subprocess
 from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import pendulum
@@ -18,6 +15,7 @@ from standardwebhooks import Webhook
 from carriers import http as carrier
 from carriers.http import SECRET, trunk
 from carriers.switch import now
+from carriers.tls import CERTIFICATE, with_tls
 from carriers.web import Reply, Sent, Web
 from dialer.domain.events import CallEvent, EventKind
 from dialer.domain.outcomes import CauseClass, Outcome
@@ -275,45 +273,25 @@ def test_a_host_that_does_not_exist_refuses_and_says_so(call_request: CallReques
 # --- TLS.
 
 
-@pytest.fixture
-def certificate(tmp_path: Path) -> Path:
-    """A certificate for 127.0.0.1, signed by itself, with its key."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("needs openssl to make a certificate")
-    found = tmp_path / "certificate.pem"
-    asked = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=test"
-    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(found), "-out", str(tmp_path / "public.pem")]
-    subprocess.run([openssl, *asked.split(), *names], check=True, capture_output=True)
-    found.write_text(found.read_text() + (tmp_path / "public.pem").read_text())
-    return found
-
-
-def with_tls(certificate: Path) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    return context
-
-
-def test_a_certificate_that_nobody_vouches_for_is_named(call_request: CallRequests, certificate: Path) -> None:
+def test_a_certificate_that_nobody_vouches_for_is_named(call_request: CallRequests) -> None:
     async def story(provider: HttpPlatform, counterpart: Counterpart) -> None:
         assert await provider.place(call_request(now())) == Refused("tls_failed", INFRASTRUCTURE)
         assert "certificate is not trusted (self-signed certificate)" in (await provider.health() or "")
         assert not counterpart.sent
 
-    with_counterpart(Reply(200), story, secure=with_tls(certificate), health_url=None)
+    with_counterpart(Reply(200), story, secure=with_tls(), health_url=None)
 
 
 def test_a_certificate_of_the_operators_own_is_trusted(
-    call_request: CallRequests, certificate: Path, monkeypatch: pytest.MonkeyPatch
+    call_request: CallRequests, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificate.with_name("public.pem")))
+    monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
 
     async def story(provider: HttpPlatform, _: Counterpart) -> None:
         assert isinstance(await provider.place(call_request(now())), Placed)
         assert await provider.health() is None
 
-    with_counterpart(Reply(200), story, secure=with_tls(certificate), health_url=None)
+    with_counterpart(Reply(200), story, secure=with_tls(), health_url=None)
 
 
 def test_a_server_without_tls_at_an_https_url_is_named(call_request: CallRequests) -> None:

@@ -12,6 +12,7 @@ import pendulum
 import pytest
 from pendulum import DateTime
 
+from carriers.tls import CERTIFICATE, with_tls
 from carriers.twilio import ACCOUNT_SID, AUTH_TOKEN, AUTHORIZATION, BASE, CONNECTION, Carrier, refused, serve, trunk
 from carriers.twilio_calls import when
 from carriers.twilio_http import Answer, Asked
@@ -385,6 +386,24 @@ def test_without_tls_nothing_leaves_and_health_says_why(request_: CallRequest) -
             assert await twilio.place(request_) == Refused("tls_failed", INFRASTRUCTURE)
             assert "No secure connection" in (await twilio.health() or "")
             assert not carrier.asked
+
+    in_time(story())
+
+
+def test_a_certificate_that_nobody_vouches_for_is_named_and_one_that_is_vouched_for_will_do(
+    request_: CallRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story() -> None:
+        async with serve(0, TALKS, secure=with_tls()) as carrier:
+            url = f"https://127.0.0.1:{carrier.port}"
+            async with connected(url) as twilio:
+                assert await twilio.place(request_) == Refused("tls_failed", INFRASTRUCTURE)
+                assert "self-signed certificate" in (await twilio.health() or "")
+                assert not carrier.asked
+            monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
+            async with connected(url) as twilio:
+                assert await twilio.health() is None
+                assert isinstance(await twilio.place(request_), Placed)
 
     in_time(story())
 

@@ -41,6 +41,8 @@ NETWORKS = ["asterisk", "freeswitch", "http", "twilio"]
 # Those that report over a connection that the listener holds, and keep no records.
 HEARD = ["asterisk", "freeswitch"]
 SLOW = ["freeswitch", "twilio"]
+# The one that is spoken to by HTTPS, as the real one.
+SCHEMES = {"twilio": ("https",)}
 # Twilio reports by requests alone: an answered call whose last one was lost is asked about ten minutes later.
 OVER_SECONDS = {"twilio": 800}
 
@@ -101,7 +103,8 @@ def running(name: str, folder: Path) -> Iterator[tuple[Up, Carrier, Client]]:
 
 def started(name: str, up: Up, carrier: Carrier, client: Client) -> str:
     """Set up what an operator sets up, and start a batch; return its id."""
-    trunk = client.post("/trunks", carrier.module.trunk(carrier.port) | {"calls_per_second": 200})
+    of_kind = carrier.module.trunk(carrier.port, *SCHEMES.get(name, ()))
+    trunk = client.post("/trunks", of_kind | {"calls_per_second": 200})
     wait_until(lambda: client.post(f"/trunks/{trunk['id']}/check")["ok"], 30, "the trunk is checked")
     if name in HEARD:
         # A listener reads every few seconds which trunks there are; a switch keeps nothing for who comes late.

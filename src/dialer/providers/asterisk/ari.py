@@ -162,7 +162,7 @@ def described(error: BaseException, timeout_seconds: float) -> str:
 
 
 def _cause(error: BaseException) -> str:
-    return "tls_failure" if _of(error, ssl.SSLError) else "network_unreachable"
+    return "tls_failed" if _of(error, ssl.SSLError) else "network_unreachable"
 
 
 def _of(error: BaseException | None, kind: type[BaseException]) -> BaseException | None:
