@@ -115,7 +115,7 @@ def weather(made: Cluster, seed: int, contacts: int) -> None:
         POLL.wait(storm.rng.uniform(0.1, 1.0))
         storm.strike()
         made.tend()
-        assert len(storm.told) < 400, storm.told
+        assert len(storm.told) < contacts * 0.8, storm.told
     said = f"seed {seed}: {storm.told}"
     wait_until(made.goes_on_until_over, 180, f"all is over after {said}")
     wait_until(made.slots_are_free, 90, f"every slot is free after {said}")

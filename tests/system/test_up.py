@@ -109,24 +109,14 @@ def test_kill_9_of_the_whole_leaves_no_process_and_the_next_start_goes_on(
     assert "Audit clean" in audit.stdout
 
 
-def test_term_stops_everything_and_a_second_up_on_the_folder_is_refused(start: Callable[..., Up]) -> None:
+def test_a_second_up_on_the_folder_is_refused_and_an_api_that_is_killed_is_started_again_under_who_watches(
+    start: Callable[..., Up], tmp_path: Path
+) -> None:
     up = start()
     second = dialer("up", "--data-dir", str(up.data_dir), "--port", "0")
     assert second.returncode == 1
     assert second.stderr.startswith("dialer: ")
     assert f"in use by another dialer (pid {up.process.pid})" in second.stderr
-    wait_until(lambda: dialer("doctor", "--data-dir", str(up.data_dir)).returncode == 0, 30)
-    children = up.children()
-    assert len(children) >= 6
-    assert up.stop() == 0
-    assert up.said[-1] == "Stopped; nothing is lost.\n"
-    assert all(is_gone(pid) for pid in children)
-
-
-def test_an_api_that_is_killed_is_started_again_and_who_watches_goes_on(
-    start: Callable[..., Up], tmp_path: Path
-) -> None:
-    up = start()
     home = ("--data-dir", str(up.data_dir))
     fields = ("working_days=[1,2,3,4,5,6,7]", "max_concurrent_calls=20")
     assert dialer("batch", "create", "--name", "x", "--agent", "demo", *fields, *home).returncode == 0
@@ -145,12 +135,17 @@ def test_an_api_that_is_killed_is_started_again_and_who_watches_goes_on(
     assert any(line.startswith("api ended with exit code -9 and is started again") for line in up.said)
 
 
-def test_the_admin_key_is_kept_as_long_as_it_works(start: Callable[..., Up]) -> None:
+def test_term_stops_everything_and_the_admin_key_is_kept_as_long_as_it_works(start: Callable[..., Up]) -> None:
     first = start()
     file = first.data_dir / "admin.key"
     key = file.read_text().strip()
     assert file.stat().st_mode & 0o777 == 0o600
-    first.stop()
+    wait_until(lambda: dialer("doctor", "--data-dir", str(first.data_dir)).returncode == 0, 30)
+    children = first.children()
+    assert len(children) >= 6
+    assert first.stop() == 0
+    assert first.said[-1] == "Stopped; nothing is lost.\n"
+    assert all(is_gone(pid) for pid in children)
     assert f"The admin key, shown this once: {key}\n" in first.said
     second = start()
     assert file.read_text().strip() == key
