@@ -20,6 +20,8 @@ class Proxy:
             netloc=parts.netloc.replace(f"{parts.hostname}:{parts.port}", f"{host}:{self.port}")
         ).geturl()
         self.is_down = False
+        # Set when something has come that is not passed on.
+        self.has_swallowed = Event()
         self._passes = Event()
         self._passes.set()
         self._run(self._accept)
@@ -68,6 +70,8 @@ class Proxy:
     def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
         with suppress(OSError):
             while data := source.recv(65_536):
+                if not self._passes.is_set():
+                    self.has_swallowed.set()
                 self._passes.wait()
                 target.sendall(data)
         with suppress(OSError):

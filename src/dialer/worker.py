@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 from celery import Celery
+from celery.beat import Scheduler
 from celery.signals import setup_logging
 from kombu.entity import Queue
 
@@ -40,6 +41,17 @@ rng = wiring.chance()
 parts = wiring.parts_of(settings)
 measures = Measures(settings.redis, wiring.seconds)
 logger = structlog.get_logger()
+
+
+class InMemory(Scheduler):  # type: ignore[misc]  # Celery brings no types
+    """The schedule of beat. A file would only remember what the next second makes up for, so nothing is kept."""
+
+    def close(self) -> None:
+        """Leave the connection open: it ends with the process.
+
+        TERM calls this in the middle of whatever beat does. A connection that was closed under a tick would raise its
+        error there, in place of the exit that TERM asks for, and beat would go on.
+        """
 
 
 def _every(seconds: float, task: str) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from cli.conftest import Dialer
 from dialer.embedded import Servers
 from dialer.settings import Settings
 from dialer.store.database import Database
+from proxy import proxied
 from world import World
 
 SOURCE = Path(dialer.__file__).parent
@@ -116,6 +117,23 @@ def test_a_worker_with_json_logs_prints_no_banner_and_no_warning_of_root_and_lea
         out, err = process.communicate(timeout=20)
     assert (process.returncode, err) == (0, "")
     assert out.strip() in ("", "worker: Warm shutdown (MainProcess)")
+
+
+def test_a_beat_leaves_on_term_also_in_the_middle_of_a_tick(
+    worker: ModuleType, db: Database, broker: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with proxied(os.environ["DIALER_REDIS_URL"]) as link:
+        monkeypatch.setenv("DIALER_BROKER_URL", link.url)
+        with running("beat") as process:
+            deadline = time.monotonic() + 20
+            while not broker.llen(worker.BEAT_QUEUE):
+                assert time.monotonic() < deadline, "no tick came"
+                POLL.wait(0.05)
+            link.swallow()
+            assert link.has_swallowed.wait(10), "no tick is under way"
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=4)
+        assert process.returncode == 0
 
 
 def test_an_api_ends_its_open_streams_and_leaves_on_term(world: World, in_cluster: None, unused_port: int) -> None:

@@ -34,8 +34,7 @@ def beat() -> None:
     settings = _checked()
     from dialer.worker import app
 
-    # In memory: a schedule kept in a file would only remember what the next second makes up for.
-    app.start(["--quiet", "beat", "--scheduler", "celery.beat:Scheduler", "--loglevel", settings.log_level.upper()])
+    app.start(["--quiet", "beat", "--scheduler", "dialer.worker:InMemory", "--loglevel", settings.log_level.upper()])
 
 
 def listener() -> None:
