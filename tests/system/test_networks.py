@@ -169,6 +169,7 @@ def test_a_carrier_that_is_killed_and_started_again_in_the_middle_costs_nobody_a
 ) -> None:
     with running(name, tmp_path) as (up, carrier, client):
         batch_id = started(name, up, carrier, client)
+        up.rows(f"UPDATE batches SET max_concurrent_calls = {LIMIT - 10} RETURNING id")
 
         def done() -> int:
             counts = client.get(f"/batch-calls/{batch_id}")["counts"]
@@ -176,13 +177,12 @@ def test_a_carrier_that_is_killed_and_started_again_in_the_middle_costs_nobody_a
 
         wait_until(lambda: done() > CONTACTS / 3, 100, "a third is done")
         carrier.kill()
+        # Its calls may hold every slot, and nobody tells that they are over: here are some that are free.
+        up.rows(f"UPDATE batches SET max_concurrent_calls = {LIMIT} RETURNING id")
         wait_until(
-            lambda: up.rows(
-                "SELECT 1 FROM attempts WHERE state IN ('unclear', 'refused')"
-                f" UNION ALL SELECT 1 FROM batch_progress WHERE dialing = {LIMIT} LIMIT 1"
-            ),
+            lambda: up.rows("SELECT 1 FROM attempts WHERE state IN ('unclear', 'refused') LIMIT 1"),
             30,
-            "calls meet nobody, or every slot is held by a call of which nobody tells any more",
+            "calls meet nobody",
         )
         carrier.start()
         wait_until(
