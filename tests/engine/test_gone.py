@@ -7,10 +7,12 @@ from uuid import UUID
 import pytest
 
 from dialer.domain.ids import AttemptId, BatchId
+from dialer.domain.patience import HEARD_SECONDS
 from dialer.engine.events import receive
 from dialer.engine.parts import Parts
 from dialer.engine.rescue import RescueReport, rescue
 from dialer.engine.settle import settle
+from dialer.providers import installed
 from dialer.providers.base import CallHandle, CallRequest, Gone, Placement, Sighting, Unclear
 from dialer.providers.carriers import Carriers
 from dialer.service import trunks
@@ -19,6 +21,7 @@ from dialer.store.numbers import Trunk
 from steps import assert_clean, go, held, later, live, report
 from world import World
 
+NOT_HEARD = "are not heard: is a listener running?"
 EAR = UUID("018f0000-0000-7000-8000-00000000000a")
 
 
@@ -167,6 +170,28 @@ def test_a_break_that_could_not_be_noted_counts_from_the_next_connection(world: 
             assert trunk_links.up(connection, world.installed.trunk_id, EAR, is_anew=True)
         rescued(world, unclear)
     assert outcome(world) == ("ended", "unknown", "gone_from_network")
+
+
+def test_where_only_reports_tell_how_a_call_ended_nobody_is_called_while_nobody_listens(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulator = installed.kind("simulator")
+    monkeypatch.setattr(installed, "kind", lambda _: replace(simulator, needs_listener=True))
+    trunk = (world.installed.workspace_id, world.installed.trunk_id)
+    batch_id = world.batch(1)
+    assert go(world, batch_id).claimed == 0
+    assert [row.held_by for row in world.rows("SELECT held_by FROM batch_progress")] == ["trunk_unheard"]
+    with world.db.begin() as connection:
+        assert trunk_links.sentences(connection) == [f"The reports of trunk simulator {NOT_HEARD}"]
+    assert trunks.health(world.parts, *trunk) == f"its reports {NOT_HEARD}"
+    heard(world)
+    assert trunks.health(world.parts, *trunk) is None
+    # One that has gone without a word counts for as long as three of its words are overdue.
+    later(world, HEARD_SECONDS + 1)
+    assert go(world, batch_id).claimed == 0
+    assert trunks.health(world.parts, *trunk) == f"its reports {NOT_HEARD}"
+    heard(world)
+    assert go(world, batch_id).claimed == 1
 
 
 def test_the_doctor_and_the_trunk_s_check_say_which_trunk_nobody_hears_and_why(world: World) -> None:

@@ -112,6 +112,22 @@ def test_a_batch_is_held_for_the_first_reason_that_applies(given: dict[str, Any]
     assert made.hold is None or (made.wanted, made.turns) == (0, ())
 
 
+def test_numbers_whose_trunk_nobody_hears_are_not_used_and_hold_the_batch_where_it_has_no_others() -> None:
+    deaf, failing = replace(TRUNK, id=TrunkId(UUID(int=3))), replace(TRUNK, id=TrunkId(UUID(int=4)))
+    unheard, works = number(21, trunk=deaf), number(22)
+    fails = number(23, trunk=failing, trunk_probe_at=NOW.add(seconds=40))
+
+    def held(*numbers: OutboundNumber) -> Plan:
+        return plan_batch(batch(), numbers, 0, NOW, {deaf.id})
+
+    assert held(unheard, works).numbers == (works,)
+    assert held(unheard).hold == Hold("trunk_unheard", NOW.add(seconds=5))
+    assert held(fails).hold == Hold("trunk_failing", NOW.add(seconds=40))
+    # What comes first is looked at first: somebody may hear the one before the other is probed.
+    assert held(unheard, fails).hold == Hold("trunk_failing", NOW.add(seconds=5))
+    assert held(number(21, trunk=deaf, is_usable=False)).hold == Hold("no_active_number", SOON)
+
+
 def test_of_several_reasons_the_one_that_is_final_or_lasts_is_told() -> None:
     everything: dict[str, Any] = {"agent_is_active": False, "window": None, "max_calls_per_day": 1, "today": 1}
     assert plan(expires_at=NOW, numbers=[], **everything).hold == Hold("expired")

@@ -38,8 +38,6 @@ PROFILE = {
     "setup_seconds": {"mean": 1, "max": 3},
 }
 NETWORKS = ["asterisk", "freeswitch", "http", "twilio"]
-# Those that report over a connection that the listener holds, and keep no records.
-HEARD = ["asterisk", "freeswitch"]
 SLOW = ["freeswitch", "twilio"]
 # The one that is spoken to by HTTPS, as the real one.
 SCHEMES = {"twilio": ("https",)}
@@ -105,11 +103,6 @@ def started(name: str, up: Up, carrier: Carrier, client: Client) -> str:
     """Set up what an operator sets up, and start a batch; return its id."""
     of_kind = carrier.module.trunk(carrier.port, *SCHEMES.get(name, ()))
     trunk = client.post("/trunks", of_kind | {"calls_per_second": 200})
-    wait_until(lambda: client.post(f"/trunks/{trunk['id']}/check")["ok"], 30, "the trunk is checked")
-    if name in HEARD:
-        # A listener reads every few seconds which trunks there are; a switch keeps nothing for who comes late.
-        heard = f"SELECT 1 FROM trunk_links WHERE trunk_id = '{trunk['id']}' AND linked_at IS NOT NULL"
-        wait_until(lambda: up.rows(heard), 30, "a listener hears the trunk")
     agent = client.post("/agents", {"name": "Receptionist", "connection": {name: carrier.module.CONNECTION}})
     number = {"phone_number": "+442079460000", "trunk_id": trunk["id"], "agent_id": agent["id"]}
     client.post("/phone-numbers", number)

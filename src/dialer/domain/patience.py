@@ -22,6 +22,9 @@ CALL_SECONDS = 4 * 3600
 GIVE_UP_SECONDS = CALL_SECONDS + 3600
 """A call that its network says is still up then is closed as unknown: hanging it up, again and again, did not help."""
 
+HEARD_SECONDS = 15
+"""A listener that has had no word of its network for so long does not hear it. It has every 5 s while all is well."""
+
 RESCUE_AFTER: Mapping[AttemptState, int] = {
     AttemptState.RESERVED: 30,
     AttemptState.UNCLEAR: 10,

@@ -12,7 +12,7 @@ leaves either nothing, or leases and `reserved` attempts that rescue finds.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from random import Random
@@ -30,13 +30,14 @@ from dialer.engine.apart import apart
 from dialer.engine.parts import Parts
 from dialer.engine.plan import Plan, Turn, look_again, offer_of, plan_batch, requests_of, with_lanes
 from dialer.errors import Contended, Unavailable
+from dialer.providers import installed
 from dialer.providers.base import CallRequest, ContactCard, Placed, Placement, Refused, Unclear
 from dialer.store import attempts, batches, contacts, epochs, numbers, progress, set_aside, trunk_health
 from dialer.store.batches import Batch
 from dialer.store.contacts import Claimed
 from dialer.store.database import Connection
 from dialer.store.gates import Ask, Granted, Grants, Lease
-from dialer.store.numbers import Trunk
+from dialer.store.numbers import OutboundNumber, Trunk
 from dialer.store.progress import Counts, Locked, Look
 
 # What holds a batch back that could not be dispatched.
@@ -120,12 +121,19 @@ def _gather(parts: Parts, batch_ids: Sequence[BatchId], now: DateTime) -> dict[B
         active = [batch for batch in batches.load(connection, batch_ids) if batch.status is BatchStatus.ACTIVE]
         outbound = numbers.of_batches(connection, [batch.id for batch in active])
         today = batches.calls_today(connection, _capped_days(active, now))
+        unheard = _unheard(number for listed in outbound.values() for number in listed)
         plans = {
-            batch.id: plan_batch(batch, outbound.get(batch.id, []), today.get(batch.id, 0), now) for batch in active
+            batch.id: plan_batch(batch, outbound.get(batch.id, []), today.get(batch.id, 0), now, unheard)
+            for batch in active
         }
         wanted = {plan.batch.id: plan.wanted for plan in plans.values() if plan.wanted and plan.batch.has_lanes}
         lanes = contacts.lanes(connection, list(wanted), max(wanted.values())) if wanted else {}
     return plans | {batch_id: with_lanes(plans[batch_id], listed, now) for batch_id, listed in lanes.items()}
+
+
+def _unheard(outbound: Iterable[OutboundNumber]) -> set[TrunkId]:
+    deaf = {number.trunk.id: number.trunk.provider for number in outbound if not number.trunk_is_heard}
+    return {trunk_id for trunk_id, provider in deaf.items() if installed.needs_listener(provider)}
 
 
 def _capped_days(of: Sequence[Batch], now: DateTime) -> dict[BatchId, date]:

@@ -4,7 +4,7 @@ Pure: rows that were read come in, asks, offers and looks go out. Nothing here r
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
@@ -13,7 +13,7 @@ from pendulum import UTC, DateTime
 
 from dialer.domain import pacing, rotation
 from dialer.domain.breaker import PROBE_SECONDS
-from dialer.domain.ids import AttemptId, BatchId, uuid7
+from dialer.domain.ids import AttemptId, BatchId, TrunkId, uuid7
 from dialer.domain.lane import Lane
 from dialer.domain.pacing import Demand, RateLimit
 from dialer.domain.patience import GRANT_SECONDS, RING_LEAD_SECONDS
@@ -28,6 +28,7 @@ from dialer.store.progress import Counts, Look
 
 # How soon to look again where the event that should say that something has changed may be lost, in seconds.
 CONFIGURATION_AGAIN = 60
+LISTENER_AGAIN = 5
 NEIGHBOUR_AGAIN = 2
 LEASES_AGAIN = 1
 NUMBER_DAY_AGAIN = 600
@@ -83,13 +84,18 @@ class Plan:
         return self.batch.max_calls_per_day is None or used < self.batch.max_calls_per_day
 
 
-def plan_batch(batch: Batch, numbers: Sequence[OutboundNumber], today: int, now: DateTime) -> Plan:
-    """Decide how many calls an active batch may start now, before its contacts' own lanes are looked at."""
+def plan_batch(
+    batch: Batch, numbers: Sequence[OutboundNumber], today: int, now: DateTime, unheard: Set[TrunkId] = frozenset()
+) -> Plan:
+    """Decide how many calls an active batch may start now, before its contacts' own lanes are looked at.
+
+    `unheard`: the trunks that nobody hears and that must be heard, because only a report tells how a call ended.
+    """
     active = [number for number in numbers if number.is_usable]
-    usable = tuple(number for number in active if number.trunk_probe_at is None or number.trunk_probe_at <= now)
+    heard = [number for number in active if number.trunk.id not in unheard]
+    usable = tuple(number for number in heard if number.trunk_probe_at is None or number.trunk_probe_at <= now)
     plan = Plan(batch, usable, today)
-    probes = [number.trunk_probe_at for number in active if number.trunk_probe_at is not None]
-    if hold := _hold(plan, len(numbers), min(probes, default=None), now):
+    if hold := _hold(plan, _unusable(numbers, active, heard, now), now):
         return replace(plan, hold=hold)
     wanted = pacing.free_slots(batch.max_concurrent_calls, batch.dialing, batch.pending, batch.max_calls_per_day, today)
     plan = replace(plan, wanted=wanted)
@@ -121,18 +127,27 @@ def _windows(lane: str, window: CallingWindow) -> Sequence[CallingWindow]:
         return ()
 
 
-def _hold(plan: Plan, numbers: int, probe_at: DateTime | None, now: DateTime) -> Hold | None:
-    """Say what keeps the whole batch from calling, the first reason that applies.
+def _unusable(
+    numbers: Sequence[OutboundNumber], active: Sequence[OutboundNumber], heard: Sequence[OutboundNumber], now: DateTime
+) -> Hold:
+    """Say why a batch whose numbers cannot be used is held: it has none, or none that is active, or heard, or works."""
+    if not numbers:
+        return Hold("no_outbound_number", is_final=True)
+    if not active:
+        return Hold("no_active_number", now.add(seconds=CONFIGURATION_AGAIN))
+    again = [number.trunk_probe_at for number in heard if number.trunk_probe_at]
+    if len(heard) < len(active):
+        again.append(now.add(seconds=LISTENER_AGAIN))
+    return Hold("trunk_failing" if heard else "trunk_unheard", min(again, default=now))
 
-    `numbers`: how many it has. `probe_at`: when the first of the failing trunks of its active numbers is probed.
-    """
+
+def _hold(plan: Plan, unusable: Hold, now: DateTime) -> Hold | None:
+    """Say what keeps the whole batch from calling, the first reason that applies. `unusable`: where no number is."""
     batch, later = plan.batch, now.add(seconds=CONFIGURATION_AGAIN)
     if plan.is_expired(now):
         return Hold("expired")
-    if not numbers:
-        return Hold("no_outbound_number", is_final=True)
     if not plan.numbers:
-        return Hold("trunk_failing", probe_at) if probe_at else Hold("no_active_number", later)
+        return unusable
     if not batch.agent_is_active:
         return Hold("agent_inactive", later)
     if batch.window is None:

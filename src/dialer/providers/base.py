@@ -196,9 +196,11 @@ class Kind:
 
     `check`: refuses a config that cannot be used; raises InvalidInput with each wrong field. `connect`: makes the
     provider of one trunk without touching the network; raises InvalidInput or Unavailable. `calls_per_second`: the
-    limit of a new trunk that names none.
+    limit of a new trunk that names none. `needs_listener`: its networks report to the listener's connection alone and
+    keep no record of what is over, so no call is placed while no listener hears the trunk.
     """
 
     check: Callable[[Mapping[str, Any]], object]
     connect: Callable[[TrunkId, Mapping[str, Any], Surroundings], Provider]
     calls_per_second: float | None = None
+    needs_listener: bool = False

@@ -25,3 +25,13 @@ def kind(name: str) -> Kind:
             raise Unavailable(f"The provider {name} ({point.value}) cannot be loaded: {error}") from error
         return loaded
     raise Unavailable(f"No provider named {name} is installed; there are {', '.join(names())}")
+
+
+def needs_listener(name: str) -> bool:
+    """Say whether calls of this kind are placed only while a listener hears the trunk; False where it is not installed,
+    for then none is placed anyway.
+    """
+    try:
+        return kind(name).needs_listener
+    except Unavailable:
+        return False

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from dialer.domain.ids import BatchId, NumberId, TrunkId
 from dialer.store.database import rows
+from dialer.store.trunk_links import HEARS
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class OutboundNumber:
     """An outbound number with its own limits and its trunk's. `is_usable`: it and its trunk are active.
 
     `trunk_has_failed`: the trunk's last placement did. `trunk_probe_at`: its breaker is open, until it is probed then.
+    `trunk_is_heard`: a listener hears the trunk's network.
     """
 
     id: NumberId
@@ -39,18 +41,20 @@ class OutboundNumber:
     is_usable: bool
     trunk_has_failed: bool = False
     trunk_probe_at: DateTime | None = None
+    trunk_is_heard: bool = True
 
 
 def of_batches(connection: Connection, batch_ids: Sequence[BatchId]) -> dict[BatchId, list[OutboundNumber]]:
     """Read the numbers of each batch in rotation order: those it lists, or else all of its agent's, oldest first."""
     found = rows(
         connection,
-        """
+        f"""
         SELECT b.id AS batch_id, n.id, n.phone_number, n.max_concurrent_calls, n.max_calls_per_day,
                n.trunk_id, t.provider, t.config, t.max_concurrent_calls AS trunk_max_concurrent_calls,
                t.calls_per_second AS trunk_calls_per_second,
                n.status = 'active' AND t.status = 'active' AS is_usable,
-               h.trunk_id IS NOT NULL AS trunk_has_failed, h.probe_at AS trunk_probe_at
+               h.trunk_id IS NOT NULL AS trunk_has_failed, h.probe_at AS trunk_probe_at,
+               EXISTS (SELECT 1 FROM trunk_links l WHERE l.trunk_id = t.id AND {HEARS}) AS trunk_is_heard
         FROM batches b
         LEFT JOIN batch_numbers bn ON bn.batch_id = b.id
         JOIN phone_numbers n ON n.id = bn.phone_number_id OR (bn.batch_id IS NULL AND n.agent_id = b.agent_id)
@@ -75,6 +79,7 @@ def of_batches(connection: Connection, batch_ids: Sequence[BatchId]) -> dict[Bat
                 row.is_usable,
                 row.trunk_has_failed,
                 pendulum.instance(row.trunk_probe_at) if row.trunk_probe_at else None,
+                row.trunk_is_heard,
             )
         )
     return numbers

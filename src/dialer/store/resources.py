@@ -15,6 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from dialer.domain.ids import WorkspaceId
 from dialer.errors import InvalidInput, StateConflict
 from dialer.store.database import rows, run
+from dialer.store.trunk_links import HEARS
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +50,13 @@ TRUNKS = Table(
     "trunks",
     "trunk",
     unique="name",
-    more="""
+    more=f"""
     , (SELECT h.opened_at FROM trunk_health h WHERE h.trunk_id = t.id) AS failing_since
     , (SELECT h.reason FROM trunk_health h WHERE h.trunk_id = t.id AND h.opened_at IS NOT NULL) AS failing_reason
     , (SELECT h.probe_at FROM trunk_health h WHERE h.trunk_id = t.id) AS next_probe_at
     , (SELECT max(l.reason) FROM trunk_links l WHERE l.trunk_id = t.id HAVING bool_and(l.linked_at IS NULL))
-      AS unheard_reason""",
+      AS unheard_reason
+    , (SELECT count(*) FROM trunk_links l WHERE l.trunk_id = t.id AND {HEARS}) AS listeners""",
     json=("config",),
 )
 FOLDERS = Table(

@@ -5,7 +5,11 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from dialer.domain.ids import TrunkId
+from dialer.domain.patience import HEARD_SECONDS
 from dialer.store.database import rows, run
+
+# Of a row `l`: this listener hears the trunk now.
+HEARS = f"l.linked_at IS NOT NULL AND l.heard_at > dialer_now() - interval '{HEARD_SECONDS} seconds'"
 
 
 def up(connection: Connection, trunk_id: TrunkId, listener_id: UUID, *, is_anew: bool = False) -> bool:
@@ -59,13 +63,22 @@ def forget(connection: Connection, listener_id: UUID) -> None:
 
 
 def sentences(connection: Connection) -> list[str]:
-    """Say for operators which trunks nobody hears, and why."""
+    """Say for operators which trunks nobody hears that someone should: someone did lately, or a batch is held by it."""
     found = rows(
         connection,
-        """
-        SELECT t.name, max(l.reason) AS reason FROM trunk_links l JOIN trunks t ON t.id = l.trunk_id
-        WHERE t.status = 'active' AND l.heard_at > dialer_now() - interval '1 hour'
-        GROUP BY t.id, t.name HAVING bool_and(l.linked_at IS NULL) ORDER BY t.name
+        f"""
+        SELECT t.name, max(l.reason) AS reason FROM trunks t LEFT JOIN trunk_links l ON l.trunk_id = t.id
+        WHERE t.status = 'active'
+        GROUP BY t.id, t.name
+        HAVING NOT coalesce(bool_or({HEARS}), false)
+           AND (max(l.heard_at) > dialer_now() - interval '1 hour'
+                OR EXISTS (SELECT 1 FROM batch_progress p JOIN batches b ON b.id = p.batch_id
+                           LEFT JOIN batch_numbers bn ON bn.batch_id = b.id
+                           JOIN phone_numbers n
+                             ON n.id = bn.phone_number_id OR (bn.batch_id IS NULL AND n.agent_id = b.agent_id)
+                           WHERE b.status = 'active' AND p.held_by = 'trunk_unheard'
+                             AND n.trunk_id = t.id AND n.status = 'active'))
+        ORDER BY t.name
         """,
     )
-    return [f"The reports of trunk {row.name} are not heard: {row.reason}" for row in found]
+    return [f"The reports of trunk {row.name} are not heard: {row.reason or 'is a listener running?'}" for row in found]

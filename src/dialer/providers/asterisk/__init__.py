@@ -16,4 +16,4 @@ def _connect(_: TrunkId, config: Mapping[str, Any], around: Surroundings) -> Ast
     return Asterisk(checked, around.secret(checked.password), around.clock)
 
 
-KIND = Kind(AsteriskConfig.parse, _connect)
+KIND = Kind(AsteriskConfig.parse, _connect, needs_listener=True)

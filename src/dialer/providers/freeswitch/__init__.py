@@ -19,4 +19,4 @@ def _connect(trunk_id: TrunkId, config: Mapping[str, Any], around: Surroundings)
     return FreeSwitch(trunk_id, TrunkConfig.parse(config), around)
 
 
-KIND = Kind(TrunkConfig.parse, _connect)
+KIND = Kind(TrunkConfig.parse, _connect, needs_listener=True)
