@@ -22,7 +22,7 @@ from dialer.engine import events, settle
 from dialer.engine.parts import Parts
 from dialer.engine.settle import End
 from dialer.providers.base import Absent, Gone, NoWord, Seen, Sighting
-from dialer.store import attempts, epochs, numbers
+from dialer.store import attempts, due_leases, epochs, numbers
 from dialer.store.attempts import Overdue
 from dialer.store.database import Connection
 from dialer.store.gates import LOOK_AFTER_SECONDS
@@ -93,9 +93,9 @@ def _rebuild_if_lost(parts: Parts, now: DateTime, rng: Random) -> bool:
         parts.leases.rebuild(
             now,
             epoch,
-            live=attempts.live_leases(connection),
-            counted=attempts.counted_leases(connection, now),
-            cursors=attempts.last_numbers(connection),
+            live=due_leases.live(connection),
+            counted=due_leases.counted(connection, now),
+            cursors=due_leases.last_numbers(connection),
             rates=_rates(numbers.rated_trunks(connection)),
         )
     log.warning("leases rebuilt from the ledger", epoch=str(epoch))
@@ -118,7 +118,7 @@ def _free_orphans(parts: Parts, now: DateTime) -> int:
     if not overdue:
         return 0
     with parts.db.begin() as connection:
-        found = attempts.leases(connection, overdue)
+        found = due_leases.of_attempts(connection, overdue)
     live, ended, refused = (
         [lease for lease, state in found if state in states]
         for states in (LIVE_ATTEMPT, {AttemptState.ENDED}, {AttemptState.REFUSED})
@@ -136,12 +136,12 @@ def _restore_missing(parts: Parts, now: DateTime) -> int:
     A lease that is missing was lost, or released after its attempt had ended in the ledger: the second look tells.
     """
     with parts.db.begin() as connection:
-        live = attempts.live_leases(connection)
-        counted = attempts.counted_leases(connection, now)
+        live = due_leases.live(connection)
+        counted = due_leases.counted(connection, now)
     missing = parts.leases.missing(live)
     if missing:
         with parts.db.begin() as connection:
-            missing = attempts.live_leases(connection, [lease.attempt_id for lease in missing])
+            missing = due_leases.live(connection, [lease.attempt_id for lease in missing])
         parts.leases.restore(missing, now.add(seconds=LOOK_AFTER_SECONDS))
     parts.leases.count_days(counted)
     return len(missing)

@@ -16,7 +16,7 @@ from dialer.errors import Contended, DialerError, InvalidInput, NotFound, StateC
 from dialer.service import contacts
 from dialer.service.fields import Fields
 from dialer.service.new_batch import NewBatch
-from dialer.store import batches, configuration, numbers, resources
+from dialer.store import batch_edits, batches, configuration, numbers, resources
 from dialer.store import progress as progressing
 from dialer.store.batches import Batch
 from dialer.store.database import Connection, Database
@@ -43,7 +43,7 @@ def create(db: Database, workspace_id: WorkspaceId, new: NewBatch, now: DateTime
     with db.begin() as connection:
         check_ready(connection, workspace_id, new)
         values = new.columns() | {"id": batch_id, "workspace_id": workspace_id}
-        batches.insert(connection, values, new.phone_number_ids)
+        batch_edits.insert(connection, values, new.phone_number_ids)
         if new.contact_folder_id is not None:
             contacts.load_folder(connection, batch_id, FolderId(new.contact_folder_id), now, rng)
     return batch_id
@@ -141,7 +141,7 @@ def is_reachable(parts: Parts, batch_id: BatchId) -> bool:
 def discard(db: Database, workspace_id: WorkspaceId, batch_id: BatchId) -> bool:
     """Delete a batch that was never started, with its contacts; say whether there was one."""
     with db.begin() as connection:
-        return batches.delete_draft(connection, workspace_id, batch_id)
+        return batch_edits.delete_draft(connection, workspace_id, batch_id)
 
 
 def pause(db: Database, workspace_id: WorkspaceId, batch_id: BatchId) -> BatchStatus:
@@ -193,14 +193,14 @@ def delete(db: Database, workspace_id: WorkspaceId, batch_id: BatchId) -> None:
 
 
 def _delete(connection: Connection, workspace_id: WorkspaceId, batch_id: BatchId) -> None:
-    status = batches.lock(connection, workspace_id, batch_id)
+    status = batch_edits.lock(connection, workspace_id, batch_id)
     if status is None:
         raise NotFound("No such batch in this workspace")
     if status not in DELETABLE:
         raise _conflict(status, "only one that is draft, completed, failed or cancelled can be deleted", IS_LIVE)
-    if in_progress := batches.calls_in_progress(connection, batch_id):
+    if in_progress := batch_edits.calls_in_progress(connection, batch_id):
         raise _conflict(status, f"{in_progress} of its calls are still in progress", IS_LIVE)
-    batches.delete(connection, batch_id)
+    batch_edits.delete(connection, batch_id)
 
 
 def progress(db: Database, batch_id: BatchId) -> Progress:

@@ -12,7 +12,7 @@ from dialer.errors import FieldError, InvalidInput, NotFound, StateConflict
 from dialer.service.batches import check_ready
 from dialer.service.fields import Changes, Name
 from dialer.service.new_batch import BatchSettings, NewBatch
-from dialer.store import batch_views, batches, configuration
+from dialer.store import batch_edits, batch_views, configuration
 from dialer.store.database import Connection, Database
 
 _LONG_AGO = pendulum.datetime(1, 1, 1)
@@ -39,7 +39,7 @@ def change(db: Database, workspace_id: WorkspaceId, batch_id: BatchId, changed: 
 def _change(
     connection: Connection, workspace_id: WorkspaceId, batch_id: BatchId, given: Mapping[str, Any], now: DateTime
 ) -> None:
-    status = batches.lock(connection, workspace_id, batch_id)
+    status = batch_edits.lock(connection, workspace_id, batch_id)
     if status is None:
         raise NotFound("No such batch in this workspace")
     if status is not BatchStatus.DRAFT:
@@ -52,7 +52,7 @@ def _change(
         check_ready(connection, workspace_id, whole)
     if "timezone" in given and not configuration.knows_zone(connection, whole.timezone):
         raise InvalidInput.of("timezone", "is not known to Postgres")
-    batches.update(connection, batch_id, whole.columns(), whole.phone_number_ids)
+    batch_edits.update(connection, batch_id, whole.columns(), whole.phone_number_ids)
 
 
 def _whole(connection: Connection, workspace_id: WorkspaceId, batch_id: BatchId, given: Mapping[str, Any]) -> NewBatch:
