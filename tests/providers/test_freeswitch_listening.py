@@ -1,0 +1,181 @@
+"""Listening to a FreeSWITCH: restarts, garbage, floods, and how the connection is."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import pytest
+
+from carriers.freeswitch import serve
+from carriers.switch import now, wait_until
+from dialer.domain.events import CallEvent
+from dialer.errors import Unavailable
+from dialer.providers.base import Placed
+from dialer.providers.freeswitch import FreeSwitch, listening
+from dialer.providers.freeswitch.frames import LONGEST_HEAD
+from dialer.providers.freeswitch.reports import Reports
+from freeswitch_talk import (
+    QUICK,
+    RECORDED,
+    TRUNK,
+    CallRequests,
+    Inbox,
+    frame,
+    hearing,
+    in_time,
+    provider,
+    recorded,
+    said,
+    scripted,
+    wire,
+    with_agent,
+)
+from placing import no_matter
+
+
+def test_two_listeners_tell_each_fact_by_one_key(call_request: CallRequests) -> None:
+    async def story() -> None:
+        async with serve(0, QUICK) as mock, AsyncExitStack() as stack:
+            one, other = [await stack.enter_async_context(provider(mock.port)) for _ in range(2)]
+            async with hearing(one, other) as (first, second):
+                requests = [with_agent(call_request(now())) for _ in range(20)]
+                await asyncio.gather(*(one.place(request) for request in requests))
+                await wait_until(lambda: len(first.events) == len(second.events) == 60)
+                assert set(first.events) == set(second.events)
+                assert len({event.key for event in first.events + second.events}) == 60
+
+    in_time(story())
+
+
+def test_a_listener_finds_a_restarted_switch_again(call_request: CallRequests) -> None:
+    async def story() -> None:
+        async with serve(0, QUICK) as mock, provider(mock.port) as switch, hearing(switch) as (inbox,):
+            port = mock.port
+            await mock.stop()
+            await wait_until(lambda: len(inbox.links) > 1)
+            async with serve(port, QUICK):
+                await wait_until(lambda: inbox.links[-1] is None)
+                assert isinstance(await switch.place(with_agent(call_request(now()))), Placed)
+                await wait_until(lambda: len(inbox.events) == 3)
+            assert inbox.links[0] is None
+            assert all(inbox.links[1:-1])
+
+    in_time(story())
+
+
+def tell(scenario: str) -> bytes:
+    return b"".join(wire(one) for one in recorded(scenario) if "Event-Name" in one.get("body", ""))
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"\x00\xff?\n\n",
+        b"Content-Type: text/event-plain\nContent-Length: banana\n\n",
+        b"Content-Type: text/event-plain\nContent-Length: -5\n\n",
+        f"Content-Type: text/event-plain\nContent-Length: {10**15}\n\n".encode(),
+        b"y" * (LONGEST_HEAD + 100),
+        frame("text/disconnect-notice", "Disconnected, goodbye.\n"),
+    ],
+)
+def test_what_came_before_garbage_is_handed_over_and_the_listener_goes_on(garbage: bytes) -> None:
+    """The first connection tells of one call and then talks nonsense; the second tells of another."""
+    turns = iter([tell("sofia-busy") + garbage, tell("sofia-ok")])
+
+    def answer(command: str) -> bytes | None:
+        return next(turns, b"") if command.startswith("event") else None
+
+    async def story() -> None:
+        async with scripted(answer) as (_, port), provider(port) as switch, hearing(switch) as (inbox,):
+            if garbage.startswith(b"Content-Type: text/disconnect"):
+                await wait_until(lambda: len(inbox.events) == 2)
+                return
+            await wait_until(lambda: len(inbox.events) == 5)
+            assert said(inbox.events) == RECORDED["sofia-busy"] + RECORDED["sofia-ok"]
+            assert inbox.links[0] is None
+            assert any(word in (inbox.links[1] or "") for word in ("longer than", "not a number", "Content-Type"))
+            assert inbox.links[2] is None
+
+    in_time(story())
+
+
+def test_an_event_that_cannot_be_read_is_passed_over() -> None:
+    broken = frame(
+        "text/event-plain", f"Event-Name: CHANNEL_ANSWER\nUnique-ID: {TRUNK}\nvariable_dialer_attempt_id: {TRUNK}\n\n"
+    )
+    stray = frame("log/data", "2026 [INFO] hello") + frame("text/event-plain", "\x00\ufffd")
+
+    async def story() -> None:
+        script = scripted(lambda command: broken + stray + tell("sofia-ok") if command.startswith("event") else None)
+        async with script as (_, port), provider(port) as switch, hearing(switch) as (inbox,):
+            await wait_until(lambda: len(inbox.events) == 3)
+            assert said(inbox.events) == RECORDED["sofia-ok"]
+            assert inbox.links == [None]
+
+    in_time(story())
+
+
+@asynccontextmanager
+async def listening_often(switch: FreeSwitch, inbox: Inbox) -> AsyncIterator[None]:
+    task = asyncio.create_task(
+        listening.listen(switch._open_listening, lambda: Reports(TRUNK, None), 0.3, inbox.take, inbox.linked, 0.05)
+    )
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def test_a_connection_is_said_to_be_up_again_and_again_once_what_came_before_is_handed_over() -> None:
+    inbox, up_with = Inbox(), list[int]()
+
+    async def linked(reason: str | None) -> None:
+        assert reason is None
+        up_with.append(len(inbox.events))
+
+    inbox.linked = linked  # type: ignore[method-assign]
+
+    def answer(command: str) -> bytes | None:
+        return tell("sofia-ok") + frame("api/response", "UP") if command == "api status" else None
+
+    async def story() -> None:
+        async with scripted(answer) as (_, port), provider(port) as switch, listening_often(switch, inbox):
+            await wait_until(lambda: len(up_with) == 4)
+            assert up_with == [0, 3, 6, 9]
+
+    in_time(story())
+
+
+def test_a_connection_that_does_not_answer_any_more_is_said_to_be_down() -> None:
+    inbox = Inbox()
+
+    async def story() -> None:
+        async with scripted(lambda _: None) as (_, port), provider(port) as switch, listening_often(switch, inbox):
+            await wait_until(lambda: len(inbox.links) >= 3)
+            assert inbox.links[:3] == [None, "FreeSWITCH does not answer any more", None]
+
+    in_time(story())
+
+
+def test_reports_that_could_not_be_stored_end_the_listening(call_request: CallRequests) -> None:
+    async def fail(_: Sequence[CallEvent]) -> None:
+        raise Unavailable("The database does not answer.")
+
+    async def story() -> None:
+        script = scripted(lambda command: tell("sofia-ok") if command.startswith("event") else None)
+        async with script as (_, port), provider(port) as switch:
+            with pytest.raises(Unavailable, match="database"):
+                await switch.listen(fail, no_matter)
+
+    in_time(story())
+
+
+def test_a_flood_of_events_is_handed_over_whole(call_request: CallRequests) -> None:
+    async def story() -> None:
+        script = scripted(lambda command: tell("sofia-ok") * 1000 if command.startswith("event") else None)
+        async with script as (_, port), provider(port) as switch, hearing(switch) as (inbox,):
+            # Only the first is the first to be heard of the call; all of them are told.
+            await wait_until(lambda: len(inbox.events) == 3000)
+
+    in_time(story())

@@ -1,0 +1,297 @@
+"""Placing calls on a FreeSWITCH: never twice, only what is surely known, and nothing that a name could add."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+
+from carriers.freeswitch import read_originate, serve, trunk
+from carriers.switch import now, wait_until
+from dialer.domain.outcomes import CauseClass
+from dialer.providers.base import CallRequest, ContactCard, Placed, Refused, Unclear
+from dialer.providers.freeswitch import TrunkConfig
+from dialer.providers.freeswitch.originate import originate
+from freeswitch_talk import QUICK, TRUNK, CallRequests, frame, hearing, in_time, provider, scripted, taken, with_agent
+
+# Never twice
+
+
+def test_a_uuid_that_is_taken_makes_a_second_call_of_which_nothing_is_told(call_request: CallRequests) -> None:
+    """This is what FreeSWITCH does: never twice is ours alone."""
+
+    async def story() -> None:
+        async with serve(0, QUICK) as mock, AsyncExitStack() as stack:
+            one, other = [await stack.enter_async_context(provider(mock.port)) for _ in range(2)]
+            async with hearing(one) as (inbox,):
+                request = with_agent(call_request(now()))
+                assert isinstance(await one.place(request), Placed)
+                assert isinstance(await other.place(request), Unclear)
+                assert len(mock.channels) == 2
+                await wait_until(lambda: len(inbox.events) == 3)
+                later = with_agent(call_request(now()))
+                await one.place(later)
+                await wait_until(lambda: len(inbox.events) == 6)
+                assert Counter(event.attempt_id for event in inbox.events) == {
+                    request.attempt_id: 3,
+                    later.attempt_id: 3,
+                }
+
+    in_time(story())
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"", b"Content-Type: command/reply\nReply-Te", b"\xff\x00\n\n", b"Content-Type: x\nContent-Length: -1\n\n"],
+)
+def test_a_socket_that_breaks_after_the_command_leaves_it_unclear_and_nothing_is_sent_again(
+    call_request: CallRequests, answer: bytes
+) -> None:
+    def cut(command: str) -> bytes | None:
+        return answer if command.startswith("bgapi") else None
+
+    async def story() -> None:
+        async with scripted(cut) as (script, port), provider(port, timeout_seconds=0.3) as switch:
+            assert isinstance(await switch.place(with_agent(call_request(now()))), Unclear)
+            assert isinstance(await switch.place(with_agent(call_request(now()))), Unclear)
+            sent = [command for command in script.commands if command.startswith("bgapi")]
+            assert len(sent) == len(set(sent)) == 2
+
+    in_time(story())
+
+
+def test_whatever_the_network_does_each_attempt_is_sent_once_and_the_answer_is_true(call_request: CallRequests) -> None:
+    faults = {"timeout_before": 0.1, "timeout_after": 0.1, "refused": 0.2, "server_error": 0.1}
+
+    async def story() -> None:
+        async with serve(0, {**QUICK, "faults": faults}) as mock, provider(mock.port, timeout_seconds=1.0) as switch:
+            requests = [with_agent(call_request(now())) for _ in range(200)]
+            answers = await asyncio.gather(*(switch.place(request) for request in requests))
+            assert len(mock.originates) == len(set(mock.originates)) == 200
+            existed = Counter(call.attempt_id for call in mock.switch.network.log)
+            assert max(existed.values()) == 1
+            for request, answer in zip(requests, answers, strict=True):
+                if not isinstance(answer, Unclear):
+                    assert isinstance(answer, Placed) == (request.attempt_id in existed)
+            assert {type(answer) for answer in answers} == {Placed, Refused, Unclear}
+
+    in_time(story())
+
+
+def test_calls_share_one_connection_until_an_answer_on_it_is_overdue(call_request: CallRequests) -> None:
+    silent: list[str] = []
+
+    def answer(command: str) -> bytes | None:
+        if not command.startswith("bgapi") or not silent:
+            silent.append(command)
+            return None
+        uuid = command.rpartition("Job-UUID: ")[2]
+        return taken(command) + frame("text/event-plain", f"Event-Name: CHANNEL_CREATE\nUnique-ID: {uuid}\n\n")
+
+    async def story() -> None:
+        async with scripted(answer) as (script, port), provider(port, timeout_seconds=0.3) as switch:
+            silent.clear()
+            requests = [with_agent(call_request(now())) for _ in range(30)]
+            answers = await asyncio.gather(*(switch.place(request) for request in requests))
+            assert [type(one) for one in answers] == [Placed] * 30
+            assert script.connections == 1
+            silent.clear()
+            assert isinstance(await switch.place(with_agent(call_request(now()))), Unclear)
+            assert isinstance(await switch.place(with_agent(call_request(now()))), Placed)
+            assert script.connections == 2
+
+    in_time(story())
+
+
+def test_a_switch_that_hangs_does_not_find_the_command_when_it_goes_on(call_request: CallRequests) -> None:
+    """The contact may have been given back by then."""
+
+    async def story() -> None:
+        goes_on, found = asyncio.Event(), asyncio.get_running_loop().create_future()
+
+        async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(frame("auth/request"))
+            for _ in range(2):
+                await reader.readuntil(b"\n\n")
+                writer.write(frame("command/reply", **{"Reply-Text": "+OK"}))
+            writer.transport.pause_reading()  # type: ignore[attr-defined]
+            await goes_on.wait()
+            writer.transport.resume_reading()  # type: ignore[attr-defined]
+            try:
+                found.set_result(await reader.read())
+            except ConnectionError:
+                found.set_result(b"")
+            writer.close()
+
+        server = await asyncio.start_server(hang, "127.0.0.1", 0)
+        async with server, provider(server.sockets[0].getsockname()[1], timeout_seconds=0.3) as switch:
+            assert isinstance(await switch.place(with_agent(call_request(now()))), Unclear)
+            goes_on.set()
+            assert await found == b""
+
+    in_time(story())
+
+
+# What placing may answer
+
+
+def replied(text: str) -> Callable[[str], bytes]:
+    return lambda _: frame("command/reply", **{"Reply-Text": text})
+
+
+def ended(result: str) -> Callable[[str], bytes]:
+    """Take the command, and tell how its job has ended."""
+
+    def answer(asked: str) -> bytes:
+        uuid = asked.rpartition("Job-UUID: ")[2]
+        return taken(asked) + frame("text/event-plain", f"Event-Name: BACKGROUND_JOB\nJob-UUID: {uuid}\n\n{result}")
+
+    return answer
+
+
+def ours(cause: str) -> Refused:
+    return Refused(cause, CauseClass.INFRASTRUCTURE)
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (replied("-ERR permission denied"), ours("permission_denied")),
+        (replied("-ERR command not found"), ours("command_refused")),
+        (replied("+OK whatever"), Unclear),
+        (lambda _: frame("api/response", "?"), Unclear),
+        (taken, Unclear),
+        (ended("+OK 5f3b9f0e-0000-4000-8000-000000000000\n"), Unclear),
+        (ended("?"), Unclear),
+        (ended("-USAGE: <call url> <exten>\n"), ours("command_refused")),
+        (ended("-ERR originate Command not found!\n"), ours("command_refused")),
+        (ended("-ERR GATEWAY_DOWN\n"), ours("gateway_down")),
+        (ended("-ERR UNALLOCATED_NUMBER\n"), Refused("unallocated_number", CauseClass.CONTACT)),
+        (ended("-ERR OUTGOING_CALL_BARRED\n"), Refused("outgoing_call_barred", CauseClass.POLICY)),
+        (ended("-ERR USER_BUSY\n"), Placed),
+    ],
+)
+def test_only_what_is_surely_known_is_said_of_a_placement(
+    call_request: CallRequests, answer: Callable[[str], bytes], expected: Any
+) -> None:
+    async def story() -> None:
+        script = scripted(lambda command: answer(command) if command.startswith("bgapi") else None)
+        async with script as (_, port), provider(port, timeout_seconds=0.3) as switch:
+            placed = await switch.place(with_agent(call_request(now())))
+            assert placed == expected if isinstance(expected, Refused) else isinstance(placed, expected)
+
+    in_time(story())
+
+
+def test_nothing_leaves_once_the_time_to_place_is_over(call_request: CallRequests) -> None:
+    async def story() -> None:
+        async with serve(0, QUICK) as mock, provider(mock.port, clock=lambda: now().add(hours=1)) as switch:
+            late = Refused("too_late", CauseClass.INFRASTRUCTURE)
+            assert await switch.place(with_agent(call_request(now()))) == late
+            over = with_agent(call_request(now(), place_by=now().add(hours=2), ring_by=now()))
+            assert await switch.place(over) == late
+            assert not mock.originates
+
+    in_time(story())
+
+
+def variables_of(request: CallRequest) -> dict[str, str]:
+    command = originate(request, TrunkConfig.parse(trunk(8021)["config"]), TRUNK, now())
+    assert isinstance(command, str)
+    return read_originate(command.removeprefix("bgapi originate "))[0]
+
+
+def test_a_window_that_ends_soon_is_told_as_the_time_within_which_it_must_ring(call_request: CallRequests) -> None:
+    soon = variables_of(with_agent(call_request(now(), ring_timeout_seconds=45, ring_by=now().add(seconds=20.5))))
+    assert (soon["originate_timeout"], soon["progress_timeout"]) == ("45", "19")
+    far = variables_of(with_agent(call_request(now(), ring_timeout_seconds=45, ring_by=now().add(hours=1))))
+    assert (far["originate_timeout"], far.get("progress_timeout")) == ("45", None)
+
+
+def test_the_dialplan_is_told_that_a_machine_is_to_be_detected(call_request: CallRequests) -> None:
+    assert variables_of(with_agent(call_request(now(), detect_machine=True)))["dialer_detect_machine"] == "true"
+    assert "dialer_detect_machine" not in variables_of(with_agent(call_request(now())))
+
+
+# Injection
+
+
+EVIL = [
+    "+49301\n\napi status",
+    "+49301,origination_uuid=x",
+    "+49301}sofia/evil/1",
+    "+49301 &system(reboot)",
+    "+49'",
+    "${x}",
+    "",
+    "٣",
+]
+
+
+@pytest.mark.parametrize("number", EVIL)
+def test_a_number_that_is_more_than_a_number_is_not_called(call_request: CallRequests, number: str) -> None:
+    async def story() -> None:
+        async with serve(0, QUICK) as mock, provider(mock.port) as switch:
+            asked = with_agent(call_request(now()))
+            to = await switch.place(replace(asked, to_number=number))
+            assert to == Refused("invalid_number_format", CauseClass.CONTACT)
+            by = await switch.place(replace(asked, from_number=number))
+            assert by == Refused("invalid_caller_id", CauseClass.INFRASTRUCTURE)
+            assert not mock.originates
+
+    in_time(story())
+
+
+@pytest.mark.parametrize(
+    "connection",
+    [
+        {},
+        {"application": "park()\n\napi fsctl shutdown"},
+        {"application": "park", "data": "x\n\napi fsctl shutdown"},
+        {"application": "park", "data": "x) &system(reboot"},
+        {"application": "park", "data": "x' {a=b}"},
+        {"application": "park", "data": "x\\"},
+        {"application": "park", "data": 5},
+        {"application": ["park"]},
+    ],
+)
+def test_an_agent_whose_application_cannot_be_written_gets_no_call(call_request: CallRequests, connection: Any) -> None:
+    config = TrunkConfig.parse(trunk(8021)["config"])
+    refused = originate(replace(call_request(now()), connection=connection), config, TRUNK, now())
+    assert refused == Refused("invalid_agent_connection", CauseClass.INFRASTRUCTURE)
+
+
+def test_data_with_blanks_is_one_argument(call_request: CallRequests) -> None:
+    asked = replace(call_request(now()), connection={"application": "playback", "data": "/srv/good morning.wav"})
+    command = originate(asked, TrunkConfig.parse(trunk(8021)["config"]), TRUNK, now())
+    assert isinstance(command, str)
+    assert command.split("\n")[0].endswith(f"{asked.to_number} '&playback(/srv/good morning.wav)'")
+
+
+def test_nothing_that_a_contact_is_called_can_say_anything_else(call_request: CallRequests) -> None:
+    evil = "x,origination_uuid=y}sofia/evil/1 &system(reboot)\n\napi fsctl shutdown\n\n'\"\\${api(x)}[{^^:\u00fc"
+    contact = ContactCard(name=evil, external_id=evil, variables={evil: evil, "n": 5})
+
+    async def story() -> None:
+        async with serve(0, QUICK) as mock, provider(mock.port) as switch:
+            asked = with_agent(call_request(now()), contact=contact)
+            assert isinstance(await switch.place(asked), Placed)
+            (command,) = mock.originates
+            variables, destination = read_originate(command.split("\n")[0].removeprefix("bgapi originate "))
+            assert destination == f"sofia/gateway/lab/{asked.to_number}"
+            assert variables["origination_uuid"] == str(asked.attempt_id)
+            told = json.loads(unquote(variables["dialer_contact"]))
+            assert told == {"name": evil, "external_id": evil, "variables": {evil: evil, "n": 5}}
+            assert all(one.startswith(("event ", "bgapi originate ")) for one in mock.received)
+
+    in_time(story())
+
+
+def test_a_contact_too_long_for_a_channel_is_called_without_its_variables(call_request: CallRequests) -> None:
+    long = ContactCard(name="Ada", variables={"story": "x" * 10_000})
+    assert "dialer_contact" not in variables_of(with_agent(call_request(now()), contact=long))
