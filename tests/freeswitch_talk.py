@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -67,14 +67,6 @@ def wire(message: dict[str, Any]) -> bytes:
 
 def frame(kind: str, body: str = "", **head: str) -> bytes:
     return wire({"headers": {"Content-Type": kind, "Content-Length": str(len(body.encode()))} | head, "body": body})
-
-
-def in_time(story: Awaitable[None]) -> None:
-    async def run() -> None:
-        async with asyncio.timeout(30):
-            await story
-
-    asyncio.run(run())
 
 
 def around(clock: Callable[[], pendulum.DateTime] = now) -> Surroundings:

@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from random import Random
 from typing import Any
@@ -22,6 +22,7 @@ from dialer.service import simulation
 from dialer.settings import Settings
 from dialer.store.database import Database, rows, run
 from dialer.wiring import connecting
+from placing import in_time
 from proxy import Proxy, proxied
 
 RNG = Random(7)
@@ -90,14 +91,6 @@ async def listening(db: Database, ask_settle: Callable[[], object] = lambda: Non
     finally:
         stopped.set()
         await asyncio.wait_for(task, 5)
-
-
-def in_time(story: Awaitable[None]) -> None:
-    async def tell() -> None:
-        async with asyncio.timeout(30):
-            await story
-
-    asyncio.run(tell())
 
 
 @pytest.fixture

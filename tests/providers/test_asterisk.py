@@ -5,7 +5,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from random import Random
@@ -28,7 +28,7 @@ from dialer.providers.asterisk.ari import basic
 from dialer.providers.asterisk.listening import Listening
 from dialer.providers.asterisk.reading import Calls
 from dialer.providers.base import CallRequest, ContactCard, Gone, NoWord, Placed, Refused, Seen, Surroundings, Unclear
-from placing import handle
+from placing import handle, in_time
 
 CallRequests = Callable[..., CallRequest]
 
@@ -42,14 +42,6 @@ LASTING = {**QUICK, "talk_seconds": LONG}
 
 def utc_now() -> DateTime:
     return pendulum.now("UTC")
-
-
-def in_time(story: Awaitable[None]) -> None:
-    async def run() -> None:
-        async with asyncio.timeout(20):
-            await story
-
-    asyncio.run(run())
 
 
 @asynccontextmanager

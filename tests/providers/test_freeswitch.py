@@ -23,13 +23,12 @@ from freeswitch_talk import (
     around,
     frame,
     hearing,
-    in_time,
     provider,
     said,
     scripted,
     with_agent,
 )
-from placing import handle
+from placing import handle, in_time
 
 # Looking up and hanging up
 

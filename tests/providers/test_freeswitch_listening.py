@@ -22,7 +22,6 @@ from freeswitch_talk import (
     Inbox,
     frame,
     hearing,
-    in_time,
     provider,
     recorded,
     said,
@@ -30,7 +29,7 @@ from freeswitch_talk import (
     wire,
     with_agent,
 )
-from placing import no_matter
+from placing import in_time, no_matter
 
 
 def test_two_listeners_tell_each_fact_by_one_key(call_request: CallRequests) -> None:

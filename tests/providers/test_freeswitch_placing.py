@@ -17,7 +17,8 @@ from dialer.domain.outcomes import CauseClass
 from dialer.providers.base import CallRequest, ContactCard, Placed, Refused, Unclear
 from dialer.providers.freeswitch import TrunkConfig
 from dialer.providers.freeswitch.originate import originate
-from freeswitch_talk import QUICK, TRUNK, CallRequests, frame, hearing, in_time, provider, scripted, taken, with_agent
+from freeswitch_talk import QUICK, TRUNK, CallRequests, frame, hearing, provider, scripted, taken, with_agent
+from placing import in_time
 
 # Never twice
 

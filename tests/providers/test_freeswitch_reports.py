@@ -19,7 +19,6 @@ from freeswitch_talk import (
     TRUNK,
     CallRequests,
     attempt_of,
-    in_time,
     provider,
     recorded,
     said,
@@ -27,6 +26,7 @@ from freeswitch_talk import (
     wire,
     with_agent,
 )
+from placing import in_time
 
 
 @pytest.mark.parametrize("scenario", RECORDED)

@@ -21,7 +21,7 @@ from dialer.errors import Unavailable
 from dialer.providers.base import CallRequest, NoWord, Placed, Refused, Unclear
 from dialer.providers.simulator import NetworkProfile, Simulator, SimulatorServer, serve
 from dialer.providers.simulator.lines import LINE_LIMIT
-from placing import handle, no_matter
+from placing import handle, in_time, no_matter
 
 CallRequests = Callable[..., CallRequest]
 
@@ -32,14 +32,6 @@ QUICK: dict[str, Any] = {"speed": 1000, "outcomes": {"answered": 1}, "timeout_se
 
 def utc_now() -> DateTime:
     return pendulum.now("UTC")
-
-
-def in_time(story: Awaitable[None]) -> None:
-    async def run() -> None:
-        async with asyncio.timeout(20):
-            await story
-
-    asyncio.run(run())
 
 
 @asynccontextmanager

@@ -23,7 +23,7 @@ from dialer.providers import installed
 from dialer.providers.base import Absent, CallRequest, NoWord, Placed, Refused, Seen, Surroundings, Unclear
 from dialer.providers.twilio import KIND, Twilio
 from dialer.service.agents import NewAgent
-from placing import handle
+from placing import handle, in_time
 
 CallRequests = Callable[..., CallRequest]
 
@@ -39,14 +39,6 @@ INFRASTRUCTURE, POLICY, CONTACT = CauseClass.INFRASTRUCTURE, CauseClass.POLICY, 
 
 def utc_now() -> DateTime:
     return pendulum.now("UTC")
-
-
-def in_time(story: Awaitable[None]) -> None:
-    async def run() -> None:
-        async with asyncio.timeout(20):
-            await story
-
-    asyncio.run(run())
 
 
 @asynccontextmanager

@@ -45,9 +45,9 @@ class Line:
     def client(self) -> httpx2.AsyncClient:
         if self._client is None:
             limits = httpx2.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
-            # How long an answer may take is counted as a whole, by the exchange. Of it TCP and TLS have half each:
-            # a handshake that is cancelled from outside would leave its socket open.
-            patience = httpx2.Timeout(None, connect=self.timeout_seconds / 2)
+            # How long an answer may take is counted as a whole, by the exchange. TCP and TLS have a third of it each,
+            # and so end first: a handshake that is cancelled from outside would leave its socket open.
+            patience = httpx2.Timeout(None, connect=self.timeout_seconds / 3)
             self._client = httpx2.AsyncClient(verify=trust(self.base_url or "https:"), timeout=patience, limits=limits)
         return self._client
 
@@ -77,9 +77,10 @@ class Exchange(AsyncHttpClient):  # type: ignore[misc]  # the library brings no 
         timeout: float | None = None,  # noqa: ARG002  # as the library has it; ours is the line's
         allow_redirects: bool = False,  # noqa: ARG002  # as the library has it; none is followed
     ) -> Response:
+        client = self._line.client  # before the clock runs: whom to trust is read from disk
         try:
             async with asyncio.timeout(self._line.timeout_seconds):
-                return await self._exchange(method, self._addressed(url), params, data, headers, auth)
+                return await self._exchange(client, method, self._addressed(url), params, data, headers, auth)
         except (TimeoutError, httpx2.TimeoutException) as error:
             reason = f"no answer within {self._line.timeout_seconds:g} seconds"
             raise self._failure("connect_timeout", reason) from error
@@ -87,11 +88,13 @@ class Exchange(AsyncHttpClient):  # type: ignore[misc]  # the library brings no 
             cause = "tls_failed" if _is_of_tls(error) else "network_unreachable"
             raise self._failure(cause, str(error) or type(error).__name__) from error
 
-    async def _exchange(self, method: str, url: str, params: Any, data: Any, headers: Any, auth: Any) -> Response:
+    async def _exchange(
+        self, client: httpx2.AsyncClient, method: str, url: str, params: Any, data: Any, headers: Any, auth: Any
+    ) -> Response:
         # Not packed: an answer's size is known before it is unpacked.
         plain = {**(headers or {}), "Accept-Encoding": "identity"}
         traced = {"trace": self._trace}
-        async with self._line.client.stream(
+        async with client.stream(
             method, url, params=params, data=data, headers=plain, auth=auth, extensions=traced
         ) as answer:
             body = await _read(answer)
