@@ -9,7 +9,7 @@ import asyncio
 import base64
 import json
 import ssl
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -73,7 +73,7 @@ class Carrier:
     """One account. `answers`: what the next requests get, before anything is done; `asked`: all so far."""
 
     def __init__(self, config: Mapping[str, Any], journal: Path | None) -> None:
-        self.switch = Switch(config, self._report, journal)
+        self.switch = Switch(config, journal=journal, subscriber=self._deliver)
         self.answers: list[Answer | Handle] = []
         self.asked: list[Asked] = []
         self.server: Serving
@@ -90,9 +90,9 @@ class Carrier:
     async def close(self) -> None:
         """Called twice: the same."""
         self.switch.close()
-        await self.server.close()
-        for posting in list(self._last_post.values()):
+        for posting in self._last_post.values():
             posting.cancel()
+        await self.server.close()
         await asyncio.gather(*self._last_post.values(), return_exceptions=True)
         await self._client.aclose()
 
@@ -185,19 +185,30 @@ class Carrier:
         watch = self._watches.get(call.attempt_id)
         return record(call, ACCOUNT_SID, now(), detects=watch is not None and watch.detects)
 
-    def _report(self, event: CallEvent) -> None:
-        call = self._call(sid_of(event.provider_call_id or ""))
-        assert call is not None
-        self._post(call, event.kind)
+    def _deliver(self, due: Sequence[tuple[str, CallEvent]]) -> None:
+        for name, event in due:
+            call = self._call(sid_of(event.provider_call_id or ""))
+            assert call is not None
+            if posting := self._post(call, event.kind):
+                posting.add_done_callback(partial(self._posted, name))
+            else:
+                self.switch.pump.acknowledge(self._deliver, [name])
 
-    def _post(self, call: CarrierCall, kind: EventKind | None) -> None:
-        """Post the callback after those of the same call that are on their way."""
+    def _posted(self, name: str, posting: asyncio.Task[None]) -> None:
+        """What was posted has been, whether anybody was there or not; what a kill came before is posted after it."""
+        if not posting.cancelled():
+            self.switch.pump.acknowledge(self._deliver, [name])
+
+    def _post(self, call: CarrierCall, kind: EventKind | None) -> asyncio.Task[None] | None:
+        """Post the callback, if anyone wants it, after those of the same call that are on their way."""
         watch = self._watches.get(call.attempt_id)
         if watch is None or (EVENT_NAMES[kind] if kind else "initiated") not in watch.events:
-            return
+            return None
         fields = callback(call, ACCOUNT_SID, kind, detects=watch.detects)
         before = self._last_post.get(call.attempt_id)
-        self._last_post[call.attempt_id] = asyncio.create_task(self._send(watch.url, fields, before))
+        posting = asyncio.create_task(self._send(watch.url, fields, before))
+        self._last_post[call.attempt_id] = posting
+        return posting
 
     async def _send(self, url: str, fields: Mapping[str, str], before: asyncio.Task[None] | None) -> None:
         if before is not None:
