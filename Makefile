@@ -8,10 +8,11 @@ help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
 
 # Without pip inside: a plain Debian python3 has no ensurepip, and this pip can install into another environment.
+# Not compiled: most of what comes along is never imported, and what is compiles itself.
 .venv/installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv --without-pip --clear .venv
 	$(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check --no-warn-script-location \
-		--require-hashes -r requirements.lock
+		--no-compile --require-hashes -r requirements.lock
 	$(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check --no-warn-script-location \
 		--no-deps --no-build-isolation --editable .
 	@touch $@
