@@ -32,8 +32,8 @@ FINAL = {
 }
 
 
-def sid_of(call_id: str) -> str:
-    return f"CA{md5(call_id.encode(), usedforsecurity=False).hexdigest()}"
+def sid_of(name: str, kind: str = "CA") -> str:
+    return f"{kind}{md5(name.encode(), usedforsecurity=False).hexdigest()}"
 
 
 def final(call: CarrierCall) -> tuple[str, int]:
@@ -74,7 +74,7 @@ def record(call: CarrierCall, account_sid: str, now: DateTime, *, detects: bool)
         "from_formatted": call.from_number,
         "group_sid": None,
         "parent_call_sid": None,
-        "phone_number_sid": "",
+        "phone_number_sid": sid_of(call.from_number, "PN"),
         "price": None,
         "price_unit": "USD",
         "queue_time": "0",
