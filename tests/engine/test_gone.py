@@ -197,6 +197,8 @@ def test_where_only_reports_tell_how_a_call_ended_nobody_is_called_while_nobody_
 def test_the_doctor_and_the_trunk_s_check_say_which_trunk_nobody_hears_and_why(world: World) -> None:
     trunk = (world.installed.workspace_id, world.installed.trunk_id)
     heard(world)
+    # Networks that keep what nobody has taken say once that they are heard.
+    later(world, 10 * HEARD_SECONDS)
     with world.db.begin() as connection:
         assert trunk_links.sentences(connection) == []
     assert trunks.health(world.parts, *trunk) is None

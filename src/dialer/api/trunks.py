@@ -23,8 +23,8 @@ class Trunk(BaseModel):
     """A limit that is null does not limit. Secrets of `config` are names of environment variables: `env:TRUNK_…`.
 
     `failing_since`: many placements in a row have failed, so no calls go out until `next_probe_at`, and then one every
-    few seconds until one works. Any change of the trunk ends that. `listeners`: how many hear its network now; always
-    none where it reports by HTTP. `unheard_reason`: why those that should hear it do not; null where one does.
+    few seconds until one works. Any change of the trunk ends that. `unheard_reason`: why no listener hears the reports
+    of its network; null where one does, or where the network reports by HTTP.
     """
 
     id: UUID
@@ -37,7 +37,6 @@ class Trunk(BaseModel):
     failing_since: datetime | None
     failing_reason: str | None
     next_probe_at: datetime | None
-    listeners: int
     unheard_reason: str | None
     created_at: datetime
     updated_at: datetime

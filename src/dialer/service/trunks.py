@@ -85,10 +85,10 @@ def health(parts: Parts, workspace_id: WorkspaceId, trunk_id: TrunkId) -> str | 
     """Say why no calls can be placed on a trunk now, or not be followed; None: they can. Raises NotFound."""
     found = resources.show(parts.db, kind(()), workspace_id, trunk_id)
     trouble = parts.carriers.health(Trunk(trunk_id, found["provider"], found["config"]))
-    unheard = found["unheard_reason"] or (installed.needs_listener(found["provider"]) and "is a listener running?")
-    if trouble or found["listeners"] or not unheard:
-        return trouble
-    return f"its reports are not heard: {unheard}"
+    unheard = found["unheard_reason"]
+    if not found["is_heard"] and installed.needs_listener(found["provider"]):
+        unheard = unheard or "is a listener running?"
+    return trouble or (unheard and f"its reports are not heard: {unheard}")
 
 
 def of_network(db: Database, provider: str, trunk_id: TrunkId) -> Trunk:

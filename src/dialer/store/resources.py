@@ -56,7 +56,7 @@ TRUNKS = Table(
     , (SELECT h.probe_at FROM trunk_health h WHERE h.trunk_id = t.id) AS next_probe_at
     , (SELECT max(l.reason) FROM trunk_links l WHERE l.trunk_id = t.id HAVING bool_and(l.linked_at IS NULL))
       AS unheard_reason
-    , (SELECT count(*) FROM trunk_links l WHERE l.trunk_id = t.id AND {HEARS}) AS listeners""",
+    , EXISTS (SELECT 1 FROM trunk_links l WHERE l.trunk_id = t.id AND {HEARS}) AS is_heard""",
     json=("config",),
 )
 FOLDERS = Table(

@@ -63,21 +63,20 @@ def forget(connection: Connection, listener_id: UUID) -> None:
 
 
 def sentences(connection: Connection) -> list[str]:
-    """Say for operators which trunks nobody hears that someone should: someone did lately, or a batch is held by it."""
+    """Say for operators which trunks nobody hears, and why: listeners say so, or a batch is held by it."""
     found = rows(
         connection,
-        f"""
+        """
         SELECT t.name, max(l.reason) AS reason FROM trunks t LEFT JOIN trunk_links l ON l.trunk_id = t.id
         WHERE t.status = 'active'
         GROUP BY t.id, t.name
-        HAVING NOT coalesce(bool_or({HEARS}), false)
-           AND (max(l.heard_at) > dialer_now() - interval '1 hour'
-                OR EXISTS (SELECT 1 FROM batch_progress p JOIN batches b ON b.id = p.batch_id
-                           LEFT JOIN batch_numbers bn ON bn.batch_id = b.id
-                           JOIN phone_numbers n
-                             ON n.id = bn.phone_number_id OR (bn.batch_id IS NULL AND n.agent_id = b.agent_id)
-                           WHERE b.status = 'active' AND p.held_by = 'trunk_unheard'
-                             AND n.trunk_id = t.id AND n.status = 'active'))
+        HAVING bool_and(l.linked_at IS NULL) AND max(l.heard_at) > dialer_now() - interval '1 hour'
+            OR EXISTS (SELECT 1 FROM batch_progress p JOIN batches b ON b.id = p.batch_id
+                       LEFT JOIN batch_numbers bn ON bn.batch_id = b.id
+                       JOIN phone_numbers n
+                         ON n.id = bn.phone_number_id OR (bn.batch_id IS NULL AND n.agent_id = b.agent_id)
+                       WHERE b.status = 'active' AND p.held_by = 'trunk_unheard'
+                         AND n.trunk_id = t.id AND n.status = 'active')
         ORDER BY t.name
         """,
     )
