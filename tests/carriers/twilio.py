@@ -1,8 +1,8 @@
 """Twilio as its REST API and its status callbacks show it: the Calls resource of 2010-04-01, on a simulated network.
 
-Traps of the real one: times are whole seconds; a callback is posted once and never again, signed over the URL that was
-given; a finished call cannot be updated; `canceled` does nothing to a call that was answered; only the last callback
-knows whether a machine has answered.
+Traps of the real one: times are whole seconds; a callback is posted once and never again (but for one that a kill
+interrupts), signed over the URL that was given; a finished call cannot be updated; `canceled` does nothing to a call
+that was answered; only the last callback knows whether a machine has answered.
 """
 
 import asyncio
