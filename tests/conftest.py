@@ -73,7 +73,7 @@ def leases(servers: Servers) -> Iterator[Leases]:
     """Leases on a real Redis that holds nothing."""
     with redis.Redis.from_url(servers.redis_url) as client:
         client.flushdb()
-    leases = Leases(servers.redis_url)
+    leases = Leases(servers.redis_url, is_virtual=True)
     yield leases
     leases.close()
 

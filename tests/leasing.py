@@ -28,7 +28,9 @@ NAMES = (AttemptId(UUID(int=n)) for n in count(1000))
 def load(
     leases: Leases, live: Sequence[Lease] = (), counted: Sequence[Lease] = (), at: DateTime = NOW, **more: Any
 ) -> None:
-    leases.rebuild(at, EPOCH_ID, live, counted, more.get("cursors", {}), more.get("rates", []))
+    leases.rebuild(
+        at, EPOCH_ID, live, counted, more.get("cursors", {}), dict.fromkeys(more.get("capped", (A, B, C)), "1"), [TODAY]
+    )
 
 
 def route(
@@ -38,11 +40,12 @@ def route(
     trunk_limit: int | None = None,
     cap: int | None = None,
     rate: RateLimit | None = None,
+    trunk: TrunkId = TRUNK,
 ) -> Route:
-    gates = [Gate.of_number(number, number_limit), Gate.of_trunk(TRUNK, trunk_limit)]
+    gates = [Gate.of_number(number, number_limit), Gate.of_trunk(trunk, trunk_limit)]
     if cap is not None:
-        gates.append(Gate.of_number_day(number, TODAY, cap))
-    return Route(number, TRUNK, tuple(gates), rate)
+        gates.append(Gate.of_number_day(number, TODAY, cap, "1"))
+    return Route(number, trunk, tuple(gates), rate)
 
 
 def ring(*routes: Route, limit: int = 100, batch: BatchId = BATCH) -> BatchAsk:
@@ -75,5 +78,5 @@ def memory(leases: Leases) -> dict[str, Any]:
     client: Any = leases._redis
     read = {"set": client.smembers, "string": client.get}
     read["hash"] = lambda of: {name: json.loads(value) for name, value in client.hgetall(of).items()}
-    keys = sorted(key for key in client.scan_iter("*") if key != "{dialer}:epoch")
+    keys = sorted(key for key in client.scan_iter("*") if key not in ("{dialer}:epoch", "{dialer}:run"))
     return {key: read.get(client.type(key), lambda of: client.zrange(of, 0, -1, withscores=True))(key) for key in keys}

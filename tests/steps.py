@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from threading import Barrier
 from time import monotonic
 from typing import Any
@@ -13,9 +13,10 @@ from dialer.domain.events import CallEvent, EventKind
 from dialer.domain.ids import AttemptId, BatchId
 from dialer.domain.outcomes import Outcome
 from dialer.engine.audit import audit
-from dialer.engine.dispatch import DispatchReport, dispatch
+from dialer.engine.dispatch import dispatch
 from dialer.engine.events import receive
 from dialer.engine.parts import Parts
+from dialer.engine.place import place
 from dialer.engine.settle import SettleReport, settle
 from dialer.store.gates import Ask, BatchAsk, Grants
 from dialer.store.leases import Leases
@@ -31,7 +32,7 @@ class Meddled(Leases):
     """Leases during whose granting someone else gets a word in: just before it, or just after it."""
 
     def __init__(self, url: str, before: Callable[[], object] = nothing, after: Callable[[], object] = nothing) -> None:
-        super().__init__(url)
+        super().__init__(url, is_virtual=True)
         self._before, self._after = before, after
 
     def acquire(self, now: DateTime, batches: Sequence[BatchAsk], asks: Sequence[Ask]) -> Grants:
@@ -70,9 +71,33 @@ def queued(world: World) -> int:
     return int(world.value("SELECT count(*) FROM pg_locks WHERE NOT granted"))
 
 
-def go(world: World, *batch_ids: BatchId, parts: Parts | None = None) -> DispatchReport:
-    """Dispatch these batches now."""
-    return dispatch(parts or world.parts, batch_ids, world.clock.now, world.rng)
+@dataclass(frozen=True)
+class Dispatched:
+    """What came of a dispatch, and of the calls that left at once."""
+
+    claimed: int = 0
+    placed: int = 0
+    refused: int = 0
+    unclear: int = 0
+    again: tuple[BatchId, ...] = ()
+    leases_lost: bool = False
+
+
+def go(world: World, *batch_ids: BatchId, parts: Parts | None = None) -> Dispatched:
+    """Dispatch these batches now, and let leave what may leave now."""
+    parts = parts or world.parts
+    report = dispatch(parts, batch_ids, world.clock.now, world.rng)
+    now = [place(parts, one, world.clock.now) for one in report.departures if one.wait_seconds <= 0]
+    world.schedule(one for one in report.departures if one.wait_seconds > 0)
+    world.schedule(later for one in now for later in one.later)
+    return Dispatched(
+        report.claimed,
+        sum(one.placed for one in now),
+        sum(one.refused for one in now),
+        sum(one.unclear for one in now),
+        report.again,
+        report.leases_lost,
+    )
 
 
 def live(world: World) -> list[AttemptId]:

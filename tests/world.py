@@ -5,7 +5,7 @@ that weeks pass in seconds.
 """
 
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -14,9 +14,10 @@ import pendulum
 from pendulum import DateTime
 
 from dialer.domain.ids import BatchId, TrunkId
-from dialer.engine.dispatch import dispatch
+from dialer.engine.dispatch import DispatchReport, dispatch
 from dialer.engine.events import receive
 from dialer.engine.parts import Parts
+from dialer.engine.place import Departure, PlaceReport, place
 from dialer.engine.rescue import rescue
 from dialer.engine.retry import retry
 from dialer.engine.settle import settle
@@ -50,7 +51,7 @@ class Connections:
     def __init__(self, database_url: str, redis_url: str) -> None:
         self.clock: Callable[[], DateTime] = Clock()
         self.db = Database(database_url, virtual_now=lambda: self.clock())
-        self.leases = Leases(redis_url)
+        self.leases = Leases(redis_url, is_virtual=True)
 
     def close(self) -> None:
         self.leases.close()
@@ -80,9 +81,10 @@ class World:
         self.carriers = Carriers(
             lambda trunk: InProcessSimulator(self.networks.get(trunk.id, self.network), self.clock), self.clock
         )
-        self.parts = Parts(self.db, self.leases, self.carriers)
+        self.parts = Parts(self.db, self.leases, self.carriers, self.clock)
         self.installed: Installation = simulation.install(self.db, self.profile, self.clock.now, self.rng)
         self.networks[self.installed.trunk_id] = self.network
+        self.departing: list[tuple[DateTime, Departure]] = []
         rescue(self.parts, self.clock.now, self.rng)
 
     def close(self) -> None:
@@ -123,6 +125,7 @@ class World:
 
     def step(self) -> None:
         """Let every step do what is due at this moment, until nothing is."""
+        self.depart()
         self.deliver()
         rescue_is_due = self.value("SELECT EXISTS (SELECT 1 FROM attempts WHERE rescue_at <= :now)", now=self.clock.now)
         if rescue_is_due or self.leases.overdue(self.clock.now):
@@ -131,10 +134,31 @@ class World:
         retry(self.parts, self.clock.now)
         due = tick(self.parts, self.clock.now).due
         while due:
-            report = dispatch(self.parts, due, self.clock.now, self.rng)
+            report = self.dispatch(due)
             if report.leases_lost:
                 self.rescue()
             due = report.again
+
+    def dispatch(self, batch_ids: Sequence[BatchId], parts: Parts | None = None) -> DispatchReport:
+        """Dispatch these batches; their calls leave when their time has come."""
+        report = dispatch(parts or self.parts, batch_ids, self.clock.now, self.rng)
+        self.schedule(report.departures)
+        self.depart(parts)
+        return report
+
+    def schedule(self, departures: Iterable[Departure]) -> None:
+        """Let these calls leave when their time has come."""
+        self.departing += [(self.clock.now.add(seconds=one.wait_seconds), one) for one in departures]
+
+    def depart(self, parts: Parts | None = None) -> list[PlaceReport]:
+        """Let the calls leave whose time has come."""
+        reports = []
+        while due := [one for one in self.departing if one[0] <= self.clock.now]:
+            first = min(due, key=lambda one: one[0])
+            self.departing.remove(first)
+            reports.append(place(parts or self.parts, first[1], self.clock.now))
+            self.schedule(reports[-1].later)
+        return reports
 
     def deliver(self) -> None:
         """Hand in the reports that are due and settle them."""
@@ -174,11 +198,12 @@ class World:
         )
         reports = [network.next_due() for network in self.networks.values()]
         moments = [at for at in (*reports, due and pendulum.instance(due), end) if at is not None]
-        if not moments:
+        if not moments and not self.departing:
             raise AssertionError(f"nothing will ever happen again after {self.clock.now}")
         soon = self.clock.now.add(seconds=grain)
-        latest: DateTime = max(min(moments), soon)
-        return latest
+        latest: DateTime = max(min(moments, default=soon), soon)
+        # Calls leave at their own times: together they would be too many for a rate.
+        return min([latest, *(max(at, self.clock.now.add(microseconds=1)) for at, _ in self.departing)])
 
     def is_over(self, *batch_ids: BatchId) -> bool:
         return all(self.progress(batch_id).status in ("completed", "cancelled", "failed") for batch_id in batch_ids)

@@ -53,7 +53,7 @@ def parts_of(settings: Settings, *, connections: int | None = None) -> Parts:
     `connections`: how many to Postgres may be open for long; by default what a worker needs.
     """
     database = database_of(settings, pool_size=connections or settings.worker_threads + 2)
-    return Parts(database, Leases(settings.redis), Carriers(connecting(settings), clock))
+    return Parts(database, Leases(settings.redis), Carriers(connecting(settings), clock), clock)
 
 
 def database_of(settings: Settings, *, pool_size: int = 2) -> Database:

@@ -1,30 +1,38 @@
 """The Celery app: beat ticks, workers run the steps. Tasks carry ids only and are at most five lines.
 
-Losing a task loses nothing, since the next tick finds what was due: so tasks are acknowledged early, have no ETA, and
-expire in the queue when the next beat has long brought another.
+Losing a task loses nothing, since the next tick finds what was due: so tasks are acknowledged early and have no ETA.
+They do not expire either, for that would be judged by the clocks of two machines: what beat sends is done once in half
+its interval, however much of it is in the queue.
+
+Every step goes by the ledger's clock. Where this machine's own is far from it, nothing is done here.
 """
 
+import os
+import socket
 from collections.abc import Callable, Sequence
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 import structlog
-from celery import Celery
-from celery.beat import Scheduler
-from celery.signals import setup_logging
+from celery import Celery, beat
+from celery.signals import setup_logging, worker_shutdown
 from kombu.entity import Queue
+from pendulum import DateTime
 
 from dialer import log, wiring
 from dialer.domain.ids import BatchId
+from dialer.domain.patience import MAX_SKEW_SECONDS
 from dialer.engine import dispatch as dispatching
+from dialer.engine import place as placing
 from dialer.engine import rescue as rescuing
 from dialer.engine import retention as retaining
 from dialer.engine import retry as retrying
 from dialer.engine import settle as settling
 from dialer.engine import tick as ticking
-from dialer.engine.dispatch import DispatchReport
 from dialer.engine.parts import QUEUES
+from dialer.engine.place import Departure
 from dialer.engine.settle import SettleReport
+from dialer.scheduler import Scheduler
 from dialer.settings import Settings
 from dialer.store.measures import Measures
 
@@ -34,16 +42,22 @@ RESCUE_SECONDS = 5.0
 RETENTION_SECONDS = 3600.0
 # A settle that was asked for and got lost is asked for again after this.
 ASKED_SECONDS = 2
+# Departures in hand at once: a thread waits for its network's answers, which may take seconds.
+DEPARTURE_THREADS = 32
+# After this a departure is tried again where the clock of this machine forbids it.
+CLOCK_AGAIN_SECONDS = 1.0
 
 settings = Settings.load()
 rng = wiring.chance()
 # Nothing is connected until a task needs it, so beat and listener may import this too.
 parts = wiring.parts_of(settings)
 measures = Measures(settings.redis, wiring.seconds)
+scheduler = Scheduler(DEPARTURE_THREADS, wiring.seconds)
+process_name = f"{socket.gethostname()}:{os.getpid()}"
 logger = structlog.get_logger()
 
 
-class InMemory(Scheduler):  # type: ignore[misc]  # Celery brings no types
+class InMemory(beat.Scheduler):  # type: ignore[misc]  # Celery brings no types
     """The schedule of beat. A file would only remember what the next second makes up for, so nothing is kept."""
 
     def close(self) -> None:
@@ -55,17 +69,25 @@ class InMemory(Scheduler):  # type: ignore[misc]  # Celery brings no types
 
 
 def _every(seconds: float, task: str) -> dict[str, Any]:
-    return {"task": f"dialer.{task}", "schedule": seconds, "options": {"expires": 2 * seconds, "queue": BEAT_QUEUE}}
+    return {
+        "task": f"dialer.{task}",
+        "schedule": seconds,
+        "options": {"queue": BEAT_QUEUE},
+        "kwargs": {"by_beat": True},
+    }
 
+
+# The interval of each step that beat sends.
+INTERVALS = {
+    "tick": settings.tick_seconds,
+    "retry": settings.tick_seconds,
+    "rescue": RESCUE_SECONDS,
+    "retention": RETENTION_SECONDS,
+}
 
 app = Celery("dialer", broker=settings.broker)
 app.conf.update(
-    beat_schedule={
-        "tick": _every(settings.tick_seconds, "tick"),
-        "retry": _every(settings.tick_seconds, "retry"),
-        "rescue": _every(RESCUE_SECONDS, "rescue"),
-        "retention": _every(RETENTION_SECONDS, "retention"),
-    },
+    beat_schedule={name: _every(seconds, name) for name, seconds in INTERVALS.items()},
     broker_connection_retry_on_startup=True,
     # A restored task is one that the tick has long made up for; the visibility time-out outlasts any task by far.
     broker_transport_options={"visibility_timeout": 3600, "socket_timeout": 5, "socket_connect_timeout": 5},
@@ -89,74 +111,115 @@ def _configure_logging(**_: Any) -> None:
     log.configure(settings.log_format, settings.log_level)
 
 
+@worker_shutdown.connect
+def _finish_departures(**_: Any) -> None:
+    """What was reserved leaves, or is given back, before the process ends."""
+    scheduler.close()
+
+
 def step(work: Callable[..., None]) -> Any:
-    """Make a task of a step, and measure how long it takes."""
+    """Make a task of a step: give it the time of the ledger, and measure how long it takes."""
+    interval = INTERVALS.get(work.__name__, 0.0)
 
     @app.task(name=f"dialer.{work.__name__}")
     @wraps(work)
-    def task(*ids: Any) -> None:
+    def task(*ids: Any, by_beat: bool = False) -> None:
+        now = ledger_now()
+        if now is None or (by_beat and not parts.leases.is_first(work.__name__, interval / 2)):
+            return
         with measures.timed("dialer_step_seconds", {"step": work.__name__}):
-            work(*ids)
+            work(now, *ids)
 
     return task
 
 
+def ledger_now() -> DateTime | None:
+    """Read the ledger's clock; None: this machine's is too far from it to do anything, and that is said and noted."""
+    now = parts.db.now()
+    skew_seconds = (wiring.clock() - now).total_seconds()
+    if abs(skew_seconds) <= MAX_SKEW_SECONDS:
+        return now
+    logger.error("nothing is done: the clock of this machine is wrong", skew_seconds=round(skew_seconds, 1))
+    measures.count("dialer_steps_refused", {"reason": "clock"})
+    parts.leases.note_skew(process_name, skew_seconds)
+    return None
+
+
 @step
-def tick() -> None:
-    report = ticking.tick(parts, wiring.clock())
+def tick(now: DateTime) -> None:
+    report = ticking.tick(parts, now)
     dispatch_all(report.due)
     if report.has_reports:
         ask_settle()
 
 
 @step
-def dispatch(batch_ids: Sequence[BatchId]) -> None:
-    report = dispatching.dispatch(parts, batch_ids, wiring.clock(), rng)
-    count_placements(report)
+def dispatch(now: DateTime, batch_ids: Sequence[BatchId]) -> None:
+    _dispatch(now, batch_ids, lambda: None)
+
+
+@step
+def settle(now: DateTime) -> None:
+    parts.leases.begun("settle")
+    report = settling.settle(parts, now)
+    if report.is_full:
+        ask_settle()
+    refill(now, report)
+
+
+@step
+def retry(now: DateTime) -> None:
+    dispatch_all(retrying.retry(parts, now).batches)
+
+
+@step
+def rescue(now: DateTime) -> None:
+    dispatch_all(rescuing.rescue(parts, now, rng).freed)
+
+
+@step
+def retention(now: DateTime) -> None:
+    retaining.retention(parts, now, settings.retention_days)
+
+
+def _dispatch(now: DateTime, batch_ids: Sequence[BatchId], placed: Callable[[], None]) -> None:
+    """Dispatch, and let each departure leave at its time; `placed` is called after each of them."""
+    report = dispatching.dispatch(parts, batch_ids, now, rng)
+    for departure in report.departures:
+        scheduler.after(departure.wait_seconds, partial(leave, departure, placed))
     dispatch_all(report.again)
     if report.leases_lost:
         rescue.delay()
 
 
-@step
-def settle() -> None:
-    parts.leases.begun("settle")
-    report = settling.settle(parts, wiring.clock())
-    if report.is_full:
-        ask_settle()
-    refill(report)
-
-
-@step
-def retry() -> None:
-    dispatch_all(retrying.retry(parts, wiring.clock()).batches)
-
-
-@step
-def rescue() -> None:
-    dispatch_all(rescuing.rescue(parts, wiring.clock(), rng).freed)
-
-
-@step
-def retention() -> None:
-    retaining.retention(parts, wiring.clock(), settings.retention_days)
-
-
-def refill(report: SettleReport) -> None:
-    """Dispatch batches with freed slots in this task and not in another, so that they are refilled at once."""
-    dispatch(report.freed[:CHUNK])
-    dispatch_all(report.freed[CHUNK:])
-    if report.freed and report.oldest_at is not None:
-        measures.duration("dialer_refill_seconds", {}, (wiring.clock() - report.oldest_at).total_seconds())
-    for outcome, count in report.outcomes.items():
-        measures.count("dialer_attempts", {"outcome": outcome}, count)
-
-
-def count_placements(report: DispatchReport) -> None:
-    """Add what the networks said to the measures."""
+def leave(departure: Departure, placed: Callable[[], None]) -> None:
+    """Let calls leave for their network; what may not yet is scheduled again."""
+    now = ledger_now()
+    if now is None:
+        scheduler.after(CLOCK_AGAIN_SECONDS, partial(leave, departure, placed))
+        return
+    with measures.timed("dialer_step_seconds", {"step": "place"}):
+        report = placing.place(parts, departure, now)
+    for later in report.later:
+        scheduler.after(later.wait_seconds, partial(leave, later, placed))
     for said, count in (("placed", report.placed), ("refused", report.refused), ("unclear", report.unclear)):
         measures.count("dialer_placements", {"said": said}, count)
     measures.count("dialer_attempts", {"outcome": "refused"}, report.refused)
+    placed()
+
+
+def refill(now: DateTime, report: SettleReport) -> None:
+    """Dispatch batches with freed slots in this task and not in another, so that they are refilled at once."""
+    oldest_at = report.oldest_at
+
+    def placed() -> None:
+        if oldest_at is not None:
+            measures.duration("dialer_refill_seconds", {}, (wiring.clock() - oldest_at).total_seconds())
+
+    _dispatch(now, report.freed[:CHUNK], placed)
+    dispatch_all(report.freed[CHUNK:])
+    for outcome, count in report.outcomes.items():
+        measures.count("dialer_attempts", {"outcome": outcome}, count)
 
 
 def ask_settle() -> None:

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from dialer.engine.dispatch import dispatch
 from dialer.engine.settle import settle
 from dialer.engine.tick import tick
 from world import World
@@ -152,7 +151,7 @@ def test_operators_who_act_while_calls_are_made_meet_no_deadlock(
     def engine() -> list[int]:
         barrier.wait(10)
         for _ in range(20):
-            dispatch(world.parts, tick(world.parts, world.clock.now).due, world.clock.now, world.rng)
+            world.dispatch(tick(world.parts, world.clock.now).due)
             settle(world.parts, world.clock.now)
         return []
 

@@ -10,7 +10,6 @@ import pytest
 from dialer.domain.ids import AttemptId, BatchId
 from dialer.domain.outcomes import CauseClass
 from dialer.domain.patience import PLACE_SECONDS
-from dialer.engine.dispatch import DispatchReport
 from dialer.engine.parts import Parts
 from dialer.engine.retry import retry
 from dialer.engine.settle import SettleReport
@@ -20,6 +19,7 @@ from dialer.providers.carriers import Carriers
 from dialer.store.database import rows
 from dialer.store.numbers import Trunk
 from steps import (
+    Dispatched,
     assert_clean,
     day_allowance,
     end,
@@ -108,7 +108,7 @@ def test_a_batch_of_no_calls_in_progress_and_none_to_come_is_completed(world: Wo
     go(world, batch_id)
     end(world, live(world)[0])
     assert world.progress(batch_id).status == "active"
-    assert go(world, batch_id) == DispatchReport(0, 0, 0, 0, ())
+    assert go(world, batch_id) == Dispatched()
     assert world.progress(batch_id).status == "completed"
     assert look(world, batch_id) == (None, None)
 
@@ -116,7 +116,7 @@ def test_a_batch_of_no_calls_in_progress_and_none_to_come_is_completed(world: Wo
 def test_what_is_not_active_or_does_not_exist_is_passed_over(world: World) -> None:
     draft = world.batch(1, start=False)
     nobody = BatchId(world.installed.agent_id)
-    assert go(world, draft, nobody) == go(world) == DispatchReport(0, 0, 0, 0, ())
+    assert go(world, draft, nobody) == go(world) == Dispatched()
     assert attempts(world) == 0
 
 

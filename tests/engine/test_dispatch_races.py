@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from dialer.engine.dispatch import DispatchReport
 from dialer.store.database import run
 from steps import (
+    Dispatched,
     assert_clean,
     at_once,
     day_allowance,
@@ -130,7 +130,7 @@ def test_grants_of_an_old_epoch_are_void(world: World) -> None:
 def test_without_a_memory_redis_grants_nothing_and_says_so(world: World) -> None:
     batch_id = world.batch(4)
     world.flush_redis()
-    assert go(world, batch_id) == DispatchReport(0, 0, 0, 0, (), leases_lost=True)
+    assert go(world, batch_id) == Dispatched(leases_lost=True)
     assert look(world, batch_id) == (world.clock.now.add(seconds=1), "leases")
 
 

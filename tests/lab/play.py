@@ -6,7 +6,7 @@ Out comes what was broken (nothing, one hopes), what happened, and which faults 
 import io
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from hashlib import sha256
@@ -24,6 +24,7 @@ from dialer.domain.outcomes import Outcome
 from dialer.engine.dispatch import dispatch
 from dialer.engine.events import receive
 from dialer.engine.parts import Parts
+from dialer.engine.place import Departure, place
 from dialer.engine.rescue import rescue
 from dialer.engine.retry import retry
 from dialer.engine.settle import settle
@@ -36,7 +37,7 @@ from dialer.store.leases import Leases
 from emptying import EMPTY
 from lab.judge import FRESH, SKEW_SECONDS, Judge
 from lab.monitor import Monitor
-from lab.stage import Actor, Stage, Touch
+from lab.stage import Actor, Died, Stage, Touch
 from lab.story import Story
 from lab.touching import Late, StagedDatabase, StagedProvider, staged_redis
 from world import MONDAY, Connections, World, made_up_phones
@@ -70,6 +71,8 @@ class Process:
     skew_seconds: float
     rng: Random
     clock: Callable[[], DateTime]
+    # What it holds in memory: calls that are to leave, and when.
+    departures: list[tuple[DateTime, Departure]] = field(default_factory=list)
 
     @property
     def now(self) -> DateTime:
@@ -118,11 +121,11 @@ class Cast:
             return StagedProvider(lambda: self.network(trunk.id), actor, true_now, self.late)
 
         db = StagedDatabase(self.database_url, actor, self.monitor, true_now)
-        leases = Leases(staged_redis(self.redis_url, actor))
+        leases = Leases(staged_redis(self.redis_url, actor), is_virtual=True)
         # What a first contact asks for besides must not be part of the first story alone.
         db.revision()
         leases.acquire(MONDAY, [], [])
-        parts = Parts(db, leases, Carriers(connect, own_now))
+        parts = Parts(db, leases, Carriers(connect, own_now), own_now)
         process = Process(actor, parts, 0.0, Random(0), own_now)
         return process
 
@@ -158,6 +161,7 @@ class Play:
         for name, doing in work.items():
             process = self.cast.processes[name]
             process.rng = self.story.chance(name)
+            process.departures.clear()
             process.skew_seconds = process.rng.uniform(0, SKEW_SECONDS) if "clock" in self.kinds else 0.0
             process.actor.work = partial(_step, process, doing)
             process.actor.eagerness = 3 if name.startswith("worker") else 1
@@ -247,6 +251,9 @@ class Play:
         """Judge, let time pass, and say whether the story goes on."""
         # A listener that found nothing to hand in has hardly done anything.
         self.steps += 1 if actor.nth else 0.25
+        if isinstance(error, Died):
+            # What a process held in memory is gone with it.
+            self.cast.processes[actor.name].departures.clear()
         if error is not None:
             self.stage.story.append(f"{actor.name}.{actor.step} {actor.doing} ended by {type(error).__name__}")
         if actor.doing == "rescue" and error is None and self.judge.forgiven_until is not None:
@@ -281,6 +288,9 @@ class Play:
         rng, parts, actor = process.rng, process.parts, process.actor
         if "clock" in self.kinds and rng.random() < 0.1:
             process.skew_seconds = rng.uniform(-SKEW_SECONDS, SKEW_SECONDS)
+        if any(at <= self.world.clock.now for at, _ in process.departures) and rng.random() < 0.7:
+            self._depart(process)
+            return
         if self.queue and rng.random() < 0.8:
             self._dispatch(process, self._take(rng))
             return
@@ -300,7 +310,23 @@ class Play:
 
     def _dispatch(self, process: Process, batch_ids: Sequence[BatchId], doing: str = "dispatch") -> None:
         process.actor.doing = doing
-        self._ask(dispatch(process.parts, batch_ids, process.now, process.rng).again)
+        report = dispatch(process.parts, batch_ids, process.now, process.rng)
+        self._ask(report.again)
+        self._schedule(process, report.departures)
+        if process.rng.random() < 0.7:
+            self._depart(process)
+
+    def _schedule(self, process: Process, departures: Sequence[Departure]) -> None:
+        now = self.world.clock.now
+        process.departures += [(now.add(seconds=one.wait_seconds), one) for one in departures]
+
+    def _depart(self, process: Process) -> None:
+        """Let calls leave whose time has come. Before, anything may have happened; and each leaves on its own."""
+        process.actor.doing = "place"
+        for at, departure in sorted(process.departures, key=lambda one: one[0]):
+            if at <= self.world.clock.now:
+                process.departures.remove((at, departure))
+                self._schedule(process, place(process.parts, departure, process.now).later)
 
     def _ask(self, batch_ids: Sequence[BatchId]) -> None:
         if batch_ids:

@@ -16,6 +16,7 @@ import pytest
 from dialer.domain.ids import BatchId
 from dialer.engine.dispatch import dispatch
 from dialer.engine.events import receive
+from dialer.engine.place import place
 from dialer.engine.rescue import rescue
 from dialer.engine.retry import retry
 from dialer.engine.settle import settle
@@ -70,7 +71,7 @@ class Lot:
     phones: Sequence[str]
 
     def up_to_calls(self) -> None:
-        dispatch(self.world.parts, [self.batch_id], self.world.clock.now, self.world.rng)
+        self.world.dispatch([self.batch_id])
 
     def up_to_reports(self, minutes: float = 1) -> None:
         self.up_to_calls()
@@ -104,7 +105,9 @@ def tick_it(lot: Lot) -> None:
 
 
 def dispatch_it(lot: Lot) -> None:
-    dispatch(lot.process.parts, [lot.batch_id], lot.process.now, lot.process.rng)
+    report = dispatch(lot.process.parts, [lot.batch_id], lot.process.now, lot.process.rng)
+    for departure in report.departures:
+        place(lot.process.parts, departure, lot.process.now)
 
 
 def receive_it(lot: Lot) -> None:

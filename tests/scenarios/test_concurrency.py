@@ -16,6 +16,7 @@ from dialer.domain.events import CallEvent
 from dialer.domain.ids import BatchId
 from dialer.engine.dispatch import dispatch
 from dialer.engine.events import receive
+from dialer.engine.place import place
 from dialer.engine.rescue import rescue
 from dialer.engine.retry import retry
 from dialer.engine.settle import settle
@@ -84,7 +85,10 @@ class Crowd:
 
     def _dispatch(self, batch_ids: Sequence[BatchId], chance: Random) -> None:
         while batch_ids:
-            batch_ids = dispatch(self.world.parts, batch_ids, self.world.clock.now, chance).again
+            report = dispatch(self.world.parts, batch_ids, self.world.clock.now, chance)
+            for departure in report.departures:
+                place(self.world.parts, departure, self.world.clock.now)
+            batch_ids = report.again
 
 
 def rung_twice(world: World) -> list[str]:

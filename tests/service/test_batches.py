@@ -188,7 +188,7 @@ class Closed(InProcessSimulator):
 
 def test_a_batch_whose_trunk_does_not_answer_is_not_started(world: World) -> None:
     carriers = Carriers(lambda _: Closed(world.network, world.clock), world.clock)
-    parts, batch_id = Parts(world.db, world.leases, carriers), world.batch(1, start=False)
+    parts, batch_id = Parts(world.db, world.leases, carriers, world.clock), world.batch(1, start=False)
     said = conflict(lambda: batches.schedule(parts, world.installed.workspace_id, batch_id, MONDAY))
     carriers.close()
     assert said == ("provider_error", "The trunk cannot place calls: the network is closed")
@@ -217,7 +217,7 @@ def started_while(world: World, batch_id: BatchId, **changes: Any) -> str:
     provider.meddle = meddle
     carriers = Carriers(lambda _: provider, world.clock)
     try:
-        parts = Parts(world.db, world.leases, carriers)
+        parts = Parts(world.db, world.leases, carriers, world.clock)
         return batches.schedule(parts, world.installed.workspace_id, batch_id, MONDAY)
     finally:
         carriers.close()

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from dialer.domain.ids import BatchId
-from dialer.engine.dispatch import dispatch
 from dialer.engine.events import receive
 from dialer.engine.rescue import rescue
 from dialer.engine.retry import retry
@@ -76,7 +75,7 @@ def hot_path(world: World) -> Iterator[tuple[str, Callable[[], object]]]:
     three: list[BatchId] = [plain, in_lanes, expiring]
     world.sql("ANALYZE")
     yield "tick", lambda: tick(parts, world.clock.now)
-    yield "dispatch", lambda: dispatch(parts, three, world.clock.now, chance)
+    yield "dispatch", lambda: world.dispatch(three)
     ends = [report(of, "ended", world.clock.now, "busy") for of in live(world)[:15]]
     yield "events", lambda: receive(world.db, world.installed.trunk_id, ends)
     yield "settle", lambda: settle(parts, world.clock.now)
@@ -84,7 +83,7 @@ def hot_path(world: World) -> Iterator[tuple[str, Callable[[], object]]]:
     world.clock.now = MONDAY.add(minutes=11)
     yield "retry", lambda: retry(parts, world.clock.now)
     yield "rescue", lambda: rescue(parts, world.clock.now, chance)
-    yield "dispatch again", lambda: dispatch(parts, three, world.clock.now, chance)
+    yield "dispatch again", lambda: world.dispatch(three)
 
 
 def explained(world: World, statements: list[Statement]) -> dict[str, set[str]]:

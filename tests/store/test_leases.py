@@ -1,20 +1,24 @@
 """Leases: what each call promises, on a Redis within this process and on a real server alike."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from math import ceil
 from uuid import UUID
 
 import fakeredis
-import pendulum
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pendulum import DateTime
 
+from dialer.domain.ids import AttemptId, TrunkId
 from dialer.domain.pacing import RateLimit
-from dialer.store.gates import BatchAsk, Granted, Lease
+from dialer.store.gates import BatchAsk, Gate, Granted, Lease, Left, milliseconds
 from dialer.store.leases import Leases
 from leasing import (
     BATCH,
+    EPOCH_ID,
     NAMES,
     NOW,
     OTHER,
@@ -35,13 +39,15 @@ from leasing import (
     take,
 )
 
+OTHER_TRUNK = TrunkId(UUID(int=44))
+
 
 @pytest.fixture(params=["in this process", "real"])
 def leases(request: pytest.FixtureRequest) -> Iterator[Leases]:
     if request.param == "real":
-        made = Leases(request.getfixturevalue("servers").redis_url)
+        made = Leases(request.getfixturevalue("servers").redis_url, is_virtual=True)
     else:
-        made = Leases(fakeredis.FakeRedis(server=fakeredis.FakeServer(), decode_responses=True))
+        made = Leases(fakeredis.FakeRedis(server=fakeredis.FakeServer(), decode_responses=True), is_virtual=True)
     made._redis.flushdb()
     load(made)
     yield made
@@ -133,17 +139,19 @@ def test_round_robin_begins_again_when_the_number_used_last_is_gone(leases: Leas
 
 
 def test_nothing_is_held_back_where_all_was_granted_even_if_numbers_were_passed_over(leases: Leases) -> None:
-    batch = hunt(route(A, number_limit=1), route(B, rate=RATE), route(C))
+    batch = hunt(route(A, number_limit=1), route(B, number_limit=2), route(C))
     grants = leases.acquire(NOW, [batch], asks(batch, 6))
     assert numbers(grants.granted) == [A, B, B, C, C, C]
     assert (grants.held, grants.free_at) == ({}, {})
 
 
 def test_of_several_reasons_the_one_is_named_that_says_when_there_will_be_room(leases: Leases) -> None:
-    batch = hunt(route(A, number_limit=1), route(B, rate=RATE), route(C, number_limit=1))
+    slow = RateLimit(TRUNK, 1, 3000)
+    batch = hunt(route(A, number_limit=1), route(B, rate=slow, trunk=OTHER_TRUNK), route(C, number_limit=1))
     grants = leases.acquire(NOW, [batch], asks(batch, 5))
-    assert numbers(grants.granted) == [A, B, B, C]
-    assert (grants.held, grants.free_at) == ({BATCH: "rate"}, {BATCH: NOW.add(seconds=1)})
+    assert numbers(grants.granted) == [A, B, C]
+    # The first call leaves after a window of silence; the next one is planned when that is near enough.
+    assert (grants.held, grants.free_at) == ({BATCH: "rate"}, {BATCH: NOW.add(seconds=3.06)})
 
 
 def test_a_name_that_holds_a_lease_is_not_granted_another(leases: Leases) -> None:
@@ -182,7 +190,6 @@ def test_giving_back_twice_is_giving_back_once(
     assert once["{dialer}:holds"].keys() == held == once[f"{{dialer}}:slots:batch:{BATCH}"]
     counted = once[f"{{dialer}}:day:{A}:2026-03-02"]
     assert counted == (held | {str(one.ask.attempt_id) for one in mine} if give_back is release else held)
-    assert len(once[f"{{dialer}}:rate:{TRUNK}"]) == 4
 
 
 def test_a_lease_is_overdue_thirty_seconds_after_its_grant_or_when_it_was_renewed_to(leases: Leases) -> None:
@@ -233,7 +240,7 @@ def test_a_rebuild_replaces_what_redis_knew_by_what_the_ledger_says(leases: Leas
     live = [Lease(next(NAMES), BATCH, number, TRUNK, TODAY) for number in (A, B)]
     over = Lease(next(NAMES), BATCH, C, TRUNK, TODAY)
     epoch = UUID(int=77)
-    leases.rebuild(NOW, epoch, live, [*live, over], {BATCH: B}, [])
+    leases.rebuild(NOW, epoch, live, [*live, over], {BATCH: B}, {C: "1"}, [TODAY])
     assert leases.epoch() == epoch
     assert not [key for key in memory(leases) if str(OTHER) in key]
     assert leases.missing(live) == []
@@ -248,56 +255,173 @@ def test_the_cursor_outlives_a_rebuild(leases: Leases) -> None:
     assert numbers(take(leases, ring(route(A), route(B), route(C)), 2)) == [C, A]
 
 
-def test_after_a_rebuild_a_rate_is_silent_for_one_window(leases: Leases) -> None:
-    load(leases, rates=[RATE])
+def test_departures_of_a_trunk_are_planned_evenly_and_not_far_ahead(leases: Leases) -> None:
+    batch = hunt(route(rate=RateLimit(TRUNK, 10, 1000)))
+    granted = take(leases, batch, 100)
+    # Every 102 ms, after a window in which those may count that left before anybody counted.
+    assert [one.at for one in granted] == [NOW.add(microseconds=1000 * ceil(1000 + 102 * n)) for n in range(20)]
+    assert [one.wait_seconds for one in granted] == [(one.at - NOW).total_seconds() for one in granted]
+    assert len(take(leases, batch, 100, NOW.add(seconds=1))) == 10
+
+
+def test_a_rate_that_is_new_lower_or_higher_counts_from_the_next_grant(leases: Leases) -> None:
+    slow, fast = (hunt(route(rate=RateLimit(TRUNK, 1, window))) for window in (1_000_000, 100))
+    take(leases, hunt(route()), 5)
+    assert take(leases, slow, 1) == ()
+    at = NOW.add(seconds=5)
+    assert [one.at for one in take(leases, fast, 1, at)] == [at.add(seconds=0.102)]
+    assert [one.at for one in take(leases, slow, 9, at)] == [at.add(seconds=0.204)]
+
+
+def test_a_rate_is_silent_for_a_window_after_redis_was_rebuilt_but_not_for_a_probe(leases: Leases) -> None:
+    for is_probe, seconds in ((False, 1), (True, 0)):
+        load(leases)
+        batch = hunt(replace(route(rate=RATE), is_probe=is_probe))
+        assert [one.at for one in take(leases, batch, 1)] == [NOW.add(seconds=seconds)]
+
+
+def test_redis_goes_by_its_own_clock_whatever_a_worker_says(leases: Leases) -> None:
+    mine = Leases(leases._redis)
+    batch = hunt(route(rate=RateLimit(TRUNK, 1, 50)))
+    (first,) = take(mine, batch, 1, NOW.add(years=1))
+    (second,) = take(mine, batch, 1, NOW.subtract(years=1))
+    assert 0 < (second.at - first.at).total_seconds() < 10
+    assert abs(first.at.timestamp() - mine.seconds_since_epoch()) < 10
+
+
+def leave(leases: Leases, at: DateTime, count: int, rate: RateLimit = RATE) -> Left:
+    return leases.leave(at, rate, at, [next(NAMES) for _ in range(count)])
+
+
+def ms(milliseconds: float) -> DateTime:
+    return NOW.add(microseconds=round(milliseconds * 1000))
+
+
+def test_no_more_leave_in_a_window_than_the_rate_allows_and_the_others_are_told_when(leases: Leases) -> None:
+    assert leave(leases, NOW, 3) == Left(2, milliseconds(NOW), 1.005)
+    assert leave(leases, ms(1004), 1).count == 0
+    assert leave(leases, ms(1005), 3).count == 2
+
+
+def test_a_call_that_got_to_its_network_late_counts_from_then(leases: Leases) -> None:
+    rate = RateLimit(TRUNK, 1, 1000)
+    names = iter([next(NAMES) for _ in range(9)])
+
+    def call(at: float, took: float) -> None:
+        name = next(names)
+        left = leases.leave(ms(at), rate, ms(at), [name])
+        assert left.count == 1
+        leases.answered(ms(at + took), rate, left, [name])
+
+    call(0, 200)  # what an answer of this network takes
+    assert leave(leases, ms(1004), 1, rate).count == 0
+    call(1005, 450)
+    # It may have been late by as much as its answer was.
+    assert leave(leases, ms(2256), 1, rate).wait_seconds == pytest.approx(0.003, abs=0.003)
+    call(2260, 200)
+
+
+def test_a_network_that_is_slow_from_now_on_is_not_waited_for_for_ever(leases: Leases) -> None:
+    rate = RateLimit(TRUNK, 1, 1000)
+    at = 0.0
+    for took in [20.0] * 3 + [120.0] * 150:
+        name = next(NAMES)
+        while not (left := leases.leave(ms(at), rate, ms(at), [name])).count:
+            at += left.wait_seconds * 1000
+        leases.answered(ms(at + took), rate, left, [name])
+        began, at = at, at + 1
+    assert at - began < 1020 or leave(leases, ms(began + 1020), 1, rate).count == 1
+
+
+def test_a_network_that_says_too_fast_is_left_alone_for_so_long(leases: Leases) -> None:
+    batch = hunt(route())
+    leases.pause_trunk(NOW, TRUNK, 7)
+    leases.pause_trunk(NOW, TRUNK, 2)
+    assert leave(leases, NOW, 1) == Left(0, milliseconds(NOW), 7)
+    grants = leases.acquire(NOW, [batch], asks(batch, 1))
+    assert (grants.granted, grants.held, grants.free_at) == ((), {BATCH: "rate"}, {BATCH: NOW.add(seconds=7)})
+    assert len(take(leases, batch, 1, NOW.add(seconds=7))) == 1
+    assert leave(leases, NOW.add(seconds=7), 1).count == 1
+
+
+def test_where_departures_are_late_no_more_are_planned_until_they_have_caught_up(leases: Leases) -> None:
     batch = hunt(route(rate=RATE))
-    grants = leases.acquire(NOW.add(microseconds=999_000), [batch], asks(batch, 1))
-    assert (grants.granted, grants.free_at) == ((), {BATCH: NOW.add(seconds=1)})
-    assert len(take(leases, batch, 3, NOW.add(seconds=1))) == 2
+    assert len(take(leases, batch, 1)) == 1
+    leases.leave(NOW.add(seconds=5), RATE, NOW.add(seconds=3), [next(NAMES)])
+    assert take(leases, batch, 1, NOW.add(seconds=5.9)) == ()
+    assert len(take(leases, batch, 1, NOW.add(seconds=6))) == 1
 
 
-def test_a_moment_that_was_told_is_the_same_millisecond_when_it_is_asked_for(leases: Leases) -> None:
-    told = pendulum.from_timestamp(2150000000).add(microseconds=2_000)
-    batch = hunt(route(rate=RateLimit(TRUNK, 1, 1000)))
-    (first,) = take(leases, batch, 2, told)
-    assert first.at == told
-    assert [one.at for one in take(leases, batch, 1, told.add(seconds=1))] == [told.add(seconds=1)]
+def test_a_clock_that_is_set_back_does_not_stop_a_trunk(leases: Leases) -> None:
+    batch = hunt(route(rate=RATE))
+    tomorrow = NOW.add(days=1)
+    take(leases, batch, 9, tomorrow)
+    leave(leases, tomorrow, 2)
+    (first, *_) = take(leases, batch, 9, NOW.add(seconds=1))
+    assert first.wait_seconds < 4
+    assert leave(leases, NOW, 1).count == 1
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    limit=st.integers(1, 3),
-    window_ms=st.integers(1, 5000),
-    moves=st.lists(st.tuples(st.integers(-3000, 6000), st.integers(1, 3)), max_size=12),
+    limit=st.integers(1, 4),
+    calls=st.lists(st.tuples(st.integers(0, 400), st.integers(1, 3), st.integers(0, 900)), max_size=25),
 )
-def test_no_window_ever_holds_more_than_the_rate_whatever_the_clocks_of_the_workers_say(
-    leases: Leases, limit: int, window_ms: int, moves: list[tuple[int, int]]
+def test_no_second_of_the_network_sees_more_starts_than_the_rate_allows(
+    leases: Leases, limit: int, calls: list[tuple[int, int, int]]
 ) -> None:
+    """Requests are under way for as long as it pleases the network, but are answered as soon as they have arrived."""
     load(leases)
-    batch = hunt(route(rate=RateLimit(TRUNK, limit, window_ms)))
-    clock, granted = NOW, list[DateTime]()
-    for milliseconds, wanted in moves:
-        clock = clock.add(microseconds=milliseconds * 1000)
-        grants = leases.acquire(clock, [batch], asks(batch, wanted))
-        granted += [one.at for one in grants.granted]
-        if BATCH in grants.held:
-            free_at = grants.free_at[BATCH]
-            assert take(leases, batch, 1, free_at.subtract(microseconds=1000)) == ()
-            clock, again = free_at, take(leases, batch, 1, free_at)
-            granted += [one.at for one in again]
-            assert [one.at for one in again] == [free_at]
-    assert granted == sorted(granted)
-    assert all(
-        later >= at.add(microseconds=window_ms * 1000) for at, later in zip(granted, granted[limit:], strict=False)
-    )
+    rate, at, starts = RateLimit(TRUNK, limit, 1000), 0.0, list[float]()
+    under_way: list[tuple[float, Left, AttemptId]] = []
+    leases.answered(NOW, rate, Left(0, milliseconds(NOW)), [])
+    for pause, count, took in calls:
+        at += pause
+        for arrived, left, name in sorted(under_way, key=lambda one: one[0]):
+            if arrived <= at:
+                leases.answered(ms(arrived), rate, left, [name])
+        under_way = [one for one in under_way if one[0] > at]
+        names = [next(NAMES) for _ in range(count)]
+        left = leases.leave(ms(at), rate, ms(at), names)
+        for name in names[: left.count]:
+            starts.append(at + took)
+            under_way.append((at + took, left, name))
+    starts.sort()
+    assert all(later - start > 1000 for start, later in zip(starts, starts[limit:], strict=False))
+
+
+def test_a_daily_cap_is_kept_only_where_what_was_called_before_is_loaded(leases: Leases) -> None:
+    capped = {A: "1"}
+    tomorrow = TODAY + timedelta(days=1)
+    assert leases.unloaded(capped, [TODAY]) == set()
+    assert leases.unloaded(capped, [TODAY, tomorrow]) == leases.unloaded({A: "2"}, [TODAY]) == {A}
+    new = hunt(replace(route(A), gates=(Gate.of_number_day(A, TODAY, 5, "2"),)))
+    grants = leases.acquire(NOW, [new], asks(new, 1))
+    assert (grants.granted, grants.held) == ((), {BATCH: "number_day"})
+    leases.count_days([Lease(next(NAMES), BATCH, A, TRUNK, TODAY) for _ in range(3)])
+    leases.mark_loaded({A: "2"}, [TODAY])
+    assert len(take(leases, new, 5)) == 2
+
+
+def test_a_redis_with_the_memory_of_another_run_grants_nothing(leases: Leases) -> None:
+    batch = hunt(route())
+    assert len(take(leases, batch, 1)) == 1
+    # As its snapshot would say after a restart.
+    leases._redis.set("{dialer}:run", "0" * 40)
+    assert leases.acquire(NOW, [batch], asks(batch, 1)).epoch is None
+    assert leases.epoch() is None
+    load(leases)
+    assert leases.epoch() == EPOCH_ID
+    assert len(take(leases, batch, 1)) == 1
 
 
 def test_every_key_carries_the_one_hash_tag_by_which_a_cluster_keeps_them_together(leases: Leases) -> None:
     live = [Lease(next(NAMES), BATCH, A, TRUNK, TODAY)]
-    load(leases, live, live, cursors={BATCH: A}, rates=[RATE])
+    load(leases, live, live, cursors={BATCH: A})
     take(leases, ring(route(A, cap=5, rate=RATE), route(B), limit=5), 3)
+    leave(leases, NOW, 1)
     kinds = {key.split(":")[1] for key in leases._redis.scan_iter("*") if str(key).startswith("{dialer}:")}
-    assert kinds == {"epoch", "deadlines", "holds", "slots", "day", "rate", "cursor"}
+    assert kinds == {"epoch", "run", "deadlines", "holds", "slots", "day", "loaded", "pace", "sent", "cursor"}
     assert all(str(key).startswith("{dialer}:") for key in leases._redis.scan_iter("*"))
 
 

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from math import ceil
 from typing import Any
 from uuid import UUID
 
@@ -12,6 +13,7 @@ from pendulum import DateTime
 
 from dialer.domain.ids import AttemptId, BatchId, NumberId, TrunkId
 from dialer.domain.pacing import RateLimit
+from dialer.domain.patience import HORIZON_SECONDS
 from dialer.embedded import Servers
 from dialer.store.gates import Ask, BatchAsk, Gate, Lease, Route
 from dialer.store.leases import Leases
@@ -35,7 +37,7 @@ def sites(draw: st.DrawFn) -> list[BatchAsk]:
     for number in NUMBERS:
         trunk, cap = draw(st.sampled_from(TRUNKS)), draw(LIMITS)
         gates = [Gate.of_number(number, draw(LIMITS)), trunk_gates[trunk]]
-        gates += [Gate.of_number_day(number, TODAY, cap)] if cap else []
+        gates += [Gate.of_number_day(number, TODAY, cap, "1")] if cap else []
         routes.append(Route(number, trunk, tuple(gates), rates[trunk]))
     return [
         BatchAsk(
@@ -60,7 +62,7 @@ class Model:
     """The rules, one ask after the other."""
 
     sets: dict[str, set[AttemptId]] = field(default_factory=lambda: defaultdict(set))
-    granted: dict[RateLimit, list[int]] = field(default_factory=lambda: defaultdict(list))
+    planned: dict[RateLimit, float] = field(default_factory=dict)
     cursors: dict[BatchId, NumberId] = field(default_factory=dict)
     held: dict[AttemptId, Lease] = field(default_factory=dict)
     past: list[Lease] = field(default_factory=list)
@@ -87,15 +89,18 @@ class Model:
             return None
         if route.rate is None:
             return now
-        grants = self.granted[route.rate]
-        at = max([now, *grants])
-        return at if sum(at - grant < route.rate.window_ms for grant in grants) < route.rate.limit else None
+        horizon = HORIZON_SECONDS * 1000
+        planned = self.planned.setdefault(route.rate, now + route.rate.window_ms)
+        if planned > now + horizon + route.rate.interval_ms:
+            planned = self.planned[route.rate] = now + min(horizon, route.rate.interval_ms)
+        at = ceil(max(now, planned))
+        return at if at <= now + horizon else None
 
     def hold(self, name: AttemptId, batch: BatchAsk, route: Route, slots: Gate, at: int) -> None:
         for gate in (slots, *route.gates):
             self.sets[gate.key].add(name)
         if route.rate:
-            self.granted[route.rate].append(at)
+            self.planned[route.rate] = at + route.rate.interval_ms
         if batch.round_robin:
             self.cursors[batch.batch_id] = route.number_id
         self.held[name] = Lease(name, batch.batch_id, route.number_id, route.trunk_id, TODAY)
@@ -110,7 +115,7 @@ class Model:
 
 
 def follow(leases: Leases, batches: list[BatchAsk], steps: list[tuple[str, Any]]) -> None:
-    load(leases)
+    load(leases, capped=NUMBERS)
     model, now = Model(), NOW
     for step, what in steps:
         if step == "wait":
@@ -153,7 +158,7 @@ def _ms(at: DateTime) -> int:
 @settings(max_examples=80)
 @given(sites(), st.lists(STEPS, max_size=20))
 def test_leases_are_granted_by_the_rules_and_no_others(batches: list[BatchAsk], steps: list[tuple[str, Any]]) -> None:
-    leases = Leases(fakeredis.FakeRedis(server=fakeredis.FakeServer(), decode_responses=True))
+    leases = Leases(fakeredis.FakeRedis(server=fakeredis.FakeServer(), decode_responses=True), is_virtual=True)
     follow(leases, batches, steps)
     leases.close()
 
@@ -163,6 +168,6 @@ def test_leases_are_granted_by_the_rules_and_no_others(batches: list[BatchAsk], 
 def test_a_real_server_grants_them_by_the_same_rules(
     servers: Servers, batches: list[BatchAsk], steps: list[tuple[str, Any]]
 ) -> None:
-    leases = Leases(servers.redis_url)
+    leases = Leases(servers.redis_url, is_virtual=True)
     follow(leases, batches, steps)
     leases.close()

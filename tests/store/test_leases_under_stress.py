@@ -22,7 +22,7 @@ from leasing import BATCH, NOW, RATE, TODAY, TRUNK, A, B, C, hunt, load, numbers
     [
         (hunt(route(A, number_limit=3), route(B, number_limit=2), limit=4), {A: 3, B: 1}),
         (hunt(route(A, number_limit=3), route(B, trunk_limit=5)), {A: 3, B: 2}),
-        (hunt(route(A, cap=2), route(B, rate=RATE)), {A: 2, B: 2}),
+        (hunt(route(A, cap=2), route(B, rate=RATE)), {A: 2, B: 4}),
     ],
 )
 def test_many_workers_at_once_are_granted_exactly_what_the_limits_allow(

@@ -13,6 +13,17 @@ RING_LEAD_SECONDS = 10
 PLACE_SECONDS = 15
 """After this, a reserved attempt may not be sent to the network any more: rescue may be about to give it back."""
 
+LEAVE_SECONDS = 1.5
+"""How long after dispatch has looked at an attempt for the last time its request may leave this machine. A pause waits
+for so long, at most, before it is confirmed (P4). Long enough for a new connection with TLS."""
+
+HORIZON_SECONDS = 3
+"""How far ahead departures of a trunk with a rate are planned: further than one tick is from the next, so that the rate
+is used, and no further, so that a pause gives little back."""
+
+MAX_SKEW_SECONDS = 5.0
+"""A process whose clock is further from the ledger's does nothing: requests would leave when they must not any more."""
+
 GRANT_SECONDS = 20
 """After this, a granted slot may not become an attempt any more: rescue frees the slot at 30."""
 

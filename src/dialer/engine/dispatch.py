@@ -1,19 +1,18 @@
-"""Dispatch: many batches at once, from "is due" to "the network has the calls".
+"""Dispatch: many batches at once, from "is due" to reserved attempts that are ready to leave.
 
     gather   the batches, their numbers and limits: one transaction, nothing is locked
     plan     what each may start now, by its window, cap and free slots; pure
-    acquire  slots and rate tokens from Redis: one round trip
+    acquire  slots, and times to leave, from Redis: one round trip
     claim    under the batches' locks the ledger has the last word; contacts become attempts; one transaction
-    place    all calls at once, with no transaction open
-    record   placed, refused or unclear; what was not used is given back; trunks that fail are noted
+    depart   what was not used is given back; the others are put together by trunk and time, for `place`
 
-It never waits for a slot, never sleeps, and never holds a transaction open while a network answers. A crash anywhere
-leaves either nothing, or leases and `reserved` attempts that rescue finds.
+It never waits for a slot, never sleeps, and asks no network. A crash anywhere leaves either nothing, or leases and
+`reserved` attempts that rescue finds.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from random import Random
 
@@ -21,50 +20,51 @@ import structlog
 from pendulum import UTC, DateTime
 
 from dialer.domain import pacing
-from dialer.domain.ids import AttemptId, BatchId, TrunkId
-from dialer.domain.outcomes import CauseClass
-from dialer.domain.patience import PLACE_SECONDS, RESCUE_AFTER, RING_SECONDS
-from dialer.domain.states import AttemptState, BatchStatus
-from dialer.engine import settle
+from dialer.domain.ids import BatchId, TrunkId
+from dialer.domain.patience import PLACE_SECONDS, RING_SECONDS
+from dialer.domain.states import BatchStatus
 from dialer.engine.apart import apart
 from dialer.engine.parts import Parts
+from dialer.engine.place import Departure
 from dialer.engine.plan import Plan, Turn, look_again, offer_of, plan_batch, requests_of, with_lanes
 from dialer.errors import Contended, Unavailable
 from dialer.providers import installed
-from dialer.providers.base import CallRequest, ContactCard, Placed, Placement, Refused, Unclear
-from dialer.store import attempts, batches, contacts, epochs, numbers, progress, set_aside, trunk_health
+from dialer.providers.base import CallRequest, ContactCard
+from dialer.store import batches, contacts, epochs, numbers, progress, set_aside
 from dialer.store.batches import Batch
 from dialer.store.contacts import Claimed
 from dialer.store.database import Connection
 from dialer.store.gates import Ask, Granted, Grants, Lease
-from dialer.store.numbers import OutboundNumber, Trunk
+from dialer.store.numbers import OutboundNumber
 from dialer.store.progress import Counts, Locked, Look
 
 # What holds a batch back that could not be dispatched.
 ERROR = "error"
+# Calls of a trunk that are planned for the same twentieth of a second leave together.
+TOGETHER_SECONDS = 0.05
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class DispatchReport:
-    """`again`: batches that moved and may start more at once. `leases_lost`: nothing is granted before a rescue."""
+    """`departures`: what `place` must be given, each after its time. `again`: batches that moved and may start more at
+    once. `leases_lost`: nothing is granted before a rescue.
+    """
 
-    claimed: int
-    placed: int
-    refused: int
-    unclear: int
-    again: tuple[BatchId, ...]
+    claimed: int = 0
+    departures: tuple[Departure, ...] = field(default=())
+    again: tuple[BatchId, ...] = ()
     leases_lost: bool = False
 
 
 def dispatch(parts: Parts, batch_ids: Sequence[BatchId], now: DateTime, rng: Random) -> DispatchReport:
-    """Start as many calls of these batches as their limits allow now. Safe to run twice, also at once.
+    """Reserve as many calls of these batches as their limits allow now. Safe to run twice, also at once.
 
     A batch that cannot be dispatched, whatever is wrong with it, is set aside for a minute; the others are done.
     """
     if not batch_ids:
-        return DispatchReport(0, 0, 0, 0, ())
+        return DispatchReport()
     reports = apart(
         list(batch_ids),
         lambda some: _dispatch(parts, some, now, rng),
@@ -76,10 +76,8 @@ def dispatch(parts: Parts, batch_ids: Sequence[BatchId], now: DateTime, rng: Ran
 def _merged(reports: Sequence[DispatchReport]) -> DispatchReport:
     return DispatchReport(
         sum(report.claimed for report in reports),
-        sum(report.placed for report in reports),
-        sum(report.refused for report in reports),
-        sum(report.unclear for report in reports),
-        tuple(of for report in reports for of in report.again),
+        tuple(departure for report in reports for departure in report.departures),
+        tuple(batch_id for report in reports for batch_id in report.again),
         any(report.leases_lost for report in reports),
     )
 
@@ -94,7 +92,7 @@ def _set_aside(parts: Parts, batch_id: BatchId, error: Exception, now: DateTime)
 def _dispatch(parts: Parts, batch_ids: Sequence[BatchId], now: DateTime, rng: Random) -> DispatchReport:
     plans = _gather(parts, batch_ids, now)
     if not plans:
-        return DispatchReport(0, 0, 0, 0, ())
+        return DispatchReport()
     batch_asks, asks = requests_of(plans, now, rng)
     grants = parts.leases.acquire(now, batch_asks, list(asks)) if asks else Grants(None)
     try:
@@ -109,11 +107,8 @@ def _dispatch(parts: Parts, batch_ids: Sequence[BatchId], now: DateTime, rng: Ra
         _put_back_unused(parts, grants, [], now)
         raise
     _put_back_unused(parts, grants, claimed, now)
-    placements = _place(parts, plans, asks, grants, claimed, now)
-    _record(parts, placements, now)
-    _note_health(parts, plans, grants, placements, now)
-    said = Counter(type(placement) for placement in placements.values())
-    return DispatchReport(len(claimed), said[Placed], said[Refused], said[Unclear], again, leases_lost)
+    departures = _departures(plans, asks, grants, claimed, now)
+    return DispatchReport(len(claimed), departures, again, leases_lost)
 
 
 def _gather(parts: Parts, batch_ids: Sequence[BatchId], now: DateTime) -> dict[BatchId, Plan]:
@@ -239,25 +234,40 @@ def _put_back_unused(parts: Parts, grants: Grants, claimed: Sequence[Claimed], n
     )
 
 
-def _place(
-    parts: Parts,
+def _departures(
     plans: Mapping[BatchId, Plan],
     asks: Mapping[Ask, Turn],
     grants: Grants,
     claimed: Sequence[Claimed],
     now: DateTime,
-) -> dict[AttemptId, Placement]:
+) -> tuple[Departure, ...]:
+    """Put the calls together that leave on the same trunk at about the same time."""
     granted = {one.ask.attempt_id: one for one in grants.granted}
-    calls = []
+    together: dict[tuple[TrunkId, int], list[tuple[Granted, Claimed]]] = defaultdict(list)
     for one in claimed:
         grant = granted[one.attempt_id]
-        calls.append(_call(one, plans[one.batch_id], grant, asks[grant.ask], now))
-    return parts.carriers.place_all(calls) if calls else {}
+        together[grant.route.trunk_id, int(grant.wait_seconds / TOGETHER_SECONDS)].append((grant, one))
+    return tuple(_departure(plans, asks, calls, now) for calls in together.values())
 
 
-def _call(one: Claimed, plan: Plan, granted: Granted, turn: Turn, now: DateTime) -> tuple[Trunk, CallRequest]:
-    (number,) = (number for number in plan.numbers if number.id == granted.route.number_id)
-    request = CallRequest(
+def _departure(
+    plans: Mapping[BatchId, Plan], asks: Mapping[Ask, Turn], calls: Sequence[tuple[Granted, Claimed]], now: DateTime
+) -> Departure:
+    first, one = min(calls, key=lambda call: call[0].wait_seconds)
+    number = plans[one.batch_id].number(first.route.number_id)
+    return Departure(
+        number.trunk,
+        tuple(_call(one, plans[one.batch_id], grant, asks[grant.ask], now) for grant, one in calls),
+        wait_seconds=first.wait_seconds,
+        planned_at=first.at,
+        rate=first.route.rate,
+        trunk_has_failed=number.trunk_has_failed,
+    )
+
+
+def _call(one: Claimed, plan: Plan, granted: Granted, turn: Turn, now: DateTime) -> CallRequest:
+    number = plan.number(granted.route.number_id)
+    return CallRequest(
         attempt_id=one.attempt_id,
         to_number=one.to_number,
         from_number=number.phone_number,
@@ -268,69 +278,3 @@ def _call(one: Claimed, plan: Plan, granted: Granted, turn: Turn, now: DateTime)
         detect_machine=plan.batch.retry.machine,
         contact=ContactCard(one.name, one.external_id, one.variables),
     )
-    return number.trunk, request
-
-
-def _record(parts: Parts, placements: Mapping[AttemptId, Placement], now: DateTime) -> None:
-    """Write what the networks said. Reports may have overtaken it; then they have the say."""
-    placed = [(of, said.provider_call_id) for of, said in placements.items() if isinstance(said, Placed)]
-    unclear = [(of, said.reason) for of, said in placements.items() if isinstance(said, Unclear)]
-    refused = {
-        of: settle.End(said.cause, cause_class=said.cause_class)
-        for of, said in placements.items()
-        if isinstance(said, Refused)
-    }
-    placed_until = now.add(seconds=RESCUE_AFTER[AttemptState.PLACED])
-    unclear_until = now.add(seconds=RESCUE_AFTER[AttemptState.UNCLEAR])
-    # Two transactions: each locks its attempts in id order, both together would not.
-    if placed:
-        with parts.db.begin() as connection:
-            attempts.mark_placed(connection, placed, placed_until)
-    if unclear:
-        with parts.db.begin() as connection:
-            attempts.mark_unclear(connection, unclear, unclear_until)
-    if refused:
-        settle.close(parts, refused, now)
-    parts.leases.renew([of for of, _ in placed], placed_until)
-
-
-def _note_health(
-    parts: Parts,
-    plans: Mapping[BatchId, Plan],
-    grants: Grants,
-    placements: Mapping[AttemptId, Placement],
-    now: DateTime,
-) -> None:
-    """Count the placements of each trunk that failed in a row. Any that its network took, or refused for a reason of
-    the call's own, ends the row. Nothing is written of a trunk that works and has worked.
-    """
-    trunk_of = {one.ask.attempt_id: one.route.trunk_id for one in grants.granted}
-    failures: dict[TrunkId, list[str]] = defaultdict(list)
-    working = set()
-    for attempt_id, said in placements.items():
-        if reason := _failure(said):
-            failures[trunk_of[attempt_id]].append(reason)
-        else:
-            working.add(trunk_of[attempt_id])
-    have_failed = {number.trunk.id for plan in plans.values() for number in plan.numbers if number.trunk_has_failed}
-    for trunk_id in sorted(working & have_failed):
-        with parts.db.begin() as connection:
-            if trunk_health.worked(connection, trunk_id):
-                log.info("trunk works again", trunk_id=str(trunk_id))
-    for trunk_id in sorted(failures.keys() - working):
-        reasons = failures[trunk_id]
-        with parts.db.begin() as connection:
-            pause = trunk_health.failed(connection, trunk_id, len(reasons), reasons[-1], now)
-        if pause is not None:
-            log.warning("trunk is failing", trunk_id=str(trunk_id), reason=reasons[-1], pause_seconds=pause)
-
-
-def _failure(said: Placement) -> str | None:
-    """Say why a placement failed, where that is the trunk's fault and not the call's."""
-    match said:
-        case Unclear(reason):
-            return reason
-        case Refused(cause, CauseClass.INFRASTRUCTURE):
-            return cause
-        case _:
-            return None

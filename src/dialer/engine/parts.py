@@ -1,6 +1,9 @@
 """What every step needs: the ledger, the leases, and the ways to the networks."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+
+from pendulum import DateTime
 
 from dialer.providers.carriers import Carriers
 from dialer.store.database import Database
@@ -12,6 +15,9 @@ QUEUES = ("dialer", "dialer.beat")
 
 @dataclass(frozen=True, slots=True)
 class Parts:
+    """`clock`: that of this machine, by which requests leave it. All else goes by the ledger's."""
+
     db: Database
     leases: Leases
     carriers: Carriers
+    clock: Callable[[], DateTime]

@@ -13,7 +13,7 @@ from pendulum import UTC, DateTime
 
 from dialer.domain import pacing, rotation
 from dialer.domain.breaker import PROBE_SECONDS
-from dialer.domain.ids import AttemptId, BatchId, TrunkId, uuid7
+from dialer.domain.ids import AttemptId, BatchId, NumberId, TrunkId, uuid7
 from dialer.domain.lane import Lane
 from dialer.domain.pacing import Demand, RateLimit
 from dialer.domain.patience import GRANT_SECONDS, RING_LEAD_SECONDS
@@ -78,6 +78,11 @@ class Plan:
 
     def is_expired(self, now: DateTime) -> bool:
         return self.batch.expires_at is not None and self.batch.expires_at <= now
+
+    def number(self, number_id: NumberId) -> OutboundNumber:
+        """Find one of the numbers that this plan may use."""
+        (found,) = (number for number in self.numbers if number.id == number_id)
+        return found
 
     def cap_room(self, used: int) -> bool:
         """Say whether the day's cap allows another call after this many."""
@@ -232,17 +237,18 @@ def _route(number: OutboundNumber, now: DateTime) -> Route:
         Gate.of_trunk(number.trunk.id, number.trunk_max_concurrent_calls),
     ]
     if number.max_calls_per_day is not None:
-        gates.append(Gate.of_number_day(number.id, now.in_timezone(UTC).date(), number.max_calls_per_day))
-    rate = number.trunk_calls_per_second
-    if number.trunk_probe_at is not None:
+        day = now.in_timezone(UTC).date()
+        gates.append(Gate.of_number_day(number.id, day, number.max_calls_per_day, number.version))
+    rate, is_probe = number.trunk_calls_per_second, number.trunk_probe_at is not None
+    if is_probe:
         rate = min(rate or 1, 1 / PROBE_SECONDS)
     limit = RateLimit.per_second(number.trunk.id, rate) if rate is not None else None
-    return Route(number.id, number.trunk.id, tuple(gates), limit)
+    return Route(number.id, number.trunk.id, tuple(gates), limit, is_probe)
 
 
 def offer_of(plan: Plan, granted: Granted, turn: Turn, now: DateTime) -> Offer:
     """Describe a granted slot to the ledger, with all that it was allowed by."""
-    (number,) = (number for number in plan.numbers if number.id == granted.route.number_id)
+    number = plan.number(granted.route.number_id)
     assert plan.batch.window is not None
     return Offer(
         attempt_id=granted.ask.attempt_id,
@@ -251,6 +257,7 @@ def offer_of(plan: Plan, granted: Granted, turn: Turn, now: DateTime) -> Offer:
         number_id=number.id,
         trunk_id=number.trunk.id,
         from_number=number.phone_number,
+        number_version=number.version,
         granted_at=granted.at,
         valid_from=turn.span.valid_from,
         valid_until=turn.span.valid_until,

@@ -7,15 +7,15 @@ its call can no longer be up. A slot is never freed without evidence from the le
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from random import Random
 
 import structlog
-from pendulum import DateTime
+from pendulum import UTC, DateTime
 
 from dialer.domain.events import CallEvent, EventKind
 from dialer.domain.ids import AttemptId, BatchId, TrunkId, uuid7
 from dialer.domain.outcomes import Outcome
-from dialer.domain.pacing import RateLimit
 from dialer.domain.patience import CALL_SECONDS, GIVE_UP_SECONDS, RESCUE_AFTER
 from dialer.domain.states import LIVE_ATTEMPT, AttemptState
 from dialer.engine import events, settle
@@ -51,6 +51,7 @@ class RescueReport:
 def rescue(parts: Parts, now: DateTime, rng: Random) -> RescueReport:
     """Repair what crashes and silence have left behind. Safe to run twice, also at once."""
     rebuilt = _rebuild_if_lost(parts, now, rng)
+    _load_new_caps(parts, now)
     parts.leases.remind(now.add(seconds=LOOK_AFTER_SECONDS))
     orphans = _free_orphans(parts, now)
     restored = _restore_missing(parts, now)
@@ -96,7 +97,8 @@ def _rebuild_if_lost(parts: Parts, now: DateTime, rng: Random) -> bool:
             live=due_leases.live(connection),
             counted=due_leases.counted(connection, now),
             cursors=due_leases.last_numbers(connection),
-            rates=_rates(numbers.rated_trunks(connection)),
+            capped=numbers.capped(connection),
+            days=_days(now),
         )
     log.warning("leases rebuilt from the ledger", epoch=str(epoch))
     return True
@@ -108,8 +110,27 @@ def _is_loaded(parts: Parts, connection: Connection) -> bool:
     return good is not None and parts.leases.epoch() == good
 
 
-def _rates(rated: Mapping[TrunkId, float]) -> list[RateLimit]:
-    return [RateLimit.per_second(trunk_id, rate) for trunk_id, rate in rated.items()]
+def _days(now: DateTime) -> list[date]:
+    """Name the days whose caps are kept in Redis. With tomorrow: at midnight nobody has to wait for a rescue."""
+    today = now.in_timezone(UTC).date()
+    return [today, today.add(days=1)]
+
+
+def _load_new_caps(parts: Parts, now: DateTime) -> None:
+    """Load the calls of numbers whose daily cap is new, so that they can be used.
+
+    Under the lock no claim is between its look at a number's version and its commit: what was granted before the cap
+    was set is either read here, or void.
+    """
+    with parts.db.begin() as connection:
+        capped = numbers.capped(connection)
+    if not parts.leases.unloaded(capped, _days(now)):
+        return
+    with parts.db.begin() as connection:
+        epochs.stop_claims(connection)
+        capped = numbers.capped(connection)
+        parts.leases.count_days(due_leases.counted(connection, now))
+        parts.leases.mark_loaded(capped, _days(now))
 
 
 def _free_orphans(parts: Parts, now: DateTime) -> int:

@@ -34,6 +34,8 @@ class CallRequest:
     has not begun to ring by then must be given up. None = the window does not end.
     `connection`: where an answered call goes, as the agent says for this provider. `detect_machine`: the batch wants to
     know whether a machine has answered. `contact`: what an agent may want to know of whom it talks to.
+    `permitted_until`: until then what allowed the call (its batch is active, its number not suppressed) surely still
+    does; a pause is confirmed after it.
     """
 
     attempt_id: AttemptId
@@ -45,6 +47,12 @@ class CallRequest:
     ring_by: DateTime | None
     detect_machine: bool = False
     contact: ContactCard = ContactCard()
+    permitted_until: DateTime | None = None
+
+    @property
+    def leave_by(self) -> DateTime:
+        """After this moment the request must not leave this machine any more. Compare it at the last moment before."""
+        return min(at for at in (self.place_by, self.ring_by, self.permitted_until) if at is not None)
 
     def ring_seconds(self, now: DateTime) -> int:
         """How long it may ring: at most until `ring_by`, at least one second. For networks that know no deadline."""

@@ -52,8 +52,8 @@ class Carriers:
                 provider = await self._provider(trunk)
             except DialerError as error:
                 return Refused(str(error), CauseClass.INFRASTRUCTURE)
-            if self._clock() >= request.place_by:
-                return Refused("too_late", CauseClass.INFRASTRUCTURE)
+            if self._clock() >= request.leave_by:
+                return Refused("too_late", CauseClass.POLICY)
             try:
                 async with asyncio.timeout(PLACE_SECONDS):
                     return await provider.place(request)

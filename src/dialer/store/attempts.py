@@ -132,7 +132,8 @@ def mark_placed(
         connection,
         """
         WITH locked AS (SELECT id FROM attempts WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE)
-        UPDATE attempts a SET state = 'placed', placed_at = dialer_now(), provider_call_id = p.provider_call_id,
+        UPDATE attempts a SET state = 'placed', placed_at = coalesce(a.sent_at, dialer_now()),
+                              provider_call_id = p.provider_call_id,
                               rescue_at = coalesce(CAST(:rescue_at AS timestamptz), a.rescue_at)
         FROM unnest(CAST(:ids AS uuid[]), CAST(:call_ids AS text[])) AS p (id, provider_call_id), locked
         WHERE a.id = p.id AND a.id = locked.id AND a.state IN ('reserved', 'unclear')

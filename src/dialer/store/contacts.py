@@ -13,6 +13,7 @@ from dialer.domain.patience import RESCUE_AFTER
 from dialer.domain.states import AttemptState, ContactStatus
 from dialer.store import set_aside
 from dialer.store.database import rows, run
+from dialer.store.numbers import VERSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,8 @@ class Offer:
     """A granted slot that looks for a contact of its batch and lane.
 
     It is good only while the ledger's clock is in [valid_from, valid_until): inside the calling window, the local day
-    and the UTC day that it was granted for. `allowed_by`: JSON text, stored with the attempt.
+    and the UTC day that it was granted for; and while the number has the version for which it was granted: a cap that
+    was set since has not counted it. `allowed_by`: JSON text, stored with the attempt.
     """
 
     attempt_id: AttemptId
@@ -29,6 +31,7 @@ class Offer:
     number_id: NumberId
     trunk_id: TrunkId
     from_number: str
+    number_version: str
     granted_at: DateTime
     valid_from: DateTime
     valid_until: DateTime
@@ -90,18 +93,20 @@ def claim(connection: Connection, offers: Sequence[Offer]) -> list[Claimed]:
     """
     found = rows(
         connection,
-        """
+        f"""
         WITH clock AS MATERIALIZED (SELECT dialer_now() AS now),
         offers AS MATERIALIZED (
             SELECT o.*, row_number() OVER (PARTITION BY o.batch_id, o.lane ORDER BY o.position) AS nth
             FROM clock, unnest(
                 CAST(:attempts AS uuid[]), CAST(:batches AS uuid[]), CAST(:lanes AS text[]), CAST(:numbers AS uuid[]),
-                CAST(:trunks AS uuid[]), CAST(:froms AS text[]), CAST(:granted AS timestamptz[]),
-                CAST(:valid_from AS timestamptz[]), CAST(:valid_until AS timestamptz[]), CAST(:local_on AS date[]),
-                CAST(:utc_on AS date[]), CAST(:allowed AS text[])) WITH ORDINALITY
-                AS o (attempt_id, batch_id, lane, number_id, trunk_id, from_number, granted_at, valid_from, valid_until,
-                      local_on, utc_on, allowed_by, position)
-            WHERE o.valid_from <= clock.now AND clock.now < o.valid_until),
+                CAST(:trunks AS uuid[]), CAST(:froms AS text[]), CAST(:versions AS text[]),
+                CAST(:granted AS timestamptz[]), CAST(:valid_from AS timestamptz[]),
+                CAST(:valid_until AS timestamptz[]), CAST(:local_on AS date[]), CAST(:utc_on AS date[]),
+                CAST(:allowed AS text[])) WITH ORDINALITY
+                AS o (attempt_id, batch_id, lane, number_id, trunk_id, from_number, number_version, granted_at,
+                      valid_from, valid_until, local_on, utc_on, allowed_by, position)
+            WHERE o.valid_from <= clock.now AND clock.now < o.valid_until
+              AND EXISTS (SELECT 1 FROM phone_numbers n WHERE n.id = o.number_id AND {VERSION} = o.number_version)),
         chosen AS MATERIALIZED (
             SELECT c.*, coalesce(c.expires_at <= clock.now, false) AS is_expired,
                    -- A waiting retry counts for nothing where an operator has taken the retries back.
@@ -152,6 +157,7 @@ def claim(connection: Connection, offers: Sequence[Offer]) -> list[Claimed]:
         numbers=[offer.number_id for offer in offers],
         trunks=[offer.trunk_id for offer in offers],
         froms=[offer.from_number for offer in offers],
+        versions=[offer.number_version for offer in offers],
         granted=[offer.granted_at for offer in offers],
         valid_from=[offer.valid_from for offer in offers],
         valid_until=[offer.valid_until for offer in offers],

@@ -6,6 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pendulum
 import psycopg
 from alembic import command
 from alembic.config import Config
@@ -71,6 +72,13 @@ class Database:
             if _is_away(error.orig):
                 raise Unavailable(f"Postgres does not answer: {_first_line(error)}") from error
             raise
+
+    def now(self) -> DateTime:
+        """Read the ledger's clock."""
+        with self.begin() as connection:
+            (row,) = rows(connection, "SELECT dialer_now() AS now")
+        now: DateTime = pendulum.instance(row.now)
+        return now
 
     def insist(self, work: Callable[[Connection], T]) -> T:
         """Do this in one transaction; where another is in the way, do it again, a few times."""

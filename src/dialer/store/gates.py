@@ -1,9 +1,9 @@
-"""The language of leases.lua: what is asked of it, what it answers, and the keys of both.
+"""The requests and answers of leases.lua and departures.lua, and their keys.
 
 Pure: values go in, the plan of a script call comes out, and the other way round.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -14,8 +14,9 @@ from pendulum import DateTime
 
 from dialer.domain.ids import AttemptId, BatchId, NumberId, TrunkId
 from dialer.domain.pacing import RateLimit
+from dialer.domain.patience import HORIZON_SECONDS
 
-EPOCH, DEADLINES, HOLDS = (f"{{dialer}}:{name}" for name in ("epoch", "deadlines", "holds"))
+EPOCH, LOADED_ON, DEADLINES, HOLDS = (f"{{dialer}}:{name}" for name in ("epoch", "run", "deadlines", "holds"))
 # A lease whose attempt has not reached the ledger by then belongs to a dispatch that died.
 LOOK_AFTER_SECONDS = 30
 UNLIMITED = 1_000_000_000
@@ -26,11 +27,15 @@ class Gate:
     """One limit: at most `limit` attempts at once in the set at `key`. `name` is what it is called in a reason.
 
     Numbers and trunks have a gate also where they have no limit (None), so that one which is set later is kept at once.
+    `loaded`: for a daily cap, the key that says for which `version` of the number the set was loaded from the ledger;
+    nothing passes the gate while that is another one.
     """
 
     key: str
     limit: int | None
     name: str
+    loaded: str = ""
+    version: str = ""
 
     @classmethod
     def of_batch(cls, batch_id: BatchId, limit: int) -> "Gate":
@@ -41,8 +46,8 @@ class Gate:
         return cls(slots_key("number", number_id), limit, "number")
 
     @classmethod
-    def of_number_day(cls, number_id: NumberId, day: date, limit: int) -> "Gate":
-        return cls(_day(number_id, day), limit, "number_day")
+    def of_number_day(cls, number_id: NumberId, day: date, limit: int, version: str) -> "Gate":
+        return cls(_day(number_id, day), limit, "number_day", loaded_key(number_id, day), version)
 
     @classmethod
     def of_trunk(cls, trunk_id: TrunkId, limit: int | None) -> "Gate":
@@ -51,12 +56,17 @@ class Gate:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One outbound number that an attempt may use, with the limits that it falls under there."""
+    """One outbound number that an attempt may use, with the limits that it falls under there.
+
+    `is_probe`: the trunk's circuit breaker is open, so nothing has left on it for a while, and the rate is that of
+    probes.
+    """
 
     number_id: NumberId
     trunk_id: TrunkId
     gates: tuple[Gate, ...] = ()
     rate: RateLimit | None = None
+    is_probe: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,19 +90,37 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Granted:
+    """`at`: when the call may leave, by the clock of Redis. `wait_seconds`: how long after the grant that is."""
+
     ask: Ask
     route: Route
     at: DateTime
+    wait_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Grants:
-    """The answer. `epoch` None: Redis has lost its memory and nothing is granted until it is rebuilt."""
+    """The answer. `epoch` None: Redis has lost its memory and nothing is granted until it is rebuilt.
+
+    `free_at`: when a rate allows another call to be granted, by the ledger's clock.
+    """
 
     epoch: UUID | None
     granted: tuple[Granted, ...] = ()
     held: Mapping[BatchId, str] = field(default_factory=dict)
     free_at: Mapping[BatchId, DateTime] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """Which attempts may leave now: the first `count` of those that asked, at `at_ms` by the clock of Redis.
+
+    The next one may ask again after `wait_seconds`.
+    """
+
+    count: int
+    at_ms: float = 0.0
+    wait_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +147,7 @@ class Keys:
     """The keys that a script call touches, each once; the plan refers to them by their index from 1."""
 
     def __init__(self) -> None:
-        self.all = [EPOCH, DEADLINES, HOLDS]
+        self.all = [EPOCH, DEADLINES, HOLDS, LOADED_ON]
         self._index: dict[str, int] = {}
 
     def __call__(self, key: str) -> int:
@@ -129,39 +157,54 @@ class Keys:
         return self._index[key]
 
 
-def plan_of(now: DateTime, batches: Sequence[BatchAsk], asks: Sequence[Ask], keys: Keys) -> dict[str, Any]:
+def plan_of(
+    now: DateTime, batches: Sequence[BatchAsk], asks: Sequence[Ask], keys: Keys, *, is_virtual: bool
+) -> dict[str, Any]:
+    """Return the plan of a script call. `is_virtual`: `now` is the time of Redis too."""
     index = {batch.batch_id: position for position, batch in enumerate(batches)}
     return {
-        "now": milliseconds(now),
         "look_at": milliseconds(now.add(seconds=LOOK_AFTER_SECONDS)),
+        "horizon": HORIZON_SECONDS * 1000,
         "batches": [_plan_batch(batch, keys) for batch in batches],
         "asks": [[str(ask.attempt_id), index[ask.batch_id], ask.order] for ask in asks],
-    }
+    } | ({"now": milliseconds(now)} if is_virtual else {})
 
 
 def _plan_batch(batch: BatchAsk, keys: Keys) -> dict[str, Any]:
-    def gates(all_of: Iterable[Gate]) -> list[Any]:
-        return [[keys(gate.key), UNLIMITED if gate.limit is None else gate.limit, gate.name] for gate in all_of]
+    def gate(of: Gate) -> list[Any]:
+        limit = [keys(of.key), UNLIMITED if of.limit is None else of.limit, of.name]
+        return [*limit, keys(of.loaded), of.version] if of.loaded else limit
 
     def route(of: Route) -> dict[str, Any]:
-        rate = of.rate and [keys(rate_key(of.rate.trunk_id)), of.rate.limit, of.rate.window_ms]
-        return {"id": str(of.number_id), "gates": gates(of.gates)} | ({"rate": rate} if rate else {})
+        plan = {"id": str(of.number_id), "gates": [gate(one) for one in of.gates], "pace": keys(pace_key(of.trunk_id))}
+        if of.rate is None:
+            return plan
+        return plan | {"interval": of.rate.interval_ms, "silence": 0 if of.is_probe else of.rate.window_ms}
 
     cursor = {"cursor": keys(cursor_key(batch.batch_id))} if batch.round_robin else {}
-    own = gates([Gate.of_batch(batch.batch_id, batch.limit)])
+    own = [gate(Gate.of_batch(batch.batch_id, batch.limit))]
     return {"gates": own, "routes": [route(of) for of in batch.routes]} | cursor
 
 
-def grants_of(answer: dict[str, Any], batches: Sequence[BatchAsk], asks: Sequence[Ask]) -> Grants:
+def grants_of(
+    answer: dict[str, Any], batches: Sequence[BatchAsk], asks: Sequence[Ask], now: DateTime, epoch: UUID | None
+) -> Grants:
+    """Read the answer of a script call that was made at `now`, under an epoch that was found to be good."""
+    if epoch is None or "now" not in answer:
+        return Grants(None)
     routes = {batch.batch_id: batch.routes for batch in batches}
+    began = answer["now"]
     granted = tuple(
-        Granted(asks[ask], routes[asks[ask].batch_id][route], _moment(at)) for ask, route, at in answer["granted"]
+        Granted(asks[ask], routes[asks[ask].batch_id][route], _moment(at), (at - began) / 1000)
+        for ask, route, at in answer["granted"]
     )
     # An empty Lua table is encoded as {} whether it was a list or a mapping.
     held = {batches[int(index)].batch_id: name for index, name in (answer.get("held") or {}).items()}
-    free_at = {batches[int(index)].batch_id: _moment(at) for index, at in (answer.get("free_at") or {}).items()}
-    epoch = answer.get("epoch")
-    return Grants(UUID(epoch) if epoch else None, granted, held, free_at)
+    free_at = {
+        batches[int(index)].batch_id: now.add(microseconds=round((at - began) * 1000))
+        for index, at in (answer.get("free_at") or {}).items()
+    }
+    return Grants(epoch, granted, held, free_at)
 
 
 def slots_key(kind: str, of: UUID | str) -> str:
@@ -172,8 +215,16 @@ def _day(number_id: NumberId, day: date) -> str:
     return f"{{dialer}}:day:{number_id}:{day.isoformat()}"
 
 
-def rate_key(trunk_id: TrunkId) -> str:
-    return f"{{dialer}}:rate:{trunk_id}"
+def loaded_key(number_id: NumberId, day: date) -> str:
+    return f"{{dialer}}:loaded:{number_id}:{day.isoformat()}"
+
+
+def pace_key(trunk_id: TrunkId) -> str:
+    return f"{{dialer}}:pace:{trunk_id}"
+
+
+def sent_key(trunk_id: TrunkId) -> str:
+    return f"{{dialer}}:sent:{trunk_id}"
 
 
 def cursor_key(batch_id: BatchId) -> str:

@@ -1,20 +1,25 @@
--- Grants slots, day allowance and rate tokens to attempts, all or nothing for each, in one round trip for many batches.
+-- Grants slots, day allowance and a time to leave to attempts, all or nothing for each, in one round trip for many batches.
 --
 -- Keys (all carry the hash tag {dialer}, so that one node of a Redis Cluster holds them):
 --   {dialer}:epoch              string  marker: Redis knows every live attempt of the ledger, as of this epoch
+--   {dialer}:run                string  the run of the server (run_id) that was loaded under that epoch
 --   {dialer}:deadlines          zset    attempt -> millisecond at which rescue must look at its lease
 --   {dialer}:holds              hash    attempt -> the gates it is in, JSON list of keys
 --   {dialer}:slots:<kind>:<id>  set     attempts that hold a slot of a batch, number or trunk
 --   {dialer}:day:<id>:<date>    set     attempts that count toward the daily cap of a number
---   {dialer}:rate:<id>          zset    attempt -> millisecond of its grant, the last window of a trunk
+--   {dialer}:loaded:<id>:<date> string  version of the number for which that set was loaded from the ledger
+--   {dialer}:pace:<id>          hash    departures of a trunk, in milliseconds: next (the earliest time to plan another),
+--                                       paused_until, behind_until, fastest (answer of its network)
+--   {dialer}:sent:<id>          zset    attempt -> millisecond until which it counts toward the rate (departures.lua)
 --   {dialer}:cursor:<id>        string  the number that a batch used last (round robin)
 --   {dialer}:asked:<work>       string  a task for this work is in the queue already (not used here)
 --
--- KEYS: epoch, deadlines, holds, then every gate, rate and cursor key that ARGV[1] refers to by its index in KEYS.
--- ARGV[1]: JSON {now, look_at, batches, asks}
---   batches: [{cursor, gates: [[key, max]], routes: [{id, gates: [[key, max, name]], rate: [key, max, window]}]}]
+-- KEYS: epoch, deadlines, holds, run, then every gate, loaded, pace and cursor key that ARGV[1] refers to by its index.
+-- ARGV[1]: JSON {now, look_at, horizon, batches, asks}; now is absent: by the clock of this server
+--   batches: [{cursor, gates: [gate], routes: [{id, gates: [gate], pace, interval, silence}]}]
+--   gate:    [key, max, name, loaded, version]; the last two only for a day
 --   asks:    [[attempt, batch, [route, ...]]]   the order in which to try routes; empty: round robin by the cursor
--- Returns JSON {epoch, granted: [[ask, route, at]], held: {batch: name}, free_at: {batch: millisecond}};
+-- Returns JSON {epoch, loaded_on, now, granted: [[ask, route, leaves_at]], held: {batch: name}, free_at: {batch: ms}};
 -- epoch is absent when Redis has lost its memory: then nothing is granted.
 
 local epoch = redis.call('GET', KEYS[1])
@@ -22,25 +27,53 @@ if not epoch then
     return cjson.encode({ granted = {} })
 end
 local plan = cjson.decode(ARGV[1])
-local taken, rate_now = {}, {}
+local now = plan.now
+if not now then
+    local time = redis.call('TIME')
+    now = time[1] * 1000 + math.floor(time[2] / 1000)
+end
+local taken, paces = {}, {}
 
 local function room(gate)
+    -- A cap that is new, or a new day: the calls before it are in the ledger only, until rescue has loaded them.
+    if gate[4] and redis.call('GET', KEYS[gate[4]]) ~= gate[5] then
+        return false
+    end
     if not taken[gate[1]] then
         taken[gate[1]] = redis.call('SCARD', KEYS[gate[1]])
     end
     return taken[gate[1]] < gate[2]
 end
 
--- The number of grants in the window that ends now. A worker whose clock is behind counts from the latest grant.
-local function open_rate(rate)
-    local key = rate[1]
-    if not taken[key] then
-        local last = redis.call('ZRANGE', KEYS[key], -1, -1, 'WITHSCORES')
-        rate_now[key] = math.max(plan.now, tonumber(last[2] or 0))
-        redis.call('ZREMRANGEBYSCORE', KEYS[key], '-inf', rate_now[key] - rate[3])
-        taken[key] = redis.call('ZCARD', KEYS[key])
+local function pace_of(route)
+    local pace = paces[route.pace]
+    if not pace then
+        local found = redis.call('HMGET', KEYS[route.pace], 'next', 'paused_until', 'behind_until')
+        pace = { next = tonumber(found[1]), paused = tonumber(found[2]) or 0, behind = tonumber(found[3]) or 0 }
+        paces[route.pace] = pace
     end
-    return taken[key] < rate[2]
+    if route.interval then
+        if not pace.next then
+            -- Calls may have left while nobody counted them: the trunk had no rate, or Redis was rebuilt.
+            pace.next = now + route.silence
+            redis.call('HSET', KEYS[route.pace], 'next', pace.next)
+        elseif pace.next > now + math.max(plan.horizon, route.silence) + route.interval then
+            -- Planned at a lower rate, or before the clock was set back.
+            pace.next = now + math.min(plan.horizon, route.interval)
+            redis.call('HSET', KEYS[route.pace], 'next', pace.next)
+        end
+    end
+    return pace
+end
+
+-- The time at which a call of this route may leave; and the time from which it may be granted.
+local function times(route)
+    local pace = pace_of(route)
+    if not route.interval then
+        return math.max(now, pace.paused), pace.paused
+    end
+    local leaves_at = math.ceil(math.max(now, pace.next, pace.paused))
+    return leaves_at, math.max(leaves_at - plan.horizon, pace.behind)
 end
 
 local function blocked_by(route)
@@ -49,14 +82,10 @@ local function blocked_by(route)
             return gate[3]
         end
     end
-    if route.rate and not open_rate(route.rate) then
-        return 'rate'
+    local _, free_at = times(route)
+    if free_at > now then
+        return 'rate', free_at
     end
-end
-
-local function rate_free_at(rate)
-    local oldest = redis.call('ZRANGE', KEYS[rate[1]], 0, 0, 'WITHSCORES')
-    return tonumber(oldest[2] or rate_now[rate[1]]) + rate[3]
 end
 
 local function after_cursor(batch)
@@ -87,21 +116,20 @@ local function hold(attempt, batch, route)
     for _, gate in ipairs(route.gates) do
         enter(gate)
     end
-    local at = plan.now
-    if route.rate then
-        local key = route.rate[1]
-        at = rate_now[key]
-        redis.call('ZADD', KEYS[key], at, attempt)
-        redis.call('PEXPIRE', KEYS[key], 10 * route.rate[3] + 60000)
-        taken[key] = taken[key] + 1
-        keys[#keys + 1] = KEYS[key]
+    local leaves_at = times(route)
+    if route.interval then
+        local pace = pace_of(route)
+        pace.next = leaves_at + route.interval
+        redis.call('HSET', KEYS[route.pace], 'next', pace.next)
+        -- After a day without a call the next one is a little late, and the key is not kept for ever.
+        redis.call('PEXPIRE', KEYS[route.pace], 86400000)
     end
     redis.call('HSET', KEYS[3], attempt, cjson.encode(keys))
     redis.call('ZADD', KEYS[2], plan.look_at, attempt)
     if batch.cursor then
         redis.call('SET', KEYS[batch.cursor], route.id, 'EX', 604800)
     end
-    return at
+    return leaves_at
 end
 
 local granted, held, free_at = {}, {}, {}
@@ -126,14 +154,14 @@ local function grant(ask_index, ask)
     local reason, at
     for _, index in ipairs(order) do
         local route = batch.routes[index + 1]
-        local blocker = blocked_by(route)
+        local blocker, free = blocked_by(route)
         if not blocker then
             granted[#granted + 1] = { ask_index - 1, index, hold(ask[1], batch, route) }
             return
         end
         -- A rate comes first: it alone says when there will be room. A day comes last: it frees later than any call.
         if blocker == 'rate' then
-            reason, at = blocker, math.min(at or math.huge, rate_free_at(route.rate))
+            reason, at = blocker, math.min(at or math.huge, math.ceil(free))
         elseif not reason or reason == 'number_day' then
             reason = blocker
         end
@@ -147,4 +175,5 @@ end
 for index, ask in ipairs(plan.asks) do
     grant(index, ask)
 end
-return cjson.encode({ epoch = epoch, granted = granted, held = held, free_at = free_at })
+local loaded_on = redis.call('GET', KEYS[4]) or nil
+return cjson.encode({ epoch = epoch, loaded_on = loaded_on, now = now, granted = granted, held = held, free_at = free_at })

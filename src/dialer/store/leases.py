@@ -2,13 +2,15 @@
 
 Attempts come in, those with room in every limit they fall under come out. A holder is the attempt's id, so giving back
 twice is giving back once, and there is no counter that could drift. Nothing is freed because time has passed: a
-deadline only says when rescue must compare a lease with the ledger.
+deadline only says when rescue must compare a lease with the ledger. Rates go by the clock of Redis, the only one that
+all workers share there.
 """
 
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import date
 from importlib import resources
 from typing import Any
 from uuid import UUID
@@ -18,40 +20,52 @@ from pendulum import DateTime
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from dialer.domain.ids import AttemptId, BatchId, NumberId
+from dialer.domain.ids import AttemptId, BatchId, NumberId, TrunkId
 from dialer.domain.pacing import RateLimit
 from dialer.errors import Unavailable
 from dialer.store.gates import (
     DEADLINES,
     EPOCH,
     HOLDS,
+    LOADED_ON,
     LOOK_AFTER_SECONDS,
     Ask,
     BatchAsk,
     Grants,
     Keys,
     Lease,
+    Left,
     asked_key,
     cursor_key,
     grants_of,
+    loaded_key,
     milliseconds,
+    pace_key,
     plan_of,
-    rate_key,
+    sent_key,
     slots_key,
 )
 
 DAY_KEPT_SECONDS = 3 * 86_400
 PAGE = 1_000
+# All that a rebuild replaces. The counts of metrics and of requests stay.
+CLOCKS = "{dialer}:clock:"
+LEASE_KINDS = ("slots", "day", "loaded", "pace", "sent", "cursor", "deadlines", "holds", "epoch", "run")
 
 
 class Leases:
     """All leases of one installation. Every method may be repeated."""
 
-    def __init__(self, server: str | redis.Redis) -> None:
-        """Take a URL, or a client that decodes what it is answered."""
+    def __init__(self, server: str | redis.Redis, *, is_virtual: bool = False) -> None:
+        """Take a URL, or a client that decodes what it is answered.
+
+        `is_virtual`: the times that are given are those of Redis too, as under the virtual clock of a test.
+        """
         self._redis = _connect(server) if isinstance(server, str) else server
-        self._script = self._redis.register_script(
-            resources.files("dialer.store").joinpath("leases.lua").read_text("utf-8")
+        self._is_virtual = is_virtual
+        self._acquire, self._depart = (
+            self._redis.register_script(resources.files("dialer.store").joinpath(script).read_text("utf-8"))
+            for script in ("leases.lua", "departures.lua")
         )
 
     def ping(self) -> None:
@@ -62,10 +76,34 @@ class Leases:
     def acquire(self, now: DateTime, batches: Sequence[BatchAsk], asks: Sequence[Ask]) -> Grants:
         """Grant slots in the order of `asks`; each gets all its gates of the first route with room, or nothing."""
         keys = Keys()
-        plan = plan_of(now, batches, asks, keys)
+        plan = plan_of(now, batches, asks, keys, is_virtual=self._is_virtual)
+        with self._asking() as pipe:
+            pipe.info("server")
+            self._acquire(keys=keys.all, args=[json.dumps(plan)], client=pipe)
+            server, answer = _answers(pipe)
+        found = json.loads(answer)
+        epoch = _good_epoch(found.get("epoch"), found.get("loaded_on"), server)
+        return grants_of(found, batches, asks, now, epoch)
+
+    def leave(self, now: DateTime, rate: RateLimit, planned_at: DateTime, attempt_ids: Sequence[AttemptId]) -> Left:
+        """Pass the rate of a trunk for calls that would leave now, the first of which was planned for `planned_at`."""
+        told = self._departures(rate.trunk_id, "leave", now, rate.window_ms, rate.limit, milliseconds(planned_at),
+                                *map(str, attempt_ids))  # fmt: skip
+        found = json.loads(told)
+        return Left(found["left"], found["now"], found["wait"] / 1000)
+
+    def answered(self, now: DateTime, rate: RateLimit, left: Left, attempt_ids: Sequence[AttemptId]) -> None:
+        """Note that the network has answered about calls that left together: by now they have begun, if they have."""
+        self._departures(rate.trunk_id, "answered", now, rate.window_ms, left.at_ms, *map(str, attempt_ids))
+
+    def pause_trunk(self, now: DateTime, trunk_id: TrunkId, seconds: float) -> None:
+        """Let no call leave on this trunk for so long: its network said that they come too fast."""
+        self._departures(trunk_id, "pause", now, round(seconds * 1000))
+
+    def _departures(self, trunk_id: TrunkId, what: str, now: DateTime, *values: float | str) -> Any:
+        own_now = milliseconds(now) if self._is_virtual else ""
         with _answering():
-            answer = json.loads(self._script(keys=keys.all, args=[json.dumps(plan)]))
-        return grants_of(answer, batches, asks)
+            return self._depart(keys=[pace_key(trunk_id), sent_key(trunk_id)], args=[what, own_now, *values])
 
     def release(self, leases: Iterable[Lease]) -> None:
         """Free the slots of attempts that are over; the day keeps counting them."""
@@ -95,10 +133,15 @@ class Leases:
         return [AttemptId(UUID(str(member))) for member in found]
 
     def epoch(self) -> UUID | None:
-        """Say under which epoch Redis was loaded; None: it has lost its memory."""
-        with _answering():
-            value = self._redis.get(EPOCH)
-        return UUID(str(value)) if value else None
+        """Say under which epoch this server was loaded, since it was started; None: it has lost its memory, or has the
+        memory of another time or of another server.
+        """
+        with self._asking() as pipe:
+            pipe.info("server")
+            pipe.get(EPOCH)
+            pipe.get(LOADED_ON)
+            server, epoch, loaded_on = _answers(pipe)
+        return _good_epoch(epoch, loaded_on, server)
 
     def ask_once(self, work: str, seconds: int) -> bool:
         """Say whether nobody has asked for this work yet: not since it was begun, and not for so many seconds."""
@@ -109,6 +152,29 @@ class Leases:
         """Note that this work was begun: what comes from now on must be asked for again."""
         with _answering():
             self._redis.delete(asked_key(work))
+
+    def is_first(self, work: str, seconds: float) -> bool:
+        """Say whether this work was not begun by anybody within so many seconds."""
+        with _answering():
+            return bool(self._redis.set(asked_key(f"{work}:begun"), 1, nx=True, px=max(1, round(seconds * 1000))))
+
+    def note_skew(self, process: str, seconds: float) -> None:
+        """Note for operators that the clock of a process is so far ahead of the ledger's; forgotten after a minute."""
+        with _answering():
+            self._redis.set(f"{CLOCKS}{process}", round(seconds, 1), ex=60)
+
+    def skews(self) -> dict[str, float]:
+        """Read which processes do nothing because of their clocks, and how far each is ahead of the ledger's."""
+        with _answering():
+            keys = list(self._redis.scan_iter(f"{CLOCKS}*", count=PAGE))
+            found = self._redis.mget(keys) if keys else []
+        return {key.removeprefix(CLOCKS): float(skew) for key, skew in zip(keys, found, strict=True) if skew}
+
+    def seconds_since_epoch(self) -> float:
+        """Read the clock of Redis."""
+        with _answering():
+            seconds, microseconds = self._redis.time()
+        return float(seconds + microseconds / 1e6)
 
     def void(self) -> None:
         """Forget under which epoch Redis was loaded, so that nothing is granted until it is rebuilt."""
@@ -183,6 +249,20 @@ class Leases:
                 pipe.sadd(key, *members)
                 pipe.expire(key, DAY_KEPT_SECONDS)
 
+    def unloaded(self, capped: Mapping[NumberId, str], days: Sequence[date]) -> set[NumberId]:
+        """Say of which numbers with a daily cap, given with their versions, some of these days are not loaded."""
+        asked = [(number_id, version, day) for number_id, version in capped.items() for day in days]
+        with _answering():
+            found = self._redis.mget([loaded_key(number_id, day) for number_id, _, day in asked]) if asked else []
+        return {number_id for (number_id, version, _), is_now in zip(asked, found, strict=True) if is_now != version}
+
+    def mark_loaded(self, capped: Mapping[NumberId, str], days: Sequence[date]) -> None:
+        """Let these numbers be used on these days: their sets know all calls that the ledger knows."""
+        with self._pipeline() as pipe:
+            for number_id, version in capped.items():
+                for day in days:
+                    pipe.set(loaded_key(number_id, day), version, ex=DAY_KEPT_SECONDS)
+
     def rebuild(
         self,
         now: DateTime,
@@ -190,26 +270,29 @@ class Leases:
         live: Iterable[Lease],
         counted: Iterable[Lease],
         cursors: Mapping[BatchId, NumberId],
-        rates: Iterable[RateLimit],
+        capped: Mapping[NumberId, str],
+        days: Sequence[date],
     ) -> None:
         """Replace all that Redis knows by what the ledger says, and mark it as loaded.
 
-        `counted`: attempts that are over but count toward today's caps. The last grants of a trunk are not in the
-        ledger's indexes, so every rate starts with a full window: one window of silence instead of a second burst.
+        `counted`: attempts that are over but count toward the caps of `days`. The last departures of a trunk are not
+        in the ledger's indexes, so every rate starts with a window of silence.
         """
         with _answering():
+            run = self._run()
             self._redis.delete(EPOCH)
-            for page in _pages(self._redis.scan_iter("{dialer}:*", count=PAGE)):
-                self._redis.delete(*page)
+            for kind in LEASE_KINDS:
+                for page in _pages(self._redis.scan_iter(f"{{dialer}}:{kind}*", count=PAGE)):
+                    self._redis.delete(*page)
         self.restore(live, now.add(seconds=LOOK_AFTER_SECONDS))
         self.count_days(counted)
+        self.mark_loaded(capped, days)
         with self._pipeline() as pipe:
             for batch_id, number_id in cursors.items():
                 pipe.set(cursor_key(batch_id), str(number_id))
-            for rate in rates:
-                pipe.zadd(rate_key(rate.trunk_id), {f"rebuilt:{n}": milliseconds(now) for n in range(rate.limit)})
-        with _answering():
-            self._redis.set(EPOCH, str(epoch))
+        with self._pipeline() as pipe:
+            pipe.set(LOADED_ON, run)
+            pipe.set(EPOCH, str(epoch))
 
     def close(self) -> None:
         self._redis.close()
@@ -221,20 +304,51 @@ class Leases:
                 members[key].append(str(attempt_id))
         with self._pipeline() as pipe:
             for key, ids in members.items():
-                # A rate is a sorted set: what was granted there stays spent.
-                if not key.startswith("{dialer}:rate:"):
-                    pipe.srem(key, *ids)
+                pipe.srem(key, *ids)
             if held:
                 names = [str(attempt_id) for attempt_id in held]
                 pipe.hdel(HOLDS, *names)
                 pipe.zrem(DEADLINES, *names)
 
+    def _run(self) -> str:
+        with self._asking() as pipe:
+            pipe.info("server")
+            (server,) = _answers(pipe)
+        return _run_of(server)
+
+    @contextmanager
+    def _asking(self) -> Iterator[Any]:
+        with _answering(), self._redis.pipeline(transaction=False) as pipe:
+            yield pipe
+
     @contextmanager
     def _pipeline(self) -> Iterator[Any]:
-        with _answering(), self._redis.pipeline(transaction=False) as pipe:
+        with self._asking() as pipe:
             yield pipe
             if pipe:
                 pipe.execute()
+
+
+def _good_epoch(epoch: object, loaded_on: object, server: object) -> UUID | None:
+    """Return the epoch, if this run of the server is the one that was loaded under it.
+
+    A server that was restarted, or took over from another, may have an older memory, its markers included (P2).
+    """
+    return UUID(str(epoch)) if epoch and loaded_on == _run_of(server) else None
+
+
+def _run_of(server: object) -> str:
+    """Name the run of a server; "": it is one that cannot tell, as fakeredis, and has no memory of another run."""
+    return str(server.get("run_id", "")) if isinstance(server, dict) else ""
+
+
+def _answers(pipe: Any) -> list[Any]:
+    """Execute a pipeline; only INFO may be a command that the server does not know."""
+    answers = list(pipe.execute(raise_on_error=False))
+    for answer in answers:
+        if isinstance(answer, redis.RedisError) and "unknown command 'info'" not in str(answer):
+            raise answer
+    return answers
 
 
 def _pages(keys: Iterable[str]) -> Iterator[list[str]]:

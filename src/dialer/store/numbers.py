@@ -13,6 +13,9 @@ from dialer.domain.ids import BatchId, NumberId, TrunkId
 from dialer.store.database import rows
 from dialer.store.trunk_links import HEARS
 
+# Of a number n. Text, so that it is the same in Postgres, in Redis and here.
+VERSION = "coalesce(extract(epoch FROM n.capped_at)::text, '')"
+
 
 @dataclass(frozen=True, slots=True)
 class Trunk:
@@ -26,6 +29,8 @@ class Trunk:
 @dataclass(frozen=True, slots=True)
 class OutboundNumber:
     """An outbound number with its own limits and its trunk's. `is_usable`: it and its trunk are active.
+
+    `version`: since when its calls are counted toward its daily cap; "": it has none.
 
     `trunk_has_failed`: the trunk's last placement did. `trunk_probe_at`: its breaker is open, until it is probed then.
     `trunk_is_heard`: a listener hears the trunk's network.
@@ -42,6 +47,7 @@ class OutboundNumber:
     trunk_has_failed: bool = False
     trunk_probe_at: DateTime | None = None
     trunk_is_heard: bool = True
+    version: str = ""
 
 
 def of_batches(connection: Connection, batch_ids: Sequence[BatchId]) -> dict[BatchId, list[OutboundNumber]]:
@@ -52,7 +58,7 @@ def of_batches(connection: Connection, batch_ids: Sequence[BatchId]) -> dict[Bat
         SELECT b.id AS batch_id, n.id, n.phone_number, n.max_concurrent_calls, n.max_calls_per_day,
                n.trunk_id, t.provider, t.config, t.max_concurrent_calls AS trunk_max_concurrent_calls,
                t.calls_per_second AS trunk_calls_per_second,
-               n.status = 'active' AND t.status = 'active' AS is_usable,
+               n.status = 'active' AND t.status = 'active' AS is_usable, {VERSION} AS version,
                h.trunk_id IS NOT NULL AS trunk_has_failed, h.probe_at AS trunk_probe_at,
                EXISTS (SELECT 1 FROM trunk_links l WHERE l.trunk_id = t.id AND {HEARS}) AS trunk_is_heard
         FROM batches b
@@ -80,6 +86,7 @@ def of_batches(connection: Connection, batch_ids: Sequence[BatchId]) -> dict[Bat
                 row.trunk_has_failed,
                 pendulum.instance(row.trunk_probe_at) if row.trunk_probe_at else None,
                 row.trunk_is_heard,
+                row.version,
             )
         )
     return numbers
@@ -104,7 +111,9 @@ def trunk(connection: Connection, trunk_id: TrunkId) -> Trunk | None:
     return Trunk(found[0].id, found[0].provider, found[0].config) if found else None
 
 
-def rated_trunks(connection: Connection) -> dict[TrunkId, float]:
-    """Read the calls per second of the trunks that limit them."""
-    found = rows(connection, "SELECT id, calls_per_second FROM trunks WHERE calls_per_second IS NOT NULL")
-    return {row.id: float(row.calls_per_second) for row in found}
+def capped(connection: Connection) -> dict[NumberId, str]:
+    """Read the numbers that have a daily cap, with their versions."""
+    found = rows(
+        connection, f"SELECT id, {VERSION} AS version FROM phone_numbers n WHERE max_calls_per_day IS NOT NULL"
+    )
+    return {row.id: row.version for row in found}

@@ -1,0 +1,175 @@
+"""Place: reserved calls of one trunk leave for their network, and what it answered is recorded.
+
+    rate     the trunk's rate is passed once more, over all workers: who comes too early is told when to come again
+    permit   a last look in the ledger: still reserved, young enough, batch active, number not suppressed; once a call
+    place    the requests leave, with no transaction open
+    record   placed, refused or unclear; trunks that fail are noted
+
+It never sleeps: what may not leave yet comes back as a departure of its own. A crash before the permit is committed
+leaves reserved attempts; after it, attempts that may have been sent. Both are found by rescue, and none is sent again.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import structlog
+from pendulum import DateTime
+
+from dialer.domain.ids import AttemptId, TrunkId
+from dialer.domain.outcomes import CauseClass
+from dialer.domain.pacing import RateLimit
+from dialer.domain.patience import LEAVE_SECONDS, RESCUE_AFTER
+from dialer.domain.states import AttemptState
+from dialer.engine import settle
+from dialer.engine.parts import Parts
+from dialer.errors import Contended, Unavailable
+from dialer.providers.base import CallRequest, Placed, Placement, Refused, Unclear
+from dialer.store import attempts, departures, trunk_health
+from dialer.store.departures import Permit
+from dialer.store.gates import Left
+from dialer.store.numbers import Trunk
+
+# When to try again, where a lock or a server is in the way.
+AGAIN_SECONDS = 0.25
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """Reserved calls of one trunk that leave together, `wait_seconds` after this was made, or as soon as they may.
+
+    `planned_at`: when the first was to leave, by the clock of Redis. `rate`: what they pass where they leave; None: the
+    trunk has none. `trunk_has_failed`: its last placement did.
+    """
+
+    trunk: Trunk
+    requests: tuple[CallRequest, ...]
+    planned_at: DateTime
+    wait_seconds: float = 0.0
+    rate: RateLimit | None = None
+    trunk_has_failed: bool = False
+
+    @property
+    def attempt_ids(self) -> list[AttemptId]:
+        return [request.attempt_id for request in self.requests]
+
+    def of(self, attempt_ids: Sequence[AttemptId], wait_seconds: float) -> "Departure | None":
+        """Return the departure of only these attempts, after this wait; None: of no attempt."""
+        requests = tuple(request for request in self.requests if request.attempt_id in attempt_ids)
+        return replace(self, requests=requests, wait_seconds=wait_seconds) if requests else None
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceReport:
+    """`later`: what must be given to `place` again, each after its time."""
+
+    placed: int = 0
+    refused: int = 0
+    unclear: int = 0
+    later: tuple[Departure, ...] = ()
+
+
+def place(parts: Parts, departure: Departure, now: DateTime) -> PlaceReport:
+    """Let these calls leave, as far as they may at this moment. Called twice: each request leaves once all the same."""
+    # Read before the ledger is asked: the time that the answer takes is part of the time in which a call may leave.
+    permitted_until = parts.clock().add(seconds=LEAVE_SECONDS)
+    try:
+        left = _pass_rate(parts, departure, now)
+        ready, waiting = departure.attempt_ids[: left.count], departure.attempt_ids[left.count :]
+        permit = _permit(parts, ready) if ready else Permit(frozenset(), {}, frozenset())
+    except (Contended, Unavailable) as error:
+        # Nothing has left. What is too old by then is refused by the ledger.
+        log.warning("departure postponed", trunk_id=str(departure.trunk.id), reason=str(error))
+        return PlaceReport(later=(replace(departure, wait_seconds=AGAIN_SECONDS),))
+    requests = [
+        replace(request, permitted_until=permitted_until)
+        for request in departure.requests
+        if request.attempt_id in permit.may_leave
+    ]
+    answers = parts.carriers.place_all([(departure.trunk, request) for request in requests]) if requests else {}
+    if departure.rate and answers:
+        parts.leases.answered(now, departure.rate, left, list(answers))
+    placements = answers | {
+        attempt_id: Refused(reason, CauseClass.POLICY) for attempt_id, reason in permit.refused.items()
+    }
+    _record(parts, placements, now)
+    _note_health(parts, departure, answers, now)
+    later = (departure.of(waiting, left.wait_seconds), departure.of(list(permit.later), AGAIN_SECONDS))
+    return PlaceReport(
+        placed=sum(isinstance(answer, Placed) for answer in placements.values()),
+        refused=sum(isinstance(answer, Refused) for answer in placements.values()),
+        unclear=sum(isinstance(answer, Unclear) for answer in placements.values()),
+        later=tuple(one for one in later if one),
+    )
+
+
+def _pass_rate(parts: Parts, departure: Departure, now: DateTime) -> Left:
+    if departure.rate is None:
+        return Left(len(departure.requests))
+    return parts.leases.leave(now, departure.rate, departure.planned_at, departure.attempt_ids)
+
+
+def _permit(parts: Parts, attempt_ids: Sequence[AttemptId]) -> Permit:
+    try:
+        with parts.db.begin() as connection:
+            return departures.permit(connection, attempt_ids)
+    except Contended:
+        with parts.db.begin() as connection:
+            return departures.permit(connection, attempt_ids, skip_locked=True)
+
+
+def _record(parts: Parts, placements: Mapping[AttemptId, Placement], now: DateTime) -> None:
+    """Write what the networks said. Reports may have overtaken it; then they have the say."""
+    placed = [(id_, answer.provider_call_id) for id_, answer in placements.items() if isinstance(answer, Placed)]
+    unclear = [(id_, answer.reason) for id_, answer in placements.items() if isinstance(answer, Unclear)]
+    refused = {
+        id_: settle.End(answer.cause, cause_class=answer.cause_class)
+        for id_, answer in placements.items()
+        if isinstance(answer, Refused)
+    }
+    placed_until = now.add(seconds=RESCUE_AFTER[AttemptState.PLACED])
+    unclear_until = now.add(seconds=RESCUE_AFTER[AttemptState.UNCLEAR])
+    # Two transactions: each locks its attempts in id order, both together would not.
+    if placed:
+        with parts.db.begin() as connection:
+            attempts.mark_placed(connection, placed, placed_until)
+    if unclear:
+        with parts.db.begin() as connection:
+            attempts.mark_unclear(connection, unclear, unclear_until)
+    if refused:
+        settle.close(parts, refused, now)
+    parts.leases.renew([id_ for id_, _ in placed], placed_until)
+
+
+def _note_health(parts: Parts, departure: Departure, answers: Mapping[AttemptId, Placement], now: DateTime) -> None:
+    """Count the placements that failed in a row on the trunk. Any that its network took, or refused for a reason of the
+    call's own, ends the row. Nothing is written of a trunk that works and has worked.
+    """
+    trunk_id, reasons = departure.trunk.id, [_failure(answer) for answer in answers.values()]
+    failures = [reason for reason in reasons if reason]
+    if len(failures) < len(reasons):
+        if departure.trunk_has_failed:
+            _note_works(parts, trunk_id)
+    elif failures:
+        with parts.db.begin() as connection:
+            pause = trunk_health.failed(connection, trunk_id, len(failures), failures[-1], now)
+        if pause is not None:
+            log.warning("trunk is failing", trunk_id=str(trunk_id), reason=failures[-1], pause_seconds=pause)
+
+
+def _note_works(parts: Parts, trunk_id: TrunkId) -> None:
+    with parts.db.begin() as connection:
+        if trunk_health.worked(connection, trunk_id):
+            log.info("trunk works again", trunk_id=str(trunk_id))
+
+
+def _failure(answer: Placement) -> str | None:
+    """Say why a placement failed, where that is the trunk's fault and not the call's."""
+    match answer:
+        case Unclear(reason):
+            return reason
+        case Refused(cause, CauseClass.INFRASTRUCTURE):
+            return cause
+        case _:
+            return None

@@ -1,0 +1,66 @@
+"""The last look at attempts before their requests leave: once for each, so that none is ever sent twice (P1, P4)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from dialer.domain.ids import AttemptId
+from dialer.domain.patience import PLACE_SECONDS
+from dialer.store.database import rows
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """`may_leave`: these attempts, within LEAVE_SECONDS. `refused`: those that must not leave any more, and why.
+    `later`: those whose batch somebody is changing at this moment.
+
+    Attempts that are in none of them are not `reserved` any more, or were sent before: rescue or a report ends them.
+    """
+
+    may_leave: frozenset[AttemptId]
+    refused: Mapping[AttemptId, str]
+    later: frozenset[AttemptId]
+
+
+def permit(connection: Connection, attempt_ids: Sequence[AttemptId], *, skip_locked: bool = False) -> Permit:
+    """Let those of these attempts leave that are reserved, young enough, of an active batch, and not suppressed.
+
+    FOR SHARE: who pauses a batch waits until this is committed, and sees what is leaving; and who asks here while a
+    pause is under way waits for it, and sees the pause. `skip_locked`: or leaves the batch for later.
+    """
+    rows(connection, "SELECT set_config('lock_timeout', '400ms', true)")
+    found = rows(
+        connection,
+        f"""
+        WITH asked AS MATERIALIZED (SELECT DISTINCT batch_id FROM attempts WHERE id = ANY(:ids)),
+        active AS MATERIALIZED (
+            SELECT id, workspace_id FROM batches
+            WHERE id IN (SELECT batch_id FROM asked) AND status = 'active'
+            ORDER BY id FOR SHARE {"SKIP LOCKED" if skip_locked else ""}),
+        locked AS MATERIALIZED (
+            SELECT a.id, a.state = 'reserved' AND a.sent_at IS NULL AS is_waiting,
+                   a.created_at <= dialer_now() - interval '{PLACE_SECONDS} seconds' AS is_late,
+                   EXISTS (SELECT 1 FROM suppressions s
+                           WHERE s.workspace_id = active.workspace_id AND s.phone_number = a.to_number) AS is_suppressed
+            FROM active JOIN attempts a ON a.batch_id = active.id
+            WHERE a.id = ANY(:ids) ORDER BY a.id FOR NO KEY UPDATE OF a),
+        leaving AS (
+            UPDATE attempts a SET sent_at = dialer_now() FROM locked l
+            WHERE a.id = l.id AND l.is_waiting AND NOT l.is_late AND NOT l.is_suppressed RETURNING a.id)
+        SELECT a.id, leaving.id IS NOT NULL AS may_leave, a.state = 'reserved' AND a.sent_at IS NULL AS is_waiting,
+               CASE WHEN b.status <> 'active' THEN 'batch_' || b.status
+                    WHEN a.created_at <= dialer_now() - interval '{PLACE_SECONDS} seconds' THEN 'too_late'
+                    WHEN l.is_suppressed THEN 'suppressed' END AS reason
+        FROM attempts a JOIN batches b ON b.id = a.batch_id
+        LEFT JOIN locked l ON l.id = a.id LEFT JOIN leaving ON leaving.id = a.id
+        WHERE a.id = ANY(:ids)
+        """,
+        ids=list(attempt_ids),
+    )
+    waiting = [row for row in found if row.is_waiting and not row.may_leave]
+    return Permit(
+        may_leave=frozenset(row.id for row in found if row.may_leave),
+        refused={row.id: row.reason for row in waiting if row.reason},
+        later=frozenset(row.id for row in waiting if not row.reason),
+    )
