@@ -10,7 +10,10 @@ from sqlalchemy.exc import IntegrityError
 
 from dialer.domain.events import CallEvent
 from dialer.engine.audit import audit
+from dialer.engine.dispatch import dispatch
 from dialer.engine.events import receive
+from dialer.engine.place import place
+from dialer.engine.retry import retry
 from dialer.engine.settle import settle
 from dialer.store.database import run
 from steps import at_once, go, hand_in, held, queued, report, until
@@ -40,7 +43,10 @@ def test_no_attempt_is_written_after_a_pause_of_all_batches_has_committed(world:
 
     def keep_calling() -> None:
         while not stop.is_set():
-            go(world, *batch_ids)
+            retry(world.parts, world.clock.now)
+            leaving = list(dispatch(world.parts, batch_ids, world.clock.now, world.rng).departures)
+            while leaving:
+                leaving += place(world.parts, leaving.pop(), world.clock.now).later
 
     def keep_ending() -> None:
         while not stop.is_set():
@@ -71,7 +77,7 @@ def test_no_attempt_is_written_after_a_pause_of_all_batches_has_committed(world:
             stop.set()
         return too_late
 
-    *_, too_late = at_once(keep_calling, keep_calling, keep_ending, pause_and_resume)
+    *_, too_late = at_once(keep_calling, keep_calling, keep_calling, keep_ending, pause_and_resume)
     assert too_late == 0
     assert written() > 300
     assert audit(world.db, world.clock.now).is_clean

@@ -90,16 +90,14 @@ def place(parts: Parts, departure: Departure, now: DateTime) -> PlaceReport:
     answers = parts.carriers.place_all([(departure.trunk, request) for request in requests]) if requests else {}
     if departure.rate and answers:
         parts.leases.answered(now, departure.rate, left, list(answers))
-    placements = answers | {
-        attempt_id: Refused(reason, CauseClass.POLICY) for attempt_id, reason in permit.refused.items()
-    }
-    _record(parts, placements, now)
+    _put_back(parts, permit.refused, now)
+    _record(parts, answers, now)
     _note_health(parts, departure, answers, now)
     later = (departure.of(waiting, left.wait_seconds), departure.of(list(permit.later), AGAIN_SECONDS))
     return PlaceReport(
-        placed=sum(isinstance(answer, Placed) for answer in placements.values()),
-        refused=sum(isinstance(answer, Refused) for answer in placements.values()),
-        unclear=sum(isinstance(answer, Unclear) for answer in placements.values()),
+        placed=sum(isinstance(answer, Placed) for answer in answers.values()),
+        refused=sum(isinstance(answer, Refused) for answer in answers.values()) + len(permit.refused),
+        unclear=sum(isinstance(answer, Unclear) for answer in answers.values()),
         later=tuple(one for one in later if one),
     )
 
@@ -117,6 +115,16 @@ def _permit(parts: Parts, attempt_ids: Sequence[AttemptId]) -> Permit:
     except Contended:
         with parts.db.begin() as connection:
             return departures.permit(connection, attempt_ids, skip_locked=True)
+
+
+def _put_back(parts: Parts, refused: Mapping[AttemptId, str], now: DateTime) -> None:
+    """Give back what was reserved and must not leave: its contacts are due again at once."""
+    if refused:
+        ends = {
+            attempt_id: settle.End(reason, cause_class=CauseClass.POLICY, again_seconds=0)
+            for attempt_id, reason in refused.items()
+        }
+        settle.close(parts, ends, now)
 
 
 def _record(parts: Parts, placements: Mapping[AttemptId, Placement], now: DateTime) -> None:

@@ -57,11 +57,15 @@ class SettleReport:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The end of an attempt by another word than a report. `outcome` None: surely no call was made."""
+    """The end of an attempt by another word than a report. `outcome` None: surely no call was made.
+
+    `again_seconds`: when the contact of such an attempt is due again; None: by the rule for refusals.
+    """
 
     cause: str
     outcome: Outcome | None = None
     cause_class: CauseClass = CauseClass.INFRASTRUCTURE
+    again_seconds: float | None = None
 
     def may_close(self, attempt: Attempt) -> bool:
         """A call that was seen cannot be refused any more; one that is over stays as it is."""
@@ -72,11 +76,15 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """An attempt under its lock, and where it has come to. `cause_class` says whose fault a refusal is."""
+    """An attempt under its lock, and where it has come to. `cause_class` says whose fault a refusal is.
+
+    `again_seconds`: as of `End`.
+    """
 
     attempt: Attempt
     course: Course
     cause_class: CauseClass = CauseClass.INFRASTRUCTURE
+    again_seconds: float | None = None
 
     @property
     def is_over(self) -> bool:
@@ -171,7 +179,7 @@ def _close(parts: Parts, ends: Mapping[AttemptId, End], now: DateTime) -> tuple[
 def _end(attempt: Attempt, end: End, now: DateTime) -> Move:
     state = AttemptState.REFUSED if end.outcome is None else AttemptState.ENDED
     course = replace(attempt.course, state=state, outcome=end.outcome, cause=end.cause, ended_at=now)
-    return Move(attempt, course, end.cause_class)
+    return Move(attempt, course, end.cause_class, end.again_seconds)
 
 
 def _follow_all(
@@ -238,7 +246,9 @@ def _rescue_at(move: Move, now: DateTime) -> DateTime | None:
 def _result(move: Move, batch: Batch, now: DateTime) -> Result:
     """Decide what an attempt that is over does to its contact. In a batch that is over nobody is called again."""
     attempt, course = move.attempt, move.course
-    if course.outcome is None:
+    if move.again_seconds is not None:
+        decision, outcome = RetryDecision(ContactStatus.WAITING, move.again_seconds), None
+    elif course.outcome is None:
         decision = retry.after_refusal(move.cause_class, attempt.contact_refusals + 1)
         outcome = Outcome.INVALID_NUMBER if decision.status is ContactStatus.FAILED else None
     else:
