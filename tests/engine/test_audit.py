@@ -245,15 +245,15 @@ def test_one_call_too_many_on_a_day_is_found_and_refused_ones_are_given_back_whe
     assert found(world) == {f"P2 {scope}_daily_cap": (early, late)}
 
 
-def test_grants_of_a_trunk_keep_its_rate(world: World) -> None:
+def test_calls_of_a_trunk_are_placed_at_its_rate(world: World) -> None:
     ledger = Ledger(world)
     rate: dict[str, Any] = {"trunk_rate_limit": 2, "trunk_rate_window_ms": 1000}
-    granted = [
-        ledger.attempt(contact, begin=3, end=60, granted_at=MONDAY.add(microseconds=1000 * ms), **rate)
-        for contact, ms in enumerate((0, 200, 1000, 1200, 2100, 2150))
+    placed = [
+        ledger.attempt(contact, begin=3, end=60, placed_at=MONDAY.add(microseconds=1000 * ms), **rate)
+        for contact, ms in enumerate((0, 200, 1000, 1200, 2100, 2140))
     ]
     ledger.write()
-    assert found(world) == {"P2 trunk_rate": (granted[-1],)}
+    assert found(world) == {"P2 trunk_rate": (placed[-1],)}
 
 
 @pytest.mark.parametrize("column", ["local_on", "utc_on"])

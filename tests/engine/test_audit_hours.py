@@ -147,3 +147,14 @@ def test_nothing_is_created_while_a_batch_is_stopped(world: World) -> None:
 def _change(world: World, ledger: Ledger, seconds: int, status: str) -> None:
     world.clock.now = MONDAY.add(seconds=seconds)
     world.sql("UPDATE batches SET status = :status WHERE id = :id", status=status, id=ledger.batch_id)
+
+
+def test_nothing_is_sent_while_a_batch_is_stopped(world: World) -> None:
+    ledger = Ledger(world)
+    _change(world, ledger, 10, "paused")
+    _change(world, ledger, 20, "active")
+    for contact, seconds in ((0, 9), (1, 10), (2, 20)):
+        ledger.attempt(contact, begin=5, end=60, sent_at=MONDAY.add(seconds=seconds))
+    late = ledger.attempt(3, begin=5, end=60, sent_at=MONDAY.add(seconds=11))
+    ledger.write()
+    assert found(world) == {"P4 sent_while_stopped": (late,)}

@@ -298,9 +298,37 @@ def ms(milliseconds: float) -> DateTime:
 
 
 def test_no_more_leave_in_a_window_than_the_rate_allows_and_the_others_are_told_when(leases: Leases) -> None:
-    assert leave(leases, NOW, 3) == Left(2, milliseconds(NOW), 1.005)
+    names = [next(NAMES) for _ in range(3)]
+    left = leases.leave(NOW, RATE, NOW, names)
+    assert left == Left(2, milliseconds(NOW), 1.005)
+    leases.answered(NOW, RATE, left, names[:2])
     assert leave(leases, ms(1004), 1).count == 0
     assert leave(leases, ms(1005), 3).count == 2
+
+
+def test_a_call_whose_answer_is_overdue_counts_until_it_is_answered(leases: Leases) -> None:
+    name, slow = next(NAMES), RateLimit(TRUNK, 1, 1000)
+    left = leases.leave(NOW, slow, NOW, [name])
+    assert leave(leases, ms(9000), 1, slow) == Left(0, milliseconds(ms(9000)), 0.05)
+    leases.answered(ms(9000), slow, Left(1, left.at_ms + 8980, 0), [name])
+    assert leave(leases, ms(9984), 1, slow).count == 0
+    assert leave(leases, ms(9985), 1, slow).count == 1
+    # An answer that never comes is not waited for: the process that asked has died.
+    assert leave(leases, ms(30984), 1, slow).count == 0
+    assert leave(leases, ms(30985), 1, slow).count == 1
+
+
+def test_a_network_whose_every_answer_takes_longer_than_a_window_is_used_at_its_rate(leases: Leases) -> None:
+    slow = RateLimit(TRUNK, 1, 1000)
+    names = [next(NAMES) for _ in range(6)]
+    lefts = []
+    for n, name in enumerate(names):
+        lefts.append(leases.leave(ms(n * 1005), slow, ms(n * 1005), [name]))
+        if n >= 3:
+            leases.answered(ms(n * 1005), slow, lefts[n - 3], [names[n - 3]])
+        elif n == 0:
+            leases.answered(NOW, slow, Left(1, lefts[0].at_ms - 3015), [])
+    assert [left.count for left in lefts] == [1] * 6
 
 
 def test_a_call_that_got_to_its_network_late_counts_from_then(leases: Leases) -> None:
@@ -365,15 +393,16 @@ def test_a_clock_that_is_set_back_does_not_stop_a_trunk(leases: Leases) -> None:
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     limit=st.integers(1, 4),
-    calls=st.lists(st.tuples(st.integers(0, 400), st.integers(1, 3), st.integers(0, 900)), max_size=25),
+    calls=st.lists(st.tuples(st.integers(0, 400), st.integers(1, 3), st.integers(0, 3000)), max_size=25),
 )
 def test_no_second_of_the_network_sees_more_starts_than_the_rate_allows(
     leases: Leases, limit: int, calls: list[tuple[int, int, int]]
 ) -> None:
-    """Requests are under way for as long as it pleases the network, but are answered as soon as they have arrived."""
+    """Requests are under way for as long as it pleases the network, and are answered as soon as they have arrived."""
     load(leases)
     rate, at, starts = RateLimit(TRUNK, limit, 1000), 0.0, list[float]()
     under_way: list[tuple[float, Left, AttemptId]] = []
+    # Some answer was there at once.
     leases.answered(NOW, rate, Left(0, milliseconds(NOW)), [])
     for pause, count, took in calls:
         at += pause
@@ -421,7 +450,19 @@ def test_every_key_carries_the_one_hash_tag_by_which_a_cluster_keeps_them_togeth
     take(leases, ring(route(A, cap=5, rate=RATE), route(B), limit=5), 3)
     leave(leases, NOW, 1)
     kinds = {key.split(":")[1] for key in leases._redis.scan_iter("*") if str(key).startswith("{dialer}:")}
-    assert kinds == {"epoch", "run", "deadlines", "holds", "slots", "day", "loaded", "pace", "sent", "cursor"}
+    assert kinds == {
+        "epoch",
+        "run",
+        "deadlines",
+        "holds",
+        "slots",
+        "day",
+        "loaded",
+        "pace",
+        "sent",
+        "unanswered",
+        "cursor",
+    }
     assert all(str(key).startswith("{dialer}:") for key in leases._redis.scan_iter("*"))
 
 

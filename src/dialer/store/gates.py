@@ -223,8 +223,8 @@ def pace_key(trunk_id: TrunkId) -> str:
     return f"{{dialer}}:pace:{trunk_id}"
 
 
-def sent_key(trunk_id: TrunkId) -> str:
-    return f"{{dialer}}:sent:{trunk_id}"
+def departure_keys(trunk_id: TrunkId) -> list[str]:
+    return [f"{{dialer}}:{kind}:{trunk_id}" for kind in ("pace", "sent", "unanswered")]
 
 
 def cursor_key(batch_id: BatchId) -> str:

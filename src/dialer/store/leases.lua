@@ -11,6 +11,7 @@
 --   {dialer}:pace:<id>          hash    departures of a trunk, in milliseconds: next (the earliest time to plan another),
 --                                       paused_until, behind_until, fastest (answer of its network)
 --   {dialer}:sent:<id>          zset    attempt -> millisecond until which it counts toward the rate (departures.lua)
+--   {dialer}:unanswered:<id>    zset    attempt -> millisecond at which it left, until its network has answered
 --   {dialer}:cursor:<id>        string  the number that a batch used last (round robin)
 --   {dialer}:asked:<work>       string  a task for this work is in the queue already (not used here)
 --

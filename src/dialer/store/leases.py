@@ -37,12 +37,11 @@ from dialer.store.gates import (
     Left,
     asked_key,
     cursor_key,
+    departure_keys,
     grants_of,
     loaded_key,
     milliseconds,
-    pace_key,
     plan_of,
-    sent_key,
     slots_key,
 )
 
@@ -50,7 +49,7 @@ DAY_KEPT_SECONDS = 3 * 86_400
 PAGE = 1_000
 # All that a rebuild replaces. The counts of metrics and of requests stay.
 CLOCKS = "{dialer}:clock:"
-LEASE_KINDS = ("slots", "day", "loaded", "pace", "sent", "cursor", "deadlines", "holds", "epoch", "run")
+LEASE_KINDS = ("slots", "day", "loaded", "pace", "sent", "unanswered", "cursor", "deadlines", "holds", "epoch", "run")
 
 
 class Leases:
@@ -103,7 +102,7 @@ class Leases:
     def _departures(self, trunk_id: TrunkId, what: str, now: DateTime, *values: float | str) -> Any:
         own_now = milliseconds(now) if self._is_virtual else ""
         with _answering():
-            return self._depart(keys=[pace_key(trunk_id), sent_key(trunk_id)], args=[what, own_now, *values])
+            return self._depart(keys=departure_keys(trunk_id), args=[what, own_now, *values])
 
     def release(self, leases: Iterable[Lease]) -> None:
         """Free the slots of attempts that are over; the day keeps counting them."""

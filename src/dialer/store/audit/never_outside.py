@@ -39,22 +39,29 @@ UNKNOWN_ZONE = Rule(
     """,
 )
 
-NOT_ACTIVE = Rule(
-    "P4",
-    "created_while_stopped",
-    """
-    SELECT l.id, format('Attempt %s was created at %s, while batch %s was not active', l.id, l.created_at, l.batch_id)
-                 AS fact
-    FROM ledger l
-    WHERE EXISTS (
-        SELECT 1 FROM (
-            SELECT h.batch_id, h.to_status, h.at AS since, min(h.at) FILTER (WHERE h.to_status = 'active')
-                       OVER (PARTITION BY h.batch_id ORDER BY h.id ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING)
-                       AS until
-            FROM batch_history h JOIN these_batches b ON b.id = h.batch_id) AS s
-        WHERE s.batch_id = l.batch_id AND s.to_status <> 'active'
-          AND s.since < l.created_at AND (s.until IS NULL OR l.created_at < s.until))
-    """,
-)
 
-RULES = (OUTSIDE_WINDOW, UNKNOWN_ZONE, NOT_ACTIVE)
+def _while_stopped(name: str, moment: str) -> Rule:
+    """No attempt may have come to this moment while its batch was not active."""
+    return Rule(
+        "P4",
+        f"{name}_while_stopped",
+        f"""
+        SELECT l.id, format('Attempt %s was {name} at %s, while batch %s was not active', l.id, l.{moment}, l.batch_id)
+                     AS fact
+        FROM ledger l
+        WHERE EXISTS (
+            SELECT 1 FROM (
+                SELECT h.batch_id, h.to_status, h.at AS since, min(h.at) FILTER (WHERE h.to_status = 'active')
+                           OVER (PARTITION BY h.batch_id ORDER BY h.id
+                                 ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING) AS until
+                FROM batch_history h JOIN these_batches b ON b.id = h.batch_id) AS s
+            WHERE s.batch_id = l.batch_id AND s.to_status <> 'active'
+              AND s.since < l.{moment} AND (s.until IS NULL OR l.{moment} < s.until))
+        """,
+    )
+
+
+NOT_ACTIVE = _while_stopped("created", "created_at")
+SENT_WHILE_STOPPED = _while_stopped("sent", "sent_at")
+
+RULES = (OUTSIDE_WINDOW, UNKNOWN_ZONE, NOT_ACTIVE, SENT_WHILE_STOPPED)

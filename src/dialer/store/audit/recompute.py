@@ -39,9 +39,12 @@ TERMS = """
     allowed_by ?& '{timezones,start_time,end_time,working_days,excluded_dates}' AS has_window
 """
 
+# A call whose reports came before the network's answer was noted has left all the same.
+PLACED_AT = "coalesce(placed_at, sent_at) AS placed_at"
+
 LEDGER = f"""
     SELECT id, batch_id, contact_id, trunk_id, phone_number_id, state, outcome, provider_call_id, local_on, utc_on,
-           granted_at, created_at, ended_at, rescue_at, state NOT IN ('ended', 'refused') AS is_live, {TERMS},
+           {PLACED_AT}, created_at, sent_at, ended_at, rescue_at, state NOT IN ('ended', 'refused') AS is_live, {TERMS},
            max(coalesce(ended_at, 'infinity')) OVER (course ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
                AS busy_until,
            lead(id) OVER course IS NULL AS is_latest
@@ -49,7 +52,7 @@ LEDGER = f"""
 """
 
 NEIGHBOURS = f"""
-    SELECT id, batch_id, trunk_id, phone_number_id, state, provider_call_id, utc_on, granted_at, created_at, ended_at,
+    SELECT id, batch_id, trunk_id, phone_number_id, state, provider_call_id, utc_on, {PLACED_AT}, created_at, ended_at,
            {TERMS}
     FROM attempts
     WHERE trunk_id IN (SELECT trunk_id FROM ledger) OR phone_number_id IN (SELECT phone_number_id FROM ledger)

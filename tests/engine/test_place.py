@@ -1,0 +1,240 @@
+"""Place: between the claim and the departure anything may happen, and each request leaves once, or never."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import pytest
+
+from dialer.domain.ids import AttemptId, BatchId
+from dialer.domain.patience import LEAVE_SECONDS, PLACE_SECONDS
+from dialer.engine.dispatch import dispatch
+from dialer.engine.parts import Parts
+from dialer.engine.place import Departure, PlaceReport, place
+from dialer.engine.rescue import rescue
+from dialer.engine.retry import retry
+from dialer.errors import Unavailable
+from dialer.providers.base import CallRequest, Placed, Placement
+from dialer.providers.carriers import Carriers
+from dialer.store.database import Database, run
+from dialer.store.numbers import Trunk
+from steps import assert_clean, at_once, go, held, later, set_limit, until
+from world import MONDAY, World, made_up_phones
+
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND query LIKE 'UPDATE batches%'"
+
+
+def reserved(world: World, *batch_ids: BatchId) -> Departure:
+    """Dispatch, and return the one departure of it."""
+    (departure,) = dispatch(world.parts, batch_ids, world.clock.now, world.rng).departures
+    return departure
+
+
+def leave(world: World, departure: Departure, parts: Parts | None = None) -> PlaceReport:
+    return place(parts or world.parts, departure, world.clock.now)
+
+
+def attempts(world: World) -> list[tuple[Any, ...]]:
+    return [tuple(row) for row in world.rows("SELECT state, cause FROM attempts ORDER BY id")]
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        ("UPDATE batches SET status = 'paused'", "batch_paused"),
+        ("UPDATE batches SET status = 'cancelled'", "batch_cancelled"),
+        (
+            "INSERT INTO suppressions SELECT b.workspace_id, c.phone_number FROM contacts c, batches b",
+            "suppressed",
+        ),
+    ],
+)
+def test_what_was_stopped_after_it_was_reserved_does_not_leave(world: World, change: str, cause: str) -> None:
+    set_limit(world, "phone_numbers", "max_calls_per_day = 100")
+    departure = reserved(world, world.batch(3, max_calls_per_day=3))
+    world.sql(change)
+    assert leave(world, departure) == PlaceReport(refused=3)
+    assert attempts(world) == [("refused", cause)] * 3
+    assert (len(world.network.log), held(world)) == (0, {})
+    assert world.value("SELECT attempts FROM batch_days") == 0
+    assert_clean(world)
+
+
+def test_a_contact_that_a_pause_kept_from_leaving_is_called_when_the_batch_goes_on(world: World) -> None:
+    batch_id = world.batch(3)
+    for _ in range(4):
+        departure = reserved(world, batch_id)
+        world.sql("UPDATE batches SET status = 'paused'")
+        leave(world, departure)
+        world.sql("UPDATE batches SET status = 'active'")
+        assert retry(world.parts, world.clock.now).requeued == 3
+    assert go(world, batch_id).placed == 3
+    assert_clean(world)
+
+
+def test_a_departure_that_runs_twice_sends_each_request_once(world: World) -> None:
+    departure = reserved(world, world.batch(20, max_concurrent_calls=20))
+    reports = at_once(*[partial(leave, world, departure)] * 4)
+    assert sorted(report.placed for report in reports) == [0, 0, 0, 20]
+    assert leave(world, departure) == PlaceReport()
+    assert len(world.network.log) == 20
+    assert_clean(world)
+
+
+class Dying(Carriers):
+    """A worker that dies when its requests would leave."""
+
+    def __init__(self) -> None:
+        """It connects to nothing."""
+
+    def place_all(self, calls: Sequence[tuple[Trunk, CallRequest]]) -> dict[AttemptId, Placement]:
+        raise SystemExit(len(calls))
+
+
+def test_a_worker_that_died_when_its_requests_left_does_not_send_them_after_it_was_started_again(world: World) -> None:
+    departure = reserved(world, world.batch(2))
+    with pytest.raises(SystemExit):
+        leave(world, departure, replace(world.parts, carriers=Dying()))
+    assert leave(world, departure) == PlaceReport()
+    assert len(world.network.log) == 0
+
+
+def test_a_worker_that_wakes_after_rescue_has_given_the_attempts_up_sends_nothing(world: World) -> None:
+    departure = reserved(world, world.batch(2))
+    later(world, 31)
+    # The machine stood still, and its clock with it: by that clock there is still time.
+    asleep = replace(world.parts, clock=lambda: MONDAY)
+    rescue(world.parts, world.clock.now, world.rng)
+    assert attempts(world) == [("refused", "never_placed")] * 2
+    assert leave(world, departure, asleep) == PlaceReport()
+    assert len(world.network.log) == 0
+
+
+def test_what_is_too_old_by_the_clock_of_the_ledger_is_given_back(world: World) -> None:
+    departure = reserved(world, world.batch(2))
+    later(world, PLACE_SECONDS)
+    assert leave(world, departure, replace(world.parts, clock=lambda: MONDAY)).refused == 2
+    assert attempts(world) == [("refused", "too_late")] * 2
+    assert world.value("SELECT count(*) FROM trunk_health") == 0
+
+
+def test_a_request_must_leave_soon_after_the_last_look(world: World) -> None:
+    asked: list[CallRequest] = []
+
+    class Asked(Carriers):
+        def place_all(self, calls: Sequence[tuple[Trunk, CallRequest]]) -> dict[AttemptId, Placement]:
+            asked.extend(request for _, request in calls)
+            later(world, LEAVE_SECONDS)
+            return {request.attempt_id: Placed("one") for _, request in calls}
+
+    departure = reserved(world, world.batch(1, start_time="07:00", end_time="12:00"))
+    leave(world, departure, replace(world.parts, carriers=Asked(lambda _: None, world.clock)))  # type: ignore[arg-type,return-value]
+    assert asked[0].leave_by == MONDAY.add(seconds=LEAVE_SECONDS)
+    assert asked[0].place_by == MONDAY.add(seconds=PLACE_SECONDS)
+    ring_by = replace(asked[0], ring_by=MONDAY.add(seconds=1))
+    assert ring_by.leave_by == MONDAY.add(seconds=1)
+
+
+def test_a_process_that_stood_still_between_the_last_look_and_the_departure_sends_nothing(world: World) -> None:
+    departure = reserved(world, world.batch(2))
+
+    class Stopped(Carriers):
+        def place_all(self, calls: Sequence[tuple[Trunk, CallRequest]]) -> dict[AttemptId, Placement]:
+            later(world, LEAVE_SECONDS)
+            return world.carriers.place_all(calls)
+
+    stopped = replace(world.parts, carriers=Stopped(lambda _: None, world.clock))  # type: ignore[arg-type,return-value]
+    assert leave(world, departure, stopped).refused == 2
+    assert attempts(world) == [("refused", "too_late")] * 2
+    assert len(world.network.log) == 0
+
+
+def test_a_batch_that_an_operator_holds_open_waits_and_the_others_on_its_trunk_leave(world: World) -> None:
+    one, two = world.batch(2), world.batch(made_up_phones(3, first=10))
+    departure = reserved(world, one, two)
+    with world.db.begin() as operator:
+        run(operator, "UPDATE batches SET name = 'mine' WHERE id = :id", id=one)
+        with ThreadPoolExecutor(1) as pool:
+            report = pool.submit(leave, world, departure).result(10)
+    assert report.placed == 3
+    (waiting,) = report.later
+    assert len(waiting.requests) == 2
+    assert leave(world, waiting).placed == 2
+    assert_clean(world)
+
+
+@pytest.mark.parametrize("what", ["db", "leases"])
+def test_where_a_server_is_away_nothing_leaves_and_all_of_it_is_tried_again(world: World, what: str) -> None:
+    set_limit(world, "trunks", "calls_per_second = 10")
+    departure = world.dispatch([world.batch(1)]).departures[0]
+    later(world, 2)
+
+    class Away(Database):
+        def __init__(self) -> None:
+            """It is connected to nothing."""
+
+        def begin(self, *_: object) -> Any:
+            raise Unavailable("the server does not answer")
+
+    away: Any = Away()
+    if what == "leases":
+        away.leave = away.begin
+    (again,) = leave(world, departure, replace(world.parts, **{what: away})).later
+    assert (again.requests, again.wait_seconds > 0) == (departure.requests, True)
+    assert leave(world, again).placed == 1
+
+
+def test_calls_of_a_trunk_with_a_rate_leave_one_by_one(world: World) -> None:
+    set_limit(world, "trunks", "calls_per_second = 4")
+    batch_id = world.batch(40, max_concurrent_calls=40)
+    world.run(lambda: len(world.network.log) == 40)
+    starts = [call.placed_at for call in world.network.log]
+    assert all((after - at).total_seconds() > 1 for at, after in zip(starts, starts[4:], strict=False))
+    assert (starts[-1] - starts[0]).total_seconds() < 39 / 4 * 1.03
+    world.run(lambda: world.is_over(batch_id))
+    assert_clean(world)
+
+
+def test_a_departure_that_comes_too_early_for_the_rate_goes_later(world: World) -> None:
+    set_limit(world, "trunks", "calls_per_second = 2")
+    found = dispatch(world.parts, [world.batch(5)], world.clock.now, world.rng).departures
+    together = replace(found[0], requests=tuple(request for one in found for request in one.requests))
+    report = leave(world, together)
+    assert report.placed == 2
+    (rest,) = report.later
+    assert len(rest.requests) == len(together.requests) - 2
+    assert rest.wait_seconds == pytest.approx(1.005)
+
+
+def test_a_pause_is_confirmed_only_when_nothing_is_leaving_any_more(world: World) -> None:
+    """On the real clock, as the trigger waits by it."""
+    own_time = Database(world.database_url)
+    batch_id = world.batch(3)
+    departure = reserved(world, batch_id)
+    sent: list[str] = []
+
+    class Slow(Carriers):
+        """Requests that leave only when somebody waits for them."""
+
+        def place_all(self, calls: Sequence[tuple[Trunk, CallRequest]]) -> dict[AttemptId, Placement]:
+            pausing.append(pool.submit(pause))
+            until(lambda: world.value(WAITING) == 1)
+            assert not pausing[0].done()
+            sent.append("sent")
+            return {request.attempt_id: Placed("one") for _, request in calls}
+
+    def pause() -> None:
+        with own_time.begin() as connection:
+            run(connection, "UPDATE batches SET status = 'paused' WHERE id = :id", id=batch_id)
+        sent.append("paused")
+
+    pausing: list[Any] = []
+    parts = replace(world.parts, db=own_time, carriers=Slow(lambda _: None, world.clock))  # type: ignore[arg-type,return-value]
+    with ThreadPoolExecutor(1) as pool:
+        world.sql("UPDATE attempts SET created_at = clock_timestamp()")
+        assert leave(world, departure, parts).placed == 3
+        pausing[0].result(10)
+    own_time.close()
+    assert sent == ["sent", "paused"]

@@ -1,0 +1,53 @@
+"""The scheduler: work is done at its time, and what was accepted is done before the process leaves."""
+
+from threading import Event
+from time import monotonic
+
+from structlog.testing import capture_logs
+
+from dialer.scheduler import Scheduler
+
+
+def test_work_is_done_in_the_order_of_its_times_and_never_early() -> None:
+    scheduler, began = Scheduler(1, monotonic), monotonic()
+    done: list[tuple[float, float]] = []
+    for wait in (0.2, 0.1, 0.0, 0.15):
+        scheduler.after(wait, lambda wait=wait: done.append((wait, monotonic() - began)))  # type: ignore[misc]
+    scheduler.close()
+    assert [wait for wait, _ in done] == [0.0, 0.1, 0.15, 0.2]
+    assert all(at >= wait for wait, at in done)
+
+
+def test_closing_waits_for_what_is_due_later_and_for_what_that_schedules() -> None:
+    scheduler, done = Scheduler(2, monotonic), list[str]()
+
+    def first() -> None:
+        done.append("first")
+        scheduler.after(0.05, lambda: done.append("second"))
+
+    scheduler.after(0.05, first)
+    scheduler.close()
+    assert done == ["first", "second"]
+
+
+def test_slow_work_does_not_hold_up_other_work() -> None:
+    scheduler, release, done = Scheduler(2, monotonic), Event(), Event()
+    scheduler.after(0, lambda: release.wait(20))
+    scheduler.after(0.01, done.set)
+    assert done.wait(10)
+    release.set()
+    scheduler.close()
+
+
+def test_work_that_raises_is_logged_and_stops_nothing() -> None:
+    scheduler, done = Scheduler(1, monotonic), Event()
+
+    def broken() -> None:
+        raise ValueError("as told")
+
+    with capture_logs() as logged:
+        scheduler.after(0, broken)
+        scheduler.after(0.01, done.set)
+        scheduler.close()
+    assert done.is_set()
+    assert [entry["event"] for entry in logged] == ["scheduled work failed"]
