@@ -119,9 +119,13 @@ class Cluster:
 
     def add(self, name: str, *arguments: str, linked: bool = False, prefix: Sequence[str] = ()) -> None:
         """Start a process. `linked`: it reaches the servers through the links that can be cut."""
+        self.add_command(name, [*prefix, *DIALER], *arguments, linked=linked)
+
+    def add_command(self, name: str, command: Sequence[str], *arguments: str, linked: bool = False) -> None:
+        """Start another program that reads the settings of Dialer."""
         urls = [link.url for link in self.links] if linked else [self.postgres.url, self.redis.url]
         environment = {"DIALER_DATABASE_URL": urls[0], "DIALER_REDIS_URL": urls[1]} | self.environment
-        self.commands[name] = ([*prefix, *DIALER, *arguments], environment)
+        self.commands[name] = ([*command, *arguments], environment)
         self.start(name)
 
     def add_simulator(self, *more: str) -> None:

@@ -67,6 +67,23 @@ def test_the_doctor_finds_what_is_overdue_what_cannot_be_reached_and_leases_that
     assert json.loads(dialer("doctor", "--json").out) == {"troubles": [first, second, third]}
 
 
+def test_the_doctor_finds_processes_that_do_nothing_because_of_their_clocks(dialer: Dialer, world: World) -> None:
+    world.sql("UPDATE trunks SET status = 'inactive'")
+    world.leases.note_skew("two:7", -6.04)
+    world.leases.note_skew("one:7", 18_000.0)
+    assert dialer("doctor").out.splitlines() == [
+        "The clock of one:7 is 18000.0 s ahead of that of Postgres, so it does nothing: synchronise it.",
+        "The clock of two:7 is 6.0 s behind that of Postgres, so it does nothing: synchronise it.",
+    ]
+
+
+def test_the_doctor_finds_a_redis_that_has_the_memory_of_another_run(dialer: Dialer, world: World) -> None:
+    world.sql("UPDATE trunks SET status = 'inactive'")
+    world.leases._redis.set("{dialer}:run", "0" * 40)
+    (said,) = dialer("doctor").out.splitlines()
+    assert said.startswith("Redis does not know the leases, or knows them from before it was restarted")
+
+
 def test_the_doctor_finds_nothing_where_nothing_is_wrong(dialer: Dialer, world: World) -> None:
     world.sql("UPDATE trunks SET status = 'inactive'")
     assert dialer("doctor").out == "Postgres, its schema, Redis and every active trunk are fine; nothing is overdue.\n"

@@ -14,7 +14,7 @@ from pendulum import DateTime
 
 from dialer.domain.ids import AttemptId, TrunkId
 from dialer.domain.pacing import RateLimit
-from dialer.store.gates import BatchAsk, Gate, Granted, Lease, Left, milliseconds
+from dialer.store.gates import BatchAsk, Gate, Granted, Lease, Left
 from dialer.store.leases import Leases
 from leasing import (
     BATCH,
@@ -270,7 +270,8 @@ def test_a_rate_that_is_new_lower_or_higher_counts_from_the_next_grant(leases: L
     assert take(leases, slow, 1) == ()
     at = NOW.add(seconds=5)
     assert [one.at for one in take(leases, fast, 1, at)] == [at.add(seconds=0.102)]
-    assert [one.at for one in take(leases, slow, 9, at)] == [at.add(seconds=0.204)]
+    # At the lower rate not even one more fits before the horizon.
+    assert take(leases, slow, 9, at) == ()
 
 
 def test_a_rate_is_silent_for_a_window_after_redis_was_rebuilt_but_not_for_a_probe(leases: Leases) -> None:
@@ -290,94 +291,107 @@ def test_redis_goes_by_its_own_clock_whatever_a_worker_says(leases: Leases) -> N
 
 
 def leave(leases: Leases, at: DateTime, count: int, rate: RateLimit = RATE) -> Left:
-    return leases.leave(at, rate, at, [next(NAMES) for _ in range(count)])
+    return leases.leave(at, rate, [next(NAMES) for _ in range(count)])
+
+
+ONE = RateLimit(TRUNK, 1, 1000)
 
 
 def ms(milliseconds: float) -> DateTime:
     return NOW.add(microseconds=round(milliseconds * 1000))
 
 
+def call(leases: Leases, at: float, took: float, rate: RateLimit = ONE) -> None:
+    """One call that may leave at this millisecond, and whose answer takes so many."""
+    name = next(NAMES)
+    left = leases.leave(ms(at), rate, [name])
+    assert left.count == 1, left
+    leases.answered(ms(at + took), rate, took / 1000, [name])
+
+
 def test_no_more_leave_in_a_window_than_the_rate_allows_and_the_others_are_told_when(leases: Leases) -> None:
     names = [next(NAMES) for _ in range(3)]
-    left = leases.leave(NOW, RATE, NOW, names)
-    assert left == Left(2, milliseconds(NOW), 1.005)
-    leases.answered(NOW, RATE, left, names[:2])
-    assert leave(leases, ms(1004), 1).count == 0
+    assert leases.leave(NOW, RATE, names) == Left(2, 1.005)
+    leases.answered(NOW, RATE, 0, names[:2])
+    assert leave(leases, ms(1004), 1) == Left(0, 0.001)
     assert leave(leases, ms(1005), 3).count == 2
 
 
+def test_a_call_that_got_to_its_network_late_counts_from_then(leases: Leases) -> None:
+    call(leases, 0, 200)  # what an answer of this network takes
+    assert leave(leases, ms(1004), 1, ONE).count == 0
+    call(leases, 1005, 450)
+    # It had begun by 200 ms before its answer.
+    assert leave(leases, ms(2259), 1, ONE).count == 0
+    call(leases, 2260, 200)
+
+
 def test_a_call_whose_answer_is_overdue_counts_until_it_is_answered(leases: Leases) -> None:
-    name, slow = next(NAMES), RateLimit(TRUNK, 1, 1000)
-    left = leases.leave(NOW, slow, NOW, [name])
-    assert leave(leases, ms(9000), 1, slow) == Left(0, milliseconds(ms(9000)), 0.05)
-    leases.answered(ms(9000), slow, Left(1, left.at_ms + 8980, 0), [name])
-    assert leave(leases, ms(9984), 1, slow).count == 0
-    assert leave(leases, ms(9985), 1, slow).count == 1
+    call(leases, 0, 20)
+    name = next(NAMES)
+    assert leases.leave(ms(1005), ONE, [name]).count == 1
+    assert leave(leases, ms(9000), 1, ONE).count == 0
+    leases.answered(ms(9000), ONE, 7.995, [name])
+    assert leave(leases, ms(9984), 1, ONE).count == 0
+    assert leave(leases, ms(9985), 1, ONE).count == 1
     # An answer that never comes is not waited for: the process that asked has died.
-    assert leave(leases, ms(30984), 1, slow).count == 0
-    assert leave(leases, ms(30985), 1, slow).count == 1
+    assert leave(leases, ms(30984), 1, ONE).count == 0
+    assert leave(leases, ms(30985), 1, ONE).count == 1
 
 
 def test_a_network_whose_every_answer_takes_longer_than_a_window_is_used_at_its_rate(leases: Leases) -> None:
-    slow = RateLimit(TRUNK, 1, 1000)
-    names = [next(NAMES) for _ in range(6)]
-    lefts = []
-    for n, name in enumerate(names):
-        lefts.append(leases.leave(ms(n * 1005), slow, ms(n * 1005), [name]))
+    call(leases, 0, 3015)
+    under_way = [next(NAMES) for _ in range(6)]
+    for n, name in enumerate(under_way):
+        at = 10_000 + n * 1005
         if n >= 3:
-            leases.answered(ms(n * 1005), slow, lefts[n - 3], [names[n - 3]])
-        elif n == 0:
-            leases.answered(NOW, slow, Left(1, lefts[0].at_ms - 3015), [])
-    assert [left.count for left in lefts] == [1] * 6
+            leases.answered(ms(at), ONE, 3.015, [under_way[n - 3]])
+        assert leases.leave(ms(at), ONE, [name]).count == 1
 
 
-def test_a_call_that_got_to_its_network_late_counts_from_then(leases: Leases) -> None:
-    rate = RateLimit(TRUNK, 1, 1000)
-    names = iter([next(NAMES) for _ in range(9)])
-
-    def call(at: float, took: float) -> None:
-        name = next(names)
-        left = leases.leave(ms(at), rate, ms(at), [name])
-        assert left.count == 1
-        leases.answered(ms(at + took), rate, left, [name])
-
-    call(0, 200)  # what an answer of this network takes
-    assert leave(leases, ms(1004), 1, rate).count == 0
-    call(1005, 450)
-    # It may have been late by as much as its answer was.
-    assert leave(leases, ms(2256), 1, rate).wait_seconds == pytest.approx(0.003, abs=0.003)
-    call(2260, 200)
-
-
-def test_a_network_that_is_slow_from_now_on_is_not_waited_for_for_ever(leases: Leases) -> None:
-    rate = RateLimit(TRUNK, 1, 1000)
-    at = 0.0
-    for took in [20.0] * 3 + [120.0] * 150:
-        name = next(NAMES)
-        while not (left := leases.leave(ms(at), rate, ms(at), [name])).count:
-            at += left.wait_seconds * 1000
-        leases.answered(ms(at + took), rate, left, [name])
-        began, at = at, at + 1
-    assert at - began < 1020 or leave(leases, ms(began + 1020), 1, rate).count == 1
+def test_a_network_that_has_become_slower_is_used_at_its_rate_again_after_some_minutes(leases: Leases) -> None:
+    minute = 60_000
+    call(leases, 0, 20)
+    call(leases, minute, 220)
+    assert leave(leases, ms(minute + 1100), 1, ONE).count == 0
+    call(leases, 6 * minute, 220)
+    call(leases, 11 * minute, 220)
+    call(leases, 11 * minute + 1005, 220)
 
 
 def test_a_network_that_says_too_fast_is_left_alone_for_so_long(leases: Leases) -> None:
     batch = hunt(route())
     leases.pause_trunk(NOW, TRUNK, 7)
     leases.pause_trunk(NOW, TRUNK, 2)
-    assert leave(leases, NOW, 1) == Left(0, milliseconds(NOW), 7)
+    assert leave(leases, NOW, 1) == Left(0, 7)
     grants = leases.acquire(NOW, [batch], asks(batch, 1))
     assert (grants.granted, grants.held, grants.free_at) == ((), {BATCH: "rate"}, {BATCH: NOW.add(seconds=7)})
     assert len(take(leases, batch, 1, NOW.add(seconds=7))) == 1
     assert leave(leases, NOW.add(seconds=7), 1).count == 1
 
 
-def test_where_departures_are_late_no_more_are_planned_until_they_have_caught_up(leases: Leases) -> None:
+def test_where_departures_are_late_no_more_are_planned_than_fit_before_the_horizon(leases: Leases) -> None:
     batch = hunt(route(rate=RATE))
-    assert len(take(leases, batch, 1)) == 1
-    leases.leave(NOW.add(seconds=5), RATE, NOW.add(seconds=3), [next(NAMES)])
-    assert take(leases, batch, 1, NOW.add(seconds=5.9)) == ()
-    assert len(take(leases, batch, 1, NOW.add(seconds=6))) == 1
+    late = [one.ask.attempt_id for one in take(leases, batch, 9)]
+    assert len(late) == 4
+    at = NOW.add(seconds=4)
+    # None of these has left, so that two more make as many as there may be.
+    assert len(take(leases, batch, 9, at)) == 2
+    assert leases.acquire(at, [batch], asks(batch, 1)).free_at == {BATCH: at.add(seconds=0.51)}
+    leases.leave(at, RATE, late[:1])
+    assert len(take(leases, batch, 9, at)) == 1
+    # Some died with their process.
+    assert len(take(leases, batch, 9, NOW.add(seconds=9))) > 1
+
+
+def test_those_that_were_planned_first_leave_first_unless_they_do_not_come(leases: Leases) -> None:
+    batch = hunt(route(rate=RATE))
+    first, second, third, _ = [one.ask.attempt_id for one in take(leases, batch, 9)]
+    at = ms(1900)
+    assert leases.leave(at, RATE, [third]) == Left(0, 0.5)
+    assert [leases.leave(at, RATE, [name]).count for name in (second, first, third)] == [1, 1, 0]
+    leases.answered(at, RATE, 0, [first, second])
+    assert leases.leave(ms(2905), RATE, [third]).count == 1
 
 
 def test_a_clock_that_is_set_back_does_not_stop_a_trunk(leases: Leases) -> None:
@@ -401,20 +415,22 @@ def test_no_second_of_the_network_sees_more_starts_than_the_rate_allows(
     """Requests are under way for as long as it pleases the network, and are answered as soon as they have arrived."""
     load(leases)
     rate, at, starts = RateLimit(TRUNK, limit, 1000), 0.0, list[float]()
-    under_way: list[tuple[float, Left, AttemptId]] = []
+    under_way: list[tuple[float, float, AttemptId]] = []
+
+    def answer(until: float) -> None:
+        for arrived, took, name in sorted(one for one in under_way if one[0] <= until):
+            leases.answered(ms(arrived), rate, took / 1000, [name])
+        under_way[:] = [one for one in under_way if one[0] > until]
+
     # Some answer was there at once.
-    leases.answered(NOW, rate, Left(0, milliseconds(NOW)), [])
+    leases.answered(NOW, rate, 0, [])
     for pause, count, took in calls:
         at += pause
-        for arrived, left, name in sorted(under_way, key=lambda one: one[0]):
-            if arrived <= at:
-                leases.answered(ms(arrived), rate, left, [name])
-        under_way = [one for one in under_way if one[0] > at]
+        answer(at)
         names = [next(NAMES) for _ in range(count)]
-        left = leases.leave(ms(at), rate, ms(at), names)
-        for name in names[: left.count]:
-            starts.append(at + took)
-            under_way.append((at + took, left, name))
+        left = leases.leave(ms(at), rate, names)
+        starts += [at + took] * left.count
+        under_way += [(at + took, took, name) for name in names[: left.count]]
     starts.sort()
     assert all(later - start > 1000 for start, later in zip(starts, starts[limit:], strict=False))
 
@@ -450,19 +466,8 @@ def test_every_key_carries_the_one_hash_tag_by_which_a_cluster_keeps_them_togeth
     take(leases, ring(route(A, cap=5, rate=RATE), route(B), limit=5), 3)
     leave(leases, NOW, 1)
     kinds = {key.split(":")[1] for key in leases._redis.scan_iter("*") if str(key).startswith("{dialer}:")}
-    assert kinds == {
-        "epoch",
-        "run",
-        "deadlines",
-        "holds",
-        "slots",
-        "day",
-        "loaded",
-        "pace",
-        "sent",
-        "unanswered",
-        "cursor",
-    }
+    of_leases = {"epoch", "run", "deadlines", "holds", "slots", "cursor"}
+    assert kinds == of_leases | {"day", "loaded"} | {"pace", "planned", "sent", "unanswered"}
     assert all(str(key).startswith("{dialer}:") for key in leases._redis.scan_iter("*"))
 
 

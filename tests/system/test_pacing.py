@@ -1,17 +1,21 @@
 """The rate of a trunk, judged by its network's own record: used, and never passed in any second, over all workers."""
 
+import sys
 from pathlib import Path
 
+import pendulum
 import pytest
 import structlog
 
 from cluster import Cluster, cluster, wait_until
+from dialer.engine.audit import audit
 from dialer.providers.simulator import CarrierCall
 
 log = structlog.get_logger()
 pytestmark = [pytest.mark.proof, pytest.mark.timeout(240)]
 
 SECOND = 1_000_000
+SKEWED = [sys.executable, str(Path(__file__).parents[1] / "skewed.py")]
 # Long calls: slots do not free while the rate is measured, as nothing but the rate decides.
 PROFILE = {"speed": 1, "outcomes": {"no_answer": 1}, "setup_seconds": {"mean": 0.1, "max": 0.2}, "faults": {}}
 MEASURED_SECONDS = 12
@@ -25,12 +29,18 @@ def test_a_rate_is_used_and_never_passed_in_any_second(tmp_path: Path) -> None:
         made.add("listener-1", "listener")
         for n in (1, 2, 3):
             made.add(f"worker-{n}", "worker")
+        made.add_command("worker-4", SKEWED, "18000", "worker")
         # So many batches that their slots are never all taken.
         for n in range(12):
             made.batch(200, first=n * 200, max_concurrent_calls=100)
         for rate in (5, 20, 40):
             made.sql("UPDATE trunks SET calls_per_second = :rate", rate=rate)
             measured(made, rate)
+        assert "the clock of this machine is wrong" in made.log("worker-4")
+        assert [round(seconds) for seconds in made.parts.leases.skews().values()] == [18_000]
+        assert made.rows("SELECT id FROM attempts WHERE cause = 'still_up' OR state = 'refused'") == []
+        report = audit(made.db, pendulum.now("UTC"))
+        assert report.is_clean, report.violations
 
 
 def measured(made: Cluster, rate: int) -> None:

@@ -26,17 +26,23 @@ router = APIRouter(tags=["Probes"])
 FRESH_SECONDS = 1
 HISTOGRAMS = {
     "dialer_step_seconds": "How long a step of the engine takes; settle with the dispatch that refills its slots.",
-    "dialer_refill_seconds": "From the receipt of a report to the end of the dispatch that refilled the freed slots.",
+    "dialer_refill_seconds": "From the receipt of a report to the network's answer to the call that refilled its slot.",
     "dialer_http_request_seconds": "How long a request takes until its answer is complete.",
 }
 COUNTERS = {
     "dialer_attempts": "Attempts that are over, by outcome; refused: no call was made.",
+    "dialer_steps_refused": "Steps that did nothing, by reason; clock: that of their machine is wrong.",
     "dialer_placements": "Calls that were asked of the networks, by what they said: placed, refused, unclear.",
 }
 GAUGES = {
     "contacts": ("dialer_contacts", "Contacts of live batches, by status.", "status"),
     "calls": ("dialer_calls_in_progress", "Attempts that are not over, by state.", "state"),
     "batches": ("dialer_batches", "Batches, by status.", "status"),
+    "most_starts": (
+        "dialer_trunk_most_starts_per_second",
+        "The most calls that left on a trunk in any second of the last minute.",
+        "trunk_id",
+    ),
     "set_aside": ("dialer_set_aside", "What cannot be done, whatever is tried, and is passed over, by kind.", "kind"),
 }
 NUMBERS = {

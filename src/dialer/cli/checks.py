@@ -103,8 +103,12 @@ def _troubles(parts: "Parts") -> list[str]:
     with parts.db.begin() as connection:
         found = health.troubles(connection, now)
         trunks = health.active_trunks(connection)
+        found += health.clocks(connection, parts.leases)
         if not health.leases_are_loaded(connection, parts.leases):
-            found.append("Redis does not know the leases: no calls start until a worker's rescue has rebuilt them.")
+            found.append(
+                "Redis does not know the leases, or knows them from before it was restarted: no calls start until a "
+                "worker's rescue has rebuilt them."
+            )
     reasons = ((name, parts.carriers.health(trunk)) for name, trunk in trunks)
     return found + [f"Trunk {name} cannot place calls: {reason.rstrip('.')}." for name, reason in reasons if reason]
 

@@ -19,8 +19,16 @@ FolderId = NewType("FolderId", UUID)
 
 def uuid7(now: DateTime, rng: Random) -> UUID:
     """Make an id whose order is the order of creation to the millisecond; the other 74 bits come from `rng`."""
+    return _uuid7(now, rng.getrandbits(74))
+
+
+def first_of(now: DateTime) -> UUID:
+    """Return the least id that can be made at this millisecond."""
+    return _uuid7(now, 0)
+
+
+def _uuid7(now: DateTime, chance: int) -> UUID:
     milliseconds = now.int_timestamp * 1000 + now.microsecond // 1000
-    chance = rng.getrandbits(74)
     high = (milliseconds << 16) | 0x7000 | (chance >> 62)
     low = (0b10 << 62) | (chance & ((1 << 62) - 1))
     return UUID(int=(high << 64) | low)

@@ -259,7 +259,6 @@ def _departure(
         number.trunk,
         tuple(_call(one, plans[one.batch_id], grant, asks[grant.ask], now) for grant, one in calls),
         wait_seconds=first.wait_seconds,
-        planned_at=first.at,
         rate=first.route.rate,
         trunk_has_failed=number.trunk_has_failed,
     )

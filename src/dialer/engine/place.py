@@ -39,13 +39,11 @@ log = structlog.get_logger()
 class Departure:
     """Reserved calls of one trunk that leave together, `wait_seconds` after this was made, or as soon as they may.
 
-    `planned_at`: when the first was to leave, by the clock of Redis. `rate`: what they pass where they leave; None: the
-    trunk has none. `trunk_has_failed`: its last placement did.
+    `rate`: what they pass where they leave; None: the trunk has none. `trunk_has_failed`: its last placement did.
     """
 
     trunk: Trunk
     requests: tuple[CallRequest, ...]
-    planned_at: DateTime
     wait_seconds: float = 0.0
     rate: RateLimit | None = None
     trunk_has_failed: bool = False
@@ -87,9 +85,11 @@ def place(parts: Parts, departure: Departure, now: DateTime) -> PlaceReport:
         for request in departure.requests
         if request.attempt_id in permit.may_leave
     ]
+    asked_at = parts.clock()
     answers = parts.carriers.place_all([(departure.trunk, request) for request in requests]) if requests else {}
     if departure.rate and answers:
-        parts.leases.answered(now, departure.rate, left, list(answers))
+        took_seconds = (parts.clock() - asked_at).total_seconds()
+        parts.leases.answered(now, departure.rate, took_seconds, list(answers))
     _put_back(parts, permit.refused, now)
     _record(parts, answers, now)
     _note_health(parts, departure, answers, now)
@@ -105,7 +105,7 @@ def place(parts: Parts, departure: Departure, now: DateTime) -> PlaceReport:
 def _pass_rate(parts: Parts, departure: Departure, now: DateTime) -> Left:
     if departure.rate is None:
         return Left(len(departure.requests))
-    return parts.leases.leave(now, departure.rate, departure.planned_at, departure.attempt_ids)
+    return parts.leases.leave(now, departure.rate, departure.attempt_ids)
 
 
 def _permit(parts: Parts, attempt_ids: Sequence[AttemptId]) -> Permit:

@@ -6,6 +6,7 @@ Pure: rows that were read come in, asks, offers and looks go out. Nothing here r
 import json
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
+from math import ceil
 from random import Random
 from typing import Any
 
@@ -16,13 +17,13 @@ from dialer.domain.breaker import PROBE_SECONDS
 from dialer.domain.ids import AttemptId, BatchId, NumberId, TrunkId, uuid7
 from dialer.domain.lane import Lane
 from dialer.domain.pacing import Demand, RateLimit
-from dialer.domain.patience import GRANT_SECONDS, RING_LEAD_SECONDS
+from dialer.domain.patience import GRANT_SECONDS, HORIZON_SECONDS, RING_LEAD_SECONDS
 from dialer.domain.rotation import RotationStrategy
 from dialer.domain.window import CallingWindow, next_open_all
 from dialer.errors import InvalidInput
 from dialer.store.batches import Batch
 from dialer.store.contacts import Offer
-from dialer.store.gates import Ask, BatchAsk, Gate, Granted, Grants, Route
+from dialer.store.gates import UNLIMITED, Ask, BatchAsk, Gate, Granted, Grants, Route
 from dialer.store.numbers import OutboundNumber
 from dialer.store.progress import Counts, Look
 
@@ -103,8 +104,14 @@ def plan_batch(
     if hold := _hold(plan, _unusable(numbers, active, heard, now), now):
         return replace(plan, hold=hold)
     wanted = pacing.free_slots(batch.max_concurrent_calls, batch.dialing, batch.pending, batch.max_calls_per_day, today)
-    plan = replace(plan, wanted=wanted)
+    plan = replace(plan, wanted=min(wanted, _most_planned(usable)))
     return plan if batch.has_lanes else with_lanes(plan, [""] * wanted, now)
+
+
+def _most_planned(numbers: Sequence[OutboundNumber]) -> int:
+    """Say how many calls the rates of these numbers' trunks let leave within the horizon, at most."""
+    rates = {number.trunk.id: number.trunk_calls_per_second for number in numbers}
+    return sum(UNLIMITED if rate is None else ceil(rate * HORIZON_SECONDS) + 1 for rate in rates.values())
 
 
 def with_lanes(plan: Plan, lanes: Sequence[str], now: DateTime) -> Plan:

@@ -1,15 +1,15 @@
 -- Passes the rate of a trunk where calls leave, over all workers: at most `limit` starts in any window, as its network
--- sees them, however long a request takes to get there (P2).
+-- sees them, however long a request takes to get there (P2). Those that were planned first leave first.
 --
 -- A call counts from the moment at which it may leave until one window after it has surely begun. When that was is known
--- once it is answered: the fastest answer of late shows how long any answer takes, and what took longer was late by the
--- difference. A call whose answer is overdue may begin at any moment, so it counts until it is answered.
+-- once it is answered: any request and answer take as long as the fastest of the last minutes, so it had begun at the
+-- latest that long before its answer. A call whose answer is overdue may begin at any moment: it counts until then.
 -- Keys as in leases.lua.
 --
--- KEYS: pace, sent, unanswered
--- ARGV: 'leave', now, window, limit, planned, attempt ...     planned: the millisecond for which the first was planned
---       Returns JSON {now, left, wait}: so many of the attempts leave now, the next after `wait` milliseconds.
--- ARGV: 'answered', now, window, left_at, attempt ...         left_at: `now` of when they left
+-- KEYS: pace, sent, unanswered, planned
+-- ARGV: 'leave', now, window, limit, attempt ...
+--       Returns JSON {left, wait}: so many of the attempts leave now, the next may ask again after `wait` milliseconds.
+-- ARGV: 'answered', now, window, took, attempt ...            took: milliseconds from the request to its answer
 -- ARGV: 'pause', now, milliseconds                            nothing leaves for so long: the network says so
 -- now is '': by the clock of this server.
 
@@ -23,57 +23,76 @@ local KEPT = 86400000
 local MARGIN = 5
 -- An answer that takes so much longer than the fastest is overdue; one that takes this long does not come.
 local OVERDUE, LOST = 50, 20000
+-- The fastest answer is that of this period and the one before: a network that has become slower is found to be so.
+local PERIOD = 300000
+-- Who is later than this is not waited for: its process may have died.
+local ABSENT = 1000
 
-local function kept(key)
-    redis.call('PEXPIRE', key, KEPT)
+local function kept(key, window)
+    redis.call('PEXPIRE', key, (window or 0) + KEPT)
 end
 
-local function leave()
-    local window, limit, planned = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
-    local paused_until = tonumber(redis.call('HGET', KEYS[1], 'paused_until') or 0)
-    if paused_until > now then
-        return cjson.encode({ now = now, left = 0, wait = paused_until - now })
-    end
+local function fastest()
+    local found = redis.call('HMGET', KEYS[1], 'fastest', 'fastest_before')
+    return math.min(tonumber(found[1] or 0), tonumber(found[2] or 0))
+end
+
+-- How many calls count toward the rate now.
+local function counted(window)
     redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
     -- Written before the clock was set back.
     redis.call('ZREMRANGEBYSCORE', KEYS[2], now + 2 * window + 60000, '+inf')
     redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now - window - LOST)
-    local fastest = tonumber(redis.call('HGET', KEYS[1], 'fastest') or 0)
-    local overdue = redis.call('ZCOUNT', KEYS[3], '-inf', now - math.max(window + MARGIN, fastest + OVERDUE))
-    local used, left, wait = redis.call('ZCARD', KEYS[2]) + overdue, 0, 0
-    for index = 6, #ARGV do
-        if used >= limit then
-            local next_free = redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')[2]
-            wait = next_free and tonumber(next_free) - now or OVERDUE
+    local overdue = redis.call('ZCOUNT', KEYS[3], '-inf', now - math.max(window + MARGIN, fastest() + OVERDUE))
+    return redis.call('ZCARD', KEYS[2]) + overdue
+end
+
+-- When there may be room for one that has so many before it.
+local function wait_for(room, ahead, window, limit)
+    local places = ahead + 1 - room
+    local frees_at = room <= 0 and redis.call('ZRANGE', KEYS[2], places - 1, places - 1, 'WITHSCORES')[2]
+    return math.max(1, frees_at and tonumber(frees_at) - now or window / limit)
+end
+
+local function leave()
+    local window, limit = tonumber(ARGV[3]), tonumber(ARGV[4])
+    local paused_until = tonumber(redis.call('HGET', KEYS[1], 'paused_until') or 0)
+    if paused_until > now then
+        return cjson.encode({ left = 0, wait = paused_until - now })
+    end
+    local room, left, wait = limit - counted(window), 0, 0
+    for index = 5, #ARGV do
+        local planned = redis.call('ZSCORE', KEYS[4], ARGV[index]) or now
+        local ahead = redis.call('ZCOUNT', KEYS[4], now - ABSENT, '(' .. planned)
+        if ahead >= room then
+            wait = wait_for(room, ahead, window, limit)
             break
         end
         redis.call('ZADD', KEYS[2], now + window + MARGIN, ARGV[index])
         redis.call('ZADD', KEYS[3], now, ARGV[index])
-        used, left = used + 1, left + 1
+        redis.call('ZREM', KEYS[4], ARGV[index])
+        room, left = room - 1, left + 1
     end
-    redis.call('PEXPIRE', KEYS[2], window + KEPT)
-    redis.call('PEXPIRE', KEYS[3], window + KEPT)
-    -- Where departures are late by more than a second, no more are planned until they have caught up.
-    local late = math.min(now - planned, 3000) - 1000
-    if late > 0 then
-        redis.call('HSET', KEYS[1], 'behind_until', now + late)
-        kept(KEYS[1])
-    end
-    return cjson.encode({ now = now, left = left, wait = math.max(wait, 1) })
+    kept(KEYS[2], window)
+    kept(KEYS[3], window)
+    return cjson.encode({ left = left, wait = wait })
 end
 
 local function answered()
-    local window, took = tonumber(ARGV[3]), now - tonumber(ARGV[4])
-    local fastest = tonumber(redis.call('HGET', KEYS[1], 'fastest') or took)
-    -- A network that has become slower is found to be so, by a millisecond a call at most.
-    fastest = math.min(took, fastest + math.min(1, math.max(0, took - fastest) / 20))
-    redis.call('HSET', KEYS[1], 'fastest', fastest)
+    local window, took = tonumber(ARGV[3]), tonumber(ARGV[4])
+    local period = math.floor(now / PERIOD)
+    local found = redis.call('HMGET', KEYS[1], 'period', 'fastest')
+    if tonumber(found[1]) == period then
+        redis.call('HSET', KEYS[1], 'fastest', math.min(took, tonumber(found[2])))
+    else
+        redis.call('HSET', KEYS[1], 'period', period, 'fastest_before', found[2] or took, 'fastest', took)
+    end
     kept(KEYS[1])
     for index = 5, #ARGV do
         redis.call('ZREM', KEYS[3], ARGV[index])
-        redis.call('ZADD', KEYS[2], 'GT', now - fastest + window + MARGIN, ARGV[index])
+        redis.call('ZADD', KEYS[2], 'GT', now - fastest() + window + MARGIN, ARGV[index])
     end
-    redis.call('PEXPIRE', KEYS[2], window + KEPT)
+    kept(KEYS[2], window)
 end
 
 local function pause()

@@ -113,13 +113,9 @@ class Grants:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """Which attempts may leave now: the first `count` of those that asked, at `at_ms` by the clock of Redis.
-
-    The next one may ask again after `wait_seconds`.
-    """
+    """Which attempts may leave now: the first `count` of those that asked. The next may ask after `wait_seconds`."""
 
     count: int
-    at_ms: float = 0.0
     wait_seconds: float = 0.0
 
 
@@ -137,6 +133,11 @@ class Lease:
     def slot_keys(self) -> tuple[str, ...]:
         ids = (("batch", self.batch_id), ("number", self.number_id), ("trunk", self.trunk_id))
         return tuple(slots_key(kind, of) for kind, of in ids)
+
+    @property
+    def put_back_keys(self) -> tuple[str, ...]:
+        """All that counts an attempt that was surely never placed."""
+        return (*self.slot_keys, self.day_key, planned_key(self.trunk_id))
 
     @property
     def day_key(self) -> str:
@@ -179,7 +180,9 @@ def _plan_batch(batch: BatchAsk, keys: Keys) -> dict[str, Any]:
         plan = {"id": str(of.number_id), "gates": [gate(one) for one in of.gates], "pace": keys(pace_key(of.trunk_id))}
         if of.rate is None:
             return plan
-        return plan | {"interval": of.rate.interval_ms, "silence": 0 if of.is_probe else of.rate.window_ms}
+        silence = 0 if of.is_probe else of.rate.window_ms
+        planned = keys(planned_key(of.trunk_id))
+        return plan | {"planned": planned, "interval": of.rate.interval_ms, "silence": silence}
 
     cursor = {"cursor": keys(cursor_key(batch.batch_id))} if batch.round_robin else {}
     own = [gate(Gate.of_batch(batch.batch_id, batch.limit))]
@@ -223,8 +226,14 @@ def pace_key(trunk_id: TrunkId) -> str:
     return f"{{dialer}}:pace:{trunk_id}"
 
 
+def planned_key(trunk_id: TrunkId | str) -> str:
+    return f"{{dialer}}:planned:{trunk_id}"
+
+
 def departure_keys(trunk_id: TrunkId) -> list[str]:
-    return [f"{{dialer}}:{kind}:{trunk_id}" for kind in ("pace", "sent", "unanswered")]
+    """The keys of departures.lua."""
+    sent, unanswered = (f"{{dialer}}:{kind}:{trunk_id}" for kind in ("sent", "unanswered"))
+    return [pace_key(trunk_id), sent, unanswered, planned_key(trunk_id)]
 
 
 def cursor_key(batch_id: BatchId) -> str:

@@ -92,6 +92,20 @@ def troubles(connection: Connection, now: DateTime) -> list[str]:
     ]
 
 
+def clocks(connection: Connection, leases: Leases) -> list[str]:
+    """Say which clocks are wrong: that of Redis, and those of processes that do nothing because of it."""
+    (row,) = rows(connection, "SELECT extract(epoch FROM dialer_now()) AS now")
+    off_seconds = leases.seconds_since_epoch() - float(row.now)
+    found = [
+        f"The clock of {process} is {abs(skew):.1f} s {'ahead of' if skew > 0 else 'behind'} that of Postgres, so it "
+        "does nothing: synchronise it."
+        for process, skew in sorted(leases.skews().items())
+    ]
+    if abs(off_seconds) > SKEW_SECONDS:
+        found.append(f"The clock of Redis is {abs(off_seconds):.1f} s from that of Postgres: synchronise it.")
+    return found
+
+
 def leases_are_loaded(connection: Connection, leases: Leases) -> bool:
     """Say whether Redis knows the leases that the ledger counts on; without them nothing is granted."""
     epoch = leases.epoch()

@@ -9,15 +9,16 @@
 --   {dialer}:day:<id>:<date>    set     attempts that count toward the daily cap of a number
 --   {dialer}:loaded:<id>:<date> string  version of the number for which that set was loaded from the ledger
 --   {dialer}:pace:<id>          hash    departures of a trunk, in milliseconds: next (the earliest time to plan another),
---                                       paused_until, behind_until, fastest (answer of its network)
+--                                       paused_until, and what departures.lua keeps there
 --   {dialer}:sent:<id>          zset    attempt -> millisecond until which it counts toward the rate (departures.lua)
+--   {dialer}:planned:<id>       zset    attempt -> millisecond for which its departure is planned, until it has left
 --   {dialer}:unanswered:<id>    zset    attempt -> millisecond at which it left, until its network has answered
 --   {dialer}:cursor:<id>        string  the number that a batch used last (round robin)
 --   {dialer}:asked:<work>       string  a task for this work is in the queue already (not used here)
 --
--- KEYS: epoch, deadlines, holds, run, then every gate, loaded, pace and cursor key that ARGV[1] refers to by its index.
+-- KEYS: epoch, deadlines, holds, run, then every other key that ARGV[1] refers to by its index.
 -- ARGV[1]: JSON {now, look_at, horizon, batches, asks}; now is absent: by the clock of this server
---   batches: [{cursor, gates: [gate], routes: [{id, gates: [gate], pace, interval, silence}]}]
+--   batches: [{cursor, gates: [gate], routes: [{id, gates: [gate], pace, planned, interval, silence}]}]
 --   gate:    [key, max, name, loaded, version]; the last two only for a day
 --   asks:    [[attempt, batch, [route, ...]]]   the order in which to try routes; empty: round robin by the cursor
 -- Returns JSON {epoch, loaded_on, now, granted: [[ask, route, leaves_at]], held: {batch: name}, free_at: {batch: ms}};
@@ -34,6 +35,8 @@ if not now then
     now = time[1] * 1000 + math.floor(time[2] / 1000)
 end
 local taken, paces = {}, {}
+-- Whoever is later than this has not been waiting: its process has died.
+local ABSENT = 5000
 
 local function room(gate)
     -- A cap that is new, or a new day: the calls before it are in the ledger only, until rescue has loaded them.
@@ -49,8 +52,8 @@ end
 local function pace_of(route)
     local pace = paces[route.pace]
     if not pace then
-        local found = redis.call('HMGET', KEYS[route.pace], 'next', 'paused_until', 'behind_until')
-        pace = { next = tonumber(found[1]), paused = tonumber(found[2]) or 0, behind = tonumber(found[3]) or 0 }
+        local found = redis.call('HMGET', KEYS[route.pace], 'next', 'paused_until')
+        pace = { next = tonumber(found[1]), paused = tonumber(found[2]) or 0 }
         paces[route.pace] = pace
     end
     if route.interval then
@@ -63,6 +66,10 @@ local function pace_of(route)
             pace.next = now + math.min(plan.horizon, route.interval)
             redis.call('HSET', KEYS[route.pace], 'next', pace.next)
         end
+        if not pace.planned then
+            redis.call('ZREMRANGEBYSCORE', KEYS[route.planned], '-inf', now - ABSENT)
+            pace.planned = redis.call('ZCARD', KEYS[route.planned])
+        end
     end
     return pace
 end
@@ -74,7 +81,9 @@ local function times(route)
         return math.max(now, pace.paused), pace.paused
     end
     local leaves_at = math.ceil(math.max(now, pace.next, pace.paused))
-    return leaves_at, math.max(leaves_at - plan.horizon, pace.behind)
+    -- As many as the rate lets leave until the horizon, even if those that are planned are late.
+    local is_full = pace.planned > plan.horizon / route.interval
+    return leaves_at, math.max(leaves_at - plan.horizon, is_full and now + math.ceil(route.interval) or 0)
 end
 
 local function blocked_by(route)
@@ -120,10 +129,13 @@ local function hold(attempt, batch, route)
     local leaves_at = times(route)
     if route.interval then
         local pace = pace_of(route)
-        pace.next = leaves_at + route.interval
+        pace.next, pace.planned = leaves_at + route.interval, pace.planned + 1
         redis.call('HSET', KEYS[route.pace], 'next', pace.next)
+        redis.call('ZADD', KEYS[route.planned], leaves_at, attempt)
+        keys[#keys + 1] = KEYS[route.planned]
         -- After a day without a call the next one is a little late, and the key is not kept for ever.
         redis.call('PEXPIRE', KEYS[route.pace], 86400000)
+        redis.call('PEXPIRE', KEYS[route.planned], 86400000)
     end
     redis.call('HSET', KEYS[3], attempt, cjson.encode(keys))
     redis.call('ZADD', KEYS[2], plan.look_at, attempt)

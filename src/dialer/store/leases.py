@@ -42,6 +42,7 @@ from dialer.store.gates import (
     loaded_key,
     milliseconds,
     plan_of,
+    planned_key,
     slots_key,
 )
 
@@ -49,7 +50,21 @@ DAY_KEPT_SECONDS = 3 * 86_400
 PAGE = 1_000
 # All that a rebuild replaces. The counts of metrics and of requests stay.
 CLOCKS = "{dialer}:clock:"
-LEASE_KINDS = ("slots", "day", "loaded", "pace", "sent", "unanswered", "cursor", "deadlines", "holds", "epoch", "run")
+PLANNED = planned_key("")
+LEASE_KINDS = (
+    "slots",
+    "day",
+    "loaded",
+    "pace",
+    "planned",
+    "sent",
+    "unanswered",
+    "cursor",
+    "deadlines",
+    "holds",
+    "epoch",
+    "run",
+)
 
 
 class Leases:
@@ -84,16 +99,16 @@ class Leases:
         epoch = _good_epoch(found.get("epoch"), found.get("loaded_on"), server)
         return grants_of(found, batches, asks, now, epoch)
 
-    def leave(self, now: DateTime, rate: RateLimit, planned_at: DateTime, attempt_ids: Sequence[AttemptId]) -> Left:
-        """Pass the rate of a trunk for calls that would leave now, the first of which was planned for `planned_at`."""
-        told = self._departures(rate.trunk_id, "leave", now, rate.window_ms, rate.limit, milliseconds(planned_at),
-                                *map(str, attempt_ids))  # fmt: skip
-        found = json.loads(told)
-        return Left(found["left"], found["now"], found["wait"] / 1000)
+    def leave(self, now: DateTime, rate: RateLimit, attempt_ids: Sequence[AttemptId]) -> Left:
+        """Pass the rate of a trunk for calls that would leave now."""
+        answer = self._departures(rate.trunk_id, "leave", now, rate.window_ms, rate.limit, *map(str, attempt_ids))
+        found = json.loads(answer)
+        return Left(found["left"], found["wait"] / 1000)
 
-    def answered(self, now: DateTime, rate: RateLimit, left: Left, attempt_ids: Sequence[AttemptId]) -> None:
-        """Note that the network has answered about calls that left together: by now they have begun, if they have."""
-        self._departures(rate.trunk_id, "answered", now, rate.window_ms, left.at_ms, *map(str, attempt_ids))
+    def answered(self, now: DateTime, rate: RateLimit, took_seconds: float, attempt_ids: Sequence[AttemptId]) -> None:
+        """Note that the network has answered about these calls: by now they have begun, if they have."""
+        took_ms = round(max(0.0, took_seconds) * 1000, 3)
+        self._departures(rate.trunk_id, "answered", now, rate.window_ms, took_ms, *map(str, attempt_ids))
 
     def pause_trunk(self, now: DateTime, trunk_id: TrunkId, seconds: float) -> None:
         """Let no call leave on this trunk for so long: its network said that they come too fast."""
@@ -110,7 +125,7 @@ class Leases:
 
     def put_back(self, leases: Iterable[Lease]) -> None:
         """Free the slots and the day allowance of attempts that were surely never placed."""
-        self._remove({lease.attempt_id: [*lease.slot_keys, lease.day_key] for lease in leases})
+        self._remove({lease.attempt_id: list(lease.put_back_keys) for lease in leases})
 
     def forget(self, attempt_ids: Sequence[AttemptId]) -> None:
         """Free all that is held in these names: for attempts that never reached the ledger."""
@@ -303,7 +318,7 @@ class Leases:
                 members[key].append(str(attempt_id))
         with self._pipeline() as pipe:
             for key, ids in members.items():
-                pipe.srem(key, *ids)
+                (pipe.zrem if key.startswith(PLANNED) else pipe.srem)(key, *ids)
             if held:
                 names = [str(attempt_id) for attempt_id in held]
                 pipe.hdel(HOLDS, *names)

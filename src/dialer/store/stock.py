@@ -6,6 +6,7 @@ import redis
 from pendulum import DateTime
 from sqlalchemy import Connection
 
+from dialer.domain.ids import first_of
 from dialer.store.database import rows
 
 
@@ -32,11 +33,20 @@ def facts(connection: Connection, now: DateTime) -> dict[str, Any]:
             (SELECT extract(epoch FROM CAST(:now AS timestamptz) - min(next_dispatch_at)) FROM batch_progress
              WHERE next_dispatch_at IS NOT NULL) AS late,
             (SELECT count(*) FROM trunk_health WHERE opened_at IS NOT NULL) AS trunks_failing,
+            -- Ids hold the millisecond of their making, so that these are found by the primary key.
+            (SELECT json_object_agg(trunk_id, most) FROM (
+                SELECT trunk_id, max(n) AS most FROM (
+                    SELECT trunk_id, count(*) OVER (
+                        PARTITION BY trunk_id ORDER BY sent_at
+                        RANGE BETWEEN CURRENT ROW AND interval '999 milliseconds' FOLLOWING) AS n
+                    FROM attempts WHERE id >= :since AND sent_at > CAST(:now AS timestamptz) - interval '1 minute'
+                ) AS starts GROUP BY 1) AS s) AS most_starts,
             (SELECT json_object_agg(kind, n) FROM (
                 SELECT k.kind, count(s.kind) AS n FROM unnest(ARRAY['report', 'attempt', 'batch']) AS k (kind)
                 LEFT JOIN set_aside s ON s.kind = k.kind GROUP BY 1) AS s) AS set_aside
         """,
         now=now,
+        since=first_of(now.subtract(minutes=2)),
     )
     return dict(row._mapping)
 
