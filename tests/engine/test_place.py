@@ -201,6 +201,9 @@ def test_a_departure_that_comes_too_early_for_the_rate_goes_later(world: World) 
     set_limit(world, "trunks", "calls_per_second = 2")
     found = dispatch(world.parts, [world.batch(5)], world.clock.now, world.rng).departures
     together = replace(found[0], requests=tuple(request for one in found for request in one.requests))
+    # What left before anybody counted may still count.
+    assert leave(world, together).later[0].wait_seconds == 1
+    later(world, 1)
     report = leave(world, together)
     assert report.placed == 2
     (rest,) = report.later

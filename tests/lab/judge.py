@@ -11,6 +11,9 @@ from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+from pendulum import DateTime
+
+from dialer.domain.patience import LEAVE_SECONDS
 from dialer.engine.audit import audit
 from dialer.providers.simulator import CarrierCall
 from world import World
@@ -18,6 +21,7 @@ from world import World
 # A call reaches its network at most so long after its limits were read: a grant is good for 20 s, a request for 15 s,
 # and the clocks of processes differ by up to SKEW_SECONDS.
 SKEW_SECONDS = 5
+JUST_BEFORE = timedelta(seconds=LEAVE_SECONDS)
 FRESH = timedelta(seconds=20 + 15 + 2 * SKEW_SECONDS)
 LIMITS = """
 SELECT b.id, b.status, b.max_concurrent_calls AS calls, b.max_calls_per_day AS day, b.timezone, b.start_time,
@@ -39,8 +43,12 @@ ACROSS = {"number_concurrency", "trunk_concurrency", "number_daily_cap", "trunk_
 class Judge:
     """Watches one story. `look` after every step; `end` when all is over. Both return what is broken."""
 
-    def __init__(self, world: World, batch_of: Mapping[str, UUID]) -> None:
+    def __init__(
+        self, world: World, batch_of: Mapping[str, UUID], departed: list[tuple[str, DateTime]] | None = None
+    ) -> None:
+        """`departed`: which numbers' requests left a process, and when."""
         self.world = world
+        self._departed = [] if departed is None else departed
         self.batch_of = batch_of
         self.forgiven_until: datetime | None = None
         self._but = LATE
@@ -66,6 +74,7 @@ class Judge:
 
     def look(self) -> Iterator[str]:
         """Compare the ledger and the networks' records with the promises, if either has changed."""
+        yield from self._judge_departures()
         written_to = self.world.value("SELECT pg_current_wal_insert_lsn()")
         calls = sum(len(network.log) for network in self.world.networks.values())
         if (written_to, calls) == self._judged:
@@ -105,6 +114,14 @@ class Judge:
         held = list(self.world.leases._redis.scan_iter("{dialer}:slots:*"))
         if held or self.world.leases._redis.exists("{dialer}:deadlines", "{dialer}:holds"):
             yield f"P6: slots are held at the end: {held}"
+
+    def _judge_departures(self) -> Iterator[str]:
+        """No request leaves of a batch that is stopped, but for one that was looked at just before (P4)."""
+        for number, at in self._departed:
+            batch_id = self.batch_of.get(number)
+            if batch_id and not any(row.status == "active" for row in self._in_force(batch_id, at, JUST_BEFORE)):
+                yield f"P4: the request to call {number} left at {at}, when batch {batch_id} was stopped"
+        self._departed.clear()
 
     def _attempts(self) -> dict[UUID, int]:
         return {

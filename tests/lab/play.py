@@ -39,7 +39,7 @@ from lab.judge import FRESH, SKEW_SECONDS, Judge
 from lab.monitor import Monitor
 from lab.stage import Actor, Died, Stage, Touch
 from lab.story import Story
-from lab.touching import Late, StagedDatabase, StagedProvider, staged_redis
+from lab.touching import Departed, Late, StagedDatabase, StagedProvider, staged_redis
 from world import MONDAY, Connections, World, made_up_phones
 
 WORKERS = 4
@@ -64,7 +64,10 @@ class Played:
 
 @dataclass
 class Process:
-    """A process of the engine: its own connections, its own clock, its own chance."""
+    """A process of the engine: its own connections, its own clock, its own chance.
+
+    Its steps go by the ledger's clock; only requests leave by its own, which is up to SKEW_SECONDS off.
+    """
 
     actor: Actor
     parts: Parts
@@ -88,12 +91,14 @@ class Cast:
         self.connections = Connections(database_url, redis_url)
         self.world: World | None = None
         self.late: Late = []
+        self.departed: Departed = []
         names = [f"worker{n}" for n in range(WORKERS)] + [f"listener{n}" for n in range(LISTENERS)] + ["operator"]
         self.processes = {name: self._process(name) for name in names}
 
     def begin(self, world: World) -> None:
         self.world = world
         self.late.clear()
+        self.departed.clear()
 
     def network(self, trunk_id: TrunkId) -> SimulatedNetwork:
         """The network behind a trunk in the story that is being played."""
@@ -118,7 +123,8 @@ class Cast:
             return true_now().add(seconds=process.skew_seconds)
 
         def connect(trunk: Any) -> StagedProvider:
-            return StagedProvider(lambda: self.network(trunk.id), actor, true_now, self.late)
+            network = lambda: self.network(trunk.id)  # noqa: E731
+            return StagedProvider(network, actor, true_now, self.late, self.departed, own_now)
 
         db = StagedDatabase(self.database_url, actor, self.monitor, true_now)
         leases = Leases(staged_redis(self.redis_url, actor), is_virtual=True)
@@ -126,7 +132,7 @@ class Cast:
         db.revision()
         leases.acquire(MONDAY, [], [])
         parts = Parts(db, leases, Carriers(connect, own_now), own_now)
-        process = Process(actor, parts, 0.0, Random(0), own_now)
+        process = Process(actor, parts, 0.0, Random(0), true_now)
         return process
 
 
@@ -147,7 +153,7 @@ class Play:
         self.steps = 0.0
         self._chance = story.chance("turns")
         self._set_up()
-        self.judge = Judge(self.world, self.batch_of)
+        self.judge = Judge(self.world, self.batch_of, cast.departed)
 
     def play(self) -> Played:
         chance = self.story.chance("who")

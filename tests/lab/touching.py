@@ -16,9 +16,20 @@ from redis.retry import Retry
 from sqlalchemy import Connection, event
 from sqlalchemy.exc import OperationalError
 
+from dialer.domain.outcomes import CauseClass
 from dialer.domain.patience import PLACE_SECONDS
 from dialer.errors import Unavailable
-from dialer.providers.base import CallHandle, CallRequest, HandOver, Linked, NoWord, Placement, Sighting, Unclear
+from dialer.providers.base import (
+    CallHandle,
+    CallRequest,
+    HandOver,
+    Linked,
+    NoWord,
+    Placement,
+    Refused,
+    Sighting,
+    Unclear,
+)
 from dialer.providers.simulator import SimulatedNetwork
 from dialer.store.database import Database, set_now
 from lab.monitor import Monitor
@@ -130,11 +141,22 @@ class StagedProvider:
     """A process's way to a network in memory. On the stage every question is a touch."""
 
     def __init__(
-        self, network: Callable[[], SimulatedNetwork], actor: Actor, clock: Callable[[], DateTime], late: "Late"
+        self,
+        network: Callable[[], SimulatedNetwork],
+        actor: Actor,
+        clock: Callable[[], DateTime],
+        late: "Late",
+        departed: "Departed",
+        own_clock: Callable[[], DateTime],
     ) -> None:
         self._network, self._actor, self._clock, self._late = network, actor, clock, late
+        self._departed, self._own_clock = departed, own_clock
 
     async def place(self, request: CallRequest) -> Placement:
+        # As every adapter asks just before the bytes leave.
+        if self._own_clock() >= request.leave_by:
+            return Refused("too_late", CauseClass.POLICY)
+        self._departed.append((request.to_number, self._clock()))
         began = self._clock()
         fault = self._actor.touch("place")
         if fault == "late":
@@ -168,3 +190,4 @@ class StagedProvider:
 
 
 Late = list[tuple[SimulatedNetwork, CallRequest]]
+Departed = list[tuple[str, DateTime]]

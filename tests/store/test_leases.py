@@ -290,6 +290,13 @@ def test_redis_goes_by_its_own_clock_whatever_a_worker_says(leases: Leases) -> N
     assert abs(first.at.timestamp() - mine.seconds_since_epoch()) < 10
 
 
+@pytest.fixture
+def counting(leases: Leases) -> Leases:
+    """Leases that have counted the departures of the trunk for more than a window."""
+    leave(leases, NOW.subtract(seconds=10), 1)
+    return leases
+
+
 def leave(leases: Leases, at: DateTime, count: int, rate: RateLimit = RATE) -> Left:
     return leases.leave(at, rate, [next(NAMES) for _ in range(count)])
 
@@ -309,65 +316,65 @@ def call(leases: Leases, at: float, took: float, rate: RateLimit = ONE) -> None:
     leases.answered(ms(at + took), rate, took / 1000, [name])
 
 
-def test_no_more_leave_in_a_window_than_the_rate_allows_and_the_others_are_told_when(leases: Leases) -> None:
+def test_no_more_leave_in_a_window_than_the_rate_allows_and_the_others_are_told_when(counting: Leases) -> None:
     names = [next(NAMES) for _ in range(3)]
-    assert leases.leave(NOW, RATE, names) == Left(2, 1.005)
-    leases.answered(NOW, RATE, 0, names[:2])
-    assert leave(leases, ms(1004), 1) == Left(0, 0.001)
-    assert leave(leases, ms(1005), 3).count == 2
+    assert counting.leave(NOW, RATE, names) == Left(2, 1.005)
+    counting.answered(NOW, RATE, 0, names[:2])
+    assert leave(counting, ms(1004), 1) == Left(0, 0.001)
+    assert leave(counting, ms(1005), 3).count == 2
 
 
-def test_a_call_that_got_to_its_network_late_counts_from_then(leases: Leases) -> None:
-    call(leases, 0, 200)  # what an answer of this network takes
-    assert leave(leases, ms(1004), 1, ONE).count == 0
-    call(leases, 1005, 450)
+def test_a_call_that_got_to_its_network_late_counts_from_then(counting: Leases) -> None:
+    call(counting, 0, 200)  # what an answer of this network takes
+    assert leave(counting, ms(1004), 1, ONE).count == 0
+    call(counting, 1005, 450)
     # It had begun by 200 ms before its answer.
-    assert leave(leases, ms(2259), 1, ONE).count == 0
-    call(leases, 2260, 200)
+    assert leave(counting, ms(2259), 1, ONE).count == 0
+    call(counting, 2260, 200)
 
 
-def test_a_call_whose_answer_is_overdue_counts_until_it_is_answered(leases: Leases) -> None:
-    call(leases, 0, 20)
+def test_a_call_whose_answer_is_overdue_counts_until_it_is_answered(counting: Leases) -> None:
+    call(counting, 0, 20)
     name = next(NAMES)
-    assert leases.leave(ms(1005), ONE, [name]).count == 1
-    assert leave(leases, ms(9000), 1, ONE).count == 0
-    leases.answered(ms(9000), ONE, 7.995, [name])
-    assert leave(leases, ms(9984), 1, ONE).count == 0
-    assert leave(leases, ms(9985), 1, ONE).count == 1
+    assert counting.leave(ms(1005), ONE, [name]).count == 1
+    assert leave(counting, ms(9000), 1, ONE).count == 0
+    counting.answered(ms(9000), ONE, 7.995, [name])
+    assert leave(counting, ms(9984), 1, ONE).count == 0
+    assert leave(counting, ms(9985), 1, ONE).count == 1
     # An answer that never comes is not waited for: the process that asked has died.
-    assert leave(leases, ms(30984), 1, ONE).count == 0
-    assert leave(leases, ms(30985), 1, ONE).count == 1
+    assert leave(counting, ms(30984), 1, ONE).count == 0
+    assert leave(counting, ms(30985), 1, ONE).count == 1
 
 
-def test_a_network_whose_every_answer_takes_longer_than_a_window_is_used_at_its_rate(leases: Leases) -> None:
-    call(leases, 0, 3015)
+def test_a_network_whose_every_answer_takes_longer_than_a_window_is_used_at_its_rate(counting: Leases) -> None:
+    call(counting, 0, 3015)
     under_way = [next(NAMES) for _ in range(6)]
     for n, name in enumerate(under_way):
         at = 10_000 + n * 1005
         if n >= 3:
-            leases.answered(ms(at), ONE, 3.015, [under_way[n - 3]])
-        assert leases.leave(ms(at), ONE, [name]).count == 1
+            counting.answered(ms(at), ONE, 3.015, [under_way[n - 3]])
+        assert counting.leave(ms(at), ONE, [name]).count == 1
 
 
-def test_a_network_that_has_become_slower_is_used_at_its_rate_again_after_some_minutes(leases: Leases) -> None:
+def test_a_network_that_has_become_slower_is_used_at_its_rate_again_after_some_minutes(counting: Leases) -> None:
     minute = 60_000
-    call(leases, 0, 20)
-    call(leases, minute, 220)
-    assert leave(leases, ms(minute + 1100), 1, ONE).count == 0
-    call(leases, 6 * minute, 220)
-    call(leases, 11 * minute, 220)
-    call(leases, 11 * minute + 1005, 220)
+    call(counting, 0, 20)
+    call(counting, minute, 220)
+    assert leave(counting, ms(minute + 1100), 1, ONE).count == 0
+    call(counting, 6 * minute, 220)
+    call(counting, 11 * minute, 220)
+    call(counting, 11 * minute + 1005, 220)
 
 
-def test_a_network_that_says_too_fast_is_left_alone_for_so_long(leases: Leases) -> None:
+def test_a_network_that_says_too_fast_is_left_alone_for_so_long(counting: Leases) -> None:
     batch = hunt(route())
-    leases.pause_trunk(NOW, TRUNK, 7)
-    leases.pause_trunk(NOW, TRUNK, 2)
-    assert leave(leases, NOW, 1) == Left(0, 7)
-    grants = leases.acquire(NOW, [batch], asks(batch, 1))
+    counting.pause_trunk(NOW, TRUNK, 7)
+    counting.pause_trunk(NOW, TRUNK, 2)
+    assert leave(counting, NOW, 1) == Left(0, 7)
+    grants = counting.acquire(NOW, [batch], asks(batch, 1))
     assert (grants.granted, grants.held, grants.free_at) == ((), {BATCH: "rate"}, {BATCH: NOW.add(seconds=7)})
-    assert len(take(leases, batch, 1, NOW.add(seconds=7))) == 1
-    assert leave(leases, NOW.add(seconds=7), 1).count == 1
+    assert len(take(counting, batch, 1, NOW.add(seconds=7))) == 1
+    assert leave(counting, NOW.add(seconds=7), 1).count == 1
 
 
 def test_where_departures_are_late_no_more_are_planned_than_fit_before_the_horizon(leases: Leases) -> None:
@@ -401,7 +408,8 @@ def test_a_clock_that_is_set_back_does_not_stop_a_trunk(leases: Leases) -> None:
     leave(leases, tomorrow, 2)
     (first, *_) = take(leases, batch, 9, NOW.add(seconds=1))
     assert first.wait_seconds < 4
-    assert leave(leases, NOW, 1).count == 1
+    assert leave(leases, NOW, 1) == Left(0, 1)
+    assert leave(leases, NOW.add(seconds=1), 1).count == 1
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -414,6 +422,7 @@ def test_no_second_of_the_network_sees_more_starts_than_the_rate_allows(
 ) -> None:
     """Requests are under way for as long as it pleases the network, and are answered as soon as they have arrived."""
     load(leases)
+    leave(leases, NOW.subtract(seconds=10), 1)
     rate, at, starts = RateLimit(TRUNK, limit, 1000), 0.0, list[float]()
     under_way: list[tuple[float, float, AttemptId]] = []
 
@@ -448,23 +457,27 @@ def test_a_daily_cap_is_kept_only_where_what_was_called_before_is_loaded(leases:
     assert len(take(leases, new, 5)) == 2
 
 
-def test_a_redis_with_the_memory_of_another_run_grants_nothing(leases: Leases) -> None:
+def test_a_redis_with_the_memory_of_another_run_grants_nothing_and_lets_nothing_leave(counting: Leases) -> None:
     batch = hunt(route())
-    assert len(take(leases, batch, 1)) == 1
+    assert len(take(counting, batch, 1)) == 1
     # As its snapshot would say after a restart.
-    leases._redis.set("{dialer}:run", "0" * 40)
-    assert leases.acquire(NOW, [batch], asks(batch, 1)).epoch is None
-    assert leases.epoch() is None
-    load(leases)
-    assert leases.epoch() == EPOCH_ID
-    assert len(take(leases, batch, 1)) == 1
+    counting._redis.set("{dialer}:run", "0" * 40)
+    assert counting.acquire(NOW, [batch], asks(batch, 1)).epoch is None
+    assert counting.epoch() is None
+    assert leave(counting, NOW, 1) == Left(0, 1)
+    load(counting)
+    assert counting.epoch() == EPOCH_ID
+    assert len(take(counting, batch, 1)) == 1
+    # What left before is not known any more: a window passes first.
+    assert leave(counting, NOW, 1) == Left(0, 1)
+    assert leave(counting, NOW.add(seconds=1), 1).count == 1
 
 
 def test_every_key_carries_the_one_hash_tag_by_which_a_cluster_keeps_them_together(leases: Leases) -> None:
     live = [Lease(next(NAMES), BATCH, A, TRUNK, TODAY)]
     load(leases, live, live, cursors={BATCH: A})
     take(leases, ring(route(A, cap=5, rate=RATE), route(B), limit=5), 3)
-    leave(leases, NOW, 1)
+    leave(leases, NOW.add(seconds=1), 1)
     kinds = {key.split(":")[1] for key in leases._redis.scan_iter("*") if str(key).startswith("{dialer}:")}
     of_leases = {"epoch", "run", "deadlines", "holds", "slots", "cursor"}
     assert kinds == of_leases | {"day", "loaded"} | {"pace", "planned", "sent", "unanswered"}

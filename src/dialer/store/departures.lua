@@ -56,9 +56,17 @@ end
 
 local function leave()
     local window, limit = tonumber(ARGV[3]), tonumber(ARGV[4])
-    local paused_until = tonumber(redis.call('HGET', KEYS[1], 'paused_until') or 0)
-    if paused_until > now then
-        return cjson.encode({ left = 0, wait = paused_until - now })
+    -- What left in the window before is not known: the trunk had no rate, or Redis was rebuilt.
+    local found = redis.call('HMGET', KEYS[1], 'counted_from', 'paused_until')
+    local counted_from = tonumber(found[1])
+    if not counted_from or counted_from > now then
+        counted_from = now
+        redis.call('HSET', KEYS[1], 'counted_from', now)
+        kept(KEYS[1])
+    end
+    local closed_until = math.max(counted_from + window, tonumber(found[2] or 0))
+    if closed_until > now then
+        return cjson.encode({ left = 0, wait = closed_until - now })
     end
     local room, left, wait = limit - counted(window), 0, 0
     for index = 5, #ARGV do

@@ -181,8 +181,8 @@ def _plan_batch(batch: BatchAsk, keys: Keys) -> dict[str, Any]:
         if of.rate is None:
             return plan
         silence = 0 if of.is_probe else of.rate.window_ms
-        planned = keys(planned_key(of.trunk_id))
-        return plan | {"planned": planned, "interval": of.rate.interval_ms, "silence": silence}
+        paced = {"window": of.rate.window_ms, "interval": of.rate.interval_ms, "silence": silence}
+        return plan | {"planned": keys(planned_key(of.trunk_id))} | paced
 
     cursor = {"cursor": keys(cursor_key(batch.batch_id))} if batch.round_robin else {}
     own = [gate(Gate.of_batch(batch.batch_id, batch.limit))]

@@ -18,7 +18,7 @@
 --
 -- KEYS: epoch, deadlines, holds, run, then every other key that ARGV[1] refers to by its index.
 -- ARGV[1]: JSON {now, look_at, horizon, batches, asks}; now is absent: by the clock of this server
---   batches: [{cursor, gates: [gate], routes: [{id, gates: [gate], pace, planned, interval, silence}]}]
+--   batches: [{cursor, gates: [gate], routes: [{id, gates: [gate], pace, planned, window, interval, silence}]}]
 --   gate:    [key, max, name, loaded, version]; the last two only for a day
 --   asks:    [[attempt, batch, [route, ...]]]   the order in which to try routes; empty: round robin by the cursor
 -- Returns JSON {epoch, loaded_on, now, granted: [[ask, route, leaves_at]], held: {batch: name}, free_at: {batch: ms}};
@@ -61,6 +61,7 @@ local function pace_of(route)
             -- Calls may have left while nobody counted them: the trunk had no rate, or Redis was rebuilt.
             pace.next = now + route.silence
             redis.call('HSET', KEYS[route.pace], 'next', pace.next)
+            redis.call('HSETNX', KEYS[route.pace], 'counted_from', now + route.silence - route.window)
         elseif pace.next > now + math.max(plan.horizon, route.silence) + route.interval then
             -- Planned at a lower rate, or before the clock was set back.
             pace.next = now + math.min(plan.horizon, route.interval)

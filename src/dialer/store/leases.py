@@ -47,6 +47,8 @@ from dialer.store.gates import (
 )
 
 DAY_KEPT_SECONDS = 3 * 86_400
+# How soon to ask again while Redis has to be rebuilt from the ledger.
+REBUILD_SECONDS = 1.0
 PAGE = 1_000
 # All that a rebuild replaces. The counts of metrics and of requests stay.
 CLOCKS = "{dialer}:clock:"
@@ -100,24 +102,32 @@ class Leases:
         return grants_of(found, batches, asks, now, epoch)
 
     def leave(self, now: DateTime, rate: RateLimit, attempt_ids: Sequence[AttemptId]) -> Left:
-        """Pass the rate of a trunk for calls that would leave now."""
-        answer = self._departures(rate.trunk_id, "leave", now, rate.window_ms, rate.limit, *map(str, attempt_ids))
+        """Pass the rate of a trunk for calls that would leave now; none may while Redis has lost its memory."""
+        names = [str(attempt_id) for attempt_id in attempt_ids]
+        with self._asking() as pipe:
+            pipe.info("server")
+            pipe.get(EPOCH)
+            pipe.get(LOADED_ON)
+            self._departures(pipe, rate.trunk_id, "leave", now, rate.window_ms, rate.limit, *names)
+            server, epoch, loaded_on, answer = _answers(pipe)
+        if _good_epoch(epoch, loaded_on, server) is None:
+            return Left(0, REBUILD_SECONDS)
         found = json.loads(answer)
         return Left(found["left"], found["wait"] / 1000)
 
     def answered(self, now: DateTime, rate: RateLimit, took_seconds: float, attempt_ids: Sequence[AttemptId]) -> None:
         """Note that the network has answered about these calls: by now they have begun, if they have."""
         took_ms = round(max(0.0, took_seconds) * 1000, 3)
-        self._departures(rate.trunk_id, "answered", now, rate.window_ms, took_ms, *map(str, attempt_ids))
+        self._departures(self._redis, rate.trunk_id, "answered", now, rate.window_ms, took_ms, *map(str, attempt_ids))
 
     def pause_trunk(self, now: DateTime, trunk_id: TrunkId, seconds: float) -> None:
         """Let no call leave on this trunk for so long: its network said that they come too fast."""
-        self._departures(trunk_id, "pause", now, round(seconds * 1000))
+        self._departures(self._redis, trunk_id, "pause", now, round(seconds * 1000))
 
-    def _departures(self, trunk_id: TrunkId, what: str, now: DateTime, *values: float | str) -> Any:
+    def _departures(self, client: Any, trunk_id: TrunkId, what: str, now: DateTime, *values: float | str) -> None:
         own_now = milliseconds(now) if self._is_virtual else ""
         with _answering():
-            return self._depart(keys=departure_keys(trunk_id), args=[what, own_now, *values])
+            self._depart(keys=departure_keys(trunk_id), args=[what, own_now, *values], client=client)
 
     def release(self, leases: Iterable[Lease]) -> None:
         """Free the slots of attempts that are over; the day keeps counting them."""
