@@ -2,6 +2,7 @@
 
 import json
 from random import Random
+from typing import Any
 
 import pendulum
 import pytest
@@ -75,6 +76,20 @@ def test_the_doctor_finds_processes_that_do_nothing_because_of_their_clocks(dial
         "The clock of one:7 is 18000.0 s ahead of that of Postgres, so it does nothing: synchronise it.",
         "The clock of two:7 is 6.0 s behind that of Postgres, so it does nothing: synchronise it.",
     ]
+
+
+def test_the_doctor_finds_a_redis_that_evicts_keys(dialer: Dialer, world: World) -> None:
+    world.sql("UPDATE trunks SET status = 'inactive'")
+    client: Any = world.leases._redis
+    client.config_set("maxmemory-policy", "allkeys-lru")
+    assert dialer("doctor").code == 0
+    client.config_set("maxmemory", "1gb")
+    try:
+        (said,) = dialer("doctor").out.splitlines()
+    finally:
+        client.config_set("maxmemory", "0")
+        client.config_set("maxmemory-policy", "noeviction")
+    assert said.startswith("Redis evicts keys (allkeys-lru), so it may forget who holds a slot")
 
 
 def test_the_doctor_finds_a_redis_that_has_the_memory_of_another_run(dialer: Dialer, world: World) -> None:

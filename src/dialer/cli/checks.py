@@ -103,7 +103,7 @@ def _troubles(parts: "Parts") -> list[str]:
     with parts.db.begin() as connection:
         found = health.troubles(connection, now)
         trunks = health.active_trunks(connection)
-        found += health.clocks(connection, parts.leases)
+        found += health.redis_troubles(connection, parts.leases)
         if not health.leases_are_loaded(connection, parts.leases):
             found.append(
                 "Redis does not know the leases, or knows them from before it was restarted: no calls start until a "

@@ -92,8 +92,10 @@ def troubles(connection: Connection, now: DateTime) -> list[str]:
     ]
 
 
-def clocks(connection: Connection, leases: Leases) -> list[str]:
-    """Say which clocks are wrong: that of Redis, and those of processes that do nothing because of it."""
+def redis_troubles(connection: Connection, leases: Leases) -> list[str]:
+    """Say which clocks are wrong, that of Redis and those of processes that do nothing because of it; and whether Redis
+    may forget slots.
+    """
     (row,) = rows(connection, "SELECT extract(epoch FROM dialer_now()) AS now")
     off_seconds = leases.seconds_since_epoch() - float(row.now)
     found = [
@@ -103,6 +105,10 @@ def clocks(connection: Connection, leases: Leases) -> list[str]:
     ]
     if abs(off_seconds) > SKEW_SECONDS:
         found.append(f"The clock of Redis is {abs(off_seconds):.1f} s from that of Postgres: synchronise it.")
+    if policy := leases.eviction_policy():
+        found.append(
+            f"Redis evicts keys ({policy}), so it may forget who holds a slot: set maxmemory-policy noeviction."
+        )
     return found
 
 

@@ -194,6 +194,14 @@ class Leases:
             found = self._redis.mget(keys) if keys else []
         return {key.removeprefix(CLOCKS): float(skew) for key, skew in zip(keys, found, strict=True) if skew}
 
+    def eviction_policy(self) -> str | None:
+        """Say by which policy the server evicts keys when its memory is full; None: it refuses writes then."""
+        with self._asking() as pipe:
+            pipe.info("memory")
+            (memory,) = _answers(pipe)
+        policy = str(memory.get("maxmemory_policy", "noeviction")) if isinstance(memory, dict) else "noeviction"
+        return None if policy == "noeviction" or not memory.get("maxmemory") else policy
+
     def seconds_since_epoch(self) -> float:
         """Read the clock of Redis."""
         with _answering():
