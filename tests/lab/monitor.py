@@ -17,6 +17,7 @@ class Monitor:
         url = make_url(database_url).set(drivername="postgresql")
         self.postgres = psycopg.connect(url.render_as_string(hide_password=False), autocommit=True)
         self.redis = redis.Redis.from_url(redis_url, decode_responses=True)
+        self.raw_redis = redis.Redis.from_url(redis_url)
 
     def waiting(self, backends: Sequence[int | None]) -> list[tuple[int, ...]]:
         """Say of each backend who holds the locks it waits for: nobody, where it does not wait."""
@@ -40,6 +41,7 @@ class Monitor:
     def close(self) -> None:
         self.postgres.close()
         self.redis.close()
+        self.raw_redis.close()
 
     def _one(self, sql: str, *values: object) -> tuple[object, ...]:
         row = self.postgres.execute(sql.encode(), values).fetchone()

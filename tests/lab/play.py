@@ -33,6 +33,7 @@ from dialer.errors import DialerError
 from dialer.providers.carriers import Carriers
 from dialer.providers.simulator import NetworkProfile, SimulatedNetwork
 from dialer.service import batches, contacts
+from dialer.store.gates import LOADED_ON
 from dialer.store.leases import Leases
 from emptying import EMPTY
 from lab.judge import FRESH, SKEW_SECONDS, Judge
@@ -152,6 +153,7 @@ class Play:
         self.faults: list[str] = []
         self.steps = 0.0
         self._chance = story.chance("turns")
+        self._snapshot: dict[Any, bytes] = {}
         self._set_up()
         self.judge = Judge(self.world, self.batch_of, cast.departed)
 
@@ -240,9 +242,26 @@ class Play:
         self.faults.append(touch.name)
         if fault == "flush":
             self.cast.monitor.redis.flushall()
+        elif fault == "old memory":
+            self._restore_memory()
         elif fault == "lose a part":
             self._lose_a_part(self.story.chance(f"part {touch.name}"))
         return fault
+
+    def _save_memory(self) -> None:
+        """Redis writes a snapshot."""
+        redis = self.cast.monitor.raw_redis
+        self._snapshot = {key: dumped for key in redis.keys("*") if (dumped := redis.dump(key)) is not None}
+
+    def _restore_memory(self) -> None:
+        """Redis is killed and started again with the last snapshot: what it has acknowledged since is lost."""
+        redis = self.cast.monitor.raw_redis
+        redis.flushall()
+        for key, dumped in self._snapshot.items():
+            redis.restore(key, 0, dumped)
+        if redis.exists(LOADED_ON):
+            # The run of the server cannot be changed here: so it was another that was loaded.
+            redis.set(LOADED_ON, "0" * 40)
 
     def _lose_a_part(self, chance: Random) -> None:
         """Redis forgets some of what it knew, and not that it knew it: as after a failover that lost writes."""
@@ -265,6 +284,8 @@ class Play:
         if actor.doing == "rescue" and error is None and self.judge.forgiven_until is not None:
             self.judge.forgiven_until = min(self.judge.forgiven_until, self.world.clock.now + FRESH)
         self._arrive_late()
+        if "old memory" in self.kinds and self._chance.random() < 0.1:
+            self._save_memory()
         found = [f"after {actor.name}.{actor.step} {actor.doing}: {fact}" for fact in self.judge.look()]
         self.broken += found
         if self.broken or self.stage.broken or self.steps >= self.story.steps:

@@ -13,7 +13,7 @@ from typing import Any
 from lab.stage import Touch
 
 # What may go wrong at which touch, and how often in a thousand of them.
-AT_ANY = {"die": 6, "stall": 8, "flush": 2, "lose a part": 2}
+AT_ANY = {"die": 6, "stall": 8, "flush": 2, "old memory": 2, "lose a part": 2}
 AT_STATEMENTS = {"cut": 6, "serialization": 4, "deadlock": 3}
 AT_COMMITS = {"cut": 12}
 AT_REDIS = {"refuse": 20, "answer lost": 20}
