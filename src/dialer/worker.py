@@ -32,6 +32,7 @@ from dialer.engine import tick as ticking
 from dialer.engine.parts import QUEUES
 from dialer.engine.place import Departure
 from dialer.engine.settle import SettleReport
+from dialer.errors import DialerError
 from dialer.scheduler import Scheduler
 from dialer.settings import Settings
 from dialer.store.measures import Measures
@@ -44,8 +45,8 @@ RETENTION_SECONDS = 3600.0
 ASKED_SECONDS = 2
 # Departures in hand at once: a thread waits for its network's answers, which may take seconds.
 DEPARTURE_THREADS = 32
-# After this a departure is tried again where the clock of this machine forbids it.
-CLOCK_AGAIN_SECONDS = 1.0
+# When a departure is tried again that neither the ledger nor the clock of this machine allow to be looked at.
+AGAIN_SECONDS = 1.0
 
 settings = Settings.load()
 rng = wiring.chance()
@@ -194,9 +195,13 @@ def _dispatch(now: DateTime, batch_ids: Sequence[BatchId], placed: Callable[[], 
 
 def leave(departure: Departure, placed: Callable[[], None]) -> None:
     """Let calls leave for their network; what may not yet is scheduled again."""
-    now = ledger_now()
+    try:
+        now = ledger_now()
+    except DialerError as error:
+        logger.warning("departure postponed", trunk_id=str(departure.trunk.id), reason=str(error))
+        now = None
     if now is None:
-        scheduler.after(CLOCK_AGAIN_SECONDS, partial(leave, departure, placed))
+        scheduler.after(AGAIN_SECONDS, partial(leave, departure, placed))
         return
     with measures.timed("dialer_step_seconds", {"step": "place"}):
         report = placing.place(parts, departure, now)
