@@ -2,6 +2,10 @@
 
 import os
 from collections.abc import Callable
+from threading import Lock, Thread
+
+import structlog
+from pendulum import DateTime
 
 from dialer.clock import chance as chance
 from dialer.clock import clock as clock
@@ -17,6 +21,39 @@ from dialer.store import health
 from dialer.store.database import Database
 from dialer.store.leases import Leases
 from dialer.store.numbers import Trunk
+
+REREAD_SECONDS = 5.0
+
+log = structlog.get_logger()
+
+
+class LedgerClock:
+    """The ledger's clock, read every few seconds and carried on by one that never goes back: whatever this machine
+    believes, requests are judged by the time that the workers go by. `seconds`: that other clock.
+    """
+
+    def __init__(self, db: Database, seconds: Callable[[], float]) -> None:
+        self._db, self._seconds = db, seconds
+        self._reading = Lock()
+        self._read()
+
+    def __call__(self) -> DateTime:
+        now, at = self._known
+        passed = self._seconds() - at
+        if passed > REREAD_SECONDS and self._reading.acquire(blocking=False):
+            Thread(target=self._reread, name="ledger-clock", daemon=True).start()
+        return now.add(seconds=passed)
+
+    def _reread(self) -> None:
+        try:
+            self._read()
+        except Unavailable as error:
+            log.warning("cannot read the clock of Postgres", reason=str(error))
+        finally:
+            self._reading.release()
+
+    def _read(self) -> None:
+        self._known = (self._db.now(), self._seconds())
 
 
 def connecting(settings: Settings) -> Callable[[Trunk], Provider]:

@@ -50,7 +50,7 @@ def serve(settings: Settings, host: str, port: int, ask_settle: Callable[[], obj
     # A thread works in one transaction at a time; the streams of uploads, events and metrics come on top.
     parts = wiring.parts_of(settings, connections=settings.api_threads + 2 * AT_ONCE + 2)
     listening = _listen(host, port)
-    app = make_app(parts, settings, wiring.clock, wiring.chance(), ask_settle)
+    app = make_app(parts, settings, wiring.LedgerClock(parts.db, wiring.seconds), wiring.chance(), ask_settle)
     config = Config(
         app,
         log_config=None,
