@@ -32,12 +32,12 @@ TECHNOLOGIES = ("PJSIP", "Local")
 NOWHERE = "nowhere"
 
 
-def trunk(port: int) -> dict[str, Any]:
+def trunk(port: int, host: str = "127.0.0.1") -> dict[str, Any]:
     return {
         "name": "Asterisk",
         "provider": "asterisk",
         "config": {
-            "url": f"http://127.0.0.1:{port}",
+            "url": f"http://{host}:{port}",
             "username": USERNAME,
             "password": "env:TRUNK_ASTERISK_PASSWORD",
             "endpoint": "PJSIP/{number}@provider",
@@ -257,13 +257,17 @@ def _id(request: web.Request) -> AttemptId | None:
 
 @asynccontextmanager
 async def serve(
-    port: int, config: Mapping[str, Any], journal: Path | None = None, secure: ssl.SSLContext | None = None
+    port: int,
+    config: Mapping[str, Any],
+    journal: Path | None = None,
+    secure: ssl.SSLContext | None = None,
+    host: str = "127.0.0.1",
 ) -> AsyncIterator[Asterisk]:
     asterisk = Asterisk(config, journal)
     runner = web.AppRunner(asterisk.app(), handler_cancellation=True, shutdown_timeout=0.1, access_log=None)
     await runner.setup()
     try:
-        await web.TCPSite(runner, "127.0.0.1", port, ssl_context=secure).start()
+        await web.TCPSite(runner, host, port, ssl_context=secure).start()
         asterisk.port = runner.addresses[0][1]
         yield asterisk
     finally:

@@ -32,8 +32,10 @@ FreeSWITCH (Version 1.10.12-release git a88d069 2024-08-02 21:02:27Z 64bit) is r
 NO_CHANNEL = "-ERR No such channel!\n"
 
 
-def trunk(port: int, destination: str = f"sofia/gateway/{GATEWAY}/{{number}}") -> dict[str, Any]:
-    config = {"host": "127.0.0.1", "port": port, "password": "env:TRUNK_FREESWITCH_PASSWORD"}
+def trunk(
+    port: int, destination: str = f"sofia/gateway/{GATEWAY}/{{number}}", host: str = "127.0.0.1"
+) -> dict[str, Any]:
+    config = {"host": host, "port": port, "password": "env:TRUNK_FREESWITCH_PASSWORD"}
     config |= {"dial_string": destination, "machine_variable": f"{MACHINE}=MACHINE"}
     return {"name": "FreeSWITCH", "provider": "freeswitch", "config": config}
 
@@ -62,8 +64,8 @@ class MockFreeSwitch:
         port: int = self._server.sockets[0].getsockname()[1]
         return port
 
-    async def start(self, port: int) -> None:
-        self._server = await asyncio.start_server(self._welcome, "127.0.0.1", port)
+    async def start(self, port: int, host: str) -> None:
+        self._server = await asyncio.start_server(self._welcome, host, port)
 
     async def stop(self) -> None:
         """Go away: nothing listens any more, and all connections break. Called twice: the same."""
@@ -218,10 +220,10 @@ def _request(variables: Mapping[str, str], destination: str) -> CallRequest:
 
 @asynccontextmanager
 async def serve(
-    port: int = 0, config: Mapping[str, Any] | None = None, journal: Path | None = None
+    port: int = 0, config: Mapping[str, Any] | None = None, journal: Path | None = None, host: str = "127.0.0.1"
 ) -> AsyncIterator[MockFreeSwitch]:
     mock = MockFreeSwitch(config or {}, journal)
-    await mock.start(port)
+    await mock.start(port, host)
     try:
         yield mock
     finally:

@@ -33,9 +33,9 @@ AT_ONCE = 100
 PAUSES_SECONDS = (0.1, 0.3, 1, 2, 4, 8)
 
 
-def trunk(port: int) -> dict[str, Any]:
+def trunk(port: int, host: str = "127.0.0.1") -> dict[str, Any]:
     """The body of a trunk to the platform behind this port."""
-    at = f"http://127.0.0.1:{port}"
+    at = f"http://{host}:{port}"
     config = {
         "url": f"{at}/calls",
         "secret": "env:TRUNK_HTTP_SECRET",
@@ -71,8 +71,8 @@ class Platform:
     def port(self) -> int:
         return self.web.port
 
-    async def start(self, port: int) -> None:
-        self.web = await Web.start(self.answer, port)
+    async def start(self, port: int, host: str) -> None:
+        self.web = await Web.start(self.answer, port, host=host)
         self._posting = asyncio.create_task(self._post_all())
 
     async def close(self) -> None:
@@ -188,10 +188,12 @@ def encode(event: CallEvent) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def serve(port: int, config: Mapping[str, Any], journal: Path | None) -> AsyncIterator[Platform]:
+async def serve(
+    port: int, config: Mapping[str, Any], journal: Path | None, host: str = "127.0.0.1"
+) -> AsyncIterator[Platform]:
     """Run the platform; port 0 takes a free one."""
     platform = Platform(config, journal)
-    await platform.start(port)
+    await platform.start(port, host)
     try:
         yield platform
     finally:

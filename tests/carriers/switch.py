@@ -63,12 +63,13 @@ class Switch:
         self.pump.acknowledge(self._deliver, [delivery for delivery, _ in due])
 
 
-Serve = Callable[[int, Mapping[str, Any], Path | None], AbstractAsyncContextManager[Any]]
+Serve = Callable[..., AbstractAsyncContextManager[Any]]
 
 
 def run_as_process(serve: Serve, doc: str | None) -> None:
-    """Run a carrier until TERM: `serve(port, profile, journal)`."""
+    """Run a carrier until TERM: `serve(port, profile, journal, host=host)`."""
     parser = argparse.ArgumentParser(description=doc)
+    parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--journal", type=Path)
     parser.add_argument("--profile", type=json.loads, default={})
@@ -77,7 +78,7 @@ def run_as_process(serve: Serve, doc: str | None) -> None:
     async def until_told() -> None:
         stopped = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
-        async with serve(asked.port, asked.profile, asked.journal):
+        async with serve(asked.port, asked.profile, asked.journal, host=asked.host):
             await stopped.wait()
 
     asyncio.run(until_told())

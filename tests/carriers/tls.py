@@ -1,7 +1,8 @@
-"""TLS for the mock carriers, with a certificate for 127.0.0.1 that nobody vouches for but itself; its key lies with it.
+"""TLS for the mock carriers, with a certificate that nobody vouches for but itself; its key lies with it. It is for
+127.0.0.1, and for the carrier that `system/test_black_hole.py` runs in a network of its own.
 
 Made by `openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 36500 -subj "/CN=a mock carrier"
--addext subjectAltName=IP:127.0.0.1`.
+-addext subjectAltName=IP:127.0.0.1,IP:10.213.6.2`.
 """
 
 import ssl

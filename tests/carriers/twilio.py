@@ -38,13 +38,13 @@ AUTHORIZATION = "Basic " + base64.b64encode(f"{ACCOUNT_SID}:{AUTH_TOKEN}".encode
 DEFAULT_TIMEOUT_SECONDS = 60
 
 
-def trunk(port: int, scheme: str = "http") -> dict[str, Any]:
+def trunk(port: int, scheme: str = "http", host: str = "127.0.0.1") -> dict[str, Any]:
     """A trunk to a carrier in this process; to one that is a process of its own, which speaks HTTPS: `https`."""
     config = {"account_sid": ACCOUNT_SID, "auth_token": "env:TRUNK_TWILIO_AUTH_TOKEN", "listed_after_seconds": 0}
     return {
         "name": "Twilio",
         "provider": "twilio",
-        "config": {**config, "api_base_url": f"{scheme}://127.0.0.1:{port}"},
+        "config": {**config, "api_base_url": f"{scheme}://{host}:{port}"},
     }
 
 
@@ -222,10 +222,14 @@ class Carrier:
 
 @asynccontextmanager
 async def serve(
-    port: int, config: Mapping[str, Any], journal: Path | None = None, secure: ssl.SSLContext | None = None
+    port: int,
+    config: Mapping[str, Any],
+    journal: Path | None = None,
+    secure: ssl.SSLContext | None = None,
+    host: str = "127.0.0.1",
 ) -> AsyncIterator[Carrier]:
     carrier = Carrier(config, journal)
-    async with serving(carrier.handle, port, secure) as carrier.server:
+    async with serving(carrier.handle, port, secure, host) as carrier.server:
         try:
             yield carrier
         finally:

@@ -1,4 +1,4 @@
-"""HTTP/1.1 on 127.0.0.1 for a mock carrier: each request goes to one function, which answers, breaks off or is silent.
+"""HTTP/1.1 for a mock carrier: each request goes to one function, which answers, breaks off or is silent.
 
 Connections are kept alive, as a real server's are, and every one of them is broken when the server is closed.
 """
@@ -64,8 +64,8 @@ class Serving:
     _server: asyncio.Server | None = None
     _open: dict[asyncio.StreamWriter, asyncio.Future[None]] = field(default_factory=dict)
 
-    async def start(self, port: int, secure: ssl.SSLContext | None = None) -> None:
-        self._server = await asyncio.start_server(self._converse, "127.0.0.1", port, ssl=secure)
+    async def start(self, port: int, secure: ssl.SSLContext | None, host: str) -> None:
+        self._server = await asyncio.start_server(self._converse, host, port, ssl=secure)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
@@ -108,9 +108,11 @@ class Serving:
 
 
 @asynccontextmanager
-async def serving(handle: Handle, port: int = 0, secure: ssl.SSLContext | None = None) -> AsyncIterator[Serving]:
+async def serving(
+    handle: Handle, port: int = 0, secure: ssl.SSLContext | None = None, host: str = "127.0.0.1"
+) -> AsyncIterator[Serving]:
     server = Serving(handle)
-    await server.start(port, secure)
+    await server.start(port, secure, host)
     try:
         yield server
     finally:

@@ -46,10 +46,14 @@ class Web:
 
     @classmethod
     async def start(
-        cls, answer: Callable[[Sent], Awaitable[Reply]], port: int = 0, secure: ssl.SSLContext | None = None
+        cls,
+        answer: Callable[[Sent], Awaitable[Reply]],
+        port: int = 0,
+        secure: ssl.SSLContext | None = None,
+        host: str = "127.0.0.1",
     ) -> Self:
         web = cls(answer)
-        web._server = await asyncio.start_server(web._serve, "127.0.0.1", port, ssl=secure)
+        web._server = await asyncio.start_server(web._serve, host, port, ssl=secure)
         web.port = web._server.sockets[0].getsockname()[1]
         return web
 

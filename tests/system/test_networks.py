@@ -4,10 +4,6 @@ The carrier's journal, which the engine cannot see, must agree with the ledger c
 killed in the middle and started again.
 """
 
-import importlib
-import json
-import os
-import signal
 import subprocess
 import sys
 from collections import Counter
@@ -19,8 +15,8 @@ from typing import Any
 import httpx2
 import pytest
 
+from carriers.process import Carrier
 from cluster import calls_of, most_at_once, rung_twice_at_once, wait_until
-from dialer.embedded.server import free_port
 from running import DIALER, Up
 from world import made_up_phones
 
@@ -40,28 +36,6 @@ PROFILE = {
 NETWORKS = ["asterisk", "freeswitch", "http", "twilio"]
 # The one that is spoken to by HTTPS, as the real one.
 SCHEMES = {"twilio": ("https",)}
-
-
-class Carrier:
-    """A mock carrier as a process of its own."""
-
-    def __init__(self, name: str, folder: Path) -> None:
-        self.module = importlib.import_module(f"carriers.{name}")
-        self.port = free_port()
-        self.journal = folder / f"{name}.jsonl"
-        self.name, self._folder = name, folder
-        self.start()
-
-    def start(self) -> None:
-        command = [sys.executable, "-m", f"carriers.{self.name}", "--port", str(self.port)]
-        command += ["--journal", str(self.journal), "--profile", json.dumps(PROFILE)]
-        environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
-        with (self._folder / "carrier.log").open("ab") as log:
-            self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-
-    def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait(10)
 
 
 class Client:
@@ -85,7 +59,7 @@ class Client:
 
 @contextmanager
 def running(name: str, folder: Path) -> Iterator[tuple[Up, Carrier, Client]]:
-    carrier = Carrier(name, folder)
+    carrier = Carrier(name, folder, PROFILE)
     up = Up(folder / "data", environment=carrier.module.ENVIRONMENT)
     client = Client(up)
     try:

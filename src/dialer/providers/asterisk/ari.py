@@ -15,7 +15,7 @@ from typing import Any
 import httpx2
 from pendulum import DateTime
 
-from dialer.providers.tls import trust
+from dialer.providers.http_client import open_client
 
 LONGEST_ANSWER = 1 << 20
 LONGEST_REASON = 300
@@ -128,17 +128,12 @@ class Ari:
 
     def _client(self) -> httpx2.AsyncClient:
         if self._opened is None:
-            limits = httpx2.Limits(
+            self._opened = open_client(
+                self._url,
+                timeout_seconds=self._timeout,
                 max_connections=MOST_CONNECTIONS,
-                max_keepalive_connections=MOST_CONNECTIONS,
-                keepalive_expiry=KEPT_ALIVE_SECONDS,
-            )
-            # No proxy of the environment comes in between: it might send again what must be sent once.
-            self._opened = httpx2.AsyncClient(
+                keepalive_seconds=KEPT_ALIVE_SECONDS,
                 headers=self._headers,
-                timeout=None,  # one patience for the whole exchange, in `ask`
-                trust_env=False,
-                transport=httpx2.AsyncHTTPTransport(verify=trust(self._url), limits=limits, retries=0, trust_env=False),
             )
         return self._opened
 
@@ -150,7 +145,7 @@ def printable(text: str) -> str:
 
 def described(error: BaseException, timeout_seconds: float) -> str:
     """Say in a few words why there was no answer."""
-    if isinstance(error, TimeoutError):
+    if isinstance(error, TimeoutError | httpx2.TimeoutException):
         return f"no answer within {timeout_seconds:g} seconds"
     if isinstance(error, _TooLarge):
         return "the answer is larger than any of ARI's"

@@ -6,13 +6,13 @@ been carried out. A connection on which an answer is overdue is retired; who sti
 
 import asyncio
 import socket
-import struct
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import count
 from typing import TypeVar, cast
 
 from dialer.errors import Unavailable
+from dialer.providers import sockets
 from dialer.providers.freeswitch.config import TrunkConfig
 from dialer.providers.freeswitch.frames import Event, Frame, Frames, Garbled, read_event
 
@@ -54,6 +54,7 @@ class Connection(asyncio.Protocol):
             raise ConnectionResetError(LOST)
         answer = asyncio.get_running_loop().create_future()
         self._waiting[job or str(next(self._numbers))] = answer
+        sockets.reset_on_close(self._socket, True)
         self._transport.write(f"{command}\n\n".encode())
         return answer
 
@@ -79,10 +80,7 @@ class Connection(asyncio.Protocol):
             self.abort()
 
     def abort(self) -> None:
-        if self._waiting:
-            # Else the kernel would go on trying to deliver what was sent, for minutes: a call that comes so late comes
-            # when the contact may have been given back.
-            self._set_option(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        """Close the connection; a command that has had no answer and has not arrived is discarded."""
         self._transport.abort()
 
     async def close(self) -> None:
@@ -92,11 +90,11 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=0)
-        # A connection that a firewall has forgotten while it was idle is found out before a call is sent on it.
-        self._set_option(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for name, value in (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)):
-            if (option := getattr(socket, name, None)) is not None:
-                self._set_option(socket.IPPROTO_TCP, option, value)
+        self._socket: socket.socket = transport.get_extra_info("socket")
+
+    def eof_received(self) -> None:
+        # Else asyncio would first send all that still waits in this process.
+        self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if isinstance(exc, OSError):
@@ -122,11 +120,6 @@ class Connection(asyncio.Protocol):
             self._why = error
             self.abort()
 
-    def _set_option(self, level: int, option: int, value: int | bytes) -> None:
-        # It may be closed already: then there is nothing to set any more.
-        with suppress(OSError):
-            self._transport.get_extra_info("socket").setsockopt(level, option, value)
-
     def _take(self, frame: Frame) -> None:
         match frame.kind:
             case "command/reply" | "api/response":
@@ -149,6 +142,8 @@ class Connection(asyncio.Protocol):
         answer = self._waiting.pop(job or next(iter(self._waiting), ""), None)
         if answer and not answer.done():
             answer.set_result(frame)
+        if not self._waiting:
+            sockets.reset_on_close(self._socket, False)
 
 
 async def connect(config: TrunkConfig, password: str, make: type[C], events: str = "") -> C:
@@ -158,7 +153,9 @@ async def connect(config: TrunkConfig, password: str, make: type[C], events: str
     """
     try:
         async with asyncio.timeout(config.timeout_seconds):
-            _, connection = await asyncio.get_running_loop().create_connection(make, config.host, config.port)
+            transport, connection = await asyncio.get_running_loop().create_connection(make, config.host, config.port)
+        for option in sockets.options(config.timeout_seconds):
+            transport.get_extra_info("socket").setsockopt(*option)
     except TimeoutError as error:
         raise Unavailable(f"{config.address} does not answer.", code="network_unreachable") from error
     except socket.gaierror as error:

@@ -87,14 +87,20 @@ async def _send(connection: PlacingConnection, command: str, uuid: str, patience
                 return refused
             return _placement(await sign, uuid)
     except TimeoutError:
-        if not answer.done() or answer.cancelled():
-            connection.retire()
+        if _is_missing(answer):
             return Unclear("FreeSWITCH did not answer in time")
         return Unclear("FreeSWITCH took the call and did not say in time what became of it")
     except (OSError, Unavailable) as error:
         return Unclear(str(error))
     finally:
         sign.cancel()
+        # Also when the engine gives up sooner and cancels: the command may still wait in the kernel.
+        if _is_missing(answer):
+            connection.retire()
+
+
+def _is_missing(answer: "asyncio.Future[Frame]") -> bool:
+    return answer.cancelled() or not answer.done()
 
 
 def _refused(answer: Frame, uuid: str) -> Placement | None:

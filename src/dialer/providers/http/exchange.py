@@ -11,15 +11,13 @@ from dataclasses import dataclass
 import httpx2
 
 from dialer.providers.http.trouble import Trouble, trouble
-from dialer.providers.tls import trust
+from dialer.providers.http_client import open_client
 
 LONGEST_ANSWER = 256 * 1024
 MAX_CONNECTIONS = 100
 # Most servers close an idle connection after 5 seconds; when it is used again in that very moment, a call is unclear.
 KEEPALIVE_SECONDS = 4.0
-# Of the time for an answer. The client closes a connection that it gave up on by itself, and leaves one open that it
-# was making when it was cancelled.
-CONNECTING_SHARE = 0.5
+HEADERS = {"user-agent": "Dialer", "accept": "application/json", "accept-encoding": "identity"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,20 +90,12 @@ class Exchange:
 
     def _connected(self) -> httpx2.AsyncClient:
         if self._client is None:
-            brief = self._seconds * CONNECTING_SHARE
-            limits = httpx2.Limits(
+            self._client = open_client(
+                *self._urls,
+                timeout_seconds=self._seconds,
                 max_connections=MAX_CONNECTIONS,
-                max_keepalive_connections=MAX_CONNECTIONS,
-                keepalive_expiry=KEEPALIVE_SECONDS,
-            )
-            # Proxies and passwords of the environment are for other programs; certificates of it are for us too.
-            self._client = httpx2.AsyncClient(
-                verify=trust(*self._urls),
-                trust_env=False,
-                follow_redirects=False,
-                timeout=httpx2.Timeout(self._seconds, connect=brief, pool=brief),
-                limits=limits,
-                headers={"user-agent": "Dialer", "accept": "application/json", "accept-encoding": "identity"},
+                keepalive_seconds=KEEPALIVE_SECONDS,
+                headers=HEADERS,
             )
         return self._client
 

@@ -15,6 +15,7 @@ from pendulum import DateTime
 from dialer.domain.ids import TrunkId
 from dialer.domain.outcomes import CauseClass
 from dialer.errors import InvalidInput, Unavailable
+from dialer.providers import sockets
 from dialer.providers.base import (
     CallHandle,
     CallRequest,
@@ -51,11 +52,15 @@ class Connection(JsonLines):
             raise ConnectionResetError("the connection was lost")
         number = next(self._numbers)
         answer = self._waiting[number] = asyncio.get_running_loop().create_future()
+        self.reset_on_close(True)
         try:
             self.send({"id": number, "op": op, **fields})
             return await _in_time(answer, timeout)
         finally:
             del self._waiting[number]
+
+    def reset_on_close(self, on: bool) -> None:
+        sockets.reset_on_close(self._transport.get_extra_info("socket"), on)
 
     def received(self, message: wire.Message) -> None:
         if "reports" in message:
@@ -170,7 +175,9 @@ class Simulator:
     async def _open(self, *then: str) -> Connection:
         """Connect, say hello and `then` more; raises OSError, or Unavailable when the server refuses this trunk."""
         loop = asyncio.get_running_loop()
-        _, connection = await _in_time(loop.create_connection(Connection, *self._address), self._timeout)
+        transport, connection = await _in_time(loop.create_connection(Connection, *self._address), self._timeout)
+        for option in sockets.options(self._timeout):
+            transport.get_extra_info("socket").setsockopt(*option)
         try:
             await self._greet(connection)
             for op in then:
@@ -178,6 +185,8 @@ class Simulator:
         except BaseException:
             connection.abort()
             raise
+        # All that was asked is answered; what is acknowledged next must arrive.
+        connection.reset_on_close(False)
         return connection
 
     async def _greet(self, connection: Connection) -> None:

@@ -15,7 +15,7 @@ import httpx2
 from twilio.http import AsyncHttpClient
 from twilio.http.response import Response
 
-from dialer.providers.tls import trust
+from dialer.providers.http_client import open_client
 
 LONGEST_ANSWER_BYTES = 1 << 20
 CONNECTIONS = 20
@@ -44,11 +44,9 @@ class Line:
     @property
     def client(self) -> httpx2.AsyncClient:
         if self._client is None:
-            limits = httpx2.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
-            # How long an answer may take is counted as a whole, by the exchange. TCP and TLS have a third of it each,
-            # and so end first: a handshake that is cancelled from outside would leave its socket open.
-            patience = httpx2.Timeout(None, connect=self.timeout_seconds / 3)
-            self._client = httpx2.AsyncClient(verify=trust(self.base_url or "https:"), timeout=patience, limits=limits)
+            self._client = open_client(
+                self.base_url or "https:", timeout_seconds=self.timeout_seconds, max_connections=CONNECTIONS
+            )
         return self._client
 
     async def close(self) -> None:
@@ -100,9 +98,9 @@ class Exchange(AsyncHttpClient):  # type: ignore[misc]  # the library brings no 
             body = await _read(answer)
             return Response(answer.status_code, body.decode("utf-8", "replace"), dict(answer.headers))
 
-    async def _trace(self, event: str, info: Mapping[str, Any]) -> None:
-        """Note that the request leaves. A proxy is asked for a connection first, which is not the request."""
-        if event.endswith("send_request_headers.started") and info["request"].method != b"CONNECT":
+    async def _trace(self, event: str, _: Mapping[str, Any]) -> None:
+        """Note that the request leaves."""
+        if event.endswith("send_request_headers.started"):
             if not self._may_leave():
                 raise NotSent("too_late", "it was too late to send it")
             self._has_left = True
