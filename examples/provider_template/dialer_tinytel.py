@@ -6,7 +6,7 @@ DELETE /calls/ID. It posts each step to report_to, with `token` in the headers, 
 
 import hmac
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -18,9 +18,14 @@ from dialer.domain.ids import AttemptId, TrunkId
 from dialer.domain.outcomes import CauseClass, Outcome
 from dialer.errors import FieldError, InvalidInput, NotSigned, Unavailable
 from dialer.providers import base
+from dialer.providers.http_client import open_client
 
 INFRASTRUCTURE = CauseClass.INFRASTRUCTURE
 NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
+
+
+class TooLate(Exception):
+    """The request must not leave any more."""
 
 
 class TinyTel:
@@ -30,12 +35,15 @@ class TinyTel:
 
     async def place(self, request: base.CallRequest) -> base.Placement:
         now = self._clock()
-        if now >= request.place_by:
-            return base.Refused("too_late", INFRASTRUCTURE)
         asked = {"id": str(request.attempt_id), "to": request.to_number, "from": request.from_number}
         asked |= {"ring_seconds": str(request.ring_seconds(now)), "report_to": self._report_to}
+        content = json.dumps(asked).encode()
+        headers = {"content-type": "application/json", "content-length": str(len(content))}
         try:
-            answer = await self._client.post("/calls", json=asked)
+            body = self._body(content, request.stale_at(now))
+            answer = await self._client.post(f"{self._url}/calls", content=body, headers=headers)
+        except TooLate:
+            return base.TOO_LATE
         except NOT_SENT:
             return base.Refused("network_unreachable", INFRASTRUCTURE)
         except httpx2.HTTPError as error:
@@ -51,7 +59,7 @@ class TinyTel:
 
     async def look_up(self, call: base.CallHandle) -> base.Sighting:
         try:
-            answer = await self._client.get(f"/calls/{call.attempt_id}")
+            answer = await self._client.get(f"{self._url}/calls/{call.attempt_id}")
             if answer.status_code == 404 and answer.json() == {"never_was": str(call.attempt_id)}:
                 return base.Absent()
             return base.Seen(str(call.attempt_id), [_event(each) for each in answer.json()["steps"]])
@@ -60,7 +68,7 @@ class TinyTel:
 
     async def hang_up(self, call: base.CallHandle) -> None:
         try:
-            answer = await self._client.delete(f"/calls/{call.attempt_id}")
+            answer = await self._client.delete(f"{self._url}/calls/{call.attempt_id}")
         except httpx2.HTTPError as error:
             raise Unavailable(f"TinyTel did not say that the call is over: {type(error).__name__}") from None
         if answer.status_code not in (204, 404):
@@ -68,7 +76,7 @@ class TinyTel:
 
     async def health(self) -> str | None:
         try:
-            answer = await self._client.get("/")
+            answer = await self._client.get(f"{self._url}/")
         except httpx2.HTTPError as error:
             return f"TinyTel cannot be reached: {type(error).__name__}"
         return None if answer.status_code == 204 else f"TinyTel answers {answer.status_code}: is the token right?"
@@ -88,10 +96,17 @@ class TinyTel:
         if self._opened:
             await self._opened.aclose()
 
+    async def _body(self, content: bytes, stale_at: pendulum.DateTime) -> AsyncIterator[bytes]:
+        """Look at the clock when the connection is made and the body is about to leave."""
+        if self._clock() >= stale_at:
+            raise TooLate
+        yield content
+
     @property
     def _client(self) -> httpx2.AsyncClient:
-        headers = {"token": self._token}
-        self._opened = self._opened or httpx2.AsyncClient(base_url=self._url, headers=headers, trust_env=False)
+        if self._opened is None:
+            headers = {"token": self._token}
+            self._opened = open_client(self._url, timeout_seconds=5.0, max_connections=20, headers=headers)
         return self._opened
 
 

@@ -11,12 +11,14 @@ from typing import Any
 
 import pytest
 
+from carriers.switch import wait_until
 from dialer.domain.events import CallEvent, EventKind
 from dialer.domain.outcomes import CauseClass, Outcome
 from dialer.errors import Unavailable
-from dialer.providers.base import Absent, CallRequest, Gone, NoWord, Placed, Refused, Seen, Sighting, Unclear
+from dialer.providers.base import TOO_LATE, Absent, CallRequest, Gone, NoWord, Placed, Refused, Seen, Sighting, Unclear
 from placing import handle
 from rigs import OpenRig, Rig, all_rigs
+from rigs.slow import slow_door
 
 CallRequests = Callable[..., CallRequest]
 
@@ -115,17 +117,43 @@ def test_a_request_past_its_place_by_is_refused(play: Play, call_request: CallRe
     """By the network itself where it knows the deadline; else nothing leaves, for the provider has a clock too."""
 
     async def story(rig: Rig) -> None:
-        answer = await rig.provider.place(call_request(rig.now(), place_by=rig.now().subtract(seconds=1)))
-        assert isinstance(answer, Refused)
-        assert answer.cause_class is CauseClass.INFRASTRUCTURE
+        assert await rig.provider.place(call_request(rig.now(), place_by=rig.now().subtract(seconds=1))) == TOO_LATE
         assert not rig.existed()
+
+    play(ANSWERED, story)
+
+
+@pytest.mark.parametrize("deadline", ["place_by", "ring_by"])
+def test_a_request_whose_connection_was_made_too_slowly_does_not_leave(
+    play: Play, call_request: CallRequests, deadline: str
+) -> None:
+    async def story(rig: Rig) -> None:
+        if rig.port is None:
+            pytest.skip("this network needs no connection")
+        async with slow_door(rig.port) as door:
+            provider = rig.connect(door.port)
+            ends_at = rig.now().add(seconds=0.8)
+            request = call_request(rig.now(), **{deadline: ends_at})
+            placing = asyncio.create_task(provider.place(request))
+            await wait_until(lambda: rig.now() >= ends_at)
+            await door.open()
+            assert await placing == TOO_LATE
+            await provider.close()
+            assert request.to_number.encode()[1:] not in door.passed
+            assert not rig.existed()
 
     play(ANSWERED, story)
 
 
 def test_a_call_that_cannot_ring_in_time_never_rings(play: Play, call_request: CallRequests) -> None:
     async def story(rig: Rig) -> None:
-        assert isinstance(await rig.provider.place(call_request(rig.now(), ring_by=rig.now().add(seconds=1))), Placed)
+        # A busy machine may need longer than the first for the request to leave.
+        for seconds in (3, 10):
+            ring_by = rig.now().add(seconds=seconds)
+            placed = await rig.provider.place(call_request(rig.now(), ring_by=ring_by))
+            if placed != TOO_LATE:
+                break
+        assert isinstance(placed, Placed)
         await rig.until(lambda: len(rig.received) > 0)
         assert [(event.kind, event.outcome) for event in rig.received] == [(EventKind.ENDED, Outcome.CANCELLED)]
 

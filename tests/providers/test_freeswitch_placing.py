@@ -14,7 +14,7 @@ import pytest
 from carriers.freeswitch import read_originate, serve, trunk
 from carriers.switch import now, wait_until
 from dialer.domain.outcomes import CauseClass
-from dialer.providers.base import CallRequest, ContactCard, Placed, Refused, Unclear
+from dialer.providers.base import TOO_LATE, CallRequest, ContactCard, Placed, Refused, Unclear
 from dialer.providers.freeswitch import TrunkConfig
 from dialer.providers.freeswitch.originate import originate
 from freeswitch_talk import QUICK, TRUNK, CallRequests, frame, hearing, provider, scripted, taken, with_agent
@@ -192,10 +192,9 @@ def test_only_what_is_surely_known_is_said_of_a_placement(
 def test_nothing_leaves_once_the_time_to_place_is_over(call_request: CallRequests) -> None:
     async def story() -> None:
         async with serve(0, QUICK) as mock, provider(mock.port, clock=lambda: now().add(hours=1)) as switch:
-            late = Refused("too_late", CauseClass.INFRASTRUCTURE)
-            assert await switch.place(with_agent(call_request(now()))) == late
+            assert await switch.place(with_agent(call_request(now()))) == TOO_LATE
             over = with_agent(call_request(now(), place_by=now().add(hours=2), ring_by=now()))
-            assert await switch.place(over) == late
+            assert await switch.place(over) == TOO_LATE
             assert not mock.originates
 
     in_time(story())

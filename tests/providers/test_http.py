@@ -21,6 +21,7 @@ from dialer.domain.events import CallEvent, EventKind
 from dialer.domain.outcomes import CauseClass, Outcome
 from dialer.errors import InvalidInput, NotSigned, Unavailable, UnreadableBody
 from dialer.providers.base import (
+    TOO_LATE,
     Absent,
     CallRequest,
     ContactCard,
@@ -141,7 +142,7 @@ def test_nothing_leaves_once_place_by_has_come_even_while_the_connection_was_mad
         late = Surroundings(lambda: next(moments), lambda _: SECRET, "https://dialer.example")
         provider = KIND.connect(TRUNK, trunk(web.port)["config"], late)
         try:
-            assert await provider.place(call_request(NOON)) == Refused("too_late", INFRASTRUCTURE)
+            assert await provider.place(call_request(NOON)) == TOO_LATE
             assert not counterpart.sent
         finally:
             await provider.close()

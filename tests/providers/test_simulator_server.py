@@ -18,7 +18,7 @@ from dialer.domain.events import CallEvent
 from dialer.domain.ids import TrunkId
 from dialer.domain.outcomes import CauseClass
 from dialer.errors import Unavailable
-from dialer.providers.base import CallRequest, NoWord, Placed, Refused, Unclear
+from dialer.providers.base import TOO_LATE, CallRequest, NoWord, Placed, Refused, Unclear
 from dialer.providers.simulator import NetworkProfile, Simulator, SimulatorServer, serve
 from dialer.providers.simulator.lines import LINE_LIMIT
 from placing import handle, in_time, no_matter
@@ -318,7 +318,7 @@ def test_a_request_does_not_leave_after_its_place_by(call_request: CallRequests)
     async def story() -> None:
         async with running() as server, client(server.url, clock=lambda: late) as simulator:
             refused = await simulator.place(call_request(utc_now()))
-            assert refused == Refused("too_late", CauseClass.INFRASTRUCTURE)
+            assert refused == TOO_LATE
             assert not server.networks[TRUNK].log
 
     in_time(story())

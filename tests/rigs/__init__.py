@@ -39,6 +39,13 @@ class Rig(Protocol):
     def secrets(self) -> Sequence[str]:
         """What must not be seen in any log or error."""
 
+    @property
+    def port(self) -> int | None:
+        """Where the network listens; None: it is in this process."""
+
+    def connect(self, port: int) -> Provider:
+        """Make another provider of the same trunk, whose network is reached at this port."""
+
     def now(self) -> DateTime: ...
 
     async def until(self, enough: Callable[[], bool]) -> None:

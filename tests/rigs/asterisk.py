@@ -28,13 +28,22 @@ class ForOneAgent(Asterisk):
 async def _rig(config: dict[str, Any], endpoint: str) -> AsyncIterator[Hearing]:
     async with AsyncExitStack() as network:
         server = await network.enter_async_context(carrier.serve(0, {"speed": SPEED, **config}))
-        of_trunk = {**carrier.trunk(server.port)["config"], "endpoint": endpoint}
-        if "timeout_seconds" in config:
-            of_trunk["timeout_seconds"] = config["timeout_seconds"]
-        provider = ForOneAgent(AsteriskConfig.parse(of_trunk), carrier.PASSWORD, lambda: pendulum.now("UTC"))
-        secrets = (carrier.PASSWORD, carrier.AUTHORIZATION.removeprefix("Basic "))
+
+        def connect(port: int) -> ForOneAgent:
+            of_trunk = {**carrier.trunk(port)["config"], "endpoint": endpoint}
+            if "timeout_seconds" in config:
+                of_trunk["timeout_seconds"] = config["timeout_seconds"]
+            return ForOneAgent(AsteriskConfig.parse(of_trunk), carrier.PASSWORD, lambda: pendulum.now("UTC"))
+
+        provider = connect(server.port)
         rig = Hearing(
-            provider, server.switch.network, secrets=secrets, switch=server.switch, close_network=network.aclose
+            provider,
+            server.switch.network,
+            server.port,
+            connect,
+            secrets=(carrier.PASSWORD, carrier.AUTHORIZATION.removeprefix("Basic ")),
+            switch=server.switch,
+            close_network=network.aclose,
         )
         async with _listening(rig):
             yield rig

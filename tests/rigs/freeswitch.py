@@ -39,8 +39,20 @@ async def _opened(config: dict[str, Any], *destination: str) -> AsyncIterator[He
     profile = {"speed": 1000, **config}
     patience = profile.pop("timeout_seconds", 10.0)
     async with serve(0, profile) as mock:
-        one = provider(mock.port, *destination, timeout_seconds=float(patience))
-        rig = Hearing(one, mock.switch.network, secrets=(PASSWORD,), switch=mock.switch, close_network=mock.stop)
+
+        def connect(port: int) -> WithAgent:
+            return provider(port, *destination, timeout_seconds=float(patience))
+
+        one = connect(mock.port)
+        rig = Hearing(
+            one,
+            mock.switch.network,
+            mock.port,
+            connect,
+            secrets=(PASSWORD,),
+            switch=mock.switch,
+            close_network=mock.stop,
+        )
         is_up = asyncio.Event()
 
         async def linked(reason: str | None) -> None:

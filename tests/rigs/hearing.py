@@ -22,6 +22,8 @@ class Hearing:
 
     provider: Provider
     network: SimulatedNetwork
+    port: int
+    connect: Callable[[int], Provider]
     keeps_records: bool = False
     knows_place_by: bool = False
     secrets: Sequence[str] = ()

@@ -10,7 +10,7 @@ from carriers.switch import now
 from carriers.web import Reply, Sent, Web
 from dialer.domain.ids import TrunkId
 from dialer.errors import InvalidInput, NotSigned
-from dialer.providers.base import Posted, Surroundings
+from dialer.providers.base import Posted, Provider, Surroundings
 from dialer.providers.http import KIND, HttpPlatform
 from rigs.hearing import Hearing
 
@@ -40,11 +40,17 @@ async def http(config: dict[str, Any]) -> AsyncIterator[Hearing]:
     async with carrier.serve(0, {"speed": 1000, **config}, None) as platform:
         # Of very little time, connecting on a busy machine could take all.
         seconds = max(1.0, config.get("timeout_seconds", 10))
-        trunk = carrier.trunk(platform.port)["config"] | {"timeout_seconds": seconds}
-        provider = KIND.connect(TRUNK, trunk, around(f"http://127.0.0.1:{receiver.port}"))
+
+        def connect(port: int) -> Provider:
+            trunk = carrier.trunk(port)["config"] | {"timeout_seconds": seconds}
+            return KIND.connect(TRUNK, trunk, around(f"http://127.0.0.1:{receiver.port}"))
+
+        provider = connect(platform.port)
         rig = Hearing(
             provider,
             platform.switch.network,
+            platform.port,
+            connect,
             keeps_records=True,
             knows_place_by=True,
             secrets=[carrier.SECRET, carrier.SECRET.removeprefix("whsec_")],

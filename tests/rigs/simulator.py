@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import pendulum
@@ -28,6 +29,10 @@ class InProcessRig:
     keeps_records: bool = True
     knows_place_by: bool = True
     secrets: Sequence[str] = ()
+    port: int | None = None
+
+    def connect(self, port: int) -> Provider:
+        raise NotImplementedError
 
     @property
     def provider(self) -> Provider:
@@ -63,10 +68,20 @@ async def in_process(config: dict[str, Any]) -> AsyncIterator[InProcessRig]:
 @asynccontextmanager
 async def over_a_socket(config: dict[str, Any]) -> AsyncIterator[Hearing]:
     server = await serve("127.0.0.1", 0, lambda: pendulum.now("UTC"))
-    profile = NetworkProfile.parse({"speed": 1000, "timeout_seconds": 10, "url": server.url, **config})
-    simulator = Simulator(TRUNK, profile, lambda: pendulum.now("UTC"))
-    network, _ = server.open_trunk(TRUNK, profile)
-    rig = Hearing(simulator, network, keeps_records=True, knows_place_by=True, close_network=server.close)
+    port = urlsplit(server.url).port or 0
+
+    def profile(port: int) -> NetworkProfile:
+        url = f"tcp://127.0.0.1:{port}"
+        return NetworkProfile.parse({"speed": 1000, "timeout_seconds": 10, "url": url, **config})
+
+    def connect(port: int) -> Simulator:
+        return Simulator(TRUNK, profile(port), lambda: pendulum.now("UTC"))
+
+    simulator = connect(port)
+    network, _ = server.open_trunk(TRUNK, profile(port))
+    rig = Hearing(
+        simulator, network, port, connect, keeps_records=True, knows_place_by=True, close_network=server.close
+    )
     listening = asyncio.create_task(simulator.listen(rig.hand_over, no_matter))
     try:
         yield rig

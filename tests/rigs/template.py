@@ -16,7 +16,17 @@ from carriers.switch import Switch, now
 from carriers.web import Reply, Sent, Web
 from dialer.domain.events import CallEvent
 from dialer.domain.ids import AttemptId, TrunkId
-from dialer.providers.base import CallRequest, Kind, Placed, Posted, Refused, ReportsByWebhook, Seen, Surroundings
+from dialer.providers.base import (
+    CallRequest,
+    Kind,
+    Placed,
+    Posted,
+    Provider,
+    Refused,
+    ReportsByWebhook,
+    Seen,
+    Surroundings,
+)
 from rigs.hearing import Hearing
 
 TEMPLATE = Path(__file__).parents[2] / "examples" / "provider_template" / "dialer_tinytel.py"
@@ -92,12 +102,18 @@ async def template(config: dict[str, Any]) -> AsyncIterator[Hearing]:
     network = TinyTelNetwork(config)
     web, receiver = await Web.start(network.answer), await Web.start(receive)
     reporting = asyncio.create_task(network.report())
-    trunk = {"url": f"http://127.0.0.1:{web.port}", "token": "env:TRUNK_TINYTEL_TOKEN"}
     around = Surroundings(now, lambda _: TOKEN, f"http://127.0.0.1:{receiver.port}")
-    provider = KIND.connect(TRUNK, trunk, around)
+
+    def connect(port: int) -> Provider:
+        trunk = {"url": f"http://127.0.0.1:{port}", "token": "env:TRUNK_TINYTEL_TOKEN"}
+        return KIND.connect(TRUNK, trunk, around)
+
+    provider = connect(web.port)
     rig = Hearing(
         provider,
         network.switch.network,
+        web.port,
+        connect,
         keeps_records=True,
         secrets=[TOKEN],
         switch=network.switch,

@@ -39,11 +39,17 @@ async def twilio(config: dict[str, Any]) -> AsyncIterator[Hearing]:
         public_url = f"http://127.0.0.1:{webhooks.port}"
         # A busy machine answers not at once; the one that will not answer is waited for a little longer, that is all.
         patience = max(1, config.get("timeout_seconds", 10))
-        settings = {**trunk(carrier.port)["config"], "timeout_seconds": patience}
-        provider = WithAgent(TRUNK, Config.parse(settings), AUTH_TOKEN, lambda: pendulum.now("UTC"), public_url)
+
+        def connect(port: int) -> WithAgent:
+            settings = Config.parse({**trunk(port)["config"], "timeout_seconds": patience})
+            return WithAgent(TRUNK, settings, AUTH_TOKEN, lambda: pendulum.now("UTC"), public_url)
+
+        provider = connect(carrier.port)
         rig = Hearing(
             provider,
             carrier.switch.network,
+            carrier.port,
+            connect,
             keeps_records=True,
             secrets=(AUTH_TOKEN, AUTHORIZATION.split()[1]),
             switch=carrier.switch,

@@ -15,6 +15,9 @@ from dialer.domain.events import CallEvent
 from dialer.domain.ids import AttemptId, TrunkId
 from dialer.domain.outcomes import CauseClass
 
+# What a request may take from being written to leaving, without its connection being slow.
+MARGIN_SECONDS = 1
+
 
 @dataclass(frozen=True, slots=True)
 class ContactCard:
@@ -35,7 +38,8 @@ class CallRequest:
     `connection`: where an answered call goes, as the agent says for this provider. `detect_machine`: the batch wants to
     know whether a machine has answered. `contact`: what an agent may want to know of whom it talks to.
     `permitted_until`: until then what allowed the call (its batch is active, its number not suppressed) surely still
-    does; a pause is confirmed after it.
+    does; a pause is confirmed after it. Adapters ask `leave_by` or `stale_at` just before the bytes leave, when they
+    have waited for the connection.
     """
 
     attempt_id: AttemptId
@@ -51,15 +55,27 @@ class CallRequest:
 
     @property
     def leave_by(self) -> DateTime:
-        """After this moment the request must not leave this machine any more. Compare it at the last moment before."""
+        """From this moment on the request must not leave this machine (P1, P3, P4). Compared at the last moment."""
         return min(at for at in (self.place_by, self.ring_by, self.permitted_until) if at is not None)
 
     def ring_seconds(self, now: DateTime) -> int:
-        """How long it may ring: at most until `ring_by`, at least one second. For networks that know no deadline."""
+        """How long it may ring if it leaves within a second: at most until `ring_by`, at least one second.
+
+        For networks that know no deadline.
+        """
         left = self.ring_timeout_seconds
         if self.ring_by is not None:
-            left = min(left, (self.ring_by - now).total_seconds())
+            left = min(left, (self.ring_by - now).total_seconds() - MARGIN_SECONDS)
         return max(1, int(left))
+
+    def stale_at(self, written_at: DateTime) -> DateTime:
+        """From when a request must not leave that states its `ring_seconds` as of `written_at`.
+
+        Leaving later, the call would ring past `ring_by` (P3).
+        """
+        if self.ring_by is None:
+            return self.leave_by
+        return min(self.leave_by, self.ring_by.subtract(seconds=self.ring_seconds(written_at)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +101,9 @@ class Unclear:
 
 
 Placement = Placed | Refused | Unclear
+
+TOO_LATE = Refused("too_late", CauseClass.POLICY)
+"""The request did not leave in time, by which no trunk has failed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,8 @@ def open_client(
 ) -> httpx2.AsyncClient:
     """Make a client with kept-alive connections; it belongs to the event loop that uses it first.
 
-    The whole exchange is timed by the caller. Connecting may take half of that, so that an answer has its time too.
+    `timeout_seconds`: for each step; connecting has half of it, so that an answer has its time too. Whoever wants the
+    whole exchange to take no longer times that.
     """
     pool = httpcore2.AsyncConnectionPool(
         ssl_context=trust(*urls),
@@ -41,7 +42,7 @@ def open_client(
         network_backend=_Backend(),
         socket_options=sockets.options(timeout_seconds),
     )
-    timeout = httpx2.Timeout(None, connect=timeout_seconds / 2)
+    timeout = httpx2.Timeout(timeout_seconds, connect=timeout_seconds / 2)
     # No proxy of the environment: it could send again what must be sent once, and deliver what was given up here (P1).
     return httpx2.AsyncClient(transport=_Transport(pool), trust_env=False, timeout=timeout, headers=headers)
 

@@ -13,7 +13,7 @@ from dialer.domain.ids import AttemptId
 from dialer.domain.outcomes import CauseClass
 from dialer.providers.asterisk.ari import Answer, Lost, NotSent, Reply
 from dialer.providers.asterisk.moments import moment
-from dialer.providers.base import Gone, NoWord, Placed, Placement, Refused, Seen, Sighting, Unclear
+from dialer.providers.base import TOO_LATE, Gone, NoWord, Placed, Placement, Refused, Seen, Sighting, Unclear
 
 RINGING = frozenset({"Ring", "Ringing"})
 UP = "Up"
@@ -33,6 +33,8 @@ def event_key(attempt_id: AttemptId, kind: EventKind) -> str:
 def placement(reply: Reply, attempt_id: AttemptId) -> Placement | None:
     """Say what came of an originate. None: Asterisk must be asked what that conflict is."""
     match reply:
+        case NotSent(TOO_LATE.cause):
+            return TOO_LATE
         case NotSent(cause):
             return Refused(cause, CauseClass.INFRASTRUCTURE)
         case Lost(reason):

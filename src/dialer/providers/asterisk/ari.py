@@ -15,6 +15,7 @@ from typing import Any
 import httpx2
 from pendulum import DateTime
 
+from dialer.providers.base import TOO_LATE
 from dialer.providers.http_client import open_client
 
 LONGEST_ANSWER = 1 << 20
@@ -105,7 +106,7 @@ class Ari:
             async with asyncio.timeout(self._timeout):
                 return await self._exchange(client, method, path, body, follow)
         except _TooLate:
-            return NotSent("too_late", "it was too late to ask")
+            return NotSent(TOO_LATE.cause, "it was too late to ask")
         except (httpx2.HTTPError, httpx2.StreamError, OSError, TimeoutError, _TooLarge) as error:
             reason = described(error, self._timeout)
             return Lost(reason) if has_left else NotSent(_cause(error), reason)

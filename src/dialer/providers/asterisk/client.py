@@ -35,10 +35,8 @@ class Asterisk:
         if not leads_somewhere(request.connection):
             return Refused("agent_has_no_connection", CauseClass.INFRASTRUCTURE)
         now = self._clock()
-        if request.ring_by is not None and now >= request.ring_by:
-            return Refused("too_late", CauseClass.INFRASTRUCTURE)
         body = originate(request, self._config, now)
-        answer = await self._ari.ask("POST", "/channels", body, not_after=request.place_by)
+        answer = await self._ari.ask("POST", "/channels", body, not_after=request.stale_at(now))
         found = placement(answer, request.attempt_id)
         return found or placement_after_conflict(await self._look_up(request))
 

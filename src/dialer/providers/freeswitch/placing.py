@@ -12,7 +12,7 @@ from pendulum import DateTime
 
 from dialer.domain.outcomes import CauseClass
 from dialer.errors import Unavailable
-from dialer.providers.base import CallRequest, Placed, Placement, Refused, Unclear
+from dialer.providers.base import TOO_LATE, CallRequest, Placed, Placement, Refused, Unclear
 from dialer.providers.freeswitch import causes
 from dialer.providers.freeswitch.connection import Connection, fail
 from dialer.providers.freeswitch.frames import Event, Frame
@@ -66,8 +66,8 @@ async def place(
     except OSError:
         return Refused("network_unreachable", CauseClass.INFRASTRUCTURE)
     now = clock()
-    if now >= request.place_by or (request.ring_by is not None and now >= request.ring_by):
-        return Refused("too_late", CauseClass.INFRASTRUCTURE)
+    if now >= request.leave_by:
+        return TOO_LATE
     command = write(now)
     if isinstance(command, Refused):
         return command

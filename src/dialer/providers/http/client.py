@@ -11,6 +11,7 @@ from dialer.domain.ids import TrunkId
 from dialer.domain.outcomes import CauseClass
 from dialer.errors import Unavailable
 from dialer.providers.base import (
+    TOO_LATE,
     Absent,
     CallHandle,
     CallRequest,
@@ -32,7 +33,6 @@ from dialer.providers.http.placements import encode_request, placement
 from dialer.providers.http.reports import is_of, read_reports, read_sighting
 from dialer.providers.http.signing import Signer
 
-TOO_LATE = Refused("too_late", CauseClass.INFRASTRUCTURE)
 NO_PUBLIC_URL = "DIALER_PUBLIC_URL is not set, so the platform could not be told where to report"
 
 
@@ -52,7 +52,7 @@ class HttpPlatform:
         if self._report_url is None:
             return Refused("public_url_not_set", CauseClass.INFRASTRUCTURE)
         now = self._clock()
-        letter = Letter(encode_request(request, now, self._report_url), lambda: self._clock() < request.place_by)
+        letter = Letter(encode_request(request, now, self._report_url), lambda: self._clock() < request.stale_at(now))
         key = str(request.attempt_id)
         headers = {**self._signer.headers(key, now, letter.content), "idempotency-key": key}
         try:

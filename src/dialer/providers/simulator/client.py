@@ -17,6 +17,7 @@ from dialer.domain.outcomes import CauseClass
 from dialer.errors import InvalidInput, Unavailable
 from dialer.providers import sockets
 from dialer.providers.base import (
+    TOO_LATE,
     CallHandle,
     CallRequest,
     HandOver,
@@ -98,8 +99,8 @@ class Simulator:
             connection = await self._connected()
         except (OSError, Unavailable):
             return Refused("network_unreachable", CauseClass.INFRASTRUCTURE)
-        if self._clock() > request.place_by:
-            return Refused("too_late", CauseClass.INFRASTRUCTURE)
+        if self._clock() >= request.leave_by:
+            return TOO_LATE
         try:
             answer = await connection.ask("place", self._timeout, request=wire.encode_request(request))
             return wire.decode_placement(answer)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from pendulum import DateTime
 
-from dialer.providers.base import CallHandle, CallRequest, HandOver, Linked, Placement, Sighting
+from dialer.providers.base import TOO_LATE, CallHandle, CallRequest, HandOver, Linked, Placement, Sighting
 from dialer.providers.simulator.network import SimulatedNetwork
 
 
@@ -21,7 +21,8 @@ class InProcessSimulator:
 
     async def place(self, request: CallRequest) -> Placement:
         """Unlike over a socket, an answer that would never come is `Unclear` at once."""
-        return self.network.place(request, self._clock())
+        now = self._clock()
+        return TOO_LATE if now >= request.leave_by else self.network.place(request, now)
 
     async def look_up(self, call: CallHandle) -> Sighting:
         return self.network.look_up(call.attempt_id, self._clock())

@@ -14,7 +14,18 @@ from pendulum import DateTime
 from dialer.domain.events import CallEvent
 from dialer.domain.ids import AttemptId
 from dialer.domain.outcomes import CauseClass
-from dialer.providers.base import Absent, CallRequest, NoWord, Placed, Placement, Refused, Seen, Sighting, Unclear
+from dialer.providers.base import (
+    TOO_LATE,
+    Absent,
+    CallRequest,
+    NoWord,
+    Placed,
+    Placement,
+    Refused,
+    Seen,
+    Sighting,
+    Unclear,
+)
 from dialer.providers.simulator.book import Acknowledged, Book, Change, Forgotten, HungUp, Opened, Requested, call_id
 from dialer.providers.simulator.calls import CarrierCall, plan_call
 from dialer.providers.simulator.course import Course, PlacementFault, draw_course
@@ -25,7 +36,6 @@ from dialer.providers.simulator.profile import NetworkProfile
 from dialer.providers.simulator.reports import lay_out_reports
 
 UNANSWERED = Unclear("the network did not answer")
-TOO_LATE = Refused("too_late", CauseClass.INFRASTRUCTURE)
 REFUSALS = {PlacementFault.REFUSED: "switch_congestion", PlacementFault.SERVER_ERROR: "server_error"}
 
 
@@ -124,7 +134,7 @@ class SimulatedNetwork:
         self._book.apply(change)
 
     def _refusal(self, request: CallRequest, now: DateTime) -> Refused | None:
-        if now > request.place_by or (request.ring_by is not None and now >= request.ring_by):
+        if now >= request.place_by or (request.ring_by is not None and now >= request.ring_by):
             return TOO_LATE
         limit = self._book.capacity.exceeded(self.profile, to_micros(now))
         return Refused(limit, CauseClass.INFRASTRUCTURE) if limit else None

@@ -4,7 +4,7 @@ from typing import Any
 
 from pendulum import DateTime
 
-from dialer.providers.base import CallRequest
+from dialer.providers.base import MARGIN_SECONDS, CallRequest
 from dialer.providers.twilio.reports import RING_WAS_CUT
 
 EVENTS = ("initiated", "ringing", "answered", "completed")
@@ -42,5 +42,5 @@ def _ring_seconds(request: CallRequest, now: DateTime) -> tuple[int, bool]:
     seconds = min(request.ring_seconds(now), MOST_RING_SECONDS)
     if request.ring_by is None:
         return seconds, False
-    left = max(1, int((request.ring_by - now).total_seconds()) - RING_BUFFER_SECONDS)
+    left = max(1, int((request.ring_by - now).total_seconds() - MARGIN_SECONDS) - RING_BUFFER_SECONDS)
     return (left, True) if left < min(request.ring_timeout_seconds, MOST_RING_SECONDS) else (seconds, False)

@@ -15,6 +15,7 @@ import httpx2
 from twilio.http import AsyncHttpClient
 from twilio.http.response import Response
 
+from dialer.providers.base import TOO_LATE
 from dialer.providers.http_client import open_client
 
 LONGEST_ANSWER_BYTES = 1 << 20
@@ -102,7 +103,7 @@ class Exchange(AsyncHttpClient):  # type: ignore[misc]  # the library brings no 
         """Note that the request leaves."""
         if event.endswith("send_request_headers.started"):
             if not self._may_leave():
-                raise NotSent("too_late", "it was too late to send it")
+                raise NotSent(TOO_LATE.cause, "it was too late to send it")
             self._has_left = True
 
     def _addressed(self, url: str) -> str:

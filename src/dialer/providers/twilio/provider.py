@@ -18,6 +18,7 @@ from dialer.domain.ids import TrunkId
 from dialer.domain.outcomes import CauseClass
 from dialer.errors import Unavailable
 from dialer.providers.base import (
+    TOO_LATE,
     Absent,
     CallHandle,
     CallRequest,
@@ -65,16 +66,14 @@ class Twilio:
         if self._reports_to is None:
             return Refused("no_public_url", CauseClass.INFRASTRUCTURE)
         now = self._clock()
-        if now >= request.place_by or (request.ring_by is not None and now >= request.ring_by):
-            return Refused("too_late", CauseClass.INFRASTRUCTURE)
         fields = asking.fields(request, now, f"{self._reports_to}/{request.attempt_id}")
         if fields is None:
             return Refused("agent_has_no_url", CauseClass.INFRASTRUCTURE)
-        calls = self._api(lambda: self._clock() < request.place_by).calls
+        calls = self._api(lambda: self._clock() < request.stale_at(now)).calls
         try:
             return _placement(await _readable(calls.create_async(**fields)))
         except NotSent as error:
-            return Refused(error.cause, CauseClass.INFRASTRUCTURE)
+            return TOO_LATE if error.cause == TOO_LATE.cause else Refused(error.cause, CauseClass.INFRASTRUCTURE)
         except NoAnswer as error:
             return Unclear(str(error))
         except API_ERRORS as error:
