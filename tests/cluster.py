@@ -30,7 +30,8 @@ from dialer.embedded.server import free_port
 from dialer.engine.audit import audit
 from dialer.engine.parts import Parts
 from dialer.providers.simulator import CarrierCall
-from dialer.providers.simulator.book import HungUp, Opened
+from dialer.providers.simulator.book import HungUp, Opened, OverLimit
+from dialer.providers.simulator.capacity import most_in_any_second
 from dialer.providers.simulator.journal import Journal
 from dialer.service import batches, simulation
 from dialer.service import contacts as contact_lists
@@ -201,10 +202,10 @@ class Cluster:
         """The network's own record, from its journal."""
         return calls_of((self.folder / "simulator").glob("*.jsonl"))
 
-    def judge(self, limit: int, calls_each: int) -> None:
+    def judge(self, limit: int, calls_each: int, calls_per_second: int | None = None) -> None:
         """Compare the ledger and the network's record with the promises.
 
-        `limit`: calls at once. `calls_each`: calls of a contact.
+        `limit`: calls at once. `calls_each`: calls of a contact. `calls_per_second`: of the trunk.
         """
         report = audit(self.db, pendulum.now("UTC"))
         assert report.is_clean, report.violations
@@ -214,6 +215,8 @@ class Cluster:
         assert max(Counter(call.to_number for call in calls).values()) <= calls_each
         assert most_at_once(calls) <= limit
         assert rung_twice_at_once(calls) == []
+        if calls_per_second is not None:
+            assert most_in_any_second(asked_at((self.folder / "simulator").glob("*.jsonl"))) <= calls_per_second
         ledger = {row.id: row for row in self.rows("SELECT id, state, outcome FROM attempts")}
         known = {call.attempt_id for call in calls}
         assert known <= {of for of, row in ledger.items() if row.state == "ended"}
@@ -250,6 +253,19 @@ def calls_of(journals: Iterable[Path]) -> list[CarrierCall]:
                 case HungUp(call_id, at):
                     found[call_id] = replace(found[call_id], ended=at)
     return sorted(found.values(), key=lambda call: call.placed)
+
+
+def asked_at(journals: Iterable[Path]) -> list[int]:
+    """When a network was asked for each call, by its own clock: those that it took, and those over its own limits."""
+    found = []
+    for file in journals:
+        for change in Journal(file).read():
+            match change:
+                case Opened(call, _):
+                    found.append(call.placed)
+                case OverLimit(_, _, at):
+                    found.append(at)
+    return found
 
 
 def most_at_once(calls: Sequence[CarrierCall]) -> int:

@@ -18,7 +18,7 @@ from dialer.domain.ids import AttemptId, TrunkId
 from dialer.domain.outcomes import CauseClass, Outcome
 from dialer.errors import FieldError, InvalidInput, NotSigned, Unavailable
 from dialer.providers import base
-from dialer.providers.http_client import open_client
+from dialer.providers.http_client import open_client, retry_after
 
 INFRASTRUCTURE = CauseClass.INFRASTRUCTURE
 NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
@@ -53,7 +53,10 @@ class TinyTel:
                 return base.Placed(str(request.attempt_id))
             case 422:  # TinyTel's word for a number that does not exist
                 return base.Refused("unallocated_number", CauseClass.CONTACT)
-            case 401 | 404 | 429 as status:
+            case 429:  # not a failure: TinyTel wants fewer calls a second
+                wait = retry_after(answer.headers.get("retry-after"), self._clock())
+                return base.Refused("rate_limited", CauseClass.RATE, wait)
+            case 401 | 403 | 404 as status:
                 return base.Refused(f"http_{status}", INFRASTRUCTURE)
         return base.Unclear(f"TinyTel answered {answer.status_code}")
 

@@ -7,6 +7,7 @@ who are not there. A channel that is gone is 404. The simulated network behind i
 import asyncio
 import base64
 import json
+import math
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -21,6 +22,7 @@ from carriers.asterisk_events import Leg, ended, legs_of, placed, step
 from carriers.switch import Switch, now, run_as_process
 from dialer.domain.events import CallEvent, EventKind
 from dialer.domain.ids import AttemptId
+from dialer.domain.outcomes import CauseClass
 from dialer.providers.base import CallRequest, Placed, Placement, Refused, Seen
 
 USERNAME = "dialer"
@@ -114,6 +116,10 @@ class Asterisk:
     async def _dial(self, request: web.Request, attempt_id: AttemptId, asked: Mapping[str, Any]) -> web.Response:
         placement = self._place(attempt_id, asked)
         match placement:
+            case Refused(_, CauseClass.RATE, seconds):
+                # Asterisk has no such limit: it is that of a proxy before it.
+                wait = {"Retry-After": str(math.ceil(seconds or 0))}
+                return web.json_response({"message": "Too many requests"}, status=429, headers=wait)
             case Refused("server_error"):
                 return _message(503, "Asterisk not booted")
             case Refused():

@@ -7,6 +7,7 @@ Reports are posted in the order in which they fall due, several at once, and aga
 import asyncio
 import base64
 import json
+import math
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -24,6 +25,7 @@ from carriers.switch import Switch, now, run_as_process
 from carriers.web import Reply, Sent, Web
 from dialer.domain.events import CallEvent
 from dialer.domain.ids import AttemptId
+from dialer.domain.outcomes import CauseClass
 from dialer.providers.base import Absent, CallRequest, NoWord, Placed, Refused, Seen
 
 SECRET = f"whsec_{base64.b64encode(b'of the mock carrier, 32 bytes...').decode()}"
@@ -107,8 +109,11 @@ class Platform:
         match answer:
             case Placed(call_id):
                 return Reply(202, {"call_id": call_id}, cut=self.switch.cuts_this_answer())
+            case Refused(cause, CauseClass.RATE as cause_class, seconds):
+                wait = {"retry-after": str(math.ceil(seconds or 0))}
+                return Reply(429, {"cause": cause, "cause_class": cause_class}, wait)
             case Refused(cause, cause_class):
-                return Reply(429 if cause == "rate_exceeded" else 422, {"cause": cause, "cause_class": cause_class})
+                return Reply(422, {"cause": cause, "cause_class": cause_class})
         return Reply(None)
 
     def _look_up(self, attempt_id: AttemptId) -> Reply:

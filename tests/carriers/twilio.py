@@ -26,6 +26,7 @@ from carriers.twilio_calls import EVENT_NAMES, callback, record, sid_of, signatu
 from carriers.twilio_http import Answer, Asked, Handle, Serving, serving
 from dialer.domain.events import CallEvent, EventKind
 from dialer.domain.ids import AttemptId
+from dialer.domain.outcomes import CauseClass
 from dialer.providers.base import CallRequest, Refused, Unclear
 from dialer.providers.simulator import CarrierCall
 
@@ -133,8 +134,11 @@ class Carrier:
         request = CallRequest(attempt_id, form["To"], form["From"], {}, seconds, late, given_up)
         placement = self.switch.network.place(request, moment)
         if isinstance(placement, Refused):
-            if placement.cause == "server_error":
+            if placement.cause_class is CauseClass.RATE:
+                # The real one would let the call wait in its queue; this one has none.
                 return refused(429, 20429, "Too Many Requests")
+            if placement.cause == "server_error":
+                return refused(403, 10001, "Account is not active")
             return refused(400, 10004, "Call concurrency limit exceeded")
         calls = [call for call in self.switch.network.log if call.attempt_id == attempt_id]
         if calls:

@@ -90,5 +90,10 @@ def test_an_innocent_contact_waits_twice_as_long_each_time_up_to_ten_minutes(
     assert after_refusal(cause_class, refusals) == RetryDecision(ContactStatus.WAITING, seconds)
 
 
+@pytest.mark.parametrize("refusals", [1, 2, 10_000])
+def test_a_contact_refused_because_of_the_rate_is_called_again_soon_however_often(refusals: int) -> None:
+    assert after_refusal(CauseClass.RATE, refusals) == RetryDecision(ContactStatus.WAITING, 2)
+
+
 def test_a_number_that_cannot_be_called_fails_its_contact_at_once() -> None:
     assert after_refusal(CauseClass.CONTACT, 1) == LOST

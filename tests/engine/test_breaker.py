@@ -1,20 +1,34 @@
 """The circuit breaker: a trunk that fails is left alone and probed, and no contact loses an attempt by it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from dialer.domain.breaker import BREAK_AFTER, FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS, PROBE_SECONDS
+from dialer.domain.ids import AttemptId
 from dialer.engine.audit import audit
 from dialer.engine.retry import retry
+from dialer.providers.base import TOO_LATE, CallRequest, Placement
+from dialer.providers.carriers import Carriers
 from dialer.providers.simulator import NetworkProfile
 from dialer.store import health
+from dialer.store.numbers import Trunk
 from steps import go, later, look
 from world import MONDAY, World
 
 MakeWorld = Callable[..., World]
+
+
+class TooLate(Carriers):
+    """The carriers of a worker whose connections are made too slowly."""
+
+    def __init__(self) -> None:
+        """Nothing is connected."""
+
+    def place_all(self, calls: Sequence[tuple[Trunk, CallRequest]]) -> dict[AttemptId, Placement]:
+        return {request.attempt_id: TOO_LATE for _, request in calls}
 
 
 def breaker(world: World) -> Any:
@@ -140,3 +154,27 @@ def test_the_doctor_names_a_failing_trunk_and_when_it_is_tried_again(failing: Wo
         (said,) = health.troubles(connection, failing.clock.now)
     assert said.startswith("Trunk simulator is failing, so no calls go out on it: 10 placements in a row")
     assert "server_error; it is tried again at 2026-03-02 08:00:30 UTC." in said
+
+
+def test_a_network_that_takes_fewer_calls_a_second_is_not_failing_and_all_are_called_soon(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world(calls_per_second=5)
+    batch_id = world.batch(60, max_concurrent_calls=60, retry_failed=False)
+    assert go(world, batch_id).refused == 55
+    assert world.rows("SELECT DISTINCT attempts, refusals FROM contacts WHERE status = 'waiting'") == [(0, 0)]
+    began = world.clock.now
+    world.run(lambda: world.rows("SELECT 1 FROM contacts WHERE status IN ('pending', 'waiting')") == [], grain=0.5)
+    assert breaker(world) is None
+    # Fifty-five are left at five a second; nobody waits as long as for a trunk that is down.
+    assert (world.clock.now - began).total_seconds() < 3 * 55 / 5
+    assert len(world.network.log) == 60
+    assert audit(world.db, world.clock.now).is_clean
+
+
+def test_what_leaves_too_late_does_not_make_a_trunk_fail(make_world: MakeWorld) -> None:
+    world = make_world()
+    parts = replace(world.parts, carriers=TooLate())
+    report = go(world, world.batch(30, max_concurrent_calls=30), parts=parts)
+    assert (report.refused, breaker(world)) == (30, None)
+    assert world.rows("SELECT DISTINCT status, attempts FROM contacts") == [("waiting", 0)]

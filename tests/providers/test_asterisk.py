@@ -8,6 +8,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from itertools import chain, repeat
 from random import Random
 from typing import Any
 
@@ -225,7 +226,7 @@ def test_an_answered_call_must_have_somewhere_to_go(call_request: CallRequests) 
 def test_a_request_that_waited_for_its_connection_past_the_deadline_does_not_leave(call_request: CallRequests) -> None:
     async def story() -> None:
         moment = utc_now()
-        moments = iter([moment, moment.add(minutes=1)])
+        moments = chain([moment], repeat(moment.add(minutes=1)))
         async with carrier.serve(0, QUICK) as server, provider(server.port, lambda: next(moments)) as asterisk:
             answer = await asterisk.place(ready(call_request(moment)))
             assert answer == TOO_LATE
@@ -316,7 +317,6 @@ def test_the_answer_that_comes_after_the_last_event_is_still_the_answer(call_req
         (http("403 Forbidden", '{"message": "Write access denied"}'), "write_access_denied"),
         (http("404 Not Found", "<h1>Not Found</h1>"), "ari_not_found"),
         (http("400 Bad Request", '{"message": "No\\u0000 \\ud800way"}'), "no_way"),
-        (http("429 Too Many Requests", ""), "too_many_requests"),
         (http("500 Internal Server Error", '{"error": "Allocation failed"}'), "allocation_failed"),
         (http("503 Service Unavailable", '{"message": "Asterisk not booted"}'), "not_booted"),
     ],
@@ -326,6 +326,21 @@ def test_a_clear_refusal_is_not_the_contacts_fault(call_request: CallRequests, a
         async with answering(lambda _: answer) as (port, requests), provider(port) as asterisk:
             placement = await asterisk.place(ready(call_request(utc_now())))
             assert placement == Refused(cause, CauseClass.INFRASTRUCTURE)
+            assert len(requests) == 1
+
+    in_time(story())
+
+
+@pytest.mark.parametrize(("headers", "seconds"), [({}, None), ({"Retry_After": "3"}, 3.0)])
+def test_a_proxy_that_lets_fewer_requests_through_paces_the_trunk(
+    call_request: CallRequests, headers: dict[str, str], seconds: float | None
+) -> None:
+    answer = http("429 Too Many Requests", "", **headers).replace(b"Retry_After", b"Retry-After")
+
+    async def story() -> None:
+        async with answering(lambda _: answer) as (port, requests), provider(port) as asterisk:
+            placement = await asterisk.place(ready(call_request(utc_now())))
+            assert placement == Refused("too_many_requests", CauseClass.RATE, seconds)
             assert len(requests) == 1
 
     in_time(story())

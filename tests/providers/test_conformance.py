@@ -16,6 +16,7 @@ from dialer.domain.events import CallEvent, EventKind
 from dialer.domain.outcomes import CauseClass, Outcome
 from dialer.errors import Unavailable
 from dialer.providers.base import TOO_LATE, Absent, CallRequest, Gone, NoWord, Placed, Refused, Seen, Sighting, Unclear
+from dialer.providers.simulator.capacity import most_in_any_second
 from placing import handle
 from rigs import OpenRig, Rig, all_rigs
 from rigs.slow import slow_door
@@ -111,6 +112,20 @@ def test_a_refused_call_does_not_exist(play: Play, call_request: CallRequests, f
         assert not rig.existed()
 
     play({**ANSWERED, "faults": {fault: 1}}, story)
+
+
+def test_a_refusal_because_of_the_rate_is_no_failure(play: Play, call_request: CallRequests) -> None:
+    async def story(rig: Rig) -> None:
+        if not rig.tells_rate:
+            pytest.skip("this network has no word for its rate")
+        answers = await asyncio.gather(*(rig.provider.place(call_request(rig.now())) for _ in range(20)))
+        refused = [one for one in answers if isinstance(one, Refused)]
+        assert {one.cause_class for one in refused} == {CauseClass.RATE}
+        assert all(one.retry_after_seconds is None or 0 < one.retry_after_seconds <= 1 for one in refused)
+        assert len(rig.existed()) == 20 - len(refused)
+        assert most_in_any_second(rig.started()) == 1
+
+    play({**ANSWERED, "calls_per_second": 1}, story)
 
 
 def test_a_request_past_its_place_by_is_refused(play: Play, call_request: CallRequests) -> None:

@@ -43,6 +43,7 @@ CallRequests = Callable[..., CallRequest]
 
 NOON = pendulum.datetime(2026, 3, 2, 12)
 INFRASTRUCTURE = CauseClass.INFRASTRUCTURE
+RATE = CauseClass.RATE
 ATTEMPT = "018f0000-0000-7000-8000-00000000000a"
 ENDED = {"attempt_id": ATTEMPT, "event": "ended", "at": "2026-03-02T13:00:00+01:00", "outcome": "busy"}
 
@@ -165,7 +166,13 @@ REFUSALS = [
     (Reply(403), Refused("forbidden", INFRASTRUCTURE)),
     (Reply(404, b"<html>"), Refused("wrong_url", INFRASTRUCTURE)),
     (Reply(418), Refused("http_418", INFRASTRUCTURE)),
-    (Reply(429), Refused("rate_limited", INFRASTRUCTURE)),
+    (Reply(429), Refused("rate_limited", RATE)),
+    (Reply(429, headers={"retry-after": "7"}), Refused("rate_limited", RATE, 7.0)),
+    (Reply(429, {"cause": "busy", "cause_class": "infrastructure"}, {"retry-after": "soon"}), Refused("busy", RATE)),
+    (Reply(429, {"cause": "blocked", "cause_class": "policy"}, {"retry-after": "7"}),
+     Refused("blocked", CauseClass.POLICY)),
+    (Reply(422, {"cause": "too_fast", "cause_class": "rate"}, {"retry-after": "7"}), Refused("too_fast", RATE, 7.0)),
+    (Reply(403, headers={"retry-after": "7"}), Refused("forbidden", INFRASTRUCTURE)),
     (Reply(451), Refused("legal_reasons", CauseClass.POLICY)),
     (Reply(422, {"cause": "unallocated_number", "cause_class": "contact"}),
      Refused("unallocated_number", CauseClass.CONTACT)),

@@ -15,6 +15,8 @@ from dialer.domain.ids import AttemptId, uuid7
 from dialer.domain.outcomes import CauseClass, Outcome
 from dialer.providers.base import TOO_LATE, Absent, CallRequest, NoWord, Placed, Refused, Seen, Unclear
 from dialer.providers.simulator import CarrierCall, NetworkProfile, SimulatedNetwork
+from dialer.providers.simulator.capacity import most_in_any_second
+from dialer.providers.simulator.instants import to_micros
 
 CallRequests = Callable[..., CallRequest]
 
@@ -309,6 +311,28 @@ def test_the_network_refuses_what_exceeds_its_rate(start: DateTime, call_request
     net = network(calls_per_second=3)
     answers = [net.place(call_request(start), start.add(microseconds=250_000 * n)) for n in range(8)]
     assert [type(each) for each in answers] == [Placed, Placed, Placed, Refused] * 2
+    assert answers[3] == Refused("rate_exceeded", CauseClass.RATE, 0.25)
+    assert most_in_any_second(call.placed for call in net.log) == 3
+    assert [(one.cause, one.at) for one in net.over_limit] == [
+        ("rate_exceeded", to_micros(start.add(microseconds=250_000 * n))) for n in (3, 7)
+    ]
+
+
+def test_a_second_begins_at_any_moment_and_ends_before_the_same_of_the_next() -> None:
+    assert most_in_any_second([]) == 0
+    assert most_in_any_second([0, 999_999, 1_000_000]) == 2
+    assert most_in_any_second([1_400_000, 0, 900_000, 600_000, 1_599_999]) == 4
+    assert most_in_any_second([5] * 7) == 7
+
+
+def test_a_bounded_network_remembers_the_latest_requests_that_were_too_many(
+    start: DateTime, call_request: CallRequests
+) -> None:
+    net, requests = SimulatedNetwork(NetworkProfile.parse(STEADY | {"calls_per_second": 1}), max_log=2), []
+    for _ in range(5):
+        requests.append(call_request(start))
+        net.place(requests[-1], start)
+    assert [one.attempt_id for one in net.over_limit] == [each.attempt_id for each in requests[3:]]
 
 
 def test_a_bounded_network_forgets_old_calls_and_says_so(start: DateTime, call_request: CallRequests) -> None:

@@ -27,7 +27,10 @@ from placing import handle, no_matter
 CallRequests = Callable[..., CallRequest]
 
 TRUNK = TrunkId(UUID("018f0000-0000-7000-8000-000000000001"))
-FAULTY = {"faults": {"lost": 0.1, "late": 0.2, "repeated": 0.3, "reordered": 0.3, "timeout_before": 0.1}}
+FAULTY = {
+    "faults": {"lost": 0.1, "late": 0.2, "repeated": 0.3, "reordered": 0.3, "timeout_before": 0.1},
+    "max_concurrent_calls": 2,
+}
 STEP = st.tuples(st.sampled_from(["place", "hang_up", "receive", "restart"]), st.integers(0, 5))
 
 
@@ -64,6 +67,7 @@ def test_a_restart_at_any_point_changes_nothing(
     restarted.close()
     restarted = SimulatedNetwork(profile, path)
     assert restarted.log == steady.log
+    assert restarted.over_limit == steady.over_limit
     end = now.add(days=1)
     assert restarted.due(end) == steady.due(end)
     restarted.close()

@@ -34,7 +34,12 @@ CONFIG = trunk(1)["config"]
 LONG = {"mean": 5000, "min": 5000, "max": 5000}
 TALKS = {"speed": 1000, "outcomes": {"answered": 1}, "talk_seconds": LONG}
 RINGS_LONG = {"speed": 1, "outcomes": {"answered": 1}, "ring_seconds": LONG}
-INFRASTRUCTURE, POLICY, CONTACT = CauseClass.INFRASTRUCTURE, CauseClass.POLICY, CauseClass.CONTACT
+INFRASTRUCTURE, POLICY, CONTACT, RATE = (
+    CauseClass.INFRASTRUCTURE,
+    CauseClass.POLICY,
+    CauseClass.CONTACT,
+    CauseClass.RATE,
+)
 
 
 def utc_now() -> DateTime:
@@ -241,9 +246,10 @@ def test_a_call_that_leads_nowhere_is_not_placed(request_: CallRequest) -> None:
         (403, 21215, "destination_not_permitted", POLICY),
         (400, 13227, "destination_not_permitted", POLICY),
         (400, 21216, "blocked_by_twilio", POLICY),
-        (429, 20429, "rate_limited", INFRASTRUCTURE),
+        (429, 20429, "rate_limited", RATE),
         (400, 10004, "concurrency_limit", INFRASTRUCTURE),
-        (400, 22005, "call_queue_full", INFRASTRUCTURE),
+        (400, 22005, "call_queue_full", RATE),
+        (429, 10004, "concurrency_limit", RATE),
         (401, 20003, "wrong_credentials", INFRASTRUCTURE),
         (403, 20003, "wrong_credentials", INFRASTRUCTURE),
         (400, 10001, "account_not_active", INFRASTRUCTURE),
@@ -268,7 +274,6 @@ def test_each_refusal_says_whose_fault_it_is(
     ("answer", "cause"),
     [
         (Answer(401, b"?"), "wrong_credentials"),
-        (Answer(429, b""), "rate_limited"),
         (Answer(404, b"<html>"), "wrong_url"),
         (Answer(301, b"", headers=(("Location", "https://elsewhere.example"),)), "wrong_url"),
         (Answer(400, b"[1]"), "http_400: Unable to create record"),
@@ -285,6 +290,22 @@ def test_a_refusal_by_somebody_else_is_the_fault_of_the_way_there(
         async with network() as (carrier, twilio):
             carrier.answers.append(answer)
             assert await twilio.place(request_) == Refused(cause, INFRASTRUCTURE)
+
+    in_time(story())
+
+
+@pytest.mark.parametrize(("headers", "seconds"), [((), None), ((("Retry-After", "2"),), 2.0)])
+def test_twilio_says_how_long_it_wants_to_be_left_alone(
+    request_: CallRequest, headers: tuple[tuple[str, str], ...], seconds: float | None
+) -> None:
+    async def story() -> None:
+        async with network() as (carrier, twilio):
+            carrier.answers.append(Answer(429, b"", headers=headers))
+            assert await twilio.place(request_) == Refused("rate_limited", RATE, seconds)
+            carrier.answers.append(Answer(403, b"", headers=headers))
+            refused = await twilio.place(request_)
+            assert isinstance(refused, Refused)
+            assert refused.retry_after_seconds is None
 
     in_time(story())
 

@@ -36,6 +36,10 @@ class Rig(Protocol):
         """Say whether the network reads `place_by`; else only the provider does."""
 
     @property
+    def tells_rate(self) -> bool:
+        """Say whether the network has a word for: too many calls in this second."""
+
+    @property
     def secrets(self) -> Sequence[str]:
         """What must not be seen in any log or error."""
 
@@ -50,6 +54,9 @@ class Rig(Protocol):
 
     async def until(self, enough: Callable[[], bool]) -> None:
         """Let time pass until this holds; fail when it never does."""
+
+    def started(self) -> Sequence[int]:
+        """When each call was placed, by the network's clock, in microseconds."""
 
     def existed(self) -> Sequence[AttemptId]:
         """The attempts whose calls truly existed, one entry a call."""

@@ -49,6 +49,7 @@ async def _opened(config: dict[str, Any], *destination: str) -> AsyncIterator[He
             mock.switch.network,
             mock.port,
             connect,
+            tells_rate=False,
             secrets=(PASSWORD,),
             switch=mock.switch,
             close_network=mock.stop,

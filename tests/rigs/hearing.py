@@ -26,6 +26,7 @@ class Hearing:
     connect: Callable[[int], Provider]
     keeps_records: bool = False
     knows_place_by: bool = False
+    tells_rate: bool = True
     secrets: Sequence[str] = ()
     switch: Switch | None = None
     close_network: Callable[[], Awaitable[object]] | None = None
@@ -43,6 +44,9 @@ class Hearing:
     async def until(self, enough: Callable[[], bool]) -> None:
         async with asyncio.timeout(PATIENCE_SECONDS), self.news:
             await self.news.wait_for(enough)
+
+    def started(self) -> Sequence[int]:
+        return [call.placed for call in self.network.log]
 
     def existed(self) -> Sequence[AttemptId]:
         return [call.attempt_id for call in self.network.log]

@@ -28,6 +28,7 @@ class InProcessRig:
     received: list[CallEvent] = field(default_factory=list)
     keeps_records: bool = True
     knows_place_by: bool = True
+    tells_rate: bool = True
     secrets: Sequence[str] = ()
     port: int | None = None
 
@@ -49,6 +50,9 @@ class InProcessRig:
             events = self.network.due(self.moment)
             self.received.extend(events)
             self.network.acknowledge([event.key for event in events])
+
+    def started(self) -> Sequence[int]:
+        return [call.placed for call in self.network.log]
 
     def existed(self) -> Sequence[AttemptId]:
         return [call.attempt_id for call in self.network.log]

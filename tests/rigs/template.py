@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from carriers.switch import Switch, now
 from carriers.web import Reply, Sent, Web
 from dialer.domain.events import CallEvent
 from dialer.domain.ids import AttemptId, TrunkId
+from dialer.domain.outcomes import CauseClass
 from dialer.providers.base import (
     CallRequest,
     Kind,
@@ -76,8 +78,10 @@ class TinyTelNetwork:
         match answer:
             case Placed():
                 return Reply(201, {"id": asked["id"]}, cut=self.switch.cuts_this_answer())
+            case Refused(_, CauseClass.RATE, wait):
+                return Reply(429, headers={"retry-after": str(math.ceil(wait or 0))})
             case Refused():
-                return Reply(429)
+                return Reply(403)
         return Reply(None)
 
     def _look_up(self, attempt_id: AttemptId) -> Reply:

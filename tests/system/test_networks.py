@@ -16,7 +16,8 @@ import httpx2
 import pytest
 
 from carriers.process import Carrier
-from cluster import calls_of, most_at_once, rung_twice_at_once, wait_until
+from cluster import asked_at, calls_of, most_at_once, rung_twice_at_once, wait_until
+from dialer.providers.simulator.capacity import most_in_any_second
 from running import DIALER, Up
 from world import made_up_phones
 
@@ -94,8 +95,11 @@ def started(agent_id: str, client: Client, name: str, first: int) -> str:
     return str(batch["id"])
 
 
-def judge(up: Up, carrier: Carrier, client: Client, batch_id: str) -> None:
-    """Compare the promises, the ledger and the carrier's own record, of all that was called so far."""
+def judge(up: Up, carrier: Carrier, client: Client, batch_id: str, calls_per_second: int | None = None) -> None:
+    """Compare the promises, the ledger and the carrier's own record, of all that was called so far.
+
+    `calls_per_second`: of the trunk, where its pacing is judged.
+    """
     assert client.get(f"/batch-calls/{batch_id}/audit")["violations"] == []
     assert done(client, batch_id) == CONTACTS
     calls = calls_of([carrier.journal])
@@ -103,6 +107,8 @@ def judge(up: Up, carrier: Carrier, client: Client, batch_id: str) -> None:
     assert max(Counter(call.to_number for call in calls).values()) <= 2
     assert most_at_once(calls) <= LIMIT
     assert rung_twice_at_once(calls) == []
+    if calls_per_second is not None:
+        assert most_in_any_second(asked_at([carrier.journal])) <= calls_per_second
     ledger = {row.id: row for row in up.rows("SELECT id, state, outcome, cause FROM attempts")}
     truth = {call.attempt_id: call.outcome for call in calls}
     assert truth.keys() <= {of for of, row in ledger.items() if row.state == "ended"}

@@ -21,9 +21,11 @@ class CauseClass(StrEnum):
     """Who is to blame for a refused placement.
 
     `contact`: this number cannot be called, so the contact fails. `infrastructure` and `policy`: the contact is
-    innocent, keeps all its attempts and is called again later.
+    innocent, keeps all its attempts and is called again later. `rate`: the network takes calls more slowly than they
+    come; nothing has failed, and the contact is called again as soon as the network lets it.
     """
 
     CONTACT = "contact"
     INFRASTRUCTURE = "infrastructure"
     POLICY = "policy"
+    RATE = "rate"

@@ -16,6 +16,7 @@ DEFAULT_DELAY_MINUTES: Mapping[Outcome, int] = {
 REACHED = frozenset({Outcome.ANSWERED, Outcome.MACHINE})
 REFUSED_FIRST_SECONDS = 15
 REFUSED_LAST_SECONDS = 600
+RATE_EXCEEDED_SECONDS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +55,12 @@ def after_refusal(cause_class: CauseClass, refusals: int) -> RetryDecision:
     """Decide after a placement that surely made no call; `refusals` counts this contact's so far, this one included.
 
     The contact is innocent unless the refusal says otherwise: it keeps its attempts and is called again after a delay
-    that doubles from 15 s to 10 min, so that a trunk that is down is not hammered.
+    that doubles from 15 s to 10 min, so that a trunk that is down is not hammered. A network that only takes calls more
+    slowly is asked again soon.
     """
     if cause_class is CauseClass.CONTACT:
         return RetryDecision(ContactStatus.FAILED)
+    if cause_class is CauseClass.RATE:
+        return RetryDecision(ContactStatus.WAITING, RATE_EXCEEDED_SECONDS)
     delay = min(REFUSED_FIRST_SECONDS * 2.0 ** min(refusals - 1, 10), REFUSED_LAST_SECONDS)
     return RetryDecision(ContactStatus.WAITING, delay)

@@ -132,7 +132,7 @@ def _record(parts: Parts, placements: Mapping[AttemptId, Placement], now: DateTi
     placed = [(id_, answer.provider_call_id) for id_, answer in placements.items() if isinstance(answer, Placed)]
     unclear = [(id_, answer.reason) for id_, answer in placements.items() if isinstance(answer, Unclear)]
     refused = {
-        id_: settle.End(answer.cause, cause_class=answer.cause_class)
+        id_: settle.End(answer.cause, cause_class=answer.cause_class, again_seconds=answer.retry_after_seconds)
         for id_, answer in placements.items()
         if isinstance(answer, Refused)
     }

@@ -87,10 +87,14 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The call surely does not exist and will not."""
+    """The call surely does not exist and will not.
+
+    `retry_after_seconds`: how long the network wants to be left alone, where it said so; of the class `rate` alone.
+    """
 
     cause: str
     cause_class: CauseClass
+    retry_after_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

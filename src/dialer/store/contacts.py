@@ -176,7 +176,9 @@ def claim(connection: Connection, offers: Sequence[Offer]) -> list[Claimed]:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What an attempt that is over does to its contact. `counts`: it used up one of the contact's attempts."""
+    """What an attempt that is over does to its contact. `counts`: it used up one of the contact's attempts. `refusals`:
+    how many it adds to those by which the delay doubles.
+    """
 
     contact_id: ContactId
     status: ContactStatus
@@ -185,6 +187,7 @@ class Result:
     due_at: DateTime | None
     finished_at: DateTime | None
     counts: bool
+    refusals: int
 
 
 def write_results(connection: Connection, results: Sequence[Result]) -> int:
@@ -196,10 +199,11 @@ def write_results(connection: Connection, results: Sequence[Result]) -> int:
             status = r.status, status_reason = r.reason, outcome = coalesce(r.outcome, c.outcome),
             due_at = coalesce(r.due_at, c.due_at), finished_at = r.finished_at,
             attempts = c.attempts - CASE WHEN r.counts THEN 0 ELSE 1 END,
-            refusals = c.refusals + CASE WHEN r.counts THEN 0 ELSE 1 END
+            refusals = c.refusals + r.refusals
         FROM unnest(CAST(:ids AS uuid[]), CAST(:statuses AS text[]), CAST(:reasons AS text[]),
                     CAST(:outcomes AS text[]), CAST(:due AS timestamptz[]), CAST(:finished AS timestamptz[]),
-                    CAST(:counts AS boolean[])) AS r (id, status, reason, outcome, due_at, finished_at, counts)
+                    CAST(:counts AS boolean[]), CAST(:refusals AS smallint[]))
+             AS r (id, status, reason, outcome, due_at, finished_at, counts, refusals)
         WHERE c.id = r.id AND c.status = 'dialing'
         """,
         ids=[result.contact_id for result in results],
@@ -209,6 +213,7 @@ def write_results(connection: Connection, results: Sequence[Result]) -> int:
         due=[result.due_at for result in results],
         finished=[result.finished_at for result in results],
         counts=[result.counts for result in results],
+        refusals=[result.refusals for result in results],
     )
 
 

@@ -14,12 +14,15 @@ from dialer.domain.outcomes import CauseClass
 from dialer.providers.asterisk.ari import Answer, Lost, NotSent, Reply
 from dialer.providers.asterisk.moments import moment
 from dialer.providers.base import TOO_LATE, Gone, NoWord, Placed, Placement, Refused, Seen, Sighting, Unclear
+from dialer.providers.http_client import retry_after
 
 RINGING = frozenset({"Ring", "Ringing"})
 UP = "Up"
 
-CAUSES = {401: "wrong_credentials", 403: "write_access_denied", 404: "ari_not_found", 429: "too_many_requests"}
+CAUSES = {401: "wrong_credentials", 403: "write_access_denied", 404: "ari_not_found"}
 CONFLICT = 409
+# Asterisk itself never says it: a proxy before it does, which limits how many requests it takes.
+TOO_MANY_REQUESTS = 429
 # What a proxy says that has waited for Asterisk: the request may have arrived.
 WAITED_IN_VAIN = 408
 # Asterisk's own words for: there is no channel, and there will be none. Those of a proxy say nothing of that kind.
@@ -30,7 +33,7 @@ def event_key(attempt_id: AttemptId, kind: EventKind) -> str:
     return f"{attempt_id}:{kind}"
 
 
-def placement(reply: Reply, attempt_id: AttemptId) -> Placement | None:
+def placement(reply: Reply, attempt_id: AttemptId, now: DateTime) -> Placement | None:
     """Say what came of an originate. None: Asterisk must be asked what that conflict is."""
     match reply:
         case NotSent(TOO_LATE.cause):
@@ -43,6 +46,8 @@ def placement(reply: Reply, attempt_id: AttemptId) -> Placement | None:
             return Placed(found)
         case Answer(status) if status == CONFLICT:
             return None
+        case Answer(status) if status == TOO_MANY_REQUESTS:
+            return Refused("too_many_requests", CauseClass.RATE, retry_after(reply.retry_after, now))
         case Answer(status) if 300 <= status < 500 and status != WAITED_IN_VAIN:
             return Refused(CAUSES.get(status) or _word(reply.message, status), CauseClass.INFRASTRUCTURE)
         case Answer(status) if (status, reply.message) in NEVER_MADE:

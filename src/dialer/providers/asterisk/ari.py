@@ -27,10 +27,11 @@ KEPT_ALIVE_SECONDS = 5
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back, whole. `body`: its JSON; None where there is none that can be read."""
+    """What came back, whole. `body`: its JSON; None where there is none that can be read. `retry_after`: the header."""
 
     status: int
     body: Any
+    retry_after: str | None = None
 
     @property
     def message(self) -> str:
@@ -125,7 +126,7 @@ class Ari:
                 content += part
                 if len(content) > LONGEST_ANSWER:
                     raise _TooLarge
-            return Answer(response.status_code, _json(bytes(content)))
+            return Answer(response.status_code, _json(bytes(content)), response.headers.get("retry-after"))
 
     def _client(self) -> httpx2.AsyncClient:
         if self._opened is None:

@@ -37,7 +37,7 @@ class Asterisk:
         now = self._clock()
         body = originate(request, self._config, now)
         answer = await self._ari.ask("POST", "/channels", body, not_after=request.stale_at(now))
-        found = placement(answer, request.attempt_id)
+        found = placement(answer, request.attempt_id, self._clock())
         return found or placement_after_conflict(await self._look_up(request))
 
     async def look_up(self, call: CallHandle) -> Sighting:

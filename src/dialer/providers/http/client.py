@@ -60,7 +60,7 @@ class HttpPlatform:
         except TooLate:
             return TOO_LATE
         if isinstance(reply, Answer):
-            return placement(reply, request.attempt_id)
+            return placement(reply, request.attempt_id, self._clock())
         if reply.may_have_arrived:
             return Unclear(f"asked for the call, {reply.trouble.reason}")
         return Refused(reply.trouble.cause, CauseClass.INFRASTRUCTURE)

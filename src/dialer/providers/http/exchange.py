@@ -6,7 +6,7 @@ no retries, no redirects. What is read is bounded, and so is the time.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import httpx2
 
@@ -22,10 +22,11 @@ HEADERS = {"user-agent": "Dialer", "accept": "application/json", "accept-encodin
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`body` None: it broke off, came too slowly, or is too long."""
+    """`body` None: it broke off, came too slowly, or is too long. `retry_after`: that header, as it came."""
 
     status: int
     body: bytes | None
+    retry_after: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +83,8 @@ class Exchange:
                 asyncio.timeout(self._seconds),
                 client.stream(method, url, headers=headers, content=letter) as response,
             ):
-                answer = Answer(response.status_code, None)
-                answer = Answer(response.status_code, await _read(response))
+                answer = Answer(response.status_code, None, response.headers.get("retry-after"))
+                answer = replace(answer, body=await _read(response))
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
             return answer or NoAnswer(trouble(error, self._seconds), letter is None or letter.has_left)
         return answer

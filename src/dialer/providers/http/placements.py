@@ -16,7 +16,9 @@ from dialer.domain.outcomes import CauseClass
 from dialer.providers.base import CallRequest, Placed, Placement, Refused, Unclear
 from dialer.providers.http.exchange import Answer
 from dialer.providers.http.reports import Text
+from dialer.providers.http_client import retry_after
 
+TOO_MANY_REQUESTS = 429
 # What statuses mean by themselves; the body may say more. They blame the trunk, which is then left alone for a while:
 # whoever refuses a number and not us says so.
 CAUSES: Mapping[int, str] = {
@@ -31,7 +33,7 @@ CAUSES: Mapping[int, str] = {
     415: "bad_request",
     422: "bad_request",
     425: "too_early",
-    429: "rate_limited",
+    TOO_MANY_REQUESTS: "rate_limited",
 }
 UNAVAILABLE_FOR_LEGAL_REASONS = 451
 # 303: the request was handled, and the outcome is elsewhere. 408: a gateway may say it of a platform that is still at
@@ -73,7 +75,7 @@ def encode_request(request: CallRequest, now: DateTime, report_url: str) -> byte
     return json.dumps(found, separators=(",", ":")).encode()
 
 
-def placement(answer: Answer, attempt_id: AttemptId) -> Placement:
+def placement(answer: Answer, attempt_id: AttemptId, now: DateTime) -> Placement:
     status = answer.status
     if 200 <= status < 300:
         return _accepted(answer, attempt_id)
@@ -81,7 +83,11 @@ def placement(answer: Answer, attempt_id: AttemptId) -> Placement:
         return Unclear(f"the platform answered {status}")
     if status < 400:
         return Refused("redirects_are_not_followed", CauseClass.INFRASTRUCTURE)
-    return _refused(answer)
+    cause, cause_class = _refused(answer)
+    if status == TOO_MANY_REQUESTS and cause_class is CauseClass.INFRASTRUCTURE:
+        cause_class = CauseClass.RATE
+    wait = retry_after(answer.retry_after, now) if cause_class is CauseClass.RATE else None
+    return Refused(cause, cause_class, wait)
 
 
 def _accepted(answer: Answer, attempt_id: AttemptId) -> Placement:
@@ -94,12 +100,12 @@ def _accepted(answer: Answer, attempt_id: AttemptId) -> Placement:
     return Placed(said.call_id or str(attempt_id))
 
 
-def _refused(answer: Answer) -> Refused:
+def _refused(answer: Answer) -> tuple[str, CauseClass]:
     """The status is a refusal by itself, so a body that cannot be read takes nothing from it."""
     try:
         said = _Refusal.model_validate_json(answer.body or b"")
-        return Refused(said.cause, said.cause_class)
     except ValidationError:
         legal = answer.status == UNAVAILABLE_FOR_LEGAL_REASONS
         cause = "legal_reasons" if legal else CAUSES.get(answer.status, f"http_{answer.status}")
-        return Refused(cause, CauseClass.POLICY if legal else CauseClass.INFRASTRUCTURE)
+        return cause, CauseClass.POLICY if legal else CauseClass.INFRASTRUCTURE
+    return said.cause, said.cause_class

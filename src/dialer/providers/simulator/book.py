@@ -4,6 +4,7 @@ In: changes. Out: what is known after them. Each change is applied by the same c
 back from a journal, so that a restarted network knows exactly what the killed one knew. Nothing is decided here.
 """
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -49,13 +50,23 @@ class Forgotten:
     placed: int
 
 
-Change = Requested | Opened | HungUp | Acknowledged | Forgotten
+@dataclass(frozen=True, slots=True)
+class OverLimit:
+    """A request for a call was refused, because it exceeded a limit of the network's own."""
+
+    attempt_id: AttemptId
+    cause: str
+    at: int
+
+
+Change = Requested | Opened | HungUp | Acknowledged | Forgotten | OverLimit
 
 
 class Book:
-    """The calls, the requests per number, the reports not yet acknowledged."""
+    """The calls, the requests per number, the reports not yet acknowledged, the latest `max_log` requests too many."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_log: int | None = None) -> None:
+        self.over_limit: deque[OverLimit] = deque(maxlen=max_log)
         self.calls: dict[str, CarrierCall] = {}
         self.requests: dict[str, int] = {}
         self.outbox = Outbox()
@@ -75,6 +86,8 @@ class Book:
             case Forgotten(call_id, placed):
                 self.calls.pop(call_id, None)
                 self.forgotten_until = placed
+            case OverLimit():
+                self.over_limit.append(change)
 
     def changes(self) -> Iterator[Change]:
         """Yield the fewest changes that lead from an empty book to this one."""
@@ -85,6 +98,7 @@ class Book:
         for call in self.calls.values():
             pending = self.outbox.of_call(call.call_id)
             yield Opened(call, tuple((each.kind, int(each.id[-1]), each.due) for each in pending))
+        yield from self.over_limit
 
     def of_attempt(self, attempt_id: AttemptId) -> Iterator[CarrierCall]:
         """Yield the calls of one attempt, the first one first."""

@@ -15,7 +15,7 @@ from dialer.domain.events import EventKind
 from dialer.domain.ids import AttemptId
 from dialer.domain.outcomes import Outcome
 from dialer.errors import Unavailable
-from dialer.providers.simulator.book import Acknowledged, Change, Forgotten, HungUp, Opened, Requested
+from dialer.providers.simulator.book import Acknowledged, Change, Forgotten, HungUp, Opened, OverLimit, Requested
 from dialer.providers.simulator.calls import CarrierCall
 from dialer.providers.simulator.instants import from_micros, to_micros
 
@@ -72,6 +72,8 @@ def _encode(change: Change) -> list[Any]:
             return ["acknowledged", deliveries]
         case Forgotten(call_id, placed):
             return ["forgotten", call_id, placed]
+        case OverLimit(attempt_id, cause, at):
+            return ["over_limit", str(attempt_id), cause, at]
 
 
 def _decode(kind: str, *values: Any) -> Change:
@@ -87,6 +89,9 @@ def _decode(kind: str, *values: Any) -> Change:
             return Acknowledged(tuple(values[0]))
         case "forgotten":
             return Forgotten(*values)
+        case "over_limit":
+            attempt_id, cause, at = values
+            return OverLimit(AttemptId(UUID(attempt_id)), cause, at)
     raise ValueError(f"no change is called {kind!r}")
 
 

@@ -26,8 +26,19 @@ from dialer.providers.base import (
     Sighting,
     Unclear,
 )
-from dialer.providers.simulator.book import Acknowledged, Book, Change, Forgotten, HungUp, Opened, Requested, call_id
+from dialer.providers.simulator.book import (
+    Acknowledged,
+    Book,
+    Change,
+    Forgotten,
+    HungUp,
+    Opened,
+    OverLimit,
+    Requested,
+    call_id,
+)
 from dialer.providers.simulator.calls import CarrierCall, plan_call
+from dialer.providers.simulator.capacity import RATE_EXCEEDED
 from dialer.providers.simulator.course import Course, PlacementFault, draw_course
 from dialer.providers.simulator.instants import MILLISECOND, from_micros, to_micros
 from dialer.providers.simulator.journal import Journal
@@ -49,7 +60,7 @@ class SimulatedNetwork:
     def __init__(self, profile: NetworkProfile, journal: Path | None = None, max_log: int | None = None) -> None:
         self.profile = profile
         self._max_log = max_log
-        self._book = Book()
+        self._book = Book(max_log)
         self._journal = Journal(journal) if journal else None
         if self._journal:
             for change in self._journal.read():
@@ -60,6 +71,11 @@ class SimulatedNetwork:
     def log(self) -> Sequence[CarrierCall]:
         """Every call that existed, in the order of placing; the times of one still up lie partly ahead."""
         return tuple(self._book.calls.values())
+
+    @property
+    def over_limit(self) -> Sequence[OverLimit]:
+        """The requests that were refused because they exceeded the network's own limits, in their order."""
+        return tuple(self._book.over_limit)
 
     def place(self, request: CallRequest, now: DateTime) -> Placement:
         """Take one call, or refuse it, or say nothing (`Unclear`), as the profile has it."""
@@ -136,8 +152,14 @@ class SimulatedNetwork:
     def _refusal(self, request: CallRequest, now: DateTime) -> Refused | None:
         if now >= request.place_by or (request.ring_by is not None and now >= request.ring_by):
             return TOO_LATE
-        limit = self._book.capacity.exceeded(self.profile, to_micros(now))
-        return Refused(limit, CauseClass.INFRASTRUCTURE) if limit else None
+        moment, capacity = to_micros(now), self._book.capacity
+        limit = capacity.exceeded(self.profile, moment)
+        if limit is None:
+            return None
+        self._commit(OverLimit(request.attempt_id, limit, moment))
+        if limit == RATE_EXCEEDED:
+            return Refused(limit, CauseClass.RATE, capacity.retry_after(moment))
+        return Refused(limit, CauseClass.INFRASTRUCTURE)
 
     def _open(self, request: CallRequest, course: Course, moment: int) -> CarrierCall:
         nth = sum(1 for _ in self._book.of_attempt(request.attempt_id)) + 1

@@ -71,8 +71,8 @@ def encode_placement(placement: Placed | Refused) -> dict[str, Any]:
     match placement:
         case Placed(call_id):
             return {"placed": call_id}
-        case Refused(cause, cause_class):
-            return {"refused": cause, "class": cause_class}
+        case Refused(cause, cause_class, retry_after):
+            return {"refused": cause, "class": cause_class, "retry_after": retry_after}
 
 
 def decode_placement(message: Message) -> Placement:
@@ -82,7 +82,8 @@ def decode_placement(message: Message) -> Placement:
             return Placed(message["placed"])
         if "error" in message:
             return Refused("protocol_error", CauseClass.INFRASTRUCTURE)
-        return Refused(message["refused"], CauseClass(message["class"]))
+        wait = message.get("retry_after")
+        return Refused(message["refused"], CauseClass(message["class"]), None if wait is None else float(wait))
 
 
 def encode_sighting(sighting: Sighting) -> dict[str, Any]:

@@ -57,13 +57,16 @@ class Line:
 
 
 class Exchange(AsyncHttpClient):  # type: ignore[misc]  # the library brings no types
-    """Sends one request. `may_leave` is asked at the last moment before it does."""
+    """Sends one request. `may_leave` is asked at the last moment before it does. `retry_after`: that header of the
+    answer, which the library's errors leave out.
+    """
 
-    def __init__(self, line: Line, may_leave: Callable[[], bool]) -> None:
+    def __init__(self, line: Line, may_leave: Callable[[], bool] = lambda: True) -> None:
         super().__init__(logging.getLogger(__name__), is_async=True)
         self._line = line
         self._may_leave = may_leave
         self._has_left = False
+        self.retry_after: str | None = None
 
     async def request(
         self,
@@ -96,6 +99,7 @@ class Exchange(AsyncHttpClient):  # type: ignore[misc]  # the library brings no 
         async with client.stream(
             method, url, params=params, data=data, headers=plain, auth=auth, extensions=traced
         ) as answer:
+            self.retry_after = answer.headers.get("retry-after")
             body = await _read(answer)
             return Response(answer.status_code, body.decode("utf-8", "replace"), dict(answer.headers))
 

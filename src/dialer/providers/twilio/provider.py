@@ -33,6 +33,7 @@ from dialer.providers.base import (
     Sighting,
     Unclear,
 )
+from dialer.providers.http_client import retry_after
 from dialer.providers.twilio import asking, reports, sightings
 from dialer.providers.twilio.config import Config
 from dialer.providers.twilio.endings import ENDED
@@ -69,15 +70,15 @@ class Twilio:
         fields = asking.fields(request, now, f"{self._reports_to}/{request.attempt_id}")
         if fields is None:
             return Refused("agent_has_no_url", CauseClass.INFRASTRUCTURE)
-        calls = self._api(lambda: self._clock() < request.stale_at(now)).calls
+        exchange = Exchange(self._line, lambda: self._clock() < request.stale_at(now))
         try:
-            return _placement(await _readable(calls.create_async(**fields)))
+            return _placement(await _readable(self._api(exchange).calls.create_async(**fields)))
         except NotSent as error:
             return TOO_LATE if error.cause == TOO_LATE.cause else Refused(error.cause, CauseClass.INFRASTRUCTURE)
         except NoAnswer as error:
             return Unclear(str(error))
         except API_ERRORS as error:
-            return refusal(error)
+            return refusal(error, retry_after(exchange.retry_after, self._clock()))
 
     async def look_up(self, call: CallHandle) -> Sighting:
         try:
@@ -122,12 +123,12 @@ class Twilio:
     async def close(self) -> None:
         await self._line.close()
 
-    def _api(self, may_leave: Callable[[], bool] = lambda: True) -> Any:
+    def _api(self, exchange: Exchange | None = None) -> Any:
         """Make the library's client for one request. An environment of its own: it would read ours for a region."""
         return Client(
             self._config.account_sid,
             self._auth_token,
-            http_client=Exchange(self._line, may_leave),
+            http_client=exchange or Exchange(self._line),
             region=self._config.region,
             edge=self._config.edge,
             environment={"TWILIO_REGION": ""},

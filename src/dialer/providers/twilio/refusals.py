@@ -33,26 +33,30 @@ _CAUSES: Mapping[int, tuple[str, CauseClass]] = {
     **dict.fromkeys((10001, 20005), ("account_not_active", CauseClass.INFRASTRUCTURE)),
     10004: ("concurrency_limit", CauseClass.INFRASTRUCTURE),
     WRONG_CREDENTIALS: ("wrong_credentials", CauseClass.INFRASTRUCTURE),
-    20429: ("rate_limited", CauseClass.INFRASTRUCTURE),
-    22005: ("call_queue_full", CauseClass.INFRASTRUCTURE),
+    20429: ("rate_limited", CauseClass.RATE),
+    22005: ("call_queue_full", CauseClass.RATE),
     21205: ("agent_url_invalid", CauseClass.INFRASTRUCTURE),
 }
-_CAUSES_OF_STATUS = {401: "wrong_credentials", 429: "rate_limited", 404: "wrong_url"}
 _REQUEST_TIMEOUT = 408
+_TOO_MANY_REQUESTS = 429
+_CAUSES_OF_STATUS = {401: "wrong_credentials", _TOO_MANY_REQUESTS: "rate_limited", 404: "wrong_url"}
 _DIGITS = re.compile(r"\+?\d{7,}")
 
 
-def refusal(error: ApiError) -> Refused | Unclear:
+def refusal(error: ApiError, retry_after_seconds: float | None) -> Refused | Unclear:
     """Say what an error answer to a placement means."""
     status, code = status_of(error), code_of(error)
     if status >= 500 or status == _REQUEST_TIMEOUT:
         # A gateway may have given up on what lies behind it, where the call is made.
         return Unclear(f"Twilio answered {told(error)}")
-    if code is not None and code in _CAUSES:
-        return Refused(*_CAUSES[code])
-    if status < 400:
-        return Refused("wrong_url", CauseClass.INFRASTRUCTURE)
-    return Refused(_CAUSES_OF_STATUS.get(status, told(error)), CauseClass.INFRASTRUCTURE)
+    cause, cause_class = _CAUSES.get(code or 0) or (_cause_of(status, error), CauseClass.INFRASTRUCTURE)
+    if status == _TOO_MANY_REQUESTS and cause_class is CauseClass.INFRASTRUCTURE:
+        cause_class = CauseClass.RATE
+    return Refused(cause, cause_class, retry_after_seconds if cause_class is CauseClass.RATE else None)
+
+
+def _cause_of(status: int, error: ApiError) -> str:
+    return "wrong_url" if status < 400 else _CAUSES_OF_STATUS.get(status, told(error))
 
 
 def status_of(error: ApiError) -> int:

@@ -1,0 +1,82 @@
+"""What the providers that speak HTTP have in common: how long a network wants to be left alone, and closed sockets."""
+
+import asyncio
+import socket
+
+import pytest
+from pendulum import DateTime
+
+from dialer.providers.http_client import open_client, retry_after
+from placing import in_time
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (None, None),
+        ("", None),
+        ("soon", None),
+        ("-1", None),
+        ("1.5", None),
+        ("nan", None),
+        ("٣", None),
+        ("0", 0.0),
+        ("7", 7.0),
+        ("999999999", 600.0),
+        ("9999999999", None),
+        ("Mon, 02 Mar 2026 09:00:30 GMT", 30.0),
+        ("Mon, 02 Mar 2026 10:00:30 +0100", 30.0),
+        ("Mon, 02 Mar 2026 08:00:00 GMT", 0.0),
+        ("Mon, 02 Mar 2099 08:00:00 GMT", 600.0),
+        ("Mon, 99 Mar 2026 08:00:00 GMT", None),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date_and_bounded(
+    start: DateTime, value: str | None, seconds: float | None
+) -> None:
+    assert retry_after(value, start) == seconds
+
+
+def test_a_connection_whose_requests_were_answered_is_closed_in_order() -> None:
+    """A reset would be an error in the other side's log, each time a connection has been idle for long enough."""
+
+    async def story() -> None:
+        ends = asyncio.get_running_loop().create_future()
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            try:
+                ends.set_result(await reader.read())
+            except ConnectionError as error:
+                ends.set_result(error)
+            writer.close()
+
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        async with server, open_client(timeout_seconds=5, max_connections=1) as client:
+            assert (await client.post(f"http://127.0.0.1:{port}/", content=b"")).text == "ok"
+            await client.aclose()
+            assert await ends == b""
+
+    in_time(story())
+
+
+def test_a_tls_handshake_that_is_cancelled_closes_its_socket() -> None:
+    async def story() -> None:
+        loop = asyncio.get_running_loop()
+        with socket.create_server(("127.0.0.1", 0)) as mute:
+            mute.setblocking(False)
+            port = mute.getsockname()[1]
+            url = f"https://127.0.0.1:{port}/"
+            async with open_client(url, timeout_seconds=30, max_connections=1) as client:
+                asking = asyncio.create_task(client.get(url))
+                connection, _ = await loop.sock_accept(mute)
+                with connection:
+                    assert await loop.sock_recv(connection, 65_536)
+                    asking.cancel()
+                    await asyncio.wait([asking])
+                    while await loop.sock_recv(connection, 65_536):
+                        pass
+
+    in_time(story())
