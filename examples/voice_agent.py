@@ -82,7 +82,7 @@ async def place(request: Request) -> Response:
     asked = await request.json()
     if asked["attempt_id"] not in CALLS:
         if datetime.now(UTC) >= datetime.fromisoformat(asked["place_by"]):
-            return JSONResponse({"cause": "too_late", "cause_class": "infrastructure"}, 422)
+            return JSONResponse({"cause": "too_late", "cause_class": "policy"}, 422)
         CALLS[asked["attempt_id"]] = Call(asked)
     return JSONResponse({"call_id": asked["attempt_id"]}, 202)
 

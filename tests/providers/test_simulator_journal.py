@@ -15,12 +15,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pendulum import DateTime
 
+from cluster import asked_at
 from dialer.domain.events import CallEvent, EventKind
 from dialer.domain.ids import TrunkId
 from dialer.domain.outcomes import Outcome
 from dialer.errors import Unavailable
 from dialer.providers.base import Absent, CallRequest, NoWord, Placed, Seen
 from dialer.providers.simulator import NetworkProfile, SimulatedNetwork, Simulator
+from dialer.providers.simulator.capacity import most_in_any_second
+from dialer.providers.simulator.instants import to_micros
 from dialer.providers.simulator.pump import Pump
 from placing import handle, no_matter
 
@@ -71,6 +74,18 @@ def test_a_restart_at_any_point_changes_nothing(
     end = now.add(days=1)
     assert restarted.due(end) == steady.due(end)
     restarted.close()
+
+
+def test_a_judge_reads_when_calls_were_asked_for_also_those_over_the_limit(
+    tmp_path: Path, start: DateTime, call_request: CallRequests
+) -> None:
+    path, moments = tmp_path / "trunk.jsonl", [start.add(microseconds=400_000 * n) for n in range(4)]
+    with closing(SimulatedNetwork(NetworkProfile.parse({"calls_per_second": 2}), path)) as net:
+        for moment in moments:
+            net.place(call_request(start), moment)
+        assert (len(net.log), len(net.over_limit)) == (3, 1)
+    assert sorted(asked_at([path])) == [to_micros(moment) for moment in moments]
+    assert most_in_any_second(asked_at([path])) == 3
 
 
 def test_a_torn_last_line_is_dropped(tmp_path: Path, start: DateTime, call_request: CallRequests) -> None:

@@ -20,7 +20,18 @@ from dialer.domain.ids import TrunkId
 from dialer.domain.outcomes import CauseClass
 from dialer.errors import InvalidInput, Unavailable
 from dialer.providers import installed
-from dialer.providers.base import TOO_LATE, Absent, CallRequest, NoWord, Placed, Refused, Seen, Surroundings, Unclear
+from dialer.providers.base import (
+    TOO_LATE,
+    Absent,
+    CallRequest,
+    Candidates,
+    NoWord,
+    Placed,
+    Refused,
+    Seen,
+    Surroundings,
+    Unclear,
+)
 from dialer.providers.twilio import KIND, Twilio
 from dialer.service.agents import NewAgent
 from placing import handle, in_time
@@ -77,6 +88,11 @@ def listed(request: CallRequest, seconds: float, **changes: object) -> dict[str,
     made = when(handle(request).created_at.add(seconds=seconds))
     whole = {"sid": SID, "to": request.to_number, "from": request.from_number, "direction": "outbound-api"}
     return whole | {"date_created": made, "status": "ringing"} | changes
+
+
+def sids(found: object) -> list[str]:
+    assert isinstance(found, Candidates)
+    return [one.provider_call_id for one in found.calls]
 
 
 def page(*calls: dict[str, Any]) -> Answer:
@@ -564,15 +580,15 @@ def test_of_a_call_that_nobody_took_the_record_tells_the_end_alone(
 ) -> None:
     async def story() -> None:
         async with network() as (carrier, twilio):
-            carrier.answers.append(page(listed(request_, 1, status=status)))
-            found = await twilio.look_up(handle(request_))
+            carrier.answers.append(Answer.of(200, listed(request_, 1, status=status)))
+            found = await twilio.look_up(handle(request_, SID))
             assert isinstance(found, Seen)
             assert [(one.kind, one.outcome, one.talk_seconds) for one in found.events] == [("ended", outcome, 0)]
 
     in_time(story())
 
 
-def test_a_call_without_a_sid_is_the_one_that_was_made_with_the_attempt(request_: CallRequest) -> None:
+def test_a_call_without_a_sid_may_be_the_one_that_was_made_with_the_attempt(request_: CallRequest) -> None:
     before, mine, later = listed(request_, -60, sid="CA" + "b" * 32), listed(request_, 3), listed(request_, 200)
     child = listed(request_, 3, direction="outbound-dial")
     other = listed(request_, 3, to="+4930555")
@@ -586,7 +602,7 @@ def test_a_call_without_a_sid_is_the_one_that_was_made_with_the_attempt(request_
             ]:
                 carrier.answers.append(page(*calls))
                 found = await twilio.look_up(handle(request_))
-                assert found == Absent() if expected is None else isinstance(found, Seen)
+                assert found == Absent() if expected is None else sids(found) == [expected]
             assert carrier.asked[0].query == {
                 "To": [request_.to_number], "From": [request_.from_number], "PageSize": ["50"],
             }  # fmt: skip
@@ -594,13 +610,28 @@ def test_a_call_without_a_sid_is_the_one_that_was_made_with_the_attempt(request_
     in_time(story())
 
 
-def test_two_calls_of_that_moment_are_ambiguous(request_: CallRequest) -> None:
+def test_of_several_calls_of_that_moment_the_engine_decides_which_it_is(request_: CallRequest) -> None:
+    other = "CA" + "b" * 32
+
+    async def story() -> None:
+        async with network(listed_after_seconds=3600) as (carrier, twilio):
+            carrier.answers.append(page(listed(request_, 3), listed(request_, 5, sid=other, status="queued")))
+            found = await twilio.look_up(handle(request_))
+            assert isinstance(found, Candidates)
+            assert sids(found) == [SID, other]
+            assert [len(one.events) for one in found.calls] == [1, 0]
+            assert isinstance(found.otherwise, NoWord)
+
+    in_time(story())
+
+
+def test_a_call_of_which_it_is_not_known_whether_it_is_ours_is_not_hung_up(request_: CallRequest) -> None:
     async def story() -> None:
         async with network() as (carrier, twilio):
-            carrier.answers.append(page(listed(request_, 3), listed(request_, 5)))
-            found = await twilio.look_up(handle(request_))
-            assert isinstance(found, NoWord)
-            assert "ambiguous" in found.reason
+            carrier.answers.append(page(listed(request_, 3)))
+            with pytest.raises(Unavailable, match="which of Twilio's calls"):
+                await twilio.hang_up(handle(request_))
+            assert [one.method for one in carrier.asked] == ["GET"]
 
     in_time(story())
 

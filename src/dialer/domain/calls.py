@@ -18,3 +18,14 @@ class CallHandle:
     from_number: str
     created_at: DateTime
     provider_call_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Others:
+    """What the ledger knows of the other attempts between an attempt's two numbers, made within minutes of it.
+
+    `call_ids`: their calls. `is_one_unknown`: one of them is live, and its call is not known either.
+    """
+
+    call_ids: frozenset[str] = frozenset()
+    is_one_unknown: bool = False

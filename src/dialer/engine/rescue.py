@@ -13,6 +13,7 @@ from random import Random
 import structlog
 from pendulum import UTC, DateTime
 
+from dialer.domain.calls import Others
 from dialer.domain.events import CallEvent, EventKind
 from dialer.domain.ids import AttemptId, BatchId, TrunkId, uuid7
 from dialer.domain.outcomes import Outcome
@@ -21,7 +22,7 @@ from dialer.domain.states import LIVE_ATTEMPT, AttemptState
 from dialer.engine import events, settle
 from dialer.engine.parts import Parts
 from dialer.engine.settle import End
-from dialer.providers.base import Absent, Gone, NoWord, Seen, Sighting
+from dialer.providers.base import Absent, Candidates, Gone, NoWord, Seen, Sighting
 from dialer.store import attempts, due_leases, epochs, numbers
 from dialer.store.attempts import Overdue
 from dialer.store.database import Connection
@@ -175,12 +176,37 @@ def _ask_networks(parts: Parts, now: DateTime) -> tuple[int, dict[AttemptId, End
         overdue = attempts.take_overdue(connection, now, again_at, PAGE)
     if not overdue:
         return 0, {}
-    sightings = parts.carriers.look_up_all([(attempt.trunk, attempt.call) for attempt in overdue])
+    sightings = _identified(parts, parts.carriers.look_up_all([(attempt.trunk, attempt.call) for attempt in overdue]))
     _hand_in(parts, overdue, sightings)
     too_long = [attempt for attempt in overdue if _is_up(sightings[attempt.id]) and _age(attempt, now) > CALL_SECONDS]
     parts.carriers.hang_up_all([(attempt.trunk, attempt.call) for attempt in too_long])
     ends = {attempt.id: end for attempt in overdue if (end := _end(attempt, sightings[attempt.id], now))}
     return len(overdue), ends
+
+
+def _identified(parts: Parts, sightings: Mapping[AttemptId, Sighting]) -> dict[AttemptId, Sighting]:
+    """Tell which call is an attempt's own, where its network has found calls by their numbers and time alone.
+
+    The ledger is read after the network: whatever call the network knew then, its attempt is in the ledger by now.
+    """
+    unsure = {of: said for of, said in sightings.items() if isinstance(said, Candidates)}
+    if not unsure:
+        return dict(sightings)
+    with parts.db.begin() as connection:
+        others = attempts.others(connection, list(unsure))
+    return {**sightings, **{of: _own(said, others.get(of)) for of, said in unsure.items()}}
+
+
+def _own(said: Candidates, others: Others | None) -> Sighting:
+    """Leave out other attempts' calls: to take one of them for this attempt's would lose both calls' ends (P5)."""
+    if others is None:
+        return NoWord("the call has been reported meanwhile")
+    left = [call for call in said.calls if call.provider_call_id not in others.call_ids]
+    if not left:
+        return said.otherwise
+    if len(left) > 1 or others.is_one_unknown:
+        return NoWord("ambiguous: there are calls of that moment which could be another attempt's")
+    return left[0]
 
 
 def _hand_in(parts: Parts, overdue: Sequence[Overdue], sightings: Mapping[AttemptId, Sighting]) -> None:

@@ -138,7 +138,18 @@ class NoWord:
     reason: str
 
 
-Sighting = Seen | Absent | Gone | NoWord
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """The network knows no id of ours. It has these calls between the attempt's numbers, from when it was made.
+
+    The engine leaves out the calls that the ledger knows as other attempts'. `otherwise`: the answer if none is left.
+    """
+
+    calls: Sequence[Seen]
+    otherwise: Absent | NoWord
+
+
+Sighting = Seen | Candidates | Absent | Gone | NoWord
 
 HandOver = Callable[[Sequence[CallEvent]], Awaitable[None]]
 Linked = Callable[[str | None], Awaitable[None]]
@@ -162,7 +173,7 @@ class Provider(Protocol):
     async def hang_up(self, call: CallHandle) -> None:
         """End the call if it is up. Called twice: the same. The end is reported as always.
 
-        Raises Unavailable when the network did not say that it was done.
+        Raises Unavailable when the network did not say that it was done, or it is not known which call it is.
         """
 
     async def health(self) -> str | None:

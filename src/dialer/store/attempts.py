@@ -9,7 +9,7 @@ import pendulum
 from pendulum import DateTime
 from sqlalchemy import Connection, Row
 
-from dialer.domain.calls import CallHandle
+from dialer.domain.calls import CallHandle, Others
 from dialer.domain.course import Course
 from dialer.domain.ids import AttemptId, BatchId, ContactId, NumberId, TrunkId
 from dialer.domain.outcomes import Outcome
@@ -231,6 +231,29 @@ def take_overdue(connection: Connection, now: DateTime, again_at: DateTime, limi
         )
         for row in found
     ]
+
+
+def others(connection: Connection, attempt_ids: Sequence[AttemptId]) -> dict[AttemptId, Others]:
+    """Read what is known of other attempts between the numbers of these; those whose own call is known are left out."""
+    found = rows(
+        connection,
+        f"""
+        SELECT a.id, o.call_ids, o.is_one_unknown
+        FROM attempts a
+        CROSS JOIN LATERAL (
+            SELECT array_remove(array_agg(provider_call_id), NULL) AS call_ids,
+                   coalesce(bool_or(provider_call_id IS NULL AND state IN {LIVE}), false) AS is_one_unknown
+            FROM attempts
+            -- The number and the day, for their index: a number may be in several workspaces.
+            WHERE phone_number_id = ANY(ARRAY(SELECT id FROM phone_numbers WHERE phone_number = a.from_number))
+              AND utc_on BETWEEN a.utc_on - 1 AND a.utc_on + 1
+              AND created_at BETWEEN a.created_at - interval '5 minutes' AND a.created_at + interval '5 minutes'
+              AND to_number = a.to_number AND id <> a.id) AS o
+        WHERE a.id = ANY(:ids) AND a.provider_call_id IS NULL
+        """,
+        ids=list(attempt_ids),
+    )
+    return {row.id: Others(frozenset(row.call_ids or ()), row.is_one_unknown) for row in found}
 
 
 def mark_gone(connection: Connection, attempt_ids: Sequence[AttemptId]) -> int:

@@ -20,7 +20,18 @@ from dialer.domain.events import CallEvent, EventKind
 from dialer.domain.ids import AttemptId
 from dialer.domain.outcomes import CauseClass, Outcome
 from dialer.errors import InvalidInput
-from dialer.providers.base import Absent, CallRequest, Gone, NoWord, Placed, Placement, Refused, Seen, Sighting
+from dialer.providers.base import (
+    Absent,
+    CallRequest,
+    Candidates,
+    Gone,
+    NoWord,
+    Placed,
+    Placement,
+    Refused,
+    Seen,
+    Sighting,
+)
 from dialer.providers.simulator.instants import from_micros, to_micros
 
 Message = Mapping[str, Any]
@@ -92,8 +103,8 @@ def encode_sighting(sighting: Sighting) -> dict[str, Any]:
             return {"seen": call_id, "events": [encode_event(event) for event in events]}
         case Absent():
             return {"absent": True}
-        case Gone():
-            raise AssertionError("a simulated network keeps its records")
+        case Gone() | Candidates():
+            raise AssertionError("a simulated network keeps its records, by our ids")
         case NoWord(reason):
             return {"no_word": reason}
 

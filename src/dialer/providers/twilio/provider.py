@@ -22,6 +22,7 @@ from dialer.providers.base import (
     Absent,
     CallHandle,
     CallRequest,
+    Candidates,
     HandOver,
     Linked,
     NoWord,
@@ -99,6 +100,8 @@ class Twilio:
         sighting = await self.look_up(call)
         if isinstance(sighting, NoWord):
             raise Unavailable(f"Twilio could not say which call to hang up: {sighting.reason}")
+        if isinstance(sighting, Candidates):
+            raise Unavailable("It is not known yet which of Twilio's calls to hang up")
         if not isinstance(sighting, Seen) or sightings.is_over(sighting):
             return
         for status in ("canceled", "completed"):

@@ -8,7 +8,7 @@ import pendulum
 from pendulum import DateTime
 
 from dialer.domain.events import CallEvent, EventKind
-from dialer.providers.base import Absent, CallHandle, NoWord, Seen, Sighting
+from dialer.providers.base import Absent, CallHandle, Candidates, NoWord, Seen, Sighting
 from dialer.providers.twilio.endings import ENDED, Ending
 from dialer.providers.twilio.reports import SID, ended, event
 
@@ -21,7 +21,7 @@ Record = Any
 """A `CallInstance` of Twilio's library, which brings no types; any field may be None or no time at all."""
 
 
-def seen(call: CallHandle, record: Record) -> Sighting:
+def seen(call: CallHandle, record: Record) -> Seen | NoWord:
     """Tell all that the record says, up to its status."""
     sid, status = record.sid, record.status
     if not isinstance(sid, str) or not SID.fullmatch(sid):
@@ -34,10 +34,10 @@ def seen(call: CallHandle, record: Record) -> Sighting:
 
 
 def found(call: CallHandle, records: Iterable[Record], *, is_early: bool) -> Sighting:
-    """Find the attempt's call in the newest page of those between its two numbers.
+    """Find the calls that may be the attempt's in the newest page of those between its two numbers.
 
-    Twilio knows no name of ours for it: it is the one that was made when the attempt was. `is_early`: it may not be
-    among the account's calls yet.
+    Twilio's records bear no id of ours: it is one that was made when the attempt was. `is_early`: it may not be among
+    the account's calls yet.
     """
     page = list(records)
     outbound = [one for one in page if one.direction == "outbound-api" and one.to == call.to_number]
@@ -48,11 +48,14 @@ def found(call: CallHandle, records: Iterable[Record], *, is_early: bool) -> Sig
     matching = [one for made, one in times if made is not None and since <= made <= until]
     if len(page) >= PAGE and not any(made is not None and made < since for made, _ in times):
         return NoWord("there are more calls to this number than Twilio lists at once")
-    if len(matching) > 1:
-        return NoWord("ambiguous: there are several calls to this number from that moment")
-    if matching:
-        return seen(call, matching[0])
-    return NoWord("too early: Twilio may not list the call yet") if is_early else Absent()
+    otherwise = NoWord("too early: Twilio may not list the call yet") if is_early else Absent()
+    calls: list[Seen] = []
+    for record in matching:
+        told = seen(call, record)
+        if isinstance(told, NoWord):
+            return told
+        calls.append(told)
+    return Candidates(tuple(calls), otherwise) if calls else otherwise
 
 
 def is_over(sighting: Seen) -> bool:
