@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from dialer.domain.ids import AttemptId, BatchId
+from dialer.domain.outcomes import CauseClass
 from dialer.domain.patience import LEAVE_SECONDS, PLACE_SECONDS
 from dialer.engine.dispatch import dispatch
 from dialer.engine.parts import Parts
@@ -16,11 +17,11 @@ from dialer.engine.place import Departure, PlaceReport, place
 from dialer.engine.rescue import rescue
 from dialer.engine.retry import retry
 from dialer.errors import Unavailable
-from dialer.providers.base import CallRequest, Placed, Placement
+from dialer.providers.base import CallRequest, Placed, Placement, Refused
 from dialer.providers.carriers import Carriers
 from dialer.store.database import Database, run
 from dialer.store.numbers import Trunk
-from steps import assert_clean, at_once, go, held, later, set_limit, until
+from steps import assert_clean, at_once, go, held, later, look, set_limit, until
 from world import MONDAY, World, made_up_phones
 
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND query LIKE 'UPDATE batches%'"
@@ -241,3 +242,22 @@ def test_a_pause_is_confirmed_only_when_nothing_is_leaving_any_more(world: World
         pausing[0].result(10)
     own_time.close()
     assert sent == ["sent", "paused"]
+
+
+def test_a_network_that_says_too_fast_pauses_its_trunk_and_is_no_failure(world: World) -> None:
+    class TooFast(Carriers):
+        def place_all(self, calls: Sequence[tuple[Trunk, CallRequest]]) -> dict[AttemptId, Placement]:
+            return {request.attempt_id: Refused("rate_limited", CauseClass.RATE, 7.0) for _, request in calls}
+
+    batch_id = world.batch(20, max_concurrent_calls=15)
+    too_fast = replace(world.parts, carriers=TooFast(lambda _: None, world.clock))  # type: ignore[arg-type,return-value]
+    assert go(world, batch_id, parts=too_fast).refused == 15
+    assert world.value("SELECT count(*) FROM trunk_health") == 0
+    assert world.value("SELECT count(*) FROM contacts WHERE refusals > 0 OR attempts > 0") == 0
+    later(world, 6.9)
+    assert go(world, batch_id).claimed == 0
+    assert look(world, batch_id) == (MONDAY.add(seconds=7), "rate")
+    later(world, 0.1)
+    assert retry(world.parts, world.clock.now).requeued == 15
+    assert go(world, batch_id).placed == 15
+    assert_clean(world)

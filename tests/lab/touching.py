@@ -16,17 +16,16 @@ from redis.retry import Retry
 from sqlalchemy import Connection, event
 from sqlalchemy.exc import OperationalError
 
-from dialer.domain.outcomes import CauseClass
 from dialer.domain.patience import PLACE_SECONDS
 from dialer.errors import Unavailable
 from dialer.providers.base import (
+    TOO_LATE,
     CallHandle,
     CallRequest,
     HandOver,
     Linked,
     NoWord,
     Placement,
-    Refused,
     Sighting,
     Unclear,
 )
@@ -155,7 +154,7 @@ class StagedProvider:
     async def place(self, request: CallRequest) -> Placement:
         # As every adapter asks just before the bytes leave.
         if self._own_clock() >= request.leave_by:
-            return Refused("too_late", CauseClass.POLICY)
+            return TOO_LATE
         self._departed.append((request.to_number, self._clock()))
         began = self._clock()
         fault = self._actor.touch("place")

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import structlog
 from pendulum import DateTime
 
+from dialer.domain.breaker import LAST_PAUSE_SECONDS
 from dialer.domain.ids import AttemptId, TrunkId
 from dialer.domain.outcomes import CauseClass
 from dialer.domain.pacing import RateLimit
@@ -31,6 +32,8 @@ from dialer.store.numbers import Trunk
 
 # When to try again, where a lock or a server is in the way.
 AGAIN_SECONDS = 0.25
+# How long a trunk is left alone whose network says "too fast", and not for how long.
+TOO_FAST_SECONDS = 1.0
 
 log = structlog.get_logger()
 
@@ -90,6 +93,7 @@ def place(parts: Parts, departure: Departure, now: DateTime) -> PlaceReport:
     if departure.rate and answers:
         took_seconds = (parts.clock() - asked_at).total_seconds()
         parts.leases.answered(now, departure.rate, took_seconds, list(answers))
+    _pause_if_too_fast(parts, departure.trunk, answers, now)
     _put_back(parts, permit.refused, now)
     _record(parts, answers, now)
     _note_health(parts, departure, answers, now)
@@ -115,6 +119,21 @@ def _permit(parts: Parts, attempt_ids: Sequence[AttemptId]) -> Permit:
     except Contended:
         with parts.db.begin() as connection:
             return departures.permit(connection, attempt_ids, skip_locked=True)
+
+
+def _pause_if_too_fast(parts: Parts, trunk: Trunk, answers: Mapping[AttemptId, Placement], now: DateTime) -> None:
+    """Let nothing leave on a trunk for as long as its network wants to be left alone. Its breaker stays as it is."""
+    waits = [
+        answer.retry_after_seconds or TOO_FAST_SECONDS
+        for answer in answers.values()
+        if isinstance(answer, Refused) and answer.cause_class is CauseClass.RATE
+    ]
+    if waits:
+        pause_seconds = min(max(waits), LAST_PAUSE_SECONDS)
+        log.warning(
+            "trunk is paused: its network refuses the rate", trunk_id=str(trunk.id), pause_seconds=pause_seconds
+        )
+        parts.leases.pause_trunk(now, trunk.id, pause_seconds)
 
 
 def _put_back(parts: Parts, refused: Mapping[AttemptId, str], now: DateTime) -> None:

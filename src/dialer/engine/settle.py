@@ -267,7 +267,7 @@ def _result(move: Move, batch: Batch, now: DateTime) -> Result:
         due_at=None if delay is None else _due_at(batch, attempt, _ended_at(move, now).add(seconds=delay)),
         finished_at=now if delay is None else None,
         counts=not move.is_refused,
-        refusals=int(move.is_refused and move.cause_class is not CauseClass.RATE),
+        refusals=int(move.is_refused and move.again_seconds is None and move.cause_class is not CauseClass.RATE),
     )
 
 

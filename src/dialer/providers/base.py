@@ -89,7 +89,8 @@ class Placed:
 class Refused:
     """The call surely does not exist and will not.
 
-    `retry_after_seconds`: how long the network wants to be left alone, where it said so; of the class `rate` alone.
+    `retry_after_seconds`: when the contact is due again, where that is known; of the class `rate`, how long the network
+    wants to be left alone.
     """
 
     cause: str
@@ -106,7 +107,7 @@ class Unclear:
 
 Placement = Placed | Refused | Unclear
 
-TOO_LATE = Refused("too_late", CauseClass.POLICY)
+TOO_LATE = Refused("too_late", CauseClass.POLICY, retry_after_seconds=1.0)
 """The request did not leave in time, by which no trunk has failed."""
 
 

@@ -17,6 +17,7 @@ from dialer.domain.outcomes import CauseClass
 from dialer.domain.patience import PLACE_SECONDS
 from dialer.errors import DialerError
 from dialer.providers.base import (
+    TOO_LATE,
     CallHandle,
     CallRequest,
     NoWord,
@@ -53,7 +54,7 @@ class Carriers:
             except DialerError as error:
                 return Refused(str(error), CauseClass.INFRASTRUCTURE)
             if self._clock() >= request.leave_by:
-                return Refused("too_late", CauseClass.POLICY)
+                return TOO_LATE
             try:
                 async with asyncio.timeout(PLACE_SECONDS):
                     return await provider.place(request)
