@@ -138,7 +138,7 @@ def test_a_batch_with_nothing_in_progress_is_drained_at_once_when_it_stops(world
 
 
 @pytest.mark.parametrize(
-    ("before", "after"), [("draft", "paused"), ("draft", "completed"), ("cancelled", "active"), ("active", "draft")]
+    ("before", "after"), [("draft", "failed"), ("draft", "completed"), ("cancelled", "active"), ("active", "draft")]
 )
 def test_the_database_refuses_an_operator_s_illegal_change_in_words(world: World, before: str, after: str) -> None:
     batch_id = to_status(world, before)
