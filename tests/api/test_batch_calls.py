@@ -146,10 +146,12 @@ def test_batches_are_listed_newest_first_with_exact_pages(client: TestClient, dr
     assert last == {"total": 5, "limit": 50, "offset": 4, "has_more": False}
 
 
-def test_the_list_is_filtered_by_agent_and_status(client: TestClient, draft: Draft, world: World) -> None:
-    draft()
+def test_the_list_is_filtered_by_agent_status_and_name(client: TestClient, draft: Draft, world: World) -> None:
+    named = draft(name="50% & more")
     started = draft(contacts=1)
     client.post(f"/batch-calls/{started['id']}/schedule")
+    by_name = client.get("/batch-calls", params={"name": "50% & more"}).json()
+    assert ([batch["id"] for batch in by_name["data"]], by_name["pagination"]["total"]) == ([named["id"]], 1)
     by_status = client.get("/batch-calls", params={"status": "active"}).json()
     assert [batch["id"] for batch in by_status["data"]] == [started["id"]]
     of_agent = client.get("/batch-calls", params={"agent_id": str(world.installed.agent_id)}).json()
@@ -157,7 +159,9 @@ def test_the_list_is_filtered_by_agent_and_status(client: TestClient, draft: Dra
     assert client.get("/batch-calls", params={"agent_id": NOBODY}).json()["pagination"]["total"] == 0
 
 
-@pytest.mark.parametrize("query", [{"limit": 0}, {"limit": 101}, {"offset": -1}, {"status": "x"}, {"agent_id": "x"}])
+@pytest.mark.parametrize(
+    "query", [{"limit": 0}, {"limit": 101}, {"offset": -1}, {"status": "x"}, {"agent_id": "x"}, {"name": "x\0"}]
+)
 def test_a_wrong_query_is_named(client: TestClient, query: dict[str, Any]) -> None:
     assert list(details(client.get("/batch-calls", params=query))) == list(query)
 

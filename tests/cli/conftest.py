@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 import structlog
 
+from api.conftest import Api, Served
+from dialer import log
 from dialer.cli import main
 from dialer.embedded import Servers
 from dialer.settings import Settings
+from world import World
 
 
 @dataclass(frozen=True)
@@ -68,3 +71,19 @@ def in_cluster(migrated: str, servers: Servers, monkeypatch: pytest.MonkeyPatch)
     """Name the servers of the tests in the environment."""
     monkeypatch.setenv("DIALER_DATABASE_URL", migrated)
     monkeypatch.setenv("DIALER_REDIS_URL", servers.redis_url)
+
+
+@pytest.fixture
+def api(world: World) -> Api:
+    return Api(world, Settings(database_url=world.database_url, redis_url=world.redis_url))
+
+
+@pytest.fixture
+def served(api: Api, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
+    # The server is in this process, and its log would stand among what the commands say.
+    monkeypatch.setenv("DIALER_LOG_LEVEL", "error")
+    log.configure("console", "error")
+    with api.served() as served:
+        monkeypatch.setenv("DIALER_URL", served.url.removesuffix("/v1"))
+        monkeypatch.setenv("DIALER_API_KEY", api.key())
+        yield served

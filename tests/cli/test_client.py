@@ -10,28 +10,10 @@ import pytest
 
 from api.conftest import Api, Served
 from cli.conftest import Dialer
-from dialer import log
-from dialer.settings import Settings
 from world import World
 
 EVERY_DAY = "working_days=[1,2,3,4,5,6,7]"
 CONTACTS = "phone,name\n+12025550101,Ada\n+12025550102,Bob\nxx,Bad\n"
-
-
-@pytest.fixture
-def api(world: World) -> Api:
-    return Api(world, Settings(database_url=world.database_url, redis_url=world.redis_url))
-
-
-@pytest.fixture
-def served(api: Api, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
-    # The server is in this process, and its log would stand among what the commands say.
-    monkeypatch.setenv("DIALER_LOG_LEVEL", "error")
-    log.configure("console", "error")
-    with api.served() as served:
-        monkeypatch.setenv("DIALER_URL", served.url.removesuffix("/v1"))
-        monkeypatch.setenv("DIALER_API_KEY", api.key())
-        yield served
 
 
 def test_a_list_is_called_from_the_command_line(served: Served, dialer: Dialer, world: World, tmp_path: Path) -> None:

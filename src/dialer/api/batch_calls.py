@@ -20,6 +20,7 @@ from dialer.engine.audit import audit
 from dialer.service import batch_views, batches, changed_batch, results
 from dialer.service.batches import Cancellation
 from dialer.service.changed_batch import ChangedBatch
+from dialer.service.fields import Storable
 from dialer.service.new_batch import NewBatch
 from dialer.store.database import Database
 
@@ -32,6 +33,7 @@ def list_batch_calls(
     page: AskedPage,
     agent_id: Annotated[UUID | None, Query(description="Only those of this agent.")] = None,
     status: Annotated[BatchStatus | None, Query(description="Only those in this status.")] = None,
+    name: Annotated[Storable | None, Query(description="Only those with this name.", max_length=255)] = None,
 ) -> Listing[BatchCall]:
     """List the batches, newest first."""
     found, total = batch_views.listed(
@@ -40,6 +42,7 @@ def list_batch_calls(
         caller.now,
         agent_id=AgentId(agent_id) if agent_id else None,
         status=status,
+        name=name,
         limit=page.limit,
         offset=page.offset,
     )

@@ -1,6 +1,6 @@
 """`dialer batch`: operators' daily work, over the HTTP API."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,11 +9,14 @@ import typer
 
 from dialer.cli.fields import FieldValues, fields
 from dialer.cli.options import AsJson, DataDir
+from dialer.domain.states import BatchStatus
 
 batch = typer.Typer(help="Batches: create, list, show, schedule, pause, resume, cancel, watch, export.",
                     no_args_is_help=True)  # fmt: skip
 
-Which = Annotated[str, typer.Argument(metavar="BATCH", help="By id or name.")]
+Which = Annotated[
+    str, typer.Argument(metavar="BATCH", help="By id or name; of several with the name, the one that this applies to.")
+]
 COLUMNS = ("id", "name", "status", "counts.total", "counts.completed", "counts.failed", "calls.in_progress")
 
 
@@ -52,29 +55,30 @@ def list_(
 @batch.command()
 def show(which: Which, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Show a batch with its counts."""
+    from dialer.cli.batch_names import to_read
     from dialer.cli.client import connected
     from dialer.cli.tables import show_one
 
     with connected(data_dir) as client:
-        show_one(client.named("/batch-calls", which), as_json=as_json)
+        show_one(to_read(client, which), as_json=as_json)
 
 
 @batch.command()
 def schedule(which: Which, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Start a draft, now or at its time."""
-    _act(which, "schedule", None, data_dir, as_json=as_json)
+    _act(which, "schedule", [BatchStatus.DRAFT], None, data_dir, as_json=as_json)
 
 
 @batch.command()
 def pause(which: Which, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Stop: once this has returned, no new call is started."""
-    _act(which, "pause", None, data_dir, as_json=as_json)
+    _act(which, "pause", [BatchStatus.ACTIVE, BatchStatus.SCHEDULED], None, data_dir, as_json=as_json)
 
 
 @batch.command()
 def resume(which: Which, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Go on with a paused batch."""
-    _act(which, "resume", None, data_dir, as_json=as_json)
+    _act(which, "resume", [BatchStatus.PAUSED], None, data_dir, as_json=as_json)
 
 
 @batch.command()
@@ -85,16 +89,28 @@ def cancel(
     as_json: AsJson = False,
 ) -> None:
     """End a batch for good."""
-    _act(which, "cancel", {"in_progress": "hang_up" if hang_up else "finish"}, data_dir, as_json=as_json)
+    from dialer.cli.batch_names import NOT_OVER
+
+    body = {"in_progress": "hang_up" if hang_up else "finish"}
+    _act(which, "cancel", NOT_OVER, body, data_dir, as_json=as_json)
 
 
-def _act(which: str, action: str, body: dict[str, Any] | None, data_dir: Path | None, *, as_json: bool) -> None:
+def _act(
+    which: str,
+    action: str,
+    among: Collection[BatchStatus],
+    body: dict[str, Any] | None,
+    data_dir: Path | None,
+    *,
+    as_json: bool,
+) -> None:
     import json
 
+    from dialer.cli.batch_names import to_change
     from dialer.cli.client import connected
 
     with connected(data_dir) as client:
-        one = client.post(f"/batch-calls/{client.named('/batch-calls', which)['id']}/{action}", body)
+        one = client.post(f"/batch-calls/{to_change(client, which, among)}/{action}", body)
     typer.echo(json.dumps(one) if as_json else f"Batch {one['id']} is {one['status']}.")
 
 
@@ -103,13 +119,14 @@ def watch(which: Which, data_dir: DataDir = None, as_json: AsJson = False) -> No
     """Show a batch until it is over; exit 0 if it was completed."""
     from rich.console import Console
 
+    from dialer.cli.batch_names import to_read
     from dialer.cli.client import connected
     from dialer.cli.progress import display
     from dialer.cli.tables import show_one
     from dialer.cli.watching import progress_of
 
     with connected(data_dir) as client:
-        batch_id = client.named("/batch-calls", which)["id"]
+        batch_id = to_read(client, which)["id"]
         display(progress_of(client, batch_id), Console(stderr=True))
         last = client.get(f"/batch-calls/{batch_id}")
     if as_json:
@@ -126,10 +143,11 @@ def export(
     """Write the results as CSV, a row a contact. A file is there whole or not at all."""
     import sys
 
+    from dialer.cli.batch_names import to_read
     from dialer.cli.client import connected
 
     with connected(data_dir) as client:
-        pieces = _results(client, client.named("/batch-calls", which)["id"])
+        pieces = _results(client, to_read(client, which)["id"])
         if output is None:
             sys.stdout.buffer.writelines(pieces)
             return

@@ -68,14 +68,21 @@ class Client:
 
     def named(self, path: str, id_or_name: str, field: str = "name") -> Any:
         """Find one by its id, or by its name if only one has it."""
+        found = self.all_named(path, id_or_name, field)
+        if len(found) > 1:
+            raise InvalidInput.of(path.strip("/"), f"{len(found)} are called {id_or_name}; use an id")
+        return found[0]
+
+    def all_named(self, path: str, id_or_name: str, field: str = "name") -> list[Any]:
+        """Find the one with this id, or every one with this name, newest first; at least one."""
         try:
-            return self.get(f"{path}/{UUID(id_or_name)}")
+            return [self.get(f"{path}/{UUID(id_or_name)}")]
         except ValueError:
             # Where the API knows no such filter it passes over it.
             found = [one for one in self.all(path, **{field: id_or_name}) if one[field] == id_or_name]
-        if len(found) != 1:
-            raise InvalidInput.of(path.strip("/"), f"{len(found) or 'none'} is called {id_or_name}; use an id")
-        return found[0]
+        if not found:
+            raise InvalidInput.of(path.strip("/"), f"none is called {id_or_name}; use an id")
+        return found
 
 
 def check(answer: httpx2.Response) -> None:

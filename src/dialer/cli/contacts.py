@@ -16,11 +16,12 @@ WhichBatch = Annotated[str, typer.Argument(metavar="BATCH", help="By id or name.
 @contacts.command("import")
 def import_(batch: WhichBatch, file: Path, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Add the contacts of a CSV file to a batch. -: standard input."""
+    from dialer.cli.batch_names import NOT_OVER, to_change
     from dialer.cli.client import connected
     from dialer.cli.uploading import upload
 
     with connected(data_dir) as client:
-        batch_id = client.named("/batch-calls", batch)["id"]
+        batch_id = to_change(client, batch, NOT_OVER)
     upload(f"/batch-calls/{batch_id}/contacts", file, data_dir, as_json=as_json)
 
 
@@ -35,12 +36,13 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """List the contacts of a batch in their order."""
+    from dialer.cli.batch_names import to_read
     from dialer.cli.client import connected
     from dialer.cli.tables import show_table
 
     query = {"status": status, "outcome": outcome, "phone_number": phone_number, "external_id": external_id}
     with connected(data_dir) as client:
-        batch_id = client.named("/batch-calls", batch)["id"]
+        batch_id = to_read(client, batch)["id"]
         found = list(client.all(f"/batch-calls/{batch_id}/contacts", **query))
     columns = ("id", "phone_number", "name", "status", "outcome", "attempts", "due_at", "finished_at")
     show_table(found, columns, as_json=as_json)
@@ -49,9 +51,10 @@ def list_(
 @contacts.command()
 def show(batch: WhichBatch, contact_id: UUID, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Show one contact with its calls."""
+    from dialer.cli.batch_names import to_read
     from dialer.cli.client import connected
     from dialer.cli.tables import show_one
 
     with connected(data_dir) as client:
-        batch_id = client.named("/batch-calls", batch)["id"]
+        batch_id = to_read(client, batch)["id"]
         show_one(client.get(f"/batch-calls/{batch_id}/contacts/{contact_id}"), as_json=as_json)

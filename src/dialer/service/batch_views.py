@@ -36,12 +36,13 @@ def listed(
     *,
     agent_id: AgentId | None = None,
     status: BatchStatus | None = None,
+    name: str | None = None,
     limit: int,
     offset: int,
 ) -> tuple[list[dict[str, Any]], int]:
     """Read a page of the batches, newest first; and how many there are."""
     with db.begin() as connection:
-        found, total = batch_views.page(connection, workspace_id, agent_id, status, limit, offset)
+        found, total = batch_views.page(connection, workspace_id, agent_id, status, name, limit, offset)
         return _views(connection, found, now), total
 
 

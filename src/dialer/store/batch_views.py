@@ -21,6 +21,7 @@ FROM batches b JOIN batch_progress p ON p.batch_id = b.id
 _FILTER = """
 WHERE b.workspace_id = :workspace
   AND (CAST(:agent AS uuid) IS NULL OR b.agent_id = :agent) AND (CAST(:status AS text) IS NULL OR b.status = :status)
+  AND (CAST(:name AS text) IS NULL OR b.name = :name)
 """
 
 
@@ -37,11 +38,12 @@ def page(
     workspace_id: WorkspaceId,
     agent_id: AgentId | None,
     status: BatchStatus | None,
+    name: str | None,
     limit: int,
     offset: int,
 ) -> tuple[Sequence[Row[Any]], int]:
     """Read a page of the batches, newest first; and count all that the filters let through."""
-    asked = {"workspace": workspace_id, "agent": agent_id, "status": status}
+    asked = {"workspace": workspace_id, "agent": agent_id, "status": status, "name": name}
     (counted,) = rows(connection, f"SELECT count(*) AS n FROM batches b {_FILTER}", **asked)
     found = rows(
         connection,
