@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +12,31 @@ from dialer.embedded import Servers, running_at
 from dialer.store.database import Database, rows
 
 DIALER = [sys.executable, "-m", "dialer"]
+# The same, as a shell starts it in the background, which ignores Ctrl-C, and as a parent of any kind may start it.
+DEAF = """
+import os, signal, sys
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, signal.SIG_IGN)
+signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+DEAF_DIALER = [sys.executable, "-c", DEAF, *DIALER]
 
 
 class Up:
     """One `dialer up` on a folder."""
 
-    def __init__(self, data_dir: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        *arguments: str,
+        environment: Mapping[str, str] | None = None,
+        command: Sequence[str] = DIALER,
+    ) -> None:
         self.data_dir = data_dir
         self._database: Database | None = None
         self.process = subprocess.Popen(
-            [*DIALER, "up", "--data-dir", str(data_dir), "--speed", "60", "--port", "0", *arguments],
+            [*command, "up", "--data-dir", str(data_dir), "--speed", "60", "--port", "0", *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -39,8 +54,7 @@ class Up:
 
     def children(self) -> dict[int, str]:
         """The processes that this one has started, with their command lines."""
-        pids = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return {int(pid): Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ") for pid in pids}
+        return {pid: Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ") for pid in children(self.process.pid)}
 
     def kill(self, name: str) -> None:
         """Kill one child with -9."""
@@ -63,3 +77,8 @@ class Up:
         self.said += self.process.stdout.readlines()
         self.process.stdout.close()
         return code
+
+
+def children(pid: int) -> list[int]:
+    """The processes that this one has started."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]

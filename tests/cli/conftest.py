@@ -1,20 +1,33 @@
 """The command `dialer` in this process: what it prints, and with which code it ends."""
 
+import asyncio
 import logging
 import signal
+import socket
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
+from threading import Event, Thread
+from typing import Any
 
+import pendulum
 import pytest
+import redis
 import structlog
 
 from api.conftest import Api, Served
 from dialer import log
 from dialer.cli import main
 from dialer.embedded import Servers
+from dialer.providers.simulator import serve
+from dialer.service import simulation
 from dialer.settings import Settings
+from dialer.store.database import Database, rows
 from world import World
+
+POLL = Event()
 
 
 @dataclass(frozen=True)
@@ -87,3 +100,52 @@ def served(api: Api, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
         monkeypatch.setenv("DIALER_URL", served.url.removesuffix("/v1"))
         monkeypatch.setenv("DIALER_API_KEY", api.key())
         yield served
+
+
+@pytest.fixture
+def network() -> Iterator[str]:
+    """Serve a simulated network in a thread; yields its address."""
+    loop = asyncio.new_event_loop()
+    server = loop.run_until_complete(serve("127.0.0.1", 0, lambda: pendulum.now("UTC")))
+    thread = Thread(target=loop.run_forever)
+    thread.start()
+    yield server.url
+    asyncio.run_coroutine_threadsafe(server.close(), loop).result(10)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+@pytest.fixture
+def installed(in_cluster: None, db: Database, network: str) -> Database:
+    """A cluster whose network answers, and in which nobody works."""
+    simulation.install(db, {"url": network}, pendulum.now("UTC"), Random(7))
+    return db
+
+
+def query(db: Database, sql: str) -> Any:
+    with db.begin() as connection:
+        return rows(connection, sql)[0][0]
+
+
+def wait_until(holds: Callable[[], object], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "waited too long"
+        POLL.wait(0.05)
+
+
+@pytest.fixture
+def unused_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture
+def broker(servers: Servers) -> "Iterator[redis.Redis]":
+    """A Redis that is empty before and after."""
+    with redis.Redis.from_url(servers.redis_url) as client:
+        client.flushdb()
+        yield client
+        client.flushdb()

@@ -22,7 +22,6 @@ import redis
 import dialer
 from api.conftest import Api
 from cli.conftest import Dialer
-from dialer.embedded import Servers
 from dialer.settings import Settings
 from dialer.store.database import Database
 from proxy import proxied
@@ -88,22 +87,6 @@ def wait_until_ready(client: httpx2.Client) -> None:
                 return
         assert time.monotonic() < deadline, "the API did not start"
         POLL.wait(0.05)
-
-
-@pytest.fixture
-def unused_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
-
-
-@pytest.fixture
-def broker(servers: Servers) -> "Iterator[redis.Redis]":
-    """A Redis that is empty before and after."""
-    with redis.Redis.from_url(servers.redis_url) as client:
-        client.flushdb()
-        yield client
-        client.flushdb()
 
 
 def test_a_worker_with_json_logs_prints_no_banner_and_no_warning_of_root_and_leaves_on_term(

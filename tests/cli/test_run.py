@@ -1,64 +1,22 @@
 """`dialer run` at its front door: what is refused leaves no batch behind, and interrupting it says what goes on."""
 
-import asyncio
 import io
 import json
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from random import Random
-from threading import Event, Thread
-from typing import Any
+from threading import Thread
 
-import pendulum
 import pytest
 
-from cli.conftest import Dialer
+from cli.conftest import Dialer, query, wait_until
 from dialer.embedded import Servers, running_at
-from dialer.providers.simulator import serve
-from dialer.service import simulation
 from dialer.store.database import Database, rows, run
 
-POLL = Event()
 GOOD = b"phone\n+12025550101\n"
 RUN = ("--agent", "demo")
 EVERY_DAY = ("--working-days", "1,2,3,4,5,6,7")
-
-
-@pytest.fixture
-def network() -> Iterator[str]:
-    """Serve a simulated network in a thread; yields its address."""
-    loop = asyncio.new_event_loop()
-    server = loop.run_until_complete(serve("127.0.0.1", 0, lambda: pendulum.now("UTC")))
-    thread = Thread(target=loop.run_forever)
-    thread.start()
-    yield server.url
-    asyncio.run_coroutine_threadsafe(server.close(), loop).result(10)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
-
-
-@pytest.fixture
-def installed(in_cluster: None, db: Database, network: str) -> Database:
-    """A cluster whose network answers, and in which nobody works."""
-    simulation.install(db, {"url": network}, pendulum.now("UTC"), Random(7))
-    return db
-
-
-def query(db: Database, sql: str) -> Any:
-    with db.begin() as connection:
-        return rows(connection, sql)[0][0]
-
-
-def wait_until(holds: Callable[[], object], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "waited too long"
-        POLL.wait(0.05)
 
 
 def quoted(cell: bytes) -> bytes:

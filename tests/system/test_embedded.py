@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -16,7 +17,7 @@ import redis
 from sqlalchemy import create_engine, text
 
 import dialer
-from dialer.embedded import Servers, folder, postgres, running, running_at, stop, valkey
+from dialer.embedded import Servers, child, folder, postgres, running, running_at, stop, valkey
 from dialer.errors import Unavailable
 
 pytestmark = [
@@ -249,6 +250,37 @@ def test_a_process_that_does_not_heed_the_request_is_killed() -> None:
         deaf.stdout.readline()
         assert stop(deaf, 0.1) == -signal.SIGKILL
         assert stop(deaf, 0.1) == -signal.SIGKILL
+
+
+@contextmanager
+def deaf_to(*numbers: signal.Signals) -> Iterator[None]:
+    """Ignore and block these signals, as whoever starts this process may."""
+    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_child_accepts_the_stop_signals_that_its_parent_ignores_and_blocks(how: signal.Signals) -> None:
+    with deaf_to(signal.SIGINT, signal.SIGTERM), child(["sleep", "60"]) as process:
+        process.send_signal(how)
+        try:
+            assert process.wait(20) == -how
+        finally:
+            process.kill()
+
+
+def test_servers_whose_parent_ignores_and_blocks_the_stop_signals_are_stopped_in_order(tmp_path: Path) -> None:
+    with deaf_to(signal.SIGINT, signal.SIGTERM), running(tmp_path, durable=False):
+        pids = server_pids(tmp_path)
+    assert "database system is shut down" in (tmp_path / "log" / "postgres.log").read_text()
+    assert "bye bye" in (tmp_path / "log" / "redis.log").read_text()
+    assert not any(is_alive(pid) for pid in pids)
 
 
 def remember(servers: Servers) -> None:

@@ -6,14 +6,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from threading import Event
 
 import pytest
 import redis
 
-from running import DIALER, Up
+from running import DEAF_DIALER, DIALER, Up, children
 from world import made_up_phones
 
 pytestmark = [
@@ -29,8 +29,8 @@ POLL = Event()
 def start(tmp_path: Path) -> Iterator[Callable[..., Up]]:
     started: list[Up] = []
 
-    def up(*arguments: str) -> Up:
-        started.append(Up(tmp_path / "data", *arguments))
+    def up(*arguments: str, command: Sequence[str] = DIALER) -> Up:
+        started.append(Up(tmp_path / "data", *arguments, command=command))
         return started[-1]
 
     yield up
@@ -157,6 +157,35 @@ def test_term_stops_everything_and_the_admin_key_is_kept_as_long_as_it_works(sta
     third = start()
     assert file.read_text().strip() != key
     assert dialer("batch", "list", "--data-dir", str(third.data_dir)).returncode == 0
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_an_up_whose_parent_ignored_and_blocked_its_signals_stops_everything_in_order(
+    start: Callable[..., Up], how: signal.Signals
+) -> None:
+    up = start(command=DEAF_DIALER)
+    started = up.children()
+    assert up.stop(how) == 0
+    assert up.said[-1] == "Stopped; nothing is lost.\n"
+    assert not any("is started again" in line for line in up.said)
+    assert all(is_gone(pid) for pid in started)
+    assert "database system is shut down" in (up.data_dir / "log" / "postgres.log").read_text()
+    assert "bye bye" in (up.data_dir / "log" / "redis.log").read_text()
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_demo_whose_parent_ignored_and_blocked_its_signals_stops_everything_in_order(
+    tmp_path: Path, how: signal.Signals
+) -> None:
+    demo = [*DEAF_DIALER, "demo", "--contacts", "2000", "--data-dir", str(tmp_path / "data")]
+    with (tmp_path / "output").open("w") as output, subprocess.Popen(demo, stdout=output, stderr=output) as process:
+        wait_until(lambda: process.poll() is not None or "active: " in (tmp_path / "output").read_text())
+        started = children(process.pid)
+        process.send_signal(how)
+        process.wait(60)
+    assert process.returncode == 130, (tmp_path / "output").read_text()
+    assert len(started) == 6
+    assert all(is_gone(pid) for pid in started)
 
 
 def test_the_demo_ends_with_a_clean_audit(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import typer
 
 from dialer.cli import batch, checks, contacts, processes, resources, run, up
 from dialer.cli.keys import keys
+from dialer.embedded.processes import accept_stop_signals
 from dialer.errors import DialerError
 
 HELP = """Calls a list of people: on time, never outside the hours, never over a limit, nobody rung twice.
@@ -63,6 +64,7 @@ for name, group in resources.GROUPS.items():
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command: that of this process's arguments, unless others are given. Ends with SystemExit."""
+    accept_stop_signals()
     try:
         app(arguments, prog_name="dialer")
     except DialerError as error:

@@ -22,6 +22,18 @@ _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
+def accept_stop_signals() -> None:
+    """Undo what this process inherited: TERM and Ctrl-C (INT) are neither ignored nor blocked any more.
+
+    A shell ignores INT in what it starts in the background, `nohup make test &` for one, and any parent may ignore or
+    block both; children inherit it. Python then installs no handler for INT, so Ctrl-C and TERM would stop nothing.
+    """
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
+
+
 def child(
     argv: Sequence[str | Path],
     *,
@@ -37,7 +49,8 @@ def child(
 
     It is the calling *thread* whose end the kernel reports: call this from one that lives as long as the child shall.
     Linux only; elsewhere the child may outlive a killed parent. The child has a session of its own, so that a Ctrl-C
-    in the terminal reaches the parent alone. With `user` (a uid, also taken as the gid) it runs as that one.
+    in the terminal reaches the parent alone, and it accepts TERM and INT whatever the parent ignores or blocks. With
+    `user` (a uid, also taken as the gid) it runs as that one.
     """
     return subprocess.Popen(
         argv,
@@ -50,7 +63,7 @@ def child(
         group=user,
         extra_groups=None if user is None else [],
         start_new_session=True,
-        preexec_fn=_tie_to_parent(death_signal),
+        preexec_fn=_prepared(death_signal),
     )
 
 
@@ -79,17 +92,18 @@ def stop_leftover(pid: int, argument: Path, seconds: float, asking: Sequence[Sig
             time.sleep(0.02)
 
 
-def _tie_to_parent(death_signal: Signals) -> Callable[[], None] | None:
-    if _LIBC is None:
-        return None
-    prctl, parent = _LIBC.prctl, os.getpid()
+def _prepared(death_signal: Signals) -> Callable[[], None]:
+    parent = os.getpid()
 
-    def tie() -> None:
-        prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(death_signal))
+    def prepare() -> None:
+        accept_stop_signals()
+        if _LIBC is None:
+            return
+        _LIBC.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(death_signal))
         if os.getppid() != parent:  # it died before the kernel knew
             os._exit(1)
 
-    return tie
+    return prepare
 
 
 def _has_argument(pid: int, argument: Path) -> bool:

@@ -1,0 +1,67 @@
+"""Every command that runs until it is told to stop obeys TERM and Ctrl-C, whatever its parent ignored or blocked.
+
+Those that run everything on this machine are tried in tests/system/test_up.py.
+"""
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from signal import SIGINT, SIGTERM, Signals
+
+import pytest
+import redis
+
+from cli.conftest import query, wait_until
+from dialer.store.database import Database
+from running import DEAF_DIALER
+
+STOP_SECONDS = 60
+COMMANDS = {
+    "worker": ((), 0),
+    "beat": ((), 0),
+    "listener": ((), 0),
+    "api": (("--port", "PORT"), 0),
+    "simulator": (("--port", "PORT"), 0),
+    "run": (("list.csv", "--agent", "demo", "--working-days", "1,2,3,4,5,6,7"), 130),
+}
+
+
+@pytest.fixture
+def has_started(installed: Database, broker: redis.Redis, tmp_path: Path) -> dict[str, Callable[[], object]]:
+    """How each command shows that it works. The worker: by what it logs of the first task."""
+    from dialer.worker import BEAT_QUEUE, rescue
+
+    rescue.delay()
+
+    def says(text: str) -> Callable[[], object]:
+        return lambda: text in (tmp_path / "output").read_text()
+
+    return {
+        "worker": says("leases rebuilt from the ledger"),
+        "beat": lambda: broker.llen(BEAT_QUEUE),
+        "listener": lambda: query(installed, "SELECT count(*) FROM trunk_links WHERE linked_at IS NOT NULL"),
+        "api": says("documentation at /docs"),
+        "simulator": says("simulated network at"),
+        "run": says("active: 0/1"),
+    }
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("how", [SIGTERM, SIGINT])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_whose_parent_ignored_and_blocked_its_signals_stops_when_it_is_told_to(
+    command: str, how: Signals, has_started: dict[str, Callable[[], object]], unused_port: int, tmp_path: Path
+) -> None:
+    (tmp_path / "list.csv").write_text("phone\n+12025550101\n")
+    options, code = COMMANDS[command]
+    given = [option.replace("PORT", str(unused_port)) for option in options]
+    output = tmp_path / "output"
+    with output.open("wb") as written:
+        process = subprocess.Popen([*DEAF_DIALER, command, *given], stdout=written, stderr=written)
+    try:
+        wait_until(lambda: process.poll() is not None or has_started[command](), 90)
+        process.send_signal(how)
+        assert process.wait(STOP_SECONDS) == code, output.read_text()
+    finally:
+        process.kill()
+        process.wait()
