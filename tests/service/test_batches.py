@@ -3,6 +3,8 @@
 import asyncio
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from random import Random
 from typing import Any
 from uuid import UUID
@@ -20,6 +22,8 @@ from dialer.service import batches
 from dialer.service.changed_batch import ChangedBatch
 from dialer.service.changed_batch import change as change_draft
 from dialer.service.new_batch import NewBatch
+from dialer.store.database import run
+from steps import queued, until
 from world import MONDAY, World
 
 NOBODY = UUID(int=1)
@@ -263,3 +267,17 @@ def test_a_batch_that_was_paused_before_its_time_waits_for_it_again(world: World
 def test_the_progress_of_a_batch_that_does_not_exist_is_not_found(world: World) -> None:
     with pytest.raises(NotFound, match=f"No batch {NOBODY}"):
         batches.progress(world.db, BatchId(NOBODY))
+
+
+def test_a_draft_is_not_deleted_between_the_reads_of_its_check(world: World) -> None:
+    batch_id = world.batch(1, start=False)
+    with ThreadPoolExecutor(2) as pool, world.db.begin() as operator:
+        run(operator, "LOCK TABLE phone_numbers IN ACCESS EXCLUSIVE MODE")
+        scheduling = pool.submit(schedule, world, batch_id)
+        until(lambda: queued(world) == 1)
+        deleting = pool.submit(world.sql, "DELETE FROM batches WHERE id = :id", id=batch_id)
+        until(lambda: queued(world) == 2 or deleting.done())
+        operator.commit()
+        assert deleting.result(60) == 1
+        with suppress(NotFound):  # where it was deleted after the check
+            assert scheduling.result(60) == "active"

@@ -98,11 +98,11 @@ def schedule(parts: Parts, workspace_id: WorkspaceId, batch_id: BatchId, now: Da
 def _schedule(parts: Parts, workspace_id: WorkspaceId, batch_id: BatchId, now: DateTime) -> BatchStatus | None:
     """Start a draft with the settings that were checked. None: they were changed meanwhile, and nothing was done."""
     with parts.db.begin() as connection:
-        batch = next(iter(batches.load(connection, [batch_id])), None)
+        if not batch_edits.hold(connection, workspace_id, batch_id):
+            raise NotFound("No such batch in this workspace")
+        (batch,) = batches.load(connection, [batch_id])
         starts_at = batches.scheduled_at(connection, batch_id)
         outbound = numbers.of_batches(connection, [batch_id]).get(batch_id, [])
-    if batch is None or batch.workspace_id != workspace_id:
-        raise NotFound("No such batch in this workspace")
     if batch.status is not BatchStatus.DRAFT:
         raise _conflict(batch.status, "only a draft batch can be scheduled", "batch_not_draft")
     if not batch.pending:

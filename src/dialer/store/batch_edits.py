@@ -74,6 +74,15 @@ def lock(connection: Connection, workspace_id: WorkspaceId, batch_id: BatchId) -
     return BatchStatus(found[0].status) if found else None
 
 
+def hold(connection: Connection, workspace_id: WorkspaceId, batch_id: BatchId) -> bool:
+    """Keep a batch from being changed or deleted between this transaction's reads; False: there is none.
+
+    FOR SHARE, which an import of contacts does not conflict with.
+    """
+    held = "SELECT 1 FROM batches WHERE id = :id AND workspace_id = :workspace FOR SHARE"
+    return bool(rows(connection, held, id=batch_id, workspace=workspace_id))
+
+
 def calls_in_progress(connection: Connection, batch_id: BatchId) -> int:
     """Count the contacts that are being called. Of a batch that is over, and locked, it only ever falls."""
     (row,) = rows(connection, "SELECT dialing FROM batch_progress WHERE batch_id = :id", id=batch_id)
