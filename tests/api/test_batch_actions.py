@@ -1,6 +1,6 @@
 """Schedule, pause, resume, cancel, delete: what the status does not allow is said, and of two at once one wins."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations_with_replacement
 from threading import Barrier
@@ -91,25 +91,72 @@ def test_a_batch_without_contacts_a_window_a_number_or_an_agent_is_not_scheduled
     world.sql("UPDATE phone_numbers SET status = 'active'")
 
 
+Told = tuple[int, str | None]
+State = str | None
+DONE = {"schedule": "active", "pause": "paused", "resume": "active", "cancel": "cancelled", "delete": None}
+
+
+def one_after_the_other(status: str, actions: Sequence[str]) -> tuple[list[Told], State, list[tuple[str, State]]]:
+    """What each is told, the status in the end (None: deleted), and the history, where they are done in this order."""
+    told: list[Told] = []
+    state: State = status
+    history: list[tuple[str, State]] = []
+    for action in actions:
+        if state is None:
+            told.append((404, "not_found"))
+        elif state not in ALLOWED[action]:
+            told.append((422, CODES[action]))
+        else:
+            told.append((204 if action == "delete" else 200, None))
+            history.append((state, DONE[action]))
+            state = DONE[action]
+    return told, state, [] if state is None else history
+
+
 @pytest.mark.parametrize(("first", "second"), list(combinations_with_replacement(ALLOWED, 2)))
-def test_of_two_at_once_each_that_is_answered_200_was_allowed_and_nothing_else_happens(
+def test_two_at_once_are_told_and_bring_about_what_one_after_the_other_would(
     client: TestClient, draft: Draft, world: World, first: str, second: str
 ) -> None:
+    before = FROM[first]
+    told, state, history = one_after_the_other(before, (first, second))
+    told_2, state_2, history_2 = one_after_the_other(before, (second, first))
+    either = [(told, state, history), (told_2[::-1], state_2, history_2)]
     for _ in range(4):
-        batch_id = in_status(client, draft, world, FROM[first])
-        barrier = Barrier(2)
-
-        def race(action: str, batch_id: str = batch_id, barrier: Barrier = barrier) -> int:
-            barrier.wait(10)
-            status: int = act(client, batch_id, action).status_code
-            return status
-
+        batch_id = in_status(client, draft, world, before)
+        begun = world.value("SELECT count(*) FROM batch_history WHERE batch_id = :id", id=batch_id)
         with ThreadPoolExecutor(2) as pool:
+            barrier = Barrier(2)
+
+            def race(action: str, batch_id: str = batch_id, barrier: Barrier = barrier) -> Told:
+                barrier.wait(10)
+                answer = act(client, batch_id, action)
+                return answer.status_code, None if answer.is_success else answer.json()["error"]["code"]
+
             answers = list(pool.map(race, (first, second)))
-        assert set(answers) <= {200, 204, 404, 422}
-        if first == second:
-            lost = {404, 422} if first == "delete" else {422}
-            assert sorted(answer in lost for answer in answers) == [False, True]
+        assert (answers, *stored(world, batch_id, begun)) in either
+
+
+def stored(world: World, batch_id: str, begun: int) -> tuple[State, list[tuple[str, State]]]:
+    """The status of a batch, and its history since then; its contacts, counts and due time fit the status."""
+    written = world.rows(
+        "SELECT from_status, to_status FROM batch_history WHERE batch_id = :id ORDER BY id OFFSET :begun",
+        id=batch_id, begun=begun,
+    )  # fmt: skip
+    found = world.rows(
+        """
+        SELECT b.status, p.next_dispatch_at IS NOT NULL AS is_due, p.pending, p.cancelled,
+               (SELECT count(*) FROM contacts c WHERE c.batch_id = b.id AND c.status = 'pending') AS callable
+        FROM batches b JOIN batch_progress p ON p.batch_id = b.id WHERE b.id = :id
+        """,
+        id=batch_id,
+    )
+    if not found:
+        assert world.value("SELECT count(*) FROM contacts WHERE batch_id = :id", id=batch_id) == 0
+        return None, []
+    ((status, is_due, *counts),) = found
+    assert is_due == (status == "active")
+    assert counts == ([0, 2, 0] if status == "cancelled" else [2, 0, 2])
+    return status, [tuple(row) for row in written]
 
 
 @pytest.mark.parametrize("action", ["delete", "cancel", "schedule"])

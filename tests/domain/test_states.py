@@ -3,9 +3,10 @@
 import re
 from collections.abc import Mapping
 from enum import StrEnum
-from importlib import resources
+from itertools import product
 
 import pytest
+from sqlalchemy.exc import IntegrityError
 
 from dialer.domain.events import EventKind
 from dialer.domain.outcomes import Outcome
@@ -22,6 +23,8 @@ from dialer.domain.states import (
     ContactStatus,
 )
 from dialer.store.database import Database, rows
+from steps import go
+from world import World
 
 Transitions = Mapping[StrEnum, frozenset[StrEnum]]
 MACHINES = pytest.mark.parametrize(
@@ -109,9 +112,21 @@ def test_the_database_knows_the_words_of_the_domain(
     assert set(re.findall(r"'(\w+)'::text", rule)) == set(words)
 
 
-def test_the_database_lets_a_contact_have_one_attempt_of_each_live_state_at_most() -> None:
-    migration = resources.files("dialer.store.migrations").joinpath("versions/0001_engine.sql").read_text("utf-8")
-    (index,) = re.findall(
-        r"attempts_one_live_per_contact ON attempts \(contact_id\)\s+WHERE state IN \((.*?)\)", migration
-    )
-    assert set(re.findall(r"'(\w+)'", index)) == LIVE_ATTEMPT
+def test_the_database_lets_a_contact_have_one_live_attempt_at_most(world: World) -> None:
+    world.batch(1)
+    go(world, world.value("SELECT id FROM batches"))
+    copy = """
+        INSERT INTO attempts (id, batch_id, contact_id, trunk_id, phone_number_id, to_number, from_number, state,
+                              outcome, local_on, utc_on, granted_at, ended_at, rescue_at, allowed_by)
+        SELECT gen_random_uuid(), batch_id, contact_id, trunk_id, phone_number_id, to_number, from_number, :state,
+               CASE WHEN :state = 'ended' THEN 'busy' END, local_on, utc_on, granted_at,
+               CASE WHEN :state IN ('ended', 'refused') THEN created_at END,
+               CASE WHEN :state NOT IN ('ended', 'refused') THEN created_at END, allowed_by
+        FROM attempts LIMIT 1
+        """
+    for one, other in product(LIVE_ATTEMPT, LIVE_ATTEMPT):
+        world.sql("UPDATE attempts SET state = :state", state=one)
+        with pytest.raises(IntegrityError, match="attempts_one_live_per_contact"):
+            world.sql(copy, state=other)
+    for over in set(AttemptState) - LIVE_ATTEMPT:
+        assert [world.sql(copy, state=over) for _ in range(2)] == [1, 1]

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 
 from dialer.domain.breaker import BREAK_AFTER, FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS, PROBE_SECONDS
-from dialer.domain.ids import AttemptId
+from dialer.domain.ids import AttemptId, BatchId
 from dialer.engine.audit import audit
 from dialer.engine.retry import retry
 from dialer.providers.base import TOO_LATE, CallRequest, Placement
@@ -15,8 +16,8 @@ from dialer.providers.carriers import Carriers
 from dialer.providers.simulator import NetworkProfile
 from dialer.store import health
 from dialer.store.numbers import Trunk
-from steps import go, later, look
-from world import MONDAY, World
+from steps import at_once, go, later, look
+from world import MONDAY, World, made_up_phones
 
 MakeWorld = Callable[..., World]
 
@@ -108,13 +109,59 @@ def test_a_probe_that_works_closes_it_and_all_go_on_without_having_lost_an_attem
     assert audit(failing.db, failing.clock.now).is_clean
 
 
-def test_a_probe_is_one_call_however_many_batches_wait_for_it(failing: World) -> None:
-    batch_ids = [failing.batch([f"+1212555{10 * n + k:04}" for k in range(10)]) for n in range(3)]
-    go(failing, batch_ids[0])
+@pytest.fixture
+def waiting(failing: World) -> list[BatchId]:
+    """Three batches that wait for a trunk which is to be probed now."""
+    first, *batch_ids = [failing.batch(made_up_phones(10, first=10 * n)) for n in range(4)]
+    go(failing, first)
+    for batch_id in batch_ids:
+        assert (go(failing, batch_id).claimed, look(failing, batch_id)[1]) == (0, "trunk_failing")
     later(failing, FIRST_PAUSE_SECONDS)
+    return batch_ids
+
+
+def test_a_probe_is_one_call_of_all_batches_that_are_dispatched_together(
+    failing: World, waiting: list[BatchId]
+) -> None:
+    assert go(failing, *waiting).claimed == 1
     heal(failing)
-    assert sum(go(failing, of).placed for of in batch_ids[1:2]) == 1
-    failing.sql("DELETE FROM trunk_health")
+    later(failing, 2 * FIRST_PAUSE_SECONDS)
+    report = go(failing, *waiting)
+    assert (report.claimed, report.placed) == (1, 1)
+
+
+def test_a_probe_is_one_call_of_all_batches_that_several_workers_dispatch(
+    failing: World, waiting: list[BatchId]
+) -> None:
+    reports = at_once(*(partial(go, failing, batch_id) for batch_id in waiting))
+    assert sum(report.refused for report in reports) == 1
+    assert breaker(failing).pause_seconds == 2 * FIRST_PAUSE_SECONDS
+
+
+class Slow(Carriers):
+    """Carriers whose network takes its time over a call: others dispatch meanwhile."""
+
+    def __init__(self, world: World, meanwhile: Callable[[], object]) -> None:
+        self._carriers, self._meanwhile = world.carriers, meanwhile
+
+    def place_all(self, calls: Sequence[tuple[Trunk, CallRequest]]) -> dict[AttemptId, Placement]:
+        self._meanwhile()
+        return self._carriers.place_all(calls)
+
+
+def test_no_other_batch_is_called_while_a_probe_is_under_way(failing: World, waiting: list[BatchId]) -> None:
+    heal(failing)
+    meanwhile: list[int] = []
+
+    def others_dispatch() -> None:
+        meanwhile.append(go(failing, *waiting).claimed)
+        later(failing, PROBE_SECONDS - 0.001)
+        meanwhile.append(go(failing, *waiting[1:]).claimed)
+
+    parts = replace(failing.parts, carriers=Slow(failing, others_dispatch))
+    assert go(failing, waiting[0], parts=parts).placed == 1
+    assert meanwhile == [0, 0]
+    assert breaker(failing) is None
 
 
 def test_a_batch_with_numbers_on_another_trunk_goes_on_with_those(failing: World) -> None:

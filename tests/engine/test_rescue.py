@@ -2,13 +2,14 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import pytest
 
+from dialer.domain.events import CallEvent
 from dialer.domain.ids import AttemptId, BatchId
 from dialer.domain.patience import CALL_SECONDS, GIVE_UP_SECONDS
 from dialer.engine.audit import audit
@@ -16,13 +17,13 @@ from dialer.engine.events import receive
 from dialer.engine.parts import Parts
 from dialer.engine.rescue import RescueReport, rescue
 from dialer.engine.retry import retry
-from dialer.engine.settle import settle
-from dialer.providers.base import CallHandle, CallRequest, NoWord, Placement, Sighting
+from dialer.engine.settle import End, close, settle
+from dialer.providers.base import Absent, CallHandle, CallRequest, NoWord, Placement, Sighting
 from dialer.providers.carriers import Carriers
 from dialer.store.database import rows
 from dialer.store.leases import Leases
 from dialer.store.numbers import Trunk
-from steps import at_once, end, go, hand_in, held, later, live, meddled, queued, report, until
+from steps import assert_clean, at_once, end, go, hand_in, held, later, live, meddled, queued, report, until
 from world import MONDAY, World
 
 MakeWorld = Callable[..., World]
@@ -253,17 +254,68 @@ def test_several_rescuers_at_once_close_each_attempt_once(world: World) -> None:
     assert world.value("SELECT sum(attempts) FROM batch_days") == 0
 
 
-def test_an_attempt_that_settles_while_it_is_rescued_ends_once(world: World) -> None:
-    for _ in range(5):
-        batch_id = world.batch(20, max_concurrent_calls=20)
-        died(world, batch_id, sent=True)
-        later(world, 30)
-        ends = [report(of, "ended", world.clock.now, "busy") for of in live(world)]
-        at_once(partial(rescued, world), partial(hand_in, world, *ends), partial(rescued, world))
-        world.deliver()
-        assert world.progress(batch_id).failed + world.progress(batch_id).completed + len(live(world)) == 20
-        assert audit(world.db, world.clock.now).is_clean
-        world.run(lambda of=batch_id: world.is_over(of), grain=5)  # type: ignore[misc]
+class Denying(Silent):
+    """Carriers whose networks know of no call. Others act between the question and the answer."""
+
+    def __init__(self, world: World, meanwhile: Callable[[], object]) -> None:
+        self._carriers, self._meanwhile = world.carriers, meanwhile
+
+    def look_up_all(self, calls: Sequence[tuple[Trunk, CallHandle]]) -> dict[AttemptId, Sighting]:
+        self._meanwhile()
+        return {call.attempt_id: Absent() for _, call in calls}
+
+
+BY_REPORT, BY_RESCUE = ("ended", "busy", "failed", 1), ("refused", None, "waiting", 0)
+
+
+def reserved(world: World) -> list[CallEvent]:
+    """Reserve attempts that rescue may give up now, and let the network say that they have ended all the same."""
+    died(world, world.batch(20, max_concurrent_calls=20), sent=False)
+    later(world, 30)
+    return [report(of, "ended", world.clock.now, "busy") for of in live(world)]
+
+
+def ends(world: World) -> Counter[Any]:
+    """How attempts ended and what became of their contacts, which the day's count and the leases fit."""
+    found = world.rows(
+        "SELECT a.state, a.outcome, c.status, c.attempts FROM attempts a JOIN contacts c ON c.id = a.contact_id"
+    )
+    counted = Counter(tuple(row) for row in found)
+    assert world.value("SELECT sum(attempts) FROM batch_days") == counted[BY_REPORT]
+    assert held(world) == {}
+    return counted
+
+
+def test_an_attempt_whose_report_is_settled_while_rescue_asks_the_network_ends_by_its_report(world: World) -> None:
+    carriers = Denying(world, partial(hand_in, world, *reserved(world)))
+    rescued(world, replace(world.parts, carriers=carriers))
+    assert ends(world) == {BY_REPORT: 20}
+    assert_clean(world)
+
+
+@pytest.mark.parametrize("first", ["settle", "rescue"])
+def test_an_attempt_that_is_settled_and_given_up_at_once_ends_once_by_the_first_of_both(
+    world: World, first: str
+) -> None:
+    receive(world.db, world.installed.trunk_id, reserved(world))
+    never_placed = dict.fromkeys(live(world), End("never_placed"))
+    both: dict[str, Callable[[], object]] = {
+        "settle": partial(settle, world.parts, world.clock.now),
+        "rescue": partial(close, world.parts, never_placed, world.clock.now),
+    }
+    begun: list[Future[object]] = []
+    with ThreadPoolExecutor(2) as pool, world.db.begin() as operator:
+        # The first locks the attempts and waits for the counts; the second comes while it does.
+        rows(operator, "SELECT 1 FROM batch_progress FOR UPDATE")
+        for step in (first, *(both.keys() - {first})):
+            begun.append(pool.submit(both[step]))
+            until(lambda: queued(world) == len(begun) or begun[-1].done())
+        operator.commit()
+    assert [step.exception() for step in begun] == [None, None]
+    assert ends(world) == {BY_REPORT if first == "settle" else BY_RESCUE: 20}
+    # A network that denies a call and reports its end has broken P1, and the audit says so.
+    broken = {violation.rule for violation in audit(world.db, world.clock.now).violations}
+    assert broken == (set() if first == "settle" else {"refused_but_reported"})
 
 
 class Deaf(Leases):
