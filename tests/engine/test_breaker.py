@@ -145,8 +145,9 @@ class Slow(Carriers):
         self._carriers, self._meanwhile = world.carriers, meanwhile
 
     def place_all(self, calls: Sequence[tuple[Trunk, CallRequest]]) -> dict[AttemptId, Placement]:
+        answers = self._carriers.place_all(calls)
         self._meanwhile()
-        return self._carriers.place_all(calls)
+        return answers
 
 
 def test_no_other_batch_is_called_while_a_probe_is_under_way(failing: World, waiting: list[BatchId]) -> None:
