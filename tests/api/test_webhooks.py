@@ -4,12 +4,16 @@ import base64
 import json
 from datetime import UTC
 from typing import Any
+from urllib.parse import urlencode
 from uuid import uuid4
 
 import pytest
 from fastapi.testclient import TestClient
 from standardwebhooks import Webhook
 
+from api.conftest import Api
+from carriers.twilio import ACCOUNT_SID, AUTH_TOKEN
+from carriers.twilio_calls import signature
 from world import World
 
 SECRET = "whsec_" + base64.b64encode(b"a secret of twenty-four b").decode()
@@ -57,6 +61,39 @@ def test_a_report_that_is_not_signed_by_its_trunk_is_a_403_and_is_not_stored(
     answer = client.post(f"/providers/http/{trunk}/events", content=body, headers=headers)
     assert (answer.status_code, answer.json()["error"]["code"]) == (403, "not_signed")
     assert stored(world) == 0
+
+
+def test_a_report_that_was_stored_is_acknowledged_though_settle_cannot_be_asked(
+    api: Api, client: TestClient, world: World, trunk: str
+) -> None:
+    def ask_a_broker_that_is_away() -> None:
+        raise ConnectionError
+
+    api.app().state.ask_settle = ask_a_broker_that_is_away
+    body = rung(world)
+    answer = client.post(f"/providers/http/{trunk}/events", content=body, headers=signed(body, world))
+    assert (answer.status_code, stored(world)) == (204, 1)
+
+
+@pytest.mark.parametrize("query", ["", "?ring=until_window_ends"])
+def test_behind_a_proxy_a_report_is_signed_for_the_url_that_the_network_was_told(
+    api: Api, client: TestClient, world: World, monkeypatch: pytest.MonkeyPatch, query: str
+) -> None:
+    monkeypatch.setenv("TRUNK_TWILIO_AUTH_TOKEN", AUTH_TOKEN)
+    config = {"account_sid": ACCOUNT_SID, "auth_token": "env:TRUNK_TWILIO_AUTH_TOKEN"}
+    trunk = client.post("/trunks", json={"name": "carrier", "provider": "twilio", "config": config}).json()["data"][
+        "id"
+    ]
+    path = f"/v1/providers/twilio/{trunk}/events/{uuid4()}{query}"
+    fields = {"CallSid": "CA" + "a" * 32, "CallStatus": "ringing"}
+    public = Api(world, api.settings.model_copy(update={"public_url": "https://dialer.example"}))
+    headers = {
+        "Content-Type": "application/x-www-form-urlencoded",
+        "X-Twilio-Signature": signature(f"https://dialer.example{path}", fields, AUTH_TOKEN),
+    }
+    with public.client() as proxied:
+        answer = proxied.post(f"http://testserver{path}", content=urlencode(fields), headers=headers)
+    assert (answer.status_code, stored(world)) == (204, 1)
 
 
 def test_a_signed_report_that_cannot_be_read_is_a_422_that_names_the_field(

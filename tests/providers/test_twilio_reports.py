@@ -213,7 +213,12 @@ def test_a_signature_with_another_token_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("changes", "field"),
-    [({"CallStatus": "floating"}, "CallStatus"), ({"CallStatus": ""}, "CallStatus"), ({"CallSid": "CA1"}, "CallSid")],
+    [
+        ({"CallStatus": "floating"}, "CallStatus"),
+        ({"CallStatus": ""}, "CallStatus"),
+        ({"CallSid": "CA1"}, "CallSid"),
+        ({"CallSid": f"{SID}0"}, "CallSid"),
+    ],
 )
 def test_a_signed_report_that_makes_no_sense_is_refused(changes: dict[str, str], field: str) -> None:
     with pytest.raises(InvalidInput) as wrong:
