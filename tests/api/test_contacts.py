@@ -12,6 +12,7 @@ from world import World
 NOBODY = "019cad8f-ac00-7d8e-91b7-584a2265b1f5"
 CSV = {"Content-Type": "text/csv"}
 GOOD = "phone,name\n+12025550101,Ada\n"
+PART = "--x\r\nContent-Disposition: form-data; name=file\r\n\r\n"
 
 
 def add(client: TestClient, batch: dict[str, Any], *contacts: dict[str, Any]) -> Any:
@@ -131,6 +132,7 @@ def test_a_file_may_come_in_the_field_of_a_form(client: TestClient, draft: Draft
         (GOOD, "multipart/form-data; boundary=x", 400),
         ("--x\r\nContent-Disposition: form-data; name=file\r\n\r\nphone\r\n", "multipart/form-data; boundary=x", 400),
         ("--x\r\nContent-Disposition: form-data; name=a\r\n\r\nb\r\n--x--\r\n", "multipart/form-data; boundary=x", 422),
+        (f"{PART}phone\r\n\r\n{PART}+12025550101\r\n--x--\r\n", "multipart/form-data; boundary=x", 422),
         ("--x--\r\n", "multipart/form-data; boundary=x", 400),
         ("", "text/csv", 400),
         ("name\nAda\n", "text/csv", 400),

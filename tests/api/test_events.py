@@ -9,7 +9,8 @@ import httpx2
 import pytest
 
 from api.conftest import Api, Draft, Served
-from dialer.api.watching import Watching
+from dialer.api.watching import Listener, Watching
+from dialer.store.changes import Look
 from world import World
 
 
@@ -90,6 +91,13 @@ def test_a_stream_in_which_nothing_happens_is_kept_alive_and_tells_progress_once
     told = served.client.get(path, params={"max_seconds": 2}).text
     assert told.count("event: progress") == 1
     assert told.count(": heartbeat\n\n") >= 5
+
+
+def test_a_change_that_a_listener_knows_is_not_told_to_it_when_another_asks_for_it() -> None:
+    listener = Listener(last_id=2)
+    listener.hear(Look({"status": "active"}, tuple({"id": change} for change in (1, 2, 3)), last_id=3))
+    changes, _ = listener.take()
+    assert [change["id"] for change in changes] == [3]
 
 
 def test_progress_is_told_at_most_once_a_second(served: Served, draft: Draft, world: World) -> None:

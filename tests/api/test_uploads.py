@@ -31,13 +31,13 @@ def upload(served: Served, batch_id: str, content: Any, **headers: str) -> httpx
     )
 
 
-def half(served: Served, batch_id: str, kind: str, body: bytes) -> socket.socket:
-    """Send a part of an upload that says it is longer."""
+def half(served: Served, batch_id: str, kind: str, body: bytes, missing: int = 1000) -> socket.socket:
+    """Send a part of an upload that says it is longer by the `missing` bytes."""
     at = urlsplit(served.url)
     connection = socket.create_connection((at.hostname, at.port))
     head = (
         f"POST {at.path}/batch-calls/{batch_id}/contacts HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\n"
-        f"Authorization: {served.client.headers['Authorization']}\r\nContent-Length: {len(body) + 1000}\r\n\r\n"
+        f"Authorization: {served.client.headers['Authorization']}\r\nContent-Length: {len(body) + missing}\r\n\r\n"
     )
     connection.sendall(head.encode() + body)
     return connection
@@ -51,8 +51,8 @@ def wait_for(world: World, condition: str, **values: Any) -> None:
     raise AssertionError(f"never: {condition}")
 
 
-IMPORTING = "EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND state = {})"
-OPEN = IMPORTING.format("'idle in transaction'")
+ALL_OPEN = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction'"
+OPEN = f"EXISTS ({ALL_OPEN})"
 
 
 @pytest.mark.parametrize("kind", ["text/csv", "multipart/form-data; boundary=x"])
@@ -104,10 +104,22 @@ def test_a_json_body_beyond_the_limit_is_refused(api: Api, draft: Draft, says_so
             assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large")
 
 
-def test_more_uploads_than_are_worked_on_at_once_wait_and_others_are_answered(api: Api, draft: Draft) -> None:
+@pytest.mark.parametrize("kind", ["text/csv", "application/json"])
+def test_what_says_that_it_is_too_large_is_refused_before_it_is_sent(api: Api, draft: Draft, kind: str) -> None:
+    with api.served(max_upload_mb=1, max_body_mb=1) as served:
+        connection = half(served, draft()["id"], kind, b"", missing=2 * MIB)
+        connection.settimeout(20)
+        assert b" 413 " in connection.recv(65536)
+        connection.close()
+
+
+def test_more_uploads_than_are_worked_on_at_once_wait_and_others_are_answered(
+    api: Api, draft: Draft, world: World
+) -> None:
     batch_id = draft()["id"]
-    with api.served() as served:
+    with api.served(api_threads=uploads.AT_ONCE, upload_stall_seconds=600) as served:
         slow = [half(served, batch_id, "text/csv", b"phone\n") for _ in range(uploads.AT_ONCE + 2)]
+        wait_for(world, f"count(*) = {uploads.AT_ONCE} FROM ({ALL_OPEN}) AS open")
         assert served.client.get(f"/batch-calls/{batch_id}").status_code == 200
         for connection in slow:
             connection.close()
