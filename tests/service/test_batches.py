@@ -183,6 +183,12 @@ def test_a_batch_whose_window_never_opens_is_not_started(world: World, fields: d
     assert status(world, batch_id) == "draft"
 
 
+def test_a_batch_whose_window_opens_now_and_never_after_its_start_is_not_started(world: World) -> None:
+    days = [TOMORROW.add(days=n).to_date_string() for n in range(402)]
+    batch_id = world.batch(1, start=False, excluded_dates=days, schedule_type="scheduled", scheduled_at=str(TOMORROW))
+    assert conflict(lambda: schedule(world, batch_id))[0] == "window_never_opens"
+
+
 class Closed(InProcessSimulator):
     """A network that answers, but takes no calls."""
 

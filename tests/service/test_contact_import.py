@@ -16,9 +16,10 @@ from sqlalchemy import Connection
 
 from dialer.domain.ids import BatchId, WorkspaceId
 from dialer.errors import NotFound, StateConflict, UnreadableFile
-from dialer.service import batches, contacts
+from dialer.service import batches, contacts, folders, resources
 from dialer.service.contact_file import RowError
 from dialer.service.contacts import ImportReport
+from dialer.service.folders import NewFolder
 from dialer.store.database import rows, run
 from world import MONDAY, World, made_up_phones
 
@@ -286,15 +287,20 @@ def test_an_import_and_a_cancellation_that_queue_for_the_same_counts_leave_nothi
     assert by_status(world, batch_id) == {"cancelled": 13 if import_is_first else 3}
 
 
+@pytest.mark.parametrize("into", ["batch", "folder"])
 def test_two_imports_of_the_same_numbers_in_opposite_orders_store_each_number_once(
-    world: World, batch_id: BatchId, others: ThreadPoolExecutor
+    world: World, batch_id: BatchId, others: ThreadPoolExecutor, into: str
 ) -> None:
     phones, start = made_up_phones(3_000), Barrier(2)
+    workspace_id, now, rng = world.installed.workspace_id, world.clock.now, world.rng
+    folder = resources.create(world.db, folders.KIND, workspace_id, NewFolder(name="f"), now, rng)["id"]
 
-    def begin(order: Iterable[str]) -> ImportReport:
+    def begin(order: list[str]) -> ImportReport:
         file = Interrupted(csv(order), lambda: start.wait(timeout=20))
-        return load(world, batch_id, file)
+        if into == "batch":
+            return load(world, batch_id, file)
+        return folders.import_csv(world.db, workspace_id, folder, file, now, Random(order[0]))
 
     reports = list(others.map(begin, [phones, phones[::-1]], timeout=60))
     assert sum(report.imported for report in reports) == sum(report.duplicates for report in reports) == 3_000
-    assert world.progress(batch_id).total == 3_000
+    assert world.value("SELECT (SELECT count(*) FROM contacts) + (SELECT count(*) FROM folder_contacts)") == 3_000
