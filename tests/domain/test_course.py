@@ -121,6 +121,11 @@ def test_the_end_tells_when_the_call_was_answered_if_the_report_of_it_was_lost(
     assert course.answered_at == answered_at
 
 
+def test_a_report_of_the_answer_goes_before_what_the_length_of_the_talk_would_tell() -> None:
+    course, _ = follow(Course(AttemptState.PLACED), [ANSWERED, replace(ENDED, talk_seconds=58)])
+    assert (course.answered_at, course.talk_seconds) == (ANSWERED.at, 58)
+
+
 def test_a_call_that_nobody_answered_was_never_answered_though_its_talk_is_reported_as_zero() -> None:
     course, _ = follow(Course(AttemptState.RINGING), [UNANSWERED])
     assert (course.answered_at, course.talk_seconds) == (None, 0)

@@ -94,6 +94,8 @@ def test_what_people_write_becomes_e164(raw: str, region: str | None, e164: str)
         ("+999123456", "DE", "has an unknown country code"),
         ("+1202555010", None, "is too short"),
         ("+120255501000", None, "is too long"),
+        # Its numbering plan has it; it has 16 digits.
+        ("+4939141777631706", None, "is too long"),
         ("+1" + "2" * 300, None, "is too long"),
         ("555-0100", "US", "is too short, or its area code is missing"),
         ("+15555550100", None, "is not a number that exists under +1"),

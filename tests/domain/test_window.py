@@ -104,6 +104,10 @@ def test_a_window_is_open_by_the_wall_clock_and_its_starting_day(
         case("Ramadan ends", CASABLANCA, "2026-03-22T01:59+00:00", "2026-03-22T03:00+01:00"),
         case("a day is missing", APIA, "2011-12-29T17:00-10:00", "2011-12-31T09:00+14:00"),
         case("an excluded date is passed over", HOLIDAY, "2026-12-24T06:00+01:00", "2026-12-25T22:00+01:00"),
+        case("forty minutes back for four days", window("Africa/Freetown", "09:00-10:00"), "1939-09-03T12:00-00:40",
+             "1939-09-04T09:00-00:40"),
+        case("summer time for a week", window("America/Recife", "09:00-10:00"), "2000-10-10T12:00-02:00",
+             "2000-10-11T09:00-02:00"),
     ],
 )  # fmt: skip
 def test_the_next_opening_is_the_first_instant_that_the_wall_shows(

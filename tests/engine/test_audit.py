@@ -95,6 +95,14 @@ def test_attempts_of_one_contact_must_not_overlap(world: World) -> None:
     assert found(world) == {"P1 overlapping_attempts": (second,)}
 
 
+def test_a_live_attempt_must_not_have_begun_before_the_one_before_it_ended(world: World) -> None:
+    ledger = Ledger(world)
+    ledger.attempt(0, begin=0, end=30, max_attempts=2)
+    second = ledger.attempt(0, begin=29, max_attempts=2)
+    ledger.write()
+    assert found(world) == {"P1 overlapping_attempts": (second,)}
+
+
 def test_a_contact_must_not_have_two_live_attempts(world: World) -> None:
     with _without_index(world, "attempts_one_live_per_contact"):
         ledger = Ledger(world)
@@ -109,6 +117,19 @@ def test_two_attempts_must_not_share_a_call(world: World) -> None:
     both = {ledger.attempt(contact, begin=contact, end=30, provider_call_id="same") for contact in (0, 1)}
     ledger.write()
     assert found(world) == {"P1 shared_provider_call": tuple(sorted(both))}
+
+
+def test_two_networks_may_give_the_same_id_to_two_calls(world: World) -> None:
+    world.sql(
+        "INSERT INTO trunks (id, workspace_id, name, provider)"
+        " SELECT gen_random_uuid(), workspace_id, 'second', provider FROM trunks"
+    )
+    second = world.value("SELECT id FROM trunks WHERE name = 'second'")
+    ledger = Ledger(world)
+    ledger.attempt(0, begin=0, end=30, provider_call_id="same")
+    ledger.attempt(1, begin=1, end=30, provider_call_id="same", trunk_id=second)
+    ledger.write()
+    assert found(world) == {}
 
 
 def test_a_contact_must_not_have_more_attempts_than_the_latest_was_allowed(world: World) -> None:
@@ -147,11 +168,16 @@ def test_a_contact_that_is_settled_must_not_be_called_again(world: World, outcom
     assert found(world) == {"P1 called_again": (ledger.contacts[0],)}
 
 
-def test_a_contact_that_is_settled_must_not_be_queued_again(world: World) -> None:
+@pytest.mark.parametrize("status", ["pending", "waiting"])
+def test_a_contact_that_is_settled_must_not_be_queued_again(world: World, status: str) -> None:
     ledger = Ledger(world)
     ledger.attempt(0, begin=0, end=30, outcome="unknown", max_attempts=2)
     ledger.write()
-    world.sql("UPDATE contacts SET status = 'pending', finished_at = NULL WHERE status = 'failed'")
+    world.sql(
+        "UPDATE contacts SET status = :status, finished_at = NULL, due_at = :now WHERE status = 'failed'",
+        status=status,
+        now=world.clock.now,
+    )
     assert found(world) == {"P1 called_again": (ledger.contacts[0],)}
 
 
@@ -256,14 +282,15 @@ def test_calls_of_a_trunk_are_placed_at_its_rate(world: World) -> None:
     assert found(world) == {"P2 trunk_rate": (placed[-1],)}
 
 
+@pytest.mark.parametrize("away", [-2, 2])
 @pytest.mark.parametrize("column", ["local_on", "utc_on"])
-def test_an_attempt_counts_to_the_day_on_which_it_was_created(world: World, column: str) -> None:
+def test_an_attempt_counts_to_the_day_on_which_it_was_created(world: World, column: str, away: int) -> None:
     ledger = Ledger(world)
     at = MONDAY.subtract(hours=1).set(hour=23, minute=30)
     days: dict[str, Any] = {"utc_on": at.date(), "local_on": at.add(days=1).date()}
     berlin: dict[str, Any] = {"created_at": at, "day_timezone": "Europe/Berlin"}
     ledger.attempt(0, 0, 86_400, **berlin, **days)
-    wrong = ledger.attempt(1, 0, 86_400, **berlin, **days | {column: at.add(days=2).date()})
+    wrong = ledger.attempt(1, 0, 86_400, **berlin, **days | {column: at.add(days=away).date()})
     ledger.write()
     assert found(world) == {f"P2 wrong_{column.removesuffix('_on')}_day": (wrong,)}
 

@@ -196,6 +196,17 @@ def test_an_operator_who_changes_the_trunk_closes_it(failing: World) -> None:
     assert go(failing, batch_id).placed == BREAK_AFTER
 
 
+def test_a_change_of_one_trunk_does_not_close_the_breaker_of_another(failing: World) -> None:
+    go(failing, failing.batch(30, max_concurrent_calls=BREAK_AFTER))
+    opened = breaker(failing)
+    failing.sql(
+        "INSERT INTO trunks (id, workspace_id, name, provider)"
+        " SELECT gen_random_uuid(), workspace_id, 'second', provider FROM trunks"
+    )
+    failing.sql("UPDATE trunks SET config = config WHERE name = 'second'")
+    assert breaker(failing) == opened
+
+
 def test_the_doctor_names_a_failing_trunk_and_when_it_is_tried_again(failing: World) -> None:
     go(failing, failing.batch(30, max_concurrent_calls=BREAK_AFTER))
     with failing.db.begin() as connection:

@@ -4,6 +4,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -43,6 +44,15 @@ def test_a_number_that_was_suppressed_a_moment_ago_is_not_called(world: World) -
     skipped = world.rows("SELECT phone_number, status_reason FROM contacts WHERE status = 'skipped'")
     assert [tuple(row) for row in skipped] == [(first, "suppressed")]
     assert len(held(world)["{dialer}:holds"]) == 2
+
+
+def test_a_number_that_another_workspace_suppresses_is_called(world: World) -> None:
+    batch_id = world.batch(1)
+    other = UUID(int=2)
+    world.sql("INSERT INTO workspaces (id, name) VALUES (:id, 'other')", id=other)
+    suppress = "INSERT INTO suppressions (workspace_id, phone_number) SELECT :other, phone_number FROM contacts"
+    assert world.sql(suppress, other=other) == 1
+    assert go(world, batch_id).placed == 1
 
 
 @pytest.mark.parametrize(

@@ -138,11 +138,12 @@ def test_a_trunk_cannot_report_on_the_calls_of_another(world: World) -> None:
     assert world.progress(batch_id).completed == 1
 
 
-def test_retries_that_were_taken_back_are_not_made(make_world: Callable[..., World]) -> None:
+@pytest.mark.parametrize("change", ["retry_failed = false", "max_retry_attempts = 0"])
+def test_retries_that_were_taken_back_are_not_made(make_world: Callable[..., World], change: str) -> None:
     world = make_world(outcomes={"busy": 1})
     batch_id = world.batch(10, retry_failed=True, max_retry_attempts=3)
     world.run(lambda: world.progress(batch_id).waiting == 10)
-    world.sql("UPDATE batches SET retry_failed = false, max_retry_attempts = 0")
+    world.sql(f"UPDATE batches SET {change}")
     world.run(lambda: world.is_over(batch_id))
     assert len(world.network.log) == 10
     assert world.rows("SELECT DISTINCT status, status_reason, outcome FROM contacts") == [

@@ -20,6 +20,7 @@ def test_the_attempts_of_batches_that_ended_long_ago_are_archived(world: World) 
     assert world.rows("SELECT DISTINCT batch_id FROM attempts") == [(young,)]
     assert world.progress(old).completed + world.progress(old).failed == 20
     assert audit(world.db, world.clock.now).is_clean
+    world.sql("UPDATE inbox SET settled_at = NULL, verdict = NULL WHERE id = (SELECT min(id) FROM inbox)")
     again = retention(world.parts, world.clock.now, days=9)
     assert (again.batches, again.attempts, again.reports) == (0, 0, 0)
 
