@@ -154,6 +154,12 @@ def test_of_several_reasons_the_one_is_named_that_says_when_there_will_be_room(l
     assert (grants.held, grants.free_at) == ({BATCH: "rate"}, {BATCH: NOW.add(seconds=3.06)})
 
 
+def test_a_number_that_a_call_will_free_is_named_before_one_whose_day_is_used_up(leases: Leases) -> None:
+    batch = hunt(route(A, cap=1), route(B, number_limit=1))
+    grants = leases.acquire(NOW, [batch], asks(batch, 3))
+    assert (numbers(grants.granted), grants.held) == ([A, B], {BATCH: "number"})
+
+
 def test_a_name_that_holds_a_lease_is_not_granted_another(leases: Leases) -> None:
     batch = ring(route(A), route(B))
     wanted = asks(batch, 2)
