@@ -47,6 +47,10 @@ SEEDS ?= 1-1000
 lab: setup ## Play stories of crashes and faults by their seeds, as SEEDS=1-1000; the broken ones are told shortly
 	PYTHONPATH=tests $(BIN)/python -m lab $(SEEDS)
 
+.PHONY: mutants
+mutants: setup ## Put small faults into the source, one at a time; the tests must notice 95 %. Some of them: MUTANTS="claim- lua-"
+	PYTHONPATH=tests $(BIN)/python -m mutants $(MUTANTS)
+
 STORMS ?= 2-4
 .PHONY: storm
 storm: setup ## Storms of kills, restarts and cuts on real processes, some minutes each, as STORMS=2-20; RabbitMQ; namespaces

@@ -1,0 +1,53 @@
+"""What a mutant is, and the list of all of them, read from the `.toml` files of this folder."""
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+LISTS = sorted(Path(__file__).parent.glob("*.toml"))
+SOURCE = Path("src/dialer")
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """One small fault: `old`, which occurs once in `file`, becomes `new`.
+
+    `file` is below src/dialer. `breaks`: the promise or rule that does not hold any more, in one sentence. `tests`:
+    files or test functions below tests/, one of which must fail. `survives`: why no test can notice this mutant.
+    """
+
+    id: str
+    file: str
+    old: str
+    new: str
+    breaks: str
+    tests: tuple[str, ...]
+    survives: str = ""
+
+    def path(self, tree: Path) -> Path:
+        return tree / SOURCE / self.file
+
+    def mutated(self, text: str) -> str:
+        """Return the file's text with the fault in it; ValueError: it does not apply to this text any more."""
+        if (found := text.count(self.old)) != 1:
+            raise ValueError(f"{self.id}: `old` occurs {found} times in {self.file}")
+        if self.old == self.new:
+            raise ValueError(f"{self.id}: `new` changes nothing")
+        return text.replace(self.old, self.new)
+
+
+def load() -> list[Mutant]:
+    """Read all mutants; ValueError: two have the same id, or a field is missing or unknown."""
+    mutants = [_mutant(name, fields) for path in LISTS for name, fields in tomllib.loads(path.read_text()).items()]
+    if twice := {one.id for one in mutants if sum(one.id == other.id for other in mutants) > 1}:
+        raise ValueError(f"more than one mutant is called {', '.join(sorted(twice))}")
+    return mutants
+
+
+def _mutant(name: str, fields: dict[str, Any]) -> Mutant:
+    try:
+        return Mutant(id=name, **fields | {"tests": tuple(fields["tests"])})
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{name}: {error}") from error

@@ -1,0 +1,51 @@
+"""The list of mutants cannot rot: each still applies, to code that is in force, and names tests that there are."""
+
+import ast
+import re
+
+from lupa import LuaRuntime
+
+from mutants.mutant import ROOT, Mutant, load
+
+MUTANTS = load()
+FUNCTION = r"^CREATE (?:OR REPLACE )?FUNCTION (\w+)"
+
+
+def test_each_applies_to_its_file_and_leaves_a_program() -> None:
+    for mutant in MUTANTS:
+        path = mutant.path(ROOT)
+        mutated = mutant.mutated(path.read_text("utf-8"))
+        if path.suffix == ".py":
+            ast.parse(mutated)
+        elif path.suffix == ".lua":
+            LuaRuntime().compile(mutated)
+
+
+def test_the_tests_that_each_names_exist() -> None:
+    for mutant in MUTANTS:
+        for test in mutant.tests:
+            file, _, function = test.partition("::")
+            assert f"def {function}" in (ROOT / "tests" / file).read_text("utf-8"), f"{mutant.id}: {test}"
+
+
+def test_none_is_in_a_function_that_a_later_migration_replaces() -> None:
+    for mutant in MUTANTS:
+        if mutant.file.endswith(".sql"):
+            assert not _replaced_by(mutant), f"{mutant.id}: put it into the migration that counts"
+
+
+def test_what_each_breaks_is_a_sentence_and_its_id_is_words() -> None:
+    for mutant in MUTANTS:
+        assert re.fullmatch("[a-z0-9]+(-[a-z0-9]+)+", mutant.id)
+        assert re.fullmatch(r"[A-Z0-9].*\.", mutant.breaks), mutant.id
+
+
+def _replaced_by(mutant: Mutant) -> list[str]:
+    """Name the later migrations that define the function anew in which this mutant is, if it is in one."""
+    path = mutant.path(ROOT)
+    sql = path.read_text("utf-8")
+    (*_, statement) = re.finditer("^CREATE .*", sql[: sql.index(mutant.old) + len("CREATE ")], re.MULTILINE)
+    function = re.match(FUNCTION, statement[0])
+    later = [other for other in path.parent.glob("*.sql") if other.name > path.name]
+    return [other.name for other in later
+            if function and function[1] in re.findall(FUNCTION, other.read_text("utf-8"), re.MULTILINE)]  # fmt: skip
