@@ -3,7 +3,7 @@
 import ast
 import re
 
-from lupa import LuaRuntime
+from lupa import LuaError, LuaRuntime
 
 from mutants.mutant import ROOT, Mutant, load
 
@@ -12,32 +12,42 @@ FUNCTION = r"^CREATE (?:OR REPLACE )?FUNCTION (\w+)"
 
 
 def test_each_applies_to_its_file_and_leaves_a_program() -> None:
-    for mutant in MUTANTS:
-        path = mutant.path(ROOT)
-        mutated = mutant.mutated(path.read_text("utf-8"))
-        if path.suffix == ".py":
-            ast.parse(mutated)
-        elif path.suffix == ".lua":
-            LuaRuntime().compile(mutated)
+    assert [wrong for mutant in MUTANTS if (wrong := _unfit(mutant))] == []
 
 
 def test_the_tests_that_each_names_exist() -> None:
-    for mutant in MUTANTS:
-        for test in mutant.tests:
-            file, _, function = test.partition("::")
-            assert f"def {function}" in (ROOT / "tests" / file).read_text("utf-8"), f"{mutant.id}: {test}"
+    assert [f"{mutant.id}: {test}" for mutant in MUTANTS for test in mutant.tests if not _exists(test)] == []
 
 
 def test_none_is_in_a_function_that_a_later_migration_replaces() -> None:
-    for mutant in MUTANTS:
-        if mutant.file.endswith(".sql"):
-            assert not _replaced_by(mutant), f"{mutant.id}: put it into the migration that counts"
+    sql = [mutant for mutant in MUTANTS if mutant.file.endswith(".sql")]
+    assert [f"{mutant.id}: now in {newer}" for mutant in sql if (newer := _replaced_by(mutant))] == []
 
 
 def test_what_each_breaks_is_a_sentence_and_its_id_is_words() -> None:
     for mutant in MUTANTS:
         assert re.fullmatch("[a-z0-9]+(-[a-z0-9]+)+", mutant.id)
         assert re.fullmatch(r"[A-Z0-9].*\.", mutant.breaks), mutant.id
+
+
+def _unfit(mutant: Mutant) -> str | None:
+    """Say why this mutant cannot be put into its file."""
+    path = mutant.path(ROOT)
+    try:
+        mutated = mutant.mutated(path.read_text("utf-8"))
+        if path.suffix == ".py":
+            ast.parse(mutated)
+        elif path.suffix == ".lua":
+            LuaRuntime().compile(mutated)
+    except (OSError, ValueError, SyntaxError, LuaError) as error:
+        return f"{mutant.id}: {error}"
+    return None
+
+
+def _exists(test: str) -> bool:
+    file, _, function = test.partition("::")
+    path = ROOT / "tests" / file
+    return path.is_file() and f"def {function}" in path.read_text("utf-8")
 
 
 def _replaced_by(mutant: Mutant) -> list[str]:
