@@ -165,7 +165,6 @@ def plan_of(
     index = {batch.batch_id: position for position, batch in enumerate(batches)}
     return {
         "look_at": milliseconds(now.add(seconds=LOOK_AFTER_SECONDS)),
-        "horizon": HORIZON_SECONDS * 1000,
         "batches": [_plan_batch(batch, keys) for batch in batches],
         "asks": [[str(ask.attempt_id), index[ask.batch_id], ask.order] for ask in asks],
     } | ({"now": milliseconds(now)} if is_virtual else {})
@@ -180,8 +179,9 @@ def _plan_batch(batch: BatchAsk, keys: Keys) -> dict[str, Any]:
         plan = {"id": str(of.number_id), "gates": [gate(one) for one in of.gates], "pace": keys(pace_key(of.trunk_id))}
         if of.rate is None:
             return plan
-        silence = 0 if of.is_probe else of.rate.window_ms
-        paced = {"window": of.rate.window_ms, "interval": of.rate.interval_ms, "silence": silence}
+        # A probe is not planned ahead: what comes of the one before decides whether it leaves.
+        silence, horizon = (0, 0) if of.is_probe else (of.rate.window_ms, HORIZON_SECONDS * 1000)
+        paced = {"window": of.rate.window_ms, "interval": of.rate.interval_ms, "silence": silence, "horizon": horizon}
         return plan | {"planned": keys(planned_key(of.trunk_id))} | paced
 
     cursor = {"cursor": keys(cursor_key(batch.batch_id))} if batch.round_robin else {}

@@ -17,8 +17,8 @@
 --   {dialer}:asked:<work>       string  a task for this work is in the queue already (not used here)
 --
 -- KEYS: epoch, deadlines, holds, run, then every other key that ARGV[1] refers to by its index.
--- ARGV[1]: JSON {now, look_at, horizon, batches, asks}; now is absent: by the clock of this server
---   batches: [{cursor, gates: [gate], routes: [{id, gates: [gate], pace, planned, window, interval, silence}]}]
+-- ARGV[1]: JSON {now, look_at, batches, asks}; now is absent: by the clock of this server
+--   batches: [{cursor, gates: [gate], routes: [{id, gates: [gate], pace, planned, window, interval, silence, horizon}]}]
 --   gate:    [key, max, name, loaded, version]; the last two only for a day
 --   asks:    [[attempt, batch, [route, ...]]]   the order in which to try routes; empty: round robin by the cursor
 -- Returns JSON {epoch, loaded_on, now, granted: [[ask, route, leaves_at]], held: {batch: name}, free_at: {batch: ms}};
@@ -62,9 +62,9 @@ local function pace_of(route)
             pace.next = now + route.silence
             redis.call('HSET', KEYS[route.pace], 'next', pace.next)
             redis.call('HSETNX', KEYS[route.pace], 'counted_from', now + route.silence - route.window)
-        elseif pace.next > now + math.max(plan.horizon, route.silence) + route.interval then
+        elseif pace.next > now + math.max(route.horizon, route.silence) + route.interval then
             -- Planned at a lower rate, or before the clock was set back.
-            pace.next = now + math.min(plan.horizon, route.interval)
+            pace.next = now + math.min(route.horizon, route.interval)
             redis.call('HSET', KEYS[route.pace], 'next', pace.next)
         end
         if not pace.planned then
@@ -83,8 +83,8 @@ local function times(route)
     end
     local leaves_at = math.ceil(math.max(now, pace.next, pace.paused))
     -- As many as the rate lets leave until the horizon, even if those that are planned are late.
-    local is_full = pace.planned > plan.horizon / route.interval
-    return leaves_at, math.max(leaves_at - plan.horizon, is_full and now + math.ceil(route.interval) or 0)
+    local is_full = pace.planned > route.horizon / route.interval
+    return leaves_at, math.max(leaves_at - route.horizon, is_full and now + math.ceil(route.interval) or 0)
 end
 
 local function blocked_by(route)
