@@ -7,10 +7,10 @@ DECLARE
 BEGIN
     IF (SELECT sum(pg_relation_size(oid)) FROM pg_class
         WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'i')) > 4000000 THEN
-        TRUNCATE workspaces, inbox, attempts_archive, set_aside RESTART IDENTITY CASCADE;
+        TRUNCATE workspaces, inbox, attempts_archive, quarantine RESTART IDENTITY CASCADE;
     ELSE
         DELETE FROM inbox;
-        DELETE FROM set_aside;
+        DELETE FROM quarantine;
         DELETE FROM attempts_archive;
         DELETE FROM deleted_attempts;
         DELETE FROM idempotency_keys;

@@ -160,12 +160,16 @@ class World:
             self.schedule(reports[-1].later)
         return reports
 
-    def deliver(self) -> None:
-        """Hand in the reports that are due and settle them."""
+    def deliver_to_inbox(self) -> None:
+        """Hand in the reports that are due."""
         for trunk_id, network in self.networks.items():
             while events := network.due(self.clock.now):
                 receive(self.db, trunk_id, events)
                 network.acknowledge([event.key for event in events])
+
+    def deliver(self) -> None:
+        """Hand in the reports that are due and settle them."""
+        self.deliver_to_inbox()
         while settle(self.parts, self.clock.now).reports:
             pass
 
@@ -193,6 +197,7 @@ class World:
                 (SELECT min(next_dispatch_at) FROM batch_progress),
                 (SELECT min(scheduled_at) FROM batches WHERE status = 'scheduled'),
                 (SELECT min(due_at) FROM contacts WHERE status = 'waiting'),
+                (SELECT min(due_at) FROM inbox WHERE settled_at IS NULL),
                 (SELECT min(rescue_at) FROM attempts WHERE rescue_at IS NOT NULL))
             """
         )

@@ -12,6 +12,7 @@
     ├── KeyInUse                a request with the same idempotency key is still running
     ├── TooLarge                larger than the configured limit
     ├── TooManyRequests         the rate limit is used up; says when to come back
+    ├── UnreadableReport        a report in the inbox has a value that this release does not know
     ├── Unavailable             a part that Dialer needs does not answer, or is not fit for use
     └── Contended               another transaction holds what this one needs; nothing was done, try again
 
@@ -119,6 +120,12 @@ class TooManyRequests(DialerError):
     def __init__(self, message: str, *, retry_after_seconds: int) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+
+
+class UnreadableReport(DialerError):
+    """A report in the inbox has a value that this release does not know."""
+
+    code = "unreadable_report"
 
 
 class Unavailable(DialerError):

@@ -18,9 +18,12 @@ from dialer.providers.carriers import Carriers
 from dialer.service.trunks import REFERENCE, VARIABLES_BEGIN_WITH
 from dialer.settings import Settings
 from dialer.store import health
-from dialer.store.database import Database
+from dialer.store.database import Database, Timeouts
 from dialer.store.leases import Leases
 from dialer.store.numbers import Trunk
+
+# A step holds no transaction open while it waits for anything but Postgres, or for Redis, which answers within seconds.
+STEPS = Timeouts(lock_seconds=5, idle_seconds=10)
 
 REREAD_SECONDS = 5.0
 
@@ -84,19 +87,24 @@ def secret_of(settings: Settings) -> Callable[[str], str]:
     return secret
 
 
-def parts_of(settings: Settings, *, connections: int | None = None) -> Parts:
+def request_timeouts(settings: Settings) -> Timeouts:
+    """Return what holds for requests of people: a client may send a file, or read one, slowly within a transaction."""
+    return Timeouts(lock_seconds=2, idle_seconds=max(120, 2 * settings.upload_stall_seconds))
+
+
+def parts_of(settings: Settings, *, connections: int | None = None, timeouts: Timeouts = STEPS) -> Parts:
     """Join the parts that every step needs. Nothing is connected until it is used.
 
     `connections`: how many to Postgres may be open for long; by default what a worker needs.
     """
-    database = database_of(settings, pool_size=connections or settings.worker_threads + 2)
+    database = database_of(settings, pool_size=connections or settings.worker_threads + 2, timeouts=timeouts)
     return Parts(database, Leases(settings.redis), Carriers(connecting(settings), clock), clock)
 
 
-def database_of(settings: Settings, *, pool_size: int = 2) -> Database:
+def database_of(settings: Settings, *, pool_size: int = 2, timeouts: Timeouts | None = None) -> Database:
     """Make the way to the ledger alone, for what needs nothing else."""
     try:
-        return Database(settings.database, pool_size=pool_size)
+        return Database(settings.database, pool_size=pool_size, timeouts=timeouts)
     except ValueError:
         raise Unavailable("DIALER_DATABASE_URL is not a database URL (postgresql+psycopg://…)") from None
 

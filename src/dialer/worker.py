@@ -9,7 +9,7 @@ Every step goes by the ledger's clock. Where this machine's own is far from it, 
 
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial, wraps
 from typing import Any
 
@@ -175,7 +175,9 @@ def retry(now: DateTime) -> None:
 
 @step
 def rescue(now: DateTime) -> None:
-    dispatch_all(rescuing.rescue(parts, now, rng).freed)
+    report = rescuing.rescue(parts, now, rng)
+    dispatch_all(report.freed)
+    count_outcomes(report.outcomes)
 
 
 @step
@@ -223,7 +225,12 @@ def refill(now: DateTime, report: SettleReport) -> None:
 
     _dispatch(now, report.freed[:CHUNK], placed)
     dispatch_all(report.freed[CHUNK:])
-    for outcome, count in report.outcomes.items():
+    count_outcomes(report.outcomes)
+
+
+def count_outcomes(outcomes: Mapping[str, int]) -> None:
+    """Add how attempts ended to the measures."""
+    for outcome, count in outcomes.items():
         measures.count("dialer_attempts", {"outcome": outcome}, count)
 
 

@@ -9,7 +9,7 @@ from cli.conftest import Dialer
 
 COMMANDS = (
     *("demo", "run", "up", "worker", "beat", "listener", "simulator", "audit", "doctor", "db"),
-    *("api", "keys", "batch", "contacts", "agents", "numbers", "trunks", "folders", "suppress"),
+    *("api", "keys", "quarantine", "batch", "contacts", "agents", "numbers", "trunks", "folders", "suppress"),
 )
 HEAVY = (
     "sqlalchemy",
@@ -32,7 +32,16 @@ def test_help_names_every_command_the_settings_and_the_exit_codes(dialer: Dialer
         assert word in said.out
 
 
-@pytest.mark.parametrize("command", [*((name,) for name in COMMANDS), ("db", "upgrade"), ("db", "check")])
+@pytest.mark.parametrize(
+    "command",
+    [
+        *((name,) for name in COMMANDS),
+        ("db", "upgrade"),
+        ("db", "check"),
+        ("quarantine", "list"),
+        ("quarantine", "retry"),
+    ],
+)
 def test_every_command_says_what_it_does(command: tuple[str, ...], dialer: Dialer) -> None:
     said = dialer(*command, "--help")
     assert said.code == 0
@@ -65,6 +74,9 @@ def test_help_loads_nothing_that_only_work_needs() -> None:
         ("simulator", "--port", "65536"),
         ("audit", "not-an-id"),
         ("db", "frobnicate"),
+        ("quarantine", "retry"),
+        ("quarantine", "retry", "1", "--all"),
+        ("quarantine", "retry", "everything"),
         ("worker", "surplus"),
     ],
 )

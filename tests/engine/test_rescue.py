@@ -5,8 +5,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
+import pendulum
 import pytest
 
 from dialer.domain.events import CallEvent
@@ -80,6 +82,11 @@ def contacts(world: World) -> Counter[tuple[str, int]]:
     return Counter((row.status, row.attempts) for row in world.rows("SELECT status, attempts FROM contacts"))
 
 
+def over(world: World) -> int:
+    """How many calls are over, as the network knows."""
+    return sum(call.ended_at <= world.clock.now for call in world.network.log)
+
+
 def finished(world: World, batch_id: BatchId) -> None:
     """Let the world go on to the end of the batch, and judge it."""
     world.run(lambda: world.is_over(batch_id), grain=5)
@@ -113,7 +120,8 @@ def test_calls_of_a_worker_that_died_after_sending_go_on_and_are_never_placed_ag
     died(world, batch_id, sent=True)
     assert (states(world), len(world.network.log)) == ({"reserved": 4}, 4)
     later(world, 30)
-    assert (rescued(world).closed, states(world)) == (0, {"placed": 4})
+    assert rescued(world).closed == over(world)
+    assert (states(world)["ended"], states(world)["reserved"]) == (over(world), 0)
     finished(world, batch_id)
     assert max(Counter(call.to_number for call in world.network.log).values()) == 1
     assert len(world.network.log) == 4
@@ -155,7 +163,8 @@ def test_an_unclear_call_that_exists_goes_on(make_world: MakeWorld) -> None:
     batch_id = world.batch(5)
     assert go(world, batch_id).unclear == 5
     later(world, 10)
-    assert (rescued(world).asked, states(world)) == (5, {"placed": 5})
+    assert rescued(world).asked == 5
+    assert (states(world)["ended"], states(world)["unclear"]) == (over(world), 0)
     finished(world, batch_id)
     assert len(world.network.log) == 5
 
@@ -222,8 +231,8 @@ def test_an_end_that_is_read_from_the_network_after_a_long_outage_is_believed(ma
     batch_id = world.batch(1)
     go(world, batch_id)
     later(world, 2 * GIVE_UP_SECONDS)
-    assert rescued(world).closed == 0
-    world.deliver()
+    report = rescued(world)
+    assert (report.closed, report.freed, report.outcomes) == (1, (batch_id,), {"answered": 1})
     assert world.progress(batch_id).completed == 1
 
 
@@ -318,6 +327,54 @@ def test_an_attempt_that_is_settled_and_given_up_at_once_ends_once_by_the_first_
     assert broken == (set() if first == "settle" else {"refused_but_reported"})
 
 
+def answered(world: World, seconds: float) -> AttemptId:
+    """The next call of an only batch, answered so many seconds after it was placed."""
+    (batch,) = world.rows("SELECT id FROM batches")
+    go(world, batch.id)
+    (attempt_id,) = live(world)
+    later(world, seconds)
+    hand_in(world, report(attempt_id, "answered", world.clock.now))
+    return attempt_id
+
+
+def test_an_answered_call_whose_end_was_lost_holds_its_slot_for_twice_a_typical_conversation(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world(
+        outcomes={"answered": 1}, faults={"lost": 1}, talk_seconds={"mean": 40, "min": 40, "max": 40},
+        setup_seconds={"mean": 1, "min": 1, "max": 1}, ring_seconds={"mean": 4, "min": 4, "max": 4},
+    )  # fmt: skip
+    batch_id = world.batch(2, max_concurrent_calls=1)
+    attempt_id = answered(world, 5)
+    later(world, 40)
+    end(world, attempt_id, talk_seconds=40.0)
+    second = answered(world, 5)
+    rescue_at = world.value("SELECT rescue_at FROM attempts WHERE id = :id", id=second)
+    assert (rescue_at - world.clock.now).total_seconds() == 80
+    later(world, 79.9)
+    assert rescued(world).asked == 0
+    later(world, 0.1)
+    assert rescued(world).freed == (batch_id,)
+
+
+def test_a_long_call_is_asked_about_at_ever_longer_intervals(make_world: MakeWorld) -> None:
+    long = {"mean": 7000, "min": 7000, "max": 7000}
+    world = make_world(outcomes={"answered": 1}, faults={"lost": 1}, talk_seconds=long)
+    batch_id = world.batch(1)
+    asked = []
+    go(world, batch_id)
+    while live(world):
+        world.clock.now = pendulum.instance(world.value("SELECT rescue_at FROM attempts"))
+        assert rescued(world).asked == 1
+        asked.append((world.clock.now - MONDAY).total_seconds())
+    pauses = [round(after - before) for before, after in pairwise(asked)]
+    assert pauses == sorted(pauses)
+    assert 60 < pauses[0] < 180
+    assert pauses[-1] == 600
+    assert len(asked) < 18
+    assert world.progress(batch_id).completed == 1
+
+
 class Deaf(Leases):
     """Leases that do not hear of any end."""
 
@@ -332,6 +389,7 @@ def test_the_lease_of_a_call_that_ended_unheard_is_freed(world: World) -> None:
     receive(world.db, world.installed.trunk_id, [report(first, "ended", MONDAY, "busy")])
     assert settle(replace(world.parts, leases=Deaf(world.redis_url)), MONDAY).ended == 1
     assert set(held(world)["{dialer}:holds"]) == {str(first), str(second)}
+    world.sql("UPDATE attempts SET rescue_at = rescue_at + interval '1 hour' WHERE rescue_at IS NOT NULL")
     later(world, 120)
     assert rescued(world).orphans == 1
     assert set(held(world)["{dialer}:holds"]) == {str(second)}

@@ -17,7 +17,7 @@ IN_AN_HOUR = MONDAY.add(hours=1)
 
 
 def retry_later(contact_id: ContactId, outcome: str | None, *, counts: bool) -> Result:
-    return Result(contact_id, ContactStatus.WAITING, None, outcome, IN_AN_HOUR, None, counts)
+    return Result(contact_id, ContactStatus.WAITING, None, outcome, IN_AN_HOUR, None, counts, refusals=int(not counts))
 
 
 def people(world: World, columns: str) -> list[tuple[Any, ...]]:

@@ -51,7 +51,8 @@ def _needs(wanted: Role) -> Callable[..., Caller]:
         _count(state, who.key_id)
         if not who.role.suffices_for(wanted):
             raise NotAllowed(f"This needs the role {wanted}; the key has the role {who.role}")
-        return Caller(state.parts, state.settings, who.workspace_id, who.key_id, who.role, here().now, state.rng)
+        parts = state.reading if request.method == "GET" else state.parts
+        return Caller(parts, state.settings, who.workspace_id, who.key_id, who.role, here().now, state.rng)
 
     caller.__name__ = f"needs_{wanted}"
     caller.wanted = wanted  # type: ignore[attr-defined]  # read by the test that walks all routes

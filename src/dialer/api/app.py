@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from random import Random
 
 from anyio import to_thread
@@ -33,6 +34,9 @@ from dialer.engine.parts import Parts
 from dialer.settings import Settings
 from dialer.store.measures import Measures
 from dialer.store.rate_limits import RateLimits
+
+# A read that takes longer is broken off and answered with 503: many clients may ask for it at once, again and again.
+READ_SECONDS = 30.0
 
 
 @asynccontextmanager
@@ -68,11 +72,12 @@ def equip(
     state = app.state
     state.ask_settle, state.connect = ask_settle, wiring.connecting(settings)
     state.parts, state.settings, state.clock, state.rng = parts, settings, clock, rng
+    state.reading = replace(parts, db=parts.db.hurried(READ_SECONDS))
     state.uploads, state.exports = uploads.limiter(), uploads.limiter()
-    state.watching = Watching(parts.db)
+    state.watching = Watching(state.reading.db)
     state.rate_limits = RateLimits(settings.redis, settings.rate_limit_per_minute)
     state.measures = Measures(settings.redis, wiring.seconds)
-    state.figures = metrics.Figures(parts, settings, state.measures)
+    state.figures = metrics.Figures(state.reading, settings, state.measures)
 
 
 def make_routes() -> FastAPI:

@@ -48,7 +48,8 @@ def serve(settings: Settings, host: str, port: int, ask_settle: Callable[[], obj
     `stopped`: whether it was told to stop before it was here.
     """
     # A thread works in one transaction at a time; the streams of uploads, events and metrics come on top.
-    parts = wiring.parts_of(settings, connections=settings.api_threads + 2 * AT_ONCE + 2)
+    connections = settings.api_threads + 2 * AT_ONCE + 2
+    parts = wiring.parts_of(settings, connections=connections, timeouts=wiring.request_timeouts(settings))
     listening = _listen(host, port)
     app = make_app(parts, settings, wiring.LedgerClock(parts.db, wiring.seconds), wiring.chance(), ask_settle)
     config = Config(

@@ -11,6 +11,7 @@ import typer
 
 from dialer.cli import batch, checks, contacts, processes, resources, run, up
 from dialer.cli.keys import keys
+from dialer.cli.quarantine import quarantine
 from dialer.embedded.processes import accept_stop_signals
 from dialer.errors import DialerError
 
@@ -56,6 +57,7 @@ app.command(short_help="Recompute the promises from the ledger.")(checks.audit)
 app.command(short_help="Say what is wrong with this installation.")(checks.doctor)
 app.add_typer(checks.db, name="db")
 app.add_typer(keys, name="keys")
+app.add_typer(quarantine, name="quarantine")
 app.add_typer(batch.batch, name="batch")
 app.add_typer(contacts.contacts, name="contacts")
 for name, group in resources.GROUPS.items():

@@ -20,13 +20,15 @@ STATE_OF = {
 
 class Verdict(StrEnum):
     """What became of a report. `late`: the attempt was already further; `contradiction`: it was surely not placed;
-    `set_aside`: it could not be settled, and was passed over.
+    `quarantined`: it could not be settled because of its own data, and can be tried again (`set_aside`: the same in
+    rows that a worker of the previous release has written).
     """
 
     APPLIED = "applied"
     LATE = "late"
     CONTRADICTION = "contradiction"
     UNKNOWN_ATTEMPT = "unknown_attempt"
+    QUARANTINED = "quarantined"
     SET_ASIDE = "set_aside"
 
 

@@ -41,8 +41,29 @@ RESCUE_AFTER: Mapping[AttemptState, int] = {
     AttemptState.UNCLEAR: 10,
     AttemptState.PLACED: 120,
     AttemptState.RINGING: 120,
-    AttemptState.ANSWERED: 600,
+    AttemptState.ANSWERED: 120,
     AttemptState.ENDED: 0,
     AttemptState.REFUSED: 0,
 }
-"""When rescue asks the network about an attempt that is in this state since."""
+"""When rescue asks the network about an attempt that is in this state since, and compares its slot with the ledger."""
+
+FIRST_ASK_SECONDS = 30
+LAST_ASK_SECONDS = 600
+"""An answered call is asked about between these: late enough for most reports, soon enough where one was lost."""
+
+
+def ask_after(state: AttemptState, talk_seconds: float | None) -> float:
+    """Say after how many seconds without a report rescue asks about an attempt.
+
+    `talk_seconds`: how long a conversation of its batch typically lasts; a call is asked about at twice that.
+    """
+    if state is not AttemptState.ANSWERED or talk_seconds is None:
+        return RESCUE_AFTER[state]
+    return min(max(2 * talk_seconds, FIRST_ASK_SECONDS), LAST_ASK_SECONDS)
+
+
+def typical_talk(before: float | None, talk_seconds: float) -> float:
+    """Move a running median by one conversation: a tenth of itself up or down, so that one long call changes little."""
+    if before is None:
+        return max(talk_seconds, 1.0)
+    return max(min(before * 1.1, talk_seconds) if talk_seconds > before else max(before / 1.1, talk_seconds), 1.0)

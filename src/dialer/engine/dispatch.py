@@ -23,14 +23,14 @@ from dialer.domain import pacing
 from dialer.domain.ids import BatchId, TrunkId
 from dialer.domain.patience import PLACE_SECONDS, RING_SECONDS
 from dialer.domain.states import BatchStatus
-from dialer.engine.apart import apart
+from dialer.engine.apart import apart, passing_locks
 from dialer.engine.parts import Parts
 from dialer.engine.place import Departure
 from dialer.engine.plan import Plan, Turn, look_again, offer_of, plan_batch, requests_of, with_lanes
-from dialer.errors import Contended, Unavailable
+from dialer.errors import Unavailable
 from dialer.providers import installed
 from dialer.providers.base import CallRequest, ContactCard
-from dialer.store import batches, contacts, epochs, numbers, progress, set_aside
+from dialer.store import batches, contacts, epochs, numbers, progress, quarantine
 from dialer.store.batches import Batch
 from dialer.store.contacts import Claimed
 from dialer.store.database import Connection
@@ -85,8 +85,8 @@ def _merged(reports: Sequence[DispatchReport]) -> DispatchReport:
 def _set_aside(parts: Parts, batch_id: BatchId, error: Exception, now: DateTime) -> None:
     with parts.db.begin() as connection:
         progress.lock_progress(connection, [batch_id])
-        set_aside.note(connection, "batch", batch_id, error)
-        progress.note_looks(connection, [Look(batch_id, now.add(seconds=set_aside.AGAIN_SECONDS), ERROR)])
+        quarantine.note(connection, "batch", batch_id, error)
+        progress.note_looks(connection, [Look(batch_id, now.add(seconds=quarantine.AGAIN_SECONDS), ERROR)])
 
 
 def _dispatch(parts: Parts, batch_ids: Sequence[BatchId], now: DateTime, rng: Random) -> DispatchReport:
@@ -96,10 +96,9 @@ def _dispatch(parts: Parts, batch_ids: Sequence[BatchId], now: DateTime, rng: Ra
     batch_asks, asks = requests_of(plans, now, rng)
     grants = parts.leases.acquire(now, batch_asks, list(asks)) if asks else Grants(None)
     try:
-        claimed, again, leases_lost = _claim(parts, plans, asks, grants, now)
-    except Contended as error:
-        log.warning("claim gave way", batches=len(plans), reason=str(error))
-        claimed, again, leases_lost = [], tuple(plans), False
+        claimed, again, leases_lost = passing_locks(
+            lambda skip_locked: _claim(parts, plans, asks, grants, now, skip_locked)
+        )
     except Unavailable:
         # Whether it was committed is not known: rescue compares the leases with the ledger.
         raise
@@ -136,14 +135,19 @@ def _capped_days(of: Sequence[Batch], now: DateTime) -> dict[BatchId, date]:
 
 
 def _claim(
-    parts: Parts, plans: Mapping[BatchId, Plan], asks: Mapping[Ask, Turn], grants: Grants, now: DateTime
+    parts: Parts,
+    plans: Mapping[BatchId, Plan],
+    asks: Mapping[Ask, Turn],
+    grants: Grants,
+    now: DateTime,
+    skip_locked: bool,
 ) -> tuple[list[Claimed], tuple[BatchId, ...], bool]:
     """Turn grants into attempts, as far as the ledger agrees, and write when each batch is due next. Say also whether
     Redis knows another epoch than the ledger, or none.
     """
     with parts.db.begin() as connection:
         epochs.share(connection)
-        locked = progress.lock_active(connection, list(plans))
+        locked = progress.lock_active(connection, list(plans), skip_locked=skip_locked)
         today = batches.calls_today(connection, _capped_days([plan.batch for plan in plans.values()], now))
         standing = _standing(plans, locked, today)
         leases_lost = bool(asks) and any(now_is.epoch != grants.epoch for now_is in locked.values())
@@ -219,7 +223,7 @@ def _note_looks(
             looks.append(look_again(plan, counts[batch_id], calls[batch_id], grants, now))
     progress.note_looks(connection, looks)
     if mended := [batch_id for batch_id, plan in standing.items() if plan.batch.held_by == ERROR]:
-        set_aside.forget(connection, "batch", mended)
+        quarantine.forget(connection, "batch", mended)
     moved = {batch_id for batch_id, plan in plans.items() if counts[batch_id].pending != plan.batch.pending}
     return tuple(look.batch_id for look in looks if look.at == now and look.batch_id in moved)
 

@@ -5,15 +5,18 @@ from collections.abc import Sequence
 from dialer.domain.events import CallEvent
 from dialer.domain.ids import TrunkId
 from dialer.engine.apart import apart
-from dialer.store import inbox, set_aside
+from dialer.errors import Contended, Unavailable
+from dialer.store import inbox, quarantine
 from dialer.store.database import Database
 
 
 def receive(db: Database, trunk_id: TrunkId, events: Sequence[CallEvent]) -> int:
     """Store reports; those that the trunk has sent before are passed over. Return how many were new.
 
-    A report that cannot be stored, as with a NUL in its text, is set aside, so that it does not come again and again.
+    One that cannot be stored does not keep the others from it. Raises Unavailable then, so that its network sends it
+    again; until its own data must be to blame: then it is kept in quarantine and counts as received.
     """
+    refused: list[tuple[CallEvent, Exception]] = []
 
     def store(some: Sequence[CallEvent]) -> int:
         with db.begin() as connection:
@@ -21,6 +24,14 @@ def receive(db: Database, trunk_id: TrunkId, events: Sequence[CallEvent]) -> int
 
     def pass_over(event: CallEvent, error: Exception) -> None:
         with db.begin() as connection:
-            set_aside.note(connection, "report", f"{trunk_id} {event.key}", error, event.attempt_id)
+            if not quarantine.count_refused(connection, trunk_id, event, error):
+                refused.append((event, error))
 
-    return sum(apart(events, store, pass_over))
+    def put_off(event: CallEvent) -> None:
+        refused.append((event, Contended("another transaction is in the way")))
+
+    stored = sum(apart([inbox.cleaned(event) for event in events], store, pass_over, put_off))
+    if refused:
+        _, error = refused[0]
+        raise Unavailable(f"{len(refused)} of {len(events)} reports cannot be stored yet, send them again: {error!r}")
+    return stored

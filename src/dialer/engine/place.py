@@ -22,6 +22,7 @@ from dialer.domain.pacing import RateLimit
 from dialer.domain.patience import LEAVE_SECONDS, RESCUE_AFTER
 from dialer.domain.states import AttemptState
 from dialer.engine import settle
+from dialer.engine.apart import passing_locks
 from dialer.engine.parts import Parts
 from dialer.errors import Contended, Unavailable
 from dialer.providers.base import CallRequest, Placed, Placement, Refused, Unclear
@@ -113,12 +114,11 @@ def _pass_rate(parts: Parts, departure: Departure, now: DateTime) -> Left:
 
 
 def _permit(parts: Parts, attempt_ids: Sequence[AttemptId]) -> Permit:
-    try:
+    def permit(skip_locked: bool) -> Permit:
         with parts.db.begin() as connection:
-            return departures.permit(connection, attempt_ids)
-    except Contended:
-        with parts.db.begin() as connection:
-            return departures.permit(connection, attempt_ids, skip_locked=True)
+            return departures.permit(connection, attempt_ids, skip_locked=skip_locked)
+
+    return passing_locks(permit)
 
 
 def _pause_if_too_fast(parts: Parts, trunk: Trunk, answers: Mapping[AttemptId, Placement], now: DateTime) -> None:

@@ -4,9 +4,9 @@ It asks the network by our attempt id and goes by its word. Where there is no wo
 its call can no longer be up. A slot is never freed without evidence from the ledger.
 """
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import date
 from random import Random
 
@@ -14,16 +14,17 @@ import structlog
 from pendulum import UTC, DateTime
 
 from dialer.domain.calls import Others
-from dialer.domain.events import CallEvent, EventKind
-from dialer.domain.ids import AttemptId, BatchId, TrunkId, uuid7
+from dialer.domain.events import EventKind
+from dialer.domain.ids import AttemptId, BatchId, uuid7
 from dialer.domain.outcomes import Outcome
 from dialer.domain.patience import CALL_SECONDS, GIVE_UP_SECONDS, RESCUE_AFTER
 from dialer.domain.states import LIVE_ATTEMPT, AttemptState
-from dialer.engine import events, settle
+from dialer.engine import settle
 from dialer.engine.parts import Parts
 from dialer.engine.settle import End
+from dialer.errors import Contended
 from dialer.providers.base import Absent, Candidates, Gone, NoWord, Seen, Sighting
-from dialer.store import attempts, due_leases, epochs, numbers
+from dialer.store import attempts, due_leases, epochs, inbox, locks, numbers, quarantine
 from dialer.store.attempts import Overdue
 from dialer.store.database import Connection
 from dialer.store.gates import LOOK_AFTER_SECONDS
@@ -31,6 +32,7 @@ from dialer.store.gates import LOOK_AFTER_SECONDS
 PAGE = 200
 LEASE_AGAIN_SECONDS = 60
 ASK_AGAIN_SECONDS = 30
+TELL_AGAIN_SECONDS = 3600
 
 log = structlog.get_logger()
 
@@ -38,7 +40,8 @@ log = structlog.get_logger()
 @dataclass(frozen=True, slots=True)
 class RescueReport:
     """`rebuilt`: Redis was loaded anew. `orphans`: leases freed. `restored`: leases that Redis had lost.
-    `asked`, `closed`: overdue attempts, and those that are over now. `freed`: batches for dispatch.
+    `asked`, `closed`: overdue attempts, and those that are over now. `freed`: batches for dispatch. `outcomes`: how
+    attempts ended.
     """
 
     rebuilt: bool
@@ -47,19 +50,28 @@ class RescueReport:
     asked: int
     closed: int
     freed: tuple[BatchId, ...]
+    outcomes: Mapping[str, int] = field(default_factory=dict)
 
 
 def rescue(parts: Parts, now: DateTime, rng: Random) -> RescueReport:
     """Repair what crashes and silence have left behind. Safe to run twice, also at once."""
-    rebuilt = _rebuild_if_lost(parts, now, rng)
-    _load_new_caps(parts, now)
+    try:
+        rebuilt = _rebuild_if_lost(parts, now, rng)
+        _load_new_caps(parts, now)
+    except Contended as error:
+        # A worker was stopped in the middle of a claim. Nothing is granted until then; the rest need not wait for it.
+        log.warning("leases are not rebuilt yet", reason=str(error))
+        rebuilt = False
     parts.leases.remind(now.add(seconds=LOOK_AFTER_SECONDS))
     orphans = _free_orphans(parts, now)
     restored = _restore_missing(parts, now)
+    _tell_of_locks(parts)
+    _settle_left_behind(parts)
     hang_up(parts, rng)
-    asked, ends = _ask_networks(parts, now)
-    freed = settle.close(parts, ends, now) if ends else ()
-    return RescueReport(rebuilt, orphans, restored, asked, len(ends), freed)
+    asked, done = _ask_networks(parts, now)
+    outcomes = sum((Counter(one.outcomes) for one in done), Counter[str]())
+    freed = tuple(dict.fromkeys(of for one in done for of in one.freed))
+    return RescueReport(rebuilt, orphans, restored, asked, sum(one.ended for one in done), freed, outcomes)
 
 
 def hang_up(parts: Parts, rng: Random, batch_id: BatchId | None = None) -> int:
@@ -169,19 +181,43 @@ def _restore_missing(parts: Parts, now: DateTime) -> int:
     return len(missing)
 
 
-def _ask_networks(parts: Parts, now: DateTime) -> tuple[int, dict[AttemptId, End]]:
-    """Look up the overdue attempts; what the networks have seen goes the way of all reports."""
+def _tell_of_locks(parts: Parts) -> None:
+    """Log once, by whichever worker comes first, which session has kept rows locked for longer than any step would."""
+    with parts.db.begin() as connection:
+        found = locks.holders(connection)
+    for holder in found:
+        if parts.leases.ask_once(f"locks:{holder.name}", TELL_AGAIN_SECONDS):
+            log.warning("rows are locked by a session that does not end its transaction", reason=holder.sentence)
+
+
+def _settle_left_behind(parts: Parts) -> None:
+    """Have reports settled that a worker of the previous release closed when they failed."""
+    with parts.db.begin() as connection:
+        ids = inbox.left_behind(connection, PAGE)
+        if ids:
+            inbox.reopen(connection, ids)
+            quarantine.forget(connection, "report", ids)
+            log.info("reports of the previous release are settled after all", count=len(ids))
+
+
+def _ask_networks(parts: Parts, now: DateTime) -> tuple[int, list[settle.Closed]]:
+    """Look up the overdue attempts and move them on by what the networks say."""
     again_at = now.add(seconds=ASK_AGAIN_SECONDS)
     with parts.db.begin() as connection:
         overdue = attempts.take_overdue(connection, now, again_at, PAGE)
     if not overdue:
-        return 0, {}
+        return 0, []
     sightings = _identified(parts, parts.carriers.look_up_all([(attempt.trunk, attempt.call) for attempt in overdue]))
-    _hand_in(parts, overdue, sightings)
+    _note(parts, sightings)
+    told = {of: said.events for of, said in sightings.items() if isinstance(said, Seen)}
+    followed = settle.follow_networks(parts, told, now)
     too_long = [attempt for attempt in overdue if _is_up(sightings[attempt.id]) and _age(attempt, now) > CALL_SECONDS]
     parts.carriers.hang_up_all([(attempt.trunk, attempt.call) for attempt in too_long])
     ends = {attempt.id: end for attempt in overdue if (end := _end(attempt, sightings[attempt.id], now))}
-    return len(overdue), ends
+    closed = settle.close(parts, ends, now)
+    with parts.db.begin() as connection:
+        attempts.look_later(connection, [of for of, said in sightings.items() if _is_up(said)])
+    return len(overdue), [followed, closed]
 
 
 def _identified(parts: Parts, sightings: Mapping[AttemptId, Sighting]) -> dict[AttemptId, Sighting]:
@@ -209,18 +245,12 @@ def _own(said: Candidates, others: Others | None) -> Sighting:
     return left[0]
 
 
-def _hand_in(parts: Parts, overdue: Sequence[Overdue], sightings: Mapping[AttemptId, Sighting]) -> None:
-    seen: dict[TrunkId, list[CallEvent]] = defaultdict(list)
-    for attempt in overdue:
-        sighting = sightings[attempt.id]
-        if isinstance(sighting, Seen):
-            seen[attempt.trunk.id] += sighting.events
+def _note(parts: Parts, sightings: Mapping[AttemptId, Sighting]) -> None:
+    """Write which calls there are, and which there are not (any more)."""
     with parts.db.begin() as connection:
         placed = [(of, said.provider_call_id) for of, said in sightings.items() if isinstance(said, Seen)]
-        attempts.mark_placed(connection, placed)
+        attempts.mark_placed(connection, placed, skip_locked=True)
         attempts.mark_gone(connection, [of for of, said in sightings.items() if isinstance(said, Gone)])
-    for trunk_id in sorted(seen):
-        events.receive(parts.db, trunk_id, seen[trunk_id])
 
 
 def _is_up(sighting: Sighting) -> bool:
@@ -235,24 +265,28 @@ def _end(attempt: Overdue, sighting: Sighting, now: DateTime) -> End | None:
     """Decide on the network's word whether an attempt is over. None: it goes on, or reports will say.
 
     An attempt that may still be on its way to the network is left alone, whatever the network says: a request that
-    left at the last moment needs time to arrive.
+    left at the last moment needs time to arrive. Whatever the case is, it ends at GIVE_UP_SECONDS.
     """
+    is_given_up = _age(attempt, now) > GIVE_UP_SECONDS
     match sighting:
         case Seen() if not _is_up(sighting):
-            # Settle has the report of its end, unless that was set aside because it could not be settled.
-            return End("report_set_aside", Outcome.UNKNOWN) if attempt.has_report_set_aside else None
-        case Seen() if _age(attempt, now) > GIVE_UP_SECONDS:
+            # It has been moved on by these words, unless it cannot be.
+            return End("end_not_settled", Outcome.UNKNOWN) if is_given_up else None
+        case Seen() if is_given_up:
             return End("still_up", Outcome.UNKNOWN)
+        case Absent() | Gone() if attempt.has_report_waiting:
+            # There was a call, for it was reported on: it must not count as never placed (P1).
+            return _gone(attempt) if is_given_up else None
         case Absent() if attempt.state in (AttemptState.RESERVED, AttemptState.UNCLEAR):
             return End("never_placed") if _age(attempt, now) >= RESCUE_AFTER[AttemptState.RESERVED] else None
         case Absent():
             return _gone(attempt)
-        case Gone() if attempt.has_report_waiting:
-            return None
         case Gone() if attempt.gone_at is not None and _age(attempt, now) >= RESCUE_AFTER[AttemptState.RESERVED]:
             # For the second time: a report that was on its way at the first has come since.
             is_unheard = attempt.state in (AttemptState.RESERVED, AttemptState.UNCLEAR)
             return End("never_placed") if is_unheard and attempt.heard_without_break else _gone(attempt)
+        case NoWord() if attempt.has_end_in_quarantine:
+            return End("report_in_quarantine", Outcome.UNKNOWN)
         case NoWord(reason) if _age(attempt, now) > CALL_SECONDS:
             return End(reason, Outcome.UNKNOWN)
         case _:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pendulum import DateTime
 
 from dialer.engine.parts import Parts
-from dialer.store import archive, idempotency, set_aside
+from dialer.store import archive, idempotency, quarantine
 from dialer.store.database import Connection
 
 PAGE = 10_000
@@ -32,7 +32,7 @@ def retention(parts: Parts, now: DateTime, days: int) -> RetentionReport:
         marked = archive.mark_batches(connection, before, now)
     moved = _in_pages(parts, lambda connection: archive.move_attempts(connection, PAGE))
     removed = _in_pages(parts, lambda connection: archive.remove_reports(connection, before, PAGE))
-    _in_pages(parts, lambda connection: set_aside.remove_reports(connection, before, PAGE))
+    _in_pages(parts, lambda connection: quarantine.remove_reports(connection, before, PAGE))
     answered_before = now.subtract(hours=ANSWER_HOURS)
     answers = _in_pages(parts, lambda connection: idempotency.remove(connection, answered_before, PAGE))
     return RetentionReport(marked, moved, removed, answers)

@@ -11,7 +11,7 @@ from pendulum import DateTime
 from dialer.domain.ids import BatchId
 from dialer.engine.apart import apart
 from dialer.engine.parts import Parts
-from dialer.store import batches, inbox, progress, set_aside
+from dialer.store import batches, inbox, progress, quarantine
 
 DUE_LIMIT = 2_000
 # A batch that was handed over and lost on the way is due again after this.
@@ -41,11 +41,13 @@ def _start(parts: Parts, now: DateTime) -> int:
 
     def start(some: Sequence[BatchId]) -> int:
         with parts.db.begin() as connection:
-            return batches.start_scheduled(connection, some, now)
+            started = batches.start_scheduled(connection, some, now)
+            quarantine.forget(connection, "batch", some)
+            return started
 
     def pass_over(batch_id: BatchId, error: Exception) -> None:
         with parts.db.begin() as connection:
-            set_aside.note(connection, "batch", batch_id, error)
+            quarantine.note(connection, "batch", batch_id, error)
 
     with parts.db.begin() as connection:
         due = batches.due_to_start(connection, now)

@@ -3,7 +3,10 @@
 from pendulum import DateTime
 from sqlalchemy import Connection
 
+from dialer.store.attempts import COLUMNS
 from dialer.store.database import run
+
+_ATTEMPT = ", ".join(COLUMNS)
 
 
 def mark_batches(connection: Connection, before: DateTime, now: DateTime) -> int:
@@ -14,7 +17,7 @@ def mark_batches(connection: Connection, before: DateTime, now: DateTime) -> int
         UPDATE batches SET archived_at = :now
         WHERE id IN (SELECT b.id FROM batches b JOIN batch_progress p ON p.batch_id = b.id
                      WHERE b.archived_at IS NULL AND b.completed_at < :before AND p.dialing = 0
-                     ORDER BY b.id FOR NO KEY UPDATE OF b SKIP LOCKED)
+                     ORDER BY b.id FOR NO KEY UPDATE OF b, p SKIP LOCKED)
         """,
         before=before,
         now=now,
@@ -25,13 +28,13 @@ def move_attempts(connection: Connection, limit: int) -> int:
     """Move a page of the attempts of marked batches; return how many."""
     return run(
         connection,
-        """
+        f"""
         WITH moved AS (
             DELETE FROM attempts WHERE id IN (
                 SELECT a.id FROM batches b JOIN attempts a ON a.batch_id = b.id
-                WHERE b.archived_at IS NOT NULL LIMIT :limit)
-            RETURNING *)
-        INSERT INTO attempts_archive SELECT * FROM moved
+                WHERE b.archived_at IS NOT NULL LIMIT :limit FOR UPDATE OF a SKIP LOCKED)
+            RETURNING {_ATTEMPT})
+        INSERT INTO attempts_archive ({_ATTEMPT}) SELECT {_ATTEMPT} FROM moved
         """,
         limit=limit,
     )
@@ -43,8 +46,9 @@ def remove_reports(connection: Connection, before: DateTime, limit: int) -> int:
         connection,
         """
         DELETE FROM inbox WHERE id IN (
-            SELECT id FROM (SELECT id, settled_at FROM inbox ORDER BY id LIMIT :limit) AS oldest
-            WHERE settled_at < :before)
+            SELECT id FROM inbox
+            WHERE id IN (SELECT id FROM inbox ORDER BY id LIMIT :limit) AND settled_at < :before
+            FOR UPDATE SKIP LOCKED)
         """,
         before=before,
         limit=limit,

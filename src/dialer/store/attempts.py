@@ -1,6 +1,6 @@
 """The ledger of attempts in SQL. Rows are locked in id order wherever several are written."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from datetime import date
 from typing import Any
@@ -13,17 +13,32 @@ from dialer.domain.calls import CallHandle, Others
 from dialer.domain.course import Course
 from dialer.domain.ids import AttemptId, BatchId, ContactId, NumberId, TrunkId
 from dialer.domain.outcomes import Outcome
+from dialer.domain.patience import CALL_SECONDS, FIRST_ASK_SECONDS, LAST_ASK_SECONDS
 from dialer.domain.states import AttemptState
-from dialer.store.database import rows, run
+from dialer.store.database import passing_over, rows, run
 from dialer.store.gates import Lease
 from dialer.store.numbers import Trunk
 
 LIVE = "('reserved', 'unclear', 'placed', 'ringing', 'answered')"
+# Every column, also of attempts_archive.
+COLUMNS = (
+    "id", "batch_id", "contact_id", "trunk_id", "phone_number_id", "to_number", "from_number", "state", "outcome",
+    "cause", "provider_call_id", "local_on", "utc_on", "granted_at", "created_at", "placed_at", "ringing_at",
+    "answered_at", "ended_at", "talk_seconds", "rescue_at", "allowed_by", "gone_at", "sent_at",
+)  # fmt: skip
+_ATTEMPT = """
+a.id, a.batch_id, a.contact_id, a.trunk_id, a.phone_number_id, a.utc_on, a.local_on, a.created_at, a.state,
+a.provider_call_id, a.ringing_at, a.answered_at, a.ended_at, a.outcome, a.cause, a.talk_seconds
+"""
+_CALL = "a.id, a.to_number, a.from_number, a.created_at, a.provider_call_id, a.trunk_id, t.provider, t.config"
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """An attempt under its lock, with what its contact has used up."""
+    """An attempt under its lock, with what its contact has used up.
+
+    `batch_talk_seconds`: how long a conversation of its batch typically lasts, once that is known.
+    """
 
     id: AttemptId
     batch_id: BatchId
@@ -37,24 +52,34 @@ class Attempt:
     contact_attempts: int
     contact_refusals: int
     lane: str
+    batch_talk_seconds: float | None
 
     @property
     def lease(self) -> Lease:
         return Lease(self.id, self.batch_id, self.number_id, self.trunk_id, self.utc_on)
 
 
-def lock(connection: Connection, attempt_ids: Sequence[AttemptId]) -> dict[AttemptId, Attempt]:
-    """Lock these attempts in id order and read them; those that do not exist are left out."""
+def lock(
+    connection: Connection, attempt_ids: Collection[AttemptId], *, skip_locked: bool = False
+) -> dict[AttemptId, Attempt]:
+    """Lock these attempts in id order and read them; those that do not exist, or are passed over, are left out."""
     found = rows(
         connection,
-        """
-        SELECT a.*, c.attempts AS contact_attempts, c.refusals AS contact_refusals, c.lane
-        FROM attempts a JOIN contacts c ON c.id = a.contact_id
-        WHERE a.id = ANY(:ids) ORDER BY a.id FOR NO KEY UPDATE OF a
+        f"""
+        SELECT {_ATTEMPT}, c.attempts AS contact_attempts, c.refusals AS contact_refusals, c.lane,
+               p.talk_seconds AS batch_talk_seconds
+        FROM attempts a JOIN contacts c ON c.id = a.contact_id JOIN batch_progress p ON p.batch_id = a.batch_id
+        WHERE a.id = ANY(:ids) ORDER BY a.id FOR NO KEY UPDATE OF a {passing_over(skip_locked)}
         """,
         ids=list(set(attempt_ids)),
     )
     return {row.id: _attempt(row) for row in found}
+
+
+def existing(connection: Connection, attempt_ids: Collection[AttemptId]) -> set[AttemptId]:
+    """Say which of these attempts there are."""
+    found = rows(connection, "SELECT id FROM attempts WHERE id = ANY(:ids)", ids=list(attempt_ids))
+    return {row.id for row in found}
 
 
 def _attempt(row: Row[Any]) -> Attempt:
@@ -81,6 +106,7 @@ def _attempt(row: Row[Any]) -> Attempt:
         contact_attempts=row.contact_attempts,
         contact_refusals=row.contact_refusals,
         lane=row.lane,
+        batch_talk_seconds=row.batch_talk_seconds,
     )
 
 
@@ -122,7 +148,11 @@ def write_courses(connection: Connection, courses: Sequence[tuple[AttemptId, Cou
 
 
 def mark_placed(
-    connection: Connection, placed: Sequence[tuple[AttemptId, str]], rescue_at: DateTime | None = None
+    connection: Connection,
+    placed: Sequence[tuple[AttemptId, str]],
+    rescue_at: DateTime | None = None,
+    *,
+    skip_locked: bool = False,
 ) -> int:
     """Note that the network has these calls; those whose reports came first, or that rescue closed, stay as they are.
 
@@ -130,8 +160,9 @@ def mark_placed(
     """
     return run(
         connection,
-        """
-        WITH locked AS (SELECT id FROM attempts WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE)
+        f"""
+        WITH locked AS (SELECT id FROM attempts WHERE id = ANY(:ids) ORDER BY id
+                        FOR NO KEY UPDATE {passing_over(skip_locked)})
         UPDATE attempts a SET state = 'placed', placed_at = coalesce(a.sent_at, dialer_now()),
                               provider_call_id = p.provider_call_id,
                               rescue_at = coalesce(CAST(:rescue_at AS timestamptz), a.rescue_at)
@@ -180,6 +211,7 @@ def give_back_days(connection: Connection, days: Sequence[tuple[BatchId, date]])
 class Overdue:
     """A live attempt that nobody has reported on for too long, or whose report could not be settled.
 
+    `has_end_in_quarantine`: its network has reported the end, in a report that cannot be settled.
     `gone_at`: when its network first said that it does not have the call. `heard_without_break`: some listener has
     heard that network from before the attempt was made until after that.
     """
@@ -187,7 +219,7 @@ class Overdue:
     call: CallHandle
     trunk: Trunk
     state: AttemptState
-    has_report_set_aside: bool
+    has_end_in_quarantine: bool
     has_report_waiting: bool
     gone_at: DateTime | None
     heard_without_break: bool
@@ -201,14 +233,15 @@ def take_overdue(connection: Connection, now: DateTime, again_at: DateTime, limi
     """Take the attempts that rescue must look at; should this rescuer die, they are overdue again at `again_at`."""
     found = rows(
         connection,
-        """
+        f"""
         WITH overdue AS MATERIALIZED (
             SELECT id FROM attempts WHERE rescue_at <= :now ORDER BY rescue_at LIMIT :limit
             FOR NO KEY UPDATE SKIP LOCKED)
         UPDATE attempts a SET rescue_at = :again_at FROM overdue, trunks t
         WHERE a.id = overdue.id AND t.id = a.trunk_id
-        RETURNING a.*, t.provider, t.config,
-                  EXISTS (SELECT 1 FROM set_aside WHERE attempt_id = a.id) AS has_report_set_aside,
+        RETURNING {_CALL}, a.state, a.gone_at,
+                  EXISTS (SELECT 1 FROM inbox WHERE attempt_id = a.id AND kind = 'ended' AND verdict = 'quarantined')
+                  AS has_end_in_quarantine,
                   EXISTS (SELECT 1 FROM inbox WHERE attempt_id = a.id AND settled_at IS NULL) AS has_report_waiting,
                   -- Later than that by what a report may take from its network to the inbox.
                   EXISTS (SELECT 1 FROM trunk_links l
@@ -224,7 +257,7 @@ def take_overdue(connection: Connection, now: DateTime, again_at: DateTime, limi
             _handle(row),
             Trunk(row.trunk_id, row.provider, row.config),
             AttemptState(row.state),
-            row.has_report_set_aside,
+            row.has_end_in_quarantine,
             row.has_report_waiting,
             _moment(row.gone_at),
             row.heard_without_break,
@@ -261,7 +294,7 @@ def mark_gone(connection: Connection, attempt_ids: Sequence[AttemptId]) -> int:
     return run(
         connection,
         """
-        WITH locked AS (SELECT id FROM attempts WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE)
+        WITH locked AS (SELECT id FROM attempts WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)
         UPDATE attempts a SET gone_at = dialer_now() FROM locked
         WHERE a.id = locked.id AND a.gone_at IS NULL AND a.rescue_at IS NOT NULL
         """,
@@ -280,10 +313,42 @@ def look_soon(connection: Connection, trunk_id: TrunkId) -> int:
         WITH locked AS (
             SELECT id FROM attempts
             WHERE trunk_id = :trunk AND rescue_at > dialer_now() AND state IN ('placed', 'ringing', 'answered')
-            ORDER BY id FOR NO KEY UPDATE)
+            ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)
         UPDATE attempts a SET rescue_at = dialer_now() FROM locked WHERE a.id = locked.id AND a.rescue_at IS NOT NULL
         """,
         trunk=trunk_id,
+    )
+
+
+def look_at(connection: Connection, attempt_ids: Sequence[AttemptId]) -> int:
+    """Have rescue ask about these calls at once, those that are not over."""
+    return run(
+        connection,
+        """
+        WITH locked AS (SELECT id FROM attempts WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)
+        UPDATE attempts a SET rescue_at = dialer_now() FROM locked WHERE a.id = locked.id AND a.rescue_at IS NOT NULL
+        """,
+        ids=list(attempt_ids),
+    )
+
+
+def look_later(connection: Connection, attempt_ids: Sequence[AttemptId]) -> int:
+    """Have rescue ask again about answered calls that are up when they have lasted twice as long as now.
+
+    Not later than they may last at all; from then on they are hung up again and again.
+    """
+    return run(
+        connection,
+        f"""
+        WITH locked AS (SELECT id FROM attempts WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)
+        UPDATE attempts a SET rescue_at = least(
+            clock.now + least(greatest(clock.now - a.answered_at, interval '{FIRST_ASK_SECONDS} seconds'),
+                              interval '{LAST_ASK_SECONDS} seconds'),
+            greatest(a.created_at + interval '{CALL_SECONDS} seconds', clock.now)
+                + interval '{FIRST_ASK_SECONDS} seconds')
+        FROM locked, (SELECT dialer_now() AS now) AS clock WHERE a.id = locked.id AND a.state = 'answered'
+        """,
+        ids=list(attempt_ids),
     )
 
 
@@ -294,8 +359,8 @@ def to_hang_up(connection: Connection, batch_id: BatchId | None = None) -> list[
     """
     found = rows(
         connection,
-        """
-        SELECT a.*, t.provider, t.config
+        f"""
+        SELECT {_CALL}
         FROM batches b
         JOIN batch_progress p ON p.batch_id = b.id AND p.dialing > 0
         JOIN attempts a ON a.batch_id = b.id AND a.state IN ('unclear', 'placed', 'ringing', 'answered')

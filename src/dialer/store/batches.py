@@ -1,6 +1,6 @@
 """Batches in SQL: their settings as the steps need them, and what an operator may change."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -16,7 +16,7 @@ from dialer.domain.rotation import RotationStrategy
 from dialer.domain.states import BatchStatus
 from dialer.domain.window import CallingWindow
 from dialer.errors import InvalidInput
-from dialer.store import set_aside
+from dialer.store import quarantine
 from dialer.store.database import rows, run
 
 
@@ -24,7 +24,8 @@ from dialer.store.database import rows, run
 class Batch:
     """A batch as dispatch and settle need it: the settings of one `version`, and its counts when it was read.
 
-    `window` None: it cannot be read on this system, so nothing is called.
+    `window` None: it cannot be read on this system, so nothing is called. `talk_seconds`: how long a conversation
+    typically lasts, once that is known.
     """
 
     id: BatchId
@@ -48,6 +49,7 @@ class Batch:
     waiting: int
     dialing: int
     held_by: str | None = None
+    talk_seconds: float | None = None
 
     @property
     def has_lanes(self) -> bool:
@@ -55,12 +57,16 @@ class Batch:
         return self.respect_contact_timezone or self.sticky_caller_id
 
 
-def load(connection: Connection, batch_ids: Sequence[BatchId]) -> list[Batch]:
+def load(connection: Connection, batch_ids: Collection[BatchId]) -> list[Batch]:
     """Read batches of any status, in id order; those that do not exist are left out."""
     found = rows(
         connection,
         """
-        SELECT b.*, p.pending, p.waiting, p.dialing, p.held_by, a.status = 'active' AS agent_is_active, a.connection
+        SELECT b.id, b.workspace_id, b.name, b.agent_id, b.status, b.version, b.phone_rotation_strategy, b.timezone,
+               b.start_time, b.end_time, b.working_days, b.excluded_dates, b.retry_failed, b.max_retry_attempts,
+               b.retry_machine, b.retry_delays, b.max_concurrent_calls, b.max_calls_per_day,
+               b.respect_contact_timezone, b.sticky_caller_id, b.expires_at, b.priority, p.pending, p.waiting,
+               p.dialing, p.held_by, p.talk_seconds, a.status = 'active' AS agent_is_active, a.connection
         FROM batches b JOIN batch_progress p ON p.batch_id = b.id JOIN agents a ON a.id = b.agent_id
         WHERE b.id = ANY(:ids) ORDER BY b.id
         """,
@@ -97,6 +103,7 @@ def _batch(row: Row[Any]) -> Batch:
         waiting=row.waiting,
         dialing=row.dialing,
         held_by=row.held_by,
+        talk_seconds=row.talk_seconds,
     )
 
 
@@ -133,7 +140,7 @@ def due_to_start(connection: Connection, now: DateTime) -> list[BatchId]:
     found = rows(
         connection,
         f"""
-        SELECT id FROM batches b WHERE status = 'scheduled' AND scheduled_at <= :now AND {set_aside.NOT_JUST_NOW}
+        SELECT id FROM batches b WHERE status = 'scheduled' AND scheduled_at <= :now AND {quarantine.NOT_JUST_NOW}
         ORDER BY id
         """,
         now=now,
@@ -147,8 +154,9 @@ def start_scheduled(connection: Connection, batch_ids: Sequence[BatchId], now: D
         connection,
         """
         UPDATE batches SET status = 'active'
-        WHERE id IN (SELECT id FROM batches WHERE status = 'scheduled' AND scheduled_at <= :now AND id = ANY(:ids)
-                     ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)
+        WHERE id IN (SELECT b.id FROM batches b JOIN batch_progress p ON p.batch_id = b.id
+                     WHERE b.status = 'scheduled' AND b.scheduled_at <= :now AND b.id = ANY(:ids)
+                     ORDER BY b.id FOR NO KEY UPDATE OF b, p SKIP LOCKED)
         """,
         ids=list(batch_ids),
         now=now,

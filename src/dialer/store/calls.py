@@ -14,6 +14,8 @@ _COLUMNS = """
 id, batch_id, contact_id, phone_number_id, to_number, from_number, state AS status, outcome, cause, provider_call_id,
 local_on, created_at, placed_at, ringing_at, answered_at, ended_at, talk_seconds
 """
+_SHOWN = _COLUMNS.replace("state AS ", "")
+_LAST = "id, created_at, answered_at, ended_at, talk_seconds, from_number, cause"
 _OF_BATCH = """
 batch_id = :batch AND (CAST(:status AS text) IS NULL OR state = :status)
 AND (CAST(:outcome AS text) IS NULL OR outcome = :outcome)
@@ -34,7 +36,7 @@ def page(
     """Read a page of the calls of a batch, newest first; and count all that the filters let through."""
     asked = {"batch": batch_id, "status": status, "outcome": outcome}
     (counted,) = rows(connection, f"SELECT count(*) AS n FROM ({_CALLS}) AS calls", **asked)
-    newest_first = f"SELECT * FROM ({_CALLS}) AS calls ORDER BY id DESC LIMIT :limit OFFSET :offset"
+    newest_first = f"SELECT {_SHOWN} FROM ({_CALLS}) AS calls ORDER BY id DESC LIMIT :limit OFFSET :offset"
     return rows(connection, newest_first, limit=limit, offset=offset, **asked), counted.n
 
 
@@ -54,7 +56,7 @@ def results(connection: Connection, batch_id: BatchId) -> Generator[Row[Any]]:
     """Yield a row a contact in their order: how it ended, and its last call."""
     return stream(
         connection,
-        """
+        f"""
         SELECT c.id AS contact_id, c.phone_number, c.name, c.external_id, c.status, c.status_reason, c.outcome,
                c.attempts, c.created_at, f.first_attempt_at, l.created_at AS last_attempt_at, l.answered_at,
                l.ended_at, l.talk_seconds, l.from_number, l.cause, c.finished_at, c.variables
@@ -64,9 +66,9 @@ def results(connection: Connection, batch_id: BatchId) -> Generator[Row[Any]]:
                 SELECT created_at FROM attempts WHERE contact_id = c.id
                 UNION ALL SELECT created_at FROM attempts_archive WHERE contact_id = c.id) AS a) AS f ON true
         LEFT JOIN LATERAL (
-            SELECT * FROM (SELECT * FROM attempts WHERE contact_id = c.id
-                           UNION ALL SELECT * FROM attempts_archive WHERE contact_id = c.id) AS a
-            ORDER BY a.id DESC LIMIT 1) AS l ON true
+            SELECT {_LAST} FROM attempts WHERE contact_id = c.id
+            UNION ALL SELECT {_LAST} FROM attempts_archive WHERE contact_id = c.id
+            ORDER BY id DESC LIMIT 1) AS l ON true
         WHERE c.batch_id = :batch ORDER BY c.position
         """,
         batch=batch_id,

@@ -28,7 +28,9 @@ COPY staged_contacts (id, phone_number, name, timezone, priority, external_id, e
 """
 # Between two pages the connection is free, also to read more of what is being copied.
 PAGE = 2_000
-# Imports into one place take turns: two that bring the same numbers in different orders would wait for each other.
+# Imports into one place take turns: two that bring the same numbers in different orders would wait for each other. A
+# turn may last as long as it takes to store a million contacts, so this wait has a longer timeout.
+WAIT_FOR_TURN = "SELECT set_config('lock_timeout', '60s', true)"
 TAKE_TURN = "SELECT pg_advisory_xact_lock(hashtextextended('import ' || CAST(:of AS text), 0))"
 DROP_SUPPRESSED = """
 DELETE FROM staged_contacts s USING suppressions x JOIN batches b ON b.workspace_id = x.workspace_id
@@ -64,6 +66,7 @@ def copy_contacts(connection: Connection, batch_id: BatchId, contacts: Iterable[
     transaction.
     """
     copied = _stage(connection, contacts)
+    rows(connection, WAIT_FOR_TURN)
     rows(connection, TAKE_TURN, of=batch_id)
     suppressed = run(connection, DROP_SUPPRESSED, batch=batch_id)
     with _refusing_late_ones():
@@ -75,6 +78,7 @@ def copy_contacts(connection: Connection, batch_id: BatchId, contacts: Iterable[
 def copy_to_folder(connection: Connection, folder_id: FolderId, contacts: Iterable[Staged]) -> Imported:
     """Store contacts in a folder likewise. Who is suppressed is asked when they are loaded into a batch."""
     copied = _stage(connection, contacts)
+    rows(connection, WAIT_FOR_TURN)
     rows(connection, TAKE_TURN, of=folder_id)
     imported = run(connection, STORE_IN_FOLDER, folder=folder_id)
     run(connection, "DROP TABLE staged_contacts")

@@ -1,6 +1,6 @@
 """Contacts in SQL: claimed for an attempt, moved on by its result, requeued when their time has come."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -11,8 +11,8 @@ from sqlalchemy import Connection
 from dialer.domain.ids import AttemptId, BatchId, ContactId, NumberId, TrunkId
 from dialer.domain.patience import RESCUE_AFTER
 from dialer.domain.states import AttemptState, ContactStatus
-from dialer.store import set_aside
-from dialer.store.database import rows, run
+from dialer.store import quarantine
+from dialer.store.database import passing_over, rows, run
 from dialer.store.numbers import VERSION
 
 
@@ -59,7 +59,7 @@ def lanes(connection: Connection, batch_ids: Sequence[BatchId], limit: int) -> d
         connection,
         """
         WITH RECURSIVE asked AS (
-            SELECT * FROM unnest(CAST(:ids AS uuid[])) AS a (batch_id)),
+            SELECT batch_id FROM unnest(CAST(:ids AS uuid[])) AS a (batch_id)),
         lane AS (  -- a loose index scan: one probe a lane, however many contacts it has
             SELECT a.batch_id, (SELECT min(c.lane) FROM contacts c
                                 WHERE c.batch_id = a.batch_id AND c.status = 'pending') AS lane FROM asked a
@@ -95,8 +95,15 @@ def claim(connection: Connection, offers: Sequence[Offer]) -> list[Claimed]:
         connection,
         f"""
         WITH clock AS MATERIALIZED (SELECT dialer_now() AS now),
+        -- An attempt refers to these. Someone who is deleting one of them must not make all offers wait.
+        free_numbers AS MATERIALIZED (
+            SELECT id FROM phone_numbers WHERE id = ANY(CAST(:numbers AS uuid[])) FOR KEY SHARE SKIP LOCKED),
+        free_trunks AS MATERIALIZED (
+            SELECT id FROM trunks WHERE id = ANY(CAST(:trunks AS uuid[])) FOR KEY SHARE SKIP LOCKED),
         offers AS MATERIALIZED (
-            SELECT o.*, row_number() OVER (PARTITION BY o.batch_id, o.lane ORDER BY o.position) AS nth
+            SELECT o.attempt_id, o.batch_id, o.lane, o.number_id, o.trunk_id, o.from_number, o.granted_at, o.local_on,
+                   o.utc_on, o.allowed_by,
+                   row_number() OVER (PARTITION BY o.batch_id, o.lane ORDER BY o.position) AS nth
             FROM clock, unnest(
                 CAST(:attempts AS uuid[]), CAST(:batches AS uuid[]), CAST(:lanes AS text[]), CAST(:numbers AS uuid[]),
                 CAST(:trunks AS uuid[]), CAST(:froms AS text[]), CAST(:versions AS text[]),
@@ -106,26 +113,31 @@ def claim(connection: Connection, offers: Sequence[Offer]) -> list[Claimed]:
                 AS o (attempt_id, batch_id, lane, number_id, trunk_id, from_number, number_version, granted_at,
                       valid_from, valid_until, local_on, utc_on, allowed_by, position)
             WHERE o.valid_from <= clock.now AND clock.now < o.valid_until
+              AND o.number_id IN (SELECT id FROM free_numbers) AND o.trunk_id IN (SELECT id FROM free_trunks)
               AND EXISTS (SELECT 1 FROM phone_numbers n WHERE n.id = o.number_id AND {VERSION} = o.number_version)),
         chosen AS MATERIALIZED (
-            SELECT c.*, coalesce(c.expires_at <= clock.now, false) AS is_expired,
+            SELECT c.id, c.batch_id, c.lane, c.phone_number, c.priority, c.due_at, c.position, c.name, c.external_id,
+                   c.variables, coalesce(c.expires_at <= clock.now, false) AS is_expired,
                    -- A waiting retry counts for nothing where an operator has taken the retries back.
                    c.attempts > 0 AND EXISTS (
                            SELECT 1 FROM batches b WHERE b.id = c.batch_id
-                           AND (NOT b.retry_failed OR c.attempts > b.max_retry_attempts)) AS is_spent,
+                           AND (NOT b.retry_failed OR c.attempts > b.max_retry_attempts
+                                OR c.outcome = 'machine' AND NOT b.retry_machine)) AS is_spent,
                    EXISTS (SELECT 1 FROM suppressions s JOIN batches b ON b.workspace_id = s.workspace_id
                            WHERE b.id = c.batch_id AND s.phone_number = c.phone_number) AS is_suppressed
             FROM clock, (SELECT batch_id, lane, count(*) AS n FROM offers GROUP BY batch_id, lane) AS wanted
             CROSS JOIN LATERAL (
-                SELECT id, batch_id, lane, phone_number, priority, due_at, position, expires_at, attempts,
+                SELECT id, batch_id, lane, phone_number, priority, due_at, position, expires_at, attempts, outcome,
                        name, external_id, variables FROM contacts
                 WHERE batch_id = wanted.batch_id AND lane = wanted.lane AND status = 'pending'
                 ORDER BY priority, due_at, position LIMIT wanted.n FOR NO KEY UPDATE SKIP LOCKED) AS c),
         callable AS (
-            SELECT *, row_number() OVER (PARTITION BY batch_id, lane ORDER BY priority, due_at, position) AS nth
+            SELECT id, batch_id, lane, phone_number, name, external_id, variables,
+                   row_number() OVER (PARTITION BY batch_id, lane ORDER BY priority, due_at, position) AS nth
             FROM chosen WHERE NOT is_expired AND NOT is_suppressed AND NOT is_spent),
         paired AS MATERIALIZED (
-            SELECT o.*, c.id AS contact_id, c.phone_number, c.name, c.external_id, c.variables
+            SELECT o.attempt_id, batch_id, o.number_id, o.trunk_id, o.from_number, o.granted_at, o.local_on, o.utc_on,
+                   o.allowed_by, c.id AS contact_id, c.phone_number, c.name, c.external_id, c.variables
             FROM callable c JOIN offers o USING (batch_id, lane, nth)),
         dialing AS (
             UPDATE contacts c SET status = 'dialing', attempts = attempts + 1,
@@ -190,6 +202,16 @@ class Result:
     refusals: int
 
 
+def lock(connection: Connection, contact_ids: Collection[ContactId], *, skip_locked: bool = False) -> set[ContactId]:
+    """Lock these contacts in id order; say which are locked. Their batches' counts are locked by this transaction."""
+    found = rows(
+        connection,
+        f"SELECT id FROM contacts WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE {passing_over(skip_locked)}",
+        ids=list(contact_ids),
+    )
+    return {row.id for row in found}
+
+
 def write_results(connection: Connection, results: Sequence[Result]) -> int:
     """Move the contacts of finished attempts on; their batches' counts are locked by this transaction."""
     return run(
@@ -217,18 +239,20 @@ def write_results(connection: Connection, results: Sequence[Result]) -> int:
     )
 
 
-def batches_to_requeue(connection: Connection, now: DateTime, limit: int) -> list[BatchId]:
-    """List the batches of the contacts whose retry is due, the most overdue contacts first."""
+def batches_to_requeue(connection: Connection, now: DateTime, limit: int, but: Collection[BatchId]) -> list[BatchId]:
+    """List the batches of the contacts whose retry is due, the most overdue contacts first; but not these batches."""
     found = rows(
         connection,
         f"""
         SELECT DISTINCT id FROM (
             SELECT b.id FROM contacts c JOIN batches b ON b.id = c.batch_id
-            WHERE c.status = 'waiting' AND c.due_at <= :now AND {set_aside.NOT_JUST_NOW}
+            WHERE c.status = 'waiting' AND c.due_at <= :now AND b.id <> ALL(CAST(:but AS uuid[]))
+              AND {quarantine.NOT_JUST_NOW}
             ORDER BY c.due_at LIMIT :limit
         ) AS due
         """,
         now=now,
+        but=list(but),
         limit=limit,
     )
     return [row.id for row in found]

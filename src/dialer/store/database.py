@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,16 +15,30 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from pendulum import DateTime
 from sqlalchemy import Connection as Connection
-from sqlalchemy import Row, create_engine, event, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, OperationalError
+from sqlalchemy import ExceptionContext, Row, create_engine, event, text
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
 
-from dialer.errors import Contended, Unavailable
+from dialer.errors import Contended, DialerError, Unavailable
 
 # SQLSTATE of a serialization failure, a deadlock, and a lock that was not to be had in time.
 CONTENTION = {"40001", "40P01", "55P03"}
+FOREIGN_KEY = "23503"
+# Classes of SQLSTATE. The server cannot be reached, or goes away: connection, resources, operator intervention.
+AWAY = {"08", "53", "57"}
+# The database does not fit, for now, what this release asks: prepared plans (0A, 26), a transaction that may not write
+# after a failover (25), rights (28), names and columns (3D, 3F, 42), an object in another state (55), the disk (58).
+UNFIT = {"0A", "25", "26", "28", "3D", "3F", "42", "55", "58"}
+# The values of a row itself: conversion, constraints, limits of size.
+DATA = {"22", "23", "54"}
 INSISTENCE = 4
+# How long a step waits for rows that others hold, before it passes over them: less than the second after which
+# Postgres looks for a deadlock and may break off an operator's statement.
+LOCK_WAIT = "400ms"
+# Both sides give up a connection about 30 s after the other has gone without a word.
+KEEPALIVE = {"idle": 10, "interval": 5, "count": 4}
+LOST_AFTER_MS = 30_000
 STREAMED_ROWS = 1_000
 MIGRATIONS = Path(__file__).parent / "migrations"
 SET_NOW = text("SELECT set_config('dialer.now', :now, false)")
@@ -31,24 +46,51 @@ SET_NOW = text("SELECT set_config('dialer.now', :now, false)")
 T = TypeVar("T")
 
 
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """What Postgres breaks off, in seconds: a statement that waits for a lock, and a transaction in which nothing is
+    asked, so that a process that was stopped in the middle of one does not keep its locks.
+    """
+
+    lock_seconds: float
+    idle_seconds: float
+
+
 class Database:
     """A pool of connections. Sessions live in UTC and READ COMMITTED: the guards in each WHERE count on seeing what
     others committed while they waited for a lock.
 
+    `timeouts` None: sessions have those of the server, which are usually none.
     `virtual_now`, where given, is the ledger's clock too: a transaction begins by setting `dialer.now` to it.
     """
 
-    def __init__(self, url: str, *, pool_size: int = 10, virtual_now: Callable[[], DateTime] | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        pool_size: int = 10,
+        timeouts: Timeouts | None = None,
+        virtual_now: Callable[[], DateTime] | None = None,
+    ) -> None:
         try:
             self._engine = create_engine(
                 url,
                 poolclass=QueuePool,
                 pool_size=pool_size,
                 max_overflow=pool_size,
-                connect_args={"options": "-c timezone=UTC", "connect_timeout": 5, "application_name": "dialer"},
+                connect_args={
+                    "options": "-c timezone=UTC",
+                    "connect_timeout": 5,
+                    "application_name": "dialer",
+                    "tcp_user_timeout": LOST_AFTER_MS,
+                }
+                | {f"keepalives_{name}": value for name, value in KEEPALIVE.items()},
             )
         except ArgumentError:
             raise Unavailable("DIALER_DATABASE_URL is not a database URL (postgresql+psycopg://…)") from None
+        event.listen(self._engine, "handle_error", _leave_unfit)
+        if timeouts is not None:
+            event.listen(self._engine, "connect", lambda connection, _: _limit(connection, timeouts))
         if virtual_now is not None:
             event.listen(self._engine, "begin", lambda connection: set_now(connection, virtual_now()))
             event.listen(self._engine, "rollback", _forget_now)
@@ -59,18 +101,11 @@ class Database:
         try:
             with self._engine.begin() as connection:
                 yield connection
-        except IntegrityError as error:
-            if isinstance(error.orig, psycopg.errors.ForeignKeyViolation):
-                # What was there when it was looked up is not any more: who looks again is told so.
-                raise Contended(f"What this refers to was deleted just now: {_first_line(error)}") from error
-            raise
         except PoolTimeout as error:
             raise Unavailable("Every connection to Postgres is in use") from error
-        except OperationalError as error:
-            if _state(error.orig) in CONTENTION:
-                raise Contended(f"Another transaction is in the way: {_first_line(error)}") from error
-            if _is_away(error.orig):
-                raise Unavailable(f"Postgres does not answer: {_first_line(error)}") from error
+        except DBAPIError as error:
+            if passing := _passing(error):
+                raise passing from error
             raise
 
     def now(self) -> DateTime:
@@ -87,6 +122,10 @@ class Database:
                 return work(connection)
         with self.begin() as connection:
             return work(connection)
+
+    def hurried(self, statement_seconds: float) -> "Database":
+        """The same database, for reads: a statement that takes longer is broken off."""
+        return _Hurried(self, statement_seconds)
 
     def within(self, connection: Connection) -> "Database":
         """The same database, whose every transaction is this one: what services do with it is committed together."""
@@ -109,6 +148,7 @@ class Database:
     def upgrade(self) -> None:
         """Bring the schema to this code's migration. Called twice, or by several at once: the same."""
         with self.begin() as connection:
+            rows(connection, "SELECT set_config('lock_timeout', '0', true), set_config('statement_timeout', '0', true)")
             config = _config()
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
@@ -129,6 +169,18 @@ class _Within(Database):
     def insist(self, work: Callable[[Connection], T]) -> T:
         """Do this once: only whoever began the transaction can begin it anew."""
         return work(self._connection)
+
+
+class _Hurried(Database):
+    def __init__(self, database: Database, statement_seconds: float) -> None:
+        self._database, self._statement_seconds = database, statement_seconds
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        with self._database.begin() as connection:
+            milliseconds = str(round(self._statement_seconds * 1000))
+            rows(connection, "SELECT set_config('statement_timeout', :ms, true)", ms=milliseconds)
+            yield connection
 
 
 def head() -> str:
@@ -185,13 +237,66 @@ def _forget_now(connection: Connection) -> None:
         connection.info.pop("now", None)
 
 
-def _is_away(error: BaseException | None) -> bool:
-    """Tell a server that cannot be reached, or goes away, from one that breaks off a deadlock.
+def wait_shortly(connection: Connection) -> None:
+    """Until this transaction ends, let no statement wait for a lock for longer than LOCK_WAIT; it raises Contended."""
+    rows(connection, f"SELECT set_config('lock_timeout', '{LOCK_WAIT}', true)")
 
-    SQLSTATE classes 08 (connection), 53 (resources) and 57 (operator intervention); none: there was no session.
+
+def passing_over(skip_locked: bool) -> str:
+    """Say in SQL whether a locking clause passes over the rows that others hold, or waits for them."""
+    return "SKIP LOCKED" if skip_locked else ""
+
+
+def data_error(error: Exception) -> str | None:
+    """Return what is wrong with the values themselves, as SQLSTATE or the driver's error; None: it is not they."""
+    if not isinstance(error, DBAPIError):
+        return None
+    state = _state(error.orig)
+    if state is None:
+        return type(error.orig).__name__ if isinstance(error.orig, psycopg.DataError) else None
+    return state if state[:2] in DATA else None
+
+
+def _passing(error: DBAPIError) -> DialerError | None:
+    """Judge a failure: Contended or Unavailable where it passes by itself. None: the rows may be to blame."""
+    state, said = _state(error.orig), _first_line(error)
+    if state == FOREIGN_KEY:
+        # What was there when it was looked up is not any more: who looks again is told so.
+        return Contended(f"What this refers to was deleted just now: {said}")
+    if state in CONTENTION:
+        return Contended(f"Another transaction is in the way: {said}")
+    if state is None:
+        is_away = isinstance(error.orig, psycopg.OperationalError | psycopg.InterfaceError)
+        return Unavailable(f"Postgres does not answer: {said}") if is_away else None
+    if state[:2] in AWAY:
+        return Unavailable(f"Postgres does not answer: {said}")
+    if state[:2] in UNFIT:
+        return Unavailable(f"The database cannot do this as it is now: {said} (SQLSTATE {state})")
+    return None
+
+
+def _leave_unfit(context: ExceptionContext) -> None:
+    """Close a connection that does not fit the database any more: it may have prepared plans for an older schema, or
+    lead to a server that was the primary before a failover.
     """
-    state = _state(error)
-    return state is None or state[:2] in {"08", "53", "57"}
+    state = _state(context.original_exception)
+    if state is not None and state not in CONTENTION and state[:2] in UNFIT:
+        context.is_disconnect = True
+        context.invalidate_pool_on_disconnect = False
+
+
+def _limit(connection: psycopg.Connection[Any], timeouts: Timeouts) -> None:
+    """Set the timeouts of a new session, by a statement: connection poolers refuse options that they do not know."""
+    values = {
+        "lock_timeout": round(timeouts.lock_seconds * 1000),
+        "idle_in_transaction_session_timeout": round(timeouts.idle_seconds * 1000),
+        "tcp_user_timeout": LOST_AFTER_MS,
+    } | {f"tcp_keepalives_{name}": value for name, value in KEEPALIVE.items()}
+    connection.execute(
+        "SELECT set_config(name, value, false) FROM unnest(%s::text[], %s::text[]) AS s (name, value)",
+        (list(values), [str(value) for value in values.values()]),
+    )
+    connection.commit()
 
 
 def _state(error: BaseException | None) -> str | None:
@@ -199,4 +304,4 @@ def _state(error: BaseException | None) -> str | None:
 
 
 def _first_line(error: DBAPIError) -> str:
-    return str(error.orig).strip().splitlines()[0]
+    return (str(error.orig).strip().splitlines() or [type(error.orig).__name__])[0]

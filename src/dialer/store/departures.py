@@ -7,13 +7,13 @@ from sqlalchemy import Connection
 
 from dialer.domain.ids import AttemptId
 from dialer.domain.patience import PLACE_SECONDS
-from dialer.store.database import rows
+from dialer.store.database import passing_over, rows, wait_shortly
 
 
 @dataclass(frozen=True, slots=True)
 class Permit:
     """`may_leave`: these attempts, within LEAVE_SECONDS. `refused`: those that must not leave any more, and why.
-    `later`: those whose batch somebody is changing at this moment.
+    `later`: those that somebody is changing at this moment, or whose batch.
 
     Attempts that are in none of them are not `reserved` any more, or were sent before: rescue or a report ends them.
     """
@@ -27,9 +27,9 @@ def permit(connection: Connection, attempt_ids: Sequence[AttemptId], *, skip_loc
     """Let those of these attempts leave that are reserved, young enough, of an active batch, and not suppressed.
 
     FOR SHARE: who pauses a batch waits until this is committed, and sees what is leaving; and who asks here while a
-    pause is under way waits for it, and sees the pause. `skip_locked`: or leaves the batch for later.
+    pause is under way waits for it, and sees the pause. `skip_locked`: or leaves for later what is locked.
     """
-    rows(connection, "SELECT set_config('lock_timeout', '400ms', true)")
+    wait_shortly(connection)
     found = rows(
         connection,
         f"""
@@ -37,14 +37,14 @@ def permit(connection: Connection, attempt_ids: Sequence[AttemptId], *, skip_loc
         active AS MATERIALIZED (
             SELECT id, workspace_id FROM batches
             WHERE id IN (SELECT batch_id FROM asked) AND status = 'active'
-            ORDER BY id FOR SHARE {"SKIP LOCKED" if skip_locked else ""}),
+            ORDER BY id FOR SHARE {passing_over(skip_locked)}),
         locked AS MATERIALIZED (
             SELECT a.id, a.state = 'reserved' AND a.sent_at IS NULL AS is_waiting,
                    a.created_at <= dialer_now() - interval '{PLACE_SECONDS} seconds' AS is_late,
                    EXISTS (SELECT 1 FROM suppressions s
                            WHERE s.workspace_id = active.workspace_id AND s.phone_number = a.to_number) AS is_suppressed
             FROM active JOIN attempts a ON a.batch_id = active.id
-            WHERE a.id = ANY(:ids) ORDER BY a.id FOR NO KEY UPDATE OF a),
+            WHERE a.id = ANY(:ids) ORDER BY a.id FOR NO KEY UPDATE OF a {passing_over(skip_locked)}),
         leaving AS (
             UPDATE attempts a SET sent_at = dialer_now() FROM locked l
             WHERE a.id = l.id AND l.is_waiting AND NOT l.is_late AND NOT l.is_suppressed RETURNING a.id)

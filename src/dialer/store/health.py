@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from dialer.errors import Unavailable
-from dialer.store import epochs, set_aside, trunk_health, trunk_links
+from dialer.store import epochs, inbox, locks, quarantine, trunk_health, trunk_links
 from dialer.store.database import Database, rows
 from dialer.store.leases import Leases
 from dialer.store.numbers import Trunk
@@ -59,8 +59,8 @@ def _usable(setting: str, *errors: type[Exception]) -> Iterator[None]:
 
 
 def troubles(connection: Connection, now: DateTime) -> list[str]:
-    """List what should not be: work that nobody does, a clock that is not the ledger's, failing trunks, what is set
-    aside.
+    """List what should not be: work that nobody does, a clock that is not the ledger's, failing trunks, rows that are
+    locked, what fails, and what is in quarantine.
     """
     (row,) = rows(
         connection,
@@ -88,7 +88,9 @@ def troubles(connection: Connection, now: DateTime) -> list[str]:
         *found,
         *trunk_health.sentences(connection),
         *trunk_links.sentences(connection),
-        *set_aside.sentences(connection),
+        *locks.sentences(connection),
+        *inbox.sentences(connection),
+        *quarantine.sentences(connection),
     ]
 
 

@@ -1,7 +1,8 @@
 """The inbox: what providers reported, committed before it is acknowledged and before anything is decided about it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import Any
 
 import pendulum
@@ -10,12 +11,24 @@ from sqlalchemy import Connection, Row
 
 from dialer.domain.course import Verdict
 from dialer.domain.events import CallEvent, EventKind
-from dialer.domain.ids import TrunkId
+from dialer.domain.ids import AttemptId, TrunkId
 from dialer.domain.outcomes import Outcome
+from dialer.domain.quarantine import FIRST_BACKOFF_SECONDS, LAST_BACKOFF_SECONDS, MOST_EQUAL, Failure
+from dialer.errors import UnreadableReport
 from dialer.store.database import rows, run
+from dialer.store.quarantine import Fault, storable
 
 COURSE = tuple(EventKind)
 LONGEST_TALK_SECONDS = 7 * 86_400
+# What an entry of the index on (trunk_id, event_key) can surely hold.
+LONGEST_KEY = 1_000
+# A report whose attempt, batch or contact is locked by someone else is tried again after this.
+LOCKED_AGAIN_SECONDS = 2
+# Reports that came in lately: if none of them was settled, those that fail need not be to blame.
+LATEST = 1_000
+# The ledger's clock, read once, so that an index can be used with it.
+NOW = "(SELECT dialer_now())"
+_COLUMNS = "id, trunk_id, event_key, attempt_id, kind, at, outcome, cause, talk_seconds, provider_call_id, received_at"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +52,11 @@ def receive(connection: Connection, trunk_id: TrunkId, events: Sequence[CallEven
         connection,
         """
         INSERT INTO inbox (trunk_id, event_key, attempt_id, kind, at, outcome, cause, talk_seconds, provider_call_id)
-        SELECT :trunk, e.* FROM unnest(
+        SELECT :trunk, event_key, attempt_id, kind, at, outcome, cause, talk_seconds, provider_call_id FROM unnest(
             CAST(:keys AS text[]), CAST(:attempts AS uuid[]), CAST(:kinds AS text[]), CAST(:ats AS timestamptz[]),
             CAST(:outcomes AS text[]), CAST(:causes AS text[]), CAST(:talk AS double precision[]),
-            CAST(:call_ids AS text[])) AS e
+            CAST(:call_ids AS text[]))
+            AS e (event_key, attempt_id, kind, at, outcome, cause, talk_seconds, provider_call_id)
         ON CONFLICT (trunk_id, event_key) DO NOTHING
         """,
         trunk=trunk_id,
@@ -52,8 +66,20 @@ def receive(connection: Connection, trunk_id: TrunkId, events: Sequence[CallEven
         ats=[event.at for event in events],
         outcomes=[event.outcome for event in events],
         causes=[event.cause for event in events],
-        talk=[_believable(event.talk_seconds) for event in events],
+        talk=[event.talk_seconds for event in events],
         call_ids=[event.provider_call_id for event in events],
+    )
+
+
+def cleaned(event: CallEvent) -> CallEvent:
+    """Write a report so that it can be stored, whatever its network has put into it."""
+    key = storable(event.key)
+    return replace(
+        event,
+        key=key if len(key) <= LONGEST_KEY else sha256(key.encode()).hexdigest(),
+        cause=event.cause and storable(event.cause),
+        talk_seconds=_believable(event.talk_seconds),
+        provider_call_id=event.provider_call_id and storable(event.provider_call_id),
     )
 
 
@@ -62,18 +88,15 @@ def _believable(talk_seconds: float | None) -> float | None:
     return talk_seconds if talk_seconds is not None and 0 <= talk_seconds <= LONGEST_TALK_SECONDS else None
 
 
-def oldest(connection: Connection, limit: int) -> list[int]:
-    """List the oldest reports that are not settled."""
-    found = rows(connection, "SELECT id FROM inbox WHERE settled_at IS NULL ORDER BY id LIMIT :limit", limit=limit)
-    return [row.id for row in found]
-
-
 def take_page(connection: Connection, limit: int) -> list[Received]:
-    """Lock the oldest reports that nobody is settling, in the order in which they came."""
+    """Lock the reports that have been due longest and that nobody is settling, in the order in which they came."""
     return _received(
         rows(
             connection,
-            "SELECT * FROM inbox WHERE settled_at IS NULL ORDER BY id LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED",
+            f"""
+            SELECT {_COLUMNS} FROM inbox WHERE settled_at IS NULL AND due_at <= {NOW}
+            ORDER BY due_at, id LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
+            """,
             limit=limit,
         )
     )
@@ -84,34 +107,45 @@ def take(connection: Connection, ids: Sequence[int]) -> list[Received]:
     return _received(
         rows(
             connection,
-            """
-            SELECT * FROM inbox WHERE settled_at IS NULL AND id = ANY(:ids)
-            ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
+            f"""
+            SELECT {_COLUMNS} FROM inbox WHERE settled_at IS NULL AND id = ANY(:ids)
+            FOR NO KEY UPDATE SKIP LOCKED
             """,
             ids=list(ids),
         )
     )
 
 
+def due(connection: Connection, limit: int) -> list[int]:
+    """List the reports that have been due longest."""
+    found = rows(
+        connection,
+        f"SELECT id FROM inbox WHERE settled_at IS NULL AND due_at <= {NOW} ORDER BY due_at, id LIMIT :limit",
+        limit=limit,
+    )
+    return [row.id for row in found]
+
+
 def _received(found: Sequence[Row[Any]]) -> list[Received]:
-    return [
-        Received(
-            row.id,
-            row.trunk_id,
-            CallEvent(
-                key=row.event_key,
-                attempt_id=row.attempt_id,
-                kind=EventKind(row.kind),
-                at=pendulum.instance(row.at),
-                outcome=Outcome(row.outcome) if row.outcome else None,
-                cause=row.cause,
-                talk_seconds=row.talk_seconds,
-                provider_call_id=row.provider_call_id,
-            ),
-            pendulum.instance(row.received_at),
-        )
-        for row in found
-    ]
+    return [_report(row) for row in sorted(found, key=lambda row: row.id)]
+
+
+def _report(row: Row[Any]) -> Received:
+    try:
+        kind, outcome = EventKind(row.kind), Outcome(row.outcome) if row.outcome else None
+    except ValueError as error:
+        raise UnreadableReport(f"Report {row.id} cannot be read: {error}") from None
+    event = CallEvent(
+        key=row.event_key,
+        attempt_id=row.attempt_id,
+        kind=kind,
+        at=pendulum.instance(row.at),
+        outcome=outcome,
+        cause=row.cause,
+        talk_seconds=row.talk_seconds,
+        provider_call_id=row.provider_call_id,
+    )
+    return Received(row.id, row.trunk_id, event, pendulum.instance(row.received_at))
 
 
 def mark_settled(connection: Connection, verdicts: Sequence[tuple[int, Verdict]], now: DateTime) -> int:
@@ -128,6 +162,143 @@ def mark_settled(connection: Connection, verdicts: Sequence[tuple[int, Verdict]]
     )
 
 
+def put_off(connection: Connection, ids: Sequence[int]) -> int:
+    """Let reports wait a moment because rows that they need are locked; this is no failure of theirs."""
+    return run(
+        connection,
+        """
+        UPDATE inbox SET due_at = dialer_now() + :seconds * interval '1 second'
+        WHERE id IN (SELECT id FROM inbox WHERE id = ANY(:ids) AND settled_at IS NULL FOR NO KEY UPDATE SKIP LOCKED)
+        """,
+        ids=list(ids),
+        seconds=LOCKED_AGAIN_SECONDS,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A report that has failed again, under its lock."""
+
+    id: int
+    attempt_id: AttemptId
+    fault: Fault
+    tries: int
+    seconds: float
+
+
+def note_failures(connection: Connection, faults: Sequence[tuple[int, Fault]]) -> list[Failed]:
+    """Count that these reports could not be settled and let each wait, longer each time.
+
+    Only those are written, and returned, that this transaction could lock.
+    """
+    faults_by_id = dict(faults)
+    written = rows(
+        connection,
+        f"""
+        UPDATE inbox i SET
+            due_at = dialer_now() + interval '1 second'
+                     * least({LAST_BACKOFF_SECONDS}, {FIRST_BACKOFF_SECONDS} * 2 ^ least(i.tries, 10)),
+            tries = i.tries + 1, failing_since = coalesce(i.failing_since, dialer_now()),
+            error_kind = f.kind, error = f.error
+        FROM unnest(CAST(:ids AS bigint[]), CAST(:kinds AS text[]), CAST(:errors AS text[])) AS f (id, kind, error)
+        WHERE i.id = f.id AND i.id IN (SELECT id FROM inbox WHERE id = ANY(:ids) AND settled_at IS NULL
+                                       FOR NO KEY UPDATE SKIP LOCKED)
+        RETURNING i.id, i.attempt_id, i.tries, extract(epoch FROM dialer_now() - i.failing_since) AS seconds
+        """,
+        ids=list(faults_by_id),
+        kinds=[fault.kind for fault in faults_by_id.values()],
+        errors=[fault.error for fault in faults_by_id.values()],
+    )
+    return [Failed(row.id, row.attempt_id, faults_by_id[row.id], row.tries, float(row.seconds)) for row in written]
+
+
+def judge(connection: Connection, failed: Sequence[Failed]) -> list[Failed]:
+    """Return those of them that only their own data can be to blame for."""
+    of_data = [one for one in failed if one.fault.is_of_data]
+    if not of_data:
+        return []
+    equal = _equal(connection, {one.fault.kind for one in of_data})
+    alone = [one for one in of_data if _failure(one, equal[one.fault.kind]).is_the_rows_own]
+    return [one for one in alone if _settled_within(connection, one.seconds)]
+
+
+def _failure(one: Failed, equal: int) -> Failure:
+    return Failure(one.fault.is_of_data, one.tries, one.seconds, equal, others_go_well=True)
+
+
+def _equal(connection: Connection, kinds: Collection[str]) -> dict[str, int]:
+    """Count the reports that fail with each kind of error now; many are not counted to the end."""
+    found = rows(
+        connection,
+        f"""
+        SELECT k.kind, (SELECT count(*) FROM (
+            SELECT 1 FROM inbox WHERE error_kind = k.kind AND settled_at IS NULL AND tries > 0
+            LIMIT {MOST_EQUAL + 1}) AS s) AS n
+        FROM unnest(CAST(:kinds AS text[])) AS k (kind)
+        """,
+        kinds=list(kinds),
+    )
+    return {row.kind: row.n for row in found}
+
+
+def _settled_within(connection: Connection, seconds: float) -> bool:
+    """Say whether any of the latest reports has moved an attempt within so many seconds."""
+    (row,) = rows(
+        connection,
+        f"""
+        SELECT EXISTS (
+            SELECT 1 FROM (SELECT verdict, settled_at FROM inbox ORDER BY id DESC LIMIT {LATEST}) AS latest
+            WHERE verdict = 'applied' AND settled_at > dialer_now() - :seconds * interval '1 second') AS is_so
+        """,
+        seconds=seconds,
+    )
+    return bool(row.is_so)
+
+
+def reopen(connection: Connection, row_ids: Sequence[int]) -> int:
+    """Let reports that are in quarantine be settled after all, as if they had just come in."""
+    return run(
+        connection,
+        """
+        UPDATE inbox SET settled_at = NULL, verdict = NULL, due_at = dialer_now(), tries = 0, failing_since = NULL,
+                         error_kind = NULL, error = NULL
+        WHERE id = ANY(:ids) AND verdict IN ('set_aside', 'quarantined')
+        """,
+        ids=list(row_ids),
+    )
+
+
+def left_behind(connection: Connection, limit: int) -> list[int]:
+    """List reports that a worker of the previous release closed without effect, of calls that are still in progress."""
+    found = rows(
+        connection,
+        """
+        SELECT i.id FROM inbox i JOIN attempts a ON a.id = i.attempt_id AND a.trunk_id = i.trunk_id
+        WHERE i.verdict = 'set_aside' AND a.rescue_at IS NOT NULL
+        LIMIT :limit FOR NO KEY UPDATE OF i SKIP LOCKED
+        """,
+        limit=limit,
+    )
+    return [row.id for row in found]
+
+
 def is_empty(connection: Connection) -> bool:
-    """Say whether nothing waits to be settled."""
-    return not rows(connection, "SELECT 1 FROM inbox WHERE settled_at IS NULL LIMIT 1")
+    """Say whether nothing is due to be settled."""
+    return not rows(connection, f"SELECT 1 FROM inbox WHERE settled_at IS NULL AND due_at <= {NOW} LIMIT 1")
+
+
+def sentences(connection: Connection) -> list[str]:
+    """Say for operators which kinds of error keep reports from being settled."""
+    found = rows(
+        connection,
+        """
+        SELECT error_kind, count(*) AS n, min(failing_since) AS since, max(tries) AS tries,
+               (array_agg(error ORDER BY tries DESC))[1] AS error
+        FROM inbox WHERE settled_at IS NULL AND tries > 0 GROUP BY error_kind ORDER BY n DESC, error_kind
+        """,
+    )
+    return [
+        f"{row.n:,} call reports cannot be settled since {row.since:%Y-%m-%d %H:%M:%S} UTC and are tried again every "
+        f"minute, up to {row.tries} times so far: {row.error}"
+        for row in found
+    ]

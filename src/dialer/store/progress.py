@@ -1,6 +1,6 @@
 """What changes of a batch with every call, apart from what operators edit: due times, counts, what holds it back."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from dialer.domain.ids import BatchId
 from dialer.domain.states import BatchStatus
-from dialer.store.database import rows, run
+from dialer.store.database import passing_over, rows, run, wait_shortly
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,21 +83,23 @@ def hand_over_due(connection: Connection, now: DateTime, again_at: DateTime, lim
     return [row.batch_id for row in sorted(taken, key=lambda row: row.since)]
 
 
-def lock_active(connection: Connection, batch_ids: Sequence[BatchId]) -> dict[BatchId, Locked]:
+def lock_active(
+    connection: Connection, batch_ids: Sequence[BatchId], *, skip_locked: bool = False
+) -> dict[BatchId, Locked]:
     """Lock those of these batches that are still active, with their counts, in id order (P4 is this WHERE).
 
     NO KEY UPDATE: an import, whose new rows refer to the batch, need not wait for it. An operator's statement locks its
     batches in the order in which it finds them, so two may wait in a circle: this side gives up, with Contended, before
     Postgres looks for a deadlock (after 1 s) and may break off the operator's pause.
     """
-    rows(connection, "SELECT set_config('lock_timeout', '400ms', true)")
+    wait_shortly(connection)
     found = rows(
         connection,
-        """
+        f"""
         SELECT b.id, b.version, p.dialing, (SELECT epoch FROM lease_epoch) AS epoch
         FROM batches b JOIN batch_progress p ON p.batch_id = b.id
         WHERE b.id = ANY(:ids) AND b.status = 'active'
-        ORDER BY b.id FOR NO KEY UPDATE OF b, p
+        ORDER BY b.id FOR NO KEY UPDATE OF b, p {passing_over(skip_locked)}
         """,
         ids=list(batch_ids),
     )
@@ -114,13 +116,17 @@ def open_counts(connection: Connection, batch_ids: Sequence[BatchId]) -> dict[Ba
     return {row.batch_id: Counts(row.pending, row.waiting, row.dialing) for row in found}
 
 
-def lock_progress(connection: Connection, batch_ids: Sequence[BatchId]) -> None:
-    """Lock the counts of these batches in id order, before any of their contacts is written."""
-    rows(
+def lock_progress(connection: Connection, batch_ids: Collection[BatchId], *, skip_locked: bool = False) -> set[BatchId]:
+    """Lock the counts of these batches in id order, before any of their contacts is written; say which are locked."""
+    found = rows(
         connection,
-        "SELECT batch_id FROM batch_progress WHERE batch_id = ANY(:ids) ORDER BY batch_id FOR NO KEY UPDATE",
+        f"""
+        SELECT batch_id FROM batch_progress WHERE batch_id = ANY(:ids)
+        ORDER BY batch_id FOR NO KEY UPDATE {passing_over(skip_locked)}
+        """,
         ids=sorted(set(batch_ids)),
     )
+    return {row.batch_id for row in found}
 
 
 def note_looks(connection: Connection, looks: Sequence[Look]) -> None:
@@ -138,7 +144,21 @@ def note_looks(connection: Connection, looks: Sequence[Look]) -> None:
     )
 
 
-def wake(connection: Connection, batch_ids: Sequence[BatchId], now: DateTime) -> None:
+def note_talk(connection: Connection, talk_seconds: Mapping[BatchId, float]) -> None:
+    """Write how long a conversation of these batches typically lasts; their counts are locked by this transaction."""
+    run(
+        connection,
+        """
+        UPDATE batch_progress p SET talk_seconds = t.seconds
+        FROM unnest(CAST(:ids AS uuid[]), CAST(:seconds AS double precision[])) AS t (id, seconds)
+        WHERE p.batch_id = t.id
+        """,
+        ids=list(talk_seconds),
+        seconds=list(talk_seconds.values()),
+    )
+
+
+def wake(connection: Connection, batch_ids: Collection[BatchId], now: DateTime) -> None:
     """Make active batches due now; their counts are locked by this transaction, or nobody else's business."""
     run(
         connection,

@@ -20,35 +20,46 @@ from dialer.store.trunk_links import HEARS
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """`noun`: what a row is called. `unique`: the column that no two rows of a workspace share.
+    """`noun`: what a row is called. `columns`: those that are read. `unique`: the one that no two rows of a workspace
+    share.
 
     `more`: what is read besides the columns. `json`: the columns that are JSON objects.
     """
 
     name: str
     noun: str
+    columns: str
     unique: str
     more: str = ""
     json: tuple[str, ...] = ()
 
     @property
     def view(self) -> str:
-        return f"SELECT t.*{self.more} FROM {self.name} t"
+        columns = ", ".join(f"t.{column}" for column in self.columns.split())
+        return f"SELECT {columns}{self.more} FROM {self.name} t"
 
 
 AGENTS = Table(
     "agents",
     "agent",
+    "id workspace_id name status connection created_at updated_at",
     unique="name",
     more="""
     , ARRAY(SELECT DISTINCT k.provider FROM phone_numbers n JOIN trunks k ON k.id = n.trunk_id
             WHERE n.agent_id = t.id AND n.status = 'active' AND k.status = 'active') AS providers""",
     json=("connection",),
 )
-PHONE_NUMBERS = Table("phone_numbers", "phone_number", unique="phone_number")
+PHONE_NUMBERS = Table(
+    "phone_numbers",
+    "phone_number",
+    "id workspace_id phone_number trunk_id agent_id status max_concurrent_calls max_calls_per_day created_at"
+    " updated_at",
+    unique="phone_number",
+)
 TRUNKS = Table(
     "trunks",
     "trunk",
+    "id workspace_id name provider config calls_per_second max_concurrent_calls status created_at updated_at",
     unique="name",
     more=f"""
     , (SELECT h.opened_at FROM trunk_health h WHERE h.trunk_id = t.id) AS failing_since
@@ -62,10 +73,13 @@ TRUNKS = Table(
 FOLDERS = Table(
     "contact_folders",
     "contact_folder",
+    "id workspace_id name default_region created_at updated_at",
     unique="name",
     more=", (SELECT count(*) FROM folder_contacts c WHERE c.folder_id = t.id) AS contacts",
 )
-SUPPRESSIONS = Table("suppressions", "suppression", unique="phone_number")
+SUPPRESSIONS = Table(
+    "suppressions", "suppression", "id workspace_id phone_number reason created_at updated_at", unique="phone_number"
+)
 
 
 def page(

@@ -43,7 +43,7 @@ def facts(connection: Connection, now: DateTime) -> dict[str, Any]:
                 ) AS starts GROUP BY 1) AS s) AS most_starts,
             (SELECT json_object_agg(kind, n) FROM (
                 SELECT k.kind, count(s.kind) AS n FROM unnest(ARRAY['report', 'attempt', 'batch']) AS k (kind)
-                LEFT JOIN set_aside s ON s.kind = k.kind GROUP BY 1) AS s) AS set_aside
+                LEFT JOIN quarantine s ON s.kind = k.kind GROUP BY 1) AS s) AS set_aside
         """,
         now=now,
         since=first_of(now.subtract(minutes=2)),

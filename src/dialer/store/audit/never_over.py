@@ -17,7 +17,7 @@ def _limit(name: str, table: str, of: str, limit: str, until: str, counts: str) 
         SELECT id, format('Attempt %s was created at %s as number %s {counts}; %s are allowed', id, at, held, most)
                    AS fact
         FROM (
-            SELECT *, CASE step WHEN 0 THEN 1 ELSE 0 END
+            SELECT id, at, most, CASE step WHEN 0 THEN 1 ELSE 0 END
                       + sum(step) OVER (PARTITION BY {of} ORDER BY at, step, most ROWS UNBOUNDED PRECEDING) AS held
             FROM (
                 SELECT id, {of}, created_at AS at, CASE WHEN {until} = created_at THEN 0 ELSE 1 END AS step,
@@ -72,8 +72,8 @@ RATE = Rule(
     f"""
     SELECT id, format('Attempt %s was placed at %s as call %s of its trunk within %s; %s in %s ms are allowed',
                       id, placed_at, trunk_rate_limit + 1, took, trunk_rate_limit, trunk_rate_window_ms) AS fact
-    FROM (SELECT *, placed_at - lag(placed_at, trunk_rate_limit) OVER (PARTITION BY trunk_id ORDER BY placed_at)
-                    AS took
+    FROM (SELECT id, placed_at, trunk_rate_limit, trunk_rate_window_ms,
+                 placed_at - lag(placed_at, trunk_rate_limit) OVER (PARTITION BY trunk_id ORDER BY placed_at) AS took
           FROM neighbours
           WHERE placed_at IS NOT NULL
             AND trunk_id IN (SELECT trunk_id FROM ledger WHERE trunk_rate_limit IS NOT NULL)) AS paced

@@ -87,7 +87,8 @@ MISCOUNTED_DAY = Rule(
     """
     SELECT batch_id AS id, format('Batch %s counts %s attempts on %s; the ledger has %s', batch_id,
                                   coalesce(noted.attempts, 0), local_on, coalesce(found.attempts, 0)) AS fact
-    FROM (SELECT d.* FROM batch_days d JOIN these_batches b ON b.id = d.batch_id) AS noted
+    FROM (SELECT d.batch_id, d.local_on, d.attempts
+          FROM batch_days d JOIN these_batches b ON b.id = d.batch_id) AS noted
     FULL JOIN (SELECT batch_id, local_on, count(*) AS attempts FROM ledger WHERE state <> 'refused'
                GROUP BY batch_id, local_on) AS found USING (batch_id, local_on)
     WHERE coalesce(noted.attempts, 0) <> coalesce(found.attempts, 0)
@@ -111,7 +112,9 @@ FORGOTTEN = Rule(
                         coalesce(r.outcome, r.kind), r.verdict, l.id, coalesce(l.outcome, l.state)) AS fact
     FROM these_reports r JOIN ledger l ON (l.id, l.trunk_id) = (r.attempt_id, r.trunk_id)
     WHERE r.verdict = 'unknown_attempt'
-       OR (r.kind = 'ended' AND r.settled_at IS NOT NULL AND l.is_live)
+       OR (r.kind = 'ended' AND r.settled_at IS NOT NULL AND l.is_live
+           AND NOT (r.verdict = 'quarantined' AND EXISTS (
+               SELECT 1 FROM quarantine q WHERE q.kind = 'report' AND q.subject = CAST(r.id AS text))))
        OR (r.kind = 'ended' AND r.verdict = 'applied' AND r.outcome IS DISTINCT FROM l.outcome)
     """,
 )

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Row
 from sqlalchemy.exc import DataError
 
 from dialer.domain.ids import BatchId
+from dialer.store.attempts import COLUMNS
 from dialer.store.audit import never_outside, never_over, never_twice, nothing_lost
 from dialer.store.audit.rule import Promise, Rule
 from dialer.store.database import rows
@@ -26,18 +27,21 @@ STEADY_PLANS = """
            set_config('plan_cache_mode', 'force_generic_plan', true)
 """
 
-TERMS = """
-    CAST(allowed_by ->> 'max_concurrent_calls' AS integer) AS max_concurrent_calls,
-    CAST(allowed_by ->> 'max_calls_per_day' AS integer) AS max_calls_per_day,
-    CAST(allowed_by ->> 'max_attempts' AS integer) AS max_attempts,
-    CAST(allowed_by ->> 'number_max_concurrent_calls' AS integer) AS number_max_concurrent_calls,
-    CAST(allowed_by ->> 'number_max_calls_per_day' AS integer) AS number_max_calls_per_day,
-    CAST(allowed_by ->> 'trunk_max_concurrent_calls' AS integer) AS trunk_max_concurrent_calls,
-    CAST(allowed_by ->> 'trunk_rate_limit' AS integer) AS trunk_rate_limit,
-    CAST(allowed_by ->> 'trunk_rate_window_ms' AS integer) AS trunk_rate_window_ms,
-    allowed_by ->> 'day_timezone' AS day_timezone,
-    allowed_by ?& '{timezones,start_time,end_time,working_days,excluded_dates}' AS has_window
-"""
+_NUMBERS = (
+    "max_concurrent_calls", "max_calls_per_day", "max_attempts", "number_max_concurrent_calls",
+    "number_max_calls_per_day", "trunk_max_concurrent_calls", "trunk_rate_limit", "trunk_rate_window_ms",
+)  # fmt: skip
+_TERMS = {name: f"CAST(allowed_by ->> '{name}' AS integer)" for name in _NUMBERS} | {
+    "day_timezone": "allowed_by ->> 'day_timezone'",
+    "has_window": "allowed_by ?& '{timezones,start_time,end_time,working_days,excluded_dates}'",
+}
+TERMS = ", ".join(f"{sql} AS {name}" for name, sql in _TERMS.items())
+
+# What the rules read of each table.
+BATCH = "id, status, scheduled_at, respect_contact_timezone, sticky_caller_id"
+CONTACT = "id, batch_id, status, outcome, attempts, due_at, lane"
+ATTEMPT = ", ".join(COLUMNS)
+REPORT = "id, trunk_id, attempt_id, kind, outcome, received_at, settled_at, verdict"
 
 # A call whose reports came before the network's answer was noted has left all the same.
 PLACED_AT = "coalesce(placed_at, sent_at) AS placed_at"
@@ -51,9 +55,10 @@ LEDGER = f"""
     FROM these_attempts WINDOW course AS (PARTITION BY contact_id ORDER BY created_at, ended_at, id)
 """
 
+OWN = "id, batch_id, trunk_id, phone_number_id, state, provider_call_id, utc_on, created_at, ended_at"
+NEIGHBOUR = f"{OWN}, placed_at, {', '.join(_TERMS)}"
 NEIGHBOURS = f"""
-    SELECT id, batch_id, trunk_id, phone_number_id, state, provider_call_id, utc_on, {PLACED_AT}, created_at, ended_at,
-           {TERMS}
+    SELECT {OWN}, {PLACED_AT}, {TERMS}
     FROM attempts
     WHERE trunk_id IN (SELECT trunk_id FROM ledger) OR phone_number_id IN (SELECT phone_number_id FROM ledger)
 """
@@ -139,7 +144,7 @@ def _violation(rule: Rule, breaches: Sequence[Row[Any]]) -> Violation:
 def _statement(of_one: bool) -> str:
     ledger = f", ledger AS MATERIALIZED ({LEDGER}), people AS MATERIALIZED ({PEOPLE})"
     # Where all batches are looked at, every attempt is in the ledger already.
-    neighbours = f"MATERIALIZED ({NEIGHBOURS})" if of_one else "NOT MATERIALIZED (SELECT * FROM ledger)"
+    neighbours = f"MATERIALIZED ({NEIGHBOURS})" if of_one else f"NOT MATERIALIZED (SELECT {NEIGHBOUR} FROM ledger)"
     asked = " UNION ALL ".join(_asked(index, rule) for index, rule in enumerate(RULES))
     return f"{_scope(of_one)} {ledger}, neighbours AS {neighbours} {asked} ORDER BY rule, id"
 
@@ -157,10 +162,10 @@ def _scope(of_one: bool) -> str:
     one = " AND id = :batch_id" if of_one else ""
     # Of a batch that was archived the attempts are elsewhere.
     kept = f"WHERE batch_id NOT IN (SELECT id FROM batches WHERE archived_at IS NOT NULL){own}"
-    reports = "SELECT * FROM inbox" + (" WHERE attempt_id IN (SELECT id FROM these_attempts)" if of_one else "")
+    reports = f"SELECT {REPORT} FROM inbox" + (" WHERE attempt_id IN (SELECT id FROM these_attempts)" if of_one else "")
     return f"""
-    WITH these_batches AS NOT MATERIALIZED (SELECT * FROM batches WHERE archived_at IS NULL{one}),
-    these_contacts AS NOT MATERIALIZED (SELECT * FROM contacts {kept}),
-    these_attempts AS NOT MATERIALIZED (SELECT * FROM attempts {kept}),
+    WITH these_batches AS NOT MATERIALIZED (SELECT {BATCH} FROM batches WHERE archived_at IS NULL{one}),
+    these_contacts AS NOT MATERIALIZED (SELECT {CONTACT} FROM contacts {kept}),
+    these_attempts AS NOT MATERIALIZED (SELECT {ATTEMPT} FROM attempts {kept}),
     these_reports AS NOT MATERIALIZED ({reports})
     """
