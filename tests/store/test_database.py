@@ -1,12 +1,14 @@
-"""The schema: made by migrations from nothing, and true to the state machines of the domain."""
+"""The schema: made by migrations from nothing, and true to the state machines of the domain. What failures mean."""
 
 import itertools
 
 import pytest
+from sqlalchemy.exc import DBAPIError
 
 from dialer.domain.states import BATCH_TRANSITIONS, BatchStatus
-from dialer.errors import Unavailable
-from dialer.store.database import Database, head, rows
+from dialer.embedded import Servers
+from dialer.errors import Contended, Unavailable
+from dialer.store.database import Database, data_error, head, rows
 
 
 def test_a_migrated_database_is_fit_for_use(db: Database) -> None:
@@ -31,3 +33,86 @@ def test_the_database_allows_exactly_the_transitions_of_the_domain(
     with db.begin() as connection:
         (row,) = rows(connection, "SELECT batch_may_become(:old, :new) AS allowed", old=old, new=new)
     assert row.allowed == (new in BATCH_TRANSITIONS[old])
+
+
+def raises(db: Database, code: str) -> None:
+    """Let Postgres say this."""
+    with db.begin() as connection:
+        connection.exec_driver_sql(f"DO $$BEGIN RAISE 'as told' USING ERRCODE = '{code}'; END$$")
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        *((code, Contended) for code in ("40001", "40P01", "55P03", "23503")),
+        *((code, Unavailable) for code in ("08006", "53100", "53300", "57P01", "57014", "0A000", "25006", "26000")),
+        *((code, Unavailable) for code in ("28000", "3D000", "3F000", "42P01", "42703", "42501", "55006", "58030")),
+    ],
+)
+def test_a_failure_that_passes_by_itself_is_told_as_one_whatever_was_asked(
+    db: Database, code: str, error: type[Exception]
+) -> None:
+    with pytest.raises(error, match="as told"):
+        raises(db, code)
+
+
+@pytest.mark.parametrize("code", ["22003", "22P02", "23502", "23505", "23514", "54000"])
+def test_a_failure_of_the_data_is_named_by_its_sqlstate(db: Database, code: str) -> None:
+    with pytest.raises(DBAPIError) as caught:
+        raises(db, code)
+    assert data_error(caught.value) == code
+
+
+@pytest.mark.parametrize("code", ["XX000", "XX001", "P0001", "21000"])
+def test_any_other_failure_is_neither(db: Database, code: str) -> None:
+    with pytest.raises(DBAPIError) as caught:
+        raises(db, code)
+    assert data_error(caught.value) is None
+    assert data_error(ValueError()) is None
+
+
+def test_what_the_driver_refuses_to_send_is_a_failure_of_the_data(db: Database) -> None:
+    with pytest.raises(DBAPIError) as caught, db.begin() as connection:
+        rows(connection, "SELECT CAST(:text AS text)", text="\x00")
+    assert data_error(caught.value) == "DataError"
+
+
+def backend(db: Database) -> int:
+    with db.begin() as connection:
+        return int(rows(connection, "SELECT pg_backend_pid()")[0][0])
+
+
+def test_a_connection_that_does_not_fit_the_schema_any_more_is_not_used_again(servers: Servers, db: Database) -> None:
+    database = Database(servers.database_url, pool_size=1)
+    first = backend(database)
+    assert backend(database) == first
+    with pytest.raises(DBAPIError):
+        raises(database, "23514")
+    assert backend(database) == first
+    for code in ("0A000", "25006", "42703"):
+        before = backend(database)
+        with pytest.raises(Unavailable):
+            raises(database, code)
+        assert backend(database) != before
+    database.close()
+
+
+def test_a_prepared_statement_whose_result_changes_is_asked_again_and_works(servers: Servers, db: Database) -> None:
+    database = Database(servers.database_url, pool_size=1)
+
+    def ask() -> int:
+        with database.begin() as connection:
+            return len(rows(connection, "SELECT * FROM api_keys LIMIT 0"))
+
+    try:
+        for _ in range(10):
+            ask()  # until the driver has prepared it
+        with db.begin() as connection:
+            connection.exec_driver_sql("ALTER TABLE api_keys ADD COLUMN of_an_operator text")
+        with pytest.raises(Unavailable, match="cached plan must not change result type"):
+            ask()
+        assert ask() == 0
+    finally:
+        with db.begin() as connection:
+            connection.exec_driver_sql("ALTER TABLE api_keys DROP COLUMN of_an_operator")
+        database.close()

@@ -145,13 +145,13 @@ class Database:
                 "run `dialer db upgrade`"
             )
 
-    def upgrade(self) -> None:
+    def upgrade(self, revision: str = "head") -> None:
         """Bring the schema to this code's migration. Called twice, or by several at once: the same."""
         with self.begin() as connection:
             rows(connection, "SELECT set_config('lock_timeout', '0', true), set_config('statement_timeout', '0', true)")
             config = _config()
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            command.upgrade(config, revision)
 
     def close(self) -> None:
         self._engine.dispose()

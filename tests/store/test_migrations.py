@@ -1,0 +1,148 @@
+"""Migrations on a database with live data: what the previous release left is put right, and its workers go on."""
+
+from collections.abc import Iterator
+from random import Random
+from urllib.parse import urlsplit
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from dialer.domain.ids import AttemptId
+from dialer.embedded import Servers
+from dialer.engine.audit import audit
+from dialer.engine.settle import settle
+from dialer.service import simulation
+from dialer.store import quarantine
+from dialer.store.database import Database, rows, run
+from world import MONDAY, World
+
+BEFORE = "0004"
+
+LEDGER = """
+INSERT INTO batches (id, workspace_id, name, agent_id, status, retry_failed, max_retry_attempts)
+SELECT '018f0000-0000-7000-8000-000000000001', workspace_id, 'old', id, 'active', true, 1 FROM agents;
+INSERT INTO contacts (id, batch_id, phone_number, status, attempts)
+SELECT CAST('018f0000-0000-7000-8000-00000000010' || n AS uuid), b.id, '+1201555000' || n, 'dialing', 1
+FROM batches b, generate_series(1, 3) AS n;
+INSERT INTO attempts (id, batch_id, contact_id, trunk_id, phone_number_id, to_number, from_number, state, local_on,
+                      utc_on, granted_at, created_at, rescue_at, allowed_by)
+SELECT CAST(replace(CAST(c.id AS text), '00000010', '00000020') AS uuid), c.batch_id, c.id, n.trunk_id, n.id,
+       c.phone_number, n.phone_number, 'answered', '2026-03-02', '2026-03-02', '2026-03-02 07:00Z', '2026-03-02 07:00Z',
+       '2026-03-02 07:00Z', '{}'
+FROM contacts c, (SELECT * FROM phone_numbers LIMIT 1) AS n;
+INSERT INTO batch_days SELECT id, '2026-03-02', 3 FROM batches;
+"""
+# Of three reports the first was closed without a note, the second with one; the third came in during the upgrade.
+REPORTS = """
+INSERT INTO inbox (trunk_id, event_key, attempt_id, kind, at, received_at, outcome, settled_at, verdict)
+SELECT trunk_id, id, id, 'ended', '2026-03-02 07:30Z', '2026-03-02 07:30Z', 'busy', CASE WHEN nth < 3 THEN now() END,
+       CASE WHEN nth < 3 THEN 'set_aside' END
+FROM (SELECT id, trunk_id, row_number() OVER (ORDER BY id) AS nth FROM attempts) AS a;
+INSERT INTO set_aside (kind, subject, attempt_id, error)
+SELECT 'report', CAST(id AS text), attempt_id, 'cached plan must not change result type' FROM inbox ORDER BY id LIMIT 2;
+DELETE FROM set_aside WHERE subject = (SELECT min(subject) FROM set_aside);
+INSERT INTO set_aside (kind, subject, error) VALUES ('batch', '018f0000-0000-7000-8000-000000000001', 'x');
+"""
+# The statements of the previous release, word for word.
+NOTE = """
+INSERT INTO set_aside (kind, subject, attempt_id, error) VALUES (:kind, :subject, :attempt, :error)
+ON CONFLICT (kind, subject) DO UPDATE
+SET error = excluded.error, times = set_aside.times + 1, last_at = dialer_now()
+"""
+FORGET = "DELETE FROM set_aside WHERE kind = :kind AND subject = ANY(:subjects)"
+REMOVE = """
+DELETE FROM set_aside WHERE (kind, subject) IN (
+    SELECT kind, subject FROM set_aside WHERE kind = 'report' AND last_at < :before LIMIT :limit)
+"""
+RECEIVE = """
+INSERT INTO inbox (trunk_id, event_key, attempt_id, kind, at, outcome, cause, talk_seconds, provider_call_id)
+SELECT :trunk, e.* FROM unnest(
+    CAST(:keys AS text[]), CAST(:attempts AS uuid[]), CAST(:kinds AS text[]), CAST(:ats AS timestamptz[]),
+    CAST(:outcomes AS text[]), CAST(:causes AS text[]), CAST(:talk AS double precision[]),
+    CAST(:call_ids AS text[])) AS e
+ON CONFLICT (trunk_id, event_key) DO NOTHING
+"""
+TAKE = "SELECT * FROM inbox WHERE settled_at IS NULL ORDER BY id LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED"
+
+
+@pytest.fixture
+def url(servers: Servers) -> Iterator[str]:
+    """The URL of a database of its own, without any schema."""
+    engine = create_engine(servers.database_url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text("DROP DATABASE IF EXISTS migrating"))
+        connection.execute(text("CREATE DATABASE migrating"))
+    yield urlsplit(servers.database_url)._replace(path="/migrating").geturl()
+    with engine.connect() as connection:
+        connection.execute(text("DROP DATABASE migrating WITH (FORCE)"))
+    engine.dispose()
+
+
+@pytest.fixture
+def old(url: str) -> Iterator[Database]:
+    """A database of the previous release with an installation in it."""
+    database = Database(url)
+    database.upgrade(BEFORE)
+    simulation.install(database, {}, MONDAY, Random(1))
+    yield database
+    database.close()
+
+
+def test_reports_that_were_closed_without_effect_are_open_again_and_the_rest_is_as_it_was(
+    old: Database, servers: Servers
+) -> None:
+    with old.begin() as connection:
+        connection.exec_driver_sql(LEDGER)
+        connection.exec_driver_sql(REPORTS)
+    old.upgrade()
+    with old.begin() as connection:
+        assert rows(connection, "SELECT count(*) FROM inbox WHERE settled_at IS NULL AND due_at = received_at") == [
+            (3,)
+        ]
+        assert [entry.kind for entry in quarantine.entries(connection)] == ["batch"]
+    world = World(urlsplit(servers.database_url)._replace(path="/migrating").geturl(), servers.redis_url)
+    try:
+        assert settle(world.parts, world.clock.now).ended == 3
+        assert world.rows("SELECT DISTINCT outcome FROM attempts") == [("busy",)]
+        assert "report_forgotten" not in {violation.rule for violation in audit(old, MONDAY).violations}
+    finally:
+        world.close()
+
+
+def test_statements_of_the_previous_release_work_on_the_new_schema(old: Database) -> None:
+    old.upgrade()
+    attempt_id = AttemptId("018f0000-0000-7000-8000-000000000201")  # type: ignore[arg-type]
+    with old.begin() as connection:
+        for _ in range(2):
+            run(connection, NOTE, kind="report", subject="7", attempt=attempt_id, error="x")
+        run(connection, NOTE, kind="batch", subject="b", attempt=None, error="y")
+        (report, batch) = quarantine.entries(connection)
+        assert (report.tries, report.report_id, report.error_kind) == (2, 7, None)
+        noted = rows(connection, "SELECT EXISTS (SELECT 1 FROM set_aside WHERE attempt_id = :id)", id=attempt_id)
+        assert noted == [(True,)]
+        assert run(connection, FORGET, kind="batch", subjects=["b"]) == 1
+        assert run(connection, REMOVE, before=MONDAY.add(years=100), limit=10) == 1
+        assert quarantine.entries(connection) == []
+        assert batch.id > report.id
+
+
+def test_a_report_that_a_process_of_the_previous_release_stores_is_settled_by_the_new_one_and_the_other_way_round(
+    old: Database,
+) -> None:
+    old.upgrade()
+    with old.begin() as connection:
+        ((trunk_id,),) = rows(connection, "SELECT id FROM trunks")
+        one = {
+            "keys": ["k"], "attempts": [trunk_id], "kinds": ["ringing"], "ats": [MONDAY], "outcomes": [None],
+            "causes": [None], "talk": [None], "call_ids": [None],
+        }  # fmt: skip
+        assert run(connection, RECEIVE, trunk=trunk_id, **one) == 1
+        assert rows(connection, "SELECT due_at = received_at FROM inbox") == [(True,)]
+        (row,) = rows(connection, TAKE, limit=10)
+        assert row.event_key == "k"
+
+
+def test_a_database_of_the_previous_release_is_refused_and_stays_as_it_is(old: Database) -> None:
+    with pytest.raises(Exception, match="The database is at migration 0004, this version of Dialer needs"):
+        old.check()
+    assert old.revision() == BEFORE
