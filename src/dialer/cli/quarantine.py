@@ -38,7 +38,10 @@ def retry(
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Try it again, once the cause is mended: reports go back into the inbox, the rest is due now."""
+    """Try it again, once the cause is mended: reports go back into the inbox, the rest is due now.
+
+    Exit 1 if some of it stays.
+    """
     from dialer import wiring
     from dialer.cli.checks import opened
     from dialer.service import quarantine as service
@@ -49,9 +52,9 @@ def retry(
     with opened(data_dir) as database:
         health.check_database(database)
         done = service.retry(database, wiring.clock(), None if everything else entry_ids)
-    if as_json:
-        typer.echo(json.dumps(asdict(done)))
-        return
-    typer.echo(f"{len(done.tried):,} of {len(done.tried) + len(done.lost):,} are tried again.")
-    for entry_id in done.lost:
-        typer.echo(f"{entry_id} stays: no report was kept with it.", err=True)
+    tried = f"{len(done.tried):,} of {len(done.tried) + len(done.failed):,} are tried again."
+    typer.echo(json.dumps(asdict(done)) if as_json else tried)
+    for entry_id, reason in done.failed.items():
+        typer.echo(f"{entry_id} stays: {reason}", err=True)
+    if done.failed:
+        raise typer.Exit(1)
