@@ -14,6 +14,7 @@
     ├── TooManyRequests         the rate limit is used up; says when to come back
     ├── UnreadableReport        a report in the inbox has a value that this release does not know
     ├── Unavailable             a part that Dialer needs does not answer, or is not fit for use
+    │   └── Unfit               the database cannot do what is asked as it is now
     └── Contended               another transaction holds what this one needs; nothing was done, try again
 
 The command line prints `str(error)` and exits 1; the HTTP API answers with `code`.
@@ -132,6 +133,13 @@ class Unavailable(DialerError):
     """A part that Dialer needs does not answer, or is not fit for use."""
 
     code = "unavailable"
+
+
+class Unfit(Unavailable):
+    """The database answers, and cannot do what is asked as it is now: its schema, its disk, a server that is read-only.
+
+    The message is for the log: it may name tables and values.
+    """
 
 
 class Contended(DialerError):

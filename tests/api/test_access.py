@@ -274,8 +274,10 @@ def test_neither_keys_nor_secrets_nor_whole_numbers_are_in_the_logs(
             # A failure that nobody expects.
             world.sql("ALTER TABLE suppressions RENAME TO gone")
             try:
+                world.sql("CREATE VIEW suppressions AS SELECT * FROM gone WHERE 1 / 0 = 1")
                 failed = client.get("/suppressions", params={"phone_number": "+12025550191"})
             finally:
+                world.sql("DROP VIEW IF EXISTS suppressions")
                 world.sql("ALTER TABLE gone RENAME TO suppressions")
     finally:
         logging.getLogger().setLevel(level)

@@ -96,12 +96,17 @@ def test_no_body_is_a_500(client: TestClient, body: bytes, status: int) -> None:
 def test_a_failure_of_ours_reveals_nothing(client: TestClient, world: World) -> None:
     world.sql("ALTER TABLE suppressions RENAME TO gone")
     try:
-        answer = client.get("/suppressions")
+        missing = client.get("/suppressions")
+        world.sql("CREATE VIEW suppressions AS SELECT *, 1 / 0 AS broken FROM gone WHERE 1 / 0 = 1")
+        broken = client.get("/suppressions")
     finally:
+        world.sql("DROP VIEW IF EXISTS suppressions")
         world.sql("ALTER TABLE gone RENAME TO suppressions")
-    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal_error")
-    assert "suppressions" not in answer.text
-    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert (missing.status_code, missing.json()["error"]["code"]) == (503, "unavailable")
+    assert (broken.status_code, broken.json()["error"]["code"]) == (500, "internal_error")
+    for answer in (missing, broken):
+        assert "suppressions" not in answer.text
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
 def test_a_key_that_asks_too_often_is_told_when_to_come_back(api: Api) -> None:

@@ -112,7 +112,7 @@ def test_the_call_of_an_attempt_that_is_alone_between_its_numbers_is_its_own(ali
     mine = unsure(alike, sent=True)
     later(alike, 30)
     assert rescued(alike).closed == 0
-    assert state(alike, mine) == ("placed", f"{mine}.1")
+    assert state(alike, mine) == ("answered", f"{mine}.1")
 
 
 def test_a_call_that_the_ledger_knows_as_another_attempts_is_not_taken_for_this_ones(alike: World) -> None:
@@ -212,4 +212,4 @@ def test_a_call_of_another_moment_does_not_make_it_ambiguous(alike: World) -> No
     mine = unsure(alike, sent=True)
     later(alike, 30)
     rescued(alike)
-    assert state(alike, mine) == ("placed", f"{mine}.1")
+    assert state(alike, mine) == ("answered", f"{mine}.1")

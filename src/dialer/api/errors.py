@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -23,6 +24,7 @@ from dialer.errors import (
     TooLarge,
     TooManyRequests,
     Unavailable,
+    Unfit,
     UnreadableBody,
     UnreadableFile,
 )
@@ -53,6 +55,9 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http)
 
 
+log = structlog.get_logger()
+
+
 def refusal(status: int, error: ErrorBody, headers: Mapping[str, str] | None = None) -> JSONResponse:
     body = Refusal(error=error, meta=meta()).model_dump(mode="json")
     return JSONResponse(body, status, dict(headers or {}))
@@ -62,7 +67,15 @@ async def _told(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, DialerError)
     status = next((status for kind, status in STATUS.items() if isinstance(error, kind)), 500)
     details = [(one.field, one.reason) for one in error.errors] if isinstance(error, InvalidInput) else []
-    return refusal(status, _body(error.code, str(error), details), _headers(error))
+    return refusal(status, _body(error.code, _message(error), details), _headers(error))
+
+
+def _message(error: DialerError) -> str:
+    if isinstance(error, Unfit):
+        # What Postgres says of itself is for the operators of this installation, not for its clients.
+        log.error("the database cannot do what was asked", reason=str(error))
+        return "The database cannot do this as it is now; nothing was done. The log of the API says why."
+    return str(error)
 
 
 def _headers(error: DialerError) -> dict[str, str]:

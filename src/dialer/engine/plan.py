@@ -281,6 +281,7 @@ def _allowed_by(
     rate = granted.route.rate
     return {
         "version": batch.version,
+        "needs_permit": True,
         "strategy": batch.strategy,
         "timezones": list(Lane.parse(turn.lane).zones) or [window.timezone],
         "day_timezone": window.timezone,

@@ -34,6 +34,9 @@ LEASE_AGAIN_SECONDS = 60
 ASK_AGAIN_SECONDS = 30
 TELL_AGAIN_SECONDS = 3600
 
+# After so many seconds nobody may send the request of a reserved attempt any more.
+PLACED_OR_NEVER = RESCUE_AFTER[AttemptState.RESERVED]
+
 log = structlog.get_logger()
 
 
@@ -207,6 +210,9 @@ def _ask_networks(parts: Parts, now: DateTime) -> tuple[int, list[settle.Closed]
         overdue = attempts.take_overdue(connection, now, again_at, PAGE)
     if not overdue:
         return 0, []
+    # The ledger knows of these that their requests have not left, whatever their network can say.
+    unsent = {of.id: End("never_placed") for of in overdue if of.is_unsent and _age(of, now) >= PLACED_OR_NEVER}
+    overdue = [attempt for attempt in overdue if attempt.id not in unsent]
     sightings = _identified(parts, parts.carriers.look_up_all([(attempt.trunk, attempt.call) for attempt in overdue]))
     _note(parts, sightings)
     told = {of: said.events for of, said in sightings.items() if isinstance(said, Seen)}
@@ -214,10 +220,10 @@ def _ask_networks(parts: Parts, now: DateTime) -> tuple[int, list[settle.Closed]
     too_long = [attempt for attempt in overdue if _is_up(sightings[attempt.id]) and _age(attempt, now) > CALL_SECONDS]
     parts.carriers.hang_up_all([(attempt.trunk, attempt.call) for attempt in too_long])
     ends = {attempt.id: end for attempt in overdue if (end := _end(attempt, sightings[attempt.id], now))}
-    closed = settle.close(parts, ends, now)
+    closed = settle.close(parts, unsent | ends, now)
     with parts.db.begin() as connection:
         attempts.look_later(connection, [of for of, said in sightings.items() if _is_up(said)])
-    return len(overdue), [followed, closed]
+    return len(overdue) + len(unsent), [followed, closed]
 
 
 def _identified(parts: Parts, sightings: Mapping[AttemptId, Sighting]) -> dict[AttemptId, Sighting]:
@@ -278,10 +284,10 @@ def _end(attempt: Overdue, sighting: Sighting, now: DateTime) -> End | None:
             # There was a call, for it was reported on: it must not count as never placed (P1).
             return _gone(attempt) if is_given_up else None
         case Absent() if attempt.state in (AttemptState.RESERVED, AttemptState.UNCLEAR):
-            return End("never_placed") if _age(attempt, now) >= RESCUE_AFTER[AttemptState.RESERVED] else None
+            return End("never_placed") if _age(attempt, now) >= PLACED_OR_NEVER else None
         case Absent():
             return _gone(attempt)
-        case Gone() if attempt.gone_at is not None and _age(attempt, now) >= RESCUE_AFTER[AttemptState.RESERVED]:
+        case Gone() if attempt.gone_at is not None and _age(attempt, now) >= PLACED_OR_NEVER:
             # For the second time: a report that was on its way at the first has come since.
             is_unheard = attempt.state in (AttemptState.RESERVED, AttemptState.UNCLEAR)
             return End("never_placed") if is_unheard and attempt.heard_without_break else _gone(attempt)

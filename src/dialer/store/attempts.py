@@ -211,6 +211,7 @@ def give_back_days(connection: Connection, days: Sequence[tuple[BatchId, date]])
 class Overdue:
     """A live attempt that nobody has reported on for too long, or whose report could not be settled.
 
+    `is_unsent`: its request has never been permitted to leave, and cannot be any more once it is 15 s old.
     `has_end_in_quarantine`: its network has reported the end, in a report that cannot be settled.
     `gone_at`: when its network first said that it does not have the call. `heard_without_break`: some listener has
     heard that network from before the attempt was made until after that.
@@ -219,6 +220,7 @@ class Overdue:
     call: CallHandle
     trunk: Trunk
     state: AttemptState
+    is_unsent: bool
     has_end_in_quarantine: bool
     has_report_waiting: bool
     gone_at: DateTime | None
@@ -240,6 +242,8 @@ def take_overdue(connection: Connection, now: DateTime, again_at: DateTime, limi
         UPDATE attempts a SET rescue_at = :again_at FROM overdue, trunks t
         WHERE a.id = overdue.id AND t.id = a.trunk_id
         RETURNING {_CALL}, a.state, a.gone_at,
+                  -- Workers of releases before 0007 note no permits.
+                  a.state = 'reserved' AND a.sent_at IS NULL AND a.allowed_by ? 'needs_permit' AS is_unsent,
                   EXISTS (SELECT 1 FROM inbox WHERE attempt_id = a.id AND kind = 'ended' AND verdict = 'quarantined')
                   AS has_end_in_quarantine,
                   EXISTS (SELECT 1 FROM inbox WHERE attempt_id = a.id AND settled_at IS NULL) AS has_report_waiting,
@@ -257,6 +261,7 @@ def take_overdue(connection: Connection, now: DateTime, again_at: DateTime, limi
             _handle(row),
             Trunk(row.trunk_id, row.provider, row.config),
             AttemptState(row.state),
+            row.is_unsent,
             row.has_end_in_quarantine,
             row.has_report_waiting,
             _moment(row.gone_at),

@@ -20,7 +20,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
 
-from dialer.errors import Contended, DialerError, Unavailable
+from dialer.errors import Contended, DialerError, Unavailable, Unfit
 
 # SQLSTATE of a serialization failure, a deadlock, and a lock that was not to be had in time.
 CONTENTION = {"40001", "40P01", "55P03"}
@@ -271,7 +271,7 @@ def _passing(error: DBAPIError) -> DialerError | None:
     if state[:2] in AWAY:
         return Unavailable(f"Postgres does not answer: {said}")
     if state[:2] in UNFIT:
-        return Unavailable(f"The database cannot do this as it is now: {said} (SQLSTATE {state})")
+        return Unfit(f"The database cannot do this as it is now: {said} (SQLSTATE {state})")
     return None
 
 

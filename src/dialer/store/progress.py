@@ -159,11 +159,13 @@ def note_talk(connection: Connection, talk_seconds: Mapping[BatchId, float]) -> 
 
 
 def wake(connection: Connection, batch_ids: Collection[BatchId], now: DateTime) -> None:
-    """Make active batches due now; their counts are locked by this transaction, or nobody else's business."""
+    """Make active batches due now, if they are not due earlier; their counts are locked by this transaction, or nobody
+    else's business.
+    """
     run(
         connection,
         """
-        UPDATE batch_progress SET next_dispatch_at = :now
+        UPDATE batch_progress SET next_dispatch_at = least(next_dispatch_at, :now)
         WHERE batch_id IN (SELECT p.batch_id FROM batch_progress p JOIN batches b ON b.id = p.batch_id
                            WHERE p.batch_id = ANY(:ids) AND b.status = 'active'
                            ORDER BY p.batch_id FOR NO KEY UPDATE OF p)
