@@ -41,6 +41,7 @@ def test_a_number_that_was_suppressed_a_moment_ago_is_not_called(world: World) -
     )
     go(world, batch_id, parts=meddled(world, after=suppress))
     assert [call.to_number for call in world.network.log] == others
+    assert attempts(world) == 2
     skipped = world.rows("SELECT phone_number, status_reason FROM contacts WHERE status = 'skipped'")
     assert [tuple(row) for row in skipped] == [(first, "suppressed")]
     assert len(held(world)["{dialer}:holds"]) == 2

@@ -235,7 +235,7 @@ def test_leases_that_were_lost_are_found_and_restored(leases: Leases, lost: str)
 
 def test_nothing_is_granted_or_written_while_the_marker_is_missing(leases: Leases) -> None:
     leases._redis.flushall()
-    batch = ring(route(cap=1, rate=RATE))
+    batch = ring(route(cap=1, rate=RATE), route(B))
     grants = leases.acquire(NOW, [batch], asks(batch, 3))
     assert (grants.epoch, grants.granted, leases.epoch()) == (None, (), None)
     assert memory(leases) == {}
