@@ -32,9 +32,9 @@ class Mutant:
     def mutated(self, text: str) -> str:
         """Return the file's text with the fault in it; ValueError: it does not apply to this text any more."""
         if (found := text.count(self.old)) != 1:
-            raise ValueError(f"{self.id}: `old` occurs {found} times in {self.file}")
+            raise ValueError(f"`old` occurs {found} times in {self.file}")
         if self.old == self.new:
-            raise ValueError(f"{self.id}: `new` changes nothing")
+            raise ValueError("`new` changes nothing")
         return text.replace(self.old, self.new)
 
 

@@ -8,7 +8,6 @@ from lupa import LuaError, LuaRuntime
 from mutants.mutant import ROOT, Mutant, load
 
 MUTANTS = load()
-FUNCTION = r"^CREATE (?:OR REPLACE )?FUNCTION (\w+)"
 
 
 def test_each_applies_to_its_file_and_leaves_a_program() -> None:
@@ -19,7 +18,7 @@ def test_the_tests_that_each_names_exist() -> None:
     assert [f"{mutant.id}: {test}" for mutant in MUTANTS for test in mutant.tests if not _exists(test)] == []
 
 
-def test_none_is_in_a_function_that_a_later_migration_replaces() -> None:
+def test_none_is_in_a_function_or_trigger_that_a_later_migration_replaces() -> None:
     sql = [mutant for mutant in MUTANTS if mutant.file.endswith(".sql")]
     assert [f"{mutant.id}: now in {newer}" for mutant in sql if (newer := _replaced_by(mutant))] == []
 
@@ -51,11 +50,18 @@ def _exists(test: str) -> bool:
 
 
 def _replaced_by(mutant: Mutant) -> list[str]:
-    """Name the later migrations that define the function anew in which this mutant is, if it is in one."""
+    """Name the later migrations that make the function or trigger anew in which this mutant is, if it is in one."""
     path = mutant.path(ROOT)
     sql = path.read_text("utf-8")
-    (*_, statement) = re.finditer("^CREATE .*", sql[: sql.index(mutant.old) + len("CREATE ")], re.MULTILINE)
-    function = re.match(FUNCTION, statement[0])
+    at = sql.find(mutant.old)
+    begin = max(
+        (found.start() for found in re.finditer("^CREATE ", sql, re.MULTILINE) if found.start() <= at), default=0
+    )
+    if made := re.match(r"CREATE (?:OR REPLACE )?FUNCTION (\w+)", sql[begin:]):
+        anew = rf"^(?:CREATE OR REPLACE|DROP) FUNCTION {made[1]}\b"
+    elif made := re.match(r"CREATE TRIGGER (\w+) [\w ]+ ON (\w+)", sql[begin:]):
+        anew = rf"^DROP TRIGGER {made[1]} ON {made[2]}\b"
+    else:
+        return []
     later = [other for other in path.parent.glob("*.sql") if other.name > path.name]
-    return [other.name for other in later
-            if function and function[1] in re.findall(FUNCTION, other.read_text("utf-8"), re.MULTILINE)]  # fmt: skip
+    return [other.name for other in later if re.search(anew, other.read_text("utf-8"), re.MULTILINE)]
