@@ -9,16 +9,18 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from importlib import import_module
 from itertools import chain
-from multiprocessing import active_children
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from time import monotonic
+
+import pytest
 
 from dialer import embedded
 from dialer.embedded import Servers
@@ -32,8 +34,12 @@ DEADLINE_SECONDS = 240
 TEST_SECONDS = 60
 NOT_COPIED = shutil.ignore_patterns(".git", ".venv", ".*_cache", ".hypothesis", ".coverage*", "build", "*.egg-info")
 # The same examples each time; what is named is run, also where `pytest` by itself would leave it out.
-PYTEST = ("-m", "pytest", "-q", "--tb=short", "-rfE", "-p", "no:cacheprovider", "--hypothesis-seed=0",
-          "-m", "not slow", f"--timeout={TEST_SECONDS}")  # fmt: skip
+PYTEST = ("-q", "--tb=short", "-rfE", "-p", "no:cacheprovider", "--hypothesis-seed=0", "-m", "not slow",
+          f"--timeout={TEST_SECONDS}", "-W", "ignore::pytest.PytestAssertRewriteWarning")  # fmt: skip
+# What most tests import, and takes longer than most of them: imported once, before the fork.
+IMPORTED_ONCE = ("alembic.command", "fakeredis", "fastapi.testclient", "httpx2", "hypothesis", "kombu", "limits",
+                 "phonenumbers", "pydantic_settings", "sqlalchemy", "twilio.rest", "uvicorn")  # fmt: skip
+OURS = (ROOT / "src", ROOT / "tests")
 # What cannot run at all is no small fault, and that a test fails on it says nothing.
 CANNOT_RUN = re.compile(
     r"\b(?:psycopg\.errors\.(?:SyntaxError|UndefinedColumn|UndefinedFunction|Ambiguous\w+)"
@@ -60,27 +66,42 @@ class Tree:
 
     def pytest(self, tests: Sequence[str], *options: str, seconds: float) -> tuple[int | None, str]:
         """Run these tests; return the exit code of pytest, None where it did not end in time, and what it printed."""
-        # No .pyc is written, so that none of a mutant is ever taken for that of its file.
-        environment = os.environ | {
+        arguments = [*PYTEST, *options, *(f"tests/{test}" for test in tests)]
+        run = get_context("fork").Process(target=self._become_pytest, args=(arguments,))
+        run.start()
+        try:
+            run.join(seconds)
+            code = run.exitcode
+        finally:
+            if run.pid is not None and run.is_alive():
+                # With the processes that its tests have started.
+                os.killpg(run.pid, signal.SIGKILL)
+                run.join()
+        return code, self._printed.read_text("utf-8", "replace")
+
+    @property
+    def _printed(self) -> Path:
+        return self.root.with_name("printed")
+
+    def _become_pytest(self, arguments: list[str]) -> None:
+        """Run pytest in this process, a fork that has imported what takes long, and the source only of this tree."""
+        os.setsid()
+        with self._printed.open("wb") as printed:
+            os.dup2(printed.fileno(), 1)
+            os.dup2(printed.fileno(), 2)
+        os.chdir(self.root)
+        os.environ |= {
             "PYTHONPATH": str(self.root / "src"),
             "PYTHONDONTWRITEBYTECODE": "1",
             "DIALER_TEST_DATABASE_URL": self.servers.database_url,
             "DIALER_TEST_REDIS_URL": self.servers.redis_url,
         }
-        command = [sys.executable, *PYTEST, *options, *(f"tests/{test}" for test in tests)]
-        process = embedded.child(
-            command, env=environment, cwd=self.root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
-        try:
-            printed, _ = process.communicate(timeout=seconds)
-            return process.returncode, printed.decode(errors="replace")
-        except subprocess.TimeoutExpired:
-            return None, ""
-        finally:
-            if process.poll() is None:
-                # With the processes that its tests have started; nobody reads what they would still print.
-                os.killpg(process.pid, signal.SIGKILL)
-                process.communicate()
+        # No .pyc is written, so that none of a mutant is ever taken for that of its file.
+        sys.dont_write_bytecode = True
+        sys.path[:] = [str(self.root / "src"), *(path for path in sys.path if Path(path) not in OURS)]
+        for name in [name for name in sys.modules if name.partition(".")[0] in ("dialer", "mutants")]:
+            del sys.modules[name]
+        sys.exit(pytest.main(arguments))
 
 
 def main() -> int:
@@ -118,6 +139,8 @@ def _summed_up(results: Sequence[Result], seconds: float) -> int:
 
 def _work(mutants: Sequence[Mutant]) -> list[Result]:
     """Run these mutants one after the other; a test that fails also without its mutant makes that one broken."""
+    for module in IMPORTED_ONCE:
+        import_module(module)
     with (
         tempfile.TemporaryDirectory(prefix="mutants-") as folder,
         embedded.running(Path(folder) / "servers", durable=False) as servers,
