@@ -61,6 +61,11 @@ bench: setup ## Measure refill delay and throughput on this machine
 	$(BIN)/python benchmarks/engine.py refill
 	$(BIN)/python benchmarks/engine.py throughput --contacts 6000
 
+.PHONY: bench-rate
+bench-rate: setup ## Measure how much of a trunk's calls per second is used
+	$(BIN)/python benchmarks/engine.py rate --calls-per-second 5
+	$(BIN)/python benchmarks/engine.py rate --calls-per-second 20
+
 .PHONY: bench-import
 bench-import: setup ## Measure imports of 10 thousand, 100 thousand and 1 million contacts over HTTP
 	$(BIN)/python benchmarks/imports.py 10000 100000 1000000

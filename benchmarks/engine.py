@@ -2,8 +2,9 @@
 
     python benchmarks/engine.py refill        how long a slot stays empty while contacts are waiting
     python benchmarks/engine.py throughput    how many calls one worker process places in a second
+    python benchmarks/engine.py rate          how much of a trunk's calls per second two worker processes use in a minute
 
-Both read the ledger after the run, and audit it.
+All read the ledger after the run, and audit it.
 """
 
 import argparse
@@ -22,10 +23,11 @@ from dialer.cli.progress import watch
 from dialer.domain.ids import BatchId
 from dialer.engine.audit import audit
 from dialer.engine.parts import Parts
+from dialer.providers.simulator.capacity import most_in_any_second
 from dialer.service import agents, batches, contacts, simulation
 from dialer.service.new_batch import NewBatch
 from dialer.settings import Settings
-from dialer.store.database import rows
+from dialer.store.database import rows, run
 
 WEEK = [1, 2, 3, 4, 5, 6, 7]
 
@@ -33,20 +35,29 @@ WEEK = [1, 2, 3, 4, 5, 6, 7]
 def main() -> None:
     """Run one measurement and print its figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["refill", "throughput"])
+    parser.add_argument("what", choices=["refill", "throughput", "rate"])
     parser.add_argument("--contacts", type=int, default=3_000)
     parser.add_argument("--speed", type=float, help="how much faster than life calls run")
     parser.add_argument("--batches", type=int, default=1)
+    parser.add_argument("--calls-per-second", type=int, default=10)
     asked = parser.parse_args()
-    speed = asked.speed or {"refill": 10.0, "throughput": 1_000.0}[asked.what]
+    speed = asked.speed or {"refill": 10.0, "throughput": 1_000.0, "rate": 10.0}[asked.what]
     with tempfile.TemporaryDirectory(prefix="dialer-bench-", ignore_cleanup_errors=True) as folder:
         settings = Settings(data_dir=Path(folder))
-        with machine(settings, workers=1, network={"speed": speed}, tell=print) as running:
+        workers = 2 if asked.what == "rate" else 1
+        with machine(settings, workers=workers, network={"speed": speed}, tell=print) as running:
             parts = wiring.parts_of(running.settings)
+            if asked.what == "rate":
+                asked.contacts, asked.batches = 70 * asked.calls_per_second, 2
+                with parts.db.begin() as connection:
+                    run(connection, "UPDATE trunks SET calls_per_second = :rate", rate=asked.calls_per_second)
             batch_ids = [start(parts, asked.contacts // asked.batches, first) for first in range(asked.batches)]
             for batch_id in batch_ids:
                 watch(parts.db, batch_id, running.tend, Console(stderr=True))
-            {"refill": refill, "throughput": throughput}[asked.what](parts)
+            if asked.what == "rate":
+                rate(parts, asked.calls_per_second)
+            else:
+                {"refill": refill, "throughput": throughput}[asked.what](parts)
             report = audit(parts.db, wiring.clock())
             print("audit clean" if report.is_clean else report)
             wiring.close(parts)
@@ -87,6 +98,18 @@ def throughput(parts: Parts) -> None:
     with parts.db.begin() as connection:
         (row,) = rows(connection, "SELECT count(*) AS n, max(placed_at) - min(placed_at) AS took FROM attempts")
     print(f"{row.n} calls placed in {row.took.total_seconds():.1f} s: {row.n / row.took.total_seconds():.0f} calls/s")
+
+
+def rate(parts: Parts, calls_per_second: int) -> None:
+    """The calls of one minute, which begins when the first ten seconds are over."""
+    with parts.db.begin() as connection:
+        found = rows(connection, "SELECT sent_at FROM attempts WHERE sent_at IS NOT NULL ORDER BY sent_at")
+    moments = [round((row.sent_at - found[0].sent_at).total_seconds() * 1_000_000) for row in found]
+    minute = [moment for moment in moments if 10_000_000 <= moment < 70_000_000]
+    used = len(minute) / 60 / calls_per_second
+    print(
+        f"{len(minute)} calls in a minute: {used:.3f} of the rate; {most_in_any_second(moments)} at most in any second"
+    )
 
 
 if __name__ == "__main__":
