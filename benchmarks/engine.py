@@ -2,7 +2,7 @@
 
     python benchmarks/engine.py refill        how long a slot stays empty while contacts are waiting
     python benchmarks/engine.py throughput    how many calls one worker process places in a second
-    python benchmarks/engine.py rate          how much of a trunk's calls per second two worker processes use in a minute
+    python benchmarks/engine.py rate          how much of a trunk's calls per second is used in a minute
 
 All read the ledger after the run, and audit it.
 """
