@@ -3,14 +3,15 @@
 import asyncio
 from collections.abc import Awaitable
 
+from deadline import DEADLINE_SECONDS
 from dialer.providers.base import CallHandle, CallRequest
 
 
 def in_time(story: Awaitable[None]) -> None:
-    """Run one story on a loop of its own; twenty seconds are enough for each."""
+    """Run one story on a loop of its own, until the deadline."""
 
     async def run() -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(DEADLINE_SECONDS):
             await story
 
     asyncio.run(run())

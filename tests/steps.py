@@ -9,6 +9,7 @@ from typing import Any
 
 from pendulum import DateTime
 
+from deadline import DEADLINE_SECONDS
 from dialer.domain.events import CallEvent, EventKind
 from dialer.domain.ids import AttemptId, BatchId
 from dialer.domain.outcomes import Outcome
@@ -52,14 +53,14 @@ def at_once(*work: Callable[[], Any]) -> list[Any]:
     start = Barrier(len(work))
 
     def begin(one: Callable[[], Any]) -> Any:
-        start.wait(10)
+        start.wait(DEADLINE_SECONDS)
         return one()
 
     with ThreadPoolExecutor(len(work)) as pool:
         return list(pool.map(begin, work))
 
 
-def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+def until(condition: Callable[[], bool], seconds: float = DEADLINE_SECONDS) -> None:
     """Wait until this holds."""
     deadline = monotonic() + seconds
     while not condition():

@@ -13,6 +13,7 @@ import pendulum
 import pytest
 from pendulum import DateTime
 
+from deadline import DEADLINE_SECONDS
 from dialer.domain.ids import AttemptId, TrunkId, uuid7
 from dialer.embedded import Servers
 from dialer.listener import Listener
@@ -65,7 +66,7 @@ class Line:
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(DEADLINE_SECONDS):
         while not holds():
             await asyncio.sleep(0.02)
 
@@ -90,7 +91,7 @@ async def listening(db: Database, ask_settle: Callable[[], object] = lambda: Non
         yield
     finally:
         stopped.set()
-        await asyncio.wait_for(task, 5)
+        await asyncio.wait_for(task, DEADLINE_SECONDS)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from uvicorn import Config
 
+from deadline import DEADLINE_SECONDS
 from dialer import log
 from dialer.api.app import equip, make_app, make_routes
 from dialer.api.serving import Server
@@ -69,12 +70,12 @@ class Api:
             thread.start()
             url = f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
             headers = {"Authorization": f"Bearer {self.key()}"}
-            with httpx2.Client(base_url=url, headers=headers, timeout=30) as client:
+            with httpx2.Client(base_url=url, headers=headers, timeout=DEADLINE_SECONDS) as client:
                 try:
                     yield Served(url, client, app)
                 finally:
                     server.should_exit = True
-                    thread.join(20)
+                    thread.join(DEADLINE_SECONDS)
                     assert not thread.is_alive()
 
 
@@ -88,7 +89,7 @@ class Served:
 
     def until_streams(self, count: int) -> None:
         """Wait until so many listen to events."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + DEADLINE_SECONDS
         while self.app.state.watching.open_streams < count:
             assert time.monotonic() < deadline
             POLL.wait(0.02)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from deadline import DEADLINE_SECONDS
 from dialer.engine.settle import settle
 from dialer.engine.tick import tick
 from world import World
@@ -128,7 +129,7 @@ def test_two_at_once_are_told_and_bring_about_what_one_after_the_other_would(
             barrier = Barrier(2)
 
             def race(action: str, batch_id: str = batch_id, barrier: Barrier = barrier) -> Told:
-                barrier.wait(10)
+                barrier.wait(DEADLINE_SECONDS)
                 answer = act(client, batch_id, action)
                 return answer.status_code, None if answer.is_success else answer.json()["error"]["code"]
 
@@ -169,20 +170,20 @@ def test_an_import_that_meets_an_action_is_stored_or_refused_as_a_whole(
         barrier = Barrier(2)
 
         def load(batch_id: str = batch_id, barrier: Barrier = barrier) -> int:
-            barrier.wait(10)
+            barrier.wait(DEADLINE_SECONDS)
             path = f"/batch-calls/{batch_id}/contacts"
             status: int = client.post(path, content=file, headers={"Content-Type": "text/csv"}).status_code
             return status
 
         def later(batch_id: str = batch_id, barrier: Barrier = barrier) -> int:
-            barrier.wait(10)
+            barrier.wait(DEADLINE_SECONDS)
             status: int = act(client, batch_id, action).status_code
             return status
 
         with ThreadPoolExecutor(2) as pool:
             loaded, acted = pool.submit(load), pool.submit(later)
-            assert loaded.result(60) in {200, 404, 422, 503}
-            assert acted.result(60) in {200, 204, 422}
+            assert loaded.result(DEADLINE_SECONDS) in {200, 404, 422, 503}
+            assert acted.result(DEADLINE_SECONDS) in {200, 204, 422}
         held = world.value("SELECT count(*) FROM contacts WHERE batch_id = :id", id=batch_id)
         gone = action == "delete" and acted.result() == 204
         assert held == 0 if gone else (held > 1) == (loaded.result() == 200)
@@ -196,18 +197,18 @@ def test_operators_who_act_while_calls_are_made_meet_no_deadlock(
     barrier = Barrier(3)
 
     def engine() -> list[int]:
-        barrier.wait(10)
+        barrier.wait(DEADLINE_SECONDS)
         for _ in range(20):
             world.dispatch(tick(world.parts, world.clock.now).due)
             settle(world.parts, world.clock.now)
         return []
 
     def operator(order: list[str]) -> list[int]:
-        barrier.wait(10)
+        barrier.wait(DEADLINE_SECONDS)
         return [act(client, batch_id, action).status_code for batch_id in order for action in ("pause", "resume") * 3]
 
     with ThreadPoolExecutor(3) as pool:
         work = [pool.submit(engine), pool.submit(operator, ids), pool.submit(operator, ids[::-1])]
-        answers = [answer for one in work for answer in one.result(60)]
+        answers = [answer for one in work for answer in one.result(DEADLINE_SECONDS)]
     assert set(answers) <= {200, 422}
     assert 200 in answers

@@ -9,6 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.conftest import Api
+from deadline import DEADLINE_SECONDS
 from dialer.domain.roles import Role
 from dialer.engine.retention import retention
 from dialer.service import keys
@@ -35,7 +36,7 @@ def test_fifty_creates_at_once_with_one_key_make_one_batch_and_fifty_equal_answe
     barrier = Barrier(50)
 
     def create(_: int) -> bytes:
-        barrier.wait(30)
+        barrier.wait(DEADLINE_SECONDS)
         while (answer := client.post("/batch-calls", json=body, headers=KEY)).status_code == 409:
             assert answer.json()["error"]["code"] == "idempotency_key_in_use"
         assert answer.status_code == 201, answer.text

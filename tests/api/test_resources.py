@@ -9,6 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.conftest import Api, Draft
+from deadline import DEADLINE_SECONDS
 from world import World
 
 NOBODY = "019cad8f-ac00-7d8e-91b7-584a2265b1f5"
@@ -117,7 +118,7 @@ def test_of_two_that_are_made_with_one_name_at_once_one_is_refused(
     barrier = Barrier(2)
 
     def make(_: int) -> int:
-        barrier.wait(10)
+        barrier.wait(DEADLINE_SECONDS)
         status: int = client.post(path, json=filled(RESOURCES[path][0])).status_code
         return status
 

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from api.conftest import POLL, Api, Draft
+from api.conftest import Api, Draft
 from dialer.service.results import COLUMNS, cell
 from dialer.store.database import STREAMED_ROWS
+from steps import until
 from world import World
 
 
@@ -102,10 +103,6 @@ def test_a_client_that_goes_away_midway_gives_its_connection_back(api: Api, draf
             while head.count(b"\n") < 2:
                 head += next(pieces)
             assert head.startswith(b"contact_id,")
-        for _ in range(500):
-            if not (is_read := world.value(reading)):
-                break
-            POLL.wait(0.02)
-        assert not is_read
+        until(lambda: not world.value(reading))
         whole = served.client.get(f"/batch-calls/{batch_id}/results.csv")
         assert whole.text.count("\n") == 40 * STREAMED_ROWS + 1

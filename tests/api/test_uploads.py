@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,8 +13,10 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 
-from api.conftest import POLL, Api, Draft, Served
+from api.conftest import Api, Draft, Served
+from deadline import DEADLINE_SECONDS
 from dialer.api import uploads
+from steps import until
 from world import World
 
 MIB = 1024 * 1024
@@ -44,11 +47,7 @@ def half(served: Served, batch_id: str, kind: str, body: bytes, missing: int = 1
 
 
 def wait_for(world: World, condition: str, **values: Any) -> None:
-    for _ in range(500):
-        if world.value(f"SELECT {condition}", **values):
-            return
-        POLL.wait(0.02)
-    raise AssertionError(f"never: {condition}")
+    until(lambda: bool(world.value(f"SELECT {condition}", **values)))
 
 
 ALL_OPEN = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction'"
@@ -72,7 +71,7 @@ def test_a_client_that_stalls_is_given_up(api: Api, draft: Draft, world: World) 
     batch_id = draft()["id"]
     with api.served(upload_stall_seconds=0.3) as served:
         connection = half(served, batch_id, "text/csv", b"phone\n+12025550101\n")
-        connection.settimeout(20)
+        connection.settimeout(DEADLINE_SECONDS)
         answer = connection.recv(65536)
         connection.close()
     assert b" 400 " in answer
@@ -135,7 +134,7 @@ def test_memory_stays_flat_however_long_a_file_is(api: Api, draft: Draft, tmp_pa
         command = [sys.executable, "-m", "dialer", "api", "--port", str(port)]
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     try:
-        with httpx2.Client(base_url=f"http://127.0.0.1:{port}/v1", timeout=60) as client:
+        with httpx2.Client(base_url=f"http://127.0.0.1:{port}/v1", timeout=DEADLINE_SECONDS) as client:
             client.headers["Authorization"] = f"Bearer {key}"
             served = Served("", client, None)  # type: ignore[arg-type]
             _until_up(client)
@@ -145,17 +144,16 @@ def test_memory_stays_flat_however_long_a_file_is(api: Api, draft: Draft, tmp_pa
             assert _peak(process.pid) - before < 20 * MIB
     finally:
         process.terminate()
-        assert process.wait(30) == 0
+        assert process.wait(DEADLINE_SECONDS) == 0
 
 
 def _until_up(client: httpx2.Client) -> None:
-    for _ in range(300):
-        try:
-            if client.get("../readyz").is_success:
-                return
-        except httpx2.TransportError:
-            POLL.wait(0.1)
-    raise AssertionError("the API never answered")
+    def is_up() -> bool:
+        with suppress(httpx2.TransportError):
+            return client.get("../readyz").is_success
+        return False
+
+    until(is_up)
 
 
 def _peak(pid: int) -> int:

@@ -18,6 +18,7 @@ import redis
 import structlog
 
 from api.conftest import Api, Served
+from deadline import DEADLINE_SECONDS
 from dialer import log
 from dialer.cli import main
 from dialer.embedded import Servers
@@ -110,7 +111,7 @@ def network() -> Iterator[str]:
     thread = Thread(target=loop.run_forever)
     thread.start()
     yield server.url
-    asyncio.run_coroutine_threadsafe(server.close(), loop).result(10)
+    asyncio.run_coroutine_threadsafe(server.close(), loop).result(DEADLINE_SECONDS)
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
     loop.close()
@@ -128,7 +129,7 @@ def query(db: Database, sql: str) -> Any:
         return rows(connection, sql)[0][0]
 
 
-def wait_until(holds: Callable[[], object], seconds: float = 30) -> None:
+def wait_until(holds: Callable[[], object], seconds: float = DEADLINE_SECONDS) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, "waited too long"

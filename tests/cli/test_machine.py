@@ -6,6 +6,7 @@ from threading import Event
 
 import pytest
 
+from deadline import DEADLINE_SECONDS
 from dialer.cli.machine import MAX_QUICK_DEATHS, SETTLED_SECONDS, Machine, Restarts, machine
 from dialer.embedded import Servers
 from dialer.errors import Unavailable
@@ -36,7 +37,7 @@ def log_dir(tmp_path: Path) -> Path:
 
 
 def tend_for_long(running: Machine) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + DEADLINE_SECONDS
     while time.monotonic() < deadline:
         running.tend()
         POLL.wait(0.02)

@@ -8,11 +8,9 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import Event
 from types import ModuleType
 
 import httpx2
@@ -21,14 +19,14 @@ import redis
 
 import dialer
 from api.conftest import Api
-from cli.conftest import Dialer
+from cli.conftest import Dialer, wait_until
+from deadline import DEADLINE_SECONDS
 from dialer.settings import Settings
 from dialer.store.database import Database
 from proxy import proxied
 from world import World
 
 SOURCE = Path(dialer.__file__).parent
-POLL = Event()
 
 
 @pytest.fixture
@@ -80,13 +78,12 @@ def running(*command: str) -> "Iterator[subprocess.Popen[str]]":
 
 
 def wait_until_ready(client: httpx2.Client) -> None:
-    deadline = time.monotonic() + 20
-    while True:
+    def is_ready() -> bool:
         with suppress(httpx2.ConnectError):
-            if client.get("../readyz").is_success:
-                return
-        assert time.monotonic() < deadline, "the API did not start"
-        POLL.wait(0.05)
+            return client.get("../readyz").is_success
+        return False
+
+    wait_until(is_ready)
 
 
 def test_a_worker_with_json_logs_prints_no_banner_and_no_warning_of_root_and_leaves_on_term(
@@ -97,7 +94,7 @@ def test_a_worker_with_json_logs_prints_no_banner_and_no_warning_of_root_and_lea
         worker.rescue.delay()
         assert json.loads(process.stderr.readline())["event"] == "leases rebuilt from the ledger"
         process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=DEADLINE_SECONDS)
     assert (process.returncode, err) == (0, "")
     assert out.strip() in ("", "worker: Warm shutdown (MainProcess)")
 
@@ -108,14 +105,11 @@ def test_a_beat_leaves_on_term_also_in_the_middle_of_a_tick(
     with proxied(os.environ["DIALER_REDIS_URL"]) as link:
         monkeypatch.setenv("DIALER_BROKER_URL", link.url)
         with running("beat") as process:
-            deadline = time.monotonic() + 20
-            while not broker.llen(worker.BEAT_QUEUE):
-                assert time.monotonic() < deadline, "no tick came"
-                POLL.wait(0.05)
+            wait_until(lambda: broker.llen(worker.BEAT_QUEUE))
             link.swallow()
-            assert link.has_swallowed.wait(10), "no tick is under way"
+            assert link.has_swallowed.wait(DEADLINE_SECONDS), "no tick is under way"
             process.send_signal(signal.SIGTERM)
-            process.communicate(timeout=4)
+            process.communicate(timeout=DEADLINE_SECONDS)
         assert process.returncode == 0
 
 
@@ -124,7 +118,7 @@ def test_an_api_ends_its_open_streams_and_leaves_on_term(world: World, in_cluste
     key = {"Authorization": f"Bearer {api.key()}"}
     with (
         running("api", "--port", str(unused_port)) as process,
-        httpx2.Client(base_url=f"http://127.0.0.1:{unused_port}/v1", headers=key, timeout=20) as client,
+        httpx2.Client(base_url=f"http://127.0.0.1:{unused_port}/v1", headers=key, timeout=DEADLINE_SECONDS) as client,
     ):
         wait_until_ready(client)
         new = {"name": "x", "agent_id": str(world.installed.agent_id)}
@@ -134,7 +128,7 @@ def test_an_api_ends_its_open_streams_and_leaves_on_term(world: World, in_cluste
             assert next(events).event == "progress"
             process.send_signal(signal.SIGTERM)
             assert list(events) == []
-        _, err = process.communicate(timeout=10)
+        _, err = process.communicate(timeout=DEADLINE_SECONDS)
     assert process.returncode == 0
     assert {json.loads(line)["event"] for line in err.splitlines()} == {"request"}
 
@@ -144,13 +138,13 @@ def test_an_api_that_is_told_to_stop_while_it_starts_does(world: World, in_clust
         assert process.stdout is not None
         assert process.stdout.readline().startswith("Dialer's API is at ")
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=20)
+        process.communicate(timeout=DEADLINE_SECONDS)
     assert process.returncode == 0
 
 
 def test_an_api_whose_port_is_taken_says_so_in_one_line(world: World, in_cluster: None, unused_port: int) -> None:
     with socket.create_server(("127.0.0.1", unused_port)), running("api", "--port", str(unused_port)) as process:
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=DEADLINE_SECONDS)
     assert process.returncode == 1
     assert err == f"dialer: The API cannot be served at 127.0.0.1:{unused_port}: Address already in use\n"
 
@@ -166,10 +160,7 @@ def test_a_beat_ticks_without_a_banner_and_leaves_on_term(
     worker: ModuleType, db: Database, broker: redis.Redis
 ) -> None:
     with running("beat") as process:
-        deadline = time.monotonic() + 20
-        while not broker.llen(worker.BEAT_QUEUE):
-            assert time.monotonic() < deadline, "no tick came"
-            POLL.wait(0.05)
+        wait_until(lambda: broker.llen(worker.BEAT_QUEUE))
         process.send_signal(signal.SIGTERM)
-        assert process.communicate(timeout=20) == ("", "")
+        assert process.communicate(timeout=DEADLINE_SECONDS) == ("", "")
     assert process.returncode == 0

@@ -4,15 +4,16 @@ import io
 import json
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from threading import Thread
 
 import pytest
 
 from cli.conftest import Dialer, query, wait_until
+from deadline import DEADLINE_SECONDS
 from dialer.embedded import Servers, running_at
 from dialer.store.database import Database, rows, run
+from running import DEAF_DIALER
 
 GOOD = b"phone\n+12025550101\n"
 RUN = ("--agent", "demo")
@@ -147,8 +148,9 @@ def test_a_cancelled_batch_is_exit_1_and_the_reason_is_told(
 
 
 def start(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
+    """Start a command whose parent ignored and blocked TERM and Ctrl-C: it sets its own handlers all the same."""
     return subprocess.Popen(
-        [sys.executable, "-m", "dialer", *arguments],
+        [*DEAF_DIALER, *arguments],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -166,21 +168,20 @@ def test_an_interrupted_run_says_that_the_batch_goes_on_in_the_cluster(
         while not (line := watching.stderr.readline()).startswith("active: 0/1"):
             assert line
         watching.send_signal(how)
-        out, err = watching.communicate(timeout=20)
+        out, err = watching.communicate(timeout=DEADLINE_SECONDS)
     assert (watching.returncode, out) == (130, "")
     assert "is no longer watched. The batch goes on where its workers run." in err
     assert "Traceback" not in err
     assert query(installed, "SELECT status FROM batches") == "active"
 
 
-@pytest.mark.timeout(90)
 def test_an_interrupted_run_with_an_engine_of_its_own_stops_it_and_says_when_the_batch_goes_on(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_bytes(b"phone\n" + b"".join(b"+1202555%04d\n" % n for n in range(200, 300)))
     with start(tmp_path, "run", "list.csv", *RUN, *EVERY_DAY) as calling:
         wait_until(lambda: (servers := running_at(tmp_path / ".dialer")) and has_called(servers))
         children = Path(f"/proc/{calling.pid}/task/{calling.pid}/children").read_text().split()
         calling.send_signal(signal.SIGINT)
-        _, err = calling.communicate(timeout=45)
+        _, err = calling.communicate(timeout=DEADLINE_SECONDS)
     assert calling.returncode == 130
     assert "Traceback" not in err
     assert "No engine runs on .dialer; one was started for this run." in err

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 
+from deadline import DEADLINE_SECONDS
 from dialer.store.database import run
 from steps import (
     Dispatched,
@@ -238,6 +239,6 @@ def test_a_contact_that_someone_is_changing_is_not_waited_for(world: World) -> N
     batch_id = world.batch(3)
     with ThreadPoolExecutor(1) as pool, world.db.begin() as operator:
         run(operator, "UPDATE contacts SET name = 'Ada' WHERE position = 1")
-        assert pool.submit(go, world, batch_id).result(10).claimed == 2
+        assert pool.submit(go, world, batch_id).result(DEADLINE_SECONDS).claimed == 2
     assert look(world, batch_id)[0] == world.clock.now
     assert go(world, batch_id).claimed == 1

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from uuid import UUID
 
+from deadline import DEADLINE_SECONDS
 from dialer.engine.events import receive
 from dialer.engine.tick import AGAIN_SECONDS, DUE_LIMIT, TickReport, tick
 from dialer.store import progress
@@ -55,7 +56,7 @@ def test_what_another_tick_is_just_handing_over_is_passed_over_and_not_waited_fo
     now = world.clock.now
     with ThreadPoolExecutor(1) as pool, world.db.begin() as other:
         assert progress.hand_over_due(other, now, now.add(seconds=AGAIN_SECONDS), 1) == [first]
-        assert pool.submit(ticked, world).result(10).due == (second,)
+        assert pool.submit(ticked, world).result(DEADLINE_SECONDS).due == (second,)
 
 
 def test_a_hand_over_that_was_lost_is_made_again_after_five_seconds(world: World) -> None:

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from asking import change, conflict, schedule
+from deadline import DEADLINE_SECONDS
 from dialer.domain.ids import BatchId
 from dialer.errors import DialerError, NotFound
 from dialer.service import batches
@@ -85,7 +86,7 @@ def test_of_two_who_pause_at_once_one_wins_and_the_other_is_told_so(world: World
     batch_id, start = world.batch(2), Barrier(2)
 
     def pause(_: int) -> str:
-        start.wait(timeout=10)
+        start.wait(DEADLINE_SECONDS)
         try:
             return batches.pause(world.db, world.installed.workspace_id, batch_id)
         except DialerError as error:
@@ -112,7 +113,11 @@ def test_an_action_that_gives_way_to_someone_who_locks_in_the_wrong_order_is_don
         until(lambda: queued(world) == 1)
         run(operator, "UPDATE batches SET name = 'renamed' WHERE id = :id", id=batch_id)
         operator.commit()
-        assert acting.result(20) == status(world, batch_id) == {"pause": "paused", "cancel": "cancelled"}[action]
+        assert (
+            acting.result(DEADLINE_SECONDS)
+            == status(world, batch_id)
+            == {"pause": "paused", "cancel": "cancelled"}[action]
+        )
     assert world.value("SELECT name FROM batches WHERE id = :id", id=batch_id) == "renamed"
 
 

@@ -13,6 +13,7 @@ import pendulum
 import pytest
 
 from asking import change, conflict, schedule
+from deadline import DEADLINE_SECONDS
 from dialer.domain.ids import BatchId, WorkspaceId
 from dialer.engine.parts import Parts
 from dialer.errors import InvalidInput, NotFound
@@ -284,6 +285,6 @@ def test_a_draft_is_not_deleted_between_the_reads_of_its_check(world: World) -> 
         deleting = pool.submit(world.sql, "DELETE FROM batches WHERE id = :id", id=batch_id)
         until(lambda: queued(world) == 2 or deleting.done())
         operator.commit()
-        assert deleting.result(60) == 1
+        assert deleting.result(DEADLINE_SECONDS) == 1
         with suppress(NotFound):  # where it was deleted after the check
-            assert scheduling.result(60) == "active"
+            assert scheduling.result(DEADLINE_SECONDS) == "active"

@@ -14,6 +14,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Connection
 
+from deadline import DEADLINE_SECONDS
 from dialer.domain.ids import BatchId, WorkspaceId
 from dialer.errors import NotFound, StateConflict, UnreadableFile
 from dialer.service import batches, contacts, folders, resources
@@ -202,7 +203,7 @@ def wait_until_blocked(world: World, waiting: int) -> None:
         SELECT count(*) FROM pg_stat_activity
         WHERE datname = current_database() AND cardinality(pg_blocking_pids(pid)) > 0
         """
-    deadline, pause = monotonic() + 20, Event()
+    deadline, pause = monotonic() + DEADLINE_SECONDS, Event()
     while world.value(blocked) != waiting:
         assert monotonic() < deadline, f"{waiting} should be waiting for a lock"
         pause.wait(0.01)
@@ -220,7 +221,7 @@ def cancel(world: World, batch_id: BatchId) -> str:
 
 
 def is_refused(importing: Future[ImportReport]) -> bool:
-    error = importing.exception(timeout=20)
+    error = importing.exception(timeout=DEADLINE_SECONDS)
     return isinstance(error, StateConflict) and error.code == "batch_is_final"
 
 
@@ -262,7 +263,7 @@ def test_a_cancellation_waits_for_an_import_that_has_stored_and_lets_go_of_its_c
         run(connection, statement, id=batch_id)
         cancelling = others.submit(cancel, world, batch_id)
         wait_until_blocked(world, 1)
-    assert cancelling.result(timeout=20) == "cancelled"
+    assert cancelling.result(timeout=DEADLINE_SECONDS) == "cancelled"
     assert by_status(world, batch_id) == {"cancelled": 4}
 
 
@@ -282,7 +283,7 @@ def test_an_import_and_a_cancellation_that_queue_for_the_same_counts_leave_nothi
         first = queue(load, csv(made_up_phones(10, 50))) if import_is_first else queue(cancel)
         second = queue(cancel) if import_is_first else queue(load, csv(made_up_phones(10, 50)))
     importing, cancelling = (first, second) if import_is_first else (second, first)
-    assert cancelling.result(timeout=20) == "cancelled"
+    assert cancelling.result(timeout=DEADLINE_SECONDS) == "cancelled"
     assert is_refused(importing) is not import_is_first
     assert by_status(world, batch_id) == {"cancelled": 13 if import_is_first else 3}
 
@@ -296,11 +297,11 @@ def test_two_imports_of_the_same_numbers_in_opposite_orders_store_each_number_on
     folder = resources.create(world.db, folders.KIND, workspace_id, NewFolder(name="f"), now, rng)["id"]
 
     def begin(order: list[str]) -> ImportReport:
-        file = Interrupted(csv(order), lambda: start.wait(timeout=20))
+        file = Interrupted(csv(order), lambda: start.wait(timeout=DEADLINE_SECONDS))
         if into == "batch":
             return load(world, batch_id, file)
         return folders.import_csv(world.db, workspace_id, folder, file, now, Random(order[0]))
 
-    reports = list(others.map(begin, [phones, phones[::-1]], timeout=60))
+    reports = list(others.map(begin, [phones, phones[::-1]], timeout=DEADLINE_SECONDS))
     assert sum(report.imported for report in reports) == sum(report.duplicates for report in reports) == 3_000
     assert world.value("SELECT (SELECT count(*) FROM contacts) + (SELECT count(*) FROM folder_contacts)") == 3_000

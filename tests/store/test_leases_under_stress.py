@@ -10,6 +10,7 @@ from uuid import UUID
 
 import pytest
 
+from deadline import DEADLINE_SECONDS
 from dialer.domain.ids import AttemptId, NumberId
 from dialer.errors import Unavailable
 from dialer.store.gates import BatchAsk, Granted, Lease
@@ -47,11 +48,15 @@ def at_once(work: Callable[[], list[tuple[Granted, ...]]], workers: int = 8) -> 
     start = Barrier(workers)
 
     def begin() -> list[tuple[Granted, ...]]:
-        start.wait(timeout=10)
+        start.wait(DEADLINE_SECONDS)
         return work()
 
     with ThreadPoolExecutor(workers) as pool:
-        return [taken for future in [pool.submit(begin) for _ in range(workers)] for taken in future.result(timeout=30)]
+        return [
+            taken
+            for future in [pool.submit(begin) for _ in range(workers)]
+            for taken in future.result(DEADLINE_SECONDS)
+        ]
 
 
 ANY = Lease(AttemptId(UUID(int=9)), BATCH, A, TRUNK, TODAY)

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from asking import change, schedule
+from deadline import DEADLINE_SECONDS
 from dialer.domain.ids import BatchId
 from dialer.domain.states import BATCH_TRANSITIONS, BatchStatus
 from dialer.store.database import Connection, rows, run
@@ -127,7 +128,7 @@ def test_a_batch_that_ends_while_a_stop_waits_for_it_is_left_as_it_is(world: Wor
         stopping = pool.submit(world.sql, STOP)
         until(lambda: queued(world) == 1)
         engine.commit()
-        assert stopping.result(10) == 1
+        assert stopping.result(DEADLINE_SECONDS) == 1
     assert statuses(world) == {over: "completed", live: "paused"}
 
 
@@ -139,7 +140,7 @@ def test_a_stop_of_a_paused_batch_holds_against_someone_who_resumes_it_at_the_sa
         until(lambda: queued(world) == 1)
         assert rows(operator, "SELECT status FROM batches")[0].status == "paused"
         operator.commit()
-        assert resuming.result(10) == "active"
+        assert resuming.result(DEADLINE_SECONDS) == "active"
 
 
 UPSERT = """

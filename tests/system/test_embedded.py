@@ -17,13 +17,13 @@ import redis
 from sqlalchemy import create_engine, text
 
 import dialer
+from deadline import DEADLINE_SECONDS
 from dialer.embedded import Servers, child, folder, postgres, running, running_at, stop, valkey
 from dialer.errors import Unavailable
 
-pytestmark = [
-    pytest.mark.timeout(60),
-    pytest.mark.skipif(sys.platform != "linux", reason="only on Linux does the kernel end what a dead parent left"),
-]
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="only on Linux does the kernel end what a dead parent left"
+)
 
 SOURCE = Path(dialer.__file__).parent
 
@@ -173,7 +173,7 @@ def test_leftover_servers_of_a_dead_parent_are_stopped_by_the_next_start(tmp_pat
     leftovers = start_leftovers(tmp_path)
     try:
         with running(tmp_path) as servers:
-            assert all(leftover.wait(10) == 0 for leftover in leftovers)
+            assert all(leftover.wait(DEADLINE_SECONDS) == 0 for leftover in leftovers)
             assert remembered(servers) == ("kept", b"kept")
     finally:
         for leftover in leftovers:
@@ -270,7 +270,7 @@ def test_a_child_accepts_the_stop_signals_that_its_parent_ignores_and_blocks(how
     with deaf_to(signal.SIGINT, signal.SIGTERM), child(["sleep", "60"]) as process:
         process.send_signal(how)
         try:
-            assert process.wait(20) == -how
+            assert process.wait(DEADLINE_SECONDS) == -how
         finally:
             process.kill()
 
@@ -365,7 +365,7 @@ def processes_of(data_dir: Path) -> list[int]:
 
 
 def eventually(is_true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + DEADLINE_SECONDS
     while not is_true():
         assert time.monotonic() < deadline, "did not become true in time"
         time.sleep(0.02)

@@ -16,8 +16,6 @@ import dialer
 from dialer.embedded import running
 from dialer.errors import Unavailable
 
-pytestmark = pytest.mark.timeout(60)
-
 NOBODY = 65534
 SOURCE = Path(dialer.__file__).parent
 PACKAGES = Path(psycopg.__file__).parents[1]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from deadline import DEADLINE_SECONDS
 from dialer.service import batches
 from world import World
 
@@ -24,7 +25,6 @@ def the_example(language: str) -> str:
     return example
 
 
-@pytest.mark.timeout(180)
 def test_the_example_goes_from_a_key_to_a_finished_batch(tmp_path: Path) -> None:
     example = the_example("bash")
     up = subprocess.Popen(
@@ -46,11 +46,11 @@ def test_the_example_goes_from_a_key_to_a_finished_batch(tmp_path: Path) -> None
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=2 * DEADLINE_SECONDS,
         )
     finally:
         up.terminate()
-        up.communicate(timeout=60)
+        up.communicate(timeout=DEADLINE_SECONDS)
     assert up.returncode == 0
     assert done.returncode == 0, done.stdout + done.stderr
     assert '"imported":2' in done.stdout
