@@ -85,6 +85,7 @@ class World:
         self.installed: Installation = simulation.install(self.db, self.profile, self.clock.now, self.rng)
         self.networks[self.installed.trunk_id] = self.network
         self.departing: list[tuple[DateTime, Departure]] = []
+        self._loaded_on = self.clock.now.date()
         rescue(self.parts, self.clock.now, self.rng)
 
     def close(self) -> None:
@@ -128,7 +129,10 @@ class World:
         self.depart()
         self.deliver()
         rescue_is_due = self.value("SELECT EXISTS (SELECT 1 FROM attempts WHERE rescue_at <= :now)", now=self.clock.now)
-        if rescue_is_due or self.leases.overdue(self.clock.now):
+        today = self.clock.now.in_timezone("UTC").date()
+        # Rescue runs every few seconds, and loads each day before it begins.
+        if rescue_is_due or self.leases.overdue(self.clock.now) or today != self._loaded_on:
+            self._loaded_on = today
             rescue(self.parts, self.clock.now, self.rng)
             self.deliver()
         retry(self.parts, self.clock.now)
