@@ -85,7 +85,9 @@ class Server:
 class Cluster:
     """The processes of one installation, by name: `worker-1`, `beat-2`, `listener-1`, `api-1`, `simulator`."""
 
-    def __init__(self, folder: Path, profile: Mapping[str, Any], environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, folder: Path, profile: Mapping[str, Any], environment: Mapping[str, str], revision: str = "head"
+    ) -> None:
         self.folder = folder
         self._claim = ExitStack()
         self._claim.enter_context(claimed(folder))
@@ -102,7 +104,7 @@ class Cluster:
         self.links = [Proxy(self.postgres.url), Proxy(self.redis.url)]
         self.environment = dict(environment)
         self.db = Database(self.postgres.url)
-        self.db.upgrade()
+        self.db.upgrade(revision)
         settings = Settings(database_url=self.postgres.url, redis_url=self.redis.url)
         self.parts: Parts = parts_of(settings)
         self.rng = Random(1)
@@ -158,7 +160,7 @@ class Cluster:
     def log(self, name: str) -> str:
         return (self.folder / "log" / f"{name}.log").read_text(errors="replace")
 
-    def batch(self, contacts: int, first: int = 0, **options: Any) -> BatchId:
+    def batch(self, contacts: int, first: int = 0, *, start: bool = True, **options: Any) -> BatchId:
         """Create a batch and start it."""
         fields = {"name": "storm", "agent_id": self.installed.agent_id, "working_days": [1, 2, 3, 4, 5, 6, 7]} | options
         now = pendulum.now("UTC")
@@ -166,7 +168,8 @@ class Cluster:
         batch_id = batches.create(self.db, workspace_id, NewBatch.read(fields, now), now, self.rng)
         file = io.BytesIO("\n".join(["phone", *made_up_phones(contacts, first)]).encode())
         contact_lists.import_csv(self.db, workspace_id, batch_id, file, now, self.rng)
-        batches.schedule(self.parts, workspace_id, batch_id, now)
+        if start:
+            batches.schedule(self.parts, workspace_id, batch_id, now)
         return batch_id
 
     def sql(self, statement: str, **values: Any) -> int:
@@ -187,8 +190,10 @@ class Cluster:
         self.tend()
         return self.is_over()
 
-    def is_over(self) -> bool:
-        return not self.rows("SELECT 1 FROM batches WHERE status NOT IN ('completed', 'cancelled', 'failed')")
+    def is_over(self, *batch_ids: BatchId) -> bool:
+        """Say whether these batches are over, or all of them."""
+        live = self.rows("SELECT id FROM batches WHERE status NOT IN ('completed', 'cancelled', 'failed')")
+        return not {row.id for row in live}.intersection(batch_ids or {row.id for row in live})
 
     def attempts(self, batch_id: BatchId) -> int:
         (row,) = self.rows("SELECT count(*) AS n FROM attempts WHERE batch_id = :id", id=batch_id)

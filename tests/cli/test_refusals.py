@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from cli.conftest import Dialer
-from dialer.store.database import Database, run
+from dialer.store.database import Database, head, run
 
 LIST = "phone\n+12025550101\n"
 RUN = ("run", "list.csv", "--agent", "demo")
@@ -80,6 +80,18 @@ def test_a_wrong_database_url_is_a_plain_line_without_its_password(
         refusal = dialer(*command).refusal
         assert reason in refusal
         assert "secret" not in refusal
+
+
+@pytest.mark.parametrize("command", [*PROCESSES, ("audit",), ("quarantine", "list"), ("db", "check")], ids=" ".join)
+def test_a_database_of_the_previous_version_is_refused_with_what_to_do(
+    command: tuple[str, ...], dialer: Dialer, other_migration: None, db: Database
+) -> None:
+    with db.begin() as connection:
+        run(connection, "UPDATE alembic_version SET version_num = '0004'")
+    refusal = dialer(*command).refusal
+    assert refusal == (
+        f"dialer: The database is at migration 0004, this version of Dialer needs {head()}: run `dialer db upgrade`"
+    )
 
 
 @pytest.mark.parametrize(
