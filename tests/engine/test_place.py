@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from dialer.domain.ids import AttemptId, BatchId
 from dialer.domain.outcomes import CauseClass
+from dialer.domain.pacing import RateLimit
 from dialer.domain.patience import LEAVE_SECONDS, PLACE_SECONDS
 from dialer.engine.dispatch import dispatch
 from dialer.engine.parts import Parts
@@ -17,9 +19,9 @@ from dialer.engine.place import Departure, PlaceReport, place
 from dialer.engine.rescue import rescue
 from dialer.engine.retry import retry
 from dialer.errors import Unavailable
-from dialer.providers.base import CallRequest, Placed, Placement, Refused
+from dialer.providers.base import CallRequest, Placed, Placement, Refused, Unclear
 from dialer.providers.carriers import Carriers
-from dialer.store.database import Database, run
+from dialer.store.database import Database, rows, run
 from dialer.store.numbers import Trunk
 from steps import assert_clean, at_once, go, held, later, look, set_limit, until
 from world import MONDAY, World, made_up_phones
@@ -261,3 +263,46 @@ def test_a_network_that_says_too_fast_pauses_its_trunk_and_is_no_failure(world: 
     assert retry(world.parts, world.clock.now).requeued == 15
     assert go(world, batch_id).placed == 15
     assert_clean(world)
+
+
+class Held(Carriers):
+    """After requests have left, someone locks rows and stands still. `answer`: what the network says of each."""
+
+    def __init__(self, world: World, answer: Placement | None, statement: str) -> None:
+        self._world, self._answer, self._statement = world, answer, statement
+        self.operator = ExitStack()
+
+    def place_all(self, calls: Sequence[tuple[Trunk, CallRequest]]) -> dict[AttemptId, Placement]:
+        answers = self._world.carriers.place_all(calls)
+        rows(self.operator.enter_context(self._world.db.begin()), self._statement)
+        return {of: self._answer or answer for of, answer in answers.items()}
+
+
+@pytest.mark.parametrize("answer", [None, Unclear("no answer")])
+def test_an_attempt_that_is_locked_when_its_answer_comes_is_found_by_rescue_and_the_others_are_noted(
+    world: World, answer: Placement | None
+) -> None:
+    departure = reserved(world, world.batch(3))
+    first, *others = departure.attempt_ids
+    carriers = Held(world, answer, f"SELECT 1 FROM attempts WHERE id = '{first}' FOR UPDATE")
+    with carriers.operator:
+        leave(world, departure, replace(world.parts, carriers=carriers))
+    state = "unclear" if answer else "placed"
+    assert dict(world.rows("SELECT id, state FROM attempts")) == {first: "reserved"} | dict.fromkeys(others, state)
+    later(world, 30)
+    world.rescue()
+    assert world.value("SELECT state FROM attempts WHERE id = :id", id=first) != "reserved"
+
+
+def test_what_waits_to_leave_is_not_lost_when_someone_is_changing_the_trunk_whose_breaker_would_be_noted(
+    world: World,
+) -> None:
+    departure = reserved(world, world.batch(3))
+    rate = RateLimit(departure.trunk.id, limit=1, window_ms=1000)
+    world.leases.leave(world.clock.now, rate, [])  # from now on its departures are counted
+    world.sql("INSERT INTO trunk_health (trunk_id, failures, reason) SELECT id, 1, 'x' FROM trunks")
+    carriers = Held(world, Unclear("no answer"), "UPDATE trunks SET name = 'edited' RETURNING id")
+    later(world, 2)
+    with carriers.operator:
+        report = leave(world, replace(departure, rate=rate), replace(world.parts, carriers=carriers))
+    assert (report.unclear, [len(one.requests) for one in report.later]) == (1, [2])

@@ -84,9 +84,9 @@ def _merged(reports: Sequence[DispatchReport]) -> DispatchReport:
 
 def _set_aside(parts: Parts, batch_id: BatchId, error: Exception, now: DateTime) -> None:
     with parts.db.begin() as connection:
-        progress.lock_progress(connection, [batch_id])
         quarantine.note(connection, "batch", batch_id, error)
-        progress.note_looks(connection, [Look(batch_id, now.add(seconds=quarantine.AGAIN_SECONDS), ERROR)])
+        if progress.lock_progress(connection, [batch_id], skip_locked=True):
+            progress.note_looks(connection, [Look(batch_id, now.add(seconds=quarantine.AGAIN_SECONDS), ERROR)])
 
 
 def _dispatch(parts: Parts, batch_ids: Sequence[BatchId], now: DateTime, rng: Random) -> DispatchReport:

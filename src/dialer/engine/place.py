@@ -9,8 +9,9 @@ It never sleeps: what may not leave yet comes back as a departure of its own. A 
 leaves reserved attempts; after it, attempts that may have been sent. Both are found by rescue, and none is sent again.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import structlog
 from pendulum import DateTime
@@ -27,6 +28,7 @@ from dialer.engine.parts import Parts
 from dialer.errors import Contended, Unavailable
 from dialer.providers.base import CallRequest, Placed, Placement, Refused, Unclear
 from dialer.store import attempts, departures, trunk_health
+from dialer.store.database import wait_shortly
 from dialer.store.departures import Permit
 from dialer.store.gates import Left
 from dialer.store.numbers import Trunk
@@ -97,7 +99,11 @@ def place(parts: Parts, departure: Departure, now: DateTime) -> PlaceReport:
     _pause_if_too_fast(parts, departure.trunk, answers, now)
     _put_back(parts, permit.refused, now)
     _record(parts, answers, now)
-    _note_health(parts, departure, answers, now)
+    try:
+        _note_health(parts, departure, answers, now)
+    except Contended as error:
+        # Someone is changing the trunk, which closes its breaker. What waits to leave must not be lost over it.
+        log.warning("health of the trunk not noted", trunk_id=str(departure.trunk.id), reason=str(error))
     later = (departure.of(waiting, left.wait_seconds), departure.of(list(permit.later), AGAIN_SECONDS))
     return PlaceReport(
         placed=sum(isinstance(answer, Placed) for answer in answers.values()),
@@ -159,14 +165,23 @@ def _record(parts: Parts, placements: Mapping[AttemptId, Placement], now: DateTi
     unclear_until = now.add(seconds=RESCUE_AFTER[AttemptState.UNCLEAR])
     # Two transactions: each locks its attempts in id order, both together would not.
     if placed:
-        with parts.db.begin() as connection:
-            attempts.mark_placed(connection, placed, placed_until)
+        _write(parts, partial(attempts.mark_placed, placed=placed, rescue_at=placed_until))
     if unclear:
-        with parts.db.begin() as connection:
-            attempts.mark_unclear(connection, unclear, unclear_until)
+        _write(parts, partial(attempts.mark_unclear, unclear=unclear, rescue_at=unclear_until))
     if refused:
         settle.close(parts, refused, now)
     parts.leases.renew([id_ for id_, _ in placed], placed_until)
+
+
+def _write(parts: Parts, mark: Callable[..., int]) -> None:
+    """Write what is known of some calls. One that stays locked is left to rescue, which asks the network."""
+
+    def write(skip_locked: bool) -> None:
+        with parts.db.begin() as connection:
+            wait_shortly(connection)
+            mark(connection, skip_locked=skip_locked)
+
+    passing_locks(write)
 
 
 def _note_health(parts: Parts, departure: Departure, answers: Mapping[AttemptId, Placement], now: DateTime) -> None:
@@ -180,6 +195,7 @@ def _note_health(parts: Parts, departure: Departure, answers: Mapping[AttemptId,
             _note_works(parts, trunk_id)
     elif failures:
         with parts.db.begin() as connection:
+            wait_shortly(connection)
             pause = trunk_health.failed(connection, trunk_id, len(failures), failures[-1], now)
         if pause is not None:
             log.warning("trunk is failing", trunk_id=str(trunk_id), reason=failures[-1], pause_seconds=pause)
@@ -187,6 +203,7 @@ def _note_health(parts: Parts, departure: Departure, answers: Mapping[AttemptId,
 
 def _note_works(parts: Parts, trunk_id: TrunkId) -> None:
     with parts.db.begin() as connection:
+        wait_shortly(connection)
         if trunk_health.worked(connection, trunk_id):
             log.info("trunk works again", trunk_id=str(trunk_id))
 

@@ -175,12 +175,19 @@ def mark_placed(
     )
 
 
-def mark_unclear(connection: Connection, unclear: Sequence[tuple[AttemptId, str]], rescue_at: DateTime) -> int:
+def mark_unclear(
+    connection: Connection,
+    unclear: Sequence[tuple[AttemptId, str]],
+    rescue_at: DateTime,
+    *,
+    skip_locked: bool = False,
+) -> int:
     """Note that these calls may exist; the cause is what is known of why."""
     return run(
         connection,
-        """
-        WITH locked AS (SELECT id FROM attempts WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE)
+        f"""
+        WITH locked AS (SELECT id FROM attempts WHERE id = ANY(:ids) ORDER BY id
+                        FOR NO KEY UPDATE {passing_over(skip_locked)})
         UPDATE attempts a SET state = 'unclear', cause = u.cause, rescue_at = :rescue_at
         FROM unnest(CAST(:ids AS uuid[]), CAST(:causes AS text[])) AS u (id, cause), locked
         WHERE a.id = u.id AND a.id = locked.id AND a.state = 'reserved'
