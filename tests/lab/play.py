@@ -400,9 +400,9 @@ class Play:
         actor, rng = process.actor, process.rng
         batch_id = rng.choice(self.batch_ids)
         deeds: dict[str, Callable[[], object]] = {
-            "pause in SQL": lambda: self._sql(process, "UPDATE batches SET status = 'paused' WHERE status = 'active'"),
+            "pause in SQL": lambda: self._sql(process, "UPDATE batches SET status = 'paused'"),
             "pause one in SQL": lambda: self._sql(
-                process, "UPDATE batches SET status = 'paused' WHERE status = 'active' AND id = :id", id=batch_id
+                process, "UPDATE batches SET status = 'paused' WHERE id = :id", id=batch_id
             ),
             "resume in SQL": lambda: self._sql(
                 process, "UPDATE batches SET status = 'active' WHERE status = 'paused'"
@@ -443,6 +443,8 @@ class Play:
         except (DialerError, IntegrityError) as error:
             said = str(error).partition("\n")[0]
             self.stage.story.append(f"{actor.name}.{actor.step} {actor.doing}: refused, {said}")
+            if isinstance(error, IntegrityError) and actor.doing.endswith("in SQL"):
+                self.broken.append(f"P4: {actor.doing} was refused: {said}")
 
     def _sql(self, process: Process, statement: str, **values: object) -> None:
         with process.parts.db.begin() as connection:
