@@ -172,6 +172,20 @@ def test_lists_are_filtered(client: TestClient, world: World) -> None:
     assert total("/trunks", name="simulator", status="active") == 1
 
 
+def test_whatever_else_a_file_holds_its_numbers_are_suppressed(client: TestClient) -> None:
+    rows = [
+        "phone,Reason,priority,timezone,expires_at,name,note,note,",
+        "+12025550101,asked,high,Nowhere,tomorrow," + "x" * 300 + ",a,b,c",
+        "+12025550102,,,,,,,,,beyond the header",
+        "+12025550103," + "r" * 300 + ",11,,,," + "n" * 20_000,
+        "12,asked",
+    ]
+    report = client.post("/suppressions", content="\n".join(rows), headers=CSV).json()["data"]
+    assert (report["imported"], [error["row"] for error in report["errors"]]) == (3, [5])
+    suppressed = {one["phone_number"]: one["reason"] for one in client.get("/suppressions").json()["data"]}
+    assert suppressed == {"+12025550101": "asked", "+12025550102": None, "+12025550103": "r" * 255}
+
+
 def test_numbers_are_suppressed_by_file_and_not_called_from_then_on(
     client: TestClient, draft: Draft, world: World
 ) -> None:

@@ -8,7 +8,7 @@ with other rows here.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from dialer.domain.contact import CONTACT_FIELDS, MAX_VARIABLE_NAME_CHARACTERS, NewContact, parse_contact
@@ -40,16 +40,17 @@ class _Layout:
 
 
 def read_contacts(
-    stream: Readable, *, default_region: str | None, batch_timezone: str
+    stream: Readable, *, default_region: str | None, batch_timezone: str, columns: Collection[str] | None = None
 ) -> Iterator[NewContact | RowError]:
     """Yield a contact or a RowError for each row that is not blank.
 
+    `columns`: only these are read, by their names in lower case, and nothing is refused for what others hold.
     Raises UnreadableFile while iterating, possibly after many rows: store them in one transaction.
     """
     rows = read_rows(stream, _has_phone)
-    layout = _read_header(next(rows, None))
+    layout = _read_header(next(rows, None), columns)
     for line, cells in rows:
-        padded = cells + [""] * (layout.width - len(cells))
+        padded = (cells if columns is None else cells[: layout.width]) + [""] * (layout.width - len(cells))
         try:
             yield _read_row(layout, padded, default_region, batch_timezone)
         except InvalidInput as error:
@@ -69,19 +70,19 @@ def _phone_shown(layout: _Layout, cells: Sequence[str]) -> str | None:
     return cells[dict(layout.fields)["phone_number"]].strip()[:_SHOWN_CHARACTERS] or None
 
 
-def _read_header(row: tuple[int, list[str]] | None) -> _Layout:
+def _read_header(row: tuple[int, list[str]] | None, wanted: Collection[str] | None) -> _Layout:
     if row is None:
         raise refusal("is empty")
     header = row[1]
     names = [_canonical(cell) for cell in header]
     if "phone_number" not in names:
         raise refusal(f"has no column phone or phone_number; its columns are {_shown(header)}")
-    _refuse_bad_names([name for name in names if name])
-    columns = [(name, index) for index, name in enumerate(names) if name]
+    columns = [(name, index) for index, name in enumerate(names) if name and (wanted is None or name.lower() in wanted)]
+    _refuse_bad_names([name for name, _ in columns])
     return _Layout(
         fields=tuple(column for column in columns if column[0] in CONTACT_FIELDS),
         variables=tuple(column for column in columns if column[0] not in CONTACT_FIELDS),
-        nameless=tuple(index for index, name in enumerate(names) if not name),
+        nameless=tuple(index for index, name in enumerate(names) if not name and wanted is None),
         width=len(header),
     )
 

@@ -36,17 +36,19 @@ class ChangedSuppression(Changes):
     reason: Reason | None = None
 
 
+COLUMNS = ("phone_number", "reason")
 KIND = Kind(SUPPRESSIONS, NewSuppression, ChangedSuppression, {})
 
 
 def import_csv(db: Database, workspace_id: WorkspaceId, stream: Readable, now: DateTime, rng: Random) -> ImportReport:
-    """Suppress the numbers of a CSV file (column `phone` or `phone_number`, and `reason`).
+    """Suppress the numbers of a CSV file (column `phone` or `phone_number`, and `reason`), whatever else it holds.
 
     Raises UnreadableFile: nothing of it was stored then.
     """
     rejected = Rejected()
     with db.begin() as connection:
-        found = rejected.sort_out(read_contacts(stream, default_region=None, batch_timezone="UTC"))
+        numbers = read_contacts(stream, default_region=None, batch_timezone="UTC", columns=COLUMNS)
+        found = rejected.sort_out(numbers)
         seen, stored = suppressions.copy(connection, workspace_id, _rows(found, now, rng))
     return rejected.report(Imported(stored, seen - stored, 0))
 
