@@ -43,8 +43,8 @@ CONTACT = "id, batch_id, status, outcome, attempts, due_at, lane"
 ATTEMPT = ", ".join(COLUMNS)
 REPORT = "id, trunk_id, attempt_id, kind, outcome, received_at, settled_at, verdict"
 
-# A call whose reports came before the network's answer was noted has left all the same.
-PLACED_AT = "coalesce(placed_at, sent_at) AS placed_at"
+# A call whose reports came before the network's answer was noted has left all the same; what was refused made no call.
+PLACED_AT = "CASE WHEN state <> 'refused' THEN coalesce(placed_at, sent_at) END AS placed_at"
 
 LEDGER = f"""
     SELECT id, batch_id, contact_id, trunk_id, phone_number_id, state, outcome, provider_call_id, local_on, utc_on,
