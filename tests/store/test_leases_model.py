@@ -22,6 +22,8 @@ from leasing import NAMES, NOW, TODAY, load, memory
 NUMBERS = [NumberId(UUID(int=n)) for n in (11, 12, 13)]
 TRUNKS = [TrunkId(UUID(int=n)) for n in (21, 22)]
 BATCHES = [BatchId(UUID(int=n)) for n in (31, 32)]
+# Who is so late has died before its departure.
+ABSENT_MS = 5000
 LIMITS = st.none() | st.integers(1, 4)
 
 
@@ -63,15 +65,18 @@ class Model:
 
     sets: dict[str, set[AttemptId]] = field(default_factory=lambda: defaultdict(set))
     planned: dict[RateLimit, float] = field(default_factory=dict)
+    waiting: dict[TrunkId, dict[AttemptId, int]] = field(default_factory=lambda: defaultdict(dict))
     cursors: dict[BatchId, NumberId] = field(default_factory=dict)
     held: dict[AttemptId, Lease] = field(default_factory=dict)
     past: list[Lease] = field(default_factory=list)
 
     def acquire(self, now: int, batch: BatchAsk, ask: Ask) -> tuple[NumberId, int] | None:
         slots = Gate.of_batch(batch.batch_id, batch.limit)
+        if len(self.sets[slots.key]) >= batch.limit:
+            return None
         for route in self.order(batch, ask):
             at = self.room(now, route)
-            if len(self.sets[slots.key]) < batch.limit and at is not None:
+            if at is not None:
                 self.hold(ask.attempt_id, batch, route, slots, at)
                 return route.number_id, at
         return None
@@ -94,13 +99,17 @@ class Model:
         if planned > now + horizon + route.rate.interval_ms:
             planned = self.planned[route.rate] = now + min(horizon, route.rate.interval_ms)
         at = ceil(max(now, planned))
-        return at if at <= now + horizon else None
+        waiting = self.waiting[route.trunk_id]
+        for name in [name for name, leaves_at in waiting.items() if leaves_at <= now - ABSENT_MS]:
+            del waiting[name]
+        return at if at <= now + horizon and len(waiting) <= horizon / route.rate.interval_ms else None
 
     def hold(self, name: AttemptId, batch: BatchAsk, route: Route, slots: Gate, at: int) -> None:
         for gate in (slots, *route.gates):
             self.sets[gate.key].add(name)
         if route.rate:
             self.planned[route.rate] = at + route.rate.interval_ms
+            self.waiting[route.trunk_id][name] = at
         if batch.round_robin:
             self.cursors[batch.batch_id] = route.number_id
         self.held[name] = Lease(name, batch.batch_id, route.number_id, route.trunk_id, TODAY)
@@ -110,6 +119,8 @@ class Model:
         if how == "forget" and lease.attempt_id not in self.held:
             return
         self.held.pop(lease.attempt_id, None)
+        if how != "release":
+            self.waiting[lease.trunk_id].pop(lease.attempt_id, None)
         for key in lease.slot_keys if how == "release" else (*lease.slot_keys, lease.day_key):
             self.sets[key].discard(lease.attempt_id)
 
