@@ -174,6 +174,7 @@ def test_an_up_whose_parent_ignored_and_blocked_its_signals_stops_everything_in_
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.slow
 def test_a_demo_whose_parent_ignored_and_blocked_its_signals_stops_everything_in_order(
     tmp_path: Path, how: signal.Signals
 ) -> None:
