@@ -3,7 +3,8 @@
 import ast
 import re
 
-from lupa import LuaError, LuaRuntime
+# The one that fakeredis uses too: two releases of Lua in one process do not get on with each other.
+from lupa.lua51 import LuaError, LuaRuntime
 
 from mutants.mutant import ROOT, Mutant, load
 
