@@ -14,7 +14,7 @@ log = structlog.get_logger()
 class Scheduler:
     """`seconds`: a clock that never goes back. `threads`: how much may be in hand at once; the rest waits its turn.
 
-    Work that raises is logged; nobody waits for its result. A process that is killed loses what was not begun: callers
+    An exception of the work is logged, not raised. A process that is killed loses what was not begun: callers
     must have written down what has to survive.
     """
 

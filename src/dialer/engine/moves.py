@@ -143,7 +143,7 @@ def _note_talk(connection: Connection, over: Sequence[Move], loaded: Mapping[Bat
 
 
 def _wake(connection: Connection, over: Sequence[Move], now: DateTime) -> tuple[BatchId, ...]:
-    """Make the batches with freed slots due, so that tick finds them if nobody else does."""
+    """Make the batches with freed slots due, so that tick finds them if their dispatch task is lost."""
     refused = [move.attempt for move in over if move.is_refused]
     if refused:
         attempts.give_back_days(connection, [(attempt.batch_id, attempt.local_on) for attempt in refused])

@@ -34,7 +34,7 @@ LEASE_AGAIN_SECONDS = 60
 ASK_AGAIN_SECONDS = 30
 TELL_AGAIN_SECONDS = 3600
 
-# After so many seconds nobody may send the request of a reserved attempt any more.
+# Older than this, in seconds, the request of a reserved attempt cannot leave any more: its permit is refused (P1).
 PLACED_OR_NEVER = RESCUE_AFTER[AttemptState.RESERVED]
 
 log = structlog.get_logger()
@@ -127,7 +127,7 @@ def _is_loaded(parts: Parts, connection: Connection) -> bool:
 
 
 def _days(now: DateTime) -> list[date]:
-    """Name the days whose caps are kept in Redis. With tomorrow: at midnight nobody has to wait for a rescue."""
+    """List the days whose caps Redis keeps: today and tomorrow, so that calls go on at midnight without a rescue."""
     today = now.in_timezone(UTC).date()
     return [today, today.add(days=1)]
 
