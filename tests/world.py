@@ -48,9 +48,9 @@ class Clock:
 class Connections:
     """Connections that one World after the other uses: a new one to Postgres costs more than most tests."""
 
-    def __init__(self, database_url: str, redis_url: str) -> None:
+    def __init__(self, database_url: str, redis_url: str, database: type[Database] = Database) -> None:
         self.clock: Callable[[], DateTime] = Clock()
-        self.db = Database(database_url, virtual_now=lambda: self.clock())
+        self.db = database(database_url, virtual_now=lambda: self.clock())
         self.leases = Leases(redis_url, is_virtual=True)
 
     def close(self) -> None:
@@ -174,7 +174,7 @@ class World:
     def deliver(self) -> None:
         """Hand in the reports that are due and settle them."""
         self.deliver_to_inbox()
-        while settle(self.parts, self.clock.now).reports:
+        while settle(self.parts, self.clock.now).is_full:
             pass
 
     def run(

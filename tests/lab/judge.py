@@ -69,7 +69,7 @@ class Judge:
             if not past or past[-1][1] != row:
                 past.append((self.world.clock.now, row))
         stopped = [row.id for row in found if getattr(row, "status", None) in ("paused", "cancelled")]
-        counts = self._attempts()
+        counts = self._attempts() if stopped else {}
         self._paused = {of: self._paused.get(of, counts.get(of, 0)) for of in stopped}
 
     def look(self) -> Iterator[str]:
@@ -85,7 +85,7 @@ class Judge:
             if violation.rule in but:
                 continue
             yield f"{violation.promise} {violation.rule}: {violation.message} {violation.rows}"
-        counts = self._attempts()
+        counts = self._attempts() if self._paused else {}
         for batch_id, before in self._paused.items():
             if counts.get(batch_id, 0) > before:
                 yield f"P4: {counts[batch_id] - before} attempts of batch {batch_id} were made after it was stopped"
@@ -107,6 +107,10 @@ class Judge:
                 yield f"P5: batch {row.id} is {row.status} at the end"
         for row in self.world.rows("SELECT id, status FROM contacts WHERE finished_at IS NULL"):
             yield f"P5: contact {row.id} is {row.status} at the end"
+        for row in self.world.rows("SELECT kind, subject, error FROM quarantine"):
+            yield f"P5: {row.kind} {row.subject} is in quarantine at the end: {row.error}"
+        for row in self.world.rows("SELECT id, attempt_id FROM inbox WHERE settled_at IS NULL"):
+            yield f"P5: report {row.id} of attempt {row.attempt_id} is not settled at the end"
         calls = Counter(call.attempt_id for network in self.world.networks.values() for call in network.log)
         for row in self.world.rows("SELECT id, state, outcome, cause FROM attempts"):
             if (row.state == "refused") == bool(calls[row.id]) and row.outcome != "unknown":

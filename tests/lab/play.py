@@ -36,11 +36,12 @@ from dialer.service import batches, contacts
 from dialer.store.gates import LOADED_ON
 from dialer.store.leases import Leases
 from emptying import EMPTY
+from lab.environment import Environment
 from lab.judge import FRESH, SKEW_SECONDS, Judge
 from lab.monitor import Monitor
 from lab.stage import Actor, Died, Stage, Touch
-from lab.story import Story
-from lab.touching import Departed, Late, StagedDatabase, StagedProvider, staged_redis
+from lab.story import AT_DATABASE, LONGEST, Story
+from lab.touching import Departed, HurriedDatabase, Late, StagedDatabase, StagedProvider, staged_redis
 from world import MONDAY, Connections, World, made_up_phones
 
 WORKERS = 4
@@ -89,7 +90,8 @@ class Cast:
     def __init__(self, database_url: str, redis_url: str) -> None:
         self.database_url, self.redis_url = database_url, redis_url
         self.monitor = Monitor(database_url, redis_url)
-        self.connections = Connections(database_url, redis_url)
+        self.environment = Environment(database_url)
+        self.connections = Connections(database_url, redis_url, HurriedDatabase)
         self.world: World | None = None
         self.late: Late = []
         self.departed: Departed = []
@@ -112,6 +114,7 @@ class Cast:
             process.parts.leases.close()
             process.parts.db.close()
         self.connections.close()
+        self.environment.close()
         self.monitor.close()
 
     def _process(self, name: str) -> Process:
@@ -141,7 +144,7 @@ class Play:
     """One story on its way."""
 
     def __init__(self, story: Story, cast: Cast) -> None:
-        self.story, self.cast = story, cast
+        self.story, self.cast, self.environment = story, cast, cast.environment
         self.kinds = story.kinds()
         _empty(cast)
         self.world = World(
@@ -177,14 +180,16 @@ class Play:
         switching = chance.choice((0.0, 0.03, 0.1, 0.3))
         self.stage = Stage(
             actors, self.cast.monitor, self._chance, switching, self._decide, self._rested,
-            lambda: self.world.clock.now.timestamp(),
+            lambda: self.world.clock.now.timestamp(), self.environment.backend,
         )  # fmt: skip
         try:
             self.stage.play()
+            self.environment.end()
             self.broken += self.stage.broken
             if not self.broken:
                 self._recover()
         finally:
+            self.environment.end()
             self.world.close()
         told, touches = self.stage.story, [f"{touch.name} {touch.what}" for touch in self.stage.touches]
         sure, lines = self.stage.sure or (len(touches), len(told))
@@ -246,6 +251,10 @@ class Play:
             self._restore_memory()
         elif fault == "lose a part":
             self._lose_a_part(self.story.chance(f"part {touch.name}"))
+        elif fault in AT_DATABASE:
+            chance = self.story.chance(f"{fault} {touch.name}")
+            done = self.environment.strike(fault, chance, self.steps + chance.uniform(0, LONGEST))
+            self.stage.story.append(f"           {fault}: {done}")
         return fault
 
     def _save_memory(self) -> None:
@@ -283,12 +292,15 @@ class Play:
             self.stage.story.append(f"{actor.name}.{actor.step} {actor.doing} ended by {type(error).__name__}")
         if actor.doing == "rescue" and error is None and self.judge.forgiven_until is not None:
             self.judge.forgiven_until = min(self.judge.forgiven_until, self.world.clock.now + FRESH)
-        self._arrive_late()
+        arrived = self._arrive_late()
         if "old memory" in self.kinds and self._chance.random() < 0.1:
             self._save_memory()
-        found = [f"after {actor.name}.{actor.step} {actor.doing}: {fact}" for fact in self.judge.look()]
-        self.broken += found
+        self.stage.story += [f"           {what}" for what in self.environment.take_back(self.steps)]
+        if self.environment.is_fitting and (actor.nth or arrived):
+            self.broken += [f"after {actor.name}.{actor.step} {actor.doing}: {fact}" for fact in self.judge.look()]
         if self.broken or self.stage.broken or self.steps >= self.story.steps:
+            # Whoever waits for it now has nobody left to end the wait.
+            self.environment.free()
             return False
         chance = self._chance.random()
         if any(other.is_blocked for other in self.stage.actors):
@@ -303,12 +315,13 @@ class Play:
     def _pass(self, seconds: float) -> None:
         self.world.clock.now = self.world.clock.now.add(seconds=seconds)
 
-    def _arrive_late(self) -> None:
-        """Requests that were long under way reach their networks, which may find them too late."""
-        for network, request in list(self.cast.late):
-            if self._chance.random() < 0.3:
-                self.cast.late.remove((network, request))
-                network.place(request, self.world.clock.now)
+    def _arrive_late(self) -> int:
+        """Requests that were long under way reach their networks, which may find them too late; return how many."""
+        arrived = [late for late in self.cast.late if self._chance.random() < 0.3]
+        for network, request in arrived:
+            self.cast.late.remove((network, request))
+            network.place(request, self.world.clock.now)
+        return len(arrived)
 
     def _worker(self, process: Process) -> None:
         """Take a task from the queue, or one that beat has sent."""
@@ -477,22 +490,43 @@ class Play:
         if self.judge.forgiven_until is not None:
             self.judge.forgiven_until = self.world.clock.now
         try:
-            # What is soon over goes on closely; what waits for days (a cap, a window) is looked at less often.
-            soon = self.world.clock.now.add(hours=1)
-            self.world.run(lambda: self._is_over() or self.world.clock.now >= soon, grain=60)
-            self.world.run(self._is_over, grain=1_800, limit=2_000)
+            if "open transaction" in self.kinds and len(self.batch_ids) > 1 and self._chance.random() < 0.5:
+                self._finish_the_others()
+            self._finish(self.batch_ids, 60, 1_800)
             self._pass(timedelta(minutes=10).total_seconds())
             self.world.rescue()
-        except AssertionError as error:
+        except (AssertionError, DialerError) as error:
             self.broken.append(f"P5: {error}")
         self.broken += [f"at the end: {fact}" for fact in self.judge.end()]
 
-    def _is_over(self) -> bool:
+    def _finish_the_others(self) -> None:
+        """A transaction stays open on one batch until all others are over: they lose nothing by it (P5)."""
+        # Shared limits are used up by calls whose ends cannot be written; caps make the rest take days.
+        self.world.sql("UPDATE batches SET max_calls_per_day = NULL")
+        self.world.sql("UPDATE trunks SET max_concurrent_calls = NULL")
+        self.world.sql("UPDATE phone_numbers SET max_concurrent_calls = NULL, max_calls_per_day = NULL")
+        self.judge.note_limits()
+        held = self._chance.choice(self.batch_ids)
+        what = self.environment.hold_of(held, self._chance)
+        self.stage.story.append(f"a transaction stays open until all but batch {held} are over: {what}")
+        # The held batch is due all the time.
+        self._finish([batch_id for batch_id in self.batch_ids if batch_id != held], 300, 3_600)
+        self.environment.free()
+
+    def _finish(self, batch_ids: Sequence[BatchId], closely: float, later: float) -> None:
+        """Go on until these batches are over."""
+        # What is soon over goes on closely; what waits for days (a cap, a window) is looked at less often.
+        soon = self.world.clock.now.add(hours=1)
+        self.world.run(lambda: self._are_over(batch_ids) or self.world.clock.now >= soon, grain=closely)
+        self.world.run(lambda: self._are_over(batch_ids), grain=later, limit=2_000)
+
+    def _are_over(self, batch_ids: Sequence[BatchId]) -> bool:
         over: bool = self.world.value(
             """
             SELECT bool_and(b.status IN ('completed', 'cancelled', 'failed') AND p.dialing = 0)
-            FROM batches b JOIN batch_progress p ON p.batch_id = b.id
-            """
+            FROM batches b JOIN batch_progress p ON p.batch_id = b.id WHERE b.id = ANY(:ids)
+            """,
+            ids=list(batch_ids),
         )
         return over
 

@@ -76,7 +76,8 @@ class Actor:
 class Stage:
     """Gives the turn. `decide` says what befalls a touch; `rested` is asked whenever a step has ended.
 
-    `rested` returns False when the story is over. `switching`: how often the turn passes on at a touch.
+    `rested` returns False when the story is over. `switching`: how often the turn passes on at a touch. `left_open`:
+    the session of Postgres that keeps its locks for longer than anyone waits.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class Stage:
         decide: Callable[[Touch], str | None],
         rested: Callable[[Actor, BaseException | None], bool],
         seconds: Callable[[], float],
+        left_open: int,
     ) -> None:
         self.actors = list(actors)
         self.story: list[str] = []
@@ -98,6 +100,7 @@ class Stage:
         self._waited_for: dict[Actor, tuple[int, ...]] = {}
         self._monitor, self._chance, self._switching = monitor, chance, switching
         self._decide, self._rested, self._seconds = decide, rested, seconds
+        self._left_open = left_open
         self._changed = Condition()
         self._over = False
         self._on: Actor | None = None
@@ -212,12 +215,18 @@ class Stage:
         return chosen
 
     def _see_who_waits(self) -> None:
-        """Wait until everyone who was blocked has come back, or is seen twice to wait for the same."""
+        """Wait until everyone who was blocked has come back, or is seen twice to wait for the same.
+
+        Whoever waits for the session that was left open gives up: the real ones wait for some seconds at most.
+        """
         seen: dict[Actor, tuple[int, ...]] = {}
         while True:
             blocked = [actor for actor in self.actors if actor.is_blocked]
             before, seen = seen, self._holders(blocked)
-            if all(seen.values()) and (seen == before or not seen):
+            if timed_out := [actor for actor, holders in seen.items() if self._left_open in holders]:
+                self.give_up(timed_out[0])
+                continue
+            if all(seen.values()) and seen in (before, self._waited_for):
                 break
             if not all(seen.values()):
                 with self._changed:
@@ -259,7 +268,10 @@ class Stage:
 
     def _unblock_or_pass(self, actor: Actor) -> None:
         """Let someone else go on; where a lock's time-out is over, or nobody else can, the patient give up."""
-        if all(other.is_blocked for other in self.actors):
+        self._see_who_waits()
+        if not actor.is_blocked:
+            pass
+        elif all(other.is_blocked for other in self.actors):
             patient = [other for other in self.actors if other.is_patient]
             if patient:
                 self.give_up(patient[0])
@@ -274,8 +286,10 @@ class Stage:
         self._give(self._choose())
 
     def give_up(self, actor: Actor) -> None:
-        """End the wait of a claim for a lock, as its `lock_timeout` would, and return when it has come back."""
+        """End the wait for a lock, as its `lock_timeout` would, and return when the actor has come back."""
         actor.was_timed_out = True
         self._monitor.cancel(actor.backend)
         with self._changed:
-            assert self._changed.wait_for(lambda: not actor.is_blocked, STUCK_SECONDS), "a claim does not give up"
+            assert self._changed.wait_for(lambda: not actor.is_blocked, STUCK_SECONDS), (
+                "a statement that was cancelled goes on waiting"
+            )

@@ -18,8 +18,12 @@ AT_STATEMENTS = {"cut": 6, "serialization": 4, "deadlock": 3}
 AT_COMMITS = {"cut": 12}
 AT_REDIS = {"refuse": 20, "answer lost": 20}
 AT_NETWORKS = {"late": 80, "raise": 60, "answer lost": 80}
+# What others do to the database, at any touch, and take back up to LONGEST steps later.
+AT_DATABASE = {"open transaction": 4, "column added": 3, "column renamed": 3}
+LONGEST = 12
 ELSEWHERE = {"clock", "task lost", "task again", "lies", "operator"}
-KINDS = sorted({*AT_ANY, *AT_STATEMENTS, *AT_COMMITS, *AT_REDIS, *AT_NETWORKS, *ELSEWHERE})
+# A kind that is new comes last: the stories of before stay what they were.
+KINDS = [*sorted({*AT_ANY, *AT_STATEMENTS, *AT_COMMITS, *AT_REDIS, *AT_NETWORKS, *ELSEWHERE}), *AT_DATABASE]
 STALLS = (0.5, 3, 14, 20, 35, 120)
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata")
 
@@ -110,9 +114,9 @@ class Story:
 def faults_at(touch: Touch) -> dict[str, int]:
     """Say what can befall a touch, and how often in a thousand."""
     if touch.what == "redis":
-        return AT_ANY | AT_REDIS
+        return AT_ANY | AT_REDIS | AT_DATABASE
     if touch.what in ("place", "look up", "hang up"):
-        return AT_ANY | AT_NETWORKS
+        return AT_ANY | AT_NETWORKS | AT_DATABASE
     if touch.what in ("commit", "committed"):
-        return AT_ANY | AT_COMMITS
-    return AT_ANY | AT_STATEMENTS
+        return AT_ANY | AT_COMMITS | AT_DATABASE
+    return AT_ANY | AT_STATEMENTS | AT_DATABASE
