@@ -214,6 +214,28 @@ def test_a_departure_that_comes_too_early_for_the_rate_goes_later(world: World) 
     assert rest.wait_seconds == pytest.approx(1.005)
 
 
+def test_what_is_too_late_to_leave_uses_up_nothing_of_the_rate(world: World) -> None:
+    set_limit(world, "trunks", "calls_per_second = 0.5")
+    one, other = (world.batch(made_up_phones(1, first=n)) for n in range(2))
+    late = reserved(world, one)
+    # What left before anybody counted may still count.
+    leave(world, late)
+    later(world, PLACE_SECONDS)
+    in_time = reserved(world, other)
+    assert leave(world, late) == PlaceReport(refused=1)
+    assert leave(world, in_time).placed == 1
+
+
+def test_what_is_late_for_one_clock_and_in_time_for_the_other_does_not_leave(world: World) -> None:
+    departure = reserved(world, world.batch(2))
+    late, in_time = departure.requests
+    split = replace(departure, requests=(replace(late, place_by=world.clock.now), in_time))
+    report = leave(world, split, replace(world.parts, clock=lambda: MONDAY.subtract(seconds=1)))
+    assert (report.placed, report.refused) == (1, 1)
+    assert [call.attempt_id for call in world.network.log] == [in_time.attempt_id]
+    assert sorted(attempts(world)) == [("placed", None), ("refused", "too_late")]
+
+
 def test_a_pause_is_confirmed_only_when_nothing_is_leaving_any_more(world: World) -> None:
     """On the real clock, as the trigger waits by it."""
     own_time = Database(world.database_url)

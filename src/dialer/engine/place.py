@@ -26,7 +26,7 @@ from dialer.engine import settle
 from dialer.engine.apart import passing_locks
 from dialer.engine.parts import Parts
 from dialer.errors import Contended, Unavailable
-from dialer.providers.base import CallRequest, Placed, Placement, Refused, Unclear
+from dialer.providers.base import TOO_LATE, CallRequest, Placed, Placement, Refused, Unclear
 from dialer.store import attempts, departures, trunk_health
 from dialer.store.database import wait_shortly
 from dialer.store.departures import Permit
@@ -78,9 +78,12 @@ def place(parts: Parts, departure: Departure, now: DateTime) -> PlaceReport:
     """Let these calls leave, as far as they may at this moment. Called twice: each request leaves once all the same."""
     # Read before the ledger is asked: the time that the answer takes is part of the time in which a call may leave.
     permitted_until = parts.clock().add(seconds=LEAVE_SECONDS)
+    # What is too late must not use up the rate: where too much waits, all of it would be too late in turn (P5).
+    late = frozenset(request.attempt_id for request in departure.requests if request.place_by <= now)
+    in_time = [attempt_id for attempt_id in departure.attempt_ids if attempt_id not in late]
     try:
-        left = _pass_rate(parts, departure, now)
-        ready, waiting = departure.attempt_ids[: left.count], departure.attempt_ids[left.count :]
+        left = _pass_rate(parts, departure, in_time, now)
+        ready, waiting = [*late, *in_time[: left.count]], in_time[left.count :]
         permit = _permit(parts, ready) if ready else Permit(frozenset(), {}, frozenset())
     except (Contended, Unavailable) as error:
         # Nothing has left. What is too old by then is refused by the ledger.
@@ -89,16 +92,18 @@ def place(parts: Parts, departure: Departure, now: DateTime) -> PlaceReport:
     requests = [
         replace(request, permitted_until=permitted_until)
         for request in departure.requests
-        if request.attempt_id in permit.may_leave
+        if request.attempt_id in permit.may_leave - late
     ]
     asked_at = parts.clock()
     answers = parts.carriers.place_all([(departure.trunk, request) for request in requests]) if requests else {}
     if departure.rate and answers:
         took_seconds = (parts.clock() - asked_at).total_seconds()
         parts.leases.answered(now, departure.rate, took_seconds, list(answers))
+    # The ledger counts from the claim, which may be later than the dispatch.
+    too_late = dict.fromkeys(permit.may_leave & late, TOO_LATE)
     _pause_if_too_fast(parts, departure.trunk, answers, now)
     _put_back(parts, permit.refused, now)
-    _record(parts, answers, now)
+    _record(parts, {**answers, **too_late}, now)
     try:
         _note_health(parts, departure, answers, now)
     except Contended as error:
@@ -107,16 +112,16 @@ def place(parts: Parts, departure: Departure, now: DateTime) -> PlaceReport:
     later = (departure.of(waiting, left.wait_seconds), departure.of(list(permit.later), AGAIN_SECONDS))
     return PlaceReport(
         placed=sum(isinstance(answer, Placed) for answer in answers.values()),
-        refused=sum(isinstance(answer, Refused) for answer in answers.values()) + len(permit.refused),
+        refused=sum(isinstance(answer, Refused) for answer in answers.values()) + len(permit.refused) + len(too_late),
         unclear=sum(isinstance(answer, Unclear) for answer in answers.values()),
         later=tuple(one for one in later if one),
     )
 
 
-def _pass_rate(parts: Parts, departure: Departure, now: DateTime) -> Left:
-    if departure.rate is None:
-        return Left(len(departure.requests))
-    return parts.leases.leave(now, departure.rate, departure.attempt_ids)
+def _pass_rate(parts: Parts, departure: Departure, in_time: Sequence[AttemptId], now: DateTime) -> Left:
+    if departure.rate is None or not in_time:
+        return Left(len(in_time))
+    return parts.leases.leave(now, departure.rate, in_time)
 
 
 def _permit(parts: Parts, attempt_ids: Sequence[AttemptId]) -> Permit:
