@@ -494,6 +494,8 @@ class Play:
                 self._finish_the_others()
             self._finish(self.batch_ids, 60, 1_800)
             self._pass(timedelta(minutes=10).total_seconds())
+            # Reports about calls that were over already may have met a lock.
+            self.world.deliver()
             self.world.rescue()
         except (AssertionError, DialerError) as error:
             self.broken.append(f"P5: {error}")

@@ -54,6 +54,8 @@ class StagedDatabase(Database):
         event.listen(self._engine, "before_cursor_execute", self._before, retval=True)
         event.listen(self._engine, "after_cursor_execute", lambda *_: actor.executed())
         event.listen(self._engine, "handle_error", self._failed)
+        # A session whose process died ends at once, not when Postgres has noticed: its locks are the story's matter.
+        event.listen(self._engine, "invalidate", lambda session, *_: monitor.cut(session.info.backend_pid))
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
