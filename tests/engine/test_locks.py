@@ -7,8 +7,10 @@ from functools import partial
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from dialer.domain.ids import AttemptId, BatchId
+from dialer.domain.outcomes import Outcome
 from dialer.embedded import Servers
 from dialer.engine.rescue import rescue
 from dialer.engine.retry import retry
@@ -27,6 +29,7 @@ IN_PSQL = {
     "its contact": "UPDATE contacts SET name = 'edited' WHERE batch_id = :batch",
 }
 locked = pytest.mark.parametrize("what", IN_PSQL)
+GONE = End("gone_from_network", Outcome.UNKNOWN)
 
 
 @contextmanager
@@ -63,6 +66,16 @@ def test_reports_about_what_is_locked_are_put_off_and_all_others_are_settled(wor
     assert settle(world.parts, world.clock.now).ended == 3
     assert world.progress(stuck).failed == 3
     assert_clean(world)
+
+
+@locked
+def test_what_is_locked_is_waited_for_once_and_not_once_for_each_half_of_the_page(world: World, what: str) -> None:
+    stuck, free = two(world)
+    go(world, stuck, free)
+    with held(world, what, stuck), capture_logs() as logged:
+        assert hand_in(world, *(report(of, "ended", world.clock.now, "busy") for of in live(world))).ended == 3
+        assert close(world.parts, dict.fromkeys(live(world), GONE), world.clock.now).ended == 0
+    assert [entry["event"] for entry in logged] == ["locked rows are passed over"] * 2
 
 
 @pytest.mark.parametrize("what", ["its batch", "the counts of its batch", "its contact"])

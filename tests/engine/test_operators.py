@@ -8,6 +8,7 @@ from threading import Event
 import pytest
 from sqlalchemy.exc import IntegrityError
 
+from deadline import DEADLINE_SECONDS
 from dialer.domain.events import CallEvent
 from dialer.engine.audit import audit
 from dialer.engine.dispatch import dispatch
@@ -15,7 +16,7 @@ from dialer.engine.events import receive
 from dialer.engine.place import place
 from dialer.engine.retry import retry
 from dialer.engine.settle import settle
-from dialer.store.database import run
+from dialer.store.database import rows, run
 from steps import at_once, go, hand_in, held, queued, report, until
 from world import World, made_up_phones
 
@@ -161,6 +162,22 @@ def test_a_daily_cap_that_a_number_is_given_during_the_day_counts_the_calls_befo
     by_number = world.rows("SELECT count(*) AS n FROM attempts GROUP BY phone_number_id")
     assert max(row.n for row in by_number) <= made + 1
     assert audit(world.db, world.clock.now).is_clean
+
+
+def test_a_statement_over_several_batches_locks_their_counts_in_the_order_in_which_every_step_does(
+    world: World,
+) -> None:
+    one, two = sorted(world.batch(made_up_phones(1, first=n)) for n in range(2))
+    # The other way round in the tables, which is how Postgres finds them by itself.
+    world.sql("UPDATE batch_progress SET held_by = 'slots' WHERE batch_id = :id", id=one)
+    world.sql("UPDATE batches SET name = 'last' WHERE id = :id", id=one)
+    with ThreadPoolExecutor(1) as pool, world.db.begin() as step:
+        rows(step, "SELECT 1 FROM batch_progress WHERE batch_id = :id FOR NO KEY UPDATE", id=one)
+        pausing = pool.submit(world.sql, "UPDATE batches SET status = 'paused'")
+        until(lambda: queued(world) == 1)
+        assert rows(step, "SELECT 1 FROM batch_progress WHERE batch_id = :id FOR NO KEY UPDATE SKIP LOCKED", id=two)
+        step.commit()
+        assert pausing.result(DEADLINE_SECONDS) == 2
 
 
 @pytest.mark.parametrize("column", ["respect_contact_timezone", "sticky_caller_id"])

@@ -23,7 +23,7 @@ from dialer.providers.base import CallRequest, Placed, Placement, Refused, Uncle
 from dialer.providers.carriers import Carriers
 from dialer.store.database import Database, rows, run
 from dialer.store.numbers import Trunk
-from steps import assert_clean, at_once, go, held, later, look, set_limit, until
+from steps import assert_clean, at_once, day_allowance, go, held, later, look, set_limit, until
 from world import MONDAY, World, made_up_phones
 
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND query LIKE 'UPDATE batches%'"
@@ -60,7 +60,7 @@ def test_what_was_stopped_after_it_was_reserved_does_not_leave(world: World, cha
     world.sql(change)
     assert leave(world, departure) == PlaceReport(refused=3)
     assert attempts(world) == [("refused", cause)] * 3
-    assert (len(world.network.log), held(world)) == (0, {})
+    assert (len(world.network.log), held(world), day_allowance(world)) == (0, {}, 0)
     assert world.value("SELECT attempts FROM batch_days") == 0
     assert_clean(world)
 
@@ -74,6 +74,7 @@ def test_a_contact_that_a_pause_kept_from_leaving_is_called_when_the_batch_goes_
         world.sql("UPDATE batches SET status = 'active'")
         assert retry(world.parts, world.clock.now).requeued == 3
     assert go(world, batch_id).placed == 3
+    assert world.value("SELECT sum(refusals) FROM contacts") == 0, "nobody waits longer each time"
     assert_clean(world)
 
 
@@ -236,7 +237,8 @@ def test_what_is_late_for_one_clock_and_in_time_for_the_other_does_not_leave(wor
     assert sorted(attempts(world)) == [("placed", None), ("refused", "too_late")]
 
 
-def test_a_pause_is_confirmed_only_when_nothing_is_leaving_any_more(world: World) -> None:
+@pytest.mark.parametrize("stop", ["paused", "cancelled"])
+def test_a_stop_is_confirmed_only_when_nothing_is_leaving_any_more(world: World, stop: str) -> None:
     """On the real clock, as the trigger waits by it."""
     own_time = Database(world.database_url)
     batch_id = world.batch(3)
@@ -255,8 +257,8 @@ def test_a_pause_is_confirmed_only_when_nothing_is_leaving_any_more(world: World
 
     def pause() -> None:
         with own_time.begin() as connection:
-            run(connection, "UPDATE batches SET status = 'paused' WHERE id = :id", id=batch_id)
-        sent.append("paused")
+            run(connection, "UPDATE batches SET status = :stop WHERE id = :id", stop=stop, id=batch_id)
+        sent.append(stop)
 
     pausing: list[Any] = []
     parts = replace(world.parts, db=own_time, carriers=Slow(lambda _: None, world.clock))  # type: ignore[arg-type,return-value]
@@ -265,7 +267,25 @@ def test_a_pause_is_confirmed_only_when_nothing_is_leaving_any_more(world: World
         assert leave(world, departure, parts).placed == 3
         pausing[0].result(10)
     own_time.close()
-    assert sent == ["sent", "paused"]
+    assert sent == ["sent", stop]
+
+
+def test_a_stop_waits_for_what_may_be_leaving_of_its_own_batch_alone(world: World) -> None:
+    """On the real clock, in which these requests would be leaving for an hour."""
+    own_time = Database(world.database_url)
+    batch_id, other = world.batch(1), world.batch(made_up_phones(1, first=10))
+    assert go(world, batch_id).placed == 1
+    dispatch(world.parts, [other], world.clock.now, world.rng)
+    world.sql("UPDATE attempts SET sent_at = clock_timestamp() + interval '1 hour'")
+    with own_time.begin() as connection:
+        run(connection, "SELECT set_config('statement_timeout', '20s', true)")
+        assert run(connection, "UPDATE batches SET status = 'paused' WHERE id = :id", id=batch_id) == 1
+    own_time.close()
+
+
+def test_a_stop_waits_for_as_long_as_a_permitted_request_may_take_to_leave(world: World) -> None:
+    function = world.value("SELECT pg_get_functiondef(CAST('wait_for_departures' AS regproc))")
+    assert f"sent_at > clock_timestamp() - interval '{LEAVE_SECONDS} seconds'" in function
 
 
 def test_a_network_that_says_too_fast_pauses_its_trunk_and_is_no_failure(world: World) -> None:

@@ -20,7 +20,7 @@ from dialer.engine.parts import Parts
 from dialer.engine.rescue import RescueReport, rescue
 from dialer.engine.retry import retry
 from dialer.engine.settle import End, close, settle
-from dialer.providers.base import Absent, CallHandle, CallRequest, NoWord, Placement, Sighting
+from dialer.providers.base import Absent, CallHandle, CallRequest, NoWord, Placement, Seen, Sighting
 from dialer.providers.carriers import Carriers
 from dialer.store.database import rows
 from dialer.store.leases import Leases
@@ -325,6 +325,21 @@ def test_an_attempt_that_is_settled_and_given_up_at_once_ends_once_by_the_first_
     # A network that denies a call and reports its end has broken P1, and the audit says so.
     broken = {violation.rule for violation in audit(world.db, world.clock.now).violations}
     assert broken == (set() if first == "settle" else {"refused_but_reported"})
+
+
+def test_what_a_network_says_of_a_call_that_a_report_has_ended_meanwhile_changes_nothing(world: World) -> None:
+    settled = reserved(world)
+
+    class Telling(Denying):
+        def look_up_all(self, calls: Sequence[tuple[Trunk, CallHandle]]) -> dict[AttemptId, Sighting]:
+            super().look_up_all(calls)
+            return {event.attempt_id: Seen("one", (event,)) for event in settled}
+
+    world.sql("UPDATE attempts SET sent_at = created_at")
+    carriers = Telling(world, partial(hand_in, world, *settled))
+    found = rescued(world, replace(world.parts, carriers=carriers))
+    assert (found.asked, found.closed, found.outcomes) == (20, 0, {})
+    assert ends(world) == {BY_REPORT: 20}
 
 
 def answered(world: World, seconds: float) -> AttemptId:

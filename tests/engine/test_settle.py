@@ -1,6 +1,7 @@
 """Settle: whatever order reports come in, an attempt ends once, its contact moves on, and its slot is passed on."""
 
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from itertools import permutations
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from deadline import DEADLINE_SECONDS
 from dialer.domain.ids import AttemptId, BatchId, uuid7
 from dialer.domain.outcomes import Outcome
 from dialer.engine.audit import audit
@@ -15,8 +17,9 @@ from dialer.engine.events import receive
 from dialer.engine.settle import PAGE, End, SettleReport, close, settle
 from dialer.engine.tick import tick
 from dialer.errors import Unavailable
+from dialer.store.database import run
 from dialer.store.leases import Leases
-from steps import at_once, end, go, hand_in, held, later, live, report
+from steps import at_once, end, go, hand_in, held, later, live, queued, report, until
 from world import MONDAY, World, made_up_phones
 
 
@@ -98,6 +101,15 @@ def test_reports_after_the_end_change_nothing(world: World) -> None:
     assert (report_of_end.ended, report_of_end.freed) == (0, ())
     assert verdicts(world) == ["applied", "late"]
     assert (attempt(world), contact(world)) == before
+
+
+@pytest.mark.parametrize("kind", ["placed", "ringing", "answered"])
+def test_a_call_that_was_seen_cannot_be_closed_as_never_placed(world: World, kind: str) -> None:
+    _, (attempt_id,) = dialed(world)
+    if kind != "placed":
+        hand_in(world, report(attempt_id, kind, MONDAY))
+    assert close(world.parts, {attempt_id: End("never_placed")}, world.clock.now).ended == 0
+    assert (attempt(world).state, contact(world).status) == (kind, "dialing")
 
 
 def test_nothing_to_settle_is_settled_at_once(world: World) -> None:
@@ -201,6 +213,21 @@ def test_nobody_is_called_again_in_a_batch_that_was_cancelled(world: World) -> N
         ("cancelled", "batch_cancelled", None),
     }
     assert world.progress(batch_id).drained_at == world.clock.now
+
+
+def test_a_call_that_ends_while_its_batch_is_being_cancelled_is_not_made_again(world: World) -> None:
+    batch_id, (attempt_id,) = dialed(world, retry_failed=True, max_retry_attempts=3)
+    with ThreadPoolExecutor(1) as pool, world.db.begin() as operator:
+        run(operator, "UPDATE batches SET status = 'cancelled'")
+        settling = pool.submit(end, world, attempt_id, "busy")
+        until(lambda: queued(world) == 1 or settling.done())
+        operator.commit()
+        settling.result(DEADLINE_SECONDS)
+    # Where it gave up waiting for the cancellation, the report was put off.
+    later(world, 2)
+    settle(world.parts, world.clock.now)
+    assert (contact(world).status, contact(world).status_reason) == ("failed", "batch_cancelled")
+    assert world.progress(batch_id).waiting == 0
 
 
 def test_no_time_is_stored_that_lies_before_the_attempt_or_ahead(world: World) -> None:

@@ -109,6 +109,16 @@ def test_reports_that_were_closed_without_effect_are_open_again_and_the_rest_is_
         world.close()
 
 
+def test_caps_that_there_are_count_all_calls_of_their_numbers(old: Database) -> None:
+    with old.begin() as connection:
+        (first, *_) = rows(connection, "SELECT id FROM phone_numbers")
+        run(connection, "UPDATE phone_numbers SET max_calls_per_day = 5 WHERE id = :id", id=first.id)
+    old.upgrade()
+    with old.begin() as connection:
+        found = rows(connection, "SELECT max_calls_per_day, capped_at = created_at AS is_since_ever FROM phone_numbers")
+    assert {(row.max_calls_per_day, row.is_since_ever) for row in found} == {(5, True), (None, None)}
+
+
 def test_statements_of_the_previous_release_work_on_the_new_schema(old: Database) -> None:
     old.upgrade()
     attempt_id = AttemptId("018f0000-0000-7000-8000-000000000201")  # type: ignore[arg-type]

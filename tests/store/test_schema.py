@@ -53,6 +53,8 @@ def test_a_contact_with_a_live_attempt_gets_no_second_one(calling: World, state:
         "UPDATE batch_progress SET total = total + 1",
         f"{REPORT} 'no outcome', id, dialer_now(), 'ended', NULL, NULL, NULL FROM attempts",
         f"{REPORT} 'no verdict', id, dialer_now(), 'ringing', NULL, dialer_now(), NULL FROM attempts",
+        """INSERT INTO inbox (trunk_id, event_key, attempt_id, at, kind, due_at)
+           SELECT trunk_id, 'due at no time', id, dialer_now(), 'ringing', NULL FROM attempts""",
         "INSERT INTO lease_epoch (only_row) VALUES (false)",
         """INSERT INTO trunk_health (trunk_id, failures, reason, opened_at)
            SELECT id, 1, 'no probe', dialer_now() FROM trunks""",
