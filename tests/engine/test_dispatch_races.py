@@ -1,7 +1,10 @@
 """Dispatch: between gather and claim anything may happen, and the ledger has the last word."""
 
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -9,7 +12,8 @@ from uuid import UUID
 import pytest
 
 from deadline import DEADLINE_SECONDS
-from dialer.store.database import run
+from dialer.errors import Unavailable
+from dialer.store.database import Connection, Database, run
 from steps import (
     Dispatched,
     assert_clean,
@@ -137,6 +141,31 @@ def test_grants_of_an_old_epoch_are_void(world: World) -> None:
     assert attempts(world) == 0
     assert held(world) == {}
     assert go(world, batch_id).claimed == 4
+
+
+def test_leases_of_a_claim_of_which_it_is_not_known_whether_it_was_committed_are_kept(world: World) -> None:
+    """Rescue compares them with the ledger; to free them might start more calls than the limits allow (P2)."""
+    batch_id = world.batch(3)
+    armed: list[bool] = []
+
+    class Cut(Database):
+        """A connection that breaks after the claim was committed, before that is answered."""
+
+        def __init__(self) -> None:
+            """It has the connections of the world."""
+
+        @contextmanager
+        def begin(self) -> Iterator[Connection]:
+            with world.db.begin() as connection:
+                yield connection
+            if armed:
+                raise Unavailable("the connection was lost")
+
+    parts = replace(meddled(world, after=lambda: armed.append(True)), db=Cut())
+    with pytest.raises(Unavailable):
+        go(world, batch_id, parts=parts)
+    assert len(live(world)) == 3
+    assert set(held(world)["{dialer}:holds"]) == {str(attempt_id) for attempt_id in live(world)}
 
 
 def test_without_a_memory_redis_grants_nothing_and_says_so(world: World) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from deadline import DEADLINE_SECONDS
+from dialer.domain.breaker import LAST_PAUSE_SECONDS
 from dialer.domain.ids import AttemptId, BatchId
 from dialer.domain.outcomes import CauseClass
 from dialer.domain.pacing import RateLimit
@@ -21,9 +23,10 @@ from dialer.engine.retry import retry
 from dialer.errors import Unavailable
 from dialer.providers.base import CallRequest, Placed, Placement, Refused, Unclear
 from dialer.providers.carriers import Carriers
+from dialer.store import departures
 from dialer.store.database import Database, rows, run
 from dialer.store.numbers import Trunk
-from steps import assert_clean, at_once, day_allowance, go, held, later, look, set_limit, until
+from steps import assert_clean, at_once, day_allowance, go, held, later, look, queued, set_limit, until
 from world import MONDAY, World, made_up_phones
 
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND query LIKE 'UPDATE batches%'"
@@ -87,6 +90,17 @@ def test_a_departure_that_runs_twice_sends_each_request_once(world: World) -> No
     assert_clean(world)
 
 
+def test_a_request_does_not_leave_that_another_worker_is_being_permitted_to_send(world: World) -> None:
+    departure = reserved(world, world.batch(3))
+    with ThreadPoolExecutor(1) as pool, world.db.begin() as other:
+        assert len(departures.permit(other, departure.attempt_ids).may_leave) == 3
+        leaving = pool.submit(leave, world, departure)
+        until(lambda: queued(world) == 1 or leaving.done())
+        other.commit()
+        assert leaving.result(DEADLINE_SECONDS).placed == 0
+    assert len(world.network.log) == 0
+
+
 class Dying(Carriers):
     """A worker that dies when its requests would leave."""
 
@@ -119,7 +133,8 @@ def test_a_worker_that_wakes_after_rescue_has_given_the_attempts_up_sends_nothin
 def test_what_is_too_old_by_the_clock_of_the_ledger_is_given_back(world: World) -> None:
     departure = reserved(world, world.batch(2))
     later(world, PLACE_SECONDS)
-    assert leave(world, departure, replace(world.parts, clock=lambda: MONDAY)).refused == 2
+    unasked = replace(world.parts, clock=lambda: MONDAY, carriers=Dying())
+    assert leave(world, departure, unasked).refused == 2
     assert attempts(world) == [("refused", "too_late")] * 2
     assert world.value("SELECT count(*) FROM trunk_health") == 0
 
@@ -151,6 +166,24 @@ def test_a_process_that_stood_still_between_the_last_look_and_the_departure_send
 
     stopped = replace(world.parts, carriers=Stopped(lambda _: None, world.clock))  # type: ignore[arg-type,return-value]
     assert leave(world, departure, stopped).refused == 2
+    assert attempts(world) == [("refused", "too_late")] * 2
+    assert len(world.network.log) == 0
+
+
+def test_a_request_that_was_permitted_by_a_slow_ledger_does_not_leave_when_no_stop_waits_for_it_any_more(
+    world: World,
+) -> None:
+    departure = reserved(world, world.batch(2))
+
+    class Slow(Database):
+        def __init__(self) -> None:
+            """It has the connections of the world."""
+
+        def begin(self) -> Any:
+            later(world, LEAVE_SECONDS)
+            return world.db.begin()
+
+    assert leave(world, departure, replace(world.parts, db=Slow())).refused == 2
     assert attempts(world) == [("refused", "too_late")] * 2
     assert len(world.network.log) == 0
 
@@ -288,14 +321,31 @@ def test_a_stop_waits_for_as_long_as_a_permitted_request_may_take_to_leave(world
     assert f"sent_at > clock_timestamp() - interval '{LEAVE_SECONDS} seconds'" in function
 
 
-def test_a_network_that_says_too_fast_pauses_its_trunk_and_is_no_failure(world: World) -> None:
-    class TooFast(Carriers):
-        def place_all(self, calls: Sequence[tuple[Trunk, CallRequest]]) -> dict[AttemptId, Placement]:
-            return {request.attempt_id: Refused("rate_limited", CauseClass.RATE, 7.0) for _, request in calls}
+class TooFast(Carriers):
+    """A network that takes no call now, and says when it will, if it does."""
 
+    def __init__(self, retry_after_seconds: float | None) -> None:
+        self._seconds = retry_after_seconds
+
+    def place_all(self, calls: Sequence[tuple[Trunk, CallRequest]]) -> dict[AttemptId, Placement]:
+        return {request.attempt_id: Refused("rate_limited", CauseClass.RATE, self._seconds) for _, request in calls}
+
+
+@pytest.mark.parametrize(("asked_for", "pause"), [(None, 1), (7, 7), (1e9, LAST_PAUSE_SECONDS)])
+def test_a_network_that_says_too_fast_is_left_alone_for_as_long_as_is_reasonable(
+    world: World, asked_for: float | None, pause: float
+) -> None:
+    batch_id = world.batch(2, max_concurrent_calls=1)
+    assert go(world, batch_id, parts=replace(world.parts, carriers=TooFast(asked_for))).refused == 1
+    assert world.value("SELECT sum(refusals) FROM contacts") == 0
+    assert go(world, batch_id).claimed == 0
+    assert look(world, batch_id) == (MONDAY.add(seconds=pause), "rate")
+    assert world.value("SELECT due_at FROM contacts WHERE status = 'waiting'") <= MONDAY.add(seconds=max(pause, 5))
+
+
+def test_a_network_that_says_too_fast_pauses_its_trunk_and_is_no_failure(world: World) -> None:
     batch_id = world.batch(20, max_concurrent_calls=15)
-    too_fast = replace(world.parts, carriers=TooFast(lambda _: None, world.clock))  # type: ignore[arg-type,return-value]
-    assert go(world, batch_id, parts=too_fast).refused == 15
+    assert go(world, batch_id, parts=replace(world.parts, carriers=TooFast(7))).refused == 15
     assert world.value("SELECT count(*) FROM trunk_health") == 0
     assert world.value("SELECT count(*) FROM contacts WHERE refusals > 0 OR attempts > 0") == 0
     later(world, 6.9)

@@ -135,16 +135,22 @@ def _permit(parts: Parts, attempt_ids: Sequence[AttemptId]) -> Permit:
 def _pause_if_too_fast(parts: Parts, trunk: Trunk, answers: Mapping[AttemptId, Placement], now: DateTime) -> None:
     """Let nothing leave on a trunk for as long as its network wants to be left alone. Its breaker stays as it is."""
     waits = [
-        answer.retry_after_seconds or TOO_FAST_SECONDS
+        _again_seconds(answer) or TOO_FAST_SECONDS
         for answer in answers.values()
         if isinstance(answer, Refused) and answer.cause_class is CauseClass.RATE
     ]
     if waits:
-        pause_seconds = min(max(waits), LAST_PAUSE_SECONDS)
+        pause_seconds = max(waits)
         log.warning(
             "trunk is paused: its network refuses the rate", trunk_id=str(trunk.id), pause_seconds=pause_seconds
         )
         parts.leases.pause_trunk(now, trunk.id, pause_seconds)
+
+
+def _again_seconds(answer: Refused) -> float | None:
+    """Say when to ask again, as the network wants it, but not so late that a contact is never called again (P5)."""
+    seconds = answer.retry_after_seconds
+    return None if seconds is None else min(seconds, LAST_PAUSE_SECONDS)
 
 
 def _put_back(parts: Parts, refused: Mapping[AttemptId, str], now: DateTime) -> None:
@@ -162,7 +168,7 @@ def _record(parts: Parts, placements: Mapping[AttemptId, Placement], now: DateTi
     placed = [(id_, answer.provider_call_id) for id_, answer in placements.items() if isinstance(answer, Placed)]
     unclear = [(id_, answer.reason) for id_, answer in placements.items() if isinstance(answer, Unclear)]
     refused = {
-        id_: settle.End(answer.cause, cause_class=answer.cause_class, again_seconds=answer.retry_after_seconds)
+        id_: settle.End(answer.cause, cause_class=answer.cause_class, again_seconds=_again_seconds(answer))
         for id_, answer in placements.items()
         if isinstance(answer, Refused)
     }
