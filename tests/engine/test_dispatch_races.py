@@ -221,6 +221,20 @@ def test_the_ledger_keeps_the_concurrency_of_a_batch_when_redis_forgets(world: W
     assert_clean(world)
 
 
+def test_calls_that_were_started_since_the_batch_was_read_count_also_when_redis_has_forgotten_them(
+    world: World,
+) -> None:
+    batch_id = world.batch(40, max_concurrent_calls=6)
+
+    def others_call() -> None:
+        assert go(world, batch_id).claimed == 6
+        forget(world, "slots")
+
+    assert go(world, batch_id, parts=meddled(world, before=others_call)).claimed == 0
+    assert len(live(world)) == 6
+    assert_clean(world)
+
+
 def test_an_edited_limit_counts_for_the_calls_that_are_up(world: World) -> None:
     batch_id = world.batch(40, max_concurrent_calls=6)
     go(world, batch_id)

@@ -25,6 +25,7 @@ from dialer.providers.base import CallRequest, Placed, Placement, Refused, Uncle
 from dialer.providers.carriers import Carriers
 from dialer.store import departures
 from dialer.store.database import Database, rows, run
+from dialer.store.leases import Leases
 from dialer.store.numbers import Trunk
 from steps import assert_clean, at_once, day_allowance, go, held, later, look, queued, set_limit, until
 from world import MONDAY, World, made_up_phones
@@ -79,6 +80,15 @@ def test_a_contact_that_a_pause_kept_from_leaving_is_called_when_the_batch_goes_
     assert go(world, batch_id).placed == 3
     assert world.value("SELECT sum(refusals) FROM contacts") == 0, "nobody waits longer each time"
     assert_clean(world)
+
+
+def test_what_was_given_back_does_not_leave_when_its_batch_goes_on_and_its_departure_runs_again(world: World) -> None:
+    departure = reserved(world, world.batch(3))
+    world.sql("UPDATE batches SET status = 'paused'")
+    assert leave(world, departure).refused == 3
+    world.sql("UPDATE batches SET status = 'active'")
+    assert leave(world, departure) == PlaceReport()
+    assert len(world.network.log) == 0
 
 
 def test_a_departure_that_runs_twice_sends_each_request_once(world: World) -> None:
@@ -234,6 +244,41 @@ def test_calls_of_a_trunk_with_a_rate_leave_one_by_one(world: World) -> None:
     assert_clean(world)
 
 
+def test_calls_that_are_planned_for_about_the_same_time_leave_together_when_the_first_of_them_may(
+    world: World,
+) -> None:
+    set_limit(world, "trunks", "calls_per_second = 100")
+    batch_id = world.batch(20, max_concurrent_calls=20)
+    departures = dispatch(world.parts, [batch_id], world.clock.now, world.rng).departures
+    # Every 10.2 ms, after a window of silence.
+    planned = [(one.wait_seconds, len(one.requests)) for one in departures]
+    assert planned == [(1.0, 5), (1.051, 5), (1.102, 5), (1.153, 5)]
+
+
+def test_how_long_an_answer_took_is_noted_for_the_rate(world: World) -> None:
+    noted: list[tuple[float, int]] = []
+
+    class Noting(Leases):
+        def answered(self, now: Any, rate: RateLimit, took_seconds: float, attempt_ids: Sequence[AttemptId]) -> None:
+            noted.append((took_seconds, len(attempt_ids)))
+            super().answered(now, rate, took_seconds, attempt_ids)
+
+    class Slow(Carriers):
+        def place_all(self, calls: Sequence[tuple[Trunk, CallRequest]]) -> dict[AttemptId, Placement]:
+            later(world, 0.75)
+            return world.carriers.place_all(calls)
+
+    set_limit(world, "trunks", "calls_per_second = 1")
+    departure = reserved(world, world.batch(1))
+    leases = Noting(world.redis_url, is_virtual=True)
+    parts = replace(world.parts, leases=leases, carriers=Slow(lambda _: None, world.clock))  # type: ignore[arg-type,return-value]
+    leases.leave(world.clock.now, RateLimit(departure.trunk.id, 1, 1000), [])  # from now on departures are counted
+    later(world, 1)
+    assert leave(world, departure, parts).placed == 1
+    assert noted == [(0.75, 1)]
+    leases.close()
+
+
 def test_a_departure_that_comes_too_early_for_the_rate_goes_later(world: World) -> None:
     set_limit(world, "trunks", "calls_per_second = 2")
     found = dispatch(world.parts, [world.batch(5)], world.clock.now, world.rng).departures
@@ -319,6 +364,20 @@ def test_a_stop_waits_for_what_may_be_leaving_of_its_own_batch_alone(world: Worl
 def test_a_stop_waits_for_as_long_as_a_permitted_request_may_take_to_leave(world: World) -> None:
     function = world.value("SELECT pg_get_functiondef(CAST('wait_for_departures' AS regproc))")
     assert f"sent_at > clock_timestamp() - interval '{LEAVE_SECONDS} seconds'" in function
+
+
+@pytest.mark.parametrize("cause_class", sorted(set(CauseClass) - {CauseClass.RATE}))
+def test_a_refusal_for_another_reason_than_the_rate_keeps_no_other_call_from_leaving(
+    world: World, cause_class: CauseClass
+) -> None:
+    class Refusing(Carriers):
+        def place_all(self, calls: Sequence[tuple[Trunk, CallRequest]]) -> dict[AttemptId, Placement]:
+            return {request.attempt_id: Refused("no", cause_class, 7) for _, request in calls}
+
+    batch_id = world.batch(2, max_concurrent_calls=1)
+    refusing = replace(world.parts, carriers=Refusing(lambda _: None, world.clock))  # type: ignore[arg-type,return-value]
+    assert go(world, batch_id, parts=refusing).refused == 1
+    assert go(world, batch_id).placed == 1
 
 
 class TooFast(Carriers):

@@ -11,10 +11,12 @@ from typing import Any
 import pendulum
 import pytest
 
+from deadline import DEADLINE_SECONDS
 from dialer.domain.events import CallEvent
 from dialer.domain.ids import AttemptId, BatchId
 from dialer.domain.patience import CALL_SECONDS, GIVE_UP_SECONDS
 from dialer.engine.audit import audit
+from dialer.engine.dispatch import dispatch
 from dialer.engine.events import receive
 from dialer.engine.parts import Parts
 from dialer.engine.rescue import RescueReport, rescue
@@ -22,10 +24,25 @@ from dialer.engine.retry import retry
 from dialer.engine.settle import End, close, settle
 from dialer.providers.base import Absent, CallHandle, CallRequest, NoWord, Placement, Seen, Sighting
 from dialer.providers.carriers import Carriers
+from dialer.store import epochs, numbers
 from dialer.store.database import rows
 from dialer.store.leases import Leases
 from dialer.store.numbers import Trunk
-from steps import assert_clean, at_once, end, go, hand_in, held, later, live, meddled, queued, report, until
+from steps import (
+    assert_clean,
+    at_once,
+    day_allowance,
+    end,
+    go,
+    hand_in,
+    held,
+    later,
+    live,
+    meddled,
+    queued,
+    report,
+    until,
+)
 from world import MONDAY, World
 
 MakeWorld = Callable[..., World]
@@ -452,6 +469,34 @@ def test_a_rebuild_waits_for_a_claim_that_has_seen_the_old_epoch(world: World) -
         assert rebuild.result().rebuilt
         assert claim.result().claimed == 4
     assert set(held(world)["{dialer}:holds"]) == {str(of) for of in live(world)}
+
+
+def test_a_new_cap_is_not_loaded_while_a_claim_may_add_a_call_that_is_not_counted(world: World) -> None:
+    world.sql("UPDATE phone_numbers SET max_calls_per_day = 5")
+
+    def unloaded() -> int:
+        with world.db.begin() as connection:
+            return len(world.leases.unloaded(numbers.capped(connection), [MONDAY.date(), MONDAY.date().add(days=1)]))
+
+    with ThreadPoolExecutor(1) as pool, world.db.begin() as claim:
+        epochs.share(claim)
+        loading = pool.submit(rescued, world)
+        until(lambda: queued(world) == 1 or loading.done())
+        assert unloaded() == 3
+        claim.commit()
+        loading.result(DEADLINE_SECONDS)
+    rescued(world)
+    assert unloaded() == 0
+
+
+def test_attempts_whose_requests_have_not_left_are_given_back_whatever_their_network_can_say(world: World) -> None:
+    batch_id = world.batch(4)
+    assert dispatch(world.parts, [batch_id], world.clock.now, world.rng).claimed == 4
+    parts = replace(world.parts, carriers=Silent(world))
+    later(world, 29.999)
+    assert rescued(world, parts).closed == 0
+    later(world, 0.001)
+    assert (rescued(world, parts).closed, contacts(world)) == (4, {("waiting", 0): 4})
 
 
 def test_a_rebuild_while_others_dispatch_exceeds_no_limit_and_loses_no_lease(world: World) -> None:

@@ -270,6 +270,13 @@ def test_departures_of_a_trunk_are_planned_evenly_and_not_far_ahead(leases: Leas
     assert len(take(leases, batch, 100, NOW.add(seconds=1))) == 10
 
 
+def test_a_rate_of_many_calls_a_second_is_planned_in_full(leases: Leases) -> None:
+    """Departures are told in whole milliseconds; those that are planned 7.5 ms apart must not become 8 ms apart."""
+    batch = hunt(route(rate=RateLimit(TRUNK, 136, 1000)))
+    granted = take(leases, batch, 40) + take(leases, batch, 40)
+    assert [one.at for one in granted] == [NOW.add(microseconds=1000 * ceil(1000 + 7.5 * n)) for n in range(80)]
+
+
 def test_a_rate_that_is_new_lower_or_higher_counts_from_the_next_grant(leases: Leases) -> None:
     slow, fast = (hunt(route(rate=RateLimit(TRUNK, 1, window))) for window in (1_000_000, 100))
     take(leases, hunt(route()), 5)

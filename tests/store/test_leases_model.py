@@ -31,7 +31,7 @@ LIMITS = st.none() | st.integers(1, 4)
 def sites(draw: st.DrawFn) -> list[BatchAsk]:
     """Two batches that share numbers and trunks, each with its own numbers in its own order."""
     rates = {
-        trunk: draw(st.none() | st.builds(RateLimit, st.just(trunk), st.integers(1, 3), st.just(1000)))
+        trunk: draw(st.none() | st.builds(RateLimit, st.just(trunk), st.sampled_from([1, 2, 3, 7, 90]), st.just(1000)))
         for trunk in TRUNKS
     }
     trunk_gates = {trunk: Gate.of_trunk(trunk, draw(LIMITS)) for trunk in TRUNKS}
@@ -78,7 +78,7 @@ class Model:
             at = self.room(now, route)
             if at is not None:
                 self.hold(ask.attempt_id, batch, route, slots, at)
-                return route.number_id, at
+                return route.number_id, ceil(at)
         return None
 
     def order(self, batch: BatchAsk, ask: Ask) -> list[Route]:
@@ -89,7 +89,7 @@ class Model:
         first = listed.index(last) + 1 if last in listed else 0
         return [*batch.routes[first:], *batch.routes[:first]]
 
-    def room(self, now: int, route: Route) -> int | None:
+    def room(self, now: int, route: Route) -> float | None:
         if any(gate.limit is not None and len(self.sets[gate.key]) >= gate.limit for gate in route.gates):
             return None
         if route.rate is None:
@@ -98,18 +98,18 @@ class Model:
         planned = self.planned.setdefault(route.rate, now + route.rate.window_ms)
         if planned > now + horizon + route.rate.interval_ms:
             planned = self.planned[route.rate] = now + min(horizon, route.rate.interval_ms)
-        at = ceil(max(now, planned))
+        at = max(now, planned)
         waiting = self.waiting[route.trunk_id]
         for name in [name for name, leaves_at in waiting.items() if leaves_at <= now - ABSENT_MS]:
             del waiting[name]
         return at if at <= now + horizon and len(waiting) <= horizon / route.rate.interval_ms else None
 
-    def hold(self, name: AttemptId, batch: BatchAsk, route: Route, slots: Gate, at: int) -> None:
+    def hold(self, name: AttemptId, batch: BatchAsk, route: Route, slots: Gate, at: float) -> None:
         for gate in (slots, *route.gates):
             self.sets[gate.key].add(name)
         if route.rate:
             self.planned[route.rate] = at + route.rate.interval_ms
-            self.waiting[route.trunk_id][name] = at
+            self.waiting[route.trunk_id][name] = ceil(at)
         if batch.round_robin:
             self.cursors[batch.batch_id] = route.number_id
         self.held[name] = Lease(name, batch.batch_id, route.number_id, route.trunk_id, TODAY)

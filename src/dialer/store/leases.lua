@@ -81,7 +81,7 @@ local function times(route)
     if not route.interval then
         return math.max(now, pace.paused), pace.paused
     end
-    local leaves_at = math.ceil(math.max(now, pace.next, pace.paused))
+    local leaves_at = math.max(now, pace.next, pace.paused)
     -- As many as the rate lets leave until the horizon, even if those that are planned are late.
     local is_full = pace.planned > route.horizon / route.interval
     return leaves_at, math.max(leaves_at - route.horizon, is_full and now + math.ceil(route.interval) or 0)
@@ -127,10 +127,12 @@ local function hold(attempt, batch, route)
     for _, gate in ipairs(route.gates) do
         enter(gate)
     end
-    local leaves_at = times(route)
+    local exactly = times(route)
+    -- Whole milliseconds, but the next is planned from the exact time: rounding must not add up to a lower rate (P6).
+    local leaves_at = math.ceil(exactly)
     if route.interval then
         local pace = pace_of(route)
-        pace.next, pace.planned = leaves_at + route.interval, pace.planned + 1
+        pace.next, pace.planned = exactly + route.interval, pace.planned + 1
         redis.call('HSET', KEYS[route.pace], 'next', pace.next)
         redis.call('ZADD', KEYS[route.planned], leaves_at, attempt)
         keys[#keys + 1] = KEYS[route.planned]
