@@ -172,6 +172,16 @@ def test_an_attempt_whose_call_is_reported_while_the_network_is_asked_keeps_that
     assert alike.value("SELECT count(*) FROM inbox WHERE kind = 'answered'") == 0
 
 
+def test_an_attempt_that_was_never_placed_makes_nothing_ambiguous(alike: World) -> None:
+    refused = unsure(alike, sent=False)
+    later(alike, 30)
+    assert rescued(alike).closed == 1
+    mine = unsure(alike, sent=True)
+    later(alike, 30)
+    rescued(alike)
+    assert (state(alike, refused), state(alike, mine)) == (("refused", None), ("answered", f"{mine}.1"))
+
+
 def test_several_calls_that_could_be_its_own_leave_it_open(alike: World) -> None:
     mine = unsure(alike, sent=True)
     call_by_another_program(alike)

@@ -199,6 +199,21 @@ def test_reports_that_overtake_the_answer_have_the_say(world: World) -> None:
     assert held(world) == {}
 
 
+@pytest.mark.parametrize("late", [Placed("late"), Unclear("no answer")], ids=["placed", "unclear"])
+@pytest.mark.parametrize("kind", ["ringing", "answered"])
+def test_a_report_of_a_call_that_goes_on_has_the_say_over_an_answer_that_comes_after_it(
+    world: World, kind: str, late: Placement
+) -> None:
+    batch_id = world.batch(1)
+
+    def answer(request: CallRequest) -> Placement:
+        hand_in(world, report(request.attempt_id, kind, world.clock.now, provider_call_id="its own"))
+        return late
+
+    go(world, batch_id, parts=replace(world.parts, carriers=Answering(answer)))
+    assert world.rows("SELECT state, provider_call_id, cause FROM attempts") == [(kind, "its own", None)]
+
+
 def test_noting_answers_and_settling_reports_at_once_never_wait_in_a_circle(world: World) -> None:
     batch_id = world.batch(2)
     settling: list[Future[SettleReport]] = []

@@ -1,7 +1,8 @@
 """A transaction that someone leaves open stops what it has locked and nothing else."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -9,18 +10,20 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from deadline import DEADLINE_SECONDS
 from dialer.domain.ids import AttemptId, BatchId
 from dialer.domain.outcomes import Outcome
 from dialer.embedded import Servers
+from dialer.engine.dispatch import dispatch
 from dialer.engine.rescue import rescue
 from dialer.engine.retry import retry
 from dialer.engine.settle import End, close, settle
 from dialer.engine.tick import tick
 from dialer.errors import Contended, Unavailable
-from dialer.store import archive, contacts, epochs, inbox, locks
+from dialer.store import archive, attempts, contacts, departures, epochs, inbox, locks
 from dialer.store.database import Database, Timeouts, rows, run
-from steps import assert_clean, at_once, end, go, hand_in, later, live, look, report, until
-from world import World, made_up_phones
+from steps import assert_clean, at_once, end, go, hand_in, later, live, look, queued, report, until
+from world import MONDAY, World, made_up_phones
 
 IN_PSQL = {
     "its batch": "UPDATE batches SET name = 'edited' WHERE id = :batch",
@@ -76,6 +79,32 @@ def test_what_is_locked_is_waited_for_once_and_not_once_for_each_half_of_the_pag
         assert hand_in(world, *(report(of, "ended", world.clock.now, "busy") for of in live(world))).ended == 3
         assert close(world.parts, dict.fromkeys(live(world), GONE), world.clock.now).ended == 0
     assert [entry["event"] for entry in logged] == ["locked rows are passed over"] * 2
+
+
+@pytest.mark.parametrize("write", [
+    attempts.lock,
+    lambda connection, ids: attempts.mark_placed(connection, [(of, "one") for of in ids]),
+    lambda connection, ids: attempts.mark_unclear(connection, [(of, "x") for of in ids], rescue_at=MONDAY),
+    lambda connection, ids: departures.permit(connection, ids),
+], ids=["lock", "mark_placed", "mark_unclear", "permit"])  # fmt: skip
+def test_attempts_are_locked_in_the_order_of_their_ids(world: World, write: Callable[..., object]) -> None:
+    """Two who lock the same attempts wait for each other, and never in a circle."""
+    dispatch(world.parts, [world.batch(3)], world.clock.now, world.rng)
+    first, *others = live(world)
+
+    def go_on() -> None:
+        with world.db.begin() as connection:
+            write(connection, [*reversed(others), first])
+
+    with ThreadPoolExecutor(1) as pool, world.db.begin() as other:
+        rows(other, "SELECT 1 FROM attempts WHERE id = :id FOR UPDATE", id=first)
+        writing = pool.submit(go_on)
+        until(lambda: queued(world) == 1 or writing.done())
+        free = rows(other, "SELECT id FROM attempts WHERE id = ANY(:ids) FOR UPDATE SKIP LOCKED", ids=others)
+        assert len(free) == 2
+        other.commit()
+        with suppress(Contended):
+            writing.result(DEADLINE_SECONDS)
 
 
 @pytest.mark.parametrize("what", ["its batch", "the counts of its batch", "its contact"])

@@ -423,7 +423,8 @@ def test_the_lease_of_a_call_that_ended_unheard_is_freed(world: World) -> None:
     assert set(held(world)["{dialer}:holds"]) == {str(first), str(second)}
     world.sql("UPDATE attempts SET rescue_at = rescue_at + interval '1 hour' WHERE rescue_at IS NOT NULL")
     later(world, 120)
-    assert rescued(world).orphans == 1
+    found = rescued(world)
+    assert (found.orphans, found.restored) == (1, 0)
     assert set(held(world)["{dialer}:holds"]) == {str(second)}
 
 
@@ -489,14 +490,44 @@ def test_a_new_cap_is_not_loaded_while_a_claim_may_add_a_call_that_is_not_counte
     assert unloaded() == 0
 
 
-def test_attempts_whose_requests_have_not_left_are_given_back_whatever_their_network_can_say(world: World) -> None:
+def test_the_calls_before_a_new_cap_are_counted_before_its_number_is_used_again(world: World) -> None:
+    counted: list[int] = []
+
+    class Watched(Leases):
+        def mark_loaded(self, capped: Any, days: Any) -> None:
+            counted.append(day_allowance(world))
+            super().mark_loaded(capped, days)
+
+    go(world, world.batch(3))
+    world.sql("UPDATE phone_numbers SET max_calls_per_day = 5")
+    leases = Watched(world.redis_url, is_virtual=True)
+    rescued(world, replace(world.parts, leases=leases))
+    leases.close()
+    assert counted == [3]
+
+
+def test_numbers_with_a_cap_go_on_at_midnight_without_a_rescue(world: World) -> None:
+    world.sql("UPDATE phone_numbers SET max_calls_per_day = 5")
+    world.rescue()
+    world.clock.now = MONDAY.add(days=1).start_of("day")
+    assert go(world, world.batch(4)).claimed == 4
+
+
+@pytest.mark.parametrize("notes_permits", [True, False], ids=["this release", "the previous release"])
+def test_attempts_whose_requests_have_not_left_are_given_back_whatever_their_network_can_say(
+    world: World, notes_permits: bool
+) -> None:
     batch_id = world.batch(4)
     assert dispatch(world.parts, [batch_id], world.clock.now, world.rng).claimed == 4
+    if not notes_permits:
+        # Such a worker sends without a last look: whether it has is not known.
+        world.sql("UPDATE attempts SET allowed_by = allowed_by - 'needs_permit'")
     parts = replace(world.parts, carriers=Silent(world))
     later(world, 29.999)
     assert rescued(world, parts).closed == 0
     later(world, 0.001)
-    assert (rescued(world, parts).closed, contacts(world)) == (4, {("waiting", 0): 4})
+    assert rescued(world, parts).closed == (4 if notes_permits else 0)
+    assert contacts(world) == {("waiting", 0) if notes_permits else ("dialing", 1): 4}
 
 
 def test_a_rebuild_while_others_dispatch_exceeds_no_limit_and_loses_no_lease(world: World) -> None:

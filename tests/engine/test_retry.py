@@ -158,6 +158,17 @@ def test_a_changed_delay_counts_for_those_that_wait_from_the_end_of_their_call(
     assert due_at(world) == due
 
 
+def test_a_changed_delay_counts_from_the_end_of_the_latest_call(world: World) -> None:
+    batch_id = world.batch(1, retry_failed=True, max_retry_attempts=2)
+    for _ in range(2):
+        later(world, 600)
+        retry(world.parts, world.clock.now)
+        assert go(world, batch_id).placed == 1
+        end(world, live(world)[0], "busy")
+    world.sql("UPDATE batches SET retry_delays = '{\"busy\": 7}'")
+    assert due_at(world) == world.clock.now.add(minutes=7)
+
+
 def test_an_edit_of_something_else_or_of_another_batch_leaves_due_times_alone(world: World) -> None:
     batch_id = after_hours(world)
     other = world.batch(made_up_phones(1, first=1), **HOURS)

@@ -12,7 +12,7 @@ from deadline import DEADLINE_SECONDS
 from dialer.domain.ids import BatchId
 from dialer.domain.states import BATCH_TRANSITIONS, BatchStatus
 from dialer.store.database import Connection, rows, run
-from steps import queued, until
+from steps import later, queued, until
 from world import MONDAY, World
 
 STOPS = (BatchStatus.PAUSED, BatchStatus.CANCELLED)
@@ -141,6 +141,37 @@ def test_a_stop_of_a_paused_batch_holds_against_someone_who_resumes_it_at_the_sa
         assert rows(operator, "SELECT status FROM batches")[0].status == "paused"
         operator.commit()
         assert resuming.result(DEADLINE_SECONDS) == "active"
+
+
+@pytest.mark.parametrize("asked_for", ["active", "scheduled"])
+def test_a_batch_that_is_resumed_after_its_time_is_active_and_started_when_it_first_did(
+    world: World, asked_for: str
+) -> None:
+    batch_id = in_status(world, "active")
+    later(world, 60)
+    world.sql("UPDATE batches SET status = 'paused', status_reason = 'lunch'")
+    assert world.progress(batch_id).status_reason == "lunch"
+    later(world, 60)
+    world.sql("UPDATE batches SET status = :status", status=asked_for)
+    assert world.progress(batch_id).status_reason is None
+    assert world.rows("SELECT status, started_at FROM batches") == [("active", MONDAY)]
+
+
+def test_a_batch_that_is_edited_while_it_is_stopped_stays_drained_since_it_was(world: World) -> None:
+    batch_id = in_status(world, "paused")
+    world.sql("UPDATE batch_progress SET held_by = 'rate'")
+    later(world, 60)
+    world.sql("UPDATE batches SET name = 'edited'")
+    progress = world.progress(batch_id)
+    assert (progress.drained_at, progress.next_dispatch_at) == (MONDAY, None)
+    assert world.value("SELECT count(*) FROM batch_history WHERE from_status = to_status") == 0
+
+
+def test_what_held_a_batch_back_is_forgotten_when_it_is_stopped(world: World) -> None:
+    batch_id = in_status(world, "active")
+    world.sql("UPDATE batch_progress SET held_by = 'rate'")
+    world.sql(STOP)
+    assert world.progress(batch_id).held_by is None
 
 
 UPSERT = """
