@@ -8,6 +8,7 @@ import pytest
 
 from dialer.domain.ids import AttemptId, BatchId
 from dialer.domain.patience import HEARD_SECONDS
+from dialer.engine.dispatch import dispatch
 from dialer.engine.events import receive
 from dialer.engine.parts import Parts
 from dialer.engine.rescue import RescueReport, rescue
@@ -159,6 +160,15 @@ def test_a_trunk_that_is_heard_again_has_its_calls_asked_about_at_once(world: Wo
         assert attempts.look_soon(connection, world.installed.trunk_id) == 1
         assert not trunk_links.up(connection, world.installed.trunk_id, EAR)
     assert rescued(world, world.parts).asked == 1
+
+
+@pytest.mark.parametrize("state", ["reserved", "unclear"])
+def test_a_call_that_is_being_placed_is_not_asked_about_when_its_trunk_is_heard_again(world: World, state: str) -> None:
+    """Its network may not have it yet (P1)."""
+    dispatch(world.parts, [world.batch(1)], world.clock.now, world.rng)
+    world.sql("UPDATE attempts SET state = :state", state=state)
+    with world.db.begin() as connection:
+        assert attempts.look_soon(connection, world.installed.trunk_id) == 0
 
 
 def test_a_break_that_could_not_be_noted_counts_from_the_next_connection(world: World, unclear: Parts) -> None:

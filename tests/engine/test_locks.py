@@ -15,7 +15,7 @@ from dialer.domain.ids import AttemptId, BatchId
 from dialer.domain.outcomes import Outcome
 from dialer.embedded import Servers
 from dialer.engine.dispatch import dispatch
-from dialer.engine.rescue import rescue
+from dialer.engine.rescue import rescue, tell_of_locks
 from dialer.engine.retry import retry
 from dialer.engine.settle import End, close, settle
 from dialer.engine.tick import tick
@@ -352,6 +352,21 @@ def test_a_batch_that_is_locked_is_explained_with_who_has_locked_it(world: World
         assert holder.sentence.startswith("Rows of contacts are locked by a transaction")
     with world.db.begin() as connection:
         assert locks.holders(connection, held_seconds=0) == []
+
+
+def test_a_session_that_only_reads_is_not_told_of(world: World) -> None:
+    world.batch(1)
+    with world.db.begin() as reader, world.db.begin() as connection:
+        rows(reader, "SELECT 1 FROM batches JOIN batch_progress ON batch_id = id")
+        assert locks.holders(connection, held_seconds=0) == []
+
+
+def test_a_session_that_keeps_rows_locked_is_logged_once(world: World) -> None:
+    stuck, _ = two(world)
+    with held(world, "its batch", stuck), capture_logs() as logged:
+        for _ in range(2):
+            tell_of_locks(world.parts, held_seconds=0)
+    assert [entry["event"] for entry in logged] == ["rows are locked by a session that does not end its transaction"]
 
 
 def test_several_dispatches_and_settles_at_once_with_a_batch_that_is_locked_lose_nothing(world: World) -> None:

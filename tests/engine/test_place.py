@@ -276,6 +276,7 @@ def test_how_long_an_answer_took_is_noted_for_the_rate(world: World) -> None:
     later(world, 1)
     assert leave(world, departure, parts).placed == 1
     assert noted == [(0.75, 1)]
+    assert world.value("SELECT placed_at FROM attempts") == world.value("SELECT sent_at FROM attempts")
     leases.close()
 
 

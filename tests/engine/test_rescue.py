@@ -19,7 +19,7 @@ from dialer.engine.audit import audit
 from dialer.engine.dispatch import dispatch
 from dialer.engine.events import receive
 from dialer.engine.parts import Parts
-from dialer.engine.rescue import RescueReport, rescue
+from dialer.engine.rescue import RescueReport, hang_up, rescue
 from dialer.engine.retry import retry
 from dialer.engine.settle import End, close, settle
 from dialer.providers.base import Absent, CallHandle, CallRequest, NoWord, Placement, Seen, Sighting
@@ -217,6 +217,14 @@ def test_a_call_that_lasts_too_long_is_hung_up_and_ends_by_its_report(make_world
     (call,) = world.network.log
     assert CALL_SECONDS <= (call.ended_at - call.placed_at).total_seconds() <= CALL_SECONDS + 300
     assert world.progress(batch_id).completed == 1
+
+
+def test_calls_of_a_cancelled_batch_are_hung_up_only_if_that_was_asked_for(world: World) -> None:
+    go(world, world.batch(3))
+    world.sql("UPDATE batches SET status = 'cancelled'")
+    assert hang_up(world.parts, world.rng) == 0
+    world.sql("UPDATE batches SET status = 'cancelled', hang_up = true")
+    assert hang_up(world.parts, world.rng) == 3
 
 
 def test_a_call_that_its_network_never_ends_is_given_up_after_five_hours(make_world: MakeWorld) -> None:

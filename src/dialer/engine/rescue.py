@@ -68,7 +68,7 @@ def rescue(parts: Parts, now: DateTime, rng: Random) -> RescueReport:
     parts.leases.remind(now.add(seconds=LOOK_AFTER_SECONDS))
     orphans = _free_orphans(parts, now)
     restored = _restore_missing(parts, now)
-    _tell_of_locks(parts)
+    tell_of_locks(parts)
     _settle_left_behind(parts)
     hang_up(parts, rng)
     asked, done = _ask_networks(parts, now)
@@ -184,10 +184,10 @@ def _restore_missing(parts: Parts, now: DateTime) -> int:
     return len(missing)
 
 
-def _tell_of_locks(parts: Parts) -> None:
+def tell_of_locks(parts: Parts, held_seconds: float = locks.HELD_SECONDS) -> None:
     """Log once, by whichever worker comes first, which session has kept rows locked for longer than any step would."""
     with parts.db.begin() as connection:
-        found = locks.holders(connection)
+        found = locks.holders(connection, held_seconds)
     for holder in found:
         if parts.leases.ask_once(f"locks:{holder.name}", TELL_AGAIN_SECONDS):
             log.warning("rows are locked by a session that does not end its transaction", reason=holder.sentence)
