@@ -276,10 +276,32 @@ def test_calls_of_a_trunk_are_placed_at_its_rate(world: World) -> None:
     rate: dict[str, Any] = {"trunk_rate_limit": 2, "trunk_rate_window_ms": 1000}
     placed = [
         ledger.attempt(contact, begin=3, end=60, placed_at=MONDAY.add(microseconds=1000 * ms), **rate)
-        for contact, ms in enumerate((0, 200, 1000, 1200, 2100, 2140))
+        for contact, ms in enumerate((0, 200, 960, 1200, 2100, 2140))
     ]
     ledger.write()
     assert found(world) == {"P2 trunk_rate": (placed[-1],)}
+
+
+def test_calls_from_all_numbers_of_a_trunk_count_toward_its_rate_also_before_their_answer_was_noted(
+    world: World,
+) -> None:
+    ledger = Ledger(world)
+    rate: dict[str, Any] = {"trunk_rate_limit": 2, "trunk_rate_window_ms": 1000}
+    for contact, number_id in enumerate(world.installed.number_ids):
+        at = MONDAY.add(microseconds=100_000 * contact)
+        last = ledger.attempt(contact, begin=0, end=60, phone_number_id=number_id, sent_at=at, **rate)
+    ledger.write()
+    assert found(world) == {"P2 trunk_rate": (last,)}
+
+
+def test_what_was_refused_where_it_was_sent_made_no_call_and_counts_toward_no_rate(world: World) -> None:
+    ledger = Ledger(world)
+    for contact in range(3):
+        ledger.attempt(
+            contact, begin=0, end=1, outcome=None, sent_at=MONDAY, trunk_rate_limit=2, trunk_rate_window_ms=1000
+        )
+    ledger.write()
+    assert found(world) == {}
 
 
 @pytest.mark.parametrize("away", [-2, 2])

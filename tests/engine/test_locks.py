@@ -361,6 +361,15 @@ def test_a_session_that_only_reads_is_not_told_of(world: World) -> None:
         assert locks.holders(connection, held_seconds=0) == []
 
 
+def test_a_step_that_waits_for_someone_is_not_told_of_as_the_one_who_keeps_rows_locked(world: World) -> None:
+    stuck, _ = two(world, name="spring sale")
+    with ThreadPoolExecutor(1) as pool, held(world, "its batch", stuck), world.db.begin() as connection:
+        pool.submit(world.sql, "UPDATE batches SET name = 'mine'")
+        until(lambda: queued(world) == 1)
+        (holder,) = locks.holders(connection, held_seconds=0)
+    assert holder.sentence.startswith("Batch spring sale is locked")
+
+
 def test_a_session_that_keeps_rows_locked_is_logged_once(world: World) -> None:
     stuck, _ = two(world)
     with held(world, "its batch", stuck), capture_logs() as logged:

@@ -22,7 +22,7 @@ from dialer.errors import Contended, Unavailable
 from dialer.providers.base import CallHandle, Gone, NoWord, Seen, Sighting
 from dialer.providers.carriers import Carriers
 from dialer.service import quarantine as service
-from dialer.store import health, inbox
+from dialer.store import health, inbox, quarantine
 from dialer.store.database import rows
 from dialer.store.numbers import Trunk
 from dialer.store.quarantine import Fault
@@ -426,6 +426,30 @@ def test_a_report_that_cannot_be_stored_is_refused_until_it_alone_must_be_to_bla
     settle(world.parts, world.clock.now)
     (row,) = world.rows("SELECT outcome, cause, talk_seconds FROM attempts WHERE id = :id", id=bad)
     assert tuple(row) == ("no_answer", "wrong", 0.5)
+
+
+def test_a_report_that_cannot_be_stored_is_not_kept_while_no_other_has_come_in_since(world: World) -> None:
+    bad, good = called(world, 2)
+    receive(world.db, world.installed.trunk_id, [report(good, "ringing", world.clock.now)])
+    with broken(world, "inbox", "NEW.cause = 'wrong'", "INSERT", code="23514"):
+        wrong = report(bad, "ended", world.clock.now, "busy", cause="wrong")
+        assert send(world, [wrong], 20) == [True] * 20
+
+
+@pytest.mark.parametrize(("payload", "removed"), [(None, 1), ("{}", 0)])
+def test_a_report_that_was_accepted_without_being_stored_is_kept_until_it_is_old(
+    world: World, payload: str | None, removed: int
+) -> None:
+    world.sql(
+        """
+        INSERT INTO quarantine (kind, subject, trunk_id, error, payload)
+        SELECT 'report', 'x', id, 'broken', :payload FROM trunks
+        """,
+        payload=payload,
+    )
+    later(world, 7200)
+    with world.db.begin() as connection:
+        assert quarantine.remove_reports(connection, world.clock.now.subtract(days=1), 10) == removed
 
 
 @pytest.mark.parametrize("code", [*ENVIRONMENT, *OTHER, *OF_DATA])

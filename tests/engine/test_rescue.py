@@ -26,6 +26,7 @@ from dialer.providers.base import Absent, CallHandle, CallRequest, NoWord, Place
 from dialer.providers.carriers import Carriers
 from dialer.store import epochs, numbers
 from dialer.store.database import rows
+from dialer.store.gates import Lease
 from dialer.store.leases import Leases
 from dialer.store.numbers import Trunk
 from steps import (
@@ -451,6 +452,19 @@ def test_leases_that_redis_has_lost_without_noticing_are_restored(world: World) 
     assert slots(world) == before
     assert sum(client.scard(key) for key in client.scan_iter("{dialer}:day:*")) == 5
     assert rescued(world).restored == 0
+
+
+def test_a_call_that_ends_while_rescue_compares_leases_gets_none_back(world: World) -> None:
+    class Ending(Leases):
+        def missing(self, leases: Sequence[Lease]) -> list[Lease]:
+            end(world, live(world)[0])
+            return super().missing(leases)
+
+    go(world, world.batch(2))
+    leases = Ending(world.redis_url, is_virtual=True)
+    assert rescued(world, replace(world.parts, leases=leases)).restored == 0
+    leases.close()
+    assert set(held(world)["{dialer}:holds"]) == {str(attempt_id) for attempt_id in live(world)}
 
 
 def test_two_rescuers_at_once_rebuild_redis_once_with_every_lease(world: World) -> None:
