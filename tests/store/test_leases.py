@@ -390,6 +390,28 @@ def test_a_network_that_says_too_fast_is_left_alone_for_so_long(counting: Leases
     assert leave(counting, NOW.add(seconds=7), 1).count == 1
 
 
+def test_nothing_is_planned_for_a_time_at_which_the_network_wants_to_be_left_alone(counting: Leases) -> None:
+    batch = hunt(route(rate=RATE))
+    counting.pause_trunk(NOW, TRUNK, 7)
+    grants = counting.acquire(NOW, [batch], asks(batch, 1))
+    assert (grants.granted, grants.held, grants.free_at) == ((), {BATCH: "rate"}, {BATCH: NOW.add(seconds=4)})
+    at = NOW.add(seconds=4)
+    assert [one.at for one in take(counting, batch, 1, at)] == [NOW.add(seconds=7)]
+
+
+@pytest.mark.parametrize("how", ["forget", "put_back"])
+def test_what_was_given_back_is_not_waited_for_by_those_that_were_planned_after_it(counting: Leases, how: str) -> None:
+    batch = hunt(route(rate=ONE))
+    first, second = [one.ask.attempt_id for one in take(counting, batch, 2, NOW)]
+    # Both are overdue, so that the second would wait for the first.
+    assert counting.leave(ms(1900), ONE, [second]).count == 0
+    if how == "forget":
+        counting.forget([first])
+    else:
+        counting.put_back([Lease(first, BATCH, A, TRUNK, TODAY)])
+    assert counting.leave(ms(1900), ONE, [second]).count == 1
+
+
 def test_where_departures_are_late_no_more_are_planned_than_fit_before_the_horizon(leases: Leases) -> None:
     batch = hunt(route(rate=RATE))
     late = [one.ask.attempt_id for one in take(leases, batch, 9)]
