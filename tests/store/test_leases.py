@@ -412,6 +412,23 @@ def test_what_was_given_back_is_not_waited_for_by_those_that_were_planned_after_
     assert counting.leave(ms(1900), ONE, [second]).count == 1
 
 
+def test_of_several_trunks_the_one_that_is_free_first_says_when_the_batch_goes_on(leases: Leases) -> None:
+    other = TrunkId(UUID(int=8))
+    batch = hunt(route(A), route(B, trunk=other))
+    leases.pause_trunk(NOW, TRUNK, 2)
+    leases.pause_trunk(NOW, other, 5)
+    assert leases.acquire(NOW, [batch], asks(batch, 1)).free_at == {BATCH: NOW.add(seconds=2)}
+
+
+def test_what_has_left_is_not_waited_for_by_those_that_were_planned_after_it(leases: Leases) -> None:
+    rate = RateLimit(TRUNK, 2, 200)
+    leave(leases, NOW, 1, rate)
+    first, second, third = [one.ask.attempt_id for one in take(leases, hunt(route(rate=rate)), 3)]
+    assert leases.leave(ms(320), rate, [first, second]).count == 2
+    leases.answered(ms(320), rate, 0, [first, second])
+    assert leases.leave(ms(525), rate, [third]).count == 1
+
+
 def test_where_departures_are_late_no_more_are_planned_than_fit_before_the_horizon(leases: Leases) -> None:
     batch = hunt(route(rate=RATE))
     late = [one.ask.attempt_id for one in take(leases, batch, 9)]
@@ -440,11 +457,18 @@ def test_a_clock_that_is_set_back_does_not_stop_a_trunk(leases: Leases) -> None:
     batch = hunt(route(rate=RATE))
     tomorrow = NOW.add(days=1)
     take(leases, batch, 9, tomorrow)
-    leave(leases, tomorrow, 2)
+    assert [leave(leases, tomorrow.add(seconds=n), 2).count for n in range(2)] == [0, 2]
     (first, *_) = take(leases, batch, 9, NOW.add(seconds=1))
     assert first.wait_seconds < 4
     assert leave(leases, NOW, 1) == Left(0, 1)
     assert leave(leases, NOW.add(seconds=1), 1).count == 1
+
+
+def test_a_call_counts_for_a_whole_window_also_when_the_clock_is_set_back_before_its_answer(counting: Leases) -> None:
+    name = next(NAMES)
+    assert counting.leave(NOW, ONE, [name]).count == 1
+    counting.answered(ms(-500), ONE, 0, [name])
+    assert [leave(counting, ms(at), 1, ONE).count for at in (600, 1004, 1005)] == [0, 0, 1]
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
