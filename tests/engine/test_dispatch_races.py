@@ -129,6 +129,15 @@ def test_grants_that_grew_old_before_the_claim_are_void(world: World) -> None:
     assert go(world, batch_id).claimed == 3
 
 
+def test_grants_from_before_their_number_was_given_a_daily_cap_are_void(world: World) -> None:
+    batch_id = world.batch(3)
+    cap = partial(world.sql, "UPDATE phone_numbers SET max_calls_per_day = 2")
+    assert go(world, batch_id, parts=meddled(world, after=cap)).claimed == 0
+    assert (held(world), day_allowance(world)) == ({}, 0)
+    world.rescue()
+    assert go(world, batch_id).claimed == 3
+
+
 def test_grants_of_an_old_epoch_are_void(world: World) -> None:
     world.sql("UPDATE trunks SET max_concurrent_calls = 4")
     batch_id = world.batch(4)

@@ -17,7 +17,7 @@ from dialer.engine.place import place
 from dialer.engine.retry import retry
 from dialer.engine.settle import settle
 from dialer.store.database import rows, run
-from steps import at_once, go, hand_in, held, queued, report, until
+from steps import at_once, go, hand_in, held, later, look, queued, report, until
 from world import World, made_up_phones
 
 
@@ -178,6 +178,17 @@ def test_a_statement_over_several_batches_locks_their_counts_in_the_order_in_whi
         assert rows(step, "SELECT 1 FROM batch_progress WHERE batch_id = :id FOR NO KEY UPDATE SKIP LOCKED", id=two)
         step.commit()
         assert pausing.result(DEADLINE_SECONDS) == 2
+
+
+def test_a_batch_that_waits_for_room_on_its_numbers_goes_on_when_an_operator_gives_them_more(world: World) -> None:
+    world.sql("UPDATE phone_numbers SET max_concurrent_calls = 1")
+    batch_id = world.batch(5)
+    assert go(world, batch_id).claimed == 3
+    later(world, 1)
+    at, held_by = look(world, batch_id)
+    assert (at > world.clock.now, held_by) == (True, "number")
+    world.sql("UPDATE phone_numbers SET max_concurrent_calls = 2")
+    assert look(world, batch_id)[0] == world.clock.now
 
 
 @pytest.mark.parametrize("column", ["respect_contact_timezone", "sticky_caller_id"])

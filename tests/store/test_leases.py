@@ -375,6 +375,8 @@ def test_a_network_that_has_become_slower_is_used_at_its_rate_again_after_some_m
     call(counting, minute, 220)
     assert leave(counting, ms(minute + 1100), 1, ONE).count == 0
     call(counting, 6 * minute, 220)
+    # What was measured in the period before still counts.
+    assert leave(counting, ms(6 * minute + 1100), 1, ONE).count == 0
     call(counting, 11 * minute, 220)
     call(counting, 11 * minute + 1005, 220)
 
@@ -410,6 +412,12 @@ def test_what_was_given_back_is_not_waited_for_by_those_that_were_planned_after_
     else:
         counting.put_back([Lease(first, BATCH, A, TRUNK, TODAY)])
     assert counting.leave(ms(1900), ONE, [second]).count == 1
+
+
+def test_one_that_does_not_come_for_a_second_is_not_waited_for(counting: Leases) -> None:
+    first, second = [one.ask.attempt_id for one in take(counting, hunt(route(rate=ONE)), 2)]
+    assert [counting.leave(ms(at), ONE, [second]).count for at in (1999, 2001)] == [0, 1]
+    assert counting.leave(ms(2001), ONE, [first]).count == 0
 
 
 def test_of_several_trunks_the_one_that_is_free_first_says_when_the_batch_goes_on(leases: Leases) -> None:
