@@ -110,7 +110,7 @@ def test_no_statement_of_the_hot_path_reads_a_big_table_from_end_to_end(full: Wo
 
 FILL_TWO = """
 INSERT INTO contacts (id, batch_id, phone_number, status, status_reason, outcome, finished_at)
-SELECT gen_random_uuid(), CASE WHEN n <= 4000 THEN :one ELSE :other END, '+1' || 2010000000 + n, 'failed', 'test',
+SELECT gen_random_uuid(), CASE WHEN n <= 500 THEN :one ELSE :other END, '+1' || 2010000000 + n, 'failed', 'test',
        'busy', dialer_now()
 FROM generate_series(1, 5000) AS n
 """
