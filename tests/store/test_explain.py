@@ -114,9 +114,10 @@ SELECT gen_random_uuid(), CASE WHEN n <= 500 THEN :one ELSE :other END, '+1' || 
        'busy', dialer_now()
 FROM generate_series(1, 5000) AS n
 """
-LIVE = (
-    "UPDATE attempts SET state = 'placed', outcome = NULL, ended_at = NULL, rescue_at = created_at WHERE batch_id = :of"
-)
+LIVE = """
+UPDATE attempts SET state = 'placed', outcome = NULL, ended_at = NULL, rescue_at = created_at
+WHERE id IN (SELECT id FROM attempts WHERE batch_id = :of LIMIT 1000)
+"""
 FEW_FAILING = (
     "UPDATE inbox SET settled_at = NULL, verdict = NULL, tries = CAST(id % 500 = 0 AS integer) WHERE id % 2 = 0"
 )
