@@ -503,8 +503,8 @@ class Play:
 
     def _finish_the_others(self) -> None:
         """A transaction stays open on one batch until all others are over: they lose nothing by it (P5)."""
-        # Shared limits are used up by calls whose ends cannot be written; caps make the rest take days.
-        self.world.sql("UPDATE batches SET max_calls_per_day = NULL")
+        # Shared limits are used up by calls whose ends cannot be written; caps and windows make the rest take days.
+        self.world.sql("UPDATE batches SET max_calls_per_day = NULL, start_time = NULL, end_time = NULL")
         self.world.sql("UPDATE trunks SET max_concurrent_calls = NULL")
         self.world.sql("UPDATE phone_numbers SET max_concurrent_calls = NULL, max_calls_per_day = NULL")
         self.judge.note_limits()
