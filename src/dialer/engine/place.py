@@ -97,8 +97,9 @@ def place(parts: Parts, departure: Departure, now: DateTime) -> PlaceReport:
     asked_at = parts.clock()
     answers = parts.carriers.place_all([(departure.trunk, request) for request in requests]) if requests else {}
     if departure.rate and answers:
-        took_seconds = (parts.clock() - asked_at).total_seconds()
-        parts.leases.answered(now, departure.rate, took_seconds, list(answers))
+        answered_at = parts.clock()
+        took_seconds = (answered_at - asked_at).total_seconds()
+        parts.leases.answered(answered_at, departure.rate, took_seconds, list(answers))
     # The ledger counts from the claim, which may be later than the dispatch.
     too_late = dict.fromkeys(permit.may_leave & late, TOO_LATE)
     _pause_if_too_fast(parts, departure.trunk, answers, now)
