@@ -5,8 +5,9 @@ Limits and windows that an operator changed are those that were in force shortly
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, time, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -44,11 +45,16 @@ class Judge:
     """Watches one story. `look` after every step; `end` when all is over. Both return what is broken."""
 
     def __init__(
-        self, world: World, batch_of: Mapping[str, UUID], departed: list[tuple[str, DateTime]] | None = None
+        self,
+        world: World,
+        batch_of: Mapping[str, UUID],
+        departed: list[tuple[str, DateTime]] | None = None,
+        written_to: Callable[[], object] | None = None,
     ) -> None:
-        """`departed`: which numbers' requests left a process, and when."""
+        """`departed`: which numbers' requests left a process, and when. `written_to`: how far Postgres has written."""
         self.world = world
         self._departed = [] if departed is None else departed
+        self._written_to = written_to or partial(world.value, "SELECT pg_current_wal_insert_lsn()")
         self.batch_of = batch_of
         self.forgiven_until: datetime | None = None
         self._but = LATE
@@ -75,7 +81,7 @@ class Judge:
     def look(self) -> Iterator[str]:
         """Compare the ledger and the networks' records with the promises, if either has changed."""
         yield from self._judge_departures()
-        written_to = self.world.value("SELECT pg_current_wal_insert_lsn()")
+        written_to = self._written_to()
         calls = sum(len(network.log) for network in self.world.networks.values())
         if (written_to, calls) == self._judged:
             return

@@ -27,6 +27,10 @@ class Monitor:
         )
         return [tuple(sorted(holders)) for (holders,) in found]
 
+    def written_to(self) -> object:
+        """Say how far Postgres has written."""
+        return self._one("SELECT pg_current_wal_insert_lsn()")
+
     def cancel(self, backend: int | None) -> None:
         """Break off the statement of this backend."""
         self._one("SELECT pg_cancel_backend(%s)", backend or 0)

@@ -158,7 +158,7 @@ class Play:
         self._chance = story.chance("turns")
         self._snapshot: dict[Any, bytes] = {}
         self._set_up()
-        self.judge = Judge(self.world, self.batch_of, cast.departed)
+        self.judge = Judge(self.world, self.batch_of, cast.departed, cast.monitor.written_to)
 
     def play(self) -> Played:
         chance = self.story.chance("who")

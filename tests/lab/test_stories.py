@@ -23,8 +23,8 @@ REGRESSIONS: dict[str, Story] = {
     "slots were lost, and when their holder is looked at, and not what it holds": Story(
         1142,
         steps=60,
-        without=frozenset({"deadlock", "late", "refused", "reordered", "repeated", "server_error", "task lost"})
-        | AT_DATABASE.keys(),
+        without=frozenset({"deadlock", "late", "refused", "reordered", "repeated", "server_error", "task lost",
+                           *AT_DATABASE}),
     ),
 }  # fmt: skip
 
