@@ -1,0 +1,14 @@
+"""Trunks and agents that are held."""
+
+from pathlib import Path
+
+from alembic import op
+
+from dialer.store.database import run_script
+
+revision = "0010"
+down_revision = "0009"
+
+
+def upgrade() -> None:
+    run_script(op.get_bind(), Path(__file__).with_suffix(".sql"))
