@@ -1,6 +1,7 @@
 """The listener in front of a simulated network and a real database: no report is lost, and none is stored twice."""
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -8,28 +9,33 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from random import Random
 from typing import Any
+from uuid import UUID
 
 import pendulum
 import pytest
 from pendulum import DateTime
 
+from carriers import asterisk
 from deadline import DEADLINE_SECONDS
 from dialer.domain.ids import AttemptId, TrunkId, uuid7
 from dialer.embedded import Servers
 from dialer.listener import Listener
 from dialer.providers.base import CallRequest, Placed
 from dialer.providers.simulator import NetworkProfile, Simulator, SimulatorServer, serve
-from dialer.service import simulation
+from dialer.service import resources, simulation, trunks
 from dialer.settings import Settings
 from dialer.store.database import Database, rows, run
 from dialer.wiring import connecting
+from ledger import Ledger
 from placing import in_time
 from proxy import Proxy, proxied
+from world import World
 
 RNG = Random(7)
 REPORTS_PER_CALL = 3
 QUICK: dict[str, Any] = {"speed": 1000, "outcomes": {"answered": 1}}
 CONNECT = connecting(Settings())
+ENDED = {"type": "ChannelDestroyed", "timestamp": "2030-01-07T09:00:00.000+0000", "cause": 16}
 
 
 def utc_now() -> DateTime:
@@ -148,6 +154,23 @@ def test_trunks_are_followed_as_they_are_added_moved_and_deactivated(db: Databas
     in_time(story())
 
 
+def test_a_listener_that_lives_says_so_for_networks_that_speak_but_once(db: Database) -> None:
+    def age() -> float:
+        with db.begin() as connection:
+            return float(
+                rows(connection, "SELECT max(extract(epoch FROM dialer_now() - heard_at)) FROM trunk_links")[0][0]
+            )
+
+    async def story() -> None:
+        async with line(db) as trunk, listening(db):
+            await trunk.call()
+            await trunk.has_stored(calls=1)
+            trunk.sql("UPDATE trunk_links SET heard_at = heard_at - interval '1 hour'")
+            await until(lambda: age() < 600)
+
+    in_time(story())
+
+
 def test_one_trunk_that_cannot_be_used_does_not_keep_the_others_from_being_heard(db: Database) -> None:
     async def story() -> None:
         async with line(db) as trunk:
@@ -164,6 +187,49 @@ def test_one_trunk_that_cannot_be_used_does_not_keep_the_others_from_being_heard
             async with listening(db):
                 await trunk.call()
                 await trunk.has_stored(calls=1)
+
+    in_time(story())
+
+
+def test_trunks_of_one_asterisk_share_a_socket_and_each_gets_the_reports_of_its_own_calls(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(*next(iter(asterisk.ENVIRONMENT.items())))
+    ledger = Ledger(world)
+    attempt_ids = [AttemptId(UUID(ledger.attempt(contact, 0))) for contact in range(2)]
+    foreign = AttemptId(uuid7(utc_now(), RNG))
+    ledger.write()
+
+    def add(port: int) -> list[TrunkId]:
+        trunk_ids = [TrunkId(uuid7(utc_now(), RNG)) for _ in range(3)]
+        for nth, trunk_id in enumerate(trunk_ids):
+            config = asterisk.trunk(port)["config"] | {"endpoint": f"PJSIP/{{number}}@provider{nth}"}
+            world.sql(
+                "INSERT INTO trunks (id, workspace_id, name, provider, config)"
+                " SELECT :id, workspace_id, :name, 'asterisk', CAST(:config AS jsonb) FROM trunks LIMIT 1",
+                id=trunk_id, name=f"trunk {nth}", config=json.dumps(config),
+            )  # fmt: skip
+        for attempt_id, trunk_id in zip(attempt_ids, trunk_ids, strict=False):
+            world.sql("UPDATE attempts SET trunk_id = :trunk WHERE id = :id", trunk=trunk_id, id=attempt_id)
+        return trunk_ids
+
+    def stored() -> set[tuple[TrunkId, AttemptId]]:
+        return {(row.trunk_id, row.attempt_id) for row in world.rows("SELECT trunk_id, attempt_id FROM inbox")}
+
+    def heard() -> int:
+        return int(world.value("SELECT count(*) FROM trunk_links l WHERE linked_at IS NOT NULL"))
+
+    async def story() -> None:
+        async with asterisk.serve(0, QUICK) as server:
+            trunk_ids = add(server.port)
+            async with listening(world.db):
+                await until(lambda: heard() == 3)
+                assert len(server.sockets) == 1
+                for of in (foreign, *attempt_ids):
+                    server.say(ENDED | {"channel": {"id": str(of), "state": "Up"}})
+                await until(lambda: len(stored()) == 2)
+            assert stored() == set(zip(trunk_ids, attempt_ids, strict=False))
+            resources.delete(world.db, trunks.kind(()), world.installed.workspace_id, trunk_ids[2])
 
     in_time(story())
 

@@ -5,8 +5,11 @@ the next tick sees that the inbox is not empty.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+import json
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from uuid import UUID
 
 import structlog
@@ -15,6 +18,7 @@ from dialer.domain.events import CallEvent
 from dialer.domain.ids import TrunkId
 from dialer.engine import events
 from dialer.errors import DialerError
+from dialer.providers import installed
 from dialer.providers.base import Provider
 from dialer.store import attempts, numbers, trunk_links
 from dialer.store.database import Database
@@ -23,8 +27,25 @@ from dialer.store.numbers import Trunk
 log = structlog.get_logger()
 
 
+@dataclass(slots=True)
+class Link:
+    """One socket and the trunks that are heard on it; it is opened as the first of them says.
+
+    `is_shared`: it tells of the calls of other trunks, too. `is_up`: its network says so, or nothing else since it did.
+    """
+
+    trunks: Sequence[Trunk]
+    is_shared: bool
+    task: asyncio.Task[None] | None = None
+    is_up: bool = False
+
+    @property
+    def is_over(self) -> bool:
+        return self.task is not None and self.task.done()
+
+
 class Listener:
-    """One socket a trunk, as the trunks in Postgres say: they are read again every few seconds.
+    """One socket a network, as the trunks in Postgres say: they are read again every few seconds.
 
     A socket that broke, or whose reports could not be stored, is opened anew then: its network keeps what was not
     acknowledged, or is asked for what was missed. `listener_id`: the name of this listener in the ledger.
@@ -44,51 +65,66 @@ class Listener:
         self._connect = connect
         self._ask_settle = ask_settle
         self._reread_seconds = reread_seconds
-        self._sockets: dict[TrunkId, tuple[Trunk, asyncio.Task[None]]] = {}
+        self._links: dict[Hashable, Link] = {}
 
     async def run(self, stopped: asyncio.Event) -> None:
         """Listen until stopped; what was acknowledged by then is committed."""
         try:
             while not stopped.is_set():
                 await self._follow_trunks()
+                await self._say_that_it_lives()
                 with suppress(TimeoutError):
                     await asyncio.wait_for(stopped.wait(), self._reread_seconds)
         finally:
-            await self._close(list(self._sockets))
+            await self._close(list(self._links))
             await asyncio.to_thread(self._leave)
 
     async def _follow_trunks(self) -> None:
         try:
-            trunks = {trunk.id: trunk for trunk in await asyncio.to_thread(self._read_trunks)}
+            found = await asyncio.to_thread(self._read_trunks)
         except DialerError as error:
             log.warning("trunks cannot be read", reason=str(error))
             return
-        await self._close(
-            [of for of, (trunk, socket) in self._sockets.items() if trunks.get(of) != trunk or socket.done()]
-        )
-        for trunk in trunks.values():
-            if trunk.id not in self._sockets:
-                self._sockets[trunk.id] = (trunk, asyncio.create_task(self._listen(trunk)))
+        wanted: dict[Hashable, list[Trunk]] = defaultdict(list)
+        for trunk in found:
+            wanted[_key(trunk)].append(trunk)
+        await self._close([key for key, link in self._links.items() if key not in wanted or link.is_over])
+        for key, trunks in wanted.items():
+            if key in self._links:
+                self._links[key].trunks = trunks
+            else:
+                self._links[key] = link = Link(trunks, is_shared=installed.shared_link(trunks[0]) is not None)
+                link.task = asyncio.create_task(self._listen(link))
+
+    async def _say_that_it_lives(self) -> None:
+        """Renew the word of networks that say once that they are heard, for they keep what nobody has taken."""
+        up = [trunk.id for link in self._links.values() if link.is_up for trunk in link.trunks
+              if not installed.needs_listener(trunk.provider)]  # fmt: skip
+        with suppress(DialerError):  # the ledger is away: the next time
+            await asyncio.to_thread(self._renew, up)
+
+    def _renew(self, trunk_ids: Sequence[TrunkId]) -> None:
+        if trunk_ids:
+            with self._db.begin() as connection:
+                trunk_links.renew(connection, trunk_ids, self._id)
 
     def _read_trunks(self) -> list[Trunk]:
         with self._db.begin() as connection:
             return numbers.reporting_trunks(connection)
 
-    async def _listen(self, trunk: Trunk) -> None:
-        """Listen to one trunk; whatever goes wrong is logged, and tried again when the trunks are read next."""
+    async def _listen(self, link: Link) -> None:
+        """Listen on one link; whatever goes wrong is logged, and tried again when the trunks are read next."""
 
         async def hand_over(reports: Sequence[CallEvent]) -> None:
-            await asyncio.to_thread(events.receive, self._db, trunk.id, reports)
+            await asyncio.to_thread(self._store, link, reports)
             await asyncio.to_thread(self._ask)
 
-        is_up = False
-
         async def linked(reason: str | None) -> None:
-            nonlocal is_up
-            was_up, is_up = is_up, False
-            await asyncio.to_thread(self._note_link, trunk, reason, is_anew=not was_up)
-            is_up = reason is None
+            was_up, link.is_up = link.is_up, False
+            await asyncio.to_thread(self._note_link, link, reason, is_anew=not was_up)
+            link.is_up = reason is None
 
+        trunk = link.trunks[0]
         try:
             provider = self._connect(trunk)
             try:
@@ -99,22 +135,29 @@ class Listener:
                 await provider.close()
         except DialerError as error:
             log.warning("listening failed", trunk_id=str(trunk.id), reason=str(error))
-            await self._note_failure(trunk, str(error))
+            await self._note_failure(link, str(error))
         except Exception as error:
             log.exception("listening failed", trunk_id=str(trunk.id))
-            await self._note_failure(trunk, repr(error))
+            await self._note_failure(link, repr(error))
 
-    async def _note_failure(self, trunk: Trunk, reason: str) -> None:
+    def _store(self, link: Link, reports: Sequence[CallEvent]) -> None:
+        if link.is_shared:
+            events.receive_shared(self._db, [trunk.id for trunk in link.trunks], reports)
+        else:
+            events.receive(self._db, link.trunks[0].id, reports)
+
+    async def _note_failure(self, link: Link, reason: str) -> None:
         with suppress(DialerError):  # the ledger is away: that, too, is a reason to be tried again
-            await asyncio.to_thread(self._note_link, trunk, reason)
+            await asyncio.to_thread(self._note_link, link, reason)
 
-    def _note_link(self, trunk: Trunk, reason: str | None, *, is_anew: bool = False) -> None:
-        """Write whether this trunk is heard; of one that is heard again, rescue asks what was missed."""
+    def _note_link(self, link: Link, reason: str | None, *, is_anew: bool = False) -> None:
+        """Write whether these trunks are heard; of those that are heard again, rescue asks what was missed."""
         with self._db.begin() as connection:
-            if reason is not None:
-                trunk_links.down(connection, trunk.id, self._id, reason)
-            elif trunk_links.up(connection, trunk.id, self._id, is_anew=is_anew):
-                attempts.look_soon(connection, trunk.id)
+            for trunk in link.trunks:
+                if reason is not None:
+                    trunk_links.down(connection, trunk.id, self._id, reason)
+                elif trunk_links.up(connection, trunk.id, self._id, is_anew=is_anew):
+                    attempts.look_soon(connection, trunk.id)
 
     def _leave(self) -> None:
         with suppress(DialerError), self._db.begin() as connection:
@@ -127,8 +170,13 @@ class Listener:
             # The reports are safe; the next tick asks settle to look.
             log.warning("settle could not be asked", reason=str(error))
 
-    async def _close(self, trunk_ids: Sequence[TrunkId]) -> None:
-        sockets = [self._sockets.pop(of)[1] for of in trunk_ids]
-        for socket in sockets:
-            socket.cancel()
-        await asyncio.gather(*sockets, return_exceptions=True)
+    async def _close(self, keys: Sequence[Hashable]) -> None:
+        tasks = [task for key in keys if (task := self._links.pop(key).task)]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _key(trunk: Trunk) -> Hashable:
+    """Say which trunks are heard on one socket; one that has changed is heard on a new one."""
+    return installed.shared_link(trunk) or (trunk.id, trunk.provider, json.dumps(trunk.config, sort_keys=True))

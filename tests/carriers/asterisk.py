@@ -59,13 +59,19 @@ class Channel:
 
 
 class Asterisk:
-    """The server. `answers_late`: an originate is answered only when its call is over. `originates`: all that came."""
+    """The server. `answers_late`: an originate is answered only when its call is over. `originates`: all that came.
+
+    `is_read_only`: of the user (ari.conf). `conflicts`: the answer of older releases to a missing endpoint.
+    """
 
     def __init__(self, config: Mapping[str, Any], journal: Path | None) -> None:
         self.switch = Switch(config, self._report, journal)
         self.switch.lose_calls()
         self.port = 0
+        self.started_at = now()
         self.answers_late = False
+        self.is_read_only = False
+        self.conflicts = False
         self.originates: list[dict[str, Any]] = []
         self.sockets: set[web.WebSocketResponse] = set()
         self._waiting: dict[web.WebSocketResponse, asyncio.Queue[str | bytes]] = {}
@@ -82,8 +88,9 @@ class Asterisk:
             await socket.close()
 
     def app(self) -> web.Application:
-        app = web.Application(middlewares=[_authenticated])
+        app = web.Application(middlewares=[_authenticated, self._may_write])
         app.router.add_get("/ari/asterisk/info", self._info)
+        app.router.add_get("/ari/endpoints/{technology}", self._technology)
         app.router.add_get("/ari/endpoints/{technology}/{name}", self._endpoint)
         app.router.add_get("/ari/events", self._events)
         app.router.add_post("/ari/channels", self._originate)
@@ -91,8 +98,25 @@ class Asterisk:
         app.router.add_delete("/ari/channels/{id}", self._hang_up)
         return app
 
+    @web.middleware
+    async def _may_write(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        if self.is_read_only and request.method != "GET":
+            return _message(403, "Write access denied")
+        return await handler(request)
+
     async def _info(self, _: web.Request) -> web.Response:
-        return web.json_response({"system": {"version": "22.10.1", "entity_id": "02:fc:00:00:00:01"}})
+        info = {
+            "system": {"version": "22.10.1", "entity_id": "02:fc:00:00:00:01"},
+            "status": {"startup_time": self.started_at.format("YYYY-MM-DDTHH:mm:ss.SSSZZ")},
+        }
+        return web.json_response(info)
+
+    async def _technology(self, request: web.Request) -> web.Response:
+        if request.match_info["technology"] not in TECHNOLOGIES:
+            return _message(404, "Endpoints not found")
+        return web.json_response([])
 
     async def _endpoint(self, request: web.Request) -> web.Response:
         technology, name = request.match_info["technology"], request.match_info["name"]
@@ -109,6 +133,8 @@ class Asterisk:
         if not asked.get("app") and not asked.get("extension"):
             return _message(400, "Application or extension must be specified")
         attempt_id = AttemptId(UUID(asked["channelId"]))
+        if device.endswith(f"@{NOWHERE}") and not self.conflicts:
+            return web.json_response({"error": "Allocation failed"}, status=500)
         if self._is_up(attempt_id) or device.endswith(f"@{NOWHERE}"):
             return _message(409, "Channel with given unique ID already exists")
         return await self._dial(request, attempt_id, asked)

@@ -57,6 +57,7 @@ class MockFreeSwitch:
         self.received: list[str] = []
         self.gateway_status = "UP"
         self.lets_in = True
+        self.started_at = now()
         self.clients: set[Client] = set()
         self.channels: dict[str, Channel] = {}
         self._of_call: dict[str, Channel] = {}
@@ -121,6 +122,8 @@ class MockFreeSwitch:
                 return "+OK\n"
             case "show", ["channels", "as", "json"]:
                 return json.dumps({"row_count": sum(1 for uuid in self.channels if self._up(uuid))}) + "\n"
+            case "uptime", ["s"]:
+                return f"{int((now() - self.started_at).total_seconds())}\n"
             case "sofia", ["status", "gateway", name]:
                 return gateway(name, self.gateway_status)
         return f"-ERR {command} Command not found!\n"

@@ -24,6 +24,7 @@ from world import World
 
 NOT_HEARD = "are not heard: is a listener running?"
 EAR = UUID("018f0000-0000-7000-8000-00000000000a")
+OTHER_EAR = UUID("018f0000-0000-7000-8000-00000000000b")
 
 
 class Forgetful(Carriers):
@@ -42,6 +43,13 @@ class Forgetful(Carriers):
 
     def hang_up_all(self, calls: Sequence[tuple[Trunk, CallHandle]]) -> None:
         """There is nothing to end."""
+
+
+class Restarted(Forgetful):
+    """Networks that were started a moment ago."""
+
+    def look_up_all(self, calls: Sequence[tuple[Trunk, CallHandle]]) -> dict[AttemptId, Sighting]:
+        return {call.attempt_id: Gone(has_restarted=True) for _, call in calls}
 
 
 @pytest.fixture
@@ -207,16 +215,41 @@ def test_where_only_reports_tell_how_a_call_ended_nobody_is_called_while_nobody_
 def test_the_doctor_and_the_trunk_s_check_say_which_trunk_nobody_hears_and_why(world: World) -> None:
     trunk = (world.installed.workspace_id, world.installed.trunk_id)
     heard(world)
-    # Networks that keep what nobody has taken say once that they are heard.
-    later(world, 10 * HEARD_SECONDS)
     with world.db.begin() as connection:
         assert trunk_links.sentences(connection) == []
     assert trunks.health(world.parts, *trunk) is None
     deaf(world)
+    with world.db.begin() as connection:
+        # Another listener that was killed hears nothing, though it could not say so.
+        trunk_links.up(connection, world.installed.trunk_id, OTHER_EAR)
+    assert trunks.health(world.parts, *trunk) is None
+    later(world, HEARD_SECONDS + 1)
     assert trunks.health(world.parts, *trunk) == "its reports are not heard: the connection was lost"
     with world.db.begin() as connection:
         (sentence,) = trunk_links.sentences(connection)
     assert sentence == "The reports of trunk simulator are not heard: the connection was lost"
     with world.db.begin() as connection:
         trunk_links.forget(connection, EAR)
+        trunk_links.forget(connection, OTHER_EAR)
         assert trunk_links.sentences(connection) == []
+
+
+def test_a_call_that_was_placed_before_its_network_restarted_is_over_at_once(world: World) -> None:
+    parts = replace(world.parts, carriers=Restarted(world))
+    heard(world)
+    batch_id = world.batch(1, max_retry_attempts=0)
+    go(world, batch_id)
+    world.sql("UPDATE attempts SET state = 'answered', answered_at = dialer_now(), rescue_at = dialer_now()")
+    later(world, 1)
+    assert rescued(world, parts).closed == 1
+    assert outcome(world) == ("ended", "answered", "gone_from_network")
+    assert held(world) == {}
+
+
+def test_a_call_that_may_be_on_its_way_to_a_network_that_has_restarted_is_waited_for(world: World) -> None:
+    parts = replace(world.parts, carriers=Restarted(world, lambda _: Unclear("no answer")))
+    heard(world)
+    called(world, parts)
+    world.sql("UPDATE attempts SET rescue_at = dialer_now()")
+    later(world, 1)
+    assert rescued(world, parts).closed == 0

@@ -269,18 +269,65 @@ def test_a_conflict_about_a_channel_that_is_there_means_that_it_is_placed(call_r
 
 
 def test_a_conflict_about_a_channel_that_is_not_there_is_unclear(call_request: CallRequests) -> None:
-    """The endpoint may not exist, or the call may be over: only who has listened without a break knows which."""
+    """In older releases the endpoint may not exist, or the call is over: who has listened without a break knows."""
 
     async def story() -> None:
         async with (
             carrier.serve(0, QUICK) as server,
             provider(server.port, endpoint=f"PJSIP/{{number}}@{carrier.NOWHERE}") as asterisk,
         ):
+            server.conflicts = True
             request = ready(call_request(utc_now()))
             assert isinstance(await asterisk.place(request), Unclear)
             assert await asterisk.look_up(handle(request)) == Gone()
             assert server.switch.network.log == ()
+
+    in_time(story())
+
+
+def test_an_endpoint_that_does_not_exist_is_refused_and_named_by_the_check(call_request: CallRequests) -> None:
+    async def story() -> None:
+        async with (
+            carrier.serve(0, QUICK) as server,
+            provider(server.port, endpoint=f"PJSIP/{{number}}@{carrier.NOWHERE}") as asterisk,
+        ):
+            answer = await asterisk.place(ready(call_request(utc_now())))
+            assert answer == Refused("allocation_failed", CauseClass.INFRASTRUCTURE)
             assert "no endpoint PJSIP/nowhere" in (await asterisk.health() or "")
+
+    in_time(story())
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "said"),
+    [("SIP/{number}@provider", "no channels of the technology SIP"), ("Local/{number}@agents", None)],
+)
+def test_the_check_asks_for_the_technology_where_no_endpoint_can_be_looked_up(endpoint: str, said: str | None) -> None:
+    async def story() -> None:
+        async with carrier.serve(0, QUICK) as server, provider(server.port, endpoint=endpoint) as asterisk:
+            found = await asterisk.health()
+            assert found is None if said is None else said in (found or "")
+
+    in_time(story())
+
+
+def test_the_check_notices_a_user_who_may_only_read() -> None:
+    async def story() -> None:
+        async with carrier.serve(0, QUICK) as server, provider(server.port) as asterisk:
+            assert await asterisk.health() is None
+            server.is_read_only = True
+            assert "ari.conf" in (await asterisk.health() or "")
+
+    in_time(story())
+
+
+def test_a_call_from_before_a_restart_is_over_for_good(call_request: CallRequests) -> None:
+    async def story() -> None:
+        async with carrier.serve(0, QUICK) as server, provider(server.port) as asterisk:
+            call = handle(ready(call_request(utc_now())))
+            server.started_at = utc_now().subtract(hours=1)
+            assert await asterisk.look_up(call) == Gone()
+            assert await asterisk.look_up(replace(call, created_at=utc_now().subtract(hours=2))) == Gone(True)
 
     in_time(story())
 

@@ -33,6 +33,21 @@ from placing import handle, in_time
 # Looking up and hanging up
 
 
+@pytest.mark.parametrize(("up_seconds", "expected"), [("3", Gone(True)), ("86400", Gone()), ("-ERR\n", Gone())])
+def test_a_call_from_before_a_restart_is_over_for_good(
+    call_request: CallRequests, up_seconds: str, expected: Gone
+) -> None:
+    def answer(asked: str) -> bytes:
+        return frame("api/response", "false" if "uuid_exists" in asked else up_seconds)
+
+    async def story() -> None:
+        async with scripted(answer) as (_, port), provider(port) as switch:
+            call = replace(handle(call_request(now())), created_at=now().subtract(hours=1))
+            assert await switch.look_up(call) == expected
+
+    in_time(story())
+
+
 def dumped(dump: str, exists: str = "true") -> Callable[[str], bytes | None]:
     return lambda asked: frame("api/response", exists if "uuid_exists" in asked else dump)
 

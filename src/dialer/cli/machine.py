@@ -147,7 +147,13 @@ class Machine:
 
 @contextmanager
 def machine(
-    settings: Settings, *, workers: int, network: Mapping[str, object], tell: Tell, api_port: int | None = None
+    settings: Settings,
+    *,
+    workers: int,
+    network: Mapping[str, object],
+    tell: Tell,
+    listeners: int = 1,
+    api_port: int | None = None,
 ) -> Iterator[Machine]:
     """Run everything on this machine. `network`: settings of the simulated network, on top of those it has.
 
@@ -173,7 +179,8 @@ def machine(
         running.start("simulator", "simulator", "--port", str(port), "--journal", str(data_dir / "simulator"))
         for number in range(1, workers + 1):
             running.start(f"worker-{number}", "worker")
-        running.start("listener", "listener")
+        for number in range(1, listeners + 1):
+            running.start(f"listener-{number}", "listener")
         running.start("beat", "beat")
         if api_port is not None:
             running.serve(api_port)

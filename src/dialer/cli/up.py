@@ -12,6 +12,9 @@ from dialer.cli.options import Speed
 def up(
     data_dir: Annotated[Path | None, typer.Option(help="Where everything is kept.  [default: .dialer]")] = None,
     workers: Annotated[int, typer.Option(help="Worker processes.", min=1, max=64)] = 1,
+    listeners: Annotated[
+        int, typer.Option(help="Listener processes: while one is started again, the other hears.", min=1, max=8)
+    ] = 2,
     port: Annotated[int, typer.Option(help="Where the HTTP API is; 0: any free port.", min=0, max=65535)] = 8000,
     speed: Speed = 20,
 ) -> None:
@@ -28,7 +31,9 @@ def up(
 
     settings = configured(data_dir)
     stopped = stop_signals()
-    with machine(settings, workers=workers, network={"speed": speed}, tell=typer.echo, api_port=port) as running:
+    with machine(
+        settings, workers=workers, listeners=listeners, network={"speed": speed}, tell=typer.echo, api_port=port
+    ) as running:
         wait_for_api(running, stopped)
         typer.echo(f"Dialer is up at {running.url} (documentation: {running.url}/docs).")
         typer.echo(f"Data: {settings.data_dir}; logs: {running.log_dir}; admin key: {settings.data_dir / FILE}")

@@ -6,8 +6,22 @@ from dialer.domain.events import CallEvent
 from dialer.domain.ids import TrunkId
 from dialer.engine.apart import apart
 from dialer.errors import Contended, Unavailable
-from dialer.store import inbox, quarantine
+from dialer.store import attempts, inbox, quarantine
 from dialer.store.database import Database
+
+
+def receive_shared(db: Database, trunk_ids: Sequence[TrunkId], events: Sequence[CallEvent]) -> int:
+    """Store what came in on a connection that several trunks share, each report as its attempt's trunk's.
+
+    Such a connection also tells of calls that are none of these trunks': they are passed over. Otherwise as `receive`.
+    """
+    with db.begin() as connection:
+        trunk_of = attempts.trunks_of(connection, list({event.attempt_id for event in events}))
+    return sum(
+        receive(db, of, own)
+        for of in trunk_ids
+        if (own := [one for one in events if trunk_of.get(one.attempt_id) == of])
+    )
 
 
 def receive(db: Database, trunk_id: TrunkId, events: Sequence[CallEvent]) -> int:

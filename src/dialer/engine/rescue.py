@@ -287,6 +287,12 @@ def _end(attempt: Overdue, sighting: Sighting, now: DateTime) -> End | None:
             return End("never_placed") if _age(attempt, now) >= PLACED_OR_NEVER else None
         case Absent():
             return _gone(attempt)
+        case Gone(has_restarted=True) if attempt.state in (
+            AttemptState.PLACED,
+            AttemptState.RINGING,
+            AttemptState.ANSWERED,
+        ):
+            return _gone(attempt)
         case Gone() if attempt.gone_at is not None and _age(attempt, now) >= PLACED_OR_NEVER:
             # For the second time: a report that was on its way at the first has come since.
             is_unheard = attempt.state in (AttemptState.RESERVED, AttemptState.UNCLEAR)

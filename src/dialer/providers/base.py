@@ -4,7 +4,7 @@ A provider places calls and reports on them. It never retries on its own and nev
 contact. Its answers are split by what is surely known, because a call that *may* exist must never be placed again.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -129,7 +129,10 @@ class Gone:
     """The network was asked and does not have the call now: it never did, or the call is over. It keeps no record.
 
     Which of the two it is, is decided by whether its reports were heard without a break since the attempt was made.
+    `has_restarted`: it was started after the attempt was made, so that no report of the call will come.
     """
+
+    has_restarted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,10 +243,13 @@ class Kind:
     `check`: refuses a config that cannot be used; raises InvalidInput with each wrong field. `connect`: makes the
     provider of one trunk without touching the network; raises InvalidInput or Unavailable. `calls_per_second`: the
     limit of a new trunk that names none. `needs_listener`: its networks report to the listener's connection alone and
-    keep no record of what is over, so no call is placed while no listener hears the trunk.
+    keep no record of what is over, so no call is placed while no listener hears the trunk. `shared_link`: what is the
+    same in the configs of all trunks that can be heard on one connection, which tells of every call of its network,
+    whichever trunk it is of; None: each trunk has its own connection, on which its own calls alone are told of.
     """
 
     check: Callable[[Mapping[str, Any]], object]
     connect: Callable[[TrunkId, Mapping[str, Any], Surroundings], Provider]
     calls_per_second: float | None = None
     needs_listener: bool = False
+    shared_link: Callable[[Mapping[str, Any]], Hashable] | None = None

@@ -100,6 +100,30 @@ class Carriers:
 
         self._run(_together(hang_up(trunk, call) for trunk, call in calls))
 
+    def warm_up(self, trunks: Sequence[Trunk], seconds: float) -> None:
+        """Load the code of these trunks' providers and open their connections, for at most so many seconds.
+
+        A first call would leave late otherwise. What is wrong with a trunk is told when it is used.
+        """
+
+        async def reach(trunk: Trunk) -> None:
+            try:
+                await (await self._provider(trunk)).health()
+            except DialerError as error:
+                log.warning("trunk cannot be used", trunk_id=trunk.id, reason=str(error))
+            except Exception:
+                log.exception("provider raised while it was asked for its health", trunk_id=trunk.id)
+
+        async def reach_all() -> None:
+            if trunks:
+                tasks = [asyncio.create_task(reach(trunk)) for trunk in trunks]
+                _, late = await asyncio.wait(tasks, timeout=seconds)
+                for task in late:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+        self._run(reach_all())
+
     def health(self, trunk: Trunk) -> str | None:
         """Say why no calls can be placed on this trunk now; None: they can."""
 

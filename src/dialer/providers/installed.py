@@ -1,10 +1,12 @@
 """The kinds of provider that are installed, ours and those of other packages: the entry points `dialer.providers`."""
 
+from collections.abc import Hashable
 from functools import cache
 from importlib.metadata import entry_points
 
-from dialer.errors import Unavailable
+from dialer.errors import InvalidInput, Unavailable
 from dialer.providers.base import Kind
+from dialer.store.numbers import Trunk
 
 GROUP = "dialer.providers"
 
@@ -35,3 +37,13 @@ def needs_listener(name: str) -> bool:
         return kind(name).needs_listener
     except Unavailable:
         return False
+
+
+def shared_link(trunk: Trunk) -> Hashable | None:
+    """Return what is the same of all trunks that are heard on one connection; None: this one has its own."""
+    try:
+        shares = kind(trunk.provider).shared_link
+        found = None if shares is None else shares(trunk.config)
+    except (InvalidInput, Unavailable):  # whoever connects says so
+        return None
+    return None if found is None else (trunk.provider, found)

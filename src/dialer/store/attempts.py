@@ -301,6 +301,12 @@ def others(connection: Connection, attempt_ids: Sequence[AttemptId]) -> dict[Att
     return {row.id: Others(frozenset(row.call_ids or ()), row.is_one_unknown) for row in found}
 
 
+def trunks_of(connection: Connection, attempt_ids: Sequence[AttemptId]) -> dict[AttemptId, TrunkId]:
+    """Say on which trunks these attempts were made; those that the ledger does not know are left out."""
+    found = rows(connection, "SELECT id, trunk_id FROM attempts WHERE id = ANY(:ids)", ids=list(attempt_ids))
+    return {row.id: row.trunk_id for row in found}
+
+
 def mark_gone(connection: Connection, attempt_ids: Sequence[AttemptId]) -> int:
     """Note of these attempts that their network does not have them now, unless it has said so before."""
     return run(

@@ -23,7 +23,8 @@ class Table:
     """`noun`: what a row is called. `columns`: those that are read. `unique`: the one that no two rows of a workspace
     share.
 
-    `more`: what is read besides the columns. `json`: the columns that are JSON objects.
+    `more`: what is read besides the columns. `json`: the columns that are JSON objects. `cleanup`: deletes what refers
+    to a row and is of no use to anybody, so that the row can be deleted.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Table:
     unique: str
     more: str = ""
     json: tuple[str, ...] = ()
+    cleanup: str = ""
 
     @property
     def view(self) -> str:
@@ -65,10 +67,14 @@ TRUNKS = Table(
     , (SELECT h.opened_at FROM trunk_health h WHERE h.trunk_id = t.id) AS failing_since
     , (SELECT h.reason FROM trunk_health h WHERE h.trunk_id = t.id AND h.opened_at IS NOT NULL) AS failing_reason
     , (SELECT h.probe_at FROM trunk_health h WHERE h.trunk_id = t.id) AS next_probe_at
-    , (SELECT max(l.reason) FROM trunk_links l WHERE l.trunk_id = t.id HAVING bool_and(l.linked_at IS NULL))
+    , (SELECT max(l.reason) FROM trunk_links l WHERE l.trunk_id = t.id HAVING NOT bool_or({HEARS}))
       AS unheard_reason
     , EXISTS (SELECT 1 FROM trunk_links l WHERE l.trunk_id = t.id AND {HEARS}) AS is_heard""",
     json=("config",),
+    cleanup="""
+    DELETE FROM inbox i USING trunks t
+    WHERE t.id = :id AND t.workspace_id = :workspace AND i.trunk_id = t.id AND i.verdict = 'unknown_attempt'
+    """,
 )
 FOLDERS = Table(
     "contact_folders",
@@ -137,6 +143,8 @@ def update(
 def delete(connection: Connection, table: Table, workspace_id: WorkspaceId, row_id: UUID) -> bool:
     """Delete a row; False: the workspace has none of this id. StateConflict (`…_in_use`): others refer to it."""
     try:
+        if table.cleanup:
+            run(connection, table.cleanup, id=row_id, workspace=workspace_id)
         gone = run(
             connection,
             f"DELETE FROM {table.name} WHERE id = :id AND workspace_id = :workspace",

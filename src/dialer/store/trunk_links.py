@@ -1,5 +1,6 @@
 """Who hears which trunk's network, a row a trunk and listener: so it is known whether reports may have been missed."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -50,6 +51,19 @@ def down(connection: Connection, trunk_id: TrunkId, listener_id: UUID, reason: s
     )
 
 
+def renew(connection: Connection, trunk_ids: Sequence[TrunkId], listener_id: UUID) -> None:
+    """Note that this listener lives and still hears these trunks."""
+    run(
+        connection,
+        """
+        UPDATE trunk_links SET heard_at = dialer_now()
+        WHERE listener_id = :listener AND trunk_id = ANY(:trunks) AND linked_at IS NOT NULL
+        """,
+        listener=listener_id,
+        trunks=list(trunk_ids),
+    )
+
+
 def forget(connection: Connection, listener_id: UUID) -> None:
     """Remove what was noted by a listener that leaves, and by those that have left without a word."""
     run(
@@ -66,11 +80,11 @@ def sentences(connection: Connection) -> list[str]:
     """Say for operators which trunks nobody hears, and why: listeners say so, or a batch is held by it."""
     found = rows(
         connection,
-        """
+        f"""
         SELECT t.name, max(l.reason) AS reason FROM trunks t LEFT JOIN trunk_links l ON l.trunk_id = t.id
         WHERE t.status = 'active'
         GROUP BY t.id, t.name
-        HAVING bool_and(l.linked_at IS NULL) AND max(l.heard_at) > dialer_now() - interval '1 hour'
+        HAVING NOT bool_or({HEARS}) AND max(l.heard_at) > dialer_now() - interval '1 hour'
             OR EXISTS (SELECT 1 FROM batch_progress p JOIN batches b ON b.id = p.batch_id
                        LEFT JOIN batch_numbers bn ON bn.batch_id = b.id
                        JOIN phone_numbers n

@@ -1,6 +1,6 @@
 """Asterisk over ARI: calls are originated by HTTP, and what becomes of them is heard on a WebSocket."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 from dialer.domain.ids import TrunkId
@@ -16,4 +16,10 @@ def _connect(_: TrunkId, config: Mapping[str, Any], around: Surroundings) -> Ast
     return Asterisk(checked, around.secret(checked.password), around.clock)
 
 
-KIND = Kind(AsteriskConfig.parse, _connect, needs_listener=True)
+def _shared_link(config: Mapping[str, Any]) -> Hashable:
+    """Every application hears all channels of its Asterisk: one is enough for all trunks that read them alike."""
+    checked = AsteriskConfig.parse(config)
+    return checked.url, checked.username, checked.password, checked.machine_variable, checked.timeout_seconds
+
+
+KIND = Kind(AsteriskConfig.parse, _connect, needs_listener=True, shared_link=_shared_link)

@@ -5,6 +5,7 @@ In: replies. Out: what they surely say. A call is refused only where Asterisk ha
 
 import re
 from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
 
 from pendulum import DateTime
 
@@ -81,6 +82,19 @@ def sighting(reply: Reply, attempt_id: AttemptId, now: DateTime) -> Sighting:
             return Gone()
         case _:
             return NoWord(sentence(reply))
+
+
+def uptime(reply: Reply) -> float | None:
+    """Return for how many seconds Asterisk has been up, by its own clock; None: it does not say so."""
+    match reply:
+        case Answer(200, {"status": {"startup_time": started}}, _, str(date)):
+            since = moment(started)
+            try:
+                return None if since is None else (parsedate_to_datetime(date) - since).total_seconds()
+            except (TypeError, ValueError, OverflowError):
+                return None
+        case _:
+            return None
 
 
 def sentence(reply: Reply) -> str:

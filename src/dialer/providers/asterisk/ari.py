@@ -27,11 +27,14 @@ KEPT_ALIVE_SECONDS = 5
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back, whole. `body`: its JSON; None where there is none that can be read. `retry_after`: the header."""
+    """What came back, whole. `body`: its JSON; None where there is none that can be read. `retry_after`, `date`: the
+    headers.
+    """
 
     status: int
     body: Any
     retry_after: str | None = None
+    date: str | None = None
 
     @property
     def message(self) -> str:
@@ -126,7 +129,9 @@ class Ari:
                 content += part
                 if len(content) > LONGEST_ANSWER:
                     raise _TooLarge
-            return Answer(response.status_code, _json(bytes(content)), response.headers.get("retry-after"))
+            return Answer(
+                response.status_code, _json(bytes(content)), *map(response.headers.get, ("retry-after", "date"))
+            )
 
     def _client(self) -> httpx2.AsyncClient:
         if self._opened is None:

@@ -4,6 +4,7 @@ In: the contract's calls. Out: what Asterisk surely said. Every attempt's channe
 be looked up, hung up and recognised by whoever knows the attempt; and an originate is sent once, whatever comes of it.
 """
 
+import secrets
 from collections.abc import Callable
 from urllib.parse import quote
 
@@ -11,13 +12,16 @@ from pendulum import DateTime
 
 from dialer.domain.outcomes import CauseClass
 from dialer.errors import Unavailable
-from dialer.providers.asterisk.answers import placement, placement_after_conflict, sentence, sighting
+from dialer.providers.asterisk.answers import placement, placement_after_conflict, sentence, sighting, uptime
 from dialer.providers.asterisk.ari import Answer, Ari, basic
 from dialer.providers.asterisk.config import AsteriskConfig
 from dialer.providers.asterisk.listening import Listening
 from dialer.providers.asterisk.originate import is_number, leads_somewhere, originate
 from dialer.providers.asterisk.reading import Calls
-from dialer.providers.base import CallHandle, CallRequest, HandOver, Linked, Placement, Refused, Sighting
+from dialer.providers.base import CallHandle, CallRequest, Gone, HandOver, Linked, Placement, Refused, Sighting
+
+# The header that says how late it is there has no fractions, and an attempt is made a moment before its request leaves.
+ROUNDING_SECONDS = 2.0
 
 
 class Asterisk:
@@ -41,7 +45,8 @@ class Asterisk:
         return found or placement_after_conflict(await self._look_up(request))
 
     async def look_up(self, call: CallHandle) -> Sighting:
-        return await self._look_up(call)
+        found = await self._look_up(call)
+        return Gone(await self._has_restarted(call)) if isinstance(found, Gone) else found
 
     async def hang_up(self, call: CallHandle) -> None:
         answer = await self._ari.ask("DELETE", f"/channels/{call.attempt_id}")
@@ -53,9 +58,16 @@ class Asterisk:
         answer = await self._ari.ask("GET", "/asterisk/info?only=system")
         match answer:
             case Answer(200, {"system": dict()}):
-                return await self._endpoint_health()
+                return await self._write_health() or await self._endpoint_health()
             case _:
                 return f"{self._config.url}: {sentence(answer)}."
+
+    async def _write_health(self) -> str | None:
+        """Ask for something that changes nothing, as only a user who may write is let: no channel has this id."""
+        answer = await self._ari.ask("DELETE", f"/channels/dialer-check-{secrets.token_hex(8)}")
+        if isinstance(answer, Answer) and answer.is_no_channel:
+            return None
+        return f"{self._config.url}: {sentence(answer)}."
 
     async def listen(self, hand_over: HandOver, linked: Linked) -> None:
         calls = Calls(self._config.machine_variable, self._clock)
@@ -69,16 +81,22 @@ class Asterisk:
         answer = await self._ari.ask("GET", f"/channels/{call.attempt_id}")
         return sighting(answer, call.attempt_id, self._clock())
 
+    async def _has_restarted(self, call: CallHandle) -> bool:
+        """Say whether Asterisk was surely started after this attempt was made: its channels are over then."""
+        up_seconds = uptime(await self._ari.ask("GET", "/asterisk/info?only=status"))
+        age = (self._clock() - call.created_at).total_seconds()
+        return up_seconds is not None and up_seconds + ROUNDING_SECONDS < age
+
     async def _endpoint_health(self) -> str | None:
         """An originate to an endpoint that is not there is answered as if its id were in use: better told before."""
-        if self._config.peer is None:
-            return None
-        technology, name = self._config.peer
-        answer = await self._ari.ask("GET", f"/endpoints/{technology}/{quote(name, safe='')}")
+        technology, name = self._config.peer or (self._config.technology, None)
+        answer = await self._ari.ask("GET", f"/endpoints/{technology}" + (f"/{quote(name, safe='')}" if name else ""))
         match answer:
             case Answer(200):
                 return None
-            case Answer(404):
+            case Answer(404) if name:
                 return f"{self._config.url}: Asterisk has no endpoint {technology}/{name} (pjsip.conf)."
+            case Answer(404):
+                return f"{self._config.url}: Asterisk has no channels of the technology {technology}."
             case _:
                 return f"{self._config.url}: {sentence(answer)}."

@@ -85,6 +85,10 @@ class AsteriskConfig(BaseModel):
         )
 
     @property
+    def technology(self) -> str:
+        return self.endpoint.partition("/")[0]
+
+    @property
     def peer(self) -> tuple[str, str] | None:
         """The technology and name of the endpoint that all calls go through, where it can be told and looked up."""
         technology, _, device = self.endpoint.partition("/")

@@ -32,6 +32,8 @@ from dialer.providers.freeswitch.placing import PlacingConnection
 from dialer.providers.freeswitch.reports import Reports
 
 NO_CHANNEL = "-ERR No such channel!"
+# What it says of how long it has been up has no fractions, and an attempt is made a moment before its request leaves.
+ROUNDING_SECONDS = 2.0
 
 
 class FreeSwitch:
@@ -62,7 +64,7 @@ class FreeSwitch:
         try:
             exists = await self._ask(f"uuid_exists {uuid}")
             if exists == "false":
-                return Gone()
+                return Gone(await self._has_restarted(call))
             if exists != "true":
                 return NoWord("FreeSWITCH did not say whether the channel exists")
             return self._seen(uuid, await self._ask(f"uuid_dump {uuid}"))
@@ -126,6 +128,12 @@ class FreeSwitch:
             except TimeoutError as error:
                 connection.retire()
                 raise TimeoutError(f"no answer within {self._config.timeout_seconds:g} seconds") from error
+
+    async def _has_restarted(self, call: CallHandle) -> bool:
+        """Say whether FreeSWITCH was surely started after this attempt was made: its channels are over then."""
+        up_seconds = await self._ask("uptime s")
+        age = (self._clock() - call.created_at).total_seconds()
+        return up_seconds.isdecimal() and int(up_seconds) + ROUNDING_SECONDS < age
 
     def _seen(self, uuid: str, dump: str) -> Sighting:
         if dump == NO_CHANNEL:
