@@ -31,6 +31,8 @@ REFUSED = {
     Outcome.FAILED: (34, "CONGESTION", 503),
 }
 HUNG_UP_BY_ARI = 32
+# The code that Asterisk itself gives to the end of its own ring time.
+TIMED_OUT = 480
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Leg:
             "id": self.id,
             "name": self.name,
             "state": state,
-            "protocol_id": "",
+            "protocol_id": "" if self.is_local else f"{self.id}@sip",
             "caller": party,
             "connected": party,
             "accountcode": "",
@@ -116,7 +118,7 @@ def ended(legs: list[Leg], event: CallEvent, states: set[EventKind], *, is_hung_
         # Nobody has answered in time: it is gone without a closing Dial.
         for other in legs[1:]:
             yield _told("ChannelHangupRequest", other, "Ring", at, cause=19)
-        yield _destroyed(leg, state, at, 19)
+        yield _destroyed(leg, state, at, 19, **({} if leg.is_local else {"tech_cause": TIMED_OUT}))
         yield from (_destroyed(other, "Ring", at, 19) for other in legs[1:])
 
 
@@ -148,10 +150,17 @@ def _refused(legs: list[Leg], outcome: Outcome, state: str, at: DateTime) -> Ite
         yield _dial(legs[0], status, state, at)
         yield _destroyed(legs[0], state, at, cause, tech_cause=sip)
         return
+    # The other leg has dialled a channel, to which the network says why; its cause is passed on.
+    dialled = Leg(f"{at.timestamp():.0f}.7", "PJSIP/provider-00000007", legs[0].caller, "provider", at)
+    caller = legs[1].snapshot("Ring")
+    yield _dial(dialled, "", "Down", at) | {"caller": caller}
+    yield _told("ChannelHangupRequest", dialled, "Down", at, cause=cause, tech_cause=sip)
+    yield _dial(dialled, status, "Down", at) | {"caller": caller}
+    yield _told("ChannelHangupRequest", legs[1], "Ring", at, cause=16, soft=True)
+    yield _told("ChannelHangupRequest", legs[0], state, at, cause=cause)
     yield _dial(legs[0], status, state, at)
-    # A dialplan that says Busy or Congestion leaves its cause on the second leg.
-    yield _destroyed(legs[0], state, at, 0 if status in ("BUSY", "CONGESTION") else cause)
-    yield _destroyed(legs[1], "Busy" if status == "BUSY" else "Ring", at, cause)
+    yield _destroyed(legs[0], state, at, cause)
+    yield _destroyed(legs[1], "Ring", at, cause)
 
 
 def _dial(leg: Leg, status: str, state: str, at: DateTime) -> Event:

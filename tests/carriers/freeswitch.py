@@ -115,8 +115,9 @@ class MockFreeSwitch:
                 channel = self._up(uuid)
                 return channel.dump() if channel else NO_CHANNEL
             case "uuid_kill", [uuid, *_]:
-                if not self._up(uuid):
+                if (channel := self._up(uuid)) is None:
                     return NO_CHANNEL
+                channel.is_killed = True
                 self.switch.network.hang_up(AttemptId(UUID(uuid)), now())
                 self.switch.pump.wake()
                 return "+OK\n"

@@ -57,6 +57,7 @@ class Channel:
     answered: int = 0
     hangup: int = 0
     is_job_told: bool = False
+    is_killed: bool = False
     legs: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -88,10 +89,16 @@ class Channel:
             more |= {"variable_billsec": round(event.talk_seconds or 0), "variable_answer_uepoch": self.answered}
         if event.outcome is Outcome.MACHINE:
             more[f"variable_{MACHINE}"] = "MACHINE"
-        if not self.answered:
-            status = SIP.get(cause)
+        more["variable_sip_call_id"] = f"{self.uuid}@lab"
+        if self.answered:
+            more["variable_sip_hangup_disposition"] = "send_bye" if self.is_killed else "recv_bye"
+        elif status := SIP.get(cause):
             more |= {"variable_sip_term_status": status, "variable_sip_invite_failure_status": status}
-            more["variable_sip_hangup_disposition"] = "recv_refuse" if status else "send_cancel"
+            more["variable_sip_hangup_disposition"] = "recv_refuse"
+        else:
+            # The code is sofia's own, for its CANCEL.
+            more |= {"variable_sip_invite_failure_status": 487, "variable_sip_invite_failure_phrase": "CANCEL"}
+            more["variable_sip_hangup_disposition"] = "send_cancel"
         return self.events(name, self.hangup, **more)
 
     def job_event(self, result: str, at: int) -> str:

@@ -166,8 +166,9 @@ def test_a_machine_is_known_by_its_variable(value: str, outcome: Outcome) -> Non
         # The provider does not accept the trunk: that is not the callee's refusal.
         ([("Ringing", "RINGING"), ("Ringing", "NOANSWER")], 21, 403, Outcome.FAILED),
         ([("Ringing", "RINGING"), ("Ringing", "NOANSWER")], 21, 603, Outcome.REJECTED),
-        # Given up before anything came back, and after something had.
-        ([("Down", "")], 19, None, Outcome.CANCELLED),
+        # Our own time was up, before anything came back and after something had; 480 is Asterisk's own code for it.
+        ([("Down", "")], 19, None, Outcome.NO_ANSWER),
+        ([("Down", "")], 19, 480, Outcome.NO_ANSWER),
         ([("Down", ""), ("Down", "PROGRESS")], 19, None, Outcome.NO_ANSWER),
         ([("Down", ""), ("Down", "NOANSWER")], 19, 480, Outcome.NO_ANSWER),
         ([], 19, None, Outcome.NO_ANSWER),

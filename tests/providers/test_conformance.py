@@ -192,7 +192,7 @@ def test_a_call_that_cannot_ring_in_time_never_rings(play: Play, call_request: C
                 break
         assert isinstance(placed, Placed)
         await rig.until(lambda: len(rig.received) > 0)
-        assert [(event.kind, event.outcome) for event in rig.received] == [(EventKind.ENDED, Outcome.CANCELLED)]
+        assert [(event.kind, event.outcome) for event in rig.received] == [(EventKind.ENDED, Outcome.NO_ANSWER)]
 
     play({**ANSWERED, "setup_seconds": LONG}, story)
 

@@ -154,7 +154,8 @@ def test_an_event_that_cannot_be_read_says_nothing_and_harms_nobody(name: str, f
         ("NUMBER_CHANGED", {}, Outcome.INVALID_NUMBER),
         ("NO_ROUTE_DESTINATION", {}, Outcome.FAILED),
         ("NO_ROUTE_DESTINATION", {"variable_sip_invite_failure_status": "604"}, Outcome.INVALID_NUMBER),
-        ("PROGRESS_TIMEOUT", {}, Outcome.CANCELLED),
+        # The end of the calling window: not reached, and may be called again.
+        ("PROGRESS_TIMEOUT", {}, Outcome.NO_ANSWER),
         ("NORMAL_CLEARING", {"variable_sip_hangup_disposition": "send_cancel"}, Outcome.CANCELLED),
         ("ORIGINATOR_CANCEL", {"variable_sip_hangup_disposition": "recv_refuse"}, Outcome.NO_ANSWER),
         ("RECOVERY_ON_TIMER_EXPIRE", {}, Outcome.FAILED),
@@ -164,4 +165,4 @@ def test_an_event_that_cannot_be_read_says_nothing_and_harms_nobody(name: str, f
 def test_a_cause_and_the_sip_status_beside_it_make_the_outcome(
     cause: str, fields: dict[str, str], outcome: Outcome
 ) -> None:
-    assert causes.outcome(cause, fields) is outcome
+    assert causes.outcome(cause, fields, has_rung=False) is outcome

@@ -174,7 +174,7 @@ def test_a_call_that_would_ring_only_at_ring_by_is_given_up_then(
 ) -> None:
     net, end = network(outcomes={outcome: 1}), start.add(seconds=1)
     assert isinstance(net.place(call_request(start, ring_by=end), start), Placed)
-    assert (only(net).rang_at, only(net).ended_at, only(net).outcome) == (None, end, Outcome.CANCELLED)
+    assert (only(net).rang_at, only(net).ended_at, only(net).outcome) == (None, end, Outcome.NO_ANSWER)
     assert [event.cause for _, event in run_out(net)] == ["recovery_on_timer_expire"]
 
 

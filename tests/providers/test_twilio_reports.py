@@ -126,9 +126,9 @@ def test_every_way_in_which_a_call_ends_has_its_outcome(fields: dict[str, str], 
     assert (event.talk_seconds == 49) == (outcome in (Outcome.ANSWERED, Outcome.MACHINE))
 
 
-def test_a_ring_that_was_cut_by_the_end_of_the_window_is_no_answer_of_the_contact() -> None:
+def test_a_ring_that_was_cut_by_the_end_of_the_window_may_be_called_again() -> None:
     (event,) = read(f"{URL}?ring=until_window_ends", CallStatus="no-answer")
-    assert (event.outcome, event.cause) == (Outcome.CANCELLED, "calling_window_ended")
+    assert (event.outcome, event.cause) == (Outcome.NO_ANSWER, "calling_window_ended")
     assert read(f"{URL}?ring=until_window_ends", CallStatus="busy")[0].outcome is Outcome.BUSY
 
 

@@ -15,12 +15,34 @@ class EventKind(StrEnum):
     ENDED = "ended"
 
 
+class HungUpBy(StrEnum):
+    """Who ended a call."""
+
+    CALLER = "caller"  #: Our side: Dialer, its switch or the agent.
+    CALLEE = "callee"  #: The person, or the phone.
+    NETWORK = "network"  #: Something between the two.
+
+
+@dataclass(frozen=True, slots=True)
+class CallFacts:
+    """What the network itself has said of a call's end; None: not known.
+
+    `sip_code`: its final response, 300 to 699, where the call was not answered. `q850_cause`: ITU-T Q.850.
+    `sip_call_id`: the Call-ID by which its operator finds the call.
+    """
+
+    sip_code: int | None = None
+    q850_cause: int | None = None
+    sip_call_id: str | None = None
+    hung_up_by: HungUpBy | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class CallEvent:
     """One report about one call. Late, repeated and reordered ones are normal.
 
     `key` is the same each time the provider repeats this report, and unlike that of any other report of its trunk.
-    `outcome` is set on `ended` alone. `talk_seconds` is what the provider measured, on `ended` alone.
+    `outcome` is set on `ended` alone, as `facts` are. `talk_seconds` is what the provider measured, on `ended` alone.
     """
 
     key: str
@@ -31,3 +53,4 @@ class CallEvent:
     cause: str | None = None
     talk_seconds: float | None = None
     provider_call_id: str | None = None
+    facts: CallFacts = CallFacts()

@@ -1,13 +1,14 @@
 """Reads ARI's events: each message about one of our channels adds to what was heard of its call.
 
 In: WebSocket messages, from the beginning of a call or from its middle. Out: call events, the same for the same
-message. A Local channel has two legs; only the one that bears the attempt's id is followed.
+message. A Local channel has two legs; only the one that bears the attempt's id is followed, and of the channel that its
+other leg dials what the network said.
 """
 
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from pendulum import DateTime
@@ -16,14 +17,19 @@ from dialer.domain.events import CallEvent, EventKind
 from dialer.domain.ids import AttemptId
 from dialer.providers.asterisk.answers import RINGING, UP, event_key
 from dialer.providers.asterisk.moments import moment
-from dialer.providers.asterisk.outcomes import Heard, outcome
+from dialer.providers.asterisk.outcomes import Heard, ended
 
 MACHINE = "MACHINE"
 MOST_LIVE = 50_000
 MOST_ENDED = 5_000
 UUID_LENGTH = 36
+SECOND_LEG = ";2"
+# Early media (183) counts as ringing, as it does with the other networks.
+KIND_OF_DIAL_STATUS = {"RINGING": EventKind.RINGING, "PROGRESS": EventKind.RINGING, "ANSWER": EventKind.ANSWERED}
 
 Message = Mapping[str, Any]
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 class Unreadable(Exception):
@@ -50,6 +56,8 @@ class Calls:
         self._most_ended = most_ended
         self._live: OrderedDict[AttemptId, Heard] = OrderedDict()
         self._ended: OrderedDict[AttemptId, Heard] = OrderedDict()
+        # Channels that the second legs of Local channels have dialled, and whose call each is.
+        self._dialled: OrderedDict[str, AttemptId] = OrderedDict()
 
     def read(self, frame: bytes | str) -> Sequence[CallEvent]:
         """Return what this message tells that was not told before. Raises Unreadable."""
@@ -60,12 +68,30 @@ class Calls:
         if not isinstance(channel, dict) or not isinstance(channel.get("id"), str):
             raise Unreadable(f"the channel of a {message['type'][:40]} has no id")
         attempt_id = _attempt_id(channel["id"])
-        return () if attempt_id is None else self._follow(attempt_id, message, channel)
+        if attempt_id is None:
+            self._note_dialled(message, channel)
+            return ()
+        return self._follow(attempt_id, message, channel)
+
+    def _note_dialled(self, message: Message, channel: Message) -> None:
+        """Note what the network says to the channel behind a Local one: the Local one itself has no SIP code."""
+        match message:
+            case {"type": "Dial", "dialstatus": "", "caller": {"id": str(caller)}} if caller.endswith(SECOND_LEG):
+                attempt_id = _attempt_id(caller.removesuffix(SECOND_LEG))
+                if attempt_id is not None:
+                    self._dialled[channel["id"]] = attempt_id
+                    _forget(self._dialled, self._most_live)
+                    heard = self._heard(attempt_id)
+                    heard.leg_code, heard.sip_call_id = None, _text(channel.get("protocol_id"))
+            case {"type": "ChannelHangupRequest", "tech_cause": int(code)} if channel["id"] in self._dialled:
+                self._heard(self._dialled[channel["id"]]).leg_code = code
+            case {"type": "ChannelDestroyed"}:
+                self._dialled.pop(channel["id"], None)
 
     def _follow(self, attempt_id: AttemptId, message: Message, channel: Message) -> Sequence[CallEvent]:
         at = moment(message.get("timestamp")) or self._clock()
         heard = self._heard(attempt_id)
-        heard.begun_at = heard.begun_at or at
+        heard.sip_call_id = _text(channel.get("protocol_id")) or heard.sip_call_id
         kind = self._note(heard, message, str(channel.get("state")), at)
         if kind is EventKind.ENDED:
             self._end(attempt_id, heard)
@@ -80,7 +106,7 @@ class Calls:
     def _note(self, heard: Heard, message: Message, state: str, at: DateTime) -> EventKind | None:
         """Add a message to what was heard; return what it tells."""
         status = message.get("dialstatus")
-        heard.has_rung |= state in RINGING or status == "RINGING"
+        heard.has_rung |= state in RINGING or status in ("RINGING", "PROGRESS")
         heard.is_up |= state == UP or status == "ANSWER"
         match message:
             case {"type": "ChannelDestroyed"}:
@@ -93,11 +119,13 @@ class Calls:
             case {"type": "Dial", "dialstatus": str()}:
                 heard.dial_status = status
                 heard.answered_at = heard.answered_at or (at if status == "ANSWER" else None)
-                return {"RINGING": EventKind.RINGING, "ANSWER": EventKind.ANSWERED}.get(str(status))
+                return KIND_OF_DIAL_STATUS.get(str(status))
             case {"type": "ChannelVarset", "variable": self._machine_variable, "value": str(value)}:
                 heard.is_machine |= value.upper() == MACHINE
             case {"type": "ChannelHangupRequest", "soft": True}:
                 heard.is_cancelled = True
+            case {"type": "ChannelHangupRequest"}:
+                heard.was_hung_up = not heard.is_cancelled
         return None
 
     def _heard(self, attempt_id: AttemptId) -> Heard:
@@ -139,15 +167,19 @@ def _event(attempt_id: AttemptId, kind: EventKind, at: DateTime, heard: Heard, m
     key, call_id = event_key(attempt_id, kind), str(attempt_id)
     if kind is not EventKind.ENDED:
         return CallEvent(key, attempt_id, kind, at, provider_call_id=call_id)
-    how, cause = outcome(heard, _number(message.get("cause")) or 0, _number(message.get("tech_cause")), at)
+    how, cause, facts = ended(heard, _number(message.get("cause")) or 0, _number(message.get("tech_cause")))
     talk = max(0.0, (at - heard.answered_at).total_seconds()) if heard.answered_at else None
-    return CallEvent(key, attempt_id, kind, at, how, cause, talk, call_id)
+    return CallEvent(key, attempt_id, kind, at, how, cause, talk, call_id, facts)
 
 
 def _number(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _forget(calls: OrderedDict[AttemptId, Heard], most: int) -> None:
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _forget(calls: OrderedDict[K, V], most: int) -> None:
     while len(calls) > most:
         calls.popitem(last=False)

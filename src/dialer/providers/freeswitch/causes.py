@@ -1,40 +1,32 @@
 """FreeSWITCH's hang-up causes, in our words.
 
-In: the name of a cause, and what else an event says of an end. Out: the outcome of a call, or whose fault it is that
-there is none. The names are those of Q.850 and FreeSWITCH's own (`CAUSE_CHART` in its switch_channel.c); what SIP
-statuses become of which cause is in `sofia_glue_sip_cause_to_freeswitch`.
+In: the name of a cause, and what else an event says of an end. Out: the outcome of a call and what the network itself
+has said, or whose fault it is that there is no call. The names are those of Q.850 and FreeSWITCH's own (`CAUSE_CHART`
+in its switch_channel.c). Where the SIP code is known, it alone counts (dialer.domain.sip).
 """
 
 from collections.abc import Mapping
 
+from dialer.domain import sip
+from dialer.domain.events import CallFacts, HungUpBy
 from dialer.domain.outcomes import CauseClass, Outcome
 from dialer.providers.base import Refused
 
+# FreeSWITCH's own, which Q.850 does not have.
 _OUTCOMES = {
-    "USER_BUSY": Outcome.BUSY,
     "BUSY_EVERYWHERE": Outcome.BUSY,
-    "NO_ANSWER": Outcome.NO_ANSWER,
-    "NO_USER_RESPONSE": Outcome.NO_ANSWER,
     "NO_PICKUP": Outcome.NO_ANSWER,
     "ALLOTTED_TIMEOUT": Outcome.NO_ANSWER,
-    "SUBSCRIBER_ABSENT": Outcome.NO_ANSWER,
-    "CALL_REJECTED": Outcome.REJECTED,
     "DECLINE": Outcome.REJECTED,
-    "INCOMING_CALL_BARRED": Outcome.REJECTED,
     "UNWANTED": Outcome.REJECTED,
     "REJECT_ALL": Outcome.REJECTED,
-    "UNALLOCATED_NUMBER": Outcome.INVALID_NUMBER,
-    "INVALID_NUMBER_FORMAT": Outcome.INVALID_NUMBER,
-    "NUMBER_CHANGED": Outcome.INVALID_NUMBER,
     "DOES_NOT_EXIST_ANYWHERE": Outcome.INVALID_NUMBER,
-    # It did not ring before `ring_by`, as we had asked.
-    "PROGRESS_TIMEOUT": Outcome.CANCELLED,
+    # It did not ring before the end of the calling window, as we had asked.
+    "PROGRESS_TIMEOUT": Outcome.NO_ANSWER,
 }
 # Somebody has hung up before there was an answer: this side, or the other one.
 _HUNG_UP = frozenset({"NORMAL_CLEARING", "ORIGINATOR_CANCEL", "MANAGER_REQUEST"})
-# With these the trunk's own provider refuses the trunk, not the callee the call, though both are CALL_REJECTED.
-_TRUNK_REFUSED = frozenset({"401", "402", "403", "407"})
-_EXISTS_NOWHERE = "604"
+_Q850 = {name.upper(): cause for cause, name in sip.Q850_NAMES.items()}
 
 # Why an originate can fail without having made a channel: nothing has left FreeSWITCH then.
 _REFUSALS = {
@@ -68,17 +60,37 @@ _REFUSALS = {
 )
 
 
-def outcome(cause: str, fields: Mapping[str, str]) -> Outcome:
+def outcome(cause: str, fields: Mapping[str, str], *, has_rung: bool) -> Outcome:
     """Say what an unanswered call came to."""
-    status = fields.get("variable_sip_invite_failure_status") or fields.get("variable_sip_term_status")
+    told = facts(cause, fields, has_rung=has_rung)
+    if told.sip_code is not None:
+        return sip.of_sip(told.sip_code, has_rung=has_rung).outcome
     if cause in _HUNG_UP:
-        by_far_end = fields.get("variable_sip_hangup_disposition", "").startswith("recv_")
-        return Outcome.NO_ANSWER if by_far_end else Outcome.CANCELLED
-    if cause == "CALL_REJECTED" and status in _TRUNK_REFUSED:
-        return Outcome.FAILED
-    if cause == "NO_ROUTE_DESTINATION" and status == _EXISTS_NOWHERE:
-        return Outcome.INVALID_NUMBER
+        return Outcome.NO_ANSWER if told.hung_up_by is HungUpBy.CALLEE else Outcome.CANCELLED
+    if cause in _Q850:
+        return sip.of_q850(_Q850[cause]).outcome
     return _OUTCOMES.get(cause, Outcome.FAILED)
+
+
+def facts(cause: str, fields: Mapping[str, str], *, has_rung: bool, was_answered: bool = False) -> CallFacts:
+    """Return what the event of an end says that is the network's own."""
+    disposition = fields.get("variable_sip_hangup_disposition", "")
+    # To a CANCEL of ours, sofia itself notes the code 487.
+    is_ours = disposition.startswith("send_")
+    code = None if is_ours or was_answered else sip.final_code(_code(fields))
+    by = HungUpBy.CALLER if is_ours else _far_end(code, has_rung) if code or disposition else None
+    q850 = fields.get("variable_hangup_cause_q850", "")
+    number = int(q850) if q850.isascii() and q850.isdecimal() and len(q850) < 4 else _Q850.get(cause)
+    return CallFacts(code, number, fields.get("variable_sip_call_id") or None, by)
+
+
+def _code(fields: Mapping[str, str]) -> int | None:
+    text = fields.get("variable_sip_invite_failure_status") or fields.get("variable_sip_term_status") or ""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 4 else None
+
+
+def _far_end(code: int | None, has_rung: bool) -> HungUpBy:
+    return HungUpBy.CALLEE if code is None else sip.of_sip(code, has_rung=has_rung).far_end
 
 
 def refusal(cause: str) -> Refused | None:

@@ -14,7 +14,7 @@ import pendulum
 import structlog
 from pendulum import DateTime
 
-from dialer.domain.events import CallEvent, EventKind
+from dialer.domain.events import CallEvent, CallFacts, EventKind
 from dialer.domain.ids import AttemptId, TrunkId
 from dialer.domain.outcomes import Outcome
 from dialer.providers.freeswitch import causes
@@ -89,7 +89,9 @@ class Reports:
         if causes.refusal(failed[1]) is not None:
             return []
         at = _moment(int(fields["Event-Date-Timestamp"]))
-        return [_end(uuid, at, causes.outcome(failed[1], {}), failed[1], 0.0)]
+        outcome = causes.outcome(failed[1], {}, has_rung=False)
+        facts = causes.facts(failed[1], {}, has_rung=False)
+        return [_end(uuid, at, outcome, failed[1], 0.0, facts)]
 
     def _note(self, uuid: str) -> bool:
         """Remember that this call has a channel; say whether that is news."""
@@ -116,12 +118,14 @@ def _answer(fields: Fields, _: Machine) -> CallEvent:
 
 def _hangup(fields: Fields, machine: Machine) -> CallEvent:
     cause = fields.get("Hangup-Cause") or fields["variable_hangup_cause"]
-    answered, ended = _answered(fields), _ended(fields) or _now(fields)
+    answered, ended, has_rung = _answered(fields), _ended(fields) or _now(fields), _rang(fields) > 0
+    facts = causes.facts(cause, fields, has_rung=has_rung, was_answered=answered > 0)
     if not answered:
-        return _end(fields["Unique-ID"], _moment(ended), causes.outcome(cause, fields), cause, 0.0)
+        outcome = causes.outcome(cause, fields, has_rung=has_rung)
+        return _end(fields["Unique-ID"], _moment(ended), outcome, cause, 0.0, facts)
     is_machine = machine is not None and fields.get(machine[0]) == machine[1]
     outcome = Outcome.MACHINE if is_machine else Outcome.ANSWERED
-    return _end(fields["Unique-ID"], _moment(ended), outcome, cause, max(0, ended - answered) / 1_000_000)
+    return _end(fields["Unique-ID"], _moment(ended), outcome, cause, max(0, ended - answered) / 1_000_000, facts)
 
 
 _TELL: Mapping[EventKind, Callable[[Fields, Machine], CallEvent]] = {
@@ -135,9 +139,9 @@ def _event(uuid: str, kind: EventKind, at: DateTime) -> CallEvent:
     return CallEvent(f"{uuid}:{kind}", AttemptId(UUID(uuid)), kind, at, provider_call_id=uuid)
 
 
-def _end(uuid: str, at: DateTime, outcome: Outcome, cause: str, talk_seconds: float) -> CallEvent:
+def _end(uuid: str, at: DateTime, outcome: Outcome, cause: str, talk_seconds: float, facts: CallFacts) -> CallEvent:
     kind, attempt_id = EventKind.ENDED, AttemptId(UUID(uuid))
-    return CallEvent(f"{uuid}:{kind}", attempt_id, kind, at, outcome, cause.lower(), talk_seconds, uuid)
+    return CallEvent(f"{uuid}:{kind}", attempt_id, kind, at, outcome, cause.lower(), talk_seconds, uuid, facts)
 
 
 def _rang(fields: Fields) -> int:

@@ -22,7 +22,8 @@ from pydantic import (
 )
 from pydantic_core import from_json
 
-from dialer.domain.events import CallEvent, EventKind
+from dialer.domain import sip
+from dialer.domain.events import CallEvent, CallFacts, EventKind, HungUpBy
 from dialer.domain.ids import AttemptId
 from dialer.domain.outcomes import Outcome
 from dialer.domain.patience import CALL_SECONDS
@@ -55,8 +56,12 @@ class Report(BaseModel):
     cause: Text | None = None
     talk_seconds: Annotated[float | None, Field(ge=0, le=CALL_SECONDS, allow_inf_nan=False)] = None
     call_id: Text | None = None
+    sip_code: Annotated[int | None, Field(ge=sip.FIRST_FINAL, le=sip.LAST_FINAL)] = None
+    q850_cause: Annotated[int | None, Field(ge=0, le=sip.LAST_CAUSE)] = None
+    sip_call_id: Text | None = None
+    hung_up_by: HungUpBy | None = None
 
-    @field_validator("outcome", "talk_seconds")
+    @field_validator("outcome", "talk_seconds", "sip_code", "q850_cause", "hung_up_by")
     @classmethod
     def _of_the_end(cls, value: object, info: ValidationInfo) -> object:
         kind = info.data.get("event")
@@ -77,6 +82,7 @@ class Report(BaseModel):
             cause=self.cause,
             talk_seconds=self.talk_seconds,
             provider_call_id=self.call_id,
+            facts=CallFacts(self.sip_code, self.q850_cause, self.sip_call_id, self.hung_up_by),
         )
 
 

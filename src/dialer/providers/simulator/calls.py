@@ -117,7 +117,7 @@ def plan_call(request: CallRequest, course: Course, call_id: str, placed: int, s
     heard = placed + course.setup
     given_up = to_micros(request.ring_by) if request.ring_by else None
     if given_up is not None and heard >= given_up:
-        return _call(request, call_id, placed, (None, None, given_up), Outcome.CANCELLED, NOT_RUNG_IN_TIME)
+        return _call(request, call_id, placed, (None, None, given_up), Outcome.NO_ANSWER, NOT_RUNG_IN_TIME)
     if course.outcome not in RANG:
         return _call(request, call_id, placed, (None, None, heard), course.outcome)
     patience = round(request.ring_timeout_seconds / speed * SECOND)

@@ -2,19 +2,17 @@
 
 from dataclasses import dataclass
 
+from dialer.domain import sip
+from dialer.domain.events import CallFacts, HungUpBy
 from dialer.domain.outcomes import Outcome
 from dialer.providers.twilio.refusals import NO_SUCH_NUMBER
 
 ENDED = frozenset({"completed", "busy", "no-answer", "failed", "canceled"})
 WINDOW_ENDED = "calling_window_ended"
 
-# RFC 3261 section 21; 607 and 608: RFC 8197 and 8688.
-_OF_SIP = {
-    **dict.fromkeys((404, 410, 484, 604), Outcome.INVALID_NUMBER),
-    **dict.fromkeys((603, 607, 608), Outcome.REJECTED),
-    **dict.fromkeys((486, 600), Outcome.BUSY),
-}
-_OF_STATUS = {"busy": Outcome.BUSY, "no-answer": Outcome.NO_ANSWER, "canceled": Outcome.CANCELLED}
+NO_ANSWER = "no-answer"
+# Twilio's own end of the ringing.
+TIMED_OUT = 487
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,20 +25,35 @@ class Ending:
     error_code: int | None = None
     ring_was_cut: bool = False
 
-    def told(self) -> tuple[Outcome, str]:
-        """Return the outcome and its cause."""
+    def told(self) -> tuple[Outcome, str, CallFacts]:
+        """Return the outcome, its cause, and what the telephone network has said."""
         if self.status == "completed":
-            return _answered(self.answered_by)
-        if self.status != "canceled" and self.sip_code in _OF_SIP:
-            return _OF_SIP[self.sip_code], f"sip_{self.sip_code}"
-        if self.status == "no-answer" and self.ring_was_cut:
-            return Outcome.CANCELLED, WINDOW_ENDED
-        if self.status in _OF_STATUS:
-            return _OF_STATUS[self.status], self.status.replace("-", "_")
+            return *_answered(self.answered_by), CallFacts()
+        if self.status == "canceled":
+            return Outcome.CANCELLED, "canceled", CallFacts(hung_up_by=HungUpBy.CALLER)
+        outcome, cause = self._unanswered()
+        return outcome, cause, CallFacts(self.code, hung_up_by=self._end.far_end if self._end else None)
+
+    @property
+    def code(self) -> int | None:
+        return sip.final_code(self.sip_code)
+
+    @property
+    def _end(self) -> sip.CallEnd | None:
+        """Twilio says `no-answer` of what has rung, and `failed` of what has not."""
+        return None if self.code is None else sip.of_sip(self.code, has_rung=self.status == NO_ANSWER)
+
+    def _unanswered(self) -> tuple[Outcome, str]:
+        if self.status == NO_ANSWER and self.code in (None, TIMED_OUT):
+            return Outcome.NO_ANSWER, WINDOW_ENDED if self.ring_was_cut else "no_answer"
+        if self._end is not None:
+            return self._end.outcome, f"sip_{self.code}"
+        if self.status == "busy":
+            return Outcome.BUSY, "busy"
         if self.error_code is not None:
             is_number = self.error_code in NO_SUCH_NUMBER
             return Outcome.INVALID_NUMBER if is_number else Outcome.FAILED, f"twilio_{self.error_code}"
-        return Outcome.FAILED, f"sip_{self.sip_code}" if self.sip_code else "failed"
+        return Outcome.FAILED, "failed"
 
 
 def _answered(answered_by: str | None) -> tuple[Outcome, str]:

@@ -80,11 +80,11 @@ def event(attempt_id: AttemptId, kind: EventKind, at: DateTime, sid: str) -> Cal
 
 
 def ended(attempt_id: AttemptId, ending: Ending, at: DateTime, sid: str, talk_seconds: float | None) -> CallEvent:
-    outcome, cause = ending.told()
+    outcome, cause, facts = ending.told()
     if outcome not in (Outcome.ANSWERED, Outcome.MACHINE):
         talk_seconds = 0.0
     kind = EventKind.ENDED
-    return CallEvent(f"{attempt_id}:{kind}", attempt_id, kind, at, outcome, cause, talk_seconds, sid)
+    return CallEvent(f"{attempt_id}:{kind}", attempt_id, kind, at, outcome, cause, talk_seconds, sid, facts)
 
 
 def _ended(posted: Posted, attempt_id: AttemptId, sid: str, ending: Ending, form: Form) -> CallEvent:
