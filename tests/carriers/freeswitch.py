@@ -48,7 +48,8 @@ def trunk(
 class MockFreeSwitch:
     """The switch and who is connected. `received`: all commands, in the order in which they came.
 
-    `gateway_status`: how its gateway is. `lets_in`: whether the address of clients is on its list.
+    `gateway_status`: how its gateway is. `lets_in`: whether the address of clients is on its list. `is_paused`: it
+    makes no outbound calls (`fsctl pause outbound`), though its status says that it is ready.
     """
 
     def __init__(self, config: Mapping[str, Any], journal: Path | None) -> None:
@@ -58,6 +59,7 @@ class MockFreeSwitch:
         self.gateway_status = "UP"
         self.lets_in = True
         self.started_at = now()
+        self.is_paused = False
         self.clients: set[Client] = set()
         self.channels: dict[str, Channel] = {}
         self._of_call: dict[str, Channel] = {}
@@ -109,6 +111,8 @@ class MockFreeSwitch:
         match command, asked.split():
             case "status", _:
                 return STATUS
+            case "fsctl", ["pause_check", "outbound"]:
+                return "true" if self.is_paused else "false"
             case "uuid_exists", [uuid]:
                 return "true" if self._up(uuid) else "false"
             case "uuid_dump", [uuid]:
@@ -202,8 +206,11 @@ class MockFreeSwitch:
 
 
 def read_originate(asked: str) -> tuple[dict[str, str], str]:
-    """Split what an originate asks for into the variables and the destination."""
+    """Split what an originate asks for into the variables, those of the leg among them, and the destination."""
     variables, _, rest = asked.removeprefix("{").partition("}")
+    if rest.startswith("["):
+        of_leg, _, rest = rest.removeprefix("[").partition("]")
+        variables += f",{of_leg}"
     return dict(one.split("=", 1) for one in variables.split(",")), rest.split(" ")[0]
 
 
@@ -215,13 +222,15 @@ def gateway(name: str, status: str) -> str:
 
 def _request(variables: Mapping[str, str], destination: str) -> CallRequest:
     asked_at = now()
-    progress = variables.get("progress_timeout")
+    progress = variables.get("leg_progress_timeout")
+    # As tried: this one cuts phones that ring already.
+    longest = min(float(variables.get(name, "inf")) for name in ("originate_timeout", "progress_timeout"))
     return CallRequest(
         attempt_id=AttemptId(UUID(variables["origination_uuid"])),
         to_number=destination.split("/")[1 if destination.startswith("loopback/") else -1],
         from_number=variables["origination_caller_id_number"],
         connection={},
-        ring_timeout_seconds=float(variables["originate_timeout"]),
+        ring_timeout_seconds=longest,
         place_by=asked_at.add(hours=1),
         ring_by=asked_at.add(seconds=int(progress)) if progress else None,
     )

@@ -208,9 +208,30 @@ def variables_of(request: CallRequest) -> dict[str, str]:
 
 def test_a_window_that_ends_soon_is_told_as_the_time_within_which_it_must_ring(call_request: CallRequests) -> None:
     soon = variables_of(with_agent(call_request(now(), ring_timeout_seconds=45, ring_by=now().add(seconds=20.5))))
-    assert (soon["originate_timeout"], soon["progress_timeout"]) == ("45", "19")
+    assert (soon["originate_timeout"], soon["leg_progress_timeout"]) == ("45", "19")
     far = variables_of(with_agent(call_request(now(), ring_timeout_seconds=45, ring_by=now().add(hours=1))))
-    assert (far["originate_timeout"], far.get("progress_timeout")) == ("45", None)
+    assert (far["originate_timeout"], far.get("leg_progress_timeout")) == ("45", None)
+
+
+@pytest.mark.parametrize(
+    ("dial_string", "written"),
+    [
+        ("sofia/gateway/lab/{number}", "}[leg_progress_timeout=19]sofia/gateway/lab/+"),
+        (
+            "[sip_cid_type=pid]sofia/gateway/lab/{number}",
+            "}[leg_progress_timeout=19,sip_cid_type=pid]sofia/gateway/lab/+",
+        ),
+    ],
+)
+def test_the_end_of_the_window_cuts_no_phone_that_rings(
+    call_request: CallRequests, dial_string: str, written: str
+) -> None:
+    """`progress_timeout`, among the variables of the originate, does: ten of ten rang on a real one and were cut."""
+    asked = with_agent(call_request(now(), ring_timeout_seconds=45, ring_by=now().add(seconds=20.5)))
+    command = originate(asked, TrunkConfig.parse(trunk(8021, dial_string)["config"]), TRUNK, now())
+    assert isinstance(command, str)
+    assert written in command
+    assert ",progress_timeout" not in command
 
 
 def test_the_dialplan_is_told_that_a_machine_is_to_be_detected(call_request: CallRequests) -> None:

@@ -39,13 +39,24 @@ def originate(request: CallRequest, config: TrunkConfig, trunk_id: TrunkId, now:
     application = _application(request.connection)
     if application is None:
         return Refused("invalid_agent_connection", CauseClass.INFRASTRUCTURE)
-    variables = ",".join(f"{name}={value}" for name, value in _variables(request, trunk_id, now).items())
+    variables = ",".join(f"{name}={value}" for name, value in _variables(request, trunk_id).items())
     destination = config.dial_string.replace("{number}", request.to_number)
     destination = destination.replace("{e164}", request.to_number.removeprefix("+"))
+    destination = _ringing_by(request, now, destination)
     return f"bgapi originate {{{variables}}}{destination} {application}\nJob-UUID: {request.attempt_id}"
 
 
-def _variables(request: CallRequest, trunk_id: TrunkId, now: DateTime) -> dict[str, str]:
+def _ringing_by(request: CallRequest, now: DateTime, destination: str) -> str:
+    """Have a leg given up that does not ring before the window ends. `progress_timeout` would cut ringing ones too."""
+    left = None if request.ring_by is None else (request.ring_by - now).total_seconds()
+    if left is None or left >= request.ring_timeout_seconds:
+        return destination
+    # FreeSWITCH looks once a second whether more than so many have passed.
+    timeout = f"leg_progress_timeout={max(1, int(left) - 1)}"
+    return f"[{timeout},{destination[1:]}" if destination.startswith("[") else f"[{timeout}]{destination}"
+
+
+def _variables(request: CallRequest, trunk_id: TrunkId) -> dict[str, str]:
     attempt_id = str(request.attempt_id)
     found = {
         "origination_uuid": attempt_id,
@@ -55,10 +66,6 @@ def _variables(request: CallRequest, trunk_id: TrunkId, now: DateTime) -> dict[s
         "dialer_attempt_id": attempt_id,
         "dialer_trunk_id": str(trunk_id),
     }
-    left = None if request.ring_by is None else (request.ring_by - now).total_seconds()
-    if left is not None and left < request.ring_timeout_seconds:
-        # FreeSWITCH looks once a second whether more than so many have passed.
-        found["progress_timeout"] = str(max(1, int(left) - 1))
     if request.detect_machine:
         found["dialer_detect_machine"] = "true"
     if contact := _contact(request.contact):
