@@ -42,6 +42,7 @@ class Client:
         if not self._server.lets_in:
             text = "Access Denied, go away.\n"
             self.send({"Content-Type": "text/rude-rejection", "Content-Length": str(len(text))}, text)
+            self.send({"Content-Type": "text/disconnect-notice", "Content-Length": str(len(GOODBYE))}, GOODBYE)
             return
         self.send({"Content-Type": "auth/request"})
         is_in = False

@@ -152,6 +152,16 @@ def test_an_address_that_is_not_let_in_is_said_so(call_request: CallRequests) ->
     in_time(story())
 
 
+def test_a_pause_of_outbound_calls_is_told_though_the_status_is_ready(call_request: CallRequests) -> None:
+    async def story() -> None:
+        async with serve(0, QUICK) as mock, provider(mock.port) as switch:
+            assert await switch.health() is None
+            mock.is_paused = True
+            assert "fsctl resume outbound" in str(await switch.health())
+
+    in_time(story())
+
+
 @pytest.mark.parametrize(
     ("greeting", "is_said"),
     [

@@ -33,10 +33,15 @@ class Connection(asyncio.Protocol):
         self._users = 0
         self._flowing = asyncio.Event()
         self._flowing.set()
-        self._why: OSError | Unavailable = ConnectionResetError(LOST)
+        self._why: OSError | Unavailable | None = None
         self.is_retired = False
         self.greeted: asyncio.Future[None] = loop.create_future()
         self.gone: asyncio.Future[None] = loop.create_future()
+
+    @property
+    def why(self) -> OSError | Unavailable:
+        """Why the connection is over."""
+        return self._why or ConnectionResetError(LOST)
 
     @property
     def is_usable(self) -> bool:
@@ -98,10 +103,11 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if isinstance(exc, OSError):
-            self._why = exc
-        fail(self.greeted, self._why)
+            self._blame(exc)
+        why = self.why
+        fail(self.greeted, why)
         for answer in self._waiting.values():
-            fail(answer, self._why)
+            fail(answer, why)
         self._waiting.clear()
         self._flowing.set()
         self.gone.set_result(None)
@@ -117,8 +123,12 @@ class Connection(asyncio.Protocol):
             for frame in self._frames.feed(data):
                 self._take(frame)
         except Garbled as error:
-            self._why = error
+            self._blame(error)
             self.abort()
+
+    def _blame(self, why: OSError | Unavailable) -> None:
+        """Keep the first reason: after a rejection FreeSWITCH also says that it disconnects."""
+        self._why = self._why or why
 
     def _take(self, frame: Frame) -> None:
         match frame.kind:
@@ -129,12 +139,10 @@ class Connection(asyncio.Protocol):
             case "auth/request" if not self.greeted.done():
                 self.greeted.set_result(None)
             case "text/rude-rejection":
-                self._why = Unavailable(
-                    "FreeSWITCH does not let this address in: see apply-inbound-acl in event_socket.conf.xml.",
-                    code="access_denied",
-                )
+                reason = "FreeSWITCH does not let this address in: see apply-inbound-acl in event_socket.conf.xml."
+                self._blame(Unavailable(reason, code="access_denied"))
             case "text/disconnect-notice":
-                self._why = ConnectionResetError("FreeSWITCH has closed the connection")
+                self._blame(ConnectionResetError("FreeSWITCH has closed the connection"))
 
     def _answer(self, frame: Frame) -> None:
         # Answers come in the order of the commands; those to background commands say in so many words whose they are.

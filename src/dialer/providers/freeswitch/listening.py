@@ -65,7 +65,7 @@ class ListeningConnection(Connection):
     @property
     def end(self) -> str | None:
         """Why the connection is over; None: it is not."""
-        return str(self._why) if self.gone.done() else None
+        return str(self.why) if self.gone.done() else None
 
 
 async def listen(

@@ -151,6 +151,10 @@ class FreeSwitch:
         status = (await connection.send("api status")).reply
         if not status.startswith("UP") or "is ready" not in status:
             return f"FreeSWITCH at {self._config.address} is not ready."
+        if (await connection.send("api fsctl pause_check outbound")).reply == "true":
+            return (
+                f"FreeSWITCH at {self._config.address} makes no outbound calls: fsctl resume outbound ends its pause."
+            )
         if self._config.gateway is None:
             return None
         gateway = (await connection.send(f"api sofia status gateway {self._config.gateway}")).reply
