@@ -1,4 +1,4 @@
-"""Recordings of Asterisk 22.10.1 and FreeSWITCH 1.10.12 with far ends of their own: one code means one thing everywhere.
+"""Recordings of Asterisk 22.10.1 and FreeSWITCH 1.10.12 with far ends of their own: one code, one meaning.
 
 Forty-one SIP codes each, early media, silence, a redirect, both ways of hanging up, and Local channels.
 """

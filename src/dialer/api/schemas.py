@@ -6,6 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, PlainSerializer
 
+from dialer.domain.events import HungUpBy
 from dialer.domain.outcomes import Outcome
 from dialer.domain.rotation import RotationStrategy
 from dialer.domain.states import AttemptState, BatchStatus, ContactStatus
@@ -75,7 +76,10 @@ class BatchCall(BaseModel):
 
 
 class Call(BaseModel):
-    """One attempt. `local_on`: the batch's own day that it counts to. `status` refused: surely no call was made."""
+    """One attempt. `local_on`: the batch's own day that it counts to. `status` refused: surely no call was made.
+
+    `sip_code`, `q850_cause` (ITU-T Q.850), `sip_call_id`, `hung_up_by`: what the network itself has said of the end.
+    """
 
     id: UUID
     batch_id: UUID
@@ -94,6 +98,10 @@ class Call(BaseModel):
     answered_at: datetime | None
     ended_at: datetime | None
     talk_seconds: float | None
+    sip_code: int | None
+    q850_cause: int | None
+    sip_call_id: str | None
+    hung_up_by: HungUpBy | None
 
 
 class Contact(BaseModel):

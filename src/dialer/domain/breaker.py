@@ -1,7 +1,10 @@
-"""The circuit breaker of a trunk: placements that fail one after the other open it, and one that works closes it."""
+"""The circuit breaker of a trunk: placements and calls that fail one after the other open it; one that works closes it.
+
+A call counts as failed here where it never rang, for reasons that are not the person's (dialer.domain.sip).
+"""
 
 BREAK_AFTER = 10
-"""So many placements in a row that failed: the trunk is failing, and not the calls."""
+"""So many placements or calls in a row that failed: the trunk is failing."""
 
 FIRST_PAUSE_SECONDS = 30.0
 """How long no call goes out then. Longer than a grant is good for: nothing is under way when the first probe is."""

@@ -6,8 +6,9 @@ from enum import StrEnum
 
 from pendulum import DateTime
 
-from dialer.domain.events import CallEvent, EventKind
-from dialer.domain.outcomes import Outcome
+from dialer.domain import sip
+from dialer.domain.events import NOTHING_SAID, CallEvent, CallFacts, EventKind
+from dialer.domain.outcomes import CauseClass, Outcome
 from dialer.domain.retry import REACHED
 from dialer.domain.states import ATTEMPT_TRANSITIONS, AttemptState
 
@@ -44,6 +45,24 @@ class Course:
     outcome: Outcome | None = None
     cause: str | None = None
     talk_seconds: float | None = None
+    facts: CallFacts = NOTHING_SAID
+
+    @property
+    def has_rung(self) -> bool:
+        return self.ringing_at is not None or self.answered_at is not None
+
+    @property
+    def is_network_failure(self) -> bool:
+        """Say whether the call failed before it rang, for reasons that are not the person's."""
+        if self.outcome is not Outcome.FAILED or self.has_rung:
+            return False
+        return sip.cause_class(self.facts, has_rung=False) is CauseClass.INFRASTRUCTURE
+
+    @property
+    def shows_network_works(self) -> bool:
+        """Say whether the network has reached the person's side. A timeout without ringing does not show it."""
+        is_persons = self.outcome in (Outcome.BUSY, Outcome.REJECTED, Outcome.INVALID_NUMBER, *REACHED)
+        return self.has_rung or is_persons or (self.outcome is Outcome.NO_ANSWER and self.facts.sip_code is not None)
 
 
 def follow(course: Course, events: Iterable[CallEvent]) -> tuple[Course, list[Verdict]]:
@@ -77,6 +96,7 @@ def _apply(course: Course, event: CallEvent) -> Course:
                 outcome=event.outcome,
                 cause=event.cause,
                 talk_seconds=event.talk_seconds,
+                facts=event.facts,
                 answered_at=course.answered_at or _answered_before_end(event),
             )
 

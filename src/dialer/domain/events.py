@@ -37,6 +37,9 @@ class CallFacts:
     hung_up_by: HungUpBy | None = None
 
 
+NOTHING_SAID = CallFacts()
+
+
 @dataclass(frozen=True, slots=True)
 class CallEvent:
     """One report about one call. Late, repeated and reordered ones are normal.
@@ -53,4 +56,4 @@ class CallEvent:
     cause: str | None = None
     talk_seconds: float | None = None
     provider_call_id: str | None = None
-    facts: CallFacts = CallFacts()
+    facts: CallFacts = NOTHING_SAID

@@ -17,6 +17,9 @@ REACHED = frozenset({Outcome.ANSWERED, Outcome.MACHINE})
 REFUSED_FIRST_SECONDS = 15
 REFUSED_LAST_SECONDS = 600
 RATE_EXCEEDED_SECONDS = 2
+MOST_NETWORK_FAILURES = 10
+"""After so many refusals a call that its network failed uses up an attempt like any other: a number that no route leads
+to must not keep its batch open for ever."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from dialer.domain.outcomes import CauseClass, Outcome
 
 @dataclass(frozen=True, slots=True)
 class CallEnd:
-    """`cause_class`: `contact`, where the person or the number is the reason; `infrastructure`, where the network is."""
+    """`cause_class`: `contact`, where the person or the number is to blame; `infrastructure`, where the network is."""
 
     outcome: Outcome
     cause_class: CauseClass = CauseClass.CONTACT

@@ -77,6 +77,12 @@ class Move:
     def is_refused(self) -> bool:
         return self.course.state is AttemptState.REFUSED
 
+    @property
+    def is_counted(self) -> bool:
+        """Say whether it uses up one of its contact's attempts: not where no call was made, or its network failed."""
+        is_spared = self.course.is_network_failure and self.attempt.contact_refusals < retry.MOST_NETWORK_FAILURES
+        return not (self.is_refused or is_spared)
+
 
 @dataclass(frozen=True, slots=True)
 class Written:
@@ -109,8 +115,10 @@ def write(connection: Connection, moves: Sequence[Move], now: DateTime, skip_loc
     moves = tuple(move for move in moves if move.attempt.id in free)
     over = [move for move in moves if move.is_over]
     if moves:
-        timed = [(move.attempt.id, move.course, _rescue_at(move, now)) for move in moves]
-        attempts.write_courses(connection, timed)
+        written = [
+            attempts.Written(move.attempt.id, move.course, _rescue_at(move, now), move.is_counted) for move in moves
+        ]
+        attempts.write_courses(connection, written)
     if not over:
         return Written(moves, (), held)
     loaded = {batch.id: batch for batch in batches.load(connection, {move.attempt.batch_id for move in over})}
@@ -169,7 +177,7 @@ def _result(move: Move, batch: Batch, now: DateTime) -> Result:
     attempt, course = move.attempt, move.course
     if move.again_seconds is not None:
         decision, outcome = RetryDecision(ContactStatus.WAITING, move.again_seconds), None
-    elif course.outcome is None:
+    elif course.outcome is None or not move.is_counted:
         decision = retry.after_refusal(move.cause_class, attempt.contact_refusals + 1)
         outcome = Outcome.INVALID_NUMBER if decision.status is ContactStatus.FAILED else None
     else:
@@ -187,8 +195,8 @@ def _result(move: Move, batch: Batch, now: DateTime) -> Result:
         outcome=outcome,
         due_at=None if delay is None else _due_at(batch, attempt, _ended_at(move, now).add(seconds=delay)),
         finished_at=now if delay is None else None,
-        counts=not move.is_refused,
-        refusals=int(move.is_refused and move.again_seconds is None and move.cause_class is not CauseClass.RATE),
+        counts=move.is_counted,
+        refusals=int(not move.is_counted and move.again_seconds is None and move.cause_class is not CauseClass.RATE),
     )
 
 

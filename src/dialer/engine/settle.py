@@ -15,6 +15,7 @@ from dialer.domain.course import Verdict, follow
 from dialer.domain.events import CallEvent
 from dialer.domain.ids import AttemptId, BatchId, TrunkId
 from dialer.engine.apart import apart, passing_locks
+from dialer.engine.call_health import note_calls
 from dialer.engine.moves import End as End
 from dialer.engine.moves import Move, Written, let_go, write
 from dialer.engine.parts import Parts
@@ -130,6 +131,7 @@ def _settle(parts: Parts, take: Callable[[Connection], list[Received]], now: Dat
     if not page:
         return SettleReport(0, 0, ())
     let_go(parts, written.moves, now)
+    note_calls(parts, written.moves, now)
     oldest_at = min(received.received_at for received in page)
     return SettleReport(len(page), written.ended, written.freed, written.outcomes, oldest_at)
 
@@ -181,6 +183,7 @@ def _move_all(
 
         written = passing_locks(work)
         let_go(parts, written.moves, now)
+        note_calls(parts, written.moves, now)
         return written
 
     def pass_over(attempt_id: AttemptId, error: Exception) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row
 
 from dialer.domain.calls import CallHandle, Others
 from dialer.domain.course import Course
+from dialer.domain.events import CallFacts
 from dialer.domain.ids import AttemptId, BatchId, ContactId, NumberId, TrunkId
 from dialer.domain.outcomes import Outcome
 from dialer.domain.patience import CALL_SECONDS, FIRST_ASK_SECONDS, LAST_ASK_SECONDS
@@ -24,7 +25,8 @@ LIVE = "('reserved', 'unclear', 'placed', 'ringing', 'answered')"
 COLUMNS = (
     "id", "batch_id", "contact_id", "trunk_id", "phone_number_id", "to_number", "from_number", "state", "outcome",
     "cause", "provider_call_id", "local_on", "utc_on", "granted_at", "created_at", "placed_at", "ringing_at",
-    "answered_at", "ended_at", "talk_seconds", "rescue_at", "allowed_by", "gone_at", "sent_at",
+    "answered_at", "ended_at", "talk_seconds", "rescue_at", "allowed_by", "gone_at", "sent_at", "sip_code",
+    "q850_cause", "sip_call_id", "hung_up_by", "is_counted",
 )  # fmt: skip
 _ATTEMPT = """
 a.id, a.batch_id, a.contact_id, a.trunk_id, a.phone_number_id, a.utc_on, a.local_on, a.created_at, a.state,
@@ -37,7 +39,8 @@ _CALL = "a.id, a.to_number, a.from_number, a.created_at, a.provider_call_id, a.t
 class Attempt:
     """An attempt under its lock, with what its contact has used up.
 
-    `batch_talk_seconds`: how long a conversation of its batch typically lasts, once that is known.
+    `batch_talk_seconds`: how long a conversation of its batch typically lasts, once that is known. `trunk_has_failed`:
+    its trunk's last placement or call did.
     """
 
     id: AttemptId
@@ -53,6 +56,7 @@ class Attempt:
     contact_refusals: int
     lane: str
     batch_talk_seconds: float | None
+    trunk_has_failed: bool
 
     @property
     def lease(self) -> Lease:
@@ -67,8 +71,9 @@ def lock(
         connection,
         f"""
         SELECT {_ATTEMPT}, c.attempts AS contact_attempts, c.refusals AS contact_refusals, c.lane,
-               p.talk_seconds AS batch_talk_seconds
+               p.talk_seconds AS batch_talk_seconds, h.trunk_id IS NOT NULL AS trunk_has_failed
         FROM attempts a JOIN contacts c ON c.id = a.contact_id JOIN batch_progress p ON p.batch_id = a.batch_id
+        LEFT JOIN trunk_health h ON h.trunk_id = a.trunk_id
         WHERE a.id = ANY(:ids) ORDER BY a.id FOR NO KEY UPDATE OF a {passing_over(skip_locked)}
         """,
         ids=list(set(attempt_ids)),
@@ -107,6 +112,7 @@ def _attempt(row: Row[Any]) -> Attempt:
         contact_refusals=row.contact_refusals,
         lane=row.lane,
         batch_talk_seconds=row.batch_talk_seconds,
+        trunk_has_failed=row.trunk_has_failed,
     )
 
 
@@ -114,18 +120,36 @@ def _moment(value: Any) -> DateTime | None:
     return pendulum.instance(value) if value else None
 
 
-def write_courses(connection: Connection, courses: Sequence[tuple[AttemptId, Course, DateTime | None]]) -> int:
-    """Write where locked attempts have come to, and when rescue looks at them again (None: they are over).
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Where an attempt has come to. `rescue_at`: when rescue looks at it again; None: it is over.
+
+    `is_counted`: it uses up one of its contact's attempts.
+    """
+
+    id: AttemptId
+    course: Course
+    rescue_at: DateTime | None
+    is_counted: bool
+
+
+def write_courses(connection: Connection, written: Sequence[Written]) -> int:
+    """Write where locked attempts have come to.
 
     The network's clock is not ours: no time is stored that lies before the attempt or after this moment.
     """
-    columns = {field.name: [getattr(course, field.name) for _, course, _ in courses] for field in fields(Course)}
+    columns = {
+        field.name: [getattr(one.course, field.name) for one in written]
+        for field in fields(Course)
+        if field.name != "facts"
+    } | {field.name: [getattr(one.course.facts, field.name) for one in written] for field in fields(CallFacts)}
     return run(
         connection,
         f"""
         UPDATE attempts a SET
             state = c.state, provider_call_id = c.provider_call_id, outcome = c.outcome, cause = c.cause,
-            talk_seconds = c.talk_seconds, rescue_at = c.rescue_at,
+            talk_seconds = c.talk_seconds, rescue_at = c.rescue_at, sip_code = c.sip_code, q850_cause = c.q850_cause,
+            sip_call_id = c.sip_call_id, hung_up_by = c.hung_up_by, is_counted = c.is_counted,
             ringing_at = CASE WHEN c.ringing_at IS NOT NULL
                             THEN greatest(a.created_at, least(c.ringing_at, clock.now)) END,
             answered_at = CASE WHEN c.answered_at IS NOT NULL
@@ -136,13 +160,16 @@ def write_courses(connection: Connection, courses: Sequence[tuple[AttemptId, Cou
              unnest(CAST(:ids AS uuid[]), CAST(:rescue_at AS timestamptz[]), CAST(:state AS text[]),
                     CAST(:provider_call_id AS text[]), CAST(:ringing_at AS timestamptz[]),
                     CAST(:answered_at AS timestamptz[]), CAST(:ended_at AS timestamptz[]), CAST(:outcome AS text[]),
-                    CAST(:cause AS text[]), CAST(:talk_seconds AS double precision[]))
+                    CAST(:cause AS text[]), CAST(:talk_seconds AS double precision[]), CAST(:sip_code AS integer[]),
+                    CAST(:q850_cause AS integer[]), CAST(:sip_call_id AS text[]), CAST(:hung_up_by AS text[]),
+                    CAST(:is_counted AS boolean[]))
              AS c (id, rescue_at, state, provider_call_id, ringing_at, answered_at, ended_at, outcome, cause,
-                   talk_seconds)
+                   talk_seconds, sip_code, q850_cause, sip_call_id, hung_up_by, is_counted)
         WHERE a.id = c.id AND a.state IN {LIVE}
         """,
-        ids=[attempt_id for attempt_id, _, _ in courses],
-        rescue_at=[rescue_at for _, _, rescue_at in courses],
+        ids=[one.id for one in written],
+        rescue_at=[one.rescue_at for one in written],
+        is_counted=[one.is_counted for one in written],
         **columns,
     )
 

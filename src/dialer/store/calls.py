@@ -10,12 +10,13 @@ from dialer.domain.outcomes import Outcome
 from dialer.domain.states import AttemptState
 from dialer.store.database import rows, stream
 
-_COLUMNS = """
+_FACTS = "sip_code, q850_cause, sip_call_id, hung_up_by"
+_COLUMNS = f"""
 id, batch_id, contact_id, phone_number_id, to_number, from_number, state AS status, outcome, cause, provider_call_id,
-local_on, created_at, placed_at, ringing_at, answered_at, ended_at, talk_seconds
+local_on, created_at, placed_at, ringing_at, answered_at, ended_at, talk_seconds, {_FACTS}
 """
 _SHOWN = _COLUMNS.replace("state AS ", "")
-_LAST = "id, created_at, answered_at, ended_at, talk_seconds, from_number, cause"
+_LAST = f"id, created_at, answered_at, ended_at, talk_seconds, from_number, cause, {_FACTS}"
 _OF_BATCH = """
 batch_id = :batch AND (CAST(:status AS text) IS NULL OR state = :status)
 AND (CAST(:outcome AS text) IS NULL OR outcome = :outcome)
@@ -59,7 +60,8 @@ def results(connection: Connection, batch_id: BatchId) -> Generator[Row[Any]]:
         f"""
         SELECT c.id AS contact_id, c.phone_number, c.name, c.external_id, c.status, c.status_reason, c.outcome,
                c.attempts, c.created_at, f.first_attempt_at, l.created_at AS last_attempt_at, l.answered_at,
-               l.ended_at, l.talk_seconds, l.from_number, l.cause, c.finished_at, c.variables
+               l.ended_at, l.talk_seconds, l.from_number, l.cause, l.sip_code, l.q850_cause, l.sip_call_id,
+               l.hung_up_by, c.finished_at, c.variables
         FROM contacts c
         LEFT JOIN LATERAL (
             SELECT min(created_at) AS first_attempt_at FROM (

@@ -9,8 +9,9 @@ import pendulum
 from pendulum import DateTime
 from sqlalchemy import Connection, Row
 
+from dialer.domain import sip
 from dialer.domain.course import Verdict
-from dialer.domain.events import CallEvent, EventKind
+from dialer.domain.events import CallEvent, CallFacts, EventKind, HungUpBy
 from dialer.domain.ids import AttemptId, TrunkId
 from dialer.domain.outcomes import Outcome
 from dialer.domain.quarantine import FIRST_BACKOFF_SECONDS, LAST_BACKOFF_SECONDS, MOST_EQUAL, Failure
@@ -28,7 +29,9 @@ LOCKED_AGAIN_SECONDS = 2
 LATEST = 1_000
 # The ledger's clock, read once, so that an index can be used with it.
 NOW = "(SELECT dialer_now())"
-_COLUMNS = "id, trunk_id, event_key, attempt_id, kind, at, outcome, cause, talk_seconds, provider_call_id, received_at"
+_FACTS = "sip_code, q850_cause, sip_call_id, hung_up_by"
+_REPORTED = f"event_key, attempt_id, kind, at, outcome, cause, talk_seconds, provider_call_id, {_FACTS}"
+_COLUMNS = f"id, trunk_id, received_at, {_REPORTED}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +53,14 @@ def receive(connection: Connection, trunk_id: TrunkId, events: Sequence[CallEven
     events = sorted(events, key=lambda event: (event.attempt_id, COURSE.index(event.kind), event.key))
     return run(
         connection,
-        """
-        INSERT INTO inbox (trunk_id, event_key, attempt_id, kind, at, outcome, cause, talk_seconds, provider_call_id)
-        SELECT :trunk, event_key, attempt_id, kind, at, outcome, cause, talk_seconds, provider_call_id FROM unnest(
+        f"""
+        INSERT INTO inbox (trunk_id, {_REPORTED})
+        SELECT :trunk, {_REPORTED} FROM unnest(
             CAST(:keys AS text[]), CAST(:attempts AS uuid[]), CAST(:kinds AS text[]), CAST(:ats AS timestamptz[]),
             CAST(:outcomes AS text[]), CAST(:causes AS text[]), CAST(:talk AS double precision[]),
-            CAST(:call_ids AS text[]))
-            AS e (event_key, attempt_id, kind, at, outcome, cause, talk_seconds, provider_call_id)
+            CAST(:call_ids AS text[]), CAST(:sip_codes AS integer[]), CAST(:q850_causes AS integer[]),
+            CAST(:sip_call_ids AS text[]), CAST(:hung_up_by AS text[]))
+            AS e ({_REPORTED})
         ON CONFLICT (trunk_id, event_key) DO NOTHING
         """,
         trunk=trunk_id,
@@ -68,6 +72,10 @@ def receive(connection: Connection, trunk_id: TrunkId, events: Sequence[CallEven
         causes=[event.cause for event in events],
         talk=[event.talk_seconds for event in events],
         call_ids=[event.provider_call_id for event in events],
+        sip_codes=[event.facts.sip_code for event in events],
+        q850_causes=[event.facts.q850_cause for event in events],
+        sip_call_ids=[event.facts.sip_call_id for event in events],
+        hung_up_by=[event.facts.hung_up_by for event in events],
     )
 
 
@@ -80,6 +88,18 @@ def cleaned(event: CallEvent) -> CallEvent:
         cause=event.cause and storable(event.cause),
         talk_seconds=_believable(event.talk_seconds),
         provider_call_id=event.provider_call_id and storable(event.provider_call_id),
+        facts=_believable_facts(event.facts),
+    )
+
+
+def _believable_facts(facts: CallFacts) -> CallFacts:
+    """Pass over codes that are none: a provider of somebody else's making may say anything."""
+    cause = facts.q850_cause
+    return replace(
+        facts,
+        sip_code=sip.final_code(facts.sip_code),
+        q850_cause=cause if cause is not None and 0 <= cause <= sip.LAST_CAUSE else None,
+        sip_call_id=facts.sip_call_id and storable(facts.sip_call_id)[:LONGEST_KEY],
     )
 
 
@@ -133,6 +153,7 @@ def _received(found: Sequence[Row[Any]]) -> list[Received]:
 def _report(row: Row[Any]) -> Received:
     try:
         kind, outcome = EventKind(row.kind), Outcome(row.outcome) if row.outcome else None
+        hung_up_by = HungUpBy(row.hung_up_by) if row.hung_up_by else None
     except ValueError as error:
         raise UnreadableReport(f"Report {row.id} cannot be read: {error}") from None
     event = CallEvent(
@@ -144,6 +165,7 @@ def _report(row: Row[Any]) -> Received:
         cause=row.cause,
         talk_seconds=row.talk_seconds,
         provider_call_id=row.provider_call_id,
+        facts=CallFacts(row.sip_code, row.q850_cause, row.sip_call_id, hung_up_by),
     )
     return Received(row.id, row.trunk_id, event, pendulum.instance(row.received_at))
 

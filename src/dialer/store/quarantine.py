@@ -6,7 +6,7 @@ for now: they are tried again by themselves, and leave when it goes well.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 from uuid import UUID
 
@@ -14,7 +14,7 @@ import pendulum
 from pendulum import DateTime
 from sqlalchemy import Connection, Row
 
-from dialer.domain.events import CallEvent, EventKind
+from dialer.domain.events import CallEvent, CallFacts, EventKind
 from dialer.domain.ids import AttemptId, TrunkId
 from dialer.domain.outcomes import Outcome
 from dialer.domain.quarantine import MOST_EQUAL, Failure
@@ -142,6 +142,7 @@ def _payload(event: CallEvent) -> str:
             "cause": event.cause,
             "talk_seconds": event.talk_seconds,
             "provider_call_id": event.provider_call_id,
+            "facts": asdict(event.facts),
         }
     )
 
@@ -157,6 +158,8 @@ def _event(payload: str) -> CallEvent:
             "kind": EventKind(values["kind"]),
             "at": at,
             "outcome": Outcome(values["outcome"]) if values["outcome"] else None,
+            # The previous release kept none.
+            "facts": CallFacts(**values.get("facts", {})),
         }
     )
 

@@ -43,7 +43,7 @@ class Heard:
     def is_refused(self) -> bool:
         """Say whether the far end has ended a call that was not answered.
 
-        When the ring time is over, Asterisk closes the channel without such a message, and with a code of its own (480).
+        When the ring time is over, Asterisk closes the channel without such a message, with a code of its own (480).
         """
         has_closed = self.dial_status in CAUSE_OF_DIAL_STATUS or self.dial_status == CANCEL
         return self.was_hung_up or (has_closed and not self.is_cancelled)

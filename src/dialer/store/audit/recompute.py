@@ -48,7 +48,8 @@ PLACED_AT = "CASE WHEN state <> 'refused' THEN coalesce(placed_at, sent_at) END 
 
 LEDGER = f"""
     SELECT id, batch_id, contact_id, trunk_id, phone_number_id, state, outcome, provider_call_id, local_on, utc_on,
-           {PLACED_AT}, created_at, sent_at, ended_at, rescue_at, state NOT IN ('ended', 'refused') AS is_live, {TERMS},
+           is_counted, {PLACED_AT}, created_at, sent_at, ended_at, rescue_at,
+           state NOT IN ('ended', 'refused') AS is_live, {TERMS},
            max(coalesce(ended_at, 'infinity')) OVER (course ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
                AS busy_until,
            lead(id) OVER course IS NULL AS is_latest
@@ -70,7 +71,7 @@ PEOPLE = """
     FROM these_contacts c
     LEFT JOIN (
         SELECT contact_id, count(*) FILTER (WHERE is_live) AS live, count(*) FILTER (WHERE NOT is_live) AS over,
-               count(*) FILTER (WHERE state <> 'refused') AS counted,
+               count(*) FILTER (WHERE state <> 'refused' AND is_counted IS NOT FALSE) AS counted,
                max(max_attempts) FILTER (WHERE is_latest) AS max_attempts,
                max(state) FILTER (WHERE is_latest) AS latest_state,
                max(outcome) FILTER (WHERE is_latest) AS latest_outcome,
