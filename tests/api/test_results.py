@@ -9,9 +9,10 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.conftest import Api, Draft
+from dialer.domain.events import CallFacts, HungUpBy
 from dialer.service.results import COLUMNS, cell
 from dialer.store.database import STREAMED_ROWS
-from steps import until
+from steps import end, go, live, until
 from world import World
 
 
@@ -44,6 +45,23 @@ def test_every_contact_has_a_row_that_says_how_it_ended(client: TestClient, draf
     world.sql("INSERT INTO attempts_archive SELECT * FROM attempts")
     world.sql("DELETE FROM attempts")
     assert client.get(f"{path}/results.csv").text == answer.text
+
+
+def test_what_the_network_said_is_in_the_calls_and_in_the_results(
+    client: TestClient, draft: Draft, world: World
+) -> None:
+    batch = draft(contacts=1)
+    path = f"/batch-calls/{batch['id']}"
+    client.post(f"{path}/schedule")
+    go(world, batch["id"])
+    end(world, live(world)[0], "busy", facts=CallFacts(486, 17, "c-1@carrier", HungUpBy.CALLEE))
+    (call,) = client.get(f"{path}/calls").json()["data"]
+    (row,) = table(client.get(f"{path}/results.csv").text)
+    names = ("sip_code", "q850_cause", "sip_call_id", "hung_up_by")
+    assert [call[name] for name in names] == [486, 17, "c-1@carrier", "callee"]
+    assert [row[name] for name in names] == ["486", "17", "c-1@carrier", "callee"]
+    contact = client.get(f"{path}/contacts/{call['contact_id']}").json()["data"]
+    assert contact["calls"] == [call]
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,22 @@ def test_ten_in_a_row_hold_the_trunk_and_what_the_switch_takes_meanwhile_does_no
         )
 
 
+def test_a_list_outlives_a_provider_that_is_dead_behind_a_switch_that_takes_every_call(world: World) -> None:
+    """Sixty of sixty were used up in twelve seconds."""
+    batch_id = world.batch(60, max_concurrent_calls=BREAK_AFTER, retry_failed=False)
+    placed = 0
+    for _ in range(12):
+        placed += go(world, batch_id).placed
+        fail(world, *live(world))
+        later(world, 1)
+    assert placed == BREAK_AFTER
+    assert world.rows("SELECT status, attempts, count(*) FROM contacts GROUP BY 1, 2 ORDER BY 1") == [
+        ("pending", 0, 60 - BREAK_AFTER),
+        ("waiting", 0, BREAK_AFTER),
+    ]
+    assert clean(world)
+
+
 @pytest.mark.parametrize(
     ("kind", "outcome", "facts"),
     [

@@ -17,7 +17,7 @@ from carriers.http import SECRET, trunk
 from carriers.switch import now
 from carriers.tls import CERTIFICATE, with_tls
 from carriers.web import Reply, Sent, Web
-from dialer.domain.events import CallEvent, EventKind
+from dialer.domain.events import CallEvent, CallFacts, EventKind, HungUpBy
 from dialer.domain.outcomes import CauseClass, Outcome
 from dialer.errors import InvalidInput, NotSigned, Unavailable, UnreadableBody
 from dialer.providers.base import (
@@ -517,6 +517,12 @@ def test_one_report_and_several_are_read() -> None:
     assert read(posted(b'{"events": []}')) == []
 
 
+def test_what_the_telephone_network_said_may_be_told_of_an_end() -> None:
+    said = {"sip_code": 503, "q850_cause": 34, "sip_call_id": "c-1@carrier", "hung_up_by": "network"}
+    (event,) = read(posted(json.dumps({**ENDED, **said}).encode()))
+    assert event.facts == CallFacts(503, 34, "c-1@carrier", HungUpBy.NETWORK)
+
+
 def test_one_right_signature_among_several_suffices() -> None:
     body = json.dumps(ENDED).encode()
     right = posted(body).headers["webhook-signature"]
@@ -591,6 +597,9 @@ def test_a_signed_report_that_is_too_large_is_refused() -> None:
         ({**ENDED, "cause": "x" * 256}, "cause"),
         ({**ENDED, "cause": "a\0b"}, "cause"),
         ({**ENDED, "call_id": ""}, "call_id"),
+        ({**ENDED, "sip_code": 7}, "sip_code"),
+        ({**ENDED, "q850_cause": 128}, "q850_cause"),
+        ({**ENDED, "hung_up_by": "me"}, "hung_up_by"),
         (5, ""),
     ],
 )

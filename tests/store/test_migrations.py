@@ -63,6 +63,17 @@ SELECT :trunk, e.* FROM unnest(
 ON CONFLICT (trunk_id, event_key) DO NOTHING
 """
 TAKE = "SELECT * FROM inbox WHERE settled_at IS NULL ORDER BY id LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED"
+# Of the release before 0008: how it closes an attempt, and what it notes of its trunk.
+CLOSE = """
+UPDATE attempts a SET state = c.state, outcome = c.outcome, cause = c.cause, ended_at = dialer_now(), rescue_at = NULL
+FROM unnest(CAST(:ids AS uuid[]), CAST(:state AS text[]), CAST(:outcome AS text[]), CAST(:cause AS text[]))
+     AS c (id, state, outcome, cause) WHERE a.id = c.id
+"""
+FAILED = """
+INSERT INTO trunk_health AS h (trunk_id, failures, reason) VALUES (:trunk, :failures, :reason)
+ON CONFLICT (trunk_id) DO UPDATE SET failures = h.failures + excluded.failures, reason = excluded.reason
+"""
+WORKED = "DELETE FROM trunk_health WHERE trunk_id = :trunk RETURNING opened_at"
 
 
 @pytest.fixture
@@ -134,6 +145,24 @@ def test_statements_of_the_previous_release_work_on_the_new_schema(old: Database
         assert run(connection, REMOVE, before=MONDAY.add(years=100), limit=10) == 1
         assert quarantine.entries(connection) == []
         assert batch.id > report.id
+
+
+def test_a_worker_from_before_the_facts_of_calls_goes_on_and_its_attempts_are_counted(old: Database) -> None:
+    with old.begin() as connection:
+        connection.exec_driver_sql(LEDGER)
+    old.upgrade()
+    with old.begin() as connection:
+        ((trunk_id,),) = rows(connection, "SELECT id FROM trunks")
+        ids = [row.id for row in rows(connection, "SELECT id FROM attempts")]
+        ends = {"state": ["ended"] * 3, "outcome": ["failed"] * 3, "cause": ["x"] * 3}
+        assert run(connection, CLOSE, ids=ids, **ends) == 3
+        (facts,) = rows(connection, "SELECT DISTINCT sip_code, hung_up_by, is_counted FROM attempts")
+        assert tuple(facts) == (None, None, True)
+        for _ in range(2):
+            run(connection, FAILED, trunk=trunk_id, failures=1, reason="x")
+        (noted,) = rows(connection, "SELECT failures, of_calls FROM trunk_health")
+        assert tuple(noted) == (2, False)
+        assert len(rows(connection, WORKED, trunk=trunk_id)) == 1
 
 
 def test_a_report_that_a_process_of_the_previous_release_stores_is_settled_by_the_new_one_and_the_other_way_round(

@@ -56,7 +56,7 @@ class Report(BaseModel):
     cause: Text | None = None
     talk_seconds: Annotated[float | None, Field(ge=0, le=CALL_SECONDS, allow_inf_nan=False)] = None
     call_id: Text | None = None
-    sip_code: Annotated[int | None, Field(ge=sip.FIRST_FINAL, le=sip.LAST_FINAL)] = None
+    sip_code: Annotated[int | None, Field(ge=100, le=sip.LAST_FINAL)] = None
     q850_cause: Annotated[int | None, Field(ge=0, le=sip.LAST_CAUSE)] = None
     sip_call_id: Text | None = None
     hung_up_by: HungUpBy | None = None
