@@ -14,7 +14,8 @@
     ├── TooManyRequests         the rate limit is used up; says when to come back
     ├── UnreadableReport        a report in the inbox has a value that this release does not know
     ├── Unavailable             a part that Dialer needs does not answer, or is not fit for use
-    │   └── Unfit               the database cannot do what is asked as it is now
+    │   ├── Unfit               the database cannot do what is asked as it is now
+    │   └── Busy                as many requests of this kind as are allowed are under way
     └── Contended               another transaction holds what this one needs; nothing was done, try again
 
 The command line prints `str(error)` and exits 1; the HTTP API answers with `code`.
@@ -140,6 +141,12 @@ class Unfit(Unavailable):
 
     The message is for the log: it may name tables and values.
     """
+
+
+class Busy(Unavailable):
+    """As many requests of this kind as are allowed are under way; nothing was done."""
+
+    code = "busy"
 
 
 class Contended(DialerError):

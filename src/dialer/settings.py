@@ -57,7 +57,14 @@ class Settings(BaseSettings):
     api_threads: int = Field(default=16, ge=1, le=256)
     max_upload_mb: int = Field(default=1024, ge=1, le=1_048_576)
     max_body_mb: int = Field(default=10, ge=1, le=1024)
+    max_connections: int = Field(default=500, ge=8, le=100_000)
+    header_timeout_seconds: float = Field(default=10.0, gt=0, le=3600)
+    body_timeout_seconds: float = Field(default=60.0, gt=0, le=3600)
+    send_timeout_seconds: float = Field(default=30.0, gt=0, le=3600)
     upload_stall_seconds: float = Field(default=30.0, gt=0, le=3600)
+    transfer_timeout_seconds: float = Field(default=3600.0, gt=0, le=86_400)
+    min_bytes_per_second: int = Field(default=1024, ge=1, le=1_000_000_000)
+    read_timeout_seconds: float = Field(default=30.0, gt=0, le=3600)
     rate_limit_per_minute: int = Field(default=1200, ge=1, le=10_000_000)
     url: Annotated[str, _begins_with("http://", "https://")] | None = None
     api_key: Annotated[SecretStr, AfterValidator(_sendable)] | None = None

@@ -24,6 +24,8 @@ from dialer.store.numbers import Trunk
 
 # A step holds no transaction open while it waits for anything but Postgres, or for Redis, which answers within seconds.
 STEPS = Timeouts(lock_seconds=5, idle_seconds=10)
+# Nor does a request while it waits for its client.
+REQUESTS = Timeouts(lock_seconds=2, idle_seconds=30)
 
 REREAD_SECONDS = 5.0
 
@@ -85,11 +87,6 @@ def secret_of(settings: Settings) -> Callable[[str], str]:
         return found
 
     return secret
-
-
-def request_timeouts(settings: Settings) -> Timeouts:
-    """Return what holds for requests of people: a client may send a file, or read one, slowly within a transaction."""
-    return Timeouts(lock_seconds=2, idle_seconds=max(120, 2 * settings.upload_stall_seconds))
 
 
 def parts_of(settings: Settings, *, connections: int | None = None, timeouts: Timeouts = STEPS) -> Parts:

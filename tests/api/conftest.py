@@ -13,12 +13,11 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from uvicorn import Config
 
 from deadline import DEADLINE_SECONDS
 from dialer import log
 from dialer.api.app import equip, make_app, make_routes
-from dialer.api.serving import Server
+from dialer.api.serving import Server, configured
 from dialer.domain.ids import WorkspaceId
 from dialer.domain.roles import Role
 from dialer.service import keys
@@ -62,10 +61,10 @@ class Api:
     @contextmanager
     def served(self, **settings: Any) -> Iterator["Served"]:
         """Serve the API by a real server on a free port of loopback, in a thread."""
-        app = make_app(self.world.parts, self.settings.model_copy(update=settings), self.world.clock, self.world.rng)
+        with_these = self.settings.model_copy(update=settings)
+        app = make_app(self.world.parts, with_these, self.world.clock, self.world.rng)
         with socket.create_server(("127.0.0.1", 0)) as listening:
-            config = Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=5)
-            server = Server(config, Event())
+            server = Server(configured(app, with_these, stop_seconds=5), Event())
             thread = Thread(target=server.run, args=([listening],))
             thread.start()
             url = f"http://127.0.0.1:{listening.getsockname()[1]}/v1"

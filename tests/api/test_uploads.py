@@ -5,7 +5,8 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,7 +16,7 @@ import pytest
 
 from api.conftest import Api, Draft, Served
 from deadline import DEADLINE_SECONDS
-from dialer.api import uploads
+from dialer.api.transfers import PER_WORKSPACE
 from steps import until
 from world import World
 
@@ -50,8 +51,11 @@ def wait_for(world: World, condition: str, **values: Any) -> None:
     until(lambda: bool(world.value(f"SELECT {condition}", **values)))
 
 
-ALL_OPEN = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction'"
-OPEN = f"EXISTS ({ALL_OPEN})"
+STAGING = "SELECT 1 FROM pg_class WHERE relname = 'staged_contacts'"
+UNDER_WAY = f"EXISTS ({STAGING})"
+IN_TRANSACTION = """
+    EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in transaction%')
+"""
 
 
 @pytest.mark.parametrize("kind", ["text/csv", "multipart/form-data; boundary=x"])
@@ -60,9 +64,9 @@ def test_a_client_that_goes_away_midway_leaves_nothing_behind(api: Api, draft: D
     part = b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\n' if "multipart" in kind else b""
     with api.served() as served:
         connection = half(served, batch_id, kind, part + b"".join(rows(5000)))
-        wait_for(world, OPEN)
+        wait_for(world, UNDER_WAY)
         connection.close()
-        wait_for(world, f"NOT {OPEN}")
+        wait_for(world, f"NOT {UNDER_WAY}")
         assert served.client.get(f"/batch-calls/{batch_id}").json()["data"]["counts"]["total"] == 0
         assert upload(served, batch_id, rows(1000)).status_code == 200
 
@@ -112,17 +116,102 @@ def test_what_says_that_it_is_too_large_is_refused_before_it_is_sent(api: Api, d
         connection.close()
 
 
-def test_more_uploads_than_are_worked_on_at_once_wait_and_others_are_answered(
+def test_an_upload_that_is_slow_holds_no_transaction_open(api: Api, draft: Draft, world: World) -> None:
+    batch_id = draft()["id"]
+    with api.served(upload_stall_seconds=600) as served:
+        connection = half(served, batch_id, "text/csv", b"phone\n")
+        wait_for(world, UNDER_WAY)
+        wait_for(world, f"NOT {IN_TRANSACTION}")
+        connection.close()
+
+
+def test_a_workspace_with_slow_uploads_is_told_to_try_later_and_others_are_not(
     api: Api, draft: Draft, world: World
 ) -> None:
     batch_id = draft()["id"]
-    with api.served(api_threads=uploads.AT_ONCE, upload_stall_seconds=600) as served:
-        slow = [half(served, batch_id, "text/csv", b"phone\n") for _ in range(uploads.AT_ONCE + 2)]
-        wait_for(world, f"count(*) = {uploads.AT_ONCE} FROM ({ALL_OPEN}) AS open")
+    with api.served(api_threads=1, upload_stall_seconds=600) as served:
+        slow = [half(served, batch_id, "text/csv", b"phone\n") for _ in range(PER_WORKSPACE)]
+        wait_for(world, f"count(*) = {PER_WORKSPACE} FROM ({STAGING}) AS staging")
+        refused = upload(served, batch_id, rows(1000))
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "busy")
+        assert int(refused.headers["Retry-After"]) > 0
         assert served.client.get(f"/batch-calls/{batch_id}").status_code == 200
+        key = {"Authorization": f"Bearer {api.key(workspace=api.workspace('other'))}"}
+        other = served.client.post("/suppressions", content=rows(1000), headers=key | {"Content-Type": "text/csv"})
+        assert other.status_code == 200
         for connection in slow:
             connection.close()
-        assert upload(served, batch_id, rows(1000)).json()["data"]["imported"] > 900
+        wait_for(world, f"NOT {UNDER_WAY}")
+        until(lambda: upload(served, batch_id, rows(1000)).status_code == 200)
+
+
+def drip(connection: socket.socket) -> bytes:
+    """Send a byte at a time until there is an answer, and return that."""
+    connection.settimeout(0.05)
+    for _ in range(DEADLINE_SECONDS * 20):
+        with suppress(TimeoutError):
+            return connection.recv(65536)
+        connection.sendall(b"x")
+    raise AssertionError("no answer")
+
+
+@pytest.mark.parametrize(
+    ("limit", "reason"),
+    [({"min_bytes_per_second": 1000}, b"more slowly than"), ({"transfer_timeout_seconds": 0.5}, b"not come within")],
+)
+def test_an_upload_that_never_stalls_and_is_too_slow_is_given_up(
+    api: Api, draft: Draft, world: World, limit: dict[str, float], reason: bytes
+) -> None:
+    with api.served(upload_stall_seconds=1, **limit) as served:
+        connection = half(served, draft()["id"], "text/csv", b"phone\n", missing=10_000)
+        answer = drip(connection)
+        connection.close()
+    assert b" 400 " in answer
+    assert reason in answer
+    assert world.value("SELECT count(*) FROM contacts") == 0
+
+
+def test_a_json_body_that_does_not_come_to_its_end_is_given_up(api: Api, draft: Draft) -> None:
+    with api.served(body_timeout_seconds=0.3) as served:
+        connection = half(served, draft()["id"], "application/json", b"{")
+        answer = drip(connection)
+        connection.close()
+    assert b" 400 " in answer
+
+
+@pytest.mark.parametrize("keep_alive", [True, False])
+@pytest.mark.parametrize(
+    "content",
+    [b'phone,name\n+12025550101,"' + b"x" * 11_000_000 + b'"\n', b"name\n" + b"Ada\n" * 7_500_000],
+    ids=["a long cell", "no phone column"],
+)
+def test_a_large_file_that_is_refused_gets_its_answer(api: Api, draft: Draft, keep_alive: bool, content: bytes) -> None:
+    batch_id = draft()["id"]
+    with api.served() as served:
+        at = urlsplit(served.url)
+        for _ in range(3):
+            with closing(HTTPConnection(at.hostname or "", at.port, timeout=DEADLINE_SECONDS)) as connection:
+                headers = {"Authorization": served.client.headers["Authorization"], "Content-Type": "text/csv"}
+                headers |= {} if keep_alive else {"Connection": "close"}
+                connection.request("POST", f"{at.path}/batch-calls/{batch_id}/contacts", content, headers)
+                answer = connection.getresponse()
+                assert (answer.status, b"unreadable_file" in answer.read()) == (400, True)
+                if keep_alive:
+                    connection.request("GET", f"{at.path}/batch-calls/{batch_id}", headers=headers)
+                    assert connection.getresponse().status == 200
+
+
+def test_a_client_that_waits_to_be_told_to_continue_is_refused_before_it_sends(api: Api, draft: Draft) -> None:
+    with api.served(max_upload_mb=1) as served:
+        at = urlsplit(served.url)
+        with socket.create_connection((at.hostname, at.port), timeout=DEADLINE_SECONDS) as connection:
+            head = (
+                f"POST {at.path}/batch-calls/{draft()['id']}/contacts HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n"
+                f"Authorization: {served.client.headers['Authorization']}\r\nContent-Type: text/csv\r\n"
+                f"Content-Length: {2 * MIB}\r\n\r\n"
+            )
+            connection.sendall(head.encode())
+            assert b" 413 " in connection.recv(65536).partition(b"\r\n")[0]
 
 
 def test_memory_stays_flat_however_long_a_file_is(api: Api, draft: Draft, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A transaction that someone leaves open stops what it has locked and nothing else."""
 
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -333,8 +334,14 @@ def test_a_statement_that_waits_for_a_lock_is_broken_off_and_says_so(world: Worl
 
 
 def test_a_read_that_takes_long_is_broken_off_and_writes_are_not(db: Database) -> None:
-    with pytest.raises(Unavailable, match="statement timeout"), db.hurried(0.1).begin() as connection:
-        rows(connection, "SELECT pg_sleep(5)")
+    def read(statements: int) -> None:
+        with db.hurried(0.3, time.monotonic).begin() as connection:
+            for _ in range(statements):
+                rows(connection, "SELECT pg_sleep(5.0 / :n)", n=statements)
+
+    for statements in (1, 100):
+        with pytest.raises(Unavailable, match="statement timeout"):
+            read(statements)
     with db.begin() as connection:
         rows(connection, "SELECT pg_sleep(0.2)")
 

@@ -15,8 +15,10 @@ def test_two_who_suppress_the_same_numbers_in_opposite_orders_do_not_wait_for_ea
     workspace_id = world.installed.workspace_id
 
     def copy() -> tuple[int, int]:
-        with world.db.begin() as connection:
-            return suppressions.copy(connection, workspace_id, [(uuid4(), SECOND, None), (uuid4(), FIRST, None)])
+        with world.db.session() as session:
+            seen = suppressions.stage(session, [(uuid4(), SECOND, None), (uuid4(), FIRST, None)])
+            with session.begin() as connection:
+                return seen, suppressions.store(connection, workspace_id)
 
     with ThreadPoolExecutor(1) as pool:
         with world.db.begin() as other:

@@ -24,19 +24,16 @@ from dialer.api import (
     probes,
     suppressions,
     trunks,
-    uploads,
     webhooks,
 )
 from dialer.api.exchange import ExchangeMiddleware
 from dialer.api.openapi import describe
+from dialer.api.transfers import Transfers
 from dialer.api.watching import Watching
 from dialer.engine.parts import Parts
 from dialer.settings import Settings
 from dialer.store.measures import Measures
 from dialer.store.rate_limits import RateLimits
-
-# A read that takes longer is broken off and answered with 503: many clients may ask for it at once, again and again.
-READ_SECONDS = 30.0
 
 
 @asynccontextmanager
@@ -72,8 +69,9 @@ def equip(
     state = app.state
     state.ask_settle, state.connect = ask_settle, wiring.connecting(settings)
     state.parts, state.settings, state.clock, state.rng = parts, settings, clock, rng
-    state.reading = replace(parts, db=parts.db.hurried(READ_SECONDS))
-    state.uploads, state.exports = uploads.limiter(), uploads.limiter()
+    state.reading = replace(parts, db=parts.db.hurried(settings.read_timeout_seconds, wiring.seconds))
+    state.uploads, state.exports, state.audits = Transfers("uploads"), Transfers("exports"), Transfers("audits")
+    state.unsigned_reports = webhooks.UnsignedReports()
     state.watching = Watching(state.reading.db)
     state.rate_limits = RateLimits(settings.redis, settings.rate_limit_per_minute)
     state.measures = Measures(settings.redis, wiring.seconds)

@@ -150,14 +150,17 @@ def export_results(caller: Viewer, batch_id: BatchId, request: Request) -> Strea
     """Stream the results as CSV, a row a contact."""
     pieces = results.results_csv(caller.db, caller.workspace_id, batch_id)
     headers = {"Content-Disposition": f'attachment; filename="results-{batch_id}.csv"'}
-    return Streamed(pieces, "text/csv", headers, request.app.state.exports)
+    state = request.app.state
+    slot = state.exports.one(caller.workspace_id)
+    return Streamed(pieces, "text/csv", headers, slot, caller.settings.transfer_timeout_seconds)
 
 
 @router.get("/{batch_id}/audit", responses=documented(404))
-def audit_batch_call(caller: Viewer, batch_id: BatchId) -> Answer[Audit]:
+def audit_batch_call(caller: Viewer, batch_id: BatchId, request: Request) -> Answer[Audit]:
     """Recompute the promises from the ledger."""
     batch_views.show(caller.db, caller.workspace_id, batch_id, caller.now)
-    return answer(Audit, audit(caller.db, caller.now, batch_id))
+    with request.app.state.audits.one(caller.workspace_id):
+        return answer(Audit, audit(caller.db, caller.now, batch_id))
 
 
 def _shown(caller: Caller, batch_id: BatchId, db: Database | None = None) -> Answer[BatchCall]:

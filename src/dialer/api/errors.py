@@ -12,6 +12,7 @@ from starlette.routing import compile_path
 
 from dialer.api.envelope import Detail, ErrorBody, Refusal, meta
 from dialer.errors import (
+    Busy,
     Contended,
     DialerError,
     InvalidInput,
@@ -84,6 +85,8 @@ def _headers(error: DialerError) -> dict[str, str]:
             return {"WWW-Authenticate": "Bearer"}
         case TooManyRequests():
             return {"Retry-After": str(error.retry_after_seconds)}
+        case Busy():
+            return {"Retry-After": "5"}
         case Unavailable() | Contended():
             return {"Retry-After": "1"}
         case _:
@@ -135,5 +138,5 @@ MEANINGS = {
     413: "Larger than the configured limit.",
     422: "A field is wrong, or the state does not allow it; `code` says which.",
     429: "Too many requests for this key; `Retry-After` says when to come back.",
-    503: "A server that Dialer needs does not answer; nothing was done.",
+    503: "A server that Dialer needs does not answer, or too much is under way; nothing was done. See `Retry-After`.",
 }

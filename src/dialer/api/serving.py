@@ -11,7 +11,8 @@ from uvicorn import Config
 
 from dialer import wiring
 from dialer.api.app import make_app
-from dialer.api.uploads import AT_ONCE
+from dialer.api.protocol import BoundedProtocol, Bounds
+from dialer.api.transfers import AT_ONCE
 from dialer.errors import Unavailable
 from dialer.settings import Settings
 
@@ -47,24 +48,31 @@ def serve(settings: Settings, host: str, port: int, ask_settle: Callable[[], obj
     `ask_settle`: called when call reports have come in; should it fail, the next tick sees them.
     `stopped`: whether it was told to stop before it was here.
     """
-    # A thread works in one transaction at a time; the streams of uploads, events and metrics come on top.
-    connections = settings.api_threads + 2 * AT_ONCE + 2
-    parts = wiring.parts_of(settings, connections=connections, timeouts=wiring.request_timeouts(settings))
+    # A thread works in one transaction at a time; uploads, event streams and metrics come on top.
+    connections = settings.api_threads + AT_ONCE + 2
+    parts = wiring.parts_of(settings, connections=connections, timeouts=wiring.REQUESTS)
     listening = _listen(host, port)
     app = make_app(parts, settings, wiring.LedgerClock(parts.db, wiring.seconds), wiring.chance(), ask_settle)
-    config = Config(
+    try:
+        Server(configured(app, settings), stopped).run([listening])
+    finally:
+        listening.close()
+        wiring.close(parts)
+
+
+def configured(app: FastAPI, settings: Settings, stop_seconds: int = STOP_SECONDS) -> Config:
+    """Say how the application is served: over HTTP/1.1 alone, each client within its bounds."""
+    bounds = Bounds(settings.max_connections, settings.header_timeout_seconds, settings.send_timeout_seconds)
+    return Config(
         app,
+        http=type("Protocol", (BoundedProtocol,), {"bounds": bounds}),
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_graceful_shutdown=STOP_SECONDS,
+        timeout_graceful_shutdown=stop_seconds,
     )
-    try:
-        Server(config, stopped).run([listening])
-    finally:
-        listening.close()
-        wiring.close(parts)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -1,8 +1,10 @@
 """Answers that are made while they are sent."""
 
 from collections.abc import Generator
+from contextlib import AbstractContextManager
 
-from anyio import CancelScope, CapacityLimiter
+import anyio
+from anyio import CancelScope
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
@@ -11,19 +13,26 @@ from starlette.types import Receive, Scope, Send
 class Streamed(StreamingResponse):
     """Sends pieces as a thread makes them, and closes what makes them also when the client has gone away midway.
 
-    `limiter`: how many are sent at once, for each holds a connection to Postgres as long as its client reads.
+    `slot`: is entered before the first byte; it may raise Busy. `max_seconds`: after them the answer is broken off, so
+    that a client that reads slowly does not keep its slot.
     """
 
     def __init__(
-        self, pieces: Generator[bytes], media_type: str, headers: dict[str, str], limiter: CapacityLimiter
+        self,
+        pieces: Generator[bytes],
+        media_type: str,
+        headers: dict[str, str],
+        slot: AbstractContextManager[None],
+        max_seconds: float,
     ) -> None:
         super().__init__(pieces, media_type=media_type, headers=headers)
         self._pieces = pieces
-        self._limiter = limiter
+        self._slot = slot
+        self._max_seconds = max_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            async with self._limiter:
+            with self._slot, anyio.fail_after(self._max_seconds):
                 await super().__call__(scope, receive, send)
         finally:
             with CancelScope(shield=True):

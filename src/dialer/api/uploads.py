@@ -6,27 +6,23 @@ Nothing is put aside on the way: the thread that stores the rows asks for each p
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import anyio
 from anyio import CapacityLimiter, from_thread, to_thread
 from fastapi import Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
-from starlette.requests import ClientDisconnect
 
 from dialer.api.access import Caller
-from dialer.api.body import MIB, Body, check_length, read_body, too_large
+from dialer.api.body import MIB, Body, BodyLimits, Pieces, read_body
 from dialer.api.envelope import answer
 from dialer.api.idempotency import Once
 from dialer.api.schemas import ImportReport
 from dialer.errors import InvalidInput, UnreadableBody, UnreadableFile
 from dialer.service.csv_file import Readable
 from dialer.service.fields import Fields
+from dialer.settings import Settings
 from dialer.store.database import Database
-
-# Each holds a connection to Postgres for as long as its client takes; further ones wait.
-AT_ONCE = 4
 
 CSV, MULTIPART, JSON = "text/csv", "multipart/form-data", "application/json"
 T = TypeVar("T")
@@ -54,7 +50,8 @@ async def json_or_file(
     if _media_type(request) == JSON:
         body = Body(model, await read_body(request))
         return await run_in_threadpool(once, caller, body, add, status)
-    report = answer(ImportReport, await _upload(request, store))
+    with request.app.state.uploads.one(caller.workspace_id):
+        report = answer(ImportReport, await _upload(request, store))
     return Response(report.model_dump_json(), media_type=JSON)
 
 
@@ -64,44 +61,32 @@ async def _upload(request: Request, store: Callable[[Readable], T]) -> T:
     Raises what `store` raises, TooLarge, and UnreadableFile for a file that never came to its end; nothing must be
     stored then.
     """
-    limit = request.app.state.settings.max_upload_mb * MIB
-    check_length(request, limit, "file")
-    body = _Body(request, limit)
+    body = _Body(Pieces(request, _limits(request.app.state.settings)))
     file: Readable = _Part(body, _boundary(request)) if _media_type(request) == MULTIPART else body
-    return await to_thread.run_sync(store, file, limiter=request.app.state.uploads)
+    # A thread of its own: those of other requests never wait for the client of an upload.
+    return await to_thread.run_sync(store, file, limiter=CapacityLimiter(1))
 
 
-def limiter() -> CapacityLimiter:
-    return CapacityLimiter(AT_ONCE)
+def _limits(settings: Settings) -> BodyLimits:
+    return BodyLimits(
+        "file",
+        settings.max_upload_mb * MIB,
+        settings.upload_stall_seconds,
+        settings.transfer_timeout_seconds,
+        settings.min_bytes_per_second,
+        UnreadableFile,
+    )
 
 
 class _Body:
     """The body of a request, read by a thread."""
 
-    def __init__(self, request: Request, limit: int) -> None:
-        self._pieces = request.stream()
-        self._stall_seconds = request.app.state.settings.upload_stall_seconds
-        self._limit = limit
-        self._size = 0
+    def __init__(self, pieces: Pieces) -> None:
+        self._pieces = pieces
 
     def read(self, _: int, /) -> bytes:
         """Return the next piece, of whatever size; nothing at the end."""
-        return from_thread.run(self._next)
-
-    async def _next(self) -> bytes:
-        try:
-            with anyio.fail_after(self._stall_seconds):
-                # The stream ends with an empty piece of its own.
-                piece = await anext(self._pieces, b"")
-        except ClientDisconnect:
-            raise UnreadableFile.of("file", "ended before its end: the client went away") from None
-        except TimeoutError:
-            reason = f"nothing more of it came for {self._stall_seconds:g} seconds"
-            raise UnreadableFile.of("file", reason) from None
-        self._size += len(piece)
-        if self._size > self._limit:
-            raise too_large(self._limit, "file")
-        return piece
+        return from_thread.run(self._pieces.next)
 
 
 class _Part:

@@ -2,55 +2,107 @@
 
 A report is answered with 2xx only after it is committed. Then settle is asked to look; should that be lost, the next
 tick sees it.
+
+Until the signature is proved anybody may be asking: the trunk is looked up before the body is read, the body is small,
+and whoever sent too many reports that were not signed is refused before anything is done.
 """
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import structlog
 from fastapi import APIRouter, Depends, Request, Response
+from limits import RateLimitItemPerMinute
+from limits.storage import MemoryStorage
+from limits.strategies import FixedWindowRateLimiter
 
-from dialer.api.body import read_body
+from dialer.api.body import KIB, json_limits, read_whole
 from dialer.api.errors import documented
 from dialer.api.exchange import here
 from dialer.domain.ids import AttemptId, TrunkId
 from dialer.engine import events
-from dialer.errors import NotFound
+from dialer.errors import NotFound, NotSigned, TooManyRequests
 from dialer.providers.base import Posted, ReportsByWebhook
 from dialer.service import trunks
 
-router = APIRouter(prefix="/providers", tags=["Providers"], responses=documented(403, 404, 413))
+router = APIRouter(prefix="/providers", tags=["Providers"], responses=documented(400, 403, 404, 413))
 log = structlog.get_logger()
+
+MAX_REPORT_BYTES = 256 * KIB
+UNSIGNED_PER_MINUTE = 60
+
+
+class UnsignedReports:
+    """Counts the reports of each address to each trunk that were not signed. In memory: what strangers send must not
+    fill Redis.
+    """
+
+    def __init__(self, per_minute: int = UNSIGNED_PER_MINUTE) -> None:
+        self._limit = RateLimitItemPerMinute(per_minute)
+        self._limiter = FixedWindowRateLimiter(MemoryStorage())
+
+    def check(self, address: str, trunk_id: TrunkId) -> None:
+        """Raise TooManyRequests for an address that has sent too many."""
+        if not self._limiter.test(self._limit, address, str(trunk_id)):
+            raise TooManyRequests(
+                "Too many reports of this address were not signed", retry_after_seconds=self._limit.get_expiry()
+            )
+
+    def add(self, address: str, trunk_id: TrunkId) -> None:
+        self._limiter.hit(self._limit, address, str(trunk_id))
+
+
+@dataclass(frozen=True, slots=True)
+class Reporter:
+    """The network of a trunk, or whoever says that it is."""
+
+    trunk_id: TrunkId
+    provider: ReportsByWebhook
+    address: str
+
+
+def _reporter(request: Request, provider: str, trunk_id: TrunkId) -> Reporter:
+    """Find the trunk, before the body is read; raises TooManyRequests and NotFound."""
+    state = request.app.state
+    address = request.client.host if request.client else ""
+    state.unsigned_reports.check(address, trunk_id)
+    connected = state.connect(trunks.of_network(state.parts.db, provider, trunk_id))
+    if not isinstance(connected, ReportsByWebhook):
+        raise NotFound(f"Networks of the provider {provider} do not report by HTTP")
+    return Reporter(trunk_id, connected, address)
+
+
+FromNetwork = Annotated[Reporter, Depends(_reporter)]
+
+
+async def _report(request: Request, _: FromNetwork) -> bytes:
+    return await read_whole(request, json_limits(request.app.state.settings, MAX_REPORT_BYTES))
+
+
+Report = Annotated[bytes, Depends(_report)]
 
 
 @router.post("/{provider}/{trunk_id}/events", status_code=204)
-def report_events(
-    request: Request, provider: str, trunk_id: TrunkId, body: Annotated[bytes, Depends(read_body)]
-) -> Response:
+def report_events(request: Request, reporter: FromNetwork, body: Report) -> Response:
     """Report on calls, as the trunk's network signs and words it."""
-    return _receive(request, provider, trunk_id, None, body)
+    return _receive(request, reporter, None, body)
 
 
 @router.post("/{provider}/{trunk_id}/events/{attempt_id}", status_code=204)
-def report_events_of_attempt(
-    request: Request,
-    provider: str,
-    trunk_id: TrunkId,
-    attempt_id: AttemptId,
-    body: Annotated[bytes, Depends(read_body)],
-) -> Response:
+def report_events_of_attempt(request: Request, reporter: FromNetwork, attempt_id: AttemptId, body: Report) -> Response:
     """Report on the call of one attempt, as the trunk's network signs and words it."""
-    return _receive(request, provider, trunk_id, attempt_id, body)
+    return _receive(request, reporter, attempt_id, body)
 
 
-def _receive(request: Request, name: str, trunk_id: TrunkId, attempt_id: AttemptId | None, body: bytes) -> Response:
+def _receive(request: Request, reporter: Reporter, attempt_id: AttemptId | None, body: bytes) -> Response:
     state = request.app.state
-    trunk = trunks.of_network(state.parts.db, name, trunk_id)
-    provider = state.connect(trunk)
-    if not isinstance(provider, ReportsByWebhook):
-        raise NotFound(f"Networks of the provider {name} do not report by HTTP")
     headers = {key.lower(): value for key, value in request.headers.items()}
-    reports = provider.read_reports(Posted(_url(request), headers, body, attempt_id, here().now))
-    if reports and events.receive(state.parts.db, trunk_id, reports):
+    try:
+        reports = reporter.provider.read_reports(Posted(_url(request), headers, body, attempt_id, here().now))
+    except NotSigned:
+        state.unsigned_reports.add(reporter.address, reporter.trunk_id)
+        raise
+    if reports and events.receive(state.parts.db, reporter.trunk_id, reports):
         _ask_settle(request)
     return Response(status_code=204)
 

@@ -74,7 +74,7 @@ def call(
     there: Installation, agent: str, fields: Mapping[str, Any], stream: BinaryIO, *, as_json: bool = False
 ) -> bool:
     """Call a list to its end and show what came of it."""
-    parts = wiring.parts_of(there.settings, timeouts=wiring.request_timeouts(there.settings))
+    parts = wiring.parts_of(there.settings, timeouts=wiring.REQUESTS)
     try:
         wiring.check(parts)
         batch_id, loaded = _start(parts, agent, fields, stream)

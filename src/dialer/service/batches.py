@@ -45,7 +45,7 @@ def create(db: Database, workspace_id: WorkspaceId, new: NewBatch, now: DateTime
         values = new.columns() | {"id": batch_id, "workspace_id": workspace_id}
         batch_edits.insert(connection, values, new.phone_number_ids)
         if new.contact_folder_id is not None:
-            contacts.load_folder(connection, batch_id, FolderId(new.contact_folder_id), now, rng)
+            contacts.load_folder(db.within(connection), batch_id, FolderId(new.contact_folder_id), now, rng)
     return batch_id
 
 

@@ -1,7 +1,7 @@
 """Loading contacts into a batch: a whole file or nothing, with a report of the rows that were passed over."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from random import Random
 from typing import Any, Protocol
@@ -14,12 +14,13 @@ from dialer.domain.lane import zones_lane
 from dialer.domain.outcomes import Outcome
 from dialer.domain.phone import normalise, plausible_timezones
 from dialer.domain.states import FINAL_BATCH, ContactStatus
-from dialer.errors import NotFound
+from dialer.errors import Contended, NotFound
 from dialer.service.contact_file import RowError, read_contacts
 from dialer.service.csv_file import Readable
 from dialer.service.new_contacts import NewContacts
 from dialer.store import batches, calls, contact_views, folder_contacts
-from dialer.store.contact_import import Imported, batch_is_over, copy_contacts
+from dialer.store.batches import ImportSettings
+from dialer.store.contact_import import Imported, batch_is_over, stage, store, take_turn
 from dialer.store.database import Connection, Database
 
 SHOWN_ERRORS = 100
@@ -79,11 +80,14 @@ def add(
     return _add(db, workspace_id, batch_id, new.parsed, now, rng)
 
 
-def load_folder(connection: Connection, batch_id: BatchId, folder_id: FolderId, now: DateTime, rng: Random) -> None:
-    """Add the contacts of a folder to a batch that was created just now."""
-    by_zone = batches.respects_contact_timezone(connection, batch_id)
-    found = folder_contacts.everyone(connection, folder_id)
-    copy_contacts(connection, batch_id, ((uuid7(now, rng), one, _lane(one) if by_zone else "") for one in found))
+def load_folder(db: Database, batch_id: BatchId, folder_id: FolderId, now: DateTime, rng: Random) -> None:
+    """Add the contacts of a folder to a batch that was created just now, in the transaction that has created it."""
+    with db.begin() as connection:
+        by_zone = batches.respects_contact_timezone(connection, batch_id)
+        found = folder_contacts.everyone(connection, folder_id)
+        copied = stage(db, ((uuid7(now, rng), one, _lane(one) if by_zone else "") for one in found))
+        take_turn(connection, batch_id)
+        store(connection, batch_id, copied)
 
 
 def listed(
@@ -127,17 +131,31 @@ def _add(
     db: Database, workspace_id: WorkspaceId, batch_id: BatchId, read: Read, now: DateTime, rng: Random
 ) -> ImportReport:
     rejected = Rejected()
-    with db.begin() as connection:
-        settings = batches.import_settings(connection, workspace_id, batch_id)
-        if settings is None:
-            raise NotFound("No such batch in this workspace")
-        if settings.status in FINAL_BATCH:
-            raise batch_is_over(settings.status)
+    with db.session() as session:
+        with session.begin() as connection:
+            settings = _import_settings(connection, workspace_id, batch_id)
         found = read(default_region=settings.default_region, batch_timezone=settings.timezone)
         by_zone = settings.respect_contact_timezone
-        accepted = ((uuid7(now, rng), one, _lane(one) if by_zone else "") for one in rejected.sort_out(found))
-        stored = copy_contacts(connection, batch_id, accepted)
+        copied = stage(
+            session, ((uuid7(now, rng), one, _lane(one) if by_zone else "") for one in rejected.sort_out(found))
+        )
+        with session.begin() as connection:
+            take_turn(connection, batch_id)
+            present = _import_settings(connection, workspace_id, batch_id)
+            if replace(present, status=settings.status) != settings:
+                raise Contended("The batch was changed while its contacts were read; send them again")
+            stored = store(connection, batch_id, copied)
     return rejected.report(stored)
+
+
+def _import_settings(connection: Connection, workspace_id: WorkspaceId, batch_id: BatchId) -> ImportSettings:
+    """Read them; raises NotFound, and StateConflict where the batch is over."""
+    settings = batches.import_settings(connection, workspace_id, batch_id)
+    if settings is None:
+        raise NotFound("No such batch in this workspace")
+    if settings.status in FINAL_BATCH:
+        raise batch_is_over(settings.status)
+    return settings
 
 
 def _lane(contact: NewContact) -> str:

@@ -18,9 +18,9 @@ from dialer.service.fields import Changes, Fields, Name, Region
 from dialer.service.new_contacts import NewContacts
 from dialer.service.resources import Kind
 from dialer.store import folder_contacts
-from dialer.store.contact_import import copy_to_folder
+from dialer.store.contact_import import stage, store_in_folder, take_turn
 from dialer.store.database import Database
-from dialer.store.resources import FOLDERS
+from dialer.store.resources import FOLDERS, exists
 
 
 class NewFolder(Fields):
@@ -56,11 +56,15 @@ def _add(
     db: Database, workspace_id: WorkspaceId, folder_id: FolderId, read: Read, now: DateTime, rng: Random
 ) -> ImportReport:
     rejected = Rejected()
-    with db.begin() as connection:
-        folder = resources.show(db.within(connection), KIND, workspace_id, folder_id)
+    with db.session() as session:
+        folder = resources.show(session, KIND, workspace_id, folder_id)
         found = read(default_region=folder["default_region"], batch_timezone="UTC")
-        accepted = ((uuid7(now, rng), one, "") for one in rejected.sort_out(found))
-        stored = copy_to_folder(connection, folder_id, accepted)
+        copied = stage(session, ((uuid7(now, rng), one, "") for one in rejected.sort_out(found)))
+        with session.begin() as connection:
+            take_turn(connection, folder_id)
+            if not exists(connection, FOLDERS, workspace_id, folder_id):
+                raise NotFound("No such contact folder in this workspace")
+            stored = store_in_folder(connection, folder_id, copied)
     return rejected.report(stored)
 
 

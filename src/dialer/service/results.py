@@ -4,10 +4,8 @@ import csv
 import io
 import json
 import re
-from collections.abc import Generator
-from contextlib import closing
+from collections.abc import Generator, Sequence
 from datetime import datetime
-from itertools import islice
 from typing import Any
 
 from dialer.domain.ids import BatchId, WorkspaceId
@@ -23,6 +21,8 @@ COLUMNS = (
     "sip_code", "q850_cause", "sip_call_id", "hung_up_by", "finished_at", "variables",
 )  # fmt: skip
 _ROWS = 500
+# Clients have a time in which they must read a piece.
+_PIECE_BYTES = 65_536
 _E164 = re.compile(r"\+[1-9][0-9]{1,14}")
 # What a spreadsheet takes for a formula: https://owasp.org/www-community/attacks/CSV_Injection
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
@@ -48,7 +48,8 @@ def list_calls(
 def results_csv(db: Database, workspace_id: WorkspaceId, batch_id: BatchId) -> Generator[bytes]:
     """Return the results as CSV, in pieces: a row a contact. Raises NotFound before the first piece.
 
-    The transaction lasts until the pieces have been taken, or the iterator is closed.
+    Each piece is read in a transaction of its own, so that a client that reads slowly holds none open. A contact that
+    is called meanwhile has its row as it was when that was read.
     """
     with db.begin() as connection:
         require(connection, workspace_id, batch_id)
@@ -57,9 +58,16 @@ def results_csv(db: Database, workspace_id: WorkspaceId, batch_id: BatchId) -> G
 
 def _pieces(db: Database, batch_id: BatchId) -> Generator[bytes]:
     yield _lines([COLUMNS])
-    with db.begin() as connection, closing(calls.results(connection, batch_id)) as found:
-        while some := list(islice(found, _ROWS)):
-            yield _lines([[cell(row._mapping[name]) for name in COLUMNS] for row in some])
+    after = 0
+    while found := _page(db, batch_id, after):
+        lines = _lines([[cell(row._mapping[name]) for name in COLUMNS] for row in found])
+        yield from (lines[first : first + _PIECE_BYTES] for first in range(0, len(lines), _PIECE_BYTES))
+        after = found[-1].position
+
+
+def _page(db: Database, batch_id: BatchId, after: int) -> Sequence[Any]:
+    with db.begin() as connection:
+        return calls.results(connection, batch_id, after, _ROWS)
 
 
 def _lines(table: Any) -> bytes:

@@ -46,10 +46,11 @@ def import_csv(db: Database, workspace_id: WorkspaceId, stream: Readable, now: D
     Raises UnreadableFile: nothing of it was stored then.
     """
     rejected = Rejected()
-    with db.begin() as connection:
-        numbers = read_contacts(stream, default_region=None, batch_timezone="UTC", columns=COLUMNS)
-        found = rejected.sort_out(numbers)
-        seen, stored = suppressions.copy(connection, workspace_id, _rows(found, now, rng))
+    numbers = read_contacts(stream, default_region=None, batch_timezone="UTC", columns=COLUMNS)
+    with db.session() as session:
+        seen = suppressions.stage(session, _rows(rejected.sort_out(numbers), now, rng))
+        with session.begin() as connection:
+            stored = suppressions.store(connection, workspace_id)
     return rejected.report(Imported(stored, seen - stored, 0))
 
 

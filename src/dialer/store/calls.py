@@ -1,6 +1,6 @@
 """The calls of a batch in SQL as people read them: every attempt, also those that were archived, and their contacts."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row
@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Row
 from dialer.domain.ids import BatchId, ContactId
 from dialer.domain.outcomes import Outcome
 from dialer.domain.states import AttemptState
-from dialer.store.database import rows, stream
+from dialer.store.database import rows
 
 _FACTS = "sip_code, q850_cause, sip_call_id, hung_up_by"
 _COLUMNS = f"""
@@ -53,13 +53,13 @@ def of_contact(connection: Connection, contact_id: ContactId) -> Sequence[Row[An
     )
 
 
-def results(connection: Connection, batch_id: BatchId) -> Generator[Row[Any]]:
-    """Yield a row a contact in their order: how it ended, and its last call."""
-    return stream(
+def results(connection: Connection, batch_id: BatchId, after: int, limit: int) -> Sequence[Row[Any]]:
+    """Read a row a contact in their order, after the one of this position: how it ended, and its last call."""
+    return rows(
         connection,
         f"""
-        SELECT c.id AS contact_id, c.phone_number, c.name, c.external_id, c.status, c.status_reason, c.outcome,
-               c.attempts, c.created_at, f.first_attempt_at, l.created_at AS last_attempt_at, l.answered_at,
+        SELECT c.position, c.id AS contact_id, c.phone_number, c.name, c.external_id, c.status, c.status_reason,
+               c.outcome, c.attempts, c.created_at, f.first_attempt_at, l.created_at AS last_attempt_at, l.answered_at,
                l.ended_at, l.talk_seconds, l.from_number, l.cause, l.sip_code, l.q850_cause, l.sip_call_id,
                l.hung_up_by, c.finished_at, c.variables
         FROM contacts c
@@ -71,7 +71,9 @@ def results(connection: Connection, batch_id: BatchId) -> Generator[Row[Any]]:
             SELECT {_LAST} FROM attempts WHERE contact_id = c.id
             UNION ALL SELECT {_LAST} FROM attempts_archive WHERE contact_id = c.id
             ORDER BY id DESC LIMIT 1) AS l ON true
-        WHERE c.batch_id = :batch ORDER BY c.position
+        WHERE c.batch_id = :batch AND c.position > :after ORDER BY c.position LIMIT :limit
         """,
         batch=batch_id,
+        after=after,
+        limit=limit,
     )

@@ -1,4 +1,8 @@
-"""Bulk import: contacts stream through COPY into a staging table, then to where they belong with one statement."""
+"""Bulk import: contacts stream through COPY into a staging table, then to where they belong with one statement.
+
+Staging takes as long as the client that sends the file, so each page of it is a transaction of its own: one that stays
+open would keep vacuum from its work in all tables. What was staged is stored in one transaction: all of it, or nothing.
+"""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,14 +18,14 @@ from sqlalchemy.exc import IntegrityError
 from dialer.domain.contact import NewContact
 from dialer.domain.ids import BatchId, FolderId
 from dialer.errors import StateConflict
-from dialer.store.database import rows, run
+from dialer.store.database import Database, rows, run
 
 Staged = tuple[UUID, NewContact, str]
 
 STAGING = """
 CREATE TEMPORARY TABLE staged_contacts (
     line bigint GENERATED ALWAYS AS IDENTITY, id uuid, phone_number text, name text, timezone text, priority smallint,
-    external_id text, expires_at timestamptz, variables jsonb, lane text) ON COMMIT DROP
+    external_id text, expires_at timestamptz, variables jsonb, lane text)
 """
 COPY = """
 COPY staged_contacts (id, phone_number, name, timezone, priority, external_id, expires_at, variables, lane) FROM STDIN
@@ -59,15 +63,32 @@ class Imported:
     suppressed: int
 
 
-def copy_contacts(connection: Connection, batch_id: BatchId, contacts: Iterable[Staged]) -> Imported:
-    """Store contacts, each with its new id and its lane, in their order; the first of several equal numbers stays.
+def stage(db: Database, contacts: Iterable[Staged]) -> int:
+    """Copy contacts, each with its new id and its lane, into a new staging table; return how many there are.
 
-    Memory stays flat: rows go to Postgres as they come. Whatever `contacts` raises undoes the whole import with the
-    transaction.
+    `db`: one whose transactions share a connection (`Database.session`, `Database.within`). Memory stays flat: rows go
+    to Postgres as they come.
     """
-    copied = _stage(connection, contacts)
+    with db.begin() as connection:
+        run(connection, STAGING)
+    copied, more = 0, iter(contacts)
+    while page := list(islice(more, PAGE)):
+        with db.begin() as connection:
+            _copy(connection, page)
+        copied += len(page)
+    with db.begin() as connection:
+        run(connection, "ANALYZE staged_contacts")
+    return copied
+
+
+def take_turn(connection: Connection, place: BatchId | FolderId) -> None:
+    """Wait until no other import stores into this batch or folder; ends with the transaction."""
     rows(connection, WAIT_FOR_TURN)
-    rows(connection, TAKE_TURN, of=batch_id)
+    rows(connection, TAKE_TURN, of=place)
+
+
+def store(connection: Connection, batch_id: BatchId, copied: int) -> Imported:
+    """Store what was staged, in its order; the first of several equal numbers stays."""
     suppressed = run(connection, DROP_SUPPRESSED, batch=batch_id)
     with _refusing_late_ones():
         imported = run(connection, STORE, batch=batch_id)
@@ -75,11 +96,8 @@ def copy_contacts(connection: Connection, batch_id: BatchId, contacts: Iterable[
     return Imported(imported, copied - imported - suppressed, suppressed)
 
 
-def copy_to_folder(connection: Connection, folder_id: FolderId, contacts: Iterable[Staged]) -> Imported:
-    """Store contacts in a folder likewise. Who is suppressed is asked when they are loaded into a batch."""
-    copied = _stage(connection, contacts)
-    rows(connection, WAIT_FOR_TURN)
-    rows(connection, TAKE_TURN, of=folder_id)
+def store_in_folder(connection: Connection, folder_id: FolderId, copied: int) -> Imported:
+    """Store what was staged in a folder likewise. Who is suppressed is asked when they are loaded into a batch."""
     imported = run(connection, STORE_IN_FOLDER, folder=folder_id)
     run(connection, "DROP TABLE staged_contacts")
     return Imported(imported, copied - imported, 0)
@@ -88,17 +106,6 @@ def copy_to_folder(connection: Connection, folder_id: FolderId, contacts: Iterab
 def batch_is_over(status: str) -> StateConflict:
     """The error for contacts that come too late."""
     return StateConflict(f"Batch is {status}; contacts cannot be added to a batch that is over", code="batch_is_final")
-
-
-def _stage(connection: Connection, contacts: Iterable[Staged]) -> int:
-    """Copy the contacts into a new staging table; return how many there are."""
-    run(connection, STAGING)
-    copied, more = 0, iter(contacts)
-    while page := list(islice(more, PAGE)):
-        _copy(connection, page)
-        copied += len(page)
-    run(connection, "ANALYZE staged_contacts")
-    return copied
 
 
 def _copy(connection: Connection, page: Sequence[Staged]) -> None:

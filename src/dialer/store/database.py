@@ -1,9 +1,10 @@
 """Postgres: connections, transactions, and the check that the schema is the one this code was written for."""
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from math import inf
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -98,15 +99,8 @@ class Database:
     @contextmanager
     def begin(self) -> Iterator[Connection]:
         """One transaction: committed at the end, rolled back by an exception."""
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except PoolTimeout as error:
-            raise Unavailable("Every connection to Postgres is in use") from error
-        except DBAPIError as error:
-            if passing := _passing(error):
-                raise passing from error
-            raise
+        with _judged(), self._engine.begin() as connection:
+            yield connection
 
     def now(self) -> DateTime:
         """Read the ledger's clock."""
@@ -123,9 +117,21 @@ class Database:
         with self.begin() as connection:
             return work(connection)
 
-    def hurried(self, statement_seconds: float) -> "Database":
-        """The same database, for reads: a statement that takes longer is broken off."""
-        return _Hurried(self, statement_seconds)
+    def hurried(self, max_seconds: float, seconds: Callable[[], float]) -> "Database":
+        """The same database, for reads: a transaction that takes longer is broken off. `seconds`: a clock."""
+        return _Hurried(self, max_seconds, seconds)
+
+    @contextmanager
+    def session(self) -> Iterator["Database"]:
+        """The same database, whose transactions follow each other on one connection, so that they share temporary
+        tables. Between them no transaction is open. A session that failed is closed, and its tables go with it.
+        """
+        with _judged(), self._engine.connect() as connection:
+            try:
+                yield _Session(connection)
+            except BaseException:
+                connection.invalidate()
+                raise
 
     def within(self, connection: Connection) -> "Database":
         """The same database, whose every transaction is this one: what services do with it is committed together."""
@@ -166,21 +172,62 @@ class _Within(Database):
         """Go on in the transaction that there is; an exception undoes all of it."""
         yield self._connection
 
+    @contextmanager
+    def session(self) -> Iterator[Database]:
+        yield self
+
     def insist(self, work: Callable[[Connection], T]) -> T:
         """Do this once: only whoever began the transaction can begin it anew."""
         return work(self._connection)
 
 
-class _Hurried(Database):
-    def __init__(self, database: Database, statement_seconds: float) -> None:
-        self._database, self._statement_seconds = database, statement_seconds
+class _Session(Database):
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
+        with _judged(), self._connection.begin():
+            yield self._connection
+
+
+class _Hurried(Database):
+    def __init__(self, database: Database, max_seconds: float, seconds: Callable[[], float]) -> None:
+        self._database, self._max_seconds, self._seconds = database, max_seconds, seconds
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        ends_at, limit = self._seconds() + self._max_seconds, inf
+
+        def hurry(connection: Connection, *_: Any) -> None:
+            nonlocal limit
+            left = ends_at - self._seconds()
+            # Sent again only where it has changed by much: most reads take milliseconds.
+            if left < 0.9 * limit:
+                # Zero would mean that there is no limit.
+                milliseconds, limit = max(1, round(left * 1000)), left
+                with closing(connection.connection.cursor()) as cursor:
+                    cursor.execute("SELECT set_config('statement_timeout', %s, true)", [str(milliseconds)])
+
         with self._database.begin() as connection:
-            milliseconds = str(round(self._statement_seconds * 1000))
-            rows(connection, "SELECT set_config('statement_timeout', :ms, true)", ms=milliseconds)
-            yield connection
+            event.listen(connection, "before_cursor_execute", hurry)
+            try:
+                yield connection
+            finally:
+                event.remove(connection, "before_cursor_execute", hurry)
+
+
+@contextmanager
+def _judged() -> Iterator[None]:
+    """Raise Contended or Unavailable in place of a failure that passes by itself."""
+    try:
+        yield
+    except PoolTimeout as error:
+        raise Unavailable("Every connection to Postgres is in use") from error
+    except DBAPIError as error:
+        if passing := _passing(error):
+            raise passing from error
+        raise
 
 
 def head() -> str:

@@ -1,4 +1,4 @@
-"""Suppressed numbers in SQL: many at once."""
+"""Suppressed numbers in SQL: many at once, staged as contacts are (`contact_import.py`)."""
 
 from collections.abc import Iterable
 from itertools import islice
@@ -7,31 +7,47 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from dialer.domain.ids import WorkspaceId
-from dialer.store.database import run
+from dialer.store.database import Database, run
 
 PAGE = 5_000
+STAGING = """
+CREATE TEMPORARY TABLE staged_suppressions (
+    line bigint GENERATED ALWAYS AS IDENTITY, id uuid, phone_number text, reason text)
+"""
 
 
-def copy(
-    connection: Connection, workspace_id: WorkspaceId, numbers: Iterable[tuple[UUID, str, str | None]]
-) -> tuple[int, int]:
-    """Store new ones (id, number, reason), page by page; return how many there were, and how many are new."""
-    seen, stored, more = 0, 0, iter(numbers)
+def stage(db: Database, numbers: Iterable[tuple[UUID, str, str | None]]) -> int:
+    """Put new ones (id, number, reason) into a staging table, page by page; return how many there are."""
+    with db.begin() as connection:
+        run(connection, STAGING)
+    seen, more = 0, iter(numbers)
     while page := list(islice(more, PAGE)):
         ids, phones, reasons = zip(*page, strict=True)
         seen += len(page)
-        stored += run(
-            connection,
-            """
-            INSERT INTO suppressions (id, workspace_id, phone_number, reason)
-            SELECT id, :workspace, phone, reason
-            FROM unnest(CAST(:ids AS uuid[]), CAST(:phones AS text[]), CAST(:reasons AS text[]))
-                AS n (id, phone, reason)
-            ORDER BY phone ON CONFLICT (workspace_id, phone_number) DO NOTHING
-            """,
-            workspace=workspace_id,
-            ids=list(ids),
-            phones=list(phones),
-            reasons=list(reasons),
-        )
-    return seen, stored
+        with db.begin() as connection:
+            run(
+                connection,
+                """
+                INSERT INTO staged_suppressions (id, phone_number, reason)
+                SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:phones AS text[]), CAST(:reasons AS text[]))
+                """,
+                ids=list(ids),
+                phones=list(phones),
+                reasons=list(reasons),
+            )
+    return seen
+
+
+def store(connection: Connection, workspace_id: WorkspaceId) -> int:
+    """Store what was staged; return how many are new."""
+    stored = run(
+        connection,
+        """
+        INSERT INTO suppressions (id, workspace_id, phone_number, reason)
+        SELECT id, :workspace, phone_number, reason FROM staged_suppressions
+        ORDER BY phone_number, line ON CONFLICT (workspace_id, phone_number) DO NOTHING
+        """,
+        workspace=workspace_id,
+    )
+    run(connection, "DROP TABLE staged_suppressions")
+    return stored

@@ -1,0 +1,207 @@
+"""HTTP/1.1 with bounds on what one client may take of an API process: connections, bytes and time.
+
+uvicorn limits neither how long a client may take to send a header nor how long it may leave an answer unread, and with
+httptools not how long a header may be. Bodies are bounded where they are read (`body.py`).
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+KIB = 1024
+MAX_HEADER_BYTES = 64 * KIB
+# Further requests on a connection while one of it is still being answered.
+MAX_PIPELINED = 8
+# Connections beyond the limit are told so; beyond this many times the limit they are closed without a word.
+HARD_LIMIT = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """`header_seconds`: for each header. `send_seconds`: in which a client must read what is buffered for it.
+
+    `discard_bytes`, `discard_seconds`: how much of a body is read after it was refused. A connection that was closed
+    with unread bytes would be reset, and the client would never see the refusal.
+    """
+
+    max_connections: int
+    header_seconds: float
+    send_seconds: float
+    discard_bytes: int = 64 * KIB * KIB
+    discard_seconds: float = 30.0
+
+
+class _Deadline:
+    """Does something unless it is stopped in time."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float, late: Callable[[], None]) -> None:
+        self._loop, self._seconds, self._late = loop, seconds, late
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Begin to count; where it counts already it goes on."""
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._seconds, self._fire)
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _fire(self) -> None:
+        self._timer = None
+        self._late()
+
+
+class _Transport:
+    """The transport that uvicorn sees: it closes only when the rest of a refused body was read."""
+
+    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
+        self._transport = transport
+        self._close = close
+        self.write = transport.write
+        self.is_half_closed = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def is_closing(self) -> bool:
+        return self.is_half_closed or self._transport.is_closing()
+
+    def close(self) -> None:
+        self._close()
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """One connection. A subclass sets `bounds`."""
+
+    bounds: Bounds
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._is_in_request = False
+        # Bytes since the parser last had a whole header or a piece of a body: a header, trailers or chunk extensions.
+        self._unparsed_bytes = 0
+        self._discarded_bytes = 0
+        self._header = _Deadline(self.loop, self.bounds.header_seconds, self._header_is_late)
+        self._sending = _Deadline(self.loop, self.bounds.send_seconds, self._abort)
+        self._discarding = _Deadline(self.loop, self.bounds.discard_seconds, self._abort)
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._socket = transport
+        self._transport = _Transport(transport, self._close)
+        super().connection_made(self._transport)  # type: ignore[arg-type]
+        self._header.start()
+        if len(self.connections) > HARD_LIMIT * self.bounds.max_connections:
+            self._abort()
+        elif len(self.connections) > self.bounds.max_connections:
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        for deadline in (self._header, self._sending, self._discarding):
+            deadline.stop()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_answered():
+            self._discarded_bytes += len(data)
+            if self._discarded_bytes > self.bounds.discard_bytes:
+                self._abort()
+                return
+        if self._transport.is_half_closed and not self._is_in_request:
+            return
+        if not self._is_in_request:
+            self._header.start()
+        self._unparsed_bytes += len(data)
+        super().data_received(data)
+        if self._unparsed_bytes > MAX_HEADER_BYTES:
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+
+    def on_message_begin(self) -> None:
+        self._header.start()
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._header.stop()
+        self._is_in_request = True
+        self._unparsed_bytes = 0
+        super().on_headers_complete()
+        if len(self.pipeline) > MAX_PIPELINED:
+            raise ValueError("too many requests at once on one connection")
+
+    def on_body(self, body: bytes) -> None:
+        self._unparsed_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._is_in_request = False
+        self._unparsed_bytes = self._discarded_bytes = 0
+        self._discarding.stop()
+        super().on_message_complete()
+        if self._transport.is_half_closed:
+            self._close()
+        elif self.cycle.response_complete:
+            # uvicorn began to wait for the next request when it had answered, and stopped when more of this one came.
+            self._header.start()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._is_answered():
+            self._discarding.start()
+
+    def send_400_response(self, msg: str) -> None:
+        if self._is_answered():
+            self._abort()
+        else:
+            super().send_400_response(msg)
+
+    def pause_writing(self) -> None:
+        self._sending.start()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        self._sending.stop()
+        super().resume_writing()
+
+    def _is_answered(self) -> bool:
+        """Say whether what comes now belongs to a request that has had its answer."""
+        return self._transport.is_half_closed or (self._is_in_request and self.cycle.response_complete)
+
+    def _header_is_late(self) -> None:
+        if self.cycle is not None and not self.cycle.response_complete:
+            # The beginning of a further request waits until this one is answered.
+            self._header.start()
+        else:
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT)
+
+    def _refuse(self, status: HTTPStatus) -> None:
+        """Answer without the application, and close."""
+        if self._is_answered():
+            self._abort()
+        if self._transport.is_closing():
+            return
+        lines = [f"HTTP/1.1 {status.value} {status.phrase}", "connection: close", "content-length: 0", "retry-after: 5"]
+        self._transport.write("\r\n".join([*lines, "", ""]).encode())
+        self._half_close()
+
+    def _close(self) -> None:
+        if self._is_in_request and not self._socket.is_closing():
+            self._half_close()
+        else:
+            self._sending.start()
+            self._socket.close()
+
+    def _half_close(self) -> None:
+        self._transport.is_half_closed = True
+        self._header.stop()
+        self._socket.write_eof()
+        self._discarding.start()
+        self.flow.resume_reading()
+
+    def _abort(self) -> None:
+        """Close at once, with what was not sent."""
+        self._socket.abort()
