@@ -14,10 +14,12 @@ from uuid import UUID
 
 import structlog
 
+from dialer import wiring
 from dialer.domain.events import CallEvent
 from dialer.domain.ids import TrunkId
 from dialer.engine import events
 from dialer.errors import DialerError
+from dialer.log import Outage
 from dialer.providers import installed
 from dialer.providers.base import Provider
 from dialer.store import attempts, numbers, trunk_links
@@ -65,6 +67,7 @@ class Listener:
         self._connect = connect
         self._ask_settle = ask_settle
         self._reread_seconds = reread_seconds
+        self._outage = Outage("a server that the listener needs does not answer", wiring.seconds)
         self._links: dict[Hashable, Link] = {}
 
     async def run(self, stopped: asyncio.Event) -> None:
@@ -83,7 +86,7 @@ class Listener:
         try:
             found = await asyncio.to_thread(self._read_trunks)
         except DialerError as error:
-            log.warning("trunks cannot be read", reason=str(error))
+            self._outage.note(error)
             return
         wanted: dict[Hashable, list[Trunk]] = defaultdict(list)
         for trunk in found:
@@ -168,7 +171,7 @@ class Listener:
             self._ask_settle()
         except Exception as error:
             # The reports are safe; the next tick asks settle to look.
-            log.warning("settle could not be asked", reason=str(error))
+            self._outage.note(error)
 
     async def _close(self, keys: Sequence[Hashable]) -> None:
         tasks = [task for key in keys if (task := self._links.pop(key).task)]

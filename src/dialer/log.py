@@ -3,7 +3,9 @@
 import logging
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from math import inf
+from threading import Lock
 from typing import Any, Literal
 
 import structlog
@@ -11,6 +13,8 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 # All but the last two digits of a number in E.164, wherever in a text it stands; also where a URL has quoted its plus.
 _NUMBER = re.compile(r"(\+|%2B)[1-9]\d{3,12}(?=\d{2})", re.IGNORECASE)
+
+logger = structlog.get_logger()
 
 
 def configure(log_format: Literal["console", "json"], log_level: str) -> None:
@@ -38,6 +42,24 @@ def configure(log_format: Literal["console", "json"], log_level: str) -> None:
     )
     # Libraries log every connection and every task at `info`; what goes wrong there is what operators need.
     logging.basicConfig(level=max(level, logging.WARNING), handlers=[handler], force=True)
+
+
+class Outage:
+    """Logs what fails again and again while a server is away: one line, and another one only after `every_seconds`."""
+
+    def __init__(self, message: str, seconds: Callable[[], float], every_seconds: float = 60.0) -> None:
+        self._message, self._seconds, self._every_seconds = message, seconds, every_seconds
+        self._lock = Lock()
+        self._logged_at = -inf
+
+    def note(self, error: Exception) -> None:
+        """Log this failure, unless one was logged a short time ago."""
+        with self._lock:
+            is_due = self._seconds() - self._logged_at >= self._every_seconds
+            if is_due:
+                self._logged_at = self._seconds()
+        if is_due:
+            logger.warning(self._message, reason=f"{type(error).__name__}: {error}")
 
 
 def _renderer(log_format: Literal["console", "json"]) -> Processor:

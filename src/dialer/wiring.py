@@ -4,7 +4,6 @@ import os
 from collections.abc import Callable
 from threading import Lock, Thread
 
-import structlog
 from pendulum import DateTime
 
 from dialer.clock import chance as chance
@@ -12,6 +11,7 @@ from dialer.clock import clock as clock
 from dialer.clock import seconds as seconds
 from dialer.engine.parts import Parts
 from dialer.errors import Unavailable
+from dialer.log import Outage
 from dialer.providers import installed
 from dialer.providers.base import Provider, Surroundings
 from dialer.providers.carriers import Carriers
@@ -29,8 +29,6 @@ REQUESTS = Timeouts(lock_seconds=2, idle_seconds=30)
 
 REREAD_SECONDS = 5.0
 
-log = structlog.get_logger()
-
 
 class LedgerClock:
     """The ledger's clock, read every few seconds and carried on by one that never goes back: whatever this machine
@@ -40,6 +38,7 @@ class LedgerClock:
     def __init__(self, db: Database, seconds: Callable[[], float]) -> None:
         self._db, self._seconds = db, seconds
         self._reading = Lock()
+        self._outage = Outage("cannot read the clock of Postgres", seconds)
         self._read()
 
     def __call__(self) -> DateTime:
@@ -53,7 +52,7 @@ class LedgerClock:
         try:
             self._read()
         except Unavailable as error:
-            log.warning("cannot read the clock of Postgres", reason=str(error))
+            self._outage.note(error)
         finally:
             self._reading.release()
 

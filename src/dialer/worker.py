@@ -7,6 +7,7 @@ its interval, however much of it is in the queue.
 Every step goes by the ledger's clock. Where this machine's own is far from it, nothing is done here.
 """
 
+import logging
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +17,9 @@ from typing import Any
 import structlog
 from celery import Celery, beat
 from celery.signals import setup_logging, worker_init, worker_shutdown
+from celery.worker import consumer
 from kombu.entity import Queue
+from kombu.exceptions import OperationalError
 from pendulum import DateTime
 
 from dialer import log, wiring
@@ -32,7 +35,7 @@ from dialer.engine import tick as ticking
 from dialer.engine.parts import QUEUES
 from dialer.engine.place import Departure
 from dialer.engine.settle import SettleReport
-from dialer.errors import DialerError
+from dialer.errors import Contended, DialerError, Unavailable
 from dialer.scheduler import Scheduler
 from dialer.settings import Settings
 from dialer.store import numbers
@@ -60,10 +63,52 @@ measures = Measures(settings.redis, wiring.seconds)
 scheduler = Scheduler(DEPARTURE_THREADS, wiring.seconds)
 process_name = f"{socket.gethostname()}:{os.getpid()}"
 logger = structlog.get_logger()
+# What passes by itself. The next tick finds what was due, so these need no traceback each.
+PASSING = (Unavailable, Contended, OperationalError)
+outage = log.Outage("steps are put off", wiring.seconds)
+
+
+class Consumer(consumer.Consumer):  # type: ignore[misc]  # Celery brings no types
+    """Takes messages from the broker, and goes on after one that cannot be read: Celery's own ends its process."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.loop: Callable[..., None] = partial(self._survive, self.loop)
+
+    def create_task_handler(self, *arguments: Any) -> Callable[[Any], None]:
+        """Reject what is no task. It would be delivered again otherwise, to the next worker."""
+        handle = super().create_task_handler(*arguments)
+
+        def take(message: Any) -> None:
+            try:
+                handle(message)
+            except Exception as error:
+                # Also a connection error, among which kombu counts KeyError: it shows again in the loop.
+                logger.warning("message rejected: it is no task", reason=repr(error)[:200])
+                message.reject_log_error(consumer.consumer.logger, self.connection_errors)
+
+        return take
+
+    def _survive(self, loop: Callable[..., None], *arguments: Any) -> None:
+        """Connect again after a message that was taken from Redis and cannot even be unpacked; it is gone then."""
+        try:
+            loop(*arguments)
+        except self.connection_errors:
+            raise
+        except Exception as error:
+            logger.warning("message discarded: it cannot be read", reason=repr(error)[:200])
+            raise ConnectionError("a message could not be read") from None
 
 
 class InMemory(beat.Scheduler):  # type: ignore[misc]  # Celery brings no types
     """The schedule of beat. A file would only remember what the next second makes up for, so nothing is kept."""
+
+    def apply_entry(self, entry: beat.ScheduleEntry, producer: Any = None) -> None:
+        """Send a task; one that cannot be sent is sent at its next time."""
+        try:
+            self.apply_async(entry, producer=producer, advance=False)
+        except beat.SchedulingError as error:
+            outage.note(error)
 
     def close(self) -> None:
         """Leave the connection open: it ends with the process.
@@ -108,6 +153,9 @@ app.conf.update(
     worker_prefetch_multiplier=1,
     worker_send_task_events=False,
     worker_enable_remote_control=False,
+    # Tasks are acknowledged early, so none is cancelled; Celery warns at each lost connection where this is not set.
+    worker_cancel_long_running_tasks_on_connection_loss=True,
+    worker_consumer="dialer.worker:Consumer",
 )
 
 
@@ -122,6 +170,15 @@ def warm_up(**_: object) -> None:
 @setup_logging.connect
 def _configure_logging(**_: Any) -> None:
     log.configure(settings.log_format, settings.log_level)
+    logging.getLogger(consumer.consumer.__name__).addFilter(_is_no_retry)
+
+
+def _is_no_retry(record: logging.LogRecord) -> bool:
+    """Log one of the tries to reach the broker, which Celery makes every few seconds."""
+    if record.msg != consumer.consumer.CONNECTION_ERROR:
+        return True
+    outage.note(ConnectionError(record.getMessage().partition("\n")[0]))
+    return False
 
 
 @worker_shutdown.connect
@@ -137,11 +194,14 @@ def step(work: Callable[..., None]) -> Any:
     @app.task(name=f"dialer.{work.__name__}")
     @wraps(work)
     def task(*ids: Any, by_beat: bool = False) -> None:
-        now = ledger_now()
-        if now is None or (by_beat and not parts.leases.is_first(work.__name__, interval / 2)):
-            return
-        with measures.timed("dialer_step_seconds", {"step": work.__name__}):
-            work(now, *ids)
+        try:
+            now = ledger_now()
+            if now is None or (by_beat and not parts.leases.is_first(work.__name__, interval / 2)):
+                return
+            with measures.timed("dialer_step_seconds", {"step": work.__name__}):
+                work(now, *ids)
+        except PASSING as error:
+            outage.note(error)
 
     return task
 
@@ -212,13 +272,18 @@ def leave(departure: Departure, placed: Callable[[], None]) -> None:
     try:
         now = ledger_now()
     except DialerError as error:
-        logger.warning("departure postponed", trunk_id=str(departure.trunk.id), reason=str(error))
+        outage.note(error)
         now = None
     if now is None:
         scheduler.after(AGAIN_SECONDS, partial(leave, departure, placed))
         return
-    with measures.timed("dialer_step_seconds", {"step": "place"}):
-        report = placing.place(parts, departure, now)
+    try:
+        with measures.timed("dialer_step_seconds", {"step": "place"}):
+            report = placing.place(parts, departure, now)
+    except PASSING as error:
+        # Rescue looks at what was reserved.
+        outage.note(error)
+        return
     for later in report.later:
         scheduler.after(later.wait_seconds, partial(leave, later, placed))
     for said, count in (("placed", report.placed), ("refused", report.refused), ("unclear", report.unclear)):

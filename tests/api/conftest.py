@@ -20,6 +20,7 @@ from dialer.api.app import equip, make_app, make_routes
 from dialer.api.serving import Server, configured
 from dialer.domain.ids import WorkspaceId
 from dialer.domain.roles import Role
+from dialer.engine.parts import Parts
 from dialer.service import keys
 from dialer.service.keys import NewKey
 from dialer.settings import Settings
@@ -59,10 +60,10 @@ class Api:
         return keys.workspace(self.world.db, name, self.world.clock.now, self.world.rng)
 
     @contextmanager
-    def served(self, **settings: Any) -> Iterator["Served"]:
+    def served(self, *, parts: Parts | None = None, **settings: Any) -> Iterator["Served"]:
         """Serve the API by a real server on a free port of loopback, in a thread."""
         with_these = self.settings.model_copy(update=settings)
-        app = make_app(self.world.parts, with_these, self.world.clock, self.world.rng)
+        app = make_app(parts or self.world.parts, with_these, self.world.clock, self.world.rng)
         with socket.create_server(("127.0.0.1", 0)) as listening:
             server = Server(configured(app, with_these, stop_seconds=5), Event())
             thread = Thread(target=server.run, args=([listening],))

@@ -9,9 +9,13 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from api.conftest import Api
 from deadline import DEADLINE_SECONDS
+from dialer import wiring
 from dialer.engine.settle import settle
 from dialer.engine.tick import tick
+from dialer.store.database import Timeouts, run
+from steps import queued, until
 from world import World
 
 Draft = Callable[..., dict[str, Any]]
@@ -212,3 +216,28 @@ def test_operators_who_act_while_calls_are_made_meet_no_deadlock(
         answers = [answer for one in work for answer in one.result(DEADLINE_SECONDS)]
     assert set(answers) <= {200, 422}
     assert 200 in answers
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "status", "code"),
+    [
+        ("DELETE FROM batches WHERE id = :id", 404, "not_found"),
+        ("UPDATE batches SET status = 'cancelled' WHERE id = :id", 422, "batch_not_draft"),
+    ],
+)
+def test_scheduling_a_batch_that_another_deletes_or_cancels_says_what_is_so(
+    api: Api, draft: Draft, world: World, meanwhile: str, status: int, code: str
+) -> None:
+    batch_id = draft(contacts=1)["id"]
+    # Requests give up waiting for a lock sooner than this other one ends.
+    parts = wiring.parts_of(api.settings, timeouts=Timeouts(lock_seconds=0.2, idle_seconds=30))
+    with api.served(parts=parts) as served, ThreadPoolExecutor(1) as pool:
+        with world.db.begin() as other:
+            run(other, meanwhile, id=batch_id)
+            asked = pool.submit(served.client.post, f"/batch-calls/{batch_id}/schedule")
+            for _ in range(2):
+                until(lambda: queued(world) == 1)
+                until(lambda: queued(world) == 0)
+        answer = asked.result()
+    wiring.close(parts)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)

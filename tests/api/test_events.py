@@ -122,6 +122,27 @@ def test_progress_is_told_at_most_once_a_second(served: Served, draft: Draft, wo
     assert progress[-1] == "199"
 
 
+@pytest.mark.parametrize("view", ["AS SELECT * FROM put_away WHERE 1 / (id - id) = 1", None])
+def test_a_stream_survives_any_error_of_a_poll(served: Served, draft: Draft, world: World, view: str | None) -> None:
+    batch_id, watching = draft(contacts=1)["id"], served.app.state.watching
+    with ThreadPoolExecutor(1) as pool:
+        told = pool.submit(events, served, batch_id)
+        served.until_streams(1)
+        world.sql("ALTER TABLE batch_history RENAME TO put_away")
+        try:
+            if view is not None:
+                world.sql(f"CREATE VIEW batch_history {view}")
+            seen = watching.polls
+            until(lambda: watching.polls >= seen + 2)
+        finally:
+            world.sql("DROP VIEW IF EXISTS batch_history")
+            world.sql("ALTER TABLE put_away RENAME TO batch_history")
+        assert served.client.post(f"/batch-calls/{batch_id}/cancel").status_code == 200
+        heard = told.result()
+    assert [data["to"] for event, _, data in heard if event == "status"] == ["cancelled"]
+    assert heard[-1][0] == "end"
+
+
 def test_a_process_that_stops_ends_its_streams_at_once(api: Api, draft: Draft) -> None:
     batch_id = draft(contacts=1)["id"]
     with ThreadPoolExecutor(1) as pool:

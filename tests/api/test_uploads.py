@@ -160,7 +160,7 @@ def drip(connection: socket.socket) -> bytes:
     [({"min_bytes_per_second": 1000}, b"more slowly than"), ({"transfer_timeout_seconds": 0.5}, b"not come within")],
 )
 def test_an_upload_that_never_stalls_and_is_too_slow_is_given_up(
-    api: Api, draft: Draft, world: World, limit: dict[str, float], reason: bytes
+    api: Api, draft: Draft, world: World, limit: dict[str, Any], reason: bytes
 ) -> None:
     with api.served(upload_stall_seconds=1, **limit) as served:
         connection = half(served, draft()["id"], "text/csv", b"phone\n", missing=10_000)

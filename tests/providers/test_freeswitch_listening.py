@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import pytest
 
@@ -12,7 +12,8 @@ from dialer.domain.events import CallEvent
 from dialer.errors import Unavailable
 from dialer.providers.base import Placed
 from dialer.providers.freeswitch import FreeSwitch, listening
-from dialer.providers.freeswitch.frames import LONGEST_HEAD
+from dialer.providers.freeswitch.frames import LONGEST_BODY, LONGEST_HEAD
+from dialer.providers.freeswitch.listening import MOST_WAITING_BYTES
 from dialer.providers.freeswitch.reports import Reports
 from freeswitch_talk import (
     QUICK,
@@ -176,5 +177,45 @@ def test_a_flood_of_events_is_handed_over_whole(call_request: CallRequests) -> N
         async with script as (_, port), provider(port) as switch, hearing(switch) as (inbox,):
             # Only the first is the first to be heard of the call; all of them are told.
             await wait_until(lambda: len(inbox.events) == 3000)
+
+    in_time(story())
+
+
+def test_large_events_wait_at_the_switch_while_reports_cannot_be_stored() -> None:
+    """A peer whose every event is as large as is allowed must not fill this process."""
+    large = frame("text/event-plain", "Event-Name: CHANNEL_ANSWER\n" + f"variable_x: {'x' * (LONGEST_BODY // 4)}\n\n")
+    sent_bytes, is_asked = 0, asyncio.Event()
+
+    async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent_bytes
+        writer.write(frame("auth/request"))
+        with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            for _ in ("auth", "event"):
+                await reader.readuntil(b"\n\n")
+                writer.write(frame("command/reply", **{"Reply-Text": "+OK"}))
+            writer.write(tell("sofia-ok"))
+            while sent_bytes < 40 * MOST_WAITING_BYTES:
+                writer.write(large)
+                await writer.drain()
+                sent_bytes += len(large)
+        writer.close()
+
+    async def store(_: Sequence[CallEvent]) -> None:
+        is_asked.set()
+        await asyncio.Event().wait()
+
+    async def story() -> None:
+        server = await asyncio.start_server(flood, "127.0.0.1", 0)
+        async with server, provider(server.sockets[0].getsockname()[1]) as switch:
+            listens = asyncio.create_task(switch.listen(store, no_matter))
+            await is_asked.wait()
+            # Until it stands still: nothing more is taken.
+            seen = -1
+            while seen != sent_bytes:
+                seen = sent_bytes
+                await asyncio.sleep(0.5)
+            assert sent_bytes < 10 * MOST_WAITING_BYTES
+            listens.cancel()
+            await asyncio.gather(listens, return_exceptions=True)
 
     in_time(story())

@@ -6,15 +6,12 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from typing import Any
 
-import structlog
-
+from dialer import wiring
 from dialer.domain.ids import BatchId
-from dialer.errors import DialerError
+from dialer.log import Outage
 from dialer.store import changes
 from dialer.store.changes import Look
 from dialer.store.database import Database
-
-log = structlog.get_logger()
 
 POLL_SECONDS = 1.0
 HEARTBEAT_SECONDS = 15.0
@@ -59,6 +56,7 @@ class Watching:
         self._heartbeat_seconds = heartbeat_seconds
         self._listeners: dict[BatchId, set[Listener]] = defaultdict(set)
         self._polling: asyncio.Task[None] | None = None
+        self._unread = Outage("watched batches cannot be read", wiring.seconds)
         self.is_closed = False
         self.polls = 0
 
@@ -106,8 +104,9 @@ class Watching:
             after = {of: min(one.last_id for one in mine) for of, mine in self._listeners.items() if mine}
             try:
                 looks = await asyncio.to_thread(self._read, after)
-            except DialerError as error:
-                log.warning("watched batches cannot be read", reason=str(error))
+            except Exception as error:
+                # Whatever it is: without polls every stream of this process would fall silent (P7).
+                self._unread.note(error)
                 continue
             for batch_id in after:
                 for listener in list(self._listeners.get(batch_id, ())):

@@ -10,23 +10,24 @@ and whoever sent too many reports that were not signed is refused before anythin
 from dataclasses import dataclass
 from typing import Annotated
 
-import structlog
 from fastapi import APIRouter, Depends, Request, Response
 from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import FixedWindowRateLimiter
 
+from dialer import wiring
 from dialer.api.body import KIB, json_limits, read_whole
 from dialer.api.errors import documented
 from dialer.api.exchange import here
 from dialer.domain.ids import AttemptId, TrunkId
 from dialer.engine import events
 from dialer.errors import NotFound, NotSigned, TooManyRequests
+from dialer.log import Outage
 from dialer.providers.base import Posted, ReportsByWebhook
 from dialer.service import trunks
 
 router = APIRouter(prefix="/providers", tags=["Providers"], responses=documented(400, 403, 404, 413))
-log = structlog.get_logger()
+outage = Outage("settle could not be asked", wiring.seconds)
 
 MAX_REPORT_BYTES = 256 * KIB
 UNSIGNED_PER_MINUTE = 60
@@ -121,4 +122,4 @@ def _ask_settle(request: Request) -> None:
         request.app.state.ask_settle()
     except Exception as error:
         # The reports are safe; the next tick asks settle to look.
-        log.warning("settle could not be asked", reason=str(error))
+        outage.note(error)

@@ -97,12 +97,7 @@ def schedule(parts: Parts, workspace_id: WorkspaceId, batch_id: BatchId, now: Da
 
 def _schedule(parts: Parts, workspace_id: WorkspaceId, batch_id: BatchId, now: DateTime) -> BatchStatus | None:
     """Start a draft with the settings that were checked. None: they were changed meanwhile, and nothing was done."""
-    with parts.db.begin() as connection:
-        if not batch_edits.hold(connection, workspace_id, batch_id):
-            raise NotFound("No such batch in this workspace")
-        (batch,) = batches.load(connection, [batch_id])
-        starts_at = batches.scheduled_at(connection, batch_id)
-        outbound = numbers.of_batches(connection, [batch_id]).get(batch_id, [])
+    batch, starts_at, outbound = parts.db.insist(lambda connection: _held(connection, workspace_id, batch_id))
     if batch.status is not BatchStatus.DRAFT:
         raise _conflict(batch.status, "only a draft batch can be scheduled", "batch_not_draft")
     if not batch.pending:
@@ -117,6 +112,17 @@ def _schedule(parts: Parts, workspace_id: WorkspaceId, batch_id: BatchId, now: D
             connection, workspace_id, batch_id, status, among, version=batch.version
         )
     )
+
+
+def _held(
+    connection: Connection, workspace_id: WorkspaceId, batch_id: BatchId
+) -> tuple[Batch, DateTime | None, Sequence[OutboundNumber]]:
+    """Read a batch, its time and its numbers as they are at one moment; raises NotFound."""
+    if not batch_edits.hold(connection, workspace_id, batch_id):
+        raise NotFound("No such batch in this workspace")
+    (batch,) = batches.load(connection, [batch_id])
+    outbound = numbers.of_batches(connection, [batch_id]).get(batch_id, [])
+    return batch, batches.scheduled_at(connection, batch_id), outbound
 
 
 def _check_outbound(parts: Parts, batch: Batch, outbound: Sequence[OutboundNumber]) -> None:

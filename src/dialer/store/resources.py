@@ -2,13 +2,12 @@
 to read, write and delete a row of it."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from psycopg.errors import ForeignKeyViolation, UniqueViolation
+from psycopg.errors import UniqueViolation
 from sqlalchemy import Connection, Row
 from sqlalchemy.exc import IntegrityError
 
@@ -115,21 +114,27 @@ def read(connection: Connection, table: Table, workspace_id: WorkspaceId, row_id
 def insert(connection: Connection, table: Table, values: Mapping[str, Any]) -> None:
     """Store a new row. Raises InvalidInput where its name is taken."""
     sent = _sent(table, values)
-    with _in_words(table):
-        run(
-            connection,
-            f"INSERT INTO {table.name} ({', '.join(sent)}) VALUES ({', '.join(_holder(table, of) for of in sent)})",
-            **sent,
-        )
+    holders = ", ".join(_holder(table, of) for of in sent)
+    # What is refused every day must leave no error in the log of Postgres, so it is not tried there.
+    stored = run(
+        connection,
+        f"INSERT INTO {table.name} ({', '.join(sent)}) VALUES ({holders}) "
+        f"ON CONFLICT (workspace_id, {table.unique}) DO NOTHING",
+        **sent,
+    )
+    if not stored:
+        raise _is_taken(table)
 
 
 def update(
     connection: Connection, table: Table, workspace_id: WorkspaceId, row_id: UUID, values: Mapping[str, Any]
 ) -> bool:
     """Write the columns that are given; False: the workspace has no such row. Raises InvalidInput as `insert` does."""
+    if table.unique in values and _other_has(connection, table, workspace_id, row_id, values[table.unique]):
+        raise _is_taken(table)
     sent = _sent(table, values)
     changes = ", ".join(f"{of} = {_holder(table, of)}" for of in sent) or "id = id"
-    with _in_words(table):
+    try:
         changed = run(
             connection,
             f"UPDATE {table.name} SET {changes} WHERE id = :row_id AND workspace_id = :of_workspace",
@@ -137,29 +142,58 @@ def update(
             of_workspace=workspace_id,
             **sent,
         )
+    except IntegrityError as error:
+        # Another took the name just now.
+        if isinstance(error.orig, UniqueViolation):
+            raise _is_taken(table) from None
+        raise
     return changed == 1
 
 
 def delete(connection: Connection, table: Table, workspace_id: WorkspaceId, row_id: UUID) -> bool:
-    """Delete a row; False: the workspace has none of this id. StateConflict (`…_in_use`): others refer to it."""
-    try:
-        if table.cleanup:
-            run(connection, table.cleanup, id=row_id, workspace=workspace_id)
-        gone = run(
-            connection,
-            f"DELETE FROM {table.name} WHERE id = :id AND workspace_id = :workspace",
-            id=row_id,
-            workspace=workspace_id,
-        )
-    except IntegrityError as error:
-        if not isinstance(error.orig, ForeignKeyViolation):
-            raise
+    """Delete a row; False: the workspace has none of this id. StateConflict (`…_in_use`): others refer to it.
+
+    What comes to refer to it at this very moment raises Contended.
+    """
+    mine = f"SELECT 1 FROM {table.name} WHERE id = :id AND workspace_id = :workspace FOR UPDATE"
+    if not rows(connection, mine, id=row_id, workspace=workspace_id):
+        return False
+    if table.cleanup:
+        run(connection, table.cleanup, id=row_id, workspace=workspace_id)
+    if _is_used(connection, table, row_id):
         what = table.noun.replace("_", " ")
         raise StateConflict(
             f"This {what} is in use by batches, calls or numbers; set its status to inactive instead",
             code=f"{table.noun}_in_use",
-        ) from None
-    return gone == 1
+        )
+    return run(connection, f"DELETE FROM {table.name} WHERE id = :id", id=row_id) == 1
+
+
+def _is_used(connection: Connection, table: Table, row_id: UUID) -> bool:
+    """Say whether a row of any table refers to this one and would not go with it."""
+    references = rows(
+        connection,
+        """
+        SELECT format('%s WHERE %I', CAST(k.conrelid AS regclass), a.attname) AS those
+        FROM pg_constraint k JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = k.conkey[1]
+        WHERE k.contype = 'f' AND k.confdeltype = 'a' AND k.confrelid = to_regclass(:table)
+        """,
+        table=table.name,
+    )
+    if not references:
+        return False
+    found = " OR ".join(f"EXISTS (SELECT 1 FROM {one.those} = :id)" for one in references)
+    (row,) = rows(connection, f"SELECT {found} AS is_used", id=row_id)
+    return bool(row.is_used)
+
+
+def _other_has(connection: Connection, table: Table, workspace_id: WorkspaceId, row_id: UUID, value: Any) -> bool:
+    other = f"SELECT 1 FROM {table.name} WHERE workspace_id = :workspace AND {table.unique} = :value AND id <> :id"
+    return bool(rows(connection, other, workspace=workspace_id, value=value, id=row_id))
+
+
+def _is_taken(table: Table) -> InvalidInput:
+    return InvalidInput.of(table.unique, f"another {table.noun.replace('_', ' ')} has it already")
 
 
 def exists(connection: Connection, table: Table, workspace_id: WorkspaceId, row_id: UUID) -> bool:
@@ -174,13 +208,3 @@ def _sent(table: Table, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _holder(table: Table, column: str) -> str:
     return f"CAST(:{column} AS jsonb)" if column in table.json else f":{column}"
-
-
-@contextmanager
-def _in_words(table: Table) -> Iterator[None]:
-    try:
-        yield
-    except IntegrityError as error:
-        if isinstance(error.orig, UniqueViolation):
-            raise InvalidInput.of(table.unique, f"another {table.noun.replace('_', ' ')} has it already") from None
-        raise

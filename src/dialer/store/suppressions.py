@@ -29,7 +29,9 @@ def stage(db: Database, numbers: Iterable[tuple[UUID, str, str | None]]) -> int:
                 connection,
                 """
                 INSERT INTO staged_suppressions (id, phone_number, reason)
-                SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:phones AS text[]), CAST(:reasons AS text[]))
+                SELECT id, phone, reason
+                FROM unnest(CAST(:ids AS uuid[]), CAST(:phones AS text[]), CAST(:reasons AS text[]))
+                    AS n (id, phone, reason)
                 """,
                 ids=list(ids),
                 phones=list(phones),

@@ -36,11 +36,12 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What has happened on the switch. `body`: the result of a job."""
+    """What has happened on the switch. `body`: the result of a job. `size`: of the text it was read from."""
 
     name: str
     fields: Mapping[str, str] = field(default_factory=dict)
     body: str = ""
+    size: int = field(default=0, compare=False)
 
 
 def read_event(text: str) -> Event:
@@ -48,7 +49,7 @@ def read_event(text: str) -> Event:
     head, _, body = text.partition("\n\n")
     # Most values have nothing to decode, and there are some two hundred of them in an event.
     fields = {name: unquote(value) if "%" in value else value for name, value in _pairs(head)}
-    return Event(fields.get("Event-Name", ""), fields, body)
+    return Event(fields.get("Event-Name", ""), fields, body, len(text))
 
 
 class Frames:

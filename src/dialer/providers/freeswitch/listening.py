@@ -16,8 +16,9 @@ from dialer.providers.freeswitch.reports import Reports
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 5.0
 ASK_EVERY_SECONDS = 5.0
-# As many events wait here; then FreeSWITCH keeps the others, of which it keeps a hundred thousand.
+# As many events, or bytes of events, wait here; then FreeSWITCH keeps the others, of which it keeps a hundred thousand.
 MOST_WAITING = 5000
+MOST_WAITING_BYTES = 8 * 1024 * 1024
 
 
 class ListeningConnection(Connection):
@@ -26,12 +27,15 @@ class ListeningConnection(Connection):
     def __init__(self) -> None:
         super().__init__()
         self._events: list[Event] = []
+        self._bytes = 0
         self._news = asyncio.Event()
         self._is_paused = False
 
     def heard(self, event: Event) -> None:
         self._events.append(event)
-        if len(self._events) >= MOST_WAITING and not self._is_paused:
+        self._bytes += event.size
+        is_full = len(self._events) >= MOST_WAITING or self._bytes >= MOST_WAITING_BYTES
+        if is_full and not self._is_paused:
             self._is_paused = True
             self._transport.pause_reading()
 
@@ -54,7 +58,7 @@ class ListeningConnection(Connection):
 
     def take(self) -> list[Event]:
         """Return what has come, and read on."""
-        events, self._events = self._events, []
+        events, self._events, self._bytes = self._events, [], 0
         if not self.gone.done():
             self._news.clear()
             if self._is_paused:

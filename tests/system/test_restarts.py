@@ -1,0 +1,55 @@
+"""A restart of Postgres or Redis, as the logs of the processes tell of it."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from cluster import POLL, Cluster, Server, cluster, wait_until
+from dialer.domain.ids import BatchId
+from dialer.embedded.server import free_port
+
+pytestmark = [
+    pytest.mark.proof,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(sys.platform != "linux", reason="the servers are killed by pids that only Linux keeps so"),
+]
+
+PROFILE = {"speed": 60, "outcomes": {"answered": 1}}
+
+
+MAX_LINES = 5
+
+
+def test_a_restart_of_postgres_or_redis_leaves_a_few_lines_and_no_traceback(tmp_path: Path) -> None:
+    with cluster(tmp_path, PROFILE) as made:
+        made.add_simulator()
+        made.add("beat-1", "beat")
+        made.add("listener-1", "listener")
+        made.add("api-1", "api", "--port", str(free_port()))
+        made.add("worker-1", "worker")
+        batch_id = made.batch(500, max_concurrent_calls=5)
+        wait_until(lambda: made.attempts(batch_id) > 5, 200, "calls are placed")
+        for server in (made.postgres, made.redis):
+            check_restart(made, server, batch_id)
+
+
+def check_restart(made: Cluster, server: Server, batch_id: BatchId) -> None:
+    before = {name: len(made.log(name)) for name in made.processes}
+
+    def logged(name: str) -> str:
+        return made.log(name)[before[name] :]
+
+    server.stop()
+    wait_until(lambda: logged("worker-1"), 60, "the worker has noticed")
+    # Long enough for every step of every process to fail again and again.
+    POLL.wait(10)
+    server.start()
+    # What the judge had open ended with it.
+    made.db.close()
+    made.parts.db.close()
+    placed = made.attempts(batch_id)
+    wait_until(lambda: made.attempts(batch_id) > placed + 5, 120, "calls are placed again")
+    for name in before:
+        assert "Traceback" not in logged(name), logged(name)
+        assert logged(name).count("\n") <= MAX_LINES, logged(name)
