@@ -159,6 +159,13 @@ class BoundedProtocol(HttpToolsProtocol):
         else:
             super().send_400_response(msg)
 
+    def shutdown(self) -> None:
+        """Stop, as the process does, which waits for every connection: no longer for the rest of a refused body."""
+        if self._is_answered():
+            self._abort()
+        else:
+            super().shutdown()
+
     def pause_writing(self) -> None:
         self._sending.start()
         super().pause_writing()
