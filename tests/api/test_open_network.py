@@ -15,7 +15,7 @@ from api.test_webhooks import SECRET
 from deadline import DEADLINE_SECONDS
 from dialer.api.protocol import MAX_HEADER_BYTES, MAX_PIPELINED
 from dialer.api.transfers import PER_WORKSPACE
-from dialer.api.webhooks import MAX_REPORT_BYTES, UNSIGNED_PER_MINUTE
+from dialer.api.webhooks import MAX_REPORT_BYTES, UnsignedReports
 from steps import until
 from world import World
 
@@ -109,6 +109,13 @@ def test_many_requests_at_once_on_one_connection_are_refused(api: Api) -> None:
         assert b" 400 " in said
 
 
+def test_a_websocket_is_answered_as_the_plain_request_that_it_is(api: Api) -> None:
+    upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: eA==\r\n"
+    with api.served(header_timeout_seconds=0.5) as served:
+        said = answer_to(served, b"GET /v1/agents HTTP/1.1\r\nHost: x\r\n" + upgrade + b"\r\n")
+        assert said.startswith(b"HTTP/1.1 401 ")
+
+
 def test_connections_beyond_the_limit_are_told_so_and_served_again_when_others_are_gone(api: Api) -> None:
     with api.served(max_connections=8, header_timeout_seconds=600) as served:
         assert served.client.get("/agents").status_code == 200
@@ -150,7 +157,8 @@ def test_a_report_that_does_not_come_to_its_end_is_given_up(api: Api, trunk: str
 def test_an_address_whose_reports_are_not_signed_is_soon_refused_before_the_body(api: Api, trunk: str) -> None:
     path = f"/providers/http/{trunk}/events"
     with api.served() as served:
-        for _ in range(UNSIGNED_PER_MINUTE):
+        served.app.state.unsigned_reports = UnsignedReports(per_minute=2)
+        for _ in range(2):
             assert served.client.post(path, content=b"{}").status_code == 403
         refused = answer_to(served, post(f"/v1{path}", 100_000, "Connection: close\r\n"))
         assert refused.startswith(b"HTTP/1.1 429 ")

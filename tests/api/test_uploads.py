@@ -157,12 +157,15 @@ def drip(connection: socket.socket) -> bytes:
 
 @pytest.mark.parametrize(
     ("limit", "reason"),
-    [({"min_bytes_per_second": 1000}, b"more slowly than"), ({"transfer_timeout_seconds": 0.5}, b"not come within")],
+    [
+        ({"min_bytes_per_second": 1_000_000}, b"more slowly than"),
+        ({"transfer_timeout_seconds": 0.5}, b"not come within"),
+    ],
 )
 def test_an_upload_that_never_stalls_and_is_too_slow_is_given_up(
     api: Api, draft: Draft, world: World, limit: dict[str, Any], reason: bytes
 ) -> None:
-    with api.served(upload_stall_seconds=1, **limit) as served:
+    with api.served(upload_stall_seconds=2, **limit) as served:
         connection = half(served, draft()["id"], "text/csv", b"phone\n", missing=10_000)
         answer = drip(connection)
         connection.close()
