@@ -15,9 +15,11 @@ from api.test_webhooks import SECRET
 from deadline import DEADLINE_SECONDS
 from dialer.api.protocol import MAX_HEADER_BYTES, MAX_PIPELINED
 from dialer.api.transfers import PER_WORKSPACE
-from dialer.api.webhooks import MAX_REPORT_BYTES, UnsignedReports
+from dialer.api.webhooks import UnsignedReports
 from steps import until
 from world import World
+
+MIB = 1024 * 1024
 
 
 def connect(served: Served, sent: bytes = b"") -> socket.socket:
@@ -140,11 +142,11 @@ def test_a_report_to_a_trunk_that_is_not_there_is_refused_before_its_body_comes(
 
 def test_reports_are_small(api: Api, trunk: str) -> None:
     path = f"/v1/providers/http/{trunk}/events"
-    with api.served() as served:
-        said = answer_to(served, post(path, MAX_REPORT_BYTES + 1, "Connection: close\r\n"))
+    with api.served(body_timeout_seconds=5) as served:
+        said = answer_to(served, post(path, MIB + 1, "Connection: close\r\n"))
         assert said.startswith(b"HTTP/1.1 413 ")
         chunked = f"POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
-        said = answer_to(served, chunked + b"%x\r\n" % (2 * MAX_REPORT_BYTES) + b"x" * 2 * MAX_REPORT_BYTES)
+        said = answer_to(served, chunked + b"%x\r\n" % MIB + b"x" * MIB)
         assert said.startswith(b"HTTP/1.1 413 ")
 
 
