@@ -70,10 +70,7 @@ TRUNKS = Table(
       AS unheard_reason
     , EXISTS (SELECT 1 FROM trunk_links l WHERE l.trunk_id = t.id AND {HEARS}) AS is_heard""",
     json=("config",),
-    cleanup="""
-    DELETE FROM inbox i USING trunks t
-    WHERE t.id = :id AND t.workspace_id = :workspace AND i.trunk_id = t.id AND i.verdict = 'unknown_attempt'
-    """,
+    cleanup="DELETE FROM inbox WHERE trunk_id = :id AND verdict = 'unknown_attempt'",
 )
 FOLDERS = Table(
     "contact_folders",
@@ -159,7 +156,7 @@ def delete(connection: Connection, table: Table, workspace_id: WorkspaceId, row_
     if not rows(connection, mine, id=row_id, workspace=workspace_id):
         return False
     if table.cleanup:
-        run(connection, table.cleanup, id=row_id, workspace=workspace_id)
+        run(connection, table.cleanup, id=row_id)
     if _is_used(connection, table, row_id):
         what = table.noun.replace("_", " ")
         raise StateConflict(
