@@ -153,6 +153,44 @@ def test_an_agent_says_why_it_is_not_ready(client: TestClient, world: World) -> 
     ]
 
 
+def test_an_agent_is_ready_only_where_its_trunk_lets_answered_calls_go(client: TestClient, world: World) -> None:
+    """The trunk's admin says what there is on the switch, and the operator's agent chooses among that."""
+    trunk = client.post(
+        "/trunks",
+        json={
+            "name": "Switch",
+            "provider": "freeswitch",
+            "config": {"host": "10.0.0.5", "password": "env:TRUNK_P", "dial_string": "sofia/gateway/p/{number}"},
+        },
+    ).json()["data"]
+    agent = client.post("/agents", json={"name": "Bot", "connection": {"freeswitch": {"extension": "1000"}}}).json()
+    agent_path, agent_id = f"/agents/{agent['data']['id']}", agent["data"]["id"]
+    number = {"phone_number": "+12025550188", "trunk_id": trunk["id"], "agent_id": agent_id}
+    assert client.post("/phone-numbers", json=number).status_code == 201
+
+    def refused() -> str:
+        (reason,) = client.get(agent_path).json()["data"]["not_ready_reasons"]
+        answer = client.post("/batch-calls", json={"name": "b", "agent_id": agent_id})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (422, "agent_not_ready")
+        return str(reason)
+
+    def config(**more: Any) -> None:
+        answer = client.patch(f"/trunks/{trunk['id']}", json={"config": {**trunk["config"], **more}})
+        assert answer.status_code == 200, answer.text
+
+    assert "Switch does not permit" in refused()
+    config(context="agents")
+    assert client.get(agent_path).json()["data"]["ready"] is True
+    assert client.post("/batch-calls", json={"name": "b", "agent_id": agent_id}).status_code == 201
+    system = {"freeswitch": {"application": "system", "data": "reboot"}}
+    assert client.patch(agent_path, json={"connection": system}).status_code == 200
+    assert "Switch does not permit" in refused()
+    config(destinations=[system["freeswitch"]])
+    assert client.get(agent_path).json()["data"]["ready"] is True
+    for place in ({"extension": "1000 XML default"}, {"extension": "${x}"}, {"extension": "1", "context": "default"}):
+        assert client.patch(agent_path, json={"connection": {"freeswitch": place}}).status_code == 422, place
+
+
 def test_a_trunk_is_checked(client: TestClient, world: World) -> None:
     path = f"/trunks/{world.installed.trunk_id}/check"
     assert client.post(path).json()["data"] == {"ok": True, "reason": None}

@@ -29,7 +29,7 @@ USERNAME = "dialer"
 PASSWORD = "k4-very-secret-Zx9"
 AUTHORIZATION = "Basic " + base64.b64encode(f"{USERNAME}:{PASSWORD}".encode()).decode()
 ENVIRONMENT = {"TRUNK_ASTERISK_PASSWORD": PASSWORD}
-CONNECTION = {"context": "agents", "exten": "s", "priority": 1}
+CONNECTION = {"extension": "s"}
 TECHNOLOGIES = ("PJSIP", "Local")
 NOWHERE = "nowhere"
 
@@ -43,6 +43,7 @@ def trunk(port: int, host: str = "127.0.0.1") -> dict[str, Any]:
             "username": USERNAME,
             "password": "env:TRUNK_ASTERISK_PASSWORD",
             "endpoint": "PJSIP/{number}@provider",
+            "context": "agents",
         },
     }
 
@@ -62,6 +63,7 @@ class Asterisk:
     """The server. `answers_late`: an originate is answered only when its call is over. `originates`: all that came.
 
     `is_read_only`: of the user (ari.conf). `conflicts`: the answer of older releases to a missing endpoint.
+    `applications`: the Stasis applications that are connected.
     """
 
     def __init__(self, config: Mapping[str, Any], journal: Path | None) -> None:
@@ -73,6 +75,7 @@ class Asterisk:
         self.is_read_only = False
         self.conflicts = False
         self.originates: list[dict[str, Any]] = []
+        self.applications: set[str] = set()
         self.sockets: set[web.WebSocketResponse] = set()
         self._waiting: dict[web.WebSocketResponse, asyncio.Queue[str | bytes]] = {}
         self._channels: dict[AttemptId, Channel] = {}
@@ -92,6 +95,7 @@ class Asterisk:
         app.router.add_get("/ari/asterisk/info", self._info)
         app.router.add_get("/ari/endpoints/{technology}", self._technology)
         app.router.add_get("/ari/endpoints/{technology}/{name}", self._endpoint)
+        app.router.add_get("/ari/applications/{name}", self._application)
         app.router.add_get("/ari/events", self._events)
         app.router.add_post("/ari/channels", self._originate)
         app.router.add_get("/ari/channels/{id}", self._show)
@@ -123,6 +127,12 @@ class Asterisk:
         if technology != "PJSIP" or name == NOWHERE:
             return _message(404, "Endpoint not found")
         return web.json_response({"technology": technology, "resource": name, "state": "online", "channel_ids": []})
+
+    async def _application(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        if name not in self.applications:
+            return _message(404, "Application not found")
+        return web.json_response({"name": name, "channel_ids": [], "bridge_ids": [], "endpoint_ids": []})
 
     async def _originate(self, request: web.Request) -> web.Response:
         asked = {**request.query, **await request.json()}

@@ -23,7 +23,7 @@ from dialer.providers.base import CallRequest, Placed, Refused, Seen
 
 GATEWAY = "lab"
 ENVIRONMENT = {"TRUNK_FREESWITCH_PASSWORD": PASSWORD}
-CONNECTION = {"application": "park", "data": ""}
+CONNECTION = {"extension": "1000"}
 # Beyond sessions-per-second no session is made, and the cause stays what Sofia begins with.
 REFUSALS = {
     "switch_congestion": "SWITCH_CONGESTION",
@@ -41,7 +41,7 @@ def trunk(
     port: int, destination: str = f"sofia/gateway/{GATEWAY}/{{number}}", host: str = "127.0.0.1"
 ) -> dict[str, Any]:
     config = {"host": host, "port": port, "password": "env:TRUNK_FREESWITCH_PASSWORD"}
-    config |= {"dial_string": destination, "machine_variable": f"{MACHINE}=MACHINE"}
+    config |= {"dial_string": destination, "machine_variable": f"{MACHINE}=MACHINE", "context": "agents"}
     return {"name": "FreeSWITCH", "provider": "freeswitch", "config": config}
 
 

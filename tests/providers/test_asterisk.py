@@ -40,6 +40,7 @@ from dialer.providers.base import (
     Surroundings,
     Unclear,
 )
+from dialer.providers.switches import NOT_PERMITTED
 from placing import handle, in_time
 
 CallRequests = Callable[..., CallRequest]
@@ -174,20 +175,55 @@ def test_asterisk_is_asked_for_all_that_the_call_needs_and_nothing_is_in_the_url
     in_time(story())
 
 
-def test_an_answered_call_may_go_to_an_application(call_request: CallRequests) -> None:
+def test_an_answered_call_may_go_to_an_application_that_the_trunk_names(call_request: CallRequests) -> None:
     async def story() -> None:
         async with (
             carrier.serve(0, QUICK) as server,
-            provider(server.port, endpoint="PJSIP/p/sip:{e164}@h") as asterisk,
+            provider(
+                server.port, endpoint="PJSIP/p/sip:{e164}@h", destinations=[{"app": "voice-ai"}], caller_id="national"
+            ) as asterisk,
         ):
+            server.applications.add("voice-ai")
             request = replace(call_request(utc_now()), connection={"app": "voice-ai"})
             assert isinstance(await asterisk.place(request), Placed)
             (asked,) = server.originates
             assert (asked["app"], asked["appArgs"]) == ("voice-ai", str(request.attempt_id))
             assert asked["endpoint"] == f"PJSIP/p/sip:{request.to_number[1:]}@h"
+            assert asked["callerId"] == "0301000"
             assert "extension" not in asked
+            other = replace(call_request(utc_now()), connection={"app": "voice-ai-2"})
+            assert await asterisk.place(other) == NOT_PERMITTED
 
     in_time(story())
+
+
+def test_nobody_is_called_for_an_application_that_is_not_connected(call_request: CallRequests) -> None:
+    async def story() -> None:
+        async with (
+            carrier.serve(0, QUICK) as server,
+            provider(server.port, destinations=[{"app": "bot"}]) as asterisk,
+        ):
+            requests = [replace(call_request(utc_now()), connection={"app": "bot"}) for _ in range(20)]
+            answers = await asyncio.gather(*(asterisk.place(request) for request in requests))
+            assert set(answers) == {Refused("stasis_app_not_connected", CauseClass.AGENT)}
+            assert server.originates == []
+            assert await asterisk.missing_destination({"app": "bot"})
+            assert await asterisk.missing_destination({"extension": "s"}) is None
+            server.applications.add("bot")
+            async with provider(server.port, destinations=[{"app": "bot"}]) as another:
+                assert isinstance(await another.place(requests[0]), Placed)
+                assert await another.missing_destination({"app": "bot"}) is None
+
+    in_time(story())
+
+
+def test_a_destination_is_named_exactly_as_the_trunk_names_it() -> None:
+    config = {**carrier.trunk(1)["config"], "destinations": [{"context": "agents", "exten": "*98", "priority": 2}]}
+    permits = KIND.permits_agent
+    assert permits(config, {"extension": "s"})
+    assert permits(config, {"context": "agents", "exten": "*98", "priority": 2})
+    assert not permits(config, {"context": "agents", "exten": "*98"})
+    assert not permits({**config, "context": None}, {"extension": "s"})
 
 
 def test_what_the_contact_brings_is_bounded(call_request: CallRequests) -> None:
@@ -216,8 +252,7 @@ def test_what_is_no_number_is_not_dialled(call_request: CallRequests, number: st
 def test_an_answered_call_must_have_somewhere_to_go(call_request: CallRequests) -> None:
     async def story() -> None:
         async with carrier.serve(0, QUICK) as server, provider(server.port) as asterisk:
-            answer = await asterisk.place(call_request(utc_now()))
-            assert answer == Refused("agent_has_no_connection", CauseClass.INFRASTRUCTURE)
+            assert await asterisk.place(call_request(utc_now())) == NOT_PERMITTED
             assert server.originates == []
 
     in_time(story())

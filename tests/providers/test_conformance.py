@@ -5,8 +5,10 @@ truly existed.
 """
 
 import asyncio
+import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,6 +22,7 @@ from dialer.providers.base import (
     Absent,
     CallRequest,
     Candidates,
+    ContactCard,
     Gone,
     NoWord,
     Placed,
@@ -43,6 +46,46 @@ ANSWERED = {"outcomes": {"answered": 1}, "setup_seconds": SECOND, "ring_seconds"
 SOON = {"timeout_seconds": 1}
 TALKS_LONG = {**ANSWERED, "talk_seconds": LONG}
 STEPS = [EventKind.RINGING, EventKind.ANSWERED, EventKind.ENDED]
+
+# What a dialplan, an expression, a shell or a line of a protocol would read as more than text.
+MEANINGFUL = re.compile(r"""[$`{}\[\]()\\"'|;&<>^,*?!\x00-\x1f\x7f]""")
+HOSTILE = [
+    "${system(touch /tmp/x)}",
+    "$${system(touch /tmp/x)}",
+    "${${a}}",
+    "$[1+1]",
+    "@{api(system(x))}",
+    "`reboot` $(reboot)",
+    "\"quoted\" 'quoted'",
+    "a,origination_uuid=b}sofia/evil/1 &system(reboot)",
+    "a\n\napi fsctl shutdown\r\n\r\n",
+    "^^:a:b",
+    ":_:sofia/evil/1",
+    "back\\slash\\n\\u0024{x}",
+    "%24%7Bsystem x%7D",
+    "a\x00b",
+    "\U0001f600 \U00020000 \ud800",
+    "\u2028\u202e\uff04\uff5bx\uff5d",
+    "a|b;c&d>e<f",
+    "x" * 100_000,
+    "${" * 50_000,
+]
+HOSTILE_AGENTS: list[dict[str, Any]] = [
+    *({"extension": text} for text in HOSTILE),
+    {"extension": "s", "context": "default"},
+    {"extension": "1000 XML default"},
+    {"extension": "system:reboot inline"},
+    {"extension": 1000},
+    {"application": "system", "data": "touch /tmp/x"},
+    {"application": "transfer", "data": "system:reboot inline"},
+    {"application": "bridge", "data": "sofia/gateway/lab/+4930999"},
+    {"application": "park", "data": "", "api_hangup_hook": "system reboot"},
+    {"application": "park"},
+    {"context": "agents", "exten": "s", "priority": 1},
+    {"context": "default", "exten": "+4930999"},
+    {"app": "any"},
+    {"app": "any,${SHELL(reboot)}"},
+]
 
 Story = Callable[[Rig], Awaitable[None]]
 Play = Callable[[dict[str, Any], Story], None]
@@ -314,6 +357,46 @@ def test_every_way_in_which_a_call_ends_is_told(play: Play, call_request: CallRe
         assert was_answered == (outcome in ("answered", "machine"))
 
     play({**ANSWERED, "outcomes": {outcome: 1}}, story)
+
+
+def test_whatever_a_contact_is_called_reaches_the_network_as_text(play: Play, call_request: CallRequests) -> None:
+    async def story(rig: Rig) -> None:
+        for text in HOSTILE:
+            contact = ContactCard(text, text, {text: text, "note": text, "deep": {text: [text]}})
+            request = replace(call_request(rig.now()), contact=contact)
+            assert isinstance(await rig.provider.place(request), Placed), text
+            assert (rig.existed()[-1], rig.called()[-1]) == (request.attempt_id, request.to_number)
+            assert not [one for one in rig.evaluated() if MEANINGFUL.search(one)]
+        assert len(rig.existed()) == len(HOSTILE)
+
+    play(TALKS_LONG, story)
+
+
+@pytest.mark.parametrize("field", ["to_number", "from_number"])
+def test_what_is_no_number_calls_nobody_on_a_switch(play: Play, call_request: CallRequests, field: str) -> None:
+    async def story(rig: Rig) -> None:
+        if not rig.is_switch:
+            pytest.skip("this network reads numbers itself")
+        for number in (*HOSTILE, *(f"+4930123{text}" for text in HOSTILE)):
+            request: CallRequest = replace(call_request(rig.now()), **{field: number})  # type: ignore[arg-type]
+            assert isinstance(await rig.provider.place(request), Refused), number
+        assert not rig.existed()
+        assert not rig.evaluated()
+
+    play(TALKS_LONG, story)
+
+
+def test_an_agent_names_nothing_on_a_switch_but_a_plain_extension(play: Play, call_request: CallRequests) -> None:
+    async def story(rig: Rig) -> None:
+        if not rig.is_switch:
+            pytest.skip("answered calls do not go to a switch")
+        for connection in HOSTILE_AGENTS:
+            request = replace(call_request(rig.now()), connection=connection)
+            assert await rig.provider.place(request) == Refused("agent_not_permitted", CauseClass.AGENT), connection
+        assert not rig.existed()
+        assert not rig.evaluated()
+
+    play(TALKS_LONG, story)
 
 
 def test_an_answer_that_breaks_off_leaves_it_unclear_and_the_call_is_made_once(

@@ -14,9 +14,11 @@ import pytest
 from carriers.freeswitch import read_originate, serve, trunk
 from carriers.switch import now, wait_until
 from dialer.domain.outcomes import CauseClass
+from dialer.errors import InvalidInput
 from dialer.providers.base import TOO_LATE, CallRequest, ContactCard, Placed, Refused, Unclear
 from dialer.providers.freeswitch import TrunkConfig
 from dialer.providers.freeswitch.originate import originate
+from dialer.providers.switches import NOT_PERMITTED
 from freeswitch_talk import QUICK, TRUNK, CallRequests, frame, hearing, provider, scripted, taken, with_agent
 from placing import in_time
 
@@ -269,9 +271,8 @@ def test_a_number_that_is_more_than_a_number_is_not_called(call_request: CallReq
 
 
 @pytest.mark.parametrize(
-    "connection",
+    "destination",
     [
-        {},
         {"application": "park()\n\napi fsctl shutdown"},
         {"application": "park", "data": "x\n\napi fsctl shutdown"},
         {"application": "park", "data": "x) &system(reboot"},
@@ -279,19 +280,56 @@ def test_a_number_that_is_more_than_a_number_is_not_called(call_request: CallReq
         {"application": "park", "data": "x\\"},
         {"application": "park", "data": 5},
         {"application": ["park"]},
+        {"application": "park", "api_hangup_hook": "x"},
+        "park",
     ],
 )
-def test_an_agent_whose_application_cannot_be_written_gets_no_call(call_request: CallRequests, connection: Any) -> None:
-    config = TrunkConfig.parse(trunk(8021)["config"])
-    refused = originate(replace(call_request(now()), connection=connection), config, TRUNK, now())
-    assert refused == Refused("invalid_agent_connection", CauseClass.INFRASTRUCTURE)
+def test_a_destination_that_cannot_be_written_is_refused_in_the_trunk(destination: Any) -> None:
+    with pytest.raises(InvalidInput, match="destinations"):
+        TrunkConfig.parse({**trunk(8021)["config"], "destinations": [destination]})
 
 
-def test_data_with_blanks_is_one_argument(call_request: CallRequests) -> None:
-    asked = replace(call_request(now()), connection={"application": "playback", "data": "/srv/good morning.wav"})
-    command = originate(asked, TrunkConfig.parse(trunk(8021)["config"]), TRUNK, now())
+@pytest.mark.parametrize(
+    ("connection", "written"),
+    [
+        ({"extension": "1000"}, "1000 XML agents"),
+        ({"application": "park"}, "&park()"),
+        ({"application": "park", "data": ""}, "&park()"),
+        ({"application": "playback", "data": "/srv/good morning.wav"}, "'&playback(/srv/good morning.wav)'"),
+        ({"application": "playback", "data": "/srv/good evening.wav"}, None),
+    ],
+)
+def test_an_answered_call_goes_to_an_extension_or_to_what_the_trunk_names(
+    call_request: CallRequests, connection: dict[str, Any], written: str | None
+) -> None:
+    named = [{"application": "park"}, {"application": "playback", "data": "/srv/good morning.wav"}]
+    config = TrunkConfig.parse({**trunk(8021)["config"], "destinations": named})
+    asked = replace(call_request(now()), connection=connection)
+    command = originate(asked, config, TRUNK, now())
+    if written is None:
+        assert command == NOT_PERMITTED
+        return
     assert isinstance(command, str)
-    assert command.split("\n")[0].endswith(f"{asked.to_number} '&playback(/srv/good morning.wav)'")
+    assert command.split("\n")[0].endswith(f"{asked.to_number} {written}")
+
+
+@pytest.mark.parametrize(
+    ("number", "written", "expected"),
+    [
+        ("+493012345678", "e164", "+493012345678"),
+        ("+493012345678", "digits", "493012345678"),
+        ("+493012345678", "national", "03012345678"),
+        ("+12022910002", "national", "2022910002"),
+        ("+390612345678", "national", "0612345678"),
+    ],
+)
+def test_the_caller_id_is_written_as_the_trunk_says(
+    call_request: CallRequests, number: str, written: str, expected: str
+) -> None:
+    config = TrunkConfig.parse({**trunk(8021)["config"], "caller_id": written})
+    command = originate(replace(with_agent(call_request(now())), from_number=number), config, TRUNK, now())
+    assert isinstance(command, str)
+    assert f"origination_caller_id_number={expected}," in command
 
 
 def test_nothing_that_a_contact_is_called_can_say_anything_else(call_request: CallRequests) -> None:
@@ -308,6 +346,9 @@ def test_nothing_that_a_contact_is_called_can_say_anything_else(call_request: Ca
             assert variables["origination_uuid"] == str(asked.attempt_id)
             told = json.loads(unquote(variables["dialer_contact"]))
             assert told == {"name": evil, "external_id": evil, "variables": {evil: evil, "n": 5}}
+            assert "$" not in unquote(variables["dialer_contact"])
+            assert variables["dialer_contact_name"].startswith("xorigination_uuidysofia/evil/1_systemreboot")
+            assert variables["dialer_var_n"] == "5"
             assert all(one.startswith(("event ", "bgapi originate ")) for one in mock.received)
 
     in_time(story())

@@ -81,8 +81,8 @@ def test_the_command_is_that_of_the_recordings(call_request: CallRequests) -> No
     uuid = asked.attempt_id
     assert command == (
         f"bgapi originate {{origination_uuid={uuid},origination_caller_id_number=+49301000,originate_timeout=3,"
-        f"ignore_early_media=true,dialer_attempt_id={uuid},dialer_trunk_id={TRUNK}}}"
-        f"loopback/answer-{asked.to_number[1:]}/peer &park()\nJob-UUID: {uuid}"
+        f"ignore_early_media=true,outbound_redirect_fatal=true,dialer_attempt_id={uuid},dialer_trunk_id={TRUNK}}}"
+        f"loopback/answer-{asked.to_number[1:]}/peer 1000 XML agents\nJob-UUID: {uuid}"
     )
 
 

@@ -61,6 +61,18 @@ class Rig(Protocol):
     def existed(self) -> Sequence[AttemptId]:
         """The attempts whose calls truly existed, one entry a call."""
 
+    def called(self) -> Sequence[str]:
+        """The numbers that were called, one entry a call."""
+
+    def evaluated(self) -> Sequence[str]:
+        """All that came with the calls and that the network may evaluate: what a dialplan or a script there could paste
+        into a command. Nothing, where the network hands on JSON as it is.
+        """
+
+    @property
+    def is_switch(self) -> bool:
+        """Say whether answered calls go to a place on the network's own switch."""
+
     def cut_next_answer(self) -> bool:
         """Have the network break the connection in the middle of its answer to the next placement; False: it cannot."""
 

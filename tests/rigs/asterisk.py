@@ -1,7 +1,7 @@
 """The provider for Asterisk, with the mock of one behind it: once as a PJSIP trunk, once as a Local channel."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -21,7 +21,12 @@ class ForOneAgent(Asterisk):
     """Says of every call where it goes, which the requests of the suite leave open."""
 
     async def place(self, request: CallRequest) -> Placement:
-        return await super().place(replace(request, connection=carrier.CONNECTION))
+        return await super().place(replace(request, connection=request.connection or carrier.CONNECTION))
+
+
+def evaluated(asked: Mapping[str, Any]) -> Sequence[str]:
+    variables = asked["variables"]
+    return [*(str(value) for name, value in asked.items() if name != "variables"), *variables, *variables.values()]
 
 
 @asynccontextmanager
@@ -41,6 +46,8 @@ async def _rig(config: dict[str, Any], endpoint: str) -> AsyncIterator[Hearing]:
             server.switch.network,
             server.port,
             connect,
+            lambda: [one for asked in server.originates for one in evaluated(asked)],
+            is_switch=True,
             secrets=(carrier.PASSWORD, carrier.AUTHORIZATION.removeprefix("Basic ")),
             switch=server.switch,
             close_network=network.aclose,

@@ -1,15 +1,18 @@
 """FreeSWITCH behind its Event Socket: through a SIP gateway, and over loopback channels, which report both legs."""
 
 import asyncio
+import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
+from urllib.parse import unquote
 from uuid import UUID
 
 import pendulum
 
-from carriers.freeswitch import CONNECTION, ENVIRONMENT, serve, trunk
+from carriers.freeswitch import CONNECTION, ENVIRONMENT, read_originate, serve, trunk
 from carriers.freeswitch_client import PASSWORD
 from dialer.domain.ids import TrunkId
 from dialer.providers.base import CallRequest, Placement, Surroundings
@@ -24,7 +27,7 @@ class WithAgent(FreeSwitch):
     """The suite's requests go to no agent; here an answered call must go somewhere."""
 
     async def place(self, request: CallRequest) -> Placement:
-        return await super().place(replace(request, connection=CONNECTION))
+        return await super().place(replace(request, connection=request.connection or CONNECTION))
 
 
 def provider(port: int, *destination: str, **more: object) -> WithAgent:
@@ -32,6 +35,17 @@ def provider(port: int, *destination: str, **more: object) -> WithAgent:
     config = TrunkConfig.parse(trunk(port, *destination)["config"] | more)
     around = Surroundings(lambda: pendulum.now("UTC"), lambda value: ENVIRONMENT[value.removeprefix("env:")], None)
     return WithAgent(TRUNK, config, around)
+
+
+def evaluated(command: str) -> list[str]:
+    """What FreeSWITCH expands of an originate: its variables and destination, and the contact's JSON once more, when a
+    dialplan reads it with `set`. There the escapes of JSON stay what they are.
+    """
+    variables, destination = read_originate(command.split("\n")[0].removeprefix("bgapi originate "))
+    told = unquote(variables.pop("dialer_contact", "%7B%7D"))
+    json.loads(told)
+    in_strings = re.sub(r"\\u[0-9a-f]{4}", "", "".join(re.findall(r'"[^"]*"', told))).replace('"', "")
+    return [*variables, *variables.values(), destination, in_strings]
 
 
 @asynccontextmanager
@@ -49,6 +63,8 @@ async def _opened(config: dict[str, Any], *destination: str) -> AsyncIterator[He
             mock.switch.network,
             mock.port,
             connect,
+            lambda: [one for command in mock.originates for one in evaluated(command)],
+            is_switch=True,
             tells_rate=False,
             secrets=(PASSWORD,),
             switch=mock.switch,

@@ -24,10 +24,12 @@ class Hearing:
     network: SimulatedNetwork
     port: int
     connect: Callable[[int], Provider]
+    evaluated: Callable[[], Sequence[str]]
     keeps_records: bool = False
     knows_place_by: bool = False
     tells_rate: bool = True
     secrets: Sequence[str] = ()
+    is_switch: bool = False
     switch: Switch | None = None
     close_network: Callable[[], Awaitable[object]] | None = None
     received: list[CallEvent] = field(default_factory=list)
@@ -50,6 +52,9 @@ class Hearing:
 
     def existed(self) -> Sequence[AttemptId]:
         return [call.attempt_id for call in self.network.log]
+
+    def called(self) -> Sequence[str]:
+        return [call.to_number for call in self.network.log]
 
     def cut_next_answer(self) -> bool:
         if self.switch is None:

@@ -51,6 +51,7 @@ async def http(config: dict[str, Any]) -> AsyncIterator[Hearing]:
             platform.switch.network,
             platform.port,
             connect,
+            tuple,
             keeps_records=True,
             knows_place_by=True,
             secrets=[carrier.SECRET, carrier.SECRET.removeprefix("whsec_")],

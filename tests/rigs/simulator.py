@@ -31,6 +31,7 @@ class InProcessRig:
     tells_rate: bool = True
     secrets: Sequence[str] = ()
     port: int | None = None
+    is_switch: bool = False
 
     def connect(self, port: int) -> Provider:
         raise NotImplementedError
@@ -56,6 +57,12 @@ class InProcessRig:
 
     def existed(self) -> Sequence[AttemptId]:
         return [call.attempt_id for call in self.network.log]
+
+    def called(self) -> Sequence[str]:
+        return [call.to_number for call in self.network.log]
+
+    def evaluated(self) -> Sequence[str]:
+        return ()
 
     def cut_next_answer(self) -> bool:
         return False
@@ -84,7 +91,7 @@ async def over_a_socket(config: dict[str, Any]) -> AsyncIterator[Hearing]:
     simulator = connect(port)
     network, _ = server.open_trunk(TRUNK, profile(port))
     rig = Hearing(
-        simulator, network, port, connect, keeps_records=True, knows_place_by=True, close_network=server.close
+        simulator, network, port, connect, tuple, keeps_records=True, knows_place_by=True, close_network=server.close
     )
     listening = asyncio.create_task(simulator.listen(rig.hand_over, no_matter))
     try:

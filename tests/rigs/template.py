@@ -118,6 +118,7 @@ async def template(config: dict[str, Any]) -> AsyncIterator[Hearing]:
         network.switch.network,
         web.port,
         connect,
+        tuple,
         keeps_records=True,
         secrets=[TOKEN],
         switch=network.switch,

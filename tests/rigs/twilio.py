@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 from uuid import UUID
 
 import pendulum
@@ -50,6 +50,7 @@ async def twilio(config: dict[str, Any]) -> AsyncIterator[Hearing]:
             carrier.switch.network,
             carrier.port,
             connect,
+            lambda: [value for asked in carrier.asked for _, value in parse_qsl(asked.body.decode())],
             keeps_records=True,
             secrets=(AUTH_TOKEN, AUTHORIZATION.split()[1]),
             switch=carrier.switch,

@@ -1,6 +1,7 @@
 """Migrations on a database with live data: what the previous release left is put right, and its workers go on."""
 
 from collections.abc import Iterator
+from json import dumps
 from random import Random
 from urllib.parse import urlsplit
 
@@ -11,8 +12,9 @@ from dialer.domain.ids import AttemptId
 from dialer.embedded import Servers
 from dialer.engine.audit import audit
 from dialer.engine.settle import settle
+from dialer.providers import installed
 from dialer.service import simulation
-from dialer.store import quarantine
+from dialer.store import numbers, quarantine
 from dialer.store.database import Database, rows, run
 from world import MONDAY, World
 
@@ -185,3 +187,61 @@ def test_a_database_of_the_previous_release_is_refused_and_stays_as_it_is(old: D
     with pytest.raises(Exception, match="The database is at migration 0004, this version of Dialer needs"):
         old.check()
     assert old.revision() == BEFORE
+
+
+# What agents of releases before 0010 named, and what a trunk of their workspace permits after the upgrade.
+CONNECTIONS = [
+    ("freeswitch", {"application": "transfer", "data": "1000 XML default"}, True),
+    ("freeswitch", {"application": "park", "data": ""}, True),
+    ("freeswitch", {"application": "transfer", "data": "system:reboot inline"}, False),
+    ("freeswitch", {"application": "system", "data": "reboot"}, False),
+    ("freeswitch", {"application": "bridge", "data": "sofia/gateway/p/+49900"}, False),
+    ("freeswitch", {"application": "transfer", "data": "${x} XML default"}, False),
+    ("freeswitch", {"application": "park", "data": "", "api_hangup_hook": "system x"}, False),
+    ("freeswitch", None, False),
+    ("asterisk", {"context": "agents", "exten": "s", "priority": 1}, True),
+    ("asterisk", {"context": "agents", "exten": "*98"}, True),
+    ("asterisk", {"app": "voice-bot"}, True),
+    ("asterisk", {"context": "agents", "exten": "s", "priority": "x"}, False),
+    ("asterisk", {"context": "a,b", "exten": "s", "priority": 1}, False),
+    ("asterisk", {"app": "bot,${SHELL(x)}"}, False),
+    ("asterisk", ["app"], False),
+]
+CONFIGS = {
+    "freeswitch": {"host": "h", "password": "env:TRUNK_P", "dial_string": "sofia/gateway/p/{number}"},
+    "asterisk": {"url": "http://h", "username": "u", "password": "env:TRUNK_P", "endpoint": "PJSIP/{number}@p"},
+}
+
+
+@pytest.mark.parametrize("provider", ["freeswitch", "asterisk"])
+def test_plain_connections_of_agents_stay_permitted_and_those_that_could_do_anything_do_not(
+    url: str, provider: str
+) -> None:
+    database = Database(url)
+    database.upgrade("0009")
+    simulation.install(database, {}, MONDAY, Random(1))
+    config = CONFIGS[provider]
+    with database.begin() as connection:
+        run(connection, "UPDATE trunks SET provider = :of, config = CAST(:to AS jsonb)", of=provider, to=dumps(config))
+        for name, (of, place, _) in enumerate(CONNECTIONS):
+            run(
+                connection,
+                """
+                INSERT INTO agents (id, workspace_id, name, connection)
+                SELECT gen_random_uuid(), workspace_id, :name, CAST(:connection AS jsonb) FROM trunks
+                """,
+                name=str(name),
+                connection=dumps({of: place}),
+            )
+    database.upgrade()
+    with database.begin() as connection:
+        (trunk,) = numbers.reporting_trunks(connection)
+        # The previous release reads this column alone, and refuses what it does not know.
+        assert rows(connection, "SELECT config FROM trunks") == [(config,)]
+        for of, place, is_permitted in CONNECTIONS:
+            if of == provider and isinstance(place, dict):
+                assert installed.permits_agent(provider, trunk.config, place) == is_permitted, place
+        run(connection, 'UPDATE trunks SET config = config || \'{"context": "agents"}\'')
+        (trunk,) = numbers.reporting_trunks(connection)
+        assert trunk.config == {**config, "context": "agents"}
+    database.close()

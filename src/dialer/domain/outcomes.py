@@ -22,10 +22,12 @@ class CauseClass(StrEnum):
 
     `contact`: this number cannot be called, so the contact fails. `infrastructure` and `policy`: the contact is
     innocent, keeps all its attempts and is called again later. `rate`: the network takes calls more slowly than they
-    come; nothing has failed, and the contact is called again as soon as the network lets it.
+    come; nothing has failed, and the contact is called again as soon as the network lets it. `agent`: an answered call
+    would have nowhere to go, so the agent is held on this trunk; the contact keeps all its attempts.
     """
 
     CONTACT = "contact"
     INFRASTRUCTURE = "infrastructure"
     POLICY = "policy"
     RATE = "rate"
+    AGENT = "agent"

@@ -73,6 +73,12 @@ def check_region(code: str) -> str:
     return region
 
 
+def national(e164: str) -> str:
+    """Return the digits as they are dialled within the number's own country, its trunk prefix included."""
+    text = phonenumbers.format_number(phonenumbers.parse(e164), PhoneNumberFormat.NATIONAL)
+    return "".join(phonenumbers.normalize_digits_only(text))
+
+
 def plausible_timezones(e164: str) -> tuple[str, ...]:
     """Return every zone in which the number may be at home, sorted; nothing when its place cannot be told.
 

@@ -117,7 +117,14 @@ def _gather(parts: Parts, batch_ids: Sequence[BatchId], now: DateTime) -> dict[B
         today = batches.calls_today(connection, _capped_days(active, now))
         unheard = _unheard(number for listed in outbound.values() for number in listed)
         plans = {
-            batch.id: plan_batch(batch, outbound.get(batch.id, []), today.get(batch.id, 0), now, unheard)
+            batch.id: plan_batch(
+                batch,
+                outbound.get(batch.id, []),
+                today.get(batch.id, 0),
+                now,
+                unheard,
+                _not_permitted(batch, outbound.get(batch.id, [])),
+            )
             for batch in active
         }
         wanted = {plan.batch.id: plan.wanted for plan in plans.values() if plan.wanted and plan.batch.has_lanes}
@@ -128,6 +135,15 @@ def _gather(parts: Parts, batch_ids: Sequence[BatchId], now: DateTime) -> dict[B
 def _unheard(outbound: Iterable[OutboundNumber]) -> set[TrunkId]:
     deaf = {number.trunk.id: number.trunk.provider for number in outbound if not number.trunk_is_heard}
     return {trunk_id for trunk_id, provider in deaf.items() if installed.needs_listener(provider)}
+
+
+def _not_permitted(batch: Batch, outbound: Sequence[OutboundNumber]) -> set[TrunkId]:
+    trunks = {number.trunk.id: number.trunk for number in outbound if number.is_usable}
+    return {
+        trunk.id
+        for trunk in trunks.values()
+        if not installed.permits_agent(trunk.provider, trunk.config, batch.connection.get(trunk.provider) or {})
+    }
 
 
 def _capped_days(of: Sequence[Batch], now: DateTime) -> dict[BatchId, date]:
@@ -265,6 +281,7 @@ def _departure(
         wait_seconds=first.wait_seconds,
         rate=first.route.rate,
         trunk_has_failed=number.trunk_has_failed,
+        agent_is_held=any(plans[one.batch_id].number(grant.route.number_id).agent_is_held for grant, one in calls),
     )
 
 
@@ -274,7 +291,7 @@ def _call(one: Claimed, plan: Plan, granted: Granted, turn: Turn, now: DateTime)
         attempt_id=one.attempt_id,
         to_number=one.to_number,
         from_number=number.phone_number,
-        connection=plan.batch.connection.get(number.trunk.provider, {}),
+        connection=plan.batch.connection.get(number.trunk.provider) or {},
         ring_timeout_seconds=RING_SECONDS,
         place_by=now.add(seconds=PLACE_SECONDS),
         ring_by=turn.span.ring_by,

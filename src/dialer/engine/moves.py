@@ -4,13 +4,15 @@ Settle, and whoever ends an attempt by another word than a report, come here, so
 is over.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import structlog
 from pendulum import DateTime
 
 from dialer.domain import lane, retry
+from dialer.domain.breaker import drops_at_the_end
 from dialer.domain.course import Course
 from dialer.domain.ids import AttemptId, BatchId
 from dialer.domain.outcomes import CauseClass, Outcome
@@ -19,7 +21,8 @@ from dialer.domain.retry import RetryDecision
 from dialer.domain.states import FINAL_BATCH, LIVE_ATTEMPT, AttemptState, ContactStatus
 from dialer.engine.parts import Parts
 from dialer.errors import InvalidInput
-from dialer.store import attempts, batches, contacts, progress
+from dialer.providers import installed
+from dialer.store import agent_health, attempts, batches, contacts, progress
 from dialer.store.attempts import Attempt
 from dialer.store.batches import Batch
 from dialer.store.contacts import Result
@@ -28,6 +31,8 @@ from dialer.store.database import Connection
 NEIGHBOURS = 50
 # A trunk that refuses everything is asked again this often, not as fast as it can refuse.
 REFUSED_AGAIN_SECONDS = 1
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +129,7 @@ def write(connection: Connection, moves: Sequence[Move], now: DateTime, skip_loc
     loaded = {batch.id: batch for batch in batches.load(connection, {move.attempt.batch_id for move in over})}
     contacts.write_results(connection, [_result(move, loaded[move.attempt.batch_id], now) for move in over])
     _note_talk(connection, over, loaded)
+    _note_drops(connection, over, loaded, now)
     return Written(moves, _wake(connection, over, now), held)
 
 
@@ -148,6 +154,27 @@ def _note_talk(connection: Connection, over: Sequence[Move], loaded: Mapping[Bat
             typical[batch.id] = typical_talk(typical.get(batch.id, batch.talk_seconds), move.course.talk_seconds)
     if typical:
         progress.note_talk(connection, typical)
+
+
+def _note_drops(connection: Connection, over: Sequence[Move], loaded: Mapping[BatchId, Batch], now: DateTime) -> None:
+    """Count the people in a row who answered and were dropped at once by a switch: their destination is missing.
+
+    After a few of them the agent is held on that trunk.
+    """
+    talks: dict[agent_health.OnTrunk, list[float]] = defaultdict(list)
+    for move in sorted(over, key=lambda move: _ended_at(move, now)):
+        if move.course.outcome is Outcome.ANSWERED and move.course.talk_seconds is not None:
+            talks[loaded[move.attempt.batch_id].agent_id, move.attempt.trunk_id].append(move.course.talk_seconds)
+    if not talks:
+        return
+    drops = {of: drops_at_the_end(seconds) for of, seconds in talks.items()}
+    agent_health.talked(connection, [of for of, seconds in talks.items() if drops[of] < len(seconds)])
+    if not any(drops.values()):
+        return
+    providers = agent_health.providers(connection, {trunk_id for _, trunk_id in talks})
+    on_switches = {of: n for of, n in drops.items() if n and installed.is_switch(providers[of[1]])}
+    for agent_id, trunk_id in agent_health.dropped(connection, on_switches, now):
+        log.warning("agent is failing", agent_id=str(agent_id), trunk_id=str(trunk_id), reason=agent_health.DROPPED)
 
 
 def _wake(connection: Connection, over: Sequence[Move], now: DateTime) -> tuple[BatchId, ...]:

@@ -16,7 +16,7 @@ from functools import partial
 import structlog
 from pendulum import DateTime
 
-from dialer.domain.breaker import LAST_PAUSE_SECONDS
+from dialer.domain.breaker import AGENT_PAUSE_SECONDS, LAST_PAUSE_SECONDS
 from dialer.domain.ids import AttemptId, TrunkId
 from dialer.domain.outcomes import CauseClass
 from dialer.domain.pacing import RateLimit
@@ -27,7 +27,7 @@ from dialer.engine.apart import passing_locks
 from dialer.engine.parts import Parts
 from dialer.errors import Contended, Unavailable
 from dialer.providers.base import TOO_LATE, CallRequest, Placed, Placement, Refused, Unclear
-from dialer.store import attempts, departures, trunk_health
+from dialer.store import agent_health, attempts, departures, trunk_health
 from dialer.store.database import wait_shortly
 from dialer.store.departures import Permit
 from dialer.store.gates import Left
@@ -46,6 +46,7 @@ class Departure:
     """Reserved calls of one trunk that leave together, `wait_seconds` after this was made, or as soon as they may.
 
     `rate`: what they pass where they leave; None: the trunk has none. `trunk_has_failed`: its last placement did.
+    `agent_is_held`: an agent of one of them is held on this trunk; this asks whether its destination is there again.
     """
 
     trunk: Trunk
@@ -53,6 +54,7 @@ class Departure:
     wait_seconds: float = 0.0
     rate: RateLimit | None = None
     trunk_has_failed: bool = False
+    agent_is_held: bool = False
 
     @property
     def attempt_ids(self) -> list[AttemptId]:
@@ -107,8 +109,9 @@ def place(parts: Parts, departure: Departure, now: DateTime) -> PlaceReport:
     _record(parts, {**answers, **too_late}, now)
     try:
         _note_health(parts, departure, answers, now)
+        _note_agents(parts, departure, answers, now)
     except Contended as error:
-        # Someone is changing the trunk, which closes its breaker. What waits to leave must not be lost over it.
+        # Someone is changing the trunk or the agent, which closes its breaker. What waits to leave must not be lost.
         log.warning("health of the trunk not noted", trunk_id=str(departure.trunk.id), reason=str(error))
     later = (departure.of(waiting, left.wait_seconds), departure.of(list(permit.later), AGAIN_SECONDS))
     return PlaceReport(
@@ -218,6 +221,22 @@ def _note_works(parts: Parts, trunk_id: TrunkId) -> None:
         wait_shortly(connection)
         if trunk_health.worked(connection, trunk_id):
             log.info("trunk works again", trunk_id=str(trunk_id))
+
+
+def _note_agents(parts: Parts, departure: Departure, answers: Mapping[AttemptId, Placement], now: DateTime) -> None:
+    """Hold the agents whose destination is missing on the trunk, and release those whose destination is there again."""
+    refusals = {of: said for of, said in answers.items() if isinstance(said, Refused)}
+    missing = {of: said.cause for of, said in refusals.items() if said.cause_class is CauseClass.AGENT}
+    placed = [of for of, said in answers.items() if isinstance(said, Placed)] if departure.agent_is_held else []
+    if not missing and not placed:
+        return
+    with parts.db.begin() as connection:
+        wait_shortly(connection)
+        agent_health.worked(connection, placed)
+        for reason in sorted(set(missing.values())):
+            refused = [of for of, cause in missing.items() if cause == reason]
+            agent_health.refused(connection, refused, reason, now.add(seconds=AGENT_PAUSE_SECONDS))
+            log.warning("agent is failing", trunk_id=str(departure.trunk.id), reason=reason, calls=len(refused))
 
 
 def _failure(answer: Placement) -> str | None:

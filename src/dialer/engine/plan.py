@@ -91,20 +91,31 @@ class Plan:
 
 
 def plan_batch(
-    batch: Batch, numbers: Sequence[OutboundNumber], today: int, now: DateTime, unheard: Set[TrunkId] = frozenset()
+    batch: Batch,
+    numbers: Sequence[OutboundNumber],
+    today: int,
+    now: DateTime,
+    unheard: Set[TrunkId] = frozenset(),
+    not_permitted: Set[TrunkId] = frozenset(),
 ) -> Plan:
     """Decide how many calls an active batch may start now, before its contacts' own lanes are looked at.
 
     `unheard`: the trunks that nobody hears and that must be heard, because only a report tells how a call ended.
+    `not_permitted`: the trunks that do not let answered calls go to the batch's agent.
     """
     active = [number for number in numbers if number.is_usable]
-    heard = [number for number in active if number.trunk.id not in unheard]
+    permitted = [number for number in active if number.trunk.id not in not_permitted]
+    answering = [number for number in permitted if not number.agent_is_held or _is_due(number.agent_probe_at, now)]
+    heard = [number for number in answering if number.trunk.id not in unheard]
     usable = tuple(number for number in heard if number.trunk_probe_at is None or number.trunk_probe_at <= now)
     plan = Plan(batch, usable, today)
-    if hold := _hold(plan, _unusable(numbers, active, heard, now), now):
+    unusable = _agent_hold(active, permitted, answering, now) or _unusable(numbers, answering, heard, now)
+    if hold := _hold(plan, unusable, now):
         return replace(plan, hold=hold)
+    # One call asks whether the agent's destination is there again.
+    most = 1 if all(number.agent_is_held for number in usable) else _most_planned(usable)
     wanted = pacing.free_slots(batch.max_concurrent_calls, batch.dialing, batch.pending, batch.max_calls_per_day, today)
-    plan = replace(plan, wanted=min(wanted, _most_planned(usable)))
+    plan = replace(plan, wanted=min(wanted, most))
     return plan if batch.has_lanes else with_lanes(plan, [""] * wanted, now)
 
 
@@ -137,6 +148,24 @@ def _windows(lane: str, window: CallingWindow) -> Sequence[CallingWindow]:
         return Lane.parse(lane).windows(window)
     except InvalidInput:
         return ()
+
+
+def _is_due(at: DateTime | None, now: DateTime) -> bool:
+    return at is not None and at <= now
+
+
+def _agent_hold(
+    active: Sequence[OutboundNumber],
+    permitted: Sequence[OutboundNumber],
+    answering: Sequence[OutboundNumber],
+    now: DateTime,
+) -> Hold | None:
+    """Say why answered calls would have nowhere to go, where that is so on every active trunk."""
+    if answering or not active:
+        return None
+    again = [number.agent_probe_at for number in permitted if number.agent_probe_at]
+    reason = "agent_failing" if permitted else "agent_not_permitted"
+    return Hold(reason, min(again, default=now.add(seconds=CONFIGURATION_AGAIN)))
 
 
 def _unusable(

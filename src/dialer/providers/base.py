@@ -222,6 +222,14 @@ class ReportsByWebhook(Protocol):
         """
 
 
+@runtime_checkable
+class AsksForDestinations(Protocol):
+    """A provider whose network can be asked whether there is anything where an agent's answered calls go."""
+
+    async def missing_destination(self, connection: Mapping[str, Any]) -> str | None:
+        """Say in plain words why whoever answers would be dropped; None: it is there, or the network does not say."""
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What a provider gets from the process it lives in.
@@ -246,6 +254,8 @@ class Kind:
     keep no record of what is over, so no call is placed while no listener hears the trunk. `shared_link`: what is the
     same in the configs of all trunks that can be heard on one connection, which tells of every call of its network,
     whichever trunk it is of; None: each trunk has its own connection, on which its own calls alone are told of.
+    `is_switch`: answered calls go to a place on a switch, which drops them at once where that does not exist.
+    `permits_agent`: says whether a trunk of this config lets answered calls go where an agent's connection says.
     """
 
     check: Callable[[Mapping[str, Any]], object]
@@ -253,3 +263,5 @@ class Kind:
     calls_per_second: float | None = None
     needs_listener: bool = False
     shared_link: Callable[[Mapping[str, Any]], Hashable] | None = None
+    is_switch: bool = False
+    permits_agent: Callable[[Mapping[str, Any], Mapping[str, Any]], bool] = lambda *_: True

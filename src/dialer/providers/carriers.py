@@ -5,7 +5,7 @@ wrong in between is turned into the answer that keeps "never twice".
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from threading import Lock, Thread
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ from dialer.domain.patience import PLACE_SECONDS
 from dialer.errors import DialerError
 from dialer.providers.base import (
     TOO_LATE,
+    AsksForDestinations,
     CallHandle,
     CallRequest,
     NoWord,
@@ -132,6 +133,17 @@ class Carriers:
                 return await (await self._provider(trunk)).health()
             except DialerError as error:
                 return str(error)
+
+        return self._run(ask())
+
+    def missing_destination(self, trunk: Trunk, connection: Mapping[str, Any]) -> str | None:
+        """Say why whoever answers a call of this agent on this trunk would be dropped; None: nothing is known."""
+
+        async def ask() -> str | None:
+            provider = await self._provider(trunk)
+            if not isinstance(provider, AsksForDestinations):
+                return None
+            return await provider.missing_destination(connection)
 
         return self._run(ask())
 

@@ -1,10 +1,11 @@
 """The kinds of provider that are installed, ours and those of other packages: the entry points `dialer.providers`."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from functools import cache
 from importlib.metadata import entry_points
+from typing import Any
 
-from dialer.errors import InvalidInput, Unavailable
+from dialer.errors import DialerError, InvalidInput, Unavailable
 from dialer.providers.base import Kind
 from dialer.store.numbers import Trunk
 
@@ -47,3 +48,22 @@ def shared_link(trunk: Trunk) -> Hashable | None:
     except (InvalidInput, Unavailable):  # whoever connects says so
         return None
     return None if found is None else (trunk.provider, found)
+
+
+def is_switch(name: str) -> bool:
+    """Say whether answered calls go to a place on a switch, which drops them at once where that does not exist."""
+    try:
+        return kind(name).is_switch
+    except Unavailable:
+        return False
+
+
+def permits_agent(name: str, config: Mapping[str, Any], connection: Mapping[str, Any]) -> bool:
+    """Say whether a trunk of this kind and config lets answered calls go where an agent's connection says.
+
+    True where the trunk cannot be used at all: whoever asks for a call there is told why.
+    """
+    try:
+        return kind(name).permits_agent(config, connection)
+    except DialerError:
+        return True

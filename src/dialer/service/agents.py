@@ -45,7 +45,15 @@ class Twilio(_Closed):
         return url
 
 
+class Plain(_Closed):
+    """An extension in the context that the trunk names."""
+
+    extension: str = Field(min_length=1, max_length=79, pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$")
+
+
 class Extension(_Closed):
+    """One of the trunk's `destinations`, and so are the next two."""
+
     context: str = Place
     exten: str = Place
     priority: int = Field(default=1, ge=1)
@@ -94,8 +102,8 @@ class Connections(BaseModel):
     __pydantic_extra__: dict[_Installed, Metadata | None] = Field(init=False)
 
     twilio: Twilio | None = None
-    asterisk: Extension | Stasis | None = None
-    freeswitch: FreeSwitch | None = None
+    asterisk: Plain | Extension | Stasis | None = None
+    freeswitch: Plain | FreeSwitch | None = None
     http: Platform | None = None
     simulator: Nothing | None = None
 
@@ -115,17 +123,25 @@ class ChangedAgent(Changes):
 
 
 def _seen(view: View) -> View:
-    reasons = _reasons(view["status"], view["connection"], view["providers"])
+    reasons = _reasons(view["status"], view["connection"], view["trunks"])
     return view | {"ready": not reasons, "not_ready_reasons": reasons}
 
 
-def _reasons(status: Literal["active", "inactive"], connection: dict[str, Any], providers: list[str]) -> list[str]:
+def _reasons(
+    status: Literal["active", "inactive"], connection: dict[str, Any], trunks: list[dict[str, Any]]
+) -> list[str]:
     """Say why calls cannot go to this agent."""
     found = [] if status == "active" else ["it is inactive"]
     if not any(place is not None for place in connection.values()):
         found.append("it has no connection")
-    missing = [provider for provider in sorted(providers) if connection.get(provider) is None]
-    return found + [f"it has no connection for {provider}, which its numbers use" for provider in missing]
+    missing = sorted({trunk["provider"] for trunk in trunks if connection.get(trunk["provider"]) is None})
+    found += [f"it has no connection for {provider}, which its numbers use" for provider in missing]
+    return found + [
+        f"trunk {trunk['name']} does not permit its connection: name it in the context or the destinations of the trunk"
+        for trunk in trunks
+        if (place := connection.get(trunk["provider"])) is not None
+        and not installed.permits_agent(trunk["provider"], trunk["config"], place)
+    ]
 
 
 KIND = Kind(AGENTS, NewAgent, ChangedAgent, {}, seen=_seen)

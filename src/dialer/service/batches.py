@@ -1,8 +1,8 @@
 """What an operator can ask for a batch: create it, start it, pause, resume and cancel it."""
 
-from collections.abc import Sequence, Set
+from collections.abc import Collection, Mapping, Sequence
 from random import Random
-from typing import Literal
+from typing import Any, Literal
 
 import structlog
 from pendulum import DateTime
@@ -13,6 +13,7 @@ from dialer.domain.states import FINAL_BATCH, BatchStatus
 from dialer.engine import rescue
 from dialer.engine.parts import Parts
 from dialer.errors import Contended, DialerError, InvalidInput, NotFound, StateConflict, Unavailable
+from dialer.providers import installed
 from dialer.service import contacts
 from dialer.service.fields import Fields
 from dialer.service.new_batch import NewBatch
@@ -20,7 +21,7 @@ from dialer.store import batch_edits, batches, configuration, numbers, resources
 from dialer.store import progress as progressing
 from dialer.store.batches import Batch
 from dialer.store.database import Connection, Database
-from dialer.store.numbers import OutboundNumber
+from dialer.store.numbers import OutboundNumber, Trunk
 from dialer.store.progress import Progress
 
 DELETABLE = FINAL_BATCH | {BatchStatus.DRAFT}
@@ -69,13 +70,21 @@ def check_ready(connection: Connection, workspace_id: WorkspaceId, new: NewBatch
         raise StateConflict(
             "Every outbound number of a batch must be active, and there must be one", code="no_outbound_number"
         )
-    unconnected = {row.provider for row in usable} - set(agent.connection)
-    _check_agent(f"Agent {agent.name}", agent.status == "active", unconnected)
+    trunks = {row.trunk_id: Trunk(row.trunk_id, row.provider, row.config) for row in usable}
+    _check_agent(f"Agent {agent.name}", agent.status == "active", agent.connection, trunks.values())
 
 
-def _check_agent(agent: str, is_active: bool, unconnected: Set[str]) -> None:
+def _check_agent(agent: str, is_active: bool, connection: Mapping[str, Any], trunks: Collection[Trunk]) -> None:
+    unconnected = {trunk.provider for trunk in trunks if connection.get(trunk.provider) is None}
     if unconnected:
         raise StateConflict(f"{agent} has no connection for {', '.join(sorted(unconnected))}", code="agent_not_ready")
+    for trunk in trunks:
+        if not installed.permits_agent(trunk.provider, trunk.config, connection[trunk.provider]):
+            raise StateConflict(
+                f"{agent} may not connect calls there on its {trunk.provider} trunk: an admin names it in the trunk's "
+                "context or destinations",
+                code="agent_not_ready",
+            )
     if not is_active:
         raise StateConflict(f"{agent} is inactive", code="agent_not_ready")
 
@@ -129,11 +138,12 @@ def _check_outbound(parts: Parts, batch: Batch, outbound: Sequence[OutboundNumbe
     usable = {number.trunk.id: number.trunk for number in outbound if number.is_usable}
     if not usable:
         raise StateConflict("The batch has no active outbound number", code="no_outbound_number")
-    unconnected = {trunk.provider for trunk in usable.values()} - set(batch.connection)
-    _check_agent("The agent of the batch", batch.agent_is_active, unconnected)
+    _check_agent("The agent of the batch", batch.agent_is_active, batch.connection, usable.values())
     for trunk in usable.values():
         if reason := parts.carriers.health(trunk):
             raise StateConflict(f"The trunk cannot place calls: {reason}", code="provider_error")
+        if reason := parts.carriers.missing_destination(trunk, batch.connection[trunk.provider]):
+            raise StateConflict(f"Answered calls would have nowhere to go: {reason}", code="agent_not_ready")
 
 
 def is_reachable(parts: Parts, batch_id: BatchId) -> bool:

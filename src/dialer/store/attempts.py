@@ -18,7 +18,7 @@ from dialer.domain.patience import CALL_SECONDS, FIRST_ASK_SECONDS, LAST_ASK_SEC
 from dialer.domain.states import AttemptState
 from dialer.store.database import passing_over, rows, run
 from dialer.store.gates import Lease
-from dialer.store.numbers import Trunk
+from dialer.store.numbers import Trunk, config_of
 
 LIVE = "('reserved', 'unclear', 'placed', 'ringing', 'answered')"
 # Every column, also of attempts_archive.
@@ -32,7 +32,9 @@ _ATTEMPT = """
 a.id, a.batch_id, a.contact_id, a.trunk_id, a.phone_number_id, a.utc_on, a.local_on, a.created_at, a.state,
 a.provider_call_id, a.ringing_at, a.answered_at, a.ended_at, a.outcome, a.cause, a.talk_seconds
 """
-_CALL = "a.id, a.to_number, a.from_number, a.created_at, a.provider_call_id, a.trunk_id, t.provider, t.config"
+_CALL = f"""
+a.id, a.to_number, a.from_number, a.created_at, a.provider_call_id, a.trunk_id, t.provider, {config_of("t")} AS config
+"""
 
 
 @dataclass(frozen=True, slots=True)

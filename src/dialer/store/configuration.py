@@ -10,6 +10,7 @@ from sqlalchemy.exc import DataError
 
 from dialer.domain.ids import AgentId, BatchId, NumberId, TrunkId, WorkspaceId
 from dialer.store.database import rows, run
+from dialer.store.numbers import config_of
 
 
 def ensure_workspace(connection: Connection, new_id: WorkspaceId, name: str) -> WorkspaceId:
@@ -128,8 +129,9 @@ def outbound(
     """Read the numbers that a batch would use: those listed, else all of its agent's; with their trunks' providers."""
     return rows(
         connection,
-        """
-        SELECT n.id, n.phone_number, n.status, t.provider, t.status AS trunk_status
+        f"""
+        SELECT n.id, n.phone_number, n.status, n.trunk_id, t.provider, {config_of("t")} AS config,
+               t.status AS trunk_status
         FROM phone_numbers n JOIN trunks t ON t.id = n.trunk_id
         WHERE n.workspace_id = :workspace
           AND CASE WHEN cardinality(CAST(:ids AS uuid[])) > 0 THEN n.id = ANY(:ids) ELSE n.agent_id = :agent END

@@ -14,10 +14,10 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from dialer.errors import Unavailable
-from dialer.store import epochs, inbox, locks, quarantine, trunk_health, trunk_links
+from dialer.store import agent_health, epochs, inbox, locks, quarantine, trunk_health, trunk_links
 from dialer.store.database import Database, rows
 from dialer.store.leases import Leases
-from dialer.store.numbers import Trunk
+from dialer.store.numbers import Trunk, config_of
 
 LATE = timedelta(seconds=60)
 SKEW_SECONDS = 2.0
@@ -88,6 +88,7 @@ def troubles(connection: Connection, now: DateTime) -> list[str]:
         *found,
         *trunk_health.sentences(connection),
         *trunk_links.sentences(connection),
+        *agent_health.sentences(connection),
         *locks.sentences(connection),
         *inbox.sentences(connection),
         *quarantine.sentences(connection),
@@ -122,5 +123,8 @@ def leases_are_loaded(connection: Connection, leases: Leases) -> bool:
 
 def active_trunks(connection: Connection) -> list[tuple[str, Trunk]]:
     """Read the active trunks with their names."""
-    found = rows(connection, "SELECT id, name, provider, config FROM trunks WHERE status = 'active' ORDER BY name")
+    config = config_of("t")
+    found = rows(
+        connection, f"SELECT id, name, provider, {config} AS config FROM trunks t WHERE status = 'active' ORDER BY name"
+    )
     return [(row.name, Trunk(row.id, row.provider, row.config)) for row in found]

@@ -17,6 +17,13 @@ from dialer.store.trunk_links import HEARS
 VERSION = "coalesce(extract(epoch FROM n.capped_at)::text, '')"
 
 
+def config_of(trunk: str) -> str:
+    """Write the SQL of a trunk's config. What a migration has added stands in a column of its own until the config is
+    next written: the previous release refuses keys that it does not know.
+    """
+    return f"{trunk}.added_config || {trunk}.config"
+
+
 @dataclass(frozen=True, slots=True)
 class Trunk:
     """A trunk as a provider needs it: which provider, and its settings there."""
@@ -33,7 +40,8 @@ class OutboundNumber:
     `version`: since when its calls are counted toward its daily cap; "": it has none.
 
     `trunk_has_failed`: the trunk's last placement did. `trunk_probe_at`: its breaker is open, until it is probed then.
-    `trunk_is_heard`: a listener hears the trunk's network.
+    `trunk_is_heard`: a listener hears the trunk's network. `agent_is_held`: the batch's agent has failed on the trunk,
+    until `agent_probe_at`, or where that is None until an operator changes something.
     """
 
     id: NumberId
@@ -48,6 +56,8 @@ class OutboundNumber:
     trunk_probe_at: DateTime | None = None
     trunk_is_heard: bool = True
     version: str = ""
+    agent_is_held: bool = False
+    agent_probe_at: DateTime | None = None
 
 
 def of_batches(connection: Connection, batch_ids: Sequence[BatchId]) -> dict[BatchId, list[OutboundNumber]]:
@@ -56,16 +66,18 @@ def of_batches(connection: Connection, batch_ids: Sequence[BatchId]) -> dict[Bat
         connection,
         f"""
         SELECT b.id AS batch_id, n.id, n.phone_number, n.max_concurrent_calls, n.max_calls_per_day,
-               n.trunk_id, t.provider, t.config, t.max_concurrent_calls AS trunk_max_concurrent_calls,
+               n.trunk_id, t.provider, {config_of("t")} AS config, t.max_concurrent_calls AS trunk_max_concurrent_calls,
                t.calls_per_second AS trunk_calls_per_second,
                n.status = 'active' AND t.status = 'active' AS is_usable, {VERSION} AS version,
                h.trunk_id IS NOT NULL AS trunk_has_failed, h.probe_at AS trunk_probe_at,
-               EXISTS (SELECT 1 FROM trunk_links l WHERE l.trunk_id = t.id AND {HEARS}) AS trunk_is_heard
+               EXISTS (SELECT 1 FROM trunk_links l WHERE l.trunk_id = t.id AND {HEARS}) AS trunk_is_heard,
+               g.held_at IS NOT NULL AS agent_is_held, g.probe_at AS agent_probe_at
         FROM batches b
         LEFT JOIN batch_numbers bn ON bn.batch_id = b.id
         JOIN phone_numbers n ON n.id = bn.phone_number_id OR (bn.batch_id IS NULL AND n.agent_id = b.agent_id)
         JOIN trunks t ON t.id = n.trunk_id
         LEFT JOIN trunk_health h ON h.trunk_id = t.id
+        LEFT JOIN agent_health g ON g.trunk_id = t.id AND g.agent_id = b.agent_id
         WHERE b.id = ANY(:ids) ORDER BY b.id, bn.position, n.created_at, n.phone_number
         """,
         ids=list(batch_ids),
@@ -87,6 +99,8 @@ def of_batches(connection: Connection, batch_ids: Sequence[BatchId]) -> dict[Bat
                 pendulum.instance(row.trunk_probe_at) if row.trunk_probe_at else None,
                 row.trunk_is_heard,
                 row.version,
+                row.agent_is_held,
+                pendulum.instance(row.agent_probe_at) if row.agent_probe_at else None,
             )
         )
     return numbers
@@ -96,8 +110,8 @@ def reporting_trunks(connection: Connection) -> list[Trunk]:
     """Read the trunks that may have something to report: the active ones, and those with calls that are not over."""
     found = rows(
         connection,
-        """
-        SELECT id, provider, config FROM trunks t
+        f"""
+        SELECT id, provider, {config_of("t")} AS config FROM trunks t
         WHERE status = 'active' OR EXISTS (SELECT 1 FROM attempts WHERE trunk_id = t.id AND rescue_at IS NOT NULL)
         ORDER BY id
         """,
@@ -107,7 +121,9 @@ def reporting_trunks(connection: Connection) -> list[Trunk]:
 
 def trunk(connection: Connection, trunk_id: TrunkId) -> Trunk | None:
     """Read one trunk, whichever workspace it is of."""
-    found = rows(connection, "SELECT id, provider, config FROM trunks WHERE id = :id", id=trunk_id)
+    found = rows(
+        connection, f"SELECT id, provider, {config_of('t')} AS config FROM trunks t WHERE id = :id", id=trunk_id
+    )
     return Trunk(found[0].id, found[0].provider, found[0].config) if found else None
 
 

@@ -14,6 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from dialer.domain.ids import WorkspaceId
 from dialer.errors import InvalidInput, StateConflict
 from dialer.store.database import rows, run
+from dialer.store.numbers import config_of
 from dialer.store.trunk_links import HEARS
 
 
@@ -45,9 +46,12 @@ AGENTS = Table(
     "agent",
     "id workspace_id name status connection created_at updated_at",
     unique="name",
-    more="""
-    , ARRAY(SELECT DISTINCT k.provider FROM phone_numbers n JOIN trunks k ON k.id = n.trunk_id
-            WHERE n.agent_id = t.id AND n.status = 'active' AND k.status = 'active') AS providers""",
+    more=f"""
+    , (SELECT coalesce(jsonb_agg(jsonb_build_object('name', k.name, 'provider', k.provider, 'config', {config_of("k")})
+                                 ORDER BY k.name), '[]')
+       FROM trunks k
+       WHERE k.status = 'active' AND k.id IN (SELECT trunk_id FROM phone_numbers n
+                                              WHERE n.agent_id = t.id AND n.status = 'active')) AS trunks""",
     json=("connection",),
 )
 PHONE_NUMBERS = Table(
@@ -60,9 +64,10 @@ PHONE_NUMBERS = Table(
 TRUNKS = Table(
     "trunks",
     "trunk",
-    "id workspace_id name provider config calls_per_second max_concurrent_calls status created_at updated_at",
+    "id workspace_id name provider calls_per_second max_concurrent_calls status created_at updated_at",
     unique="name",
     more=f"""
+    , {config_of("t")} AS config
     , (SELECT h.opened_at FROM trunk_health h WHERE h.trunk_id = t.id) AS failing_since
     , (SELECT h.reason FROM trunk_health h WHERE h.trunk_id = t.id AND h.opened_at IS NOT NULL) AS failing_reason
     , (SELECT h.probe_at FROM trunk_health h WHERE h.trunk_id = t.id) AS next_probe_at

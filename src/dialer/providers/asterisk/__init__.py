@@ -22,4 +22,15 @@ def _shared_link(config: Mapping[str, Any]) -> Hashable:
     return checked.url, checked.username, checked.password, checked.machine_variable, checked.timeout_seconds
 
 
-KIND = Kind(AsteriskConfig.parse, _connect, needs_listener=True, shared_link=_shared_link)
+def _permits_agent(config: Mapping[str, Any], connection: Mapping[str, Any]) -> bool:
+    return AsteriskConfig.parse(config).destination(connection) is not None
+
+
+KIND = Kind(
+    AsteriskConfig.parse,
+    _connect,
+    needs_listener=True,
+    shared_link=_shared_link,
+    is_switch=True,
+    permits_agent=_permits_agent,
+)

@@ -47,6 +47,11 @@ class Answer:
         """Say whether Asterisk has no such channel; another 404 means that ARI is not there."""
         return self.status == 404 and "channel not found" in self.message.casefold()
 
+    @property
+    def is_no_application(self) -> bool:
+        """Say whether no Stasis application of that name is connected."""
+        return self.status == 404 and "application not found" in self.message.casefold()
+
 
 @dataclass(frozen=True, slots=True)
 class NotSent:

@@ -5,7 +5,8 @@ be looked up, hung up and recognised by whoever knows the attempt; and an origin
 """
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 from urllib.parse import quote
 
 from pendulum import DateTime
@@ -13,15 +14,18 @@ from pendulum import DateTime
 from dialer.domain.outcomes import CauseClass
 from dialer.errors import Unavailable
 from dialer.providers.asterisk.answers import placement, placement_after_conflict, sentence, sighting, uptime
+from dialer.providers.asterisk.applications import Applications
 from dialer.providers.asterisk.ari import Answer, Ari, basic
-from dialer.providers.asterisk.config import AsteriskConfig
+from dialer.providers.asterisk.config import AsteriskConfig, Extension, Stasis
 from dialer.providers.asterisk.listening import Listening
-from dialer.providers.asterisk.originate import is_number, leads_somewhere, originate
+from dialer.providers.asterisk.originate import originate
 from dialer.providers.asterisk.reading import Calls
 from dialer.providers.base import CallHandle, CallRequest, Gone, HandOver, Linked, Placement, Refused, Sighting
+from dialer.providers.switches import NOT_PERMITTED
 
 # The header that says how late it is there has no fractions, and an attempt is made a moment before its request leaves.
 ROUNDING_SECONDS = 2.0
+APP_MISSING = Refused("stasis_app_not_connected", CauseClass.AGENT)
 
 
 class Asterisk:
@@ -32,17 +36,25 @@ class Asterisk:
         self._clock = clock
         self._headers = basic(config.username, password)
         self._ari = Ari(config.url, self._headers, config.timeout_seconds, clock)
+        self._applications = Applications(self._ari, clock)
 
     async def place(self, request: CallRequest) -> Placement:
-        if not is_number(request.to_number):
-            return Refused("invalid_number_format", CauseClass.CONTACT)
-        if not leads_somewhere(request.connection):
-            return Refused("agent_has_no_connection", CauseClass.INFRASTRUCTURE)
+        destination = self._config.destination(request.connection)
+        if destination is None:
+            return NOT_PERMITTED
+        if await self._missing_app(destination):
+            return APP_MISSING
         now = self._clock()
-        body = originate(request, self._config, now)
+        body = originate(request, self._config, destination, now)
+        if isinstance(body, Refused):
+            return body
         answer = await self._ari.ask("POST", "/channels", body, not_after=request.stale_at(now))
         found = placement(answer, request.attempt_id, self._clock())
         return found or placement_after_conflict(await self._look_up(request))
+
+    async def missing_destination(self, connection: Mapping[str, Any]) -> str | None:
+        app = await self._missing_app(self._config.destination(connection))
+        return app and f"the Stasis application {app} is not connected to Asterisk"
 
     async def look_up(self, call: CallHandle) -> Sighting:
         found = await self._look_up(call)
@@ -86,6 +98,11 @@ class Asterisk:
         up_seconds = uptime(await self._ari.ask("GET", "/asterisk/info?only=status"))
         age = (self._clock() - call.created_at).total_seconds()
         return up_seconds is not None and up_seconds + ROUNDING_SECONDS < age
+
+    async def _missing_app(self, destination: Extension | Stasis | None) -> str | None:
+        if isinstance(destination, Stasis) and await self._applications.is_missing(destination.app):
+            return destination.app
+        return None
 
     async def _endpoint_health(self) -> str | None:
         """An originate to an endpoint that is not there is answered as if its id were in use: better told before."""

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic_core import PydanticCustomError
 
 from dialer.errors import FieldError, InvalidInput
+from dialer.providers.switches import MOST_DESTINATIONS, CallerIdFormat, Context, Destination, extension_of
 
 LONGEST_NUMBER = 16
 # Asterisk copies what follows the technology into a buffer of 80 bytes, and calls whatever is left of it.
@@ -54,9 +55,25 @@ def _endpoint(template: str) -> str:
     return template
 
 
+class Extension(Destination):
+    """An extension of the dialplan."""
+
+    context: Context
+    exten: str = Field(pattern=r"^[A-Za-z0-9*#+][A-Za-z0-9*#+._-]{0,78}$")
+    priority: int = Field(default=1, ge=1)
+
+
+class Stasis(Destination):
+    """A Stasis application."""
+
+    app: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,78}$")
+
+
 class AsteriskConfig(BaseModel):
     """One trunk. `endpoint`: what is dialled, with {number} (+4930…) or {e164} (4930…) in it.
 
+    `context`: in which the agents' extensions are looked for. `destinations`: what else agents may name, exactly so.
+    `caller_id`: how the outbound number is written.
     `machine_variable`: the channel variable that is MACHINE when a machine has answered; AMD sets AMDSTATUS so.
     """
 
@@ -67,6 +84,9 @@ class AsteriskConfig(BaseModel):
     username: str = Field(min_length=1, max_length=255, pattern=r"^[^:\x00-\x1f\x7f]+$")
     password: str = Field(min_length=1, max_length=255, repr=False)
     endpoint: Annotated[str, Field(max_length=255), AfterValidator(_endpoint)]
+    context: Context | None = None
+    destinations: tuple[Extension | Stasis, ...] = Field(default=(), max_length=MOST_DESTINATIONS, strict=False)
+    caller_id: CallerIdFormat = "e164"
     timeout_seconds: float = Field(default=5.0, gt=0, le=15, allow_inf_nan=False)
     machine_variable: str = Field(default="AMDSTATUS", pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,79}$")
 
@@ -77,6 +97,12 @@ class AsteriskConfig(BaseModel):
             return cls.model_validate(dict(config))
         except ValidationError as error:
             raise InvalidInput([_field_error(one["loc"], one["msg"]) for one in error.errors()]) from None
+
+    def destination(self, connection: Mapping[str, Any]) -> Extension | Stasis | None:
+        """Return where an answered call of this agent goes, in the trunk's own words; None: the trunk forbids it."""
+        if self.context and (exten := extension_of(connection)):
+            return Extension(context=self.context, exten=exten)
+        return next((one for one in self.destinations if one.is_named_by(connection)), None)
 
     def dialled(self, number: str) -> str:
         """Return the endpoint of a number in E.164 with its plus."""

@@ -5,21 +5,17 @@ and proxies log. What comes from the contact is bounded, and cannot be read as d
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pendulum import DateTime
 
-from dialer.providers.asterisk.config import LONGEST_NUMBER, AsteriskConfig
-from dialer.providers.base import CallRequest
-
-MOST_VARIABLES = 30
-LONGEST_VALUE = 200
-LONGEST_NAME = 40
+from dialer.domain.outcomes import CauseClass
+from dialer.providers.asterisk.config import LONGEST_NUMBER, AsteriskConfig, Extension, Stasis
+from dialer.providers.base import CallRequest, Refused
+from dialer.providers.switches import caller_id, plain_fields
 
 _NUMBER = re.compile(rf"\+[0-9]{{2,{LONGEST_NUMBER - 1}}}")
-# Dialplans paste values into applications, expressions and at times a shell: what has a meaning there is left out.
-_MEANINGFUL = re.compile(r"""[${}\[\]()`\\"'|;&<>,^~*?#!]""")
 
 
 def is_number(text: str) -> bool:
@@ -27,43 +23,36 @@ def is_number(text: str) -> bool:
     return _NUMBER.fullmatch(text) is not None
 
 
-def leads_somewhere(connection: Any) -> bool:
-    """Say whether an answered call has somewhere to go: an extension, or a Stasis application."""
-    return bool(connection.get("app") or (connection.get("context") and connection.get("exten")))
+def originate(
+    request: CallRequest, config: AsteriskConfig, destination: Extension | Stasis, now: DateTime
+) -> dict[str, Any] | Refused:
+    """Return the body, or what is wrong with the request.
 
-
-def originate(request: CallRequest, config: AsteriskConfig, now: DateTime) -> dict[str, Any]:
-    """Return the body; Asterisk reads query parameters from it too, beside `variables`."""
+    Asterisk reads query parameters from the body too, beside `variables`.
+    """
+    if not is_number(request.to_number):
+        return Refused("invalid_number_format", CauseClass.CONTACT)
+    from_number = caller_id(request.from_number, config.caller_id)
+    if from_number is None:
+        return Refused("invalid_caller_id", CauseClass.INFRASTRUCTURE)
     return {
         "endpoint": config.dialled(request.to_number),
         "channelId": str(request.attempt_id),
-        "callerId": request.from_number,
+        "callerId": from_number,
         "timeout": request.ring_seconds(now),
-        **_destination(request),
+        **_answered(destination, request),
         "variables": dict(_variables(request)),
     }
 
 
-def _destination(request: CallRequest) -> dict[str, Any]:
-    to = request.connection
-    if to.get("app"):
-        return {"app": to["app"], "appArgs": str(request.attempt_id)}
-    return {"context": to["context"], "extension": to["exten"], "priority": to.get("priority", 1)}
+def _answered(destination: Extension | Stasis, request: CallRequest) -> Mapping[str, Any]:
+    if isinstance(destination, Stasis):
+        return {"app": destination.app, "appArgs": str(request.attempt_id)}
+    return {"context": destination.context, "extension": destination.exten, "priority": destination.priority}
 
 
 def _variables(request: CallRequest) -> Iterator[tuple[str, str]]:
-    contact = request.contact
     yield "DIALER_ATTEMPT_ID", str(request.attempt_id)
     yield "DIALER_DETECT_MACHINE", "1" if request.detect_machine else "0"
-    for name, value in (("NAME", contact.name), ("EXTERNAL_ID", contact.external_id)):
-        if value is not None:
-            yield f"DIALER_CONTACT_{name}", _safe(value)
-    for name, value in list(contact.variables.items())[:MOST_VARIABLES]:
-        word = re.sub(r"[^A-Z0-9]+", "_", name.upper()).strip("_")[:LONGEST_NAME]
-        if word and isinstance(value, str | int | float):
-            yield f"DIALER_VAR_{word}", _safe(value)
-
-
-def _safe(value: str | float) -> str:
-    plain = _MEANINGFUL.sub("", str(value)[: 2 * LONGEST_VALUE])
-    return "".join(character for character in plain if character.isprintable())[:LONGEST_VALUE]
+    for name, value in plain_fields(request.contact):
+        yield f"DIALER_{name.upper()}", value

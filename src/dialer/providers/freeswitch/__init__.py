@@ -19,4 +19,8 @@ def _connect(trunk_id: TrunkId, config: Mapping[str, Any], around: Surroundings)
     return FreeSwitch(trunk_id, TrunkConfig.parse(config), around)
 
 
-KIND = Kind(TrunkConfig.parse, _connect, needs_listener=True)
+def _permits_agent(config: Mapping[str, Any], connection: Mapping[str, Any]) -> bool:
+    return TrunkConfig.parse(config).destination(connection) is not None
+
+
+KIND = Kind(TrunkConfig.parse, _connect, needs_listener=True, is_switch=True, permits_agent=_permits_agent)

@@ -1,0 +1,98 @@
+"""What Asterisk and FreeSWITCH have in common: a dialplan that evaluates what it is given.
+
+In: what an agent and a contact's list may choose. Out: texts that no dialplan, expression or shell reads as more than
+text. Characters are allowed one by one; whatever is not known to be harmless is left out or escaped.
+"""
+
+import json
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from dialer.domain import phone
+from dialer.domain.outcomes import CauseClass
+from dialer.providers.base import ContactCard, Refused
+
+MOST_VARIABLES = 30
+LONGEST_VALUE = 200
+LONGEST_NAME = 40
+MOST_DESTINATIONS = 100
+
+NOT_PERMITTED = Refused("agent_not_permitted", CauseClass.AGENT)
+"""The trunk does not let answered calls go where this agent's connection says."""
+
+Context = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,79}$")]
+CallerIdFormat = Literal["e164", "digits", "national"]
+
+_E164 = re.compile(r"\+[0-9]{2,15}")
+_EXTENSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,78}")
+_HARMLESS_SIGNS = frozenset(" ._+@/:-")
+_JSON_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+_UNUSUAL = re.compile(r"[^A-Za-z0-9 ._+-]")
+
+
+class Destination(BaseModel):
+    """Where an answered call may go, as the trunk's admin has written it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    def is_named_by(self, connection: Mapping[str, Any]) -> bool:
+        """Say whether an agent's connection names exactly this."""
+        fields = type(self).model_fields.items()
+        defaults = {name: field.default for name, field in fields if not field.is_required()}
+        return defaults | dict(connection) == self.model_dump()
+
+
+def caller_id(number: str, written: CallerIdFormat) -> str | None:
+    """Write an outbound number as the trunk's network wants it; None: it is no number in E.164."""
+    if not _E164.fullmatch(number):
+        return None
+    if written == "national":
+        return phone.national(number)
+    return number if written == "e164" else number.removeprefix("+")
+
+
+def extension_of(connection: Mapping[str, Any]) -> str | None:
+    """Return the extension of an agent's connection that names one and nothing else."""
+    extension = connection.get("extension")
+    is_plain = isinstance(extension, str) and _EXTENSION.fullmatch(extension) is not None
+    return extension if is_plain and len(connection) == 1 else None
+
+
+def plain_fields(contact: ContactCard) -> Iterator[tuple[str, str]]:
+    """Yield the fields of a contact that are texts or numbers, for channel variables: names and harmless values."""
+    for name, value in (("contact_name", contact.name), ("contact_external_id", contact.external_id)):
+        if value is not None:
+            yield name, plain(value)
+    for name, value in list(contact.variables.items())[:MOST_VARIABLES]:
+        word = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")[:LONGEST_NAME]
+        if word and isinstance(value, str | int | float):
+            yield f"var_{word}", plain(value)
+
+
+def plain(value: str | float) -> str:
+    """Keep letters, marks and digits of any script, and a few signs."""
+    text = str(value)[: 2 * LONGEST_VALUE]
+    return "".join(one for one in text if one in _HARMLESS_SIGNS or unicodedata.category(one)[0] in "LMN")[
+        :LONGEST_VALUE
+    ]
+
+
+def plain_json(value: Any) -> str:
+    r"""Write JSON in whose strings every character but letters, digits and a few signs of ASCII is \uXXXX.
+
+    So it stays whole, and nothing in it is evaluated, when a dialplan expands it a second time.
+    """
+    return _JSON_STRING.sub(lambda found: f'"{_escaped(json.loads(found[0]))}"', json.dumps(value, default=str))
+
+
+def _escaped(text: str) -> str:
+    return _UNUSUAL.sub(lambda found: "".join(f"\\u{unit:04x}" for unit in _utf16(found[0])), text)
+
+
+def _utf16(character: str) -> Iterator[int]:
+    encoded = character.encode("utf-16-be", "surrogatepass")
+    return (int.from_bytes(encoded[at : at + 2], "big") for at in range(0, len(encoded), 2))

@@ -1,0 +1,146 @@
+"""Agents whose answered calls go nowhere: people are not called for them on and on."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from dialer.domain.breaker import AGENT_PAUSE_SECONDS, DROPS_IN_A_ROW, drops_at_the_end
+from dialer.domain.ids import BatchId
+from dialer.domain.outcomes import CauseClass
+from dialer.providers.base import CallRequest, Placement, Refused
+from dialer.providers.simulator import InProcessSimulator
+from dialer.store import agent_health, trunk_links
+from steps import go, later, look
+from world import MONDAY, World
+
+MakeWorld = Callable[..., World]
+
+AT_ONCE = {"mean": 0.01, "min": 0.01, "max": 0.01}
+A_SECOND = {"mean": 1, "min": 1, "max": 1}
+ANSWERED = {"outcomes": {"answered": 1}, "setup_seconds": A_SECOND, "ring_seconds": A_SECOND}
+CONFIG = """{"url": "http://127.0.0.1:1", "username": "u", "password": "env:TRUNK_X", "endpoint": "PJSIP/{number}@p",
+             "context": "agents"}"""
+
+
+def on_a_switch(world: World, connection: str = '{"asterisk": {"extension": "s"}}') -> World:
+    """Make the trunk one to an Asterisk, as far as the ledger knows, whose network a listener hears."""
+    world.sql("UPDATE trunks SET provider = 'asterisk', config = CAST(:config AS jsonb)", config=CONFIG)
+    world.sql("UPDATE agents SET connection = CAST(:connection AS jsonb)", connection=connection)
+    heard(world)
+    return world
+
+
+def heard(world: World) -> None:
+    with world.db.begin() as connection:
+        trunk_links.up(connection, world.installed.trunk_id, world.installed.trunk_id)
+
+
+def call_all(world: World, batch_id: BatchId, seconds: float = 60) -> None:
+    """Let this much time pass, second by second."""
+    for _ in range(int(seconds)):
+        heard(world)
+        later(world, 1)
+        world.step()
+
+
+def held(world: World) -> list[Any]:
+    return world.rows("SELECT drops, reason, probe_at FROM agent_health WHERE held_at IS NOT NULL")
+
+
+def trouble(world: World) -> str:
+    """What an operator is told of agents."""
+    with world.db.begin() as connection:
+        (sentence,) = agent_health.sentences(connection)
+    return sentence
+
+
+@pytest.mark.parametrize(
+    ("talks", "drops"), [([], 0), ([0.01], 1), ([30, 0.49, 0], 2), ([0, 0, 0.5], 0), ([0, 30, 0], 1)]
+)
+def test_drops_count_since_the_last_conversation(talks: list[float], drops: int) -> None:
+    assert drops_at_the_end(talks) == drops
+
+
+def test_an_agent_whose_answered_calls_are_dropped_at_once_is_held_until_an_operator_changes_it(
+    make_world: MakeWorld,
+) -> None:
+    world = on_a_switch(make_world(**ANSWERED, talk_seconds=AT_ONCE))
+    batch_id = world.batch(100, max_concurrent_calls=2)
+    call_all(world, batch_id)
+    assert [(row.reason, row.probe_at) for row in held(world)] == [("answered_calls_dropped", None)]
+    dropped = world.value("SELECT count(*) FROM attempts WHERE outcome = 'answered'")
+    assert DROPS_IN_A_ROW <= dropped <= DROPS_IN_A_ROW + 2
+    assert look(world, batch_id)[1] == "agent_failing"
+    assert "dialer agents update" in trouble(world)
+    world.sql("UPDATE agents SET status = 'active'")
+    assert held(world) == []
+    heard(world)
+    assert go(world, batch_id).placed == 2
+
+
+def test_calls_that_are_dropped_between_conversations_hold_nobody(make_world: MakeWorld) -> None:
+    world = on_a_switch(make_world(**ANSWERED, talk_seconds={"mean": 1, "min": 0.01, "max": 30}))
+    batch_id = world.batch(40, max_concurrent_calls=1)
+    call_all(world, batch_id, 200)
+    talks = [row.talk_seconds for row in world.rows("SELECT talk_seconds FROM attempts ORDER BY ended_at, id")]
+    assert sum(seconds < 0.5 for seconds in talks) > DROPS_IN_A_ROW
+    assert len(talks) == 40
+    assert held(world) == []
+
+
+def test_where_no_switch_takes_the_calls_short_ones_hold_nobody(make_world: MakeWorld) -> None:
+    world = make_world(**ANSWERED, talk_seconds=AT_ONCE)
+    batch_id = world.batch(30, max_concurrent_calls=10)
+    call_all(world, batch_id, 30)
+    assert world.progress(batch_id).completed == 30
+    assert world.value("SELECT count(*) FROM agent_health") == 0
+
+
+class WithoutApp(InProcessSimulator):
+    """A network on which the agent's application is not connected, until it `has_app`."""
+
+    has_app = False
+
+    async def place(self, request: CallRequest) -> Placement:
+        if not self.has_app:
+            return Refused("stasis_app_not_connected", CauseClass.AGENT)
+        return await super().place(request)
+
+
+def test_a_missing_destination_holds_the_agent_and_not_the_trunk_and_is_asked_for_again(make_world: MakeWorld) -> None:
+    world = on_a_switch(make_world(**ANSWERED, talk_seconds=A_SECOND))
+    network = WithoutApp(world.network, world.clock)
+    world.carriers._connect = lambda _: network
+    batch_id = world.batch(40, max_concurrent_calls=20)
+    report = go(world, batch_id)
+    assert (report.refused, report.placed) == (20, 0)
+    assert world.value("SELECT count(*) FROM trunk_health") == 0
+    assert go(world, batch_id).claimed == 0
+    assert look(world, batch_id) == (MONDAY.add(seconds=AGENT_PAUSE_SECONDS), "agent_failing")
+    later(world, AGENT_PAUSE_SECONDS)
+    heard(world)
+    assert go(world, batch_id).refused == 1
+    network.has_app = True
+    later(world, AGENT_PAUSE_SECONDS)
+    heard(world)
+    assert go(world, batch_id).placed == 1
+    assert held(world) == []
+    assert go(world, batch_id).placed > 1
+    assert world.value("SELECT max(attempts) FROM contacts WHERE status <> 'dialing'") == 0
+
+
+@pytest.mark.parametrize(
+    "connection", ['{"asterisk": {"context": "default", "exten": "s", "priority": 1}}', '{"asterisk": null}', "{}"]
+)
+def test_a_batch_whose_agent_the_trunk_does_not_permit_is_held(make_world: MakeWorld, connection: str) -> None:
+    world = make_world()
+    batch_id = world.batch(3)
+    on_a_switch(world, connection)
+    assert go(world, batch_id).claimed == 0
+    assert look(world, batch_id) == (MONDAY.add(seconds=60), "agent_not_permitted")
+    assert "does not permit its connection" in trouble(world)
+    destination = '{"destinations": [{"context": "default", "exten": "s"}]}'
+    world.sql("UPDATE trunks SET config = config || CAST(:more AS jsonb)", more=destination)
+    is_named = "default" in connection
+    assert (go(world, batch_id).placed > 0) == is_named
