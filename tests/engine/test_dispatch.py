@@ -10,6 +10,7 @@ import pytest
 from dialer.domain.ids import AttemptId, BatchId
 from dialer.domain.outcomes import CauseClass
 from dialer.domain.patience import PLACE_SECONDS
+from dialer.engine.dispatch import dispatch
 from dialer.engine.parts import Parts
 from dialer.engine.retry import retry
 from dialer.engine.settle import SettleReport
@@ -344,3 +345,10 @@ def test_a_call_that_a_report_ended_before_the_dispatch_was_over_frees_its_slot(
     freed = hand_in(world, report(attempt_id, "ended", world.clock.now, "answered")).freed
     assert freed == (batch_id,)
     assert go(world, *freed).placed == 1
+
+
+@pytest.mark.parametrize(("given", "asked"), [({}, 45), ({"ring_timeout_seconds": 20}, 20)])
+def test_a_call_rings_as_long_as_its_batch_says(world: World, given: dict[str, Any], asked: int) -> None:
+    batch_id = world.batch(1, **given)
+    report = dispatch(world.parts, [batch_id], world.clock.now, world.rng)
+    assert [request.ring_timeout_seconds for of in report.departures for request in of.requests] == [asked]

@@ -228,6 +228,18 @@ def test_calls_of_a_cancelled_batch_are_hung_up_only_if_that_was_asked_for(world
     assert hang_up(world.parts, world.rng) == 3
 
 
+@pytest.mark.parametrize("longest", [10, 100, 1000])
+def test_a_call_is_hung_up_when_it_has_lasted_as_long_as_its_batch_lets_it(make_world: MakeWorld, longest: int) -> None:
+    endless = {"mean": 900_000, "min": 900_000, "max": 900_000}
+    world = make_world(outcomes={"answered": 1}, talk_seconds=endless)
+    batch_id = world.batch(3, max_call_seconds=longest)
+    world.run(lambda: world.is_over(batch_id), grain=1)
+    for call in world.network.log:
+        assert call.answered_at is not None
+        assert longest <= (call.ended_at - call.answered_at).total_seconds() <= longest + 5
+    assert world.progress(batch_id).completed == 3
+
+
 def test_a_call_that_its_network_never_ends_is_given_up_after_five_hours(make_world: MakeWorld) -> None:
     class Deaf(Silent):
         """Networks that tell of every call, and end none."""

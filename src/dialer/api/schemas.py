@@ -52,6 +52,8 @@ class BatchCall(BaseModel):
     excluded_dates: list[date]
     max_concurrent_calls: int
     max_calls_per_day: int | None
+    ring_timeout_seconds: int | None
+    max_call_seconds: int | None
     retry_failed: bool
     max_retry_attempts: int
     retry_delays: dict[Outcome, float]

@@ -292,7 +292,7 @@ def _call(one: Claimed, plan: Plan, granted: Granted, turn: Turn, now: DateTime)
         to_number=one.to_number,
         from_number=number.phone_number,
         connection=plan.batch.connection.get(number.trunk.provider) or {},
-        ring_timeout_seconds=RING_SECONDS,
+        ring_timeout_seconds=plan.batch.ring_timeout_seconds or RING_SECONDS,
         place_by=now.add(seconds=PLACE_SECONDS),
         ring_by=turn.span.ring_by,
         detect_machine=plan.batch.retry.machine,

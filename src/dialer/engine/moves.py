@@ -196,7 +196,10 @@ def _wake(connection: Connection, over: Sequence[Move], now: DateTime) -> tuple[
 def _rescue_at(move: Move, now: DateTime) -> DateTime | None:
     if move.is_over:
         return None
-    return now.add(seconds=ask_after(move.course.state, move.attempt.batch_talk_seconds))
+    ask_at = now.add(seconds=ask_after(move.course.state, move.attempt.batch_talk_seconds))
+    if move.course.answered_at is None or move.attempt.max_call_seconds is None:
+        return ask_at
+    return min(ask_at, max(now, move.course.answered_at.add(seconds=move.attempt.max_call_seconds)))
 
 
 def _result(move: Move, batch: Batch, now: DateTime) -> Result:

@@ -217,7 +217,7 @@ def _ask_networks(parts: Parts, now: DateTime) -> tuple[int, list[settle.Closed]
     _note(parts, sightings)
     told = {of: said.events for of, said in sightings.items() if isinstance(said, Seen)}
     followed = settle.follow_networks(parts, told, now)
-    too_long = [attempt for attempt in overdue if _is_up(sightings[attempt.id]) and _age(attempt, now) > CALL_SECONDS]
+    too_long = [attempt for attempt in overdue if attempt.is_too_long and _is_up(sightings[attempt.id])]
     parts.carriers.hang_up_all([(attempt.trunk, attempt.call) for attempt in too_long])
     ends = {attempt.id: end for attempt in overdue if (end := _end(attempt, sightings[attempt.id], now))}
     closed = settle.close(parts, unsent | ends, now)

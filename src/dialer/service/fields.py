@@ -161,6 +161,8 @@ Slots = Annotated[int, Field(ge=1, le=100), BeforeValidator(_no_bool)]
 Retries = Annotated[int, Field(ge=0, le=3), BeforeValidator(_no_bool)]
 Priority = Annotated[int, Field(ge=1, le=10), BeforeValidator(_no_bool)]
 Limit = Annotated[int, Field(ge=1, le=2_147_483_647), BeforeValidator(_no_bool)]
+RingSeconds = Annotated[int, Field(ge=5, le=120), BeforeValidator(_no_bool)]
+CallSeconds = Annotated[int, Field(ge=10, le=14_400), BeforeValidator(_no_bool)]
 Minutes = Annotated[float, Field(ge=0, le=7 * 24 * 60), BeforeValidator(_no_bool)]
 _HH_MM = r"([01]\d|2[0-3]):[0-5]\d"
 ClockTime = Annotated[

@@ -13,6 +13,7 @@ from dialer.domain.rotation import RotationStrategy
 from dialer.domain.zones import moment_of
 from dialer.service.fields import (
     UNIQUE,
+    CallSeconds,
     ClockTime,
     Day,
     Fields,
@@ -25,6 +26,7 @@ from dialer.service.fields import (
     Priority,
     Region,
     Retries,
+    RingSeconds,
     Slots,
     Weekday,
     Zone,
@@ -70,6 +72,8 @@ class BatchSettings(Fields):
     excluded_dates: list[Day] = Field(default=[], max_length=1000)
     max_concurrent_calls: Slots = 10
     max_calls_per_day: Limit | None = None
+    ring_timeout_seconds: RingSeconds | None = None
+    max_call_seconds: CallSeconds | None = None
     retry_failed: Flag = False
     max_retry_attempts: Retries = 0
     retry_delays: dict[Retried, Minutes] = {}

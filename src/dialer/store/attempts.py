@@ -42,7 +42,8 @@ class Attempt:
     """An attempt under its lock, with what its contact has used up.
 
     `batch_talk_seconds`: how long a conversation of its batch typically lasts, once that is known. `trunk_has_failed`:
-    its trunk's last placement or call did.
+    its trunk's last placement or call did. `max_call_seconds`: how long it may last once it is answered; None: as long
+    as any call may.
     """
 
     id: AttemptId
@@ -59,6 +60,7 @@ class Attempt:
     lane: str
     batch_talk_seconds: float | None
     trunk_has_failed: bool
+    max_call_seconds: int | None = None
 
     @property
     def lease(self) -> Lease:
@@ -73,9 +75,9 @@ def lock(
         connection,
         f"""
         SELECT {_ATTEMPT}, c.attempts AS contact_attempts, c.refusals AS contact_refusals, c.lane,
-               p.talk_seconds AS batch_talk_seconds, h.trunk_id IS NOT NULL AS trunk_has_failed
+               p.talk_seconds AS batch_talk_seconds, h.trunk_id IS NOT NULL AS trunk_has_failed, b.max_call_seconds
         FROM attempts a JOIN contacts c ON c.id = a.contact_id JOIN batch_progress p ON p.batch_id = a.batch_id
-        LEFT JOIN trunk_health h ON h.trunk_id = a.trunk_id
+        JOIN batches b ON b.id = a.batch_id LEFT JOIN trunk_health h ON h.trunk_id = a.trunk_id
         WHERE a.id = ANY(:ids) ORDER BY a.id FOR NO KEY UPDATE OF a {passing_over(skip_locked)}
         """,
         ids=list(set(attempt_ids)),
@@ -115,6 +117,7 @@ def _attempt(row: Row[Any]) -> Attempt:
         lane=row.lane,
         batch_talk_seconds=row.batch_talk_seconds,
         trunk_has_failed=row.trunk_has_failed,
+        max_call_seconds=row.max_call_seconds,
     )
 
 
@@ -250,7 +253,8 @@ class Overdue:
     `is_unsent`: its request has never been permitted to leave, and cannot be any more once it is 15 s old.
     `has_end_in_quarantine`: its network has reported the end, in a report that cannot be settled.
     `gone_at`: when its network first said that it does not have the call. `heard_without_break`: some listener has
-    heard that network from before the attempt was made until after that.
+    heard that network from before the attempt was made until after that. `is_too_long`: it has lasted longer than
+    a call of its batch, or any call, may; if it is up.
     """
 
     call: CallHandle
@@ -261,6 +265,7 @@ class Overdue:
     has_report_waiting: bool
     gone_at: DateTime | None
     heard_without_break: bool
+    is_too_long: bool
 
     @property
     def id(self) -> AttemptId:
@@ -275,9 +280,11 @@ def take_overdue(connection: Connection, now: DateTime, again_at: DateTime, limi
         WITH overdue AS MATERIALIZED (
             SELECT id FROM attempts WHERE rescue_at <= :now ORDER BY rescue_at LIMIT :limit
             FOR NO KEY UPDATE SKIP LOCKED)
-        UPDATE attempts a SET rescue_at = :again_at FROM overdue, trunks t
-        WHERE a.id = overdue.id AND t.id = a.trunk_id
+        UPDATE attempts a SET rescue_at = :again_at FROM overdue, trunks t, batches b
+        WHERE a.id = overdue.id AND t.id = a.trunk_id AND b.id = a.batch_id
         RETURNING {_CALL}, a.state, a.gone_at,
+                  a.created_at < CAST(:now AS timestamptz) - interval '{CALL_SECONDS} seconds'
+                  OR coalesce(a.answered_at + b.max_call_seconds * interval '1 second' <= :now, false) AS is_too_long,
                   -- Workers of releases before 0007 note no permits.
                   a.state = 'reserved' AND a.sent_at IS NULL AND a.allowed_by ? 'needs_permit' AS is_unsent,
                   EXISTS (SELECT 1 FROM inbox WHERE attempt_id = a.id AND kind = 'ended' AND verdict = 'quarantined')
@@ -302,6 +309,7 @@ def take_overdue(connection: Connection, now: DateTime, again_at: DateTime, limi
             row.has_report_waiting,
             _moment(row.gone_at),
             row.heard_without_break,
+            row.is_too_long,
         )
         for row in found
     ]
@@ -382,7 +390,7 @@ def look_at(connection: Connection, attempt_ids: Sequence[AttemptId]) -> int:
 def look_later(connection: Connection, attempt_ids: Sequence[AttemptId]) -> int:
     """Have rescue ask again about answered calls that are up when they have lasted twice as long as now.
 
-    Not later than they may last at all; from then on they are hung up again and again.
+    Not later than they may last; from then on they are hung up again and again.
     """
     return run(
         connection,
@@ -392,8 +400,11 @@ def look_later(connection: Connection, attempt_ids: Sequence[AttemptId]) -> int:
             clock.now + least(greatest(clock.now - a.answered_at, interval '{FIRST_ASK_SECONDS} seconds'),
                               interval '{LAST_ASK_SECONDS} seconds'),
             greatest(a.created_at + interval '{CALL_SECONDS} seconds', clock.now)
-                + interval '{FIRST_ASK_SECONDS} seconds')
-        FROM locked, (SELECT dialer_now() AS now) AS clock WHERE a.id = locked.id AND a.state = 'answered'
+                + interval '{FIRST_ASK_SECONDS} seconds',
+            CASE WHEN a.answered_at + b.max_call_seconds * interval '1 second' > clock.now
+                 THEN a.answered_at + b.max_call_seconds * interval '1 second' END)
+        FROM locked, batches b, (SELECT dialer_now() AS now) AS clock
+        WHERE a.id = locked.id AND b.id = a.batch_id AND a.state = 'answered'
         """,
         ids=list(attempt_ids),
     )

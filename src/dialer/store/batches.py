@@ -25,7 +25,7 @@ class Batch:
     """A batch as dispatch and settle need it: the settings of one `version`, and its counts when it was read.
 
     `window` None: it cannot be read on this system, so nothing is called. `talk_seconds`: how long a conversation
-    typically lasts, once that is known.
+    typically lasts, once that is known. `ring_timeout_seconds`, `max_call_seconds` None: as long as any call may.
     """
 
     id: BatchId
@@ -50,6 +50,8 @@ class Batch:
     dialing: int
     held_by: str | None = None
     talk_seconds: float | None = None
+    ring_timeout_seconds: int | None = None
+    max_call_seconds: int | None = None
 
     @property
     def has_lanes(self) -> bool:
@@ -66,7 +68,8 @@ def load(connection: Connection, batch_ids: Collection[BatchId]) -> list[Batch]:
                b.start_time, b.end_time, b.working_days, b.excluded_dates, b.retry_failed, b.max_retry_attempts,
                b.retry_machine, b.retry_delays, b.max_concurrent_calls, b.max_calls_per_day,
                b.respect_contact_timezone, b.sticky_caller_id, b.expires_at, b.priority, p.pending, p.waiting,
-               p.dialing, p.held_by, p.talk_seconds, a.status = 'active' AS agent_is_active, a.connection
+               p.dialing, p.held_by, p.talk_seconds, b.ring_timeout_seconds, b.max_call_seconds,
+               a.status = 'active' AS agent_is_active, a.connection
         FROM batches b JOIN batch_progress p ON p.batch_id = b.id JOIN agents a ON a.id = b.agent_id
         WHERE b.id = ANY(:ids) ORDER BY b.id
         """,
@@ -104,6 +107,8 @@ def _batch(row: Row[Any]) -> Batch:
         dialing=row.dialing,
         held_by=row.held_by,
         talk_seconds=row.talk_seconds,
+        ring_timeout_seconds=row.ring_timeout_seconds,
+        max_call_seconds=row.max_call_seconds,
     )
 
 
