@@ -104,6 +104,30 @@ def check(which: WhichOne, data_dir: DataDir = None, as_json: AsJson = False) ->
     raise typer.Exit(0 if checked["ok"] else 1)
 
 
+@trunks.command("test")
+def call_one(
+    number: Annotated[str, typer.Argument(help="Who is called, in E.164, as in +4930123456: your own number.")],
+    trunk: Annotated[str, typer.Option(help="The trunk, by name.")],
+    from_: Annotated[str, typer.Option("--from", help="The outbound number, one of this trunk's.")],
+    agent: Annotated[str, typer.Option(help="The agent that an answered call goes to, by id or name.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before calling.")] = False,
+    seconds: Annotated[int, typer.Option(help="Hang up so long after the ring time.", min=1, max=600)] = 60,
+    workspace: Annotated[str, typer.Option(help="The workspace of the trunk.")] = "default",
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Call one number on a trunk, outside any batch, and print every event with the network's codes.
+
+    Exit 1 unless it was answered. Runs on a machine of the cluster whose environment has the trunk's secrets.
+    Suppressed numbers are refused; calling windows do not apply.
+    """
+    from dialer.cli.single_call import call_once
+
+    if not yes:
+        typer.confirm(f"This calls {number} now, from {from_} on trunk {trunk}. Go on?", abort=True)
+    raise typer.Exit(0 if call_once(workspace, number, trunk, from_, agent, seconds, data_dir, as_json=as_json) else 1)
+
+
 @suppress.command("import")
 def import_(file: Path, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Suppress the numbers of a CSV file (column phone or phone_number, and reason)."""

@@ -146,6 +146,23 @@ def due(connection: Connection, limit: int) -> list[int]:
     return [row.id for row in found]
 
 
+def last_id(connection: Connection) -> int:
+    """Return the id of the newest report; 0: there is none."""
+    return int(rows(connection, "SELECT coalesce(max(id), 0) AS id FROM inbox")[0].id)
+
+
+def of_attempt(connection: Connection, attempt_id: AttemptId, after_id: int) -> list[Received]:
+    """Read the reports on one attempt that came in later than another report, settled or not."""
+    return _received(
+        rows(
+            connection,
+            f"SELECT {_COLUMNS} FROM inbox WHERE id > :after_id AND attempt_id = :attempt",
+            after_id=after_id,
+            attempt=attempt_id,
+        )
+    )
+
+
 def _received(found: Sequence[Row[Any]]) -> list[Received]:
     return [_report(row) for row in sorted(found, key=lambda row: row.id)]
 

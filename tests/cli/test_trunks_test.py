@@ -1,0 +1,97 @@
+"""`dialer trunks test`: one call outside any batch, and what is said of it."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Event, Thread
+
+import pytest
+
+from carriers import freeswitch
+from cli.conftest import Dialer
+from world import World
+
+pytestmark = pytest.mark.usefixtures("in_cluster")
+
+QUICK = {"speed": 20, "talk_seconds": {"mean": 20, "min": 20, "max": 20}}
+OPTIONS = ["--trunk", "Switch", "--from", "+12025550177", "--agent", "demo"]
+
+
+@contextmanager
+def switch(outcome: str) -> Iterator[int]:
+    """A FreeSWITCH in a thread of its own; its port."""
+    ports: list[int] = []
+    is_up, may_go = Event(), Event()
+
+    async def run() -> None:
+        async with freeswitch.serve(0, {**QUICK, "outcomes": {outcome: 1}}) as mock:
+            ports.append(mock.port)
+            is_up.set()
+            await asyncio.to_thread(may_go.wait)
+
+    thread = Thread(target=lambda: asyncio.run(run()))
+    thread.start()
+    assert is_up.wait(20)
+    try:
+        yield ports[0]
+    finally:
+        may_go.set()
+        thread.join()
+
+
+def install(world: World, port: int) -> None:
+    config = freeswitch.trunk(port)["config"]
+    world.sql(
+        """
+        WITH made AS (INSERT INTO trunks (id, workspace_id, name, provider, config)
+                      VALUES (gen_random_uuid(), :workspace, 'Switch', 'freeswitch', CAST(:config AS jsonb))
+                      RETURNING id)
+        INSERT INTO phone_numbers (id, workspace_id, phone_number, trunk_id)
+        SELECT gen_random_uuid(), :workspace, '+12025550177', id FROM made
+        """,
+        workspace=world.installed.workspace_id,
+        config=json.dumps(config),
+    )
+    connection = json.dumps({"freeswitch": freeswitch.CONNECTION})
+    world.sql("UPDATE agents SET connection = CAST(:connection AS jsonb)", connection=connection)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code", "events"),
+    [("answered", 0, ["placed", "ringing", "answered", "ended"]), ("busy", 1, ["placed", "ended"])],
+)
+def test_one_call_is_made_and_each_of_its_events_printed(
+    dialer: Dialer, world: World, monkeypatch: pytest.MonkeyPatch, outcome: str, code: int, events: list[str]
+) -> None:
+    monkeypatch.setenv("TRUNK_FREESWITCH_PASSWORD", freeswitch.ENVIRONMENT["TRUNK_FREESWITCH_PASSWORD"])
+    with switch(outcome) as port:
+        install(world, port)
+        said = dialer("trunks", "test", "+12015550123", *OPTIONS, "--yes", "--json")
+    assert said.code == code, said
+    told = [json.loads(line) for line in said.out.splitlines()]
+    assert [one["event"] for one in told if one["event"] != "ringing" or "ringing" in events] == events
+    assert told[-1]["outcome"] == outcome
+    assert told[-1]["cause"]
+    assert world.value("SELECT count(*) FROM attempts") == 0
+
+
+def test_nothing_is_called_that_must_not_be(dialer: Dialer, world: World) -> None:
+    install(world, 1)
+    world.sql(
+        "INSERT INTO suppressions (workspace_id, phone_number) VALUES (:workspace, '+12015550123')",
+        workspace=world.installed.workspace_id,
+    )
+    assert "suppressed" in dialer("trunks", "test", "+12015550123", *OPTIONS, "--yes").refusal
+    assert "is not a telephone number" in dialer("trunks", "test", "nobody", *OPTIONS, "--yes").refusal
+    assert "none called" in dialer("trunks", "test", "+12015550124", *OPTIONS[2:], "--trunk", "x", "--yes").refusal
+    of_another = [
+        "--trunk",
+        "Switch",
+        "--from",
+        str(world.value("SELECT max(phone_number) FROM phone_numbers")),
+        *OPTIONS[4:],
+    ]
+    world.sql('UPDATE agents SET connection = \'{"freeswitch": {"application": "system", "data": "x"}}\'')
+    assert "does not permit" in dialer("trunks", "test", "+12015550124", *OPTIONS, "--yes").refusal
+    assert "another trunk" in dialer("trunks", "test", "+12015550124", *of_another, "--yes").refusal
