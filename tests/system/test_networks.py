@@ -34,6 +34,8 @@ PROFILE = {
     "speed": 40,
     "outcomes": {"answered": 5, "busy": 2, "no_answer": 2, "machine": 1, "rejected": 1, "failed": 0.2},
     "setup_seconds": {"mean": 1, "max": 3},
+    # Nobody is dropped at once, or the agents would be held.
+    "talk_seconds": {"mean": 60, "min": 30, "max": 300},
 }
 NETWORKS = ["asterisk", "freeswitch", "http", "twilio"]
 # The one that is spoken to by HTTPS, as the real one.
