@@ -134,7 +134,7 @@ class Cluster:
     def add_simulator(self, *more: str) -> None:
         journal = str(self.folder / "simulator")
         self.add("simulator", "simulator", "--port", str(self.simulator_port), "--journal", journal, *more)
-        trunk = Trunk(self.installed.trunk_id, "simulator", self.profile)
+        trunk = Trunk(self.installed.trunk_id, "simulator", self.profile, simulation.WORKSPACE)
         wait_until(lambda: self.parts.carriers.health(trunk) is None, 30, "the network answers")
 
     def start(self, name: str) -> None:

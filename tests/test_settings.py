@@ -78,8 +78,62 @@ def test_servers_found_on_this_machine_never_replace_those_that_are_set() -> Non
 
 
 def test_a_child_process_reads_the_same_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    servers: dict[str, Any] = {"redis_url": REDIS, "api_key": "dialer_x", "secret_env": ("A", "B")}
+    servers: dict[str, Any] = {
+        "redis_url": REDIS,
+        "api_key": "dialer_x",
+        "secret_env": ("A@x|y", "B"),
+        "trunk_networks": ("none",),
+    }
     settings = Settings(**servers, tick_seconds=0.5, log_level="warning").at(tmp_path)
     for name, value in settings.environment().items():
         monkeypatch.setenv(name, value)
     assert Settings.load() == settings
+
+
+def test_a_variable_is_read_by_the_workspaces_that_the_owner_lists_and_by_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DIALER_SECRET_ENV", "TRUNK_ACME_TOKEN@acme, CARRIER @ acme | beta, OWN")
+    settings = Settings.load()
+    readers = {
+        name: [one for one in ("default", "acme", "beta", "gamma") if settings.may_read(name, one)]
+        for name in ("TRUNK_ACME_TOKEN", "CARRIER", "OWN", "TRUNK_OTHER", "DIALER_DATABASE_URL", "PATH")
+    }
+    assert readers == {
+        "TRUNK_ACME_TOKEN": ["acme"],
+        "CARRIER": ["acme", "beta"],
+        "OWN": ["default"],
+        "TRUNK_OTHER": ["default"],
+        "DIALER_DATABASE_URL": [],
+        "PATH": [],
+    }
+
+
+def test_private_networks_are_those_of_the_workspaces_that_the_owner_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings.load().networks_of("default") == ["127.0.0.0/8", "::1/128"]
+    assert Settings.load().networks_of("acme") == []
+    monkeypatch.setenv("DIALER_TRUNK_NETWORKS", "10.1.0.0/16@acme|beta,10.2.0.7/32")
+    assert Settings.load().networks_of("acme") == ["10.1.0.0/16"]
+    assert Settings.load().networks_of("default") == ["10.2.0.7/32"]
+    monkeypatch.setenv("DIALER_TRUNK_NETWORKS", "none")
+    assert Settings.load().networks_of("default") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SECRET_ENV", "A@"),
+        ("SECRET_ENV", "@acme"),
+        ("SECRET_ENV", "A@acme|"),
+        ("SECRET_ENV", "A B@acme"),
+        ("TRUNK_NETWORKS", "10.1.0.1/16"),
+        ("TRUNK_NETWORKS", "example.com@acme"),
+        ("TRUNK_NETWORKS", "none,10.1.0.0/16"),
+    ],
+)
+def test_a_list_for_workspaces_that_cannot_be_read_is_refused(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"DIALER_{name}", value)
+    with pytest.raises(InvalidInput, match=f"DIALER_{name}"):
+        Settings.load()

@@ -31,6 +31,7 @@ class TooLate(Exception):
 class TinyTel:
     def __init__(self, url: str, token: str, report_to: str, around: base.Surroundings) -> None:
         self._url, self._token, self._report_to, self._clock = url, token, report_to, around.clock
+        self._egress = around.egress
         self._opened: httpx2.AsyncClient | None = None  # made in the event loop that uses it
 
     async def place(self, request: base.CallRequest) -> base.Placement:
@@ -109,7 +110,9 @@ class TinyTel:
     def _client(self) -> httpx2.AsyncClient:
         if self._opened is None:
             headers = {"token": self._token}
-            self._opened = open_client(self._url, timeout_seconds=5.0, max_connections=20, headers=headers)
+            self._opened = open_client(
+                self._url, timeout_seconds=5.0, max_connections=20, headers=headers, egress=self._egress
+            )
         return self._opened
 
 

@@ -1,6 +1,8 @@
 """The settings of a process, read once from the environment (prefix DIALER_) and checked at once."""
 
+import re
 from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -8,7 +10,12 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from dialer.domain.allow_list import DEFAULT_WORKSPACE, LOOPBACK, workspaces_by_entry
 from dialer.errors import FieldError, InvalidInput, Unavailable
+
+# Variables with this prefix that no entry of secret_env names are of the workspace `default`.
+VARIABLES_BEGIN_WITH = "TRUNK_"
+NO_NETWORKS = ("none",)
 
 
 def _begins_with(*schemes: str) -> AfterValidator:
@@ -37,6 +44,24 @@ def _sendable(key: SecretStr) -> SecretStr:
 def _names(text: object) -> object:
     """Read names that stand between commas."""
     return tuple(name for one in text.split(",") if (name := one.strip())) if isinstance(text, str) else text
+
+
+def _variables(entries: tuple[str, ...]) -> tuple[str, ...]:
+    """Refuse what is no list of environment variables with their workspaces."""
+    for name in workspaces_by_entry(entries):
+        if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name):
+            raise PydanticCustomError("variable", "must be names of environment variables, as in NAME@workspace|other")
+    return entries
+
+
+def _networks(entries: tuple[str, ...]) -> tuple[str, ...]:
+    """Refuse what is no list of networks with their workspaces. `none` alone: no private network is allowed."""
+    try:
+        for network in workspaces_by_entry(() if entries == NO_NETWORKS else entries):
+            ip_network(network)
+    except ValueError:
+        raise PydanticCustomError("network", "must be networks, as in 10.1.0.0/16@workspace|other, or none") from None
+    return entries
 
 
 class Settings(BaseSettings):
@@ -69,7 +94,8 @@ class Settings(BaseSettings):
     url: Annotated[str, _begins_with("http://", "https://")] | None = None
     api_key: Annotated[SecretStr, AfterValidator(_sendable)] | None = None
     public_url: Annotated[str, _begins_with("http://", "https://"), AfterValidator(_without_slash)] | None = None
-    secret_env: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)] = ()
+    secret_env: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names), AfterValidator(_variables)] = ()
+    trunk_networks: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names), AfterValidator(_networks)] = LOOPBACK
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -101,6 +127,18 @@ class Settings(BaseSettings):
     def has_servers(self) -> bool:
         """Say whether it is known where both Postgres and Redis are."""
         return self.database_url is not None and self.redis_url is not None
+
+    def may_read(self, variable: str, workspace: str) -> bool:
+        """Say whether trunks of this workspace may refer to this environment variable, whether it is set or not."""
+        listed = workspaces_by_entry(self.secret_env)
+        if variable in listed:
+            return workspace in listed[variable]
+        return variable.startswith(VARIABLES_BEGIN_WITH) and workspace == DEFAULT_WORKSPACE
+
+    def networks_of(self, workspace: str) -> list[str]:
+        """Return the networks that trunks of this workspace may connect to besides public addresses."""
+        entries = () if self.trunk_networks == NO_NETWORKS else self.trunk_networks
+        return [network for network, names in workspaces_by_entry(entries).items() if workspace in names]
 
     def at(self, data_dir: Path | None) -> "Settings":
         """The same settings with this data folder, where one is given."""

@@ -15,7 +15,8 @@ from dialer.log import Outage
 from dialer.providers import installed
 from dialer.providers.base import Provider, Surroundings
 from dialer.providers.carriers import Carriers
-from dialer.service.trunks import REFERENCE, VARIABLES_BEGIN_WITH
+from dialer.providers.egress import Egress
+from dialer.service.trunks import NOT_ALLOWED, REFERENCE
 from dialer.settings import Settings
 from dialer.store import health
 from dialer.store.database import Database, Timeouts
@@ -62,24 +63,28 @@ class LedgerClock:
 
 def connecting(settings: Settings) -> Callable[[Trunk], Provider]:
     """Return what makes the provider of a trunk; it raises InvalidInput or Unavailable for one that cannot be used."""
-    around = Surroundings(clock, secret_of(settings), settings.public_url)
 
     def connect(trunk: Trunk) -> Provider:
+        egress = Egress.to(settings.networks_of(trunk.workspace))
+        around = Surroundings(clock, secret_of(settings, trunk.workspace), settings.public_url, egress)
         return installed.kind(trunk.provider).connect(trunk.id, trunk.config, around)
 
     return connect
 
 
-def secret_of(settings: Settings) -> Callable[[str], str]:
-    """Return what reads a value of a trunk's config that may refer to a variable of the environment."""
+def secret_of(settings: Settings, workspace: str) -> Callable[[str], str]:
+    """Return what reads a value of a trunk's config that may refer to a variable of the environment.
+
+    A variable that is not the workspace's is refused in the same words whether it is set or not.
+    """
 
     def secret(value: str) -> str:
         reference = REFERENCE.fullmatch(value)
         if reference is None:
             return value
         name = reference[1]
-        if not name.startswith(VARIABLES_BEGIN_WITH) and name not in settings.secret_env:
-            raise Unavailable(f"{name} may not be read: its name must begin with {VARIABLES_BEGIN_WITH}, or be allowed")
+        if not settings.may_read(name, workspace):
+            raise Unavailable(f"The trunk {NOT_ALLOWED}")
         found = os.environ.get(name)
         if not found:
             raise Unavailable(f"The environment variable {name} is not set in this process")

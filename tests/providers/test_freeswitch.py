@@ -202,7 +202,7 @@ def test_nothing_that_listens_there_and_no_such_host_are_said_so(call_request: C
         assert f"Nothing listens at 127.0.0.1:{port}" in health
         assert cause == "network_unreachable"
         async with provider(port, host="no-such-host.invalid") as switch:
-            assert "cannot be found" in (await switch.health() or "")
+            assert "the host is not known, or is in a network" in (await switch.health() or "")
 
     in_time(story())
 

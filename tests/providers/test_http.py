@@ -35,6 +35,7 @@ from dialer.providers.base import (
     Surroundings,
     Unclear,
 )
+from dialer.providers.egress import AddressRefused
 from dialer.providers.http import KIND, HttpPlatform
 from placing import handle
 from rigs.http import TRUNK, around
@@ -275,7 +276,7 @@ def test_a_host_that_does_not_exist_refuses_and_says_so(call_request: CallReques
 
     answer, reason = asyncio.run(run())
     assert answer == Refused("network_unreachable", INFRASTRUCTURE)
-    assert reason == "The platform at nowhere.invalid:80 cannot be reached: its host is not known"
+    assert reason == f"The platform at nowhere.invalid:80 cannot be reached: {AddressRefused()}"
 
 
 # --- TLS.

@@ -8,11 +8,15 @@ import sys
 import tomllib
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
+from carriers import asterisk
+from dialer.domain.ids import TrunkId
 from dialer.errors import Unavailable
 from dialer.providers import installed
+from dialer.store.numbers import Trunk
 
 ROOT = Path(__file__).parents[2]
 TEMPLATE = ROOT / "examples" / "provider_template"
@@ -86,3 +90,13 @@ def test_a_kind_whose_code_is_broken_is_named_with_the_reason(monkeypatch: pytes
 def test_a_kind_that_nobody_brings_is_named_with_those_that_there_are() -> None:
     with pytest.raises(Unavailable, match=r"No provider named fax is installed; there are .*simulator"):
         installed.kind("fax")
+
+
+def test_trunks_of_different_workspaces_share_no_connection() -> None:
+    """Another workspace could borrow the connection and its secret, or keep it from being opened."""
+    config = asterisk.trunk(8088)["config"]
+    one, another, foreign = (
+        installed.shared_link(Trunk(TrunkId(UUID(int=number)), "asterisk", config, workspace))
+        for number, workspace in ((1, "acme"), (2, "acme"), (3, "mallory"))
+    )
+    assert one == another != foreign

@@ -30,6 +30,7 @@ class Caller:
     parts: Parts
     settings: Settings
     workspace_id: WorkspaceId
+    workspace: str
     key_id: KeyId
     role: Role
     now: DateTime
@@ -52,7 +53,9 @@ def _needs(wanted: Role) -> Callable[..., Caller]:
         if not who.role.suffices_for(wanted):
             raise NotAllowed(f"This needs the role {wanted}; the key has the role {who.role}")
         parts = state.reading if request.method == "GET" else state.parts
-        return Caller(parts, state.settings, who.workspace_id, who.key_id, who.role, here().now, state.rng)
+        return Caller(
+            parts, state.settings, who.workspace_id, who.workspace, who.key_id, who.role, here().now, state.rng
+        )
 
     caller.__name__ = f"needs_{wanted}"
     caller.wanted = wanted  # type: ignore[attr-defined]  # read by the test that walks all routes

@@ -50,7 +50,7 @@ class TrunkCheck(BaseModel):
 
 
 def _kind(caller: Caller) -> Kind:
-    return trunks.kind(caller.settings.secret_env)
+    return trunks.kind(lambda variable: caller.settings.may_read(variable, caller.workspace))
 
 
 @router.get("")
@@ -64,7 +64,7 @@ def list_trunks(
     return listed(caller, _kind(caller), Trunk, page, {"status": status, "name": name})
 
 
-add_routes(router, _kind, trunks.kind(()), Trunk, Admin, Admin)
+add_routes(router, _kind, trunks.kind(), Trunk, Admin, Admin)
 
 
 @router.post("/{id}/check", responses=documented(404))

@@ -14,6 +14,7 @@ from dialer.domain.calls import CallHandle as CallHandle
 from dialer.domain.events import CallEvent
 from dialer.domain.ids import AttemptId, TrunkId
 from dialer.domain.outcomes import CauseClass
+from dialer.providers.egress import THIS_MACHINE, Egress
 
 # What a request may take from being written to leaving, without its connection being slow.
 MARGIN_SECONDS = 1
@@ -235,13 +236,14 @@ class Surroundings:
     """What a provider gets from the process it lives in.
 
     `secret`: reads a value of the trunk's config, which may refer to an environment variable (`env:TRUNK_…`); raises
-    Unavailable where that is not set. `public_url`: where networks reach our API, without a slash at its end; None: it
-    was not set.
+    Unavailable where that is not set, or not for the trunk's workspace. `public_url`: where networks reach our API,
+    without a slash at its end; None: it was not set. `egress`: every connection of the trunk is made by it.
     """
 
     clock: Callable[[], DateTime]
     secret: Callable[[str], str]
     public_url: str | None
+    egress: Egress = THIS_MACHINE
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,11 @@ import pendulum
 from pendulum import DateTime
 
 from dialer.providers import sockets
+from dialer.providers.egress import THIS_MACHINE, AddressRefused, Egress
 from dialer.providers.tls import trust
 
 KEEPALIVE_SECONDS = 5.0
+CONNECT_SECONDS = 15.0
 MAX_RETRY_AFTER_SECONDS = 600.0
 _SECONDS = re.compile("[0-9]{1,9}", re.ASCII)
 
@@ -29,17 +31,18 @@ def open_client(
     max_connections: int,
     keepalive_seconds: float = KEEPALIVE_SECONDS,
     headers: Mapping[str, str] | None = None,
+    egress: Egress = THIS_MACHINE,
 ) -> httpx2.AsyncClient:
     """Make a client with kept-alive connections; it belongs to the event loop that uses it first.
 
     `timeout_seconds`: for each step; connecting has half of it, so that an answer has its time too. Whoever wants the
-    whole exchange to take no longer times that.
+    whole exchange to take no longer times that. `egress`: where it may connect to.
     """
     pool = httpcore2.AsyncConnectionPool(
         ssl_context=trust(*urls),
         max_connections=max_connections,
         keepalive_expiry=keepalive_seconds,
-        network_backend=_Backend(),
+        network_backend=_Backend(egress),
         socket_options=sockets.options(timeout_seconds),
     )
     timeout = httpx2.Timeout(timeout_seconds, connect=timeout_seconds / 2)
@@ -55,7 +58,10 @@ class _Transport(httpx2.AsyncHTTPTransport):
 
 
 class _Backend(httpcore2.AnyIOBackend):
-    """Opens connections as the library does."""
+    """Opens connections as the library does, to addresses that may be connected to."""
+
+    def __init__(self, egress: Egress) -> None:
+        self._egress = egress
 
     async def connect_tcp(
         self,
@@ -65,7 +71,15 @@ class _Backend(httpcore2.AnyIOBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore2.AsyncNetworkStream:
-        return _Stream(await super().connect_tcp(host, port, timeout, local_address, socket_options))
+        async def open_at(address: str) -> httpcore2.AsyncNetworkStream:
+            return await super(_Backend, self).connect_tcp(address, port, None, local_address, socket_options)
+
+        try:
+            return _Stream(await self._egress.connect(host, port, timeout or CONNECT_SECONDS, open_at))
+        except TimeoutError as error:
+            raise httpcore2.ConnectTimeout from error
+        except AddressRefused as error:
+            raise httpcore2.ConnectError(str(error)) from error
 
 
 class _Stream(httpcore2.AsyncNetworkStream):

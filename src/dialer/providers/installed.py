@@ -41,13 +41,16 @@ def needs_listener(name: str) -> bool:
 
 
 def shared_link(trunk: Trunk) -> Hashable | None:
-    """Return what is the same of all trunks that are heard on one connection; None: this one has its own."""
+    """Return what is the same of all trunks that are heard on one connection; None: this one has its own.
+
+    Only trunks of one workspace share: the secret and the networks of a connection are those of its workspace.
+    """
     try:
         shares = kind(trunk.provider).shared_link
         found = None if shares is None else shares(trunk.config)
     except (InvalidInput, Unavailable):  # whoever connects says so
         return None
-    return None if found is None else (trunk.provider, found)
+    return None if found is None else (trunk.provider, trunk.workspace, found)
 
 
 def is_switch(name: str) -> bool:

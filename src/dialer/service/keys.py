@@ -31,10 +31,11 @@ _NOBODY = bytes(32)
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Whose request it is."""
+    """Whose request it is. `workspace`: the name of the workspace."""
 
     key_id: KeyId
     workspace_id: WorkspaceId
+    workspace: str
     role: Role
 
 
@@ -65,7 +66,7 @@ def authenticate(db: Database, key: str) -> Identity:
         row = keys.find_live(connection, UUID(form[1]))
     if not hmac.compare_digest(_hash(form[2]), row.secret_hash if row else _NOBODY) or row is None:
         raise NotAuthenticated(_REFUSED)
-    return Identity(row.id, row.workspace_id, Role(row.role))
+    return Identity(row.id, row.workspace_id, row.workspace, Role(row.role))
 
 
 def listed(

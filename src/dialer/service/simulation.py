@@ -7,11 +7,12 @@ from typing import Any
 
 from pendulum import DateTime
 
+from dialer.domain.allow_list import DEFAULT_WORKSPACE
 from dialer.domain.ids import AgentId, NumberId, TrunkId, WorkspaceId, uuid7
 from dialer.store import configuration
 from dialer.store.database import Database
 
-WORKSPACE = "default"
+WORKSPACE = DEFAULT_WORKSPACE
 TRUNK = "simulator"
 AGENT = "demo"
 NUMBERS = ("+12025550191", "+12025550192", "+12025550193")

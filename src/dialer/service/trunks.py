@@ -1,7 +1,7 @@
 """Trunks: the ways to the telephone networks. Their secrets stay in the environment; here are only their names."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema
@@ -19,9 +19,10 @@ from dialer.store.numbers import Trunk
 from dialer.store.resources import TRUNKS
 
 _SECRET = re.compile(r"password|passwd|secret|token|api_?key|credential|private", re.IGNORECASE)
-# How a config refers to a variable of the environment, and what the names of those that it may refer to begin with.
+# How a config refers to a variable of the environment.
 REFERENCE = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)")
-VARIABLES_BEGIN_WITH = "TRUNK_"
+# The same words for every variable that is not the workspace's: they must not tell which variables there are.
+NOT_ALLOWED = "must refer to an environment variable (env:TRUNK_…) that DIALER_SECRET_ENV gives to this workspace"
 
 Rate = Annotated[float, Field(ge=0.001, le=99_999, allow_inf_nan=False)]
 
@@ -58,12 +59,12 @@ class ChangedTrunk(Changes):
     status: Status = "active"
 
 
-def kind(secret_env: tuple[str, ...]) -> Kind:
-    """Trunks, whose configs may refer to these variables besides those that begin with TRUNK_."""
+def kind(may_read: Callable[[str], bool] = lambda _: False) -> Kind:
+    """Trunks. `may_read`: whether their configs may refer to this environment variable."""
 
     def checked(values: View) -> None:
         config = values.get("config", {})
-        errors = list(_wrong_secrets(config, "config", secret_env))
+        errors = list(_wrong_secrets(config, "config", may_read))
         if errors:
             raise InvalidInput(errors)
         try:
@@ -83,8 +84,8 @@ def _limited(values: View) -> View:
 
 def health(parts: Parts, workspace_id: WorkspaceId, trunk_id: TrunkId) -> str | None:
     """Say why no calls can be placed on a trunk now, or not be followed; None: they can. Raises NotFound."""
-    found = resources.show(parts.db, kind(()), workspace_id, trunk_id)
-    trouble = parts.carriers.health(Trunk(trunk_id, found["provider"], found["config"]))
+    found = resources.show(parts.db, kind(), workspace_id, trunk_id)
+    trouble = parts.carriers.health(of_network(parts.db, found["provider"], trunk_id))
     unheard = found["unheard_reason"]
     if not found["is_heard"] and installed.needs_listener(found["provider"]):
         unheard = unheard or "is a listener running?"
@@ -100,17 +101,14 @@ def of_network(db: Database, provider: str, trunk_id: TrunkId) -> Trunk:
     return trunk
 
 
-def _wrong_secrets(config: Mapping[str, Any], path: str, secret_env: tuple[str, ...]) -> Iterator[FieldError]:
+def _wrong_secrets(config: Mapping[str, Any], path: str, may_read: Callable[[str], bool]) -> Iterator[FieldError]:
     """A secret must be a reference, and a reference must be to a variable that may be read."""
     for name, value in config.items():
         where = f"{path}.{name}"
         if isinstance(value, Mapping):
-            yield from _wrong_secrets(value, where, secret_env)
+            yield from _wrong_secrets(value, where, may_read)
         elif isinstance(value, str) and (reference := REFERENCE.fullmatch(value)):
-            variable = reference[1]
-            if not variable.startswith(VARIABLES_BEGIN_WITH) and variable not in secret_env:
-                yield FieldError(
-                    where, f"must refer to a variable that begins with {VARIABLES_BEGIN_WITH}, or is allowed"
-                )
+            if not may_read(reference[1]):
+                yield FieldError(where, NOT_ALLOWED)
         elif _SECRET.search(name):
             yield FieldError(where, "is a secret: keep it in the environment and write env:TRUNK_…, its name")

@@ -18,7 +18,7 @@ from dialer.domain.patience import CALL_SECONDS, FIRST_ASK_SECONDS, LAST_ASK_SEC
 from dialer.domain.states import AttemptState
 from dialer.store.database import passing_over, rows, run
 from dialer.store.gates import Lease
-from dialer.store.numbers import Trunk, config_of
+from dialer.store.numbers import WORKSPACE, Trunk, config_of
 
 LIVE = "('reserved', 'unclear', 'placed', 'ringing', 'answered')"
 # Every column, also of attempts_archive.
@@ -33,8 +33,9 @@ a.id, a.batch_id, a.contact_id, a.trunk_id, a.phone_number_id, a.utc_on, a.local
 a.provider_call_id, a.ringing_at, a.answered_at, a.ended_at, a.outcome, a.cause, a.talk_seconds
 """
 _CALL = f"""
-a.id, a.to_number, a.from_number, a.created_at, a.provider_call_id, a.trunk_id, t.provider, {config_of("t")} AS config
-"""
+a.id, a.to_number, a.from_number, a.created_at, a.provider_call_id, a.trunk_id, t.provider, {config_of("t")} AS config,
+{WORKSPACE}
+""".strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,7 +303,7 @@ def take_overdue(connection: Connection, now: DateTime, again_at: DateTime, limi
     return [
         Overdue(
             _handle(row),
-            Trunk(row.trunk_id, row.provider, row.config),
+            Trunk(row.trunk_id, row.provider, row.config, row.workspace),
             AttemptState(row.state),
             row.is_unsent,
             row.has_end_in_quarantine,
@@ -429,7 +430,7 @@ def to_hang_up(connection: Connection, batch_id: BatchId | None = None) -> list[
         """,
         batch=batch_id,
     )
-    return [(Trunk(row.trunk_id, row.provider, row.config), _handle(row)) for row in found]
+    return [(Trunk(row.trunk_id, row.provider, row.config, row.workspace), _handle(row)) for row in found]
 
 
 def _handle(row: Row[Any]) -> CallHandle:

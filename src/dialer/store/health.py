@@ -17,7 +17,7 @@ from dialer.errors import Unavailable
 from dialer.store import agent_health, epochs, inbox, locks, quarantine, trunk_health, trunk_links
 from dialer.store.database import Database, rows
 from dialer.store.leases import Leases
-from dialer.store.numbers import Trunk, config_of
+from dialer.store.numbers import WORKSPACE, Trunk, config_of
 
 LATE = timedelta(seconds=60)
 SKEW_SECONDS = 2.0
@@ -123,8 +123,11 @@ def leases_are_loaded(connection: Connection, leases: Leases) -> bool:
 
 def active_trunks(connection: Connection) -> list[tuple[str, Trunk]]:
     """Read the active trunks with their names."""
-    config = config_of("t")
     found = rows(
-        connection, f"SELECT id, name, provider, {config} AS config FROM trunks t WHERE status = 'active' ORDER BY name"
+        connection,
+        f"""
+        SELECT id, name, provider, {config_of("t")} AS config, {WORKSPACE} FROM trunks t WHERE status = 'active'
+        ORDER BY name
+        """,
     )
-    return [(row.name, Trunk(row.id, row.provider, row.config)) for row in found]
+    return [(row.name, Trunk(row.id, row.provider, row.config, row.workspace)) for row in found]

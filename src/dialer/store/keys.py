@@ -33,10 +33,13 @@ def insert(
 
 
 def find_live(connection: Connection, key_id: UUID) -> Row[Any] | None:
-    """Read a key that was not revoked, with its hash."""
+    """Read a key that was not revoked, with its hash and the name of its workspace."""
     found = rows(
         connection,
-        "SELECT id, workspace_id, role, secret_hash FROM api_keys WHERE id = :id AND revoked_at IS NULL",
+        """
+        SELECT k.id, k.workspace_id, w.name AS workspace, k.role, k.secret_hash
+        FROM api_keys k JOIN workspaces w ON w.id = k.workspace_id WHERE k.id = :id AND k.revoked_at IS NULL
+        """,
         id=key_id,
     )
     return found[0] if found else None

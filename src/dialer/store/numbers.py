@@ -17,6 +17,10 @@ from dialer.store.trunk_links import HEARS
 VERSION = "coalesce(extract(epoch FROM n.capped_at)::text, '')"
 
 
+# Of a trunk t: the name of its workspace.
+WORKSPACE = "(SELECT w.name FROM workspaces w WHERE w.id = t.workspace_id) AS workspace"
+
+
 def config_of(trunk: str) -> str:
     """Write the SQL of a trunk's config. What a migration has added stands in a column of its own until the config is
     next written: the previous release refuses keys that it does not know.
@@ -26,11 +30,15 @@ def config_of(trunk: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Trunk:
-    """A trunk as a provider needs it: which provider, and its settings there."""
+    """A trunk as a provider needs it: which provider, and its settings there.
+
+    `workspace`: the name of the one it is of, by which the machine's owner allows variables and networks; "": none.
+    """
 
     id: TrunkId
     provider: str
     config: Mapping[str, Any]
+    workspace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +74,8 @@ def of_batches(connection: Connection, batch_ids: Sequence[BatchId]) -> dict[Bat
         connection,
         f"""
         SELECT b.id AS batch_id, n.id, n.phone_number, n.max_concurrent_calls, n.max_calls_per_day,
-               n.trunk_id, t.provider, {config_of("t")} AS config, t.max_concurrent_calls AS trunk_max_concurrent_calls,
+               n.trunk_id, t.provider, {config_of("t")} AS config, {WORKSPACE},
+               t.max_concurrent_calls AS trunk_max_concurrent_calls,
                t.calls_per_second AS trunk_calls_per_second,
                n.status = 'active' AND t.status = 'active' AS is_usable, {VERSION} AS version,
                h.trunk_id IS NOT NULL AS trunk_has_failed, h.probe_at AS trunk_probe_at,
@@ -91,7 +100,7 @@ def of_batches(connection: Connection, batch_ids: Sequence[BatchId]) -> dict[Bat
                 row.phone_number,
                 row.max_concurrent_calls,
                 row.max_calls_per_day,
-                Trunk(row.trunk_id, row.provider, row.config),
+                Trunk(row.trunk_id, row.provider, row.config, row.workspace),
                 row.trunk_max_concurrent_calls,
                 float(rate) if rate is not None else None,
                 row.is_usable,
@@ -111,20 +120,19 @@ def reporting_trunks(connection: Connection) -> list[Trunk]:
     found = rows(
         connection,
         f"""
-        SELECT id, provider, {config_of("t")} AS config FROM trunks t
+        SELECT id, provider, {config_of("t")} AS config, {WORKSPACE} FROM trunks t
         WHERE status = 'active' OR EXISTS (SELECT 1 FROM attempts WHERE trunk_id = t.id AND rescue_at IS NOT NULL)
         ORDER BY id
         """,
     )
-    return [Trunk(row.id, row.provider, row.config) for row in found]
+    return [Trunk(row.id, row.provider, row.config, row.workspace) for row in found]
 
 
 def trunk(connection: Connection, trunk_id: TrunkId) -> Trunk | None:
     """Read one trunk, whichever workspace it is of."""
-    found = rows(
-        connection, f"SELECT id, provider, {config_of('t')} AS config FROM trunks t WHERE id = :id", id=trunk_id
-    )
-    return Trunk(found[0].id, found[0].provider, found[0].config) if found else None
+    one = f"SELECT id, provider, {config_of('t')} AS config, {WORKSPACE} FROM trunks t WHERE id = :id"
+    found = rows(connection, one, id=trunk_id)
+    return Trunk(found[0].id, found[0].provider, found[0].config, found[0].workspace) if found else None
 
 
 def capped(connection: Connection) -> dict[NumberId, str]:

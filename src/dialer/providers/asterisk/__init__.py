@@ -13,7 +13,7 @@ __all__ = ["KIND", "Asterisk", "AsteriskConfig"]
 
 def _connect(_: TrunkId, config: Mapping[str, Any], around: Surroundings) -> Asterisk:
     checked = AsteriskConfig.parse(config)
-    return Asterisk(checked, around.secret(checked.password), around.clock)
+    return Asterisk(checked, around.secret(checked.password), around.clock, around.egress)
 
 
 def _shared_link(config: Mapping[str, Any]) -> Hashable:

@@ -16,6 +16,7 @@ import httpx2
 from pendulum import DateTime
 
 from dialer.providers.base import TOO_LATE
+from dialer.providers.egress import Egress
 from dialer.providers.http_client import open_client
 
 LONGEST_ANSWER = 1 << 20
@@ -88,12 +89,18 @@ class Ari:
     """One Asterisk's ARI. Belongs to the event loop that uses it first."""
 
     def __init__(
-        self, url: str, headers: Mapping[str, str], timeout_seconds: float, clock: Callable[[], DateTime]
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        timeout_seconds: float,
+        clock: Callable[[], DateTime],
+        egress: Egress,
     ) -> None:
         self._url = url
         self._headers = {**headers, "Accept-Encoding": "identity"}
         self._timeout = timeout_seconds
         self._clock = clock
+        self._egress = egress
         self._opened: httpx2.AsyncClient | None = None
 
     async def ask(
@@ -146,6 +153,7 @@ class Ari:
                 max_connections=MOST_CONNECTIONS,
                 keepalive_seconds=KEPT_ALIVE_SECONDS,
                 headers=self._headers,
+                egress=self._egress,
             )
         return self._opened
 

@@ -22,6 +22,7 @@ from dialer.providers.asterisk.originate import originate
 from dialer.providers.asterisk.reading import Calls
 from dialer.providers.base import CallHandle, CallRequest, Gone, HandOver, Linked, Placement, Refused, Sighting
 from dialer.providers.switches import NOT_PERMITTED
+from dialer.providers.egress import THIS_MACHINE, Egress
 
 # The header that says how late it is there has no fractions, and an attempt is made a moment before its request leaves.
 ROUNDING_SECONDS = 2.0
@@ -31,11 +32,14 @@ APP_MISSING = Refused("stasis_app_not_connected", CauseClass.AGENT)
 class Asterisk:
     """One trunk to one Asterisk. Implements `Provider`."""
 
-    def __init__(self, config: AsteriskConfig, password: str, clock: Callable[[], DateTime]) -> None:
+    def __init__(
+        self, config: AsteriskConfig, password: str, clock: Callable[[], DateTime], egress: Egress = THIS_MACHINE
+    ) -> None:
         self._config = config
         self._clock = clock
+        self._egress = egress
         self._headers = basic(config.username, password)
-        self._ari = Ari(config.url, self._headers, config.timeout_seconds, clock)
+        self._ari = Ari(config.url, self._headers, config.timeout_seconds, clock, egress)
         self._applications = Applications(self._ari, clock)
 
     async def place(self, request: CallRequest) -> Placement:
@@ -83,7 +87,7 @@ class Asterisk:
 
     async def listen(self, hand_over: HandOver, linked: Linked) -> None:
         calls = Calls(self._config.machine_variable, self._clock)
-        listening = Listening(self._config.url, self._headers, self._config.timeout_seconds, calls)
+        listening = Listening(self._config.url, self._headers, self._config.timeout_seconds, calls, egress=self._egress)
         await listening.run(hand_over, linked)
 
     async def close(self) -> None:

@@ -10,15 +10,17 @@ import logging
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
 
 import structlog
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
 from dialer.domain.events import CallEvent
 from dialer.providers.asterisk.frames import LONGEST_MESSAGE, Frames, LinkLost, reason_of
 from dialer.providers.asterisk.reading import Calls, Unreadable
 from dialer.providers.base import HandOver, Linked
+from dialer.providers.egress import THIS_MACHINE, Egress
 from dialer.providers.tls import trust
 
 FIRST_PAUSE_SECONDS = 0.1
@@ -52,12 +54,14 @@ class Listening:
         calls: Calls,
         *,
         ping_seconds: float = PING_SECONDS,
+        egress: Egress = THIS_MACHINE,
     ) -> None:
         self._url = url
         self._headers = headers
         self._timeout = timeout_seconds
         self._calls = calls
         self._ping_seconds = ping_seconds
+        self._egress = egress
 
     async def run(self, hand_over: HandOver, linked: Linked) -> None:
         """Hand over events until cancelled, or until `hand_over` or `linked` raises."""
@@ -80,19 +84,7 @@ class Listening:
         app = f"dialer-{secrets.token_hex(8)}"
         url = f"ws{self._url.removeprefix('http')}/events?app={app}&subscribeAll=true"
         try:
-            socket = await _Direct(
-                url,
-                additional_headers=self._headers,
-                compression=None,
-                proxy=None,
-                open_timeout=self._timeout,
-                close_timeout=CLOSING_SECONDS,
-                ping_interval=None,  # Frames asks for itself, and in order with what is received
-                max_size=LONGEST_MESSAGE,
-                max_queue=MOST_WAITING,
-                logger=_quiet,
-                ssl=trust(url) if url.startswith("wss") else None,
-            )
+            socket = await self._egress.connect(*_address(url), self._timeout, lambda address: self._open(url, address))
         except (OSError, TimeoutError, WebSocketException, ValueError) as error:
             raise LinkLost(reason_of(error, self._timeout)) from error
         frames = Frames(socket, self._timeout, self._ping_seconds)
@@ -100,6 +92,22 @@ class Listening:
             yield frames
         finally:
             await frames.close()
+
+    async def _open(self, url: str, address: str) -> ClientConnection:
+        return await _Direct(
+            url,
+            host=address,
+            additional_headers=self._headers,
+            compression=None,
+            proxy=None,
+            open_timeout=self._timeout,
+            close_timeout=CLOSING_SECONDS,
+            ping_interval=None,  # Frames asks for itself, and in order with what is received
+            max_size=LONGEST_MESSAGE,
+            max_queue=MOST_WAITING,
+            logger=_quiet,
+            ssl=trust(url) if url.startswith("wss") else None,
+        )
 
     async def _pass_on(self, frames: Frames, hand_over: HandOver, linked: Linked) -> None:
         while True:
@@ -123,3 +131,9 @@ class Listening:
             except Unreadable as error:
                 unreadable = str(error)
         return events, unreadable
+
+
+def _address(url: str) -> tuple[str, int]:
+    parts = urlsplit(url)
+    assert parts.hostname is not None
+    return parts.hostname, parts.port or (443 if parts.scheme == "wss" else 80)

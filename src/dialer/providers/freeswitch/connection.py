@@ -13,6 +13,7 @@ from typing import TypeVar, cast
 
 from dialer.errors import Unavailable
 from dialer.providers import sockets
+from dialer.providers.egress import THIS_MACHINE, AddressRefused, Egress
 from dialer.providers.freeswitch.config import TrunkConfig
 from dialer.providers.freeswitch.frames import Event, Frame, Frames, Garbled, read_event
 
@@ -154,20 +155,26 @@ class Connection(asyncio.Protocol):
             sockets.reset_on_close(self._socket, False)
 
 
-async def connect(config: TrunkConfig, password: str, make: type[C], events: str = "") -> C:
+async def connect(
+    config: TrunkConfig, password: str, make: type[C], events: str = "", egress: Egress = THIS_MACHINE
+) -> C:
     """Open a connection and prove who we are; raises Unavailable, whose `code` is the cause.
 
     `events`: the names of those to subscribe to.
     """
     try:
-        async with asyncio.timeout(config.timeout_seconds):
-            transport, connection = await asyncio.get_running_loop().create_connection(make, config.host, config.port)
+        transport, connection = await egress.connect(
+            config.host,
+            config.port,
+            config.timeout_seconds,
+            lambda address: asyncio.get_running_loop().create_connection(make, address, config.port),
+        )
         for option in sockets.options(config.timeout_seconds):
             transport.get_extra_info("socket").setsockopt(*option)
     except TimeoutError as error:
         raise Unavailable(f"{config.address} does not answer.", code="network_unreachable") from error
-    except socket.gaierror as error:
-        raise Unavailable(f"The host {config.host} cannot be found.", code="network_unreachable") from error
+    except AddressRefused as error:
+        raise Unavailable(f"{config.address}: {error}.", code="network_unreachable") from error
     except OSError as error:
         raise Unavailable(f"Nothing listens at {config.address}: {error}.", code="network_unreachable") from error
     try:

@@ -43,6 +43,7 @@ class FreeSwitch:
         self._trunk_id = trunk_id
         self._config = config
         self._clock = around.clock
+        self._egress = around.egress
         self._password = around.secret(config.password)
         if not self._password.isprintable():
             raise Unavailable("The password for FreeSWITCH must be one line without control characters.")
@@ -110,13 +111,13 @@ class FreeSwitch:
         await self._asking.close()
 
     async def _open_placing(self) -> PlacingConnection:
-        return await connect(self._config, self._password, PlacingConnection, placing.HEARD)
+        return await connect(self._config, self._password, PlacingConnection, placing.HEARD, self._egress)
 
     async def _open_asking(self) -> Connection:
-        return await connect(self._config, self._password, Connection)
+        return await connect(self._config, self._password, Connection, egress=self._egress)
 
     async def _open_listening(self) -> ListeningConnection:
-        return await connect(self._config, self._password, ListeningConnection, reports.HEARD)
+        return await connect(self._config, self._password, ListeningConnection, reports.HEARD, self._egress)
 
     async def _ask(self, command: str) -> str:
         """Return the answer to a question of the kind that may be asked twice; raises OSError or Unavailable."""

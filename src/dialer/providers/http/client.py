@@ -43,8 +43,14 @@ class HttpPlatform:
         self._config = config
         self._signer = signer
         self._clock = around.clock
+        self._egress = around.egress
         self._exchange = Exchange(
-            config.timeout_seconds, config.url, config.look_up_url, config.hang_up_url, config.health_url
+            config.timeout_seconds,
+            around.egress,
+            config.url,
+            config.look_up_url,
+            config.hang_up_url,
+            config.health_url,
         )
         self._report_url = around.public_url and f"{around.public_url}/v1/providers/http/{trunk_id}/events"
 
@@ -96,7 +102,7 @@ class HttpPlatform:
         if self._report_url is None:
             return NO_PUBLIC_URL
         if self._config.health_url is None:
-            return await health.reach(self._config.url, self._config.timeout_seconds)
+            return await health.reach(self._config.url, self._config.timeout_seconds, self._egress)
         return health.verdict(await self._get(self._config.health_url, "health"))
 
     async def listen(self, hand_over: HandOver, linked: Linked) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import httpx2
 
+from dialer.providers.egress import Egress
 from dialer.providers.http.trouble import Trouble, trouble
 from dialer.providers.http_client import open_client
 
@@ -57,8 +58,9 @@ class Letter:
 class Exchange:
     """The connections to one platform, at these URLs; belongs to the event loop that first asks."""
 
-    def __init__(self, timeout_seconds: float, *urls: str | None) -> None:
+    def __init__(self, timeout_seconds: float, egress: Egress, *urls: str | None) -> None:
         self._seconds = timeout_seconds
+        self._egress = egress
         self._urls = urls
         self._client: httpx2.AsyncClient | None = None
 
@@ -97,6 +99,7 @@ class Exchange:
                 max_connections=MAX_CONNECTIONS,
                 keepalive_seconds=KEEPALIVE_SECONDS,
                 headers=HEADERS,
+                egress=self._egress,
             )
         return self._client
 

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 
+from dialer.providers.egress import Egress
 from dialer.providers.http.exchange import Answer, NoAnswer
 from dialer.providers.http.trouble import trouble
 
@@ -27,16 +28,20 @@ def verdict(reply: Answer | NoAnswer) -> str | None:
             return f"The platform says that it is not well: it answers {status} at health_url"
 
 
-async def reach(url: str, seconds: float) -> str | None:
+async def reach(url: str, seconds: float, egress: Egress) -> str | None:
     """Connect to the URL's host, with TLS where it has it, and ask for nothing."""
     parts = urlsplit(url)
     secure: ssl.SSLContext | None = httpx2.create_ssl_context() if parts.scheme == "https" else None
-    port = parts.port or (443 if secure else 80)
+    host, port = parts.hostname or "", parts.port or (443 if secure else 80)
+
+    async def open_at(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection(address, port, ssl=secure, server_hostname=host if secure else None)
+
     try:
         async with asyncio.timeout(seconds):
-            _, writer = await asyncio.open_connection(parts.hostname, port, ssl=secure)
+            _, writer = await egress.connect(host, port, seconds, open_at)
     except OSError as error:
-        return f"The platform at {parts.hostname}:{port} cannot be reached: {trouble(error, seconds).reason}"
+        return f"The platform at {host}:{port} cannot be reached: {trouble(error, seconds).reason}"
     writer.close()
     with suppress(OSError):
         await writer.wait_closed()

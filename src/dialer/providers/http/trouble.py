@@ -4,12 +4,13 @@ In: what the HTTP client raised. Out: words that tell apart a host that is not t
 garbage. What the other side sent is repeated in part at most.
 """
 
-import socket
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import httpx2
+
+from dialer.providers.egress import AddressRefused
 
 LONGEST_QUOTE = 100
 
@@ -33,8 +34,8 @@ def trouble(error: Exception, seconds: float) -> Trouble:
                 return Trouble("tls_failed", f"its TLS certificate is not trusted ({one.verify_message})")
             case ssl.SSLError():
                 return Trouble("tls_failed", f"TLS failed ({one.reason or type(one).__name__})")
-            case socket.gaierror():
-                return Trouble("network_unreachable", "its host is not known")
+            case AddressRefused():
+                return Trouble("network_unreachable", str(one))
             case ConnectionRefusedError():
                 return Trouble("network_unreachable", "nothing listens there")
     if isinstance(error, httpx2.RemoteProtocolError):

@@ -29,7 +29,7 @@ __all__ = [
 
 
 def _connect(trunk_id: TrunkId, config: Mapping[str, Any], around: Surroundings) -> Simulator:
-    return Simulator(trunk_id, NetworkProfile.parse(config), around.clock)
+    return Simulator(trunk_id, NetworkProfile.parse(config), around.clock, around.egress)
 
 
 KIND = Kind(NetworkProfile.parse, _connect)

@@ -28,6 +28,7 @@ from dialer.providers.base import (
     Sighting,
     Unclear,
 )
+from dialer.providers.egress import THIS_MACHINE, Egress
 from dialer.providers.simulator import wire
 from dialer.providers.simulator.lines import JsonLines
 from dialer.providers.simulator.profile import NetworkProfile
@@ -85,10 +86,13 @@ class Connection(JsonLines):
 class Simulator:
     """A trunk's way to a simulated network behind the profile's `url`. Implements `Provider`."""
 
-    def __init__(self, trunk_id: TrunkId, profile: NetworkProfile, clock: Callable[[], DateTime]) -> None:
+    def __init__(
+        self, trunk_id: TrunkId, profile: NetworkProfile, clock: Callable[[], DateTime], egress: Egress = THIS_MACHINE
+    ) -> None:
         self._trunk_id = trunk_id
         self._profile = profile
         self._clock = clock
+        self._egress = egress
         self._address = profile.address
         self._timeout = profile.timeout_seconds
         # A connection belongs to its event loop, and a thread runs one loop at a time.
@@ -176,7 +180,11 @@ class Simulator:
     async def _open(self, *then: str) -> Connection:
         """Connect, say hello and `then` more; raises OSError, or Unavailable when the server refuses this trunk."""
         loop = asyncio.get_running_loop()
-        transport, connection = await _in_time(loop.create_connection(Connection, *self._address), self._timeout)
+        host, port = self._address
+        opening = self._egress.connect(
+            host, port, self._timeout, lambda address: loop.create_connection(Connection, address, port)
+        )
+        transport, connection = await _in_time(opening, self._timeout)
         for option in sockets.options(self._timeout):
             transport.get_extra_info("socket").setsockopt(*option)
         try:

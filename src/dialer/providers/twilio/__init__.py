@@ -20,7 +20,8 @@ CALLS_PER_SECOND = 1.0
 
 def _connect(trunk_id: TrunkId, config: Mapping[str, Any], around: Surroundings) -> Twilio:
     parsed = Config.parse(config)
-    return Twilio(trunk_id, parsed, around.secret(parsed.auth_token), around.clock, around.public_url)
+    auth_token = around.secret(parsed.auth_token)
+    return Twilio(trunk_id, parsed, auth_token, around.clock, around.public_url, around.egress)
 
 
 KIND = Kind(Config.parse, _connect, CALLS_PER_SECOND)

@@ -16,6 +16,7 @@ from twilio.http import AsyncHttpClient
 from twilio.http.response import Response
 
 from dialer.providers.base import TOO_LATE
+from dialer.providers.egress import Egress
 from dialer.providers.http_client import open_client
 
 LONGEST_ANSWER_BYTES = 1 << 20
@@ -37,16 +38,20 @@ class NoAnswer(Exception):
 class Line:
     """A trunk's connections, kept alive and shared. Opened when first used, by the event loop that uses them."""
 
-    def __init__(self, base_url: str | None, timeout_seconds: float) -> None:
+    def __init__(self, base_url: str | None, timeout_seconds: float, egress: Egress) -> None:
         self.base_url = base_url
         self.timeout_seconds = timeout_seconds
+        self._egress = egress
         self._client: httpx2.AsyncClient | None = None
 
     @property
     def client(self) -> httpx2.AsyncClient:
         if self._client is None:
             self._client = open_client(
-                self.base_url or "https:", timeout_seconds=self.timeout_seconds, max_connections=CONNECTIONS
+                self.base_url or "https:",
+                timeout_seconds=self.timeout_seconds,
+                max_connections=CONNECTIONS,
+                egress=self._egress,
             )
         return self._client
 

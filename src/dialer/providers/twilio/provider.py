@@ -34,6 +34,7 @@ from dialer.providers.base import (
     Sighting,
     Unclear,
 )
+from dialer.providers.egress import THIS_MACHINE, Egress
 from dialer.providers.http_client import retry_after
 from dialer.providers.twilio import asking, reports, sightings
 from dialer.providers.twilio.config import Config
@@ -55,13 +56,19 @@ class Twilio:
     """`public_url`: where Twilio reaches our API; without it no call is placed, for nobody would hear of it."""
 
     def __init__(
-        self, trunk_id: TrunkId, config: Config, auth_token: str, clock: Callable[[], DateTime], public_url: str | None
+        self,
+        trunk_id: TrunkId,
+        config: Config,
+        auth_token: str,
+        clock: Callable[[], DateTime],
+        public_url: str | None,
+        egress: Egress = THIS_MACHINE,
     ) -> None:
         self._config = config
         self._auth_token = auth_token
         self._validator = RequestValidator(auth_token)
         self._clock = clock
-        self._line = Line(config.api_base_url, config.timeout_seconds)
+        self._line = Line(config.api_base_url, config.timeout_seconds, egress)
         self._reports_to = public_url and f"{public_url}/v1/providers/twilio/{trunk_id}/events"
 
     async def place(self, request: CallRequest) -> Placement:

@@ -1,0 +1,89 @@
+"""What the admin of a workspace may not reach: secrets of other workspaces and of the machine's owner."""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+import pytest
+from fastapi.testclient import TestClient
+
+from api.conftest import Api
+from carriers.asterisk import trunk
+from dialer.domain.ids import TrunkId
+from dialer.errors import Unavailable
+from dialer.providers.carriers import Carriers
+from dialer.store import numbers
+from dialer.store.numbers import Trunk
+from dialer.wiring import connecting
+
+OWNED = ("TRUNK_ACME_TOKEN@acme",)
+# Set and of another workspace, set and of nobody, set and of the default workspace, not set at all.
+NOT_MINE = ("TRUNK_ACME_TOKEN", "PATH", "TRUNK_OWN", "DIALER_DATABASE_URL", "TRUNK_NEVER_SET", "NEVER_SET")
+
+
+@pytest.fixture(autouse=True)
+def variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TRUNK_ACME_TOKEN", "TRUNK_OWN", "DIALER_DATABASE_URL"):
+        monkeypatch.setenv(name, "the-carriers-password")
+
+
+@pytest.fixture
+def mallory(api: Api) -> Iterator[TestClient]:
+    """The admin of another workspace of an installation whose owner has given `acme` a secret."""
+    with guest(api, "mallory") as client:
+        yield client
+
+
+def guest(api: Api, workspace: str) -> TestClient:
+    owned = Api(api.world, api.settings.model_copy(update={"secret_env": OWNED}))
+    return owned.client(workspace=api.workspace(workspace))
+
+
+def config(variable: str, **more: Any) -> dict[str, Any]:
+    found: dict[str, Any] = trunk(1, host="198.51.100.7")["config"]
+    return found | {"password": f"env:{variable}"} | more
+
+
+def create(client: TestClient, variable: str, **more: Any) -> Any:
+    return client.post("/trunks", json={"name": variable, "provider": "asterisk", "config": config(variable, **more)})
+
+
+def test_another_workspaces_variable_is_refused_in_the_same_words_whether_it_is_set_or_not(mallory: TestClient) -> None:
+    answers = [create(mallory, variable) for variable in NOT_MINE]
+    assert {answer.status_code for answer in answers} == {422}
+    assert len({str(answer.json()["error"]) for answer in answers}) == 1
+    assert not any(name in answer.text for name, answer in zip(NOT_MINE, answers, strict=True))
+
+
+def test_a_trunk_cannot_be_changed_to_another_workspaces_variable(api: Api) -> None:
+    with guest(api, "acme") as acme:
+        made = create(acme, "TRUNK_ACME_TOKEN").json()["data"]
+        assert made["config"]["password"] == "env:TRUNK_ACME_TOKEN"
+        changed = acme.patch(f"/trunks/{made['id']}", json={"config": config("TRUNK_OWN")})
+    assert changed.status_code == 422
+
+
+def test_processes_that_connect_refuse_it_too_where_it_was_stored_before(api: Api) -> None:
+    """The trunk's workspace is looked at where it connects, whatever the API has let in; the words are constant."""
+    with guest(api, "acme") as acme:
+        row = create(acme, "TRUNK_ACME_TOKEN").json()["data"]
+    api.world.sql("UPDATE trunks SET config = replace(CAST(config AS text), 'ACME_TOKEN', 'OWN')::jsonb")
+    with api.world.db.begin() as connection:
+        stored = numbers.trunk(connection, TrunkId(UUID(row["id"])))
+    assert stored is not None
+    carriers = Carriers(connecting(api.settings.model_copy(update={"secret_env": OWNED})), api.world.clock)
+    try:
+        told = {carriers.health(replace(stored, config=config(name))) for name in NOT_MINE[1:]}
+        assert told == {carriers.health(stored)}
+    finally:
+        carriers.close()
+
+
+def test_a_trunk_of_no_workspace_reads_no_variable(api: Api) -> None:
+    connect = connecting(api.settings)
+    with pytest.raises(Unavailable, match="gives to this workspace"):
+        connect(Trunk(TrunkId(api.world.installed.trunk_id), "asterisk", config("TRUNK_OWN")))
+    provider = connect(Trunk(TrunkId(api.world.installed.trunk_id), "asterisk", config("TRUNK_OWN"), "default"))
+    asyncio.run(provider.close())

@@ -1,0 +1,163 @@
+"""No trunk connects to a private address unless the machine's owner allows it, whatever its host is written like."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+import pytest
+from structlog.testing import capture_logs
+
+from carriers import asterisk, freeswitch, http, twilio
+from carriers.switch import now
+from dialer.domain.calls import CallHandle
+from dialer.domain.ids import TrunkId
+from dialer.domain.outcomes import CauseClass
+from dialer.errors import Unavailable
+from dialer.providers import installed
+from dialer.providers.base import CallRequest, NoWord, Provider, Refused, Surroundings
+from dialer.providers.egress import THIS_MACHINE, AddressRefused, Egress
+
+TRUNK = TrunkId(UUID(int=9))
+NOWHERE = Egress()
+CONFIGS: dict[str, Callable[[int, str], dict[str, Any]]] = {
+    "asterisk": lambda port, host: asterisk.trunk(port, host=host)["config"],
+    "freeswitch": lambda port, host: freeswitch.trunk(port, host=host)["config"],
+    "http": lambda port, host: http.trunk(port, host=host)["config"],
+    "simulator": lambda port, host: {"url": f"tcp://{host}:{port}"},
+    "twilio": lambda port, host: twilio.trunk(port, host=host)["config"],
+}
+CONNECTIONS: dict[str, Any] = {
+    "asterisk": asterisk.CONNECTION,
+    "freeswitch": freeswitch.CONNECTION,
+    "twilio": twilio.CONNECTION,
+}
+PRIVATE = (
+    "127.0.0.1", "127.8.8.8", "0.0.0.0", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1",
+    "224.0.0.1", "240.0.0.1", "255.255.255.255", "::", "::1", "fe80::1", "fe80::1%1", "fc00::1", "fec0::1", "ff02::1",
+    "::ffff:127.0.0.1", "::ffff:10.1.2.3", "::127.0.0.1", "64:ff9b::7f00:1", "64:ff9b::a01:203", "2002:7f00:1::1",
+    "2002:c0a8:101::1", "2001:0:4136:e378:8000:63bf:80ff:fffe",
+)  # fmt: skip
+PUBLIC = ("8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808")
+
+
+@asynccontextmanager
+async def counted() -> AsyncIterator[tuple[int, list[str]]]:
+    """A port of loopback, on which connections are counted."""
+    seen: list[str] = []
+
+    def connected(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(str(writer.get_extra_info("peername")))
+        writer.close()
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1], seen
+
+
+def provider(kind: str, port: int, host: str, egress: Egress) -> Provider:
+    around = Surroundings(now, lambda _: "whsec_" + "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0", "http://127.0.0.1:1", egress)
+    return installed.kind(kind).connect(TRUNK, CONFIGS[kind](port, host), around)
+
+
+async def first_link(one: Provider) -> str | None:
+    """Listen until the first word of how the connection is; None: this network reports by HTTP."""
+    said: list[str | None] = []
+
+    async def linked(reason: str | None) -> None:
+        said.append(reason)
+        raise Unavailable("enough")
+
+    async def hand_over(_: object) -> None:
+        raise AssertionError
+
+    try:
+        await one.listen(hand_over, linked)
+    except Unavailable:
+        return said[0]
+    return None
+
+
+@pytest.mark.parametrize("address", PRIVATE)
+def test_private_addresses_are_refused_in_every_form(address: str) -> None:
+    assert not NOWHERE.permits(address)
+    assert not Egress.to(["172.31.0.0/16", "fd00::/8"]).permits(address)
+
+
+def test_public_addresses_and_networks_that_the_owner_allows_are_permitted() -> None:
+    assert [address for address in PUBLIC if not NOWHERE.permits(address)] == []
+    allowed = Egress.to(["10.1.0.0/16"])
+    assert allowed.permits("10.1.2.3")
+    assert allowed.permits("::ffff:10.1.2.3")
+    assert not allowed.permits("10.2.0.1")
+
+
+def test_every_kind_of_trunk_is_tried_here() -> None:
+    assert set(CONFIGS) == set(installed.names())
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+@pytest.mark.parametrize("kind", sorted(CONFIGS))
+def test_no_kind_of_trunk_connects_to_an_address_that_is_not_allowed(
+    kind: str, host: str, call_request: Callable[..., CallRequest]
+) -> None:
+    async def story() -> tuple[list[str], list[str | None], object, object]:
+        async with counted() as (port, seen):
+            one = provider(kind, port, host, NOWHERE)
+            request = replace(call_request(now()), connection=CONNECTIONS.get(kind, {}))
+            call = CallHandle(request.attempt_id, request.to_number, request.from_number, now(), None)
+            try:
+                reasons = [await one.health(), await first_link(one)]
+                placed, found = await one.place(request), await one.look_up(call)
+                with pytest.raises(Unavailable):
+                    await one.hang_up(call)
+            finally:
+                await one.close()
+            return seen, reasons, placed, found
+
+    with capture_logs() as logs:
+        seen, reasons, placed, found = asyncio.run(story())
+    assert seen == []
+    assert placed == Refused("network_unreachable", CauseClass.INFRASTRUCTURE)
+    assert isinstance(found, NoWord)
+    assert str(AddressRefused()) in (reasons[0] or "")
+    assert all(str(AddressRefused()) in reason for reason in reasons[1:] if reason)
+    assert any(entry["event"] == "address of a trunk refused" and entry["host"] == host for entry in logs)
+
+
+@pytest.mark.parametrize("kind", sorted(CONFIGS))
+def test_a_refused_address_and_an_unknown_host_are_told_in_the_same_words(kind: str) -> None:
+    async def health(host: str) -> str:
+        one = provider(kind, 1, host, NOWHERE)
+        try:
+            return ((await one.health()) or "").replace(host, "HOST")
+        finally:
+            await one.close()
+
+    refused, unknown = asyncio.run(health("localhost")), asyncio.run(health("no-such-host.invalid"))
+    assert refused == unknown
+
+
+def test_the_address_that_was_checked_is_connected_to_and_not_the_name() -> None:
+    opened: list[str] = []
+
+    async def open_at(address: str) -> None:
+        opened.append(address)
+
+    asyncio.run(THIS_MACHINE.connect("localhost", 1, 5, open_at))
+    (address,) = opened
+    assert address in {one[-1][0] for one in socket.getaddrinfo("localhost", 1, type=socket.SOCK_STREAM)}
+
+
+def test_connecting_takes_no_longer_than_it_may() -> None:
+    async def never(_: str) -> None:
+        await asyncio.Event().wait()
+
+    async def story(open_at: Callable[[str], Awaitable[None]]) -> None:
+        await Egress.to(["127.0.0.0/8"]).connect("127.0.0.1", 1, 0.01, open_at)
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(story(never))
