@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psycopg
@@ -77,6 +77,21 @@ def test_the_servers_listen_on_loopback_alone(servers: Servers) -> None:
         shown = connection.execute("SHOW listen_addresses").fetchone()
     with redis.Redis.from_url(servers.redis_url) as client:
         assert (shown, client.config_get("bind")) == (("127.0.0.1",), {"bind": "127.0.0.1"})
+
+
+def test_postgres_logs_no_values_of_statements(servers: Servers) -> None:
+    with psycopg.connect(plain(servers.database_url), autocommit=True) as connection:
+        (home,) = connection.execute("SHOW data_directory").fetchone() or ("",)
+        connection.execute("CREATE TEMPORARY TABLE people (name text UNIQUE, age int CHECK (age > 0))")
+        connection.execute("SET log_min_duration_statement = 0")
+        for age in (1, 1, -1):
+            with suppress(psycopg.errors.IntegrityError):
+                connection.execute("INSERT INTO people VALUES (%s, %s)", ("Ada Lovelace", age))
+        connection.execute("DO $$BEGIN RAISE LOG 'until here'; END$$")
+    told = (Path(home).parent / "log" / "postgres.log").read_text()
+    assert "until here" in told
+    assert "INSERT INTO people" in told
+    assert "Lovelace" not in told
 
 
 def test_data_survives_a_clean_stop_and_start(tmp_path: Path) -> None:

@@ -33,6 +33,11 @@ SETTINGS = {
     "log_timezone": "UTC",
     "log_checkpoints": "off",
     "logging_collector": "off",
+    # Contacts' names and numbers belong into no log: not as parameters of a statement, and not in the row that an
+    # error repeats in its DETAIL and CONTEXT.
+    "log_parameter_max_length": "0",
+    "log_parameter_max_length_on_error": "0",
+    "log_error_verbosity": "terse",
 }
 FORGETFUL = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 

@@ -9,8 +9,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 from uuid import UUID
 
+import psycopg
 from psycopg.errors import CheckViolation
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
@@ -18,7 +20,7 @@ from sqlalchemy.exc import IntegrityError
 from dialer.domain.contact import NewContact
 from dialer.domain.ids import BatchId, FolderId
 from dialer.errors import StateConflict
-from dialer.store.database import Database, rows, run
+from dialer.store.database import Database, forgetting_values, rows, run
 
 Staged = tuple[UUID, NewContact, str]
 
@@ -109,7 +111,8 @@ def batch_is_over(status: str) -> StateConflict:
 
 
 def _copy(connection: Connection, page: Sequence[Staged]) -> None:
-    with connection.connection.cursor() as cursor, cursor.copy(COPY) as copy:  # type: ignore[attr-defined]
+    cursor: psycopg.Cursor[Any] = connection.connection.cursor()  # type: ignore[assignment]
+    with forgetting_values(), cursor, cursor.copy(COPY) as copy:
         for contact_id, contact, lane in page:
             copy.write_row(_row(contact_id, contact, lane))
 

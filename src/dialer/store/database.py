@@ -33,6 +33,8 @@ AWAY = {"08", "53", "57"}
 UNFIT = {"0A", "25", "26", "28", "3D", "3F", "42", "55", "58"}
 # The values of a row itself: conversion, constraints, limits of size.
 DATA = {"22", "23", "54"}
+# Of those, the ones whose first line already repeats a value: invalid input syntax for type integer: "…".
+VALUES_IN_MESSAGE = {"22", "54"}
 INSISTENCE = 4
 # How long a step waits for rows that others hold, before it passes over them: less than the second after which
 # Postgres looks for a deadlock and may break off an operator's statement.
@@ -79,6 +81,7 @@ class Database:
                 poolclass=QueuePool,
                 pool_size=pool_size,
                 max_overflow=pool_size,
+                hide_parameters=True,
                 connect_args={
                     "options": "-c timezone=UTC",
                     "connect_timeout": 5,
@@ -89,6 +92,7 @@ class Database:
             )
         except ArgumentError:
             raise Unavailable("DIALER_DATABASE_URL is not a database URL (postgresql+psycopg://…)") from None
+        event.listen(self._engine, "handle_error", _forget_values)
         event.listen(self._engine, "handle_error", _leave_unfit)
         if timeouts is not None:
             event.listen(self._engine, "connect", lambda connection, _: _limit(connection, timeouts))
@@ -320,6 +324,34 @@ def _passing(error: DBAPIError) -> DialerError | None:
     if state[:2] in UNFIT:
         return Unfit(f"The database cannot do this as it is now: {said} (SQLSTATE {state})")
     return None
+
+
+@contextmanager
+def forgetting_values() -> Iterator[None]:
+    """Take the values out of what the driver raises here, for statements that do not pass through SQLAlchemy."""
+    try:
+        yield
+    except psycopg.Error as error:
+        _forget_values_of(error)
+        raise
+
+
+def _forget_values(context: ExceptionContext) -> None:
+    error, shown = context.original_exception, context.sqlalchemy_exception
+    if isinstance(error, psycopg.Error):
+        _forget_values_of(error)
+        if shown is not None:
+            shown.args = (f"({type(error).__module__}.{type(error).__name__}) {error}",)
+
+
+def _forget_values_of(error: psycopg.Error) -> None:
+    """Keep what is wrong and drop the row, which Postgres repeats in DETAIL and CONTEXT: it holds names and telephone
+    numbers, and what is raised ends up in logs.
+    """
+    if error.sqlstate is None:
+        return
+    is_of_values = error.sqlstate[:2] in VALUES_IN_MESSAGE
+    error.args = ((None if is_of_values else error.diag.message_primary) or f"{type(error).__name__}",)
 
 
 def _leave_unfit(context: ExceptionContext) -> None:
