@@ -108,6 +108,37 @@ def test_the_folder_is_private_and_so_is_what_holds_the_password(tmp_path: Path)
         assert [oct(path.stat().st_mode & 0o777) for path in files] == ["0o700", "0o600", "0o600", "0o600"]
 
 
+def contents(folder: Path) -> list[tuple[str, int, str]]:
+    return sorted(
+        (str(path.relative_to(folder)), path.stat().st_mode, path.read_text() if path.is_file() else "")
+        for path in (folder, *folder.rglob("*"))
+    )
+
+
+@pytest.mark.parametrize("name", ["thesis.odt", "lock", "log", "password"])
+def test_a_folder_with_other_things_in_it_is_refused_untouched(tmp_path: Path, name: str) -> None:
+    folder_of_others = tmp_path / "home"
+    folder_of_others.mkdir(mode=0o755)
+    (folder_of_others / name).write_text("of somebody")
+    (folder_of_others / "photos").mkdir()
+    before = contents(folder_of_others)
+    with pytest.raises(Unavailable, match=r"holds other things \(.*photos"), running(folder_of_others):
+        pass
+    assert contents(folder_of_others) == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a folder of another user")
+def test_a_folder_of_another_user_is_refused_untouched(tmp_path: Path) -> None:
+    folder_of_others = tmp_path / "home"
+    folder_of_others.mkdir(mode=0o755)
+    os.chown(folder_of_others, 1, 1)
+    with pytest.raises(Unavailable, match="belongs to another user"), running(folder_of_others):
+        pass
+    with pytest.raises(Unavailable, match="belongs to another user"):
+        running_at(folder_of_others)
+    assert (contents(folder_of_others), folder_of_others.stat().st_uid) == ([(".", 0o40755, "")], 1)
+
+
 def test_the_password_is_not_among_the_arguments_of_any_process(tmp_path: Path) -> None:
     with running(tmp_path, durable=False) as servers:
         arguments = [Path(f"/proc/{pid}/cmdline").read_text() for pid in server_pids(tmp_path)]

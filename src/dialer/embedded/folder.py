@@ -18,6 +18,11 @@ from typing import TextIO
 
 from dialer.errors import Unavailable
 
+# What every folder of ours has, and all that the first start makes before and after it.
+MARKS = {"lock", "log", "password"}
+OWN = MARKS | {"password.new", "postgres", "postgres-programs", "redis", "lost+found"}
+UNFINISHED = "postgres-new-"
+
 # A holder that was killed, or a reader in `announced`, lets go within this time.
 LOCK_SECONDS = 0.5
 
@@ -53,6 +58,8 @@ def claimed(data_dir: Path) -> Iterator[Claim]:
 def announced(data_dir: Path) -> tuple[str, str] | None:
     """Return the database and Redis URLs that the live holder of the folder announced, if any."""
     try:
+        # Contacts would be written to whatever servers another user has put there.
+        _refuse_another_users(data_dir)
         with (data_dir / "lock").open() as lock:
             if _locks(lock, fcntl.LOCK_SH):
                 return None
@@ -85,12 +92,32 @@ def write_private(path: Path, text: str) -> None:
 
 def _lock_file(data_dir: Path) -> TextIO:
     try:
+        _refuse_what_is_not_ours(data_dir)
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         data_dir.chmod(0o700)
         (data_dir / "log").mkdir(mode=0o700, exist_ok=True)
         return os.fdopen(os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT, 0o600), "r+")
     except OSError as error:
         raise _unusable(data_dir, error) from error
+
+
+def _refuse_what_is_not_ours(data_dir: Path) -> None:
+    """Raise Unavailable for a folder that belongs to another user or holds other things, before anything is changed."""
+    if not data_dir.exists():
+        return
+    _refuse_another_users(data_dir)
+    names = {path.name for path in data_dir.iterdir()}
+    others = {name for name in names - OWN if not name.startswith(UNFINISHED)}
+    if others and not names >= MARKS:
+        raise Unavailable(
+            f"{data_dir} holds other things ({', '.join(sorted(others)[:3])}) and is no data folder of dialer: "
+            "choose an empty one, or one that does not exist yet (--data-dir)"
+        )
+
+
+def _refuse_another_users(data_dir: Path) -> None:
+    if data_dir.stat().st_uid != os.geteuid():
+        raise Unavailable(f"{data_dir} belongs to another user: choose a data folder of your own (--data-dir)")
 
 
 def _is_taken(lock: TextIO) -> bool:
