@@ -37,7 +37,7 @@ def _sendable(key: SecretStr) -> SecretStr:
     """Refuse what cannot stand in a header."""
     text = key.get_secret_value()
     if not (text.isascii() and text.isprintable()) or " " in text:
-        raise PydanticCustomError("key", "must be a key as `dialer keys create` prints it")
+        raise PydanticCustomError("key", "must be printable ASCII without spaces")
     return key
 
 
@@ -62,6 +62,15 @@ def _networks(entries: tuple[str, ...]) -> tuple[str, ...]:
     except ValueError:
         raise PydanticCustomError("network", "must be networks, as in 10.1.0.0/16@workspace|other, or none") from None
     return entries
+
+
+def _proxies(addresses: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        for address in addresses:
+            ip_network(address)
+    except ValueError:
+        raise PydanticCustomError("address", "must be addresses or networks, as in 10.0.0.2,10.1.0.0/24") from None
+    return addresses
 
 
 class Settings(BaseSettings):
@@ -96,6 +105,8 @@ class Settings(BaseSettings):
     public_url: Annotated[str, _begins_with("http://", "https://"), AfterValidator(_without_slash)] | None = None
     secret_env: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names), AfterValidator(_variables)] = ()
     trunk_networks: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names), AfterValidator(_networks)] = LOOPBACK
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names), AfterValidator(_proxies)] = ()
+    metrics_token: Annotated[SecretStr, AfterValidator(_sendable)] | None = None
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

@@ -13,11 +13,12 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from pydantic import SecretStr
 
 from deadline import DEADLINE_SECONDS
 from dialer import log
 from dialer.api.app import equip, make_app, make_routes
-from dialer.api.serving import Server, configured
+from dialer.api.serving import Server, server_config
 from dialer.domain.ids import WorkspaceId
 from dialer.domain.roles import Role
 from dialer.engine.parts import Parts
@@ -27,6 +28,8 @@ from dialer.settings import Settings
 from world import World
 
 POLL = Event()
+METRICS_TOKEN = "for-prometheus"
+METRICS = {"Authorization": f"Bearer {METRICS_TOKEN}"}
 Draft = Callable[..., dict[str, Any]]
 
 
@@ -65,7 +68,7 @@ class Api:
         with_these = self.settings.model_copy(update=settings)
         app = make_app(parts or self.world.parts, with_these, self.world.clock, self.world.rng)
         with socket.create_server(("127.0.0.1", 0)) as listening:
-            server = Server(configured(app, with_these, stop_seconds=5), Event())
+            server = Server(server_config(app, with_these, stop_seconds=5), Event())
             thread = Thread(target=server.run, args=([listening],))
             thread.start()
             url = f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
@@ -103,7 +106,10 @@ def quiet() -> None:
 
 @pytest.fixture
 def api(world: World) -> Api:
-    return Api(world, Settings(database_url=world.database_url, redis_url=world.redis_url))
+    return Api(
+        world,
+        Settings(database_url=world.database_url, redis_url=world.redis_url, metrics_token=SecretStr(METRICS_TOKEN)),
+    )
 
 
 @pytest.fixture

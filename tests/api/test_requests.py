@@ -4,13 +4,18 @@ import os
 import re
 import subprocess
 import sys
+from base64 import b64encode
+from hashlib import sha256
+from typing import Any
 
 import pytest
+from fastapi import Request
 from fastapi.testclient import TestClient
 
-from api.conftest import Api, Draft
+from api.conftest import METRICS, METRICS_TOKEN, Api, Draft
 from dialer import wiring
 from dialer.api.app import make_app
+from dialer.api.docs import page
 from dialer.api.exchange import SECURITY_HEADERS
 from dialer.settings import Settings
 from world import World
@@ -55,13 +60,74 @@ def test_every_answer_has_its_form_and_the_headers_that_protect(
         assert answer.headers["Allow"] == "GET, POST"
 
 
-def test_the_page_of_the_documentation_may_load_its_parts_and_nothing_else_may(client: TestClient) -> None:
+def test_the_page_of_the_documentation_needs_no_script_and_no_other_host(client: TestClient) -> None:
     page = client.get("http://testserver/docs")
-    policy = page.headers["Content-Security-Policy"]
-    for part in re.findall(r'(?:src|href)="(https://[^/"]+)', page.text):
-        assert part in policy
-    assert "connect-src 'self'" in policy
+    (style,) = re.findall("<style>(.*?)</style>", page.text, re.DOTALL)
+    digest = b64encode(sha256(style.encode()).digest()).decode()
+    policy = f"default-src 'none'; style-src 'sha256-{digest}'; frame-ancestors 'none'"
+    assert page.headers["Content-Security-Policy"] == policy
+    assert not re.findall(r"<script|https?://|\bsrc=|\bon[a-z]+=", page.text)
     assert client.get("/agents").headers["Content-Security-Policy"].startswith("default-src 'none';")
+
+
+def test_the_page_of_the_documentation_has_every_operation_field_and_link(client: TestClient, api: Api) -> None:
+    text, document = client.get("http://testserver/docs").text, api.app().openapi()
+    for path, methods in document["paths"].items():
+        assert all(f"<code>{method.upper()} {path}</code>" in text for method in methods)
+    for name, schema in document["components"]["schemas"].items():
+        assert f"id='{name}'" in text
+        assert all(f"<td>{field}<td>" in text for field in schema.get("properties", {}))
+    assert set(re.findall("href='#([^']+)'", text)) <= set(re.findall("id='([^']+)'", text))
+
+
+def test_what_the_document_says_is_no_html_of_the_page() -> None:
+    shown = {"type": "string", "pattern": "<b>", "description": "<i>`<u>`", "default": "<s>"}
+    schemas = {"<h1>": {"properties": {"<em>": shown}, "enum": ["<a>"], "example": {"<p1>": 1}, "description": "<q>"}}
+    text = page({"info": {"description": "<x>"}, "tags": [], "paths": {}, "components": {"schemas": schemas}})
+    assert not re.search("<(b|i|u|s|h1>&|em|a|p1|q|x)>", text.partition("Schemas")[2])
+
+
+def test_no_answer_redirects_to_another_scheme(api: Api) -> None:
+    """Behind a proxy that speaks TLS, the key would follow a redirect to http:// in the clear."""
+    with api.client() as client:
+        for path in ("/agents/", "/batch-calls/", "/trunks/"):
+            answer = client.get(path, follow_redirects=False)
+            assert (answer.status_code, answer.headers.get("location")) == (404, None)
+
+
+def test_forwarded_headers_are_believed_from_trusted_proxies_alone(api: Api) -> None:
+    seen: list[str] = []
+
+    def ask(**settings: Any) -> str:
+        with api.served(**settings) as served:
+
+            @served.app.get("/seen")
+            async def scheme(request: Request) -> None:
+                seen.append(f"{request.url.scheme} {request.client and request.client.host}")
+
+            url = served.url.removesuffix("/v1") + "/seen"
+            served.client.get(url, headers={"X-Forwarded-Proto": "https", "X-Forwarded-For": "203.0.113.9"})
+        return seen.pop()
+
+    assert ask() == "http 127.0.0.1"
+    assert ask(trusted_proxies=("10.0.0.2",)) == "http 127.0.0.1"
+    assert ask(trusted_proxies=("127.0.0.0/8",)) == "https 203.0.113.9"
+
+
+@pytest.mark.parametrize("header", [None, "Bearer wrong", "Basic for-prometheus", f"Bearer {METRICS_TOKEN}x", "ADMIN"])
+def test_the_metrics_of_the_installation_are_for_the_token_of_its_owner(api: Api, header: str | None) -> None:
+    with TestClient(api.app()) as client:
+        headers = {"Authorization": f"Bearer {api.key()}" if header == "ADMIN" else header} if header else {}
+        answer = client.get("/metrics", headers=headers)
+    assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
+    assert answer.json()["error"]["code"] == "not_authenticated"
+
+
+@pytest.mark.parametrize("header", ["Bearer ", "Bearer", "Bearer None", ""])
+def test_without_a_token_nobody_reads_the_metrics(api: Api, header: str) -> None:
+    closed = Api(api.world, api.settings.model_copy(update={"metrics_token": None}))
+    with TestClient(closed.app()) as client:
+        assert client.get("/metrics", headers={"Authorization": header}).status_code == 401
 
 
 @pytest.mark.parametrize(
@@ -134,9 +200,10 @@ def test_settings_show_no_password() -> None:
     assert "hunter2" not in repr(settings) + str(settings)
 
 
-def test_a_server_that_is_away_is_a_503_that_says_so(api: Api, draft: Draft) -> None:
+def test_a_server_that_is_away_is_a_503_in_constant_words(api: Api, draft: Draft) -> None:
     draft()
-    settings = Settings(database_url="postgresql+psycopg://dialer:hunter2@127.0.0.1:9/x", redis_url=api.settings.redis)
+    away = "postgresql+psycopg://dialer:hunter2@127.0.0.1:9/x"
+    settings = api.settings.model_copy(update={"database_url": away})
     parts = wiring.parts_of(settings)
     with TestClient(make_app(parts, settings, api.world.clock, api.world.rng), raise_server_exceptions=False) as client:
         key = {"Authorization": f"Bearer {api.key()}"}
@@ -144,9 +211,11 @@ def test_a_server_that_is_away_is_a_503_that_says_so(api: Api, draft: Draft) -> 
             answer = client.get(path, headers=key)
             assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable")
             assert answer.headers["Retry-After"] == "1"
-            assert "hunter2" not in answer.text
+            assert answer.json()["error"]["message"] == (
+                "A part that this needs does not answer; nothing was done. The log of the API says why."
+            )
         assert client.get("/healthz").status_code == 200
-        assert 'dialer_up{server="postgres"} 0.0' in client.get("/metrics").text
+        assert 'dialer_up{server="postgres"} 0.0' in client.get("/metrics", headers=METRICS).text
     wiring.close(parts)
 
 
@@ -162,7 +231,7 @@ def test_metrics_tell_the_figures_of_the_installation(client: TestClient, draft:
 
     def read() -> dict[str, float]:
         world.clock.now = world.clock.now.add(seconds=2)
-        return figures(client.get("http://testserver/metrics").text)
+        return figures(client.get("http://testserver/metrics", headers=METRICS).text)
 
     found = read()
     assert (found["dialer_slots_used"], found["dialer_slots_limit"]) == (3, 3)
@@ -184,7 +253,7 @@ def test_no_label_of_a_metric_grows_with_what_is_asked(client: TestClient, draft
     for path in (f"/batch-calls/{batch_id}", "/nowhere/1", "/nowhere/2", "/agents/x"):
         client.get(path)
     client.request("BREW", "/agents")
-    text = client.get("http://testserver/metrics").text
+    text = client.get("http://testserver/metrics", headers=METRICS).text
     assert batch_id not in text
     assert "nowhere" not in text
     assert "BREW" not in text
@@ -198,7 +267,7 @@ def test_steps_of_workers_are_measured(api: Api, client: TestClient, draft: Draf
     environment = os.environ | dict(api.settings.environment())
     subprocess.run([sys.executable, "-c", work], env=environment, check=True, timeout=60, capture_output=True)
     world.clock.now = world.clock.now.add(seconds=2)
-    found = figures(client.get("http://testserver/metrics").text)
+    found = figures(client.get("http://testserver/metrics", headers=METRICS).text)
     for step in ("tick", "dispatch"):
         assert found[f'dialer_step_seconds_count{{step="{step}"}}'] >= 1
 

@@ -85,6 +85,8 @@ def make_routes() -> FastAPI:
         version="1",
         redoc_url=None,
         docs_url=None,
+        # A redirect would lead to http:// behind a proxy that speaks TLS, and the key would follow it in the clear.
+        redirect_slashes=False,
         lifespan=_lifespan,
         generate_unique_id_function=lambda route: route.name,
     )

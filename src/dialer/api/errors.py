@@ -72,11 +72,21 @@ async def _told(_: Request, error: Exception) -> JSONResponse:
 
 
 def _message(error: DialerError) -> str:
-    if isinstance(error, Unfit):
-        # What Postgres says of itself is for the operators of this installation, not for its clients.
-        log.error("the database cannot do what was asked", reason=str(error))
-        return "The database cannot do this as it is now; nothing was done. The log of the API says why."
-    return str(error)
+    """Word an error. What servers, drivers and the environment say is for the owner of this installation, who finds it
+    in the log: addresses, tables, names of variables. Its clients, some of whom have no key, get constant words.
+    """
+    match error:
+        case Unfit():
+            log.error("the database cannot do what was asked", reason=str(error))
+            return "The database cannot do this as it is now; nothing was done. The log of the API says why."
+        case Unavailable() if type(error) is Unavailable:
+            log.warning("request refused: a part that is needed is unavailable", reason=str(error))
+            return "A part that this needs does not answer; nothing was done. The log of the API says why."
+        case Contended():
+            log.info("request refused: another transaction is in the way", reason=str(error))
+            return "Another request is changing this; nothing was done. Try again."
+        case _:
+            return str(error)
 
 
 def _headers(error: DialerError) -> dict[str, str]:

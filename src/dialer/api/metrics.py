@@ -1,8 +1,11 @@
-"""`/metrics`: the whole installation in the text format of Prometheus, whichever process is asked. No key is needed.
+"""`/metrics`: the whole installation in the text format of Prometheus, whichever process is asked.
+
+It tells of all workspaces, so no key of one opens it but a token of the machine's owner (DIALER_METRICS_TOKEN).
 
 Facts are read from Postgres and Redis when asked, at most once a second; durations are what all processes measured.
 """
 
+import hmac
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from threading import Lock
@@ -13,10 +16,12 @@ from pendulum import DateTime
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Metric, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
+from pydantic import SecretStr
 
+from dialer.api.errors import documented
 from dialer.api.exchange import here
 from dialer.engine.parts import QUEUES, Parts
-from dialer.errors import DialerError
+from dialer.errors import DialerError, NotAuthenticated
 from dialer.settings import Settings
 from dialer.store import stock
 from dialer.store.measures import BUCKETS, Found, Measures
@@ -145,9 +150,19 @@ def _cumulated(values: Mapping[str, float]) -> list[tuple[str, float]]:
     return buckets
 
 
-@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+@router.get("/metrics", response_class=Response, responses=documented(401) | {200: {"content": {"text/plain": {}}}})
 def metrics(request: Request) -> Response:
-    """Tell the figures of the whole installation, for Prometheus."""
+    """Tell the figures of the whole installation, for Prometheus; with the token of DIALER_METRICS_TOKEN as a key."""
+    _check_token(request)
     figures: Figures = request.app.state.figures
     figures.open_streams = request.app.state.watching.open_streams
     return Response(figures.text(here().now), media_type=CONTENT_TYPE_LATEST)
+
+
+def _check_token(request: Request) -> None:
+    """Raise NotAuthenticated, in the same words for all, unless the request bears the token; without one, for all."""
+    token: SecretStr | None = request.app.state.settings.metrics_token
+    wanted = f"Bearer {token.get_secret_value()}" if token else ""
+    given = request.headers.get("authorization", "")
+    if not wanted or not hmac.compare_digest(given.encode(), wanted.encode()):
+        raise NotAuthenticated("The figures are for the owner of this installation; send DIALER_METRICS_TOKEN")

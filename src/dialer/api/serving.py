@@ -54,14 +54,17 @@ def serve(settings: Settings, host: str, port: int, ask_settle: Callable[[], obj
     listening = _listen(host, port)
     app = make_app(parts, settings, wiring.LedgerClock(parts.db, wiring.seconds), wiring.chance(), ask_settle)
     try:
-        Server(configured(app, settings), stopped).run([listening])
+        Server(server_config(app, settings), stopped).run([listening])
     finally:
         listening.close()
         wiring.close(parts)
 
 
-def configured(app: FastAPI, settings: Settings, stop_seconds: int = STOP_SECONDS) -> Config:
-    """Say how the application is served: over HTTP/1.1 alone, each client within its bounds."""
+def server_config(app: FastAPI, settings: Settings, stop_seconds: int = STOP_SECONDS) -> Config:
+    """Configure the server: HTTP/1.1 alone, each client within its bounds.
+
+    Forwarded headers are believed from trusted proxies alone: anybody can send them.
+    """
     bounds = Bounds(settings.max_connections, settings.header_timeout_seconds, settings.send_timeout_seconds)
     return Config(
         app,
@@ -70,7 +73,8 @@ def configured(app: FastAPI, settings: Settings, stop_seconds: int = STOP_SECOND
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=False,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=list(settings.trusted_proxies),
         timeout_graceful_shutdown=stop_seconds,
     )
 
