@@ -12,6 +12,7 @@ import typer
 from dialer.cli import batch, checks, contacts, processes, resources, run, up
 from dialer.cli.keys import keys
 from dialer.cli.quarantine import quarantine
+from dialer.cli.workspaces import workspaces
 from dialer.embedded.processes import accept_stop_signals
 from dialer.errors import DialerError
 
@@ -57,6 +58,7 @@ app.command(short_help="Recompute the promises from the ledger.")(checks.audit)
 app.command(short_help="Say what is wrong with this installation.")(checks.doctor)
 app.add_typer(checks.db, name="db")
 app.add_typer(keys, name="keys")
+app.add_typer(workspaces, name="workspaces")
 app.add_typer(quarantine, name="quarantine")
 app.add_typer(batch.batch, name="batch")
 app.add_typer(contacts.contacts, name="contacts")

@@ -11,6 +11,7 @@ from datetime import date, datetime
 
 from pendulum import DateTime
 
+from dialer.domain.calling_rules import EVERYTHING, REASONS, CallingRules
 from dialer.domain.phone import normalise
 from dialer.domain.zones import is_known_zone, moment_of
 from dialer.errors import InvalidInput
@@ -53,16 +54,20 @@ def parse_contact(
     *,
     default_region: str | None,
     batch_timezone: str,
+    rules: CallingRules = EVERYTHING,
 ) -> NewContact:
     """Check the CONTACT_FIELDS and the variables; InvalidInput names the first field that is wrong, and why.
 
     A field that is not there, None or blank is absent. `expires_at` is ISO 8601 with a time of day; without an offset
-    it is read in `batch_timezone`. Variables are kept as they are.
+    it is read in `batch_timezone`. Variables are kept as they are. `rules`: what may be called.
     """
     given = {field: (fields.get(field) or "").strip() for field in CONTACT_FIELDS}
     _check_variables(variables)
+    phone_number = normalise(given["phone_number"], default_region)
+    if reason := rules.refusal(phone_number):
+        raise InvalidInput.of("phone_number", REASONS[reason])
     return NewContact(
-        phone_number=normalise(given["phone_number"], default_region),
+        phone_number=phone_number,
         name=_text("name", given["name"]),
         timezone=_timezone(given["timezone"]),
         priority=_priority(given["priority"]),

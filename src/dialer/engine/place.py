@@ -1,7 +1,8 @@
 """Place: reserved calls of one trunk leave for their network, and what it answered is recorded.
 
     rate     the trunk's rate is passed once more, over all workers: who comes too early is told when to come again
-    permit   a last look in the ledger: still reserved, young enough, batch active, number not suppressed; once a call
+    permit   a last look in the ledger: still reserved, young enough, batch active, number not suppressed, and one that
+             the workspace may call; once a call
     place    the requests leave, with no transaction open
     record   placed, refused or unclear; trunks that fail are noted
 
@@ -17,6 +18,7 @@ import structlog
 from pendulum import DateTime
 
 from dialer.domain.breaker import AGENT_PAUSE_SECONDS, LAST_PAUSE_SECONDS
+from dialer.domain.calling_rules import CallingRules
 from dialer.domain.ids import AttemptId, TrunkId
 from dialer.domain.outcomes import CauseClass
 from dialer.domain.pacing import RateLimit
@@ -96,6 +98,8 @@ def place(parts: Parts, departure: Departure, now: DateTime) -> PlaceReport:
         for request in departure.requests
         if request.attempt_id in permit.may_leave - late
     ]
+    forbidden = _forbidden(requests, permit.rules)
+    requests = [request for request in requests if request.attempt_id not in forbidden]
     asked_at = parts.clock()
     answers = parts.carriers.place_all([(departure.trunk, request) for request in requests]) if requests else {}
     if departure.rate and answers:
@@ -103,10 +107,10 @@ def place(parts: Parts, departure: Departure, now: DateTime) -> PlaceReport:
         took_seconds = (answered_at - asked_at).total_seconds()
         parts.leases.answered(answered_at, departure.rate, took_seconds, list(answers))
     # The ledger counts from the claim, which may be later than the dispatch.
-    too_late = dict.fromkeys(permit.may_leave & late, TOO_LATE)
+    not_asked = forbidden | dict.fromkeys(permit.may_leave & late, TOO_LATE)
     _pause_if_too_fast(parts, departure.trunk, answers, now)
     _put_back(parts, permit.refused, now)
-    _record(parts, {**answers, **too_late}, now)
+    _record(parts, {**answers, **not_asked}, now)
     try:
         _note_health(parts, departure, answers, now)
         _note_agents(parts, departure, answers, now)
@@ -116,10 +120,16 @@ def place(parts: Parts, departure: Departure, now: DateTime) -> PlaceReport:
     later = (departure.of(waiting, left.wait_seconds), departure.of(list(permit.later), AGAIN_SECONDS))
     return PlaceReport(
         placed=sum(isinstance(answer, Placed) for answer in answers.values()),
-        refused=sum(isinstance(answer, Refused) for answer in answers.values()) + len(permit.refused) + len(too_late),
+        refused=sum(isinstance(answer, Refused) for answer in answers.values()) + len(permit.refused) + len(not_asked),
         unclear=sum(isinstance(answer, Unclear) for answer in answers.values()),
         later=tuple(one for one in later if one),
     )
+
+
+def _forbidden(requests: Sequence[CallRequest], rules: Mapping[AttemptId, CallingRules]) -> dict[AttemptId, Refused]:
+    """Refuse the numbers that their workspace may not call: contacts may have been loaded before it was told so."""
+    reasons = {request.attempt_id: rules[request.attempt_id].refusal(request.to_number) for request in requests}
+    return {attempt_id: Refused(reason, CauseClass.CONTACT) for attempt_id, reason in reasons.items() if reason}
 
 
 def _pass_rate(parts: Parts, departure: Departure, in_time: Sequence[AttemptId], now: DateTime) -> Left:

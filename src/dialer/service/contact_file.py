@@ -11,6 +11,7 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
+from dialer.domain.calling_rules import EVERYTHING, CallingRules
 from dialer.domain.contact import CONTACT_FIELDS, MAX_VARIABLE_NAME_CHARACTERS, NewContact, parse_contact
 from dialer.errors import InvalidInput
 from dialer.service.csv_file import Readable, read_rows, refusal
@@ -40,7 +41,12 @@ class _Layout:
 
 
 def read_contacts(
-    stream: Readable, *, default_region: str | None, batch_timezone: str, columns: Collection[str] | None = None
+    stream: Readable,
+    *,
+    default_region: str | None,
+    batch_timezone: str,
+    rules: CallingRules = EVERYTHING,
+    columns: Collection[str] | None = None,
 ) -> Iterator[NewContact | RowError]:
     """Yield a contact or a RowError for each row that is not blank.
 
@@ -52,18 +58,22 @@ def read_contacts(
     for line, cells in rows:
         padded = (cells if columns is None else cells[: layout.width]) + [""] * (layout.width - len(cells))
         try:
-            yield _read_row(layout, padded, default_region, batch_timezone)
+            fields, variables = _read_row(layout, padded)
+            yield parse_contact(
+                fields, variables, default_region=default_region, batch_timezone=batch_timezone, rules=rules
+            )
         except InvalidInput as error:
             yield RowError(line, _phone_shown(layout, padded), str(error))
 
 
-def _read_row(layout: _Layout, cells: Sequence[str], default_region: str | None, batch_timezone: str) -> NewContact:
+def _read_row(layout: _Layout, cells: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Return a row's fields and variables."""
     for index in (*layout.nameless, *range(layout.width, len(cells))):
         if cells[index].strip():
             raise InvalidInput.of("row", f"has a value in column {index + 1}, which the header does not name")
     fields = {field: cells[index] for field, index in layout.fields}
     variables = {name: value for name, index in layout.variables if (value := cells[index].strip())}
-    return parse_contact(fields, variables, default_region=default_region, batch_timezone=batch_timezone)
+    return fields, variables
 
 
 def _phone_shown(layout: _Layout, cells: Sequence[str]) -> str | None:

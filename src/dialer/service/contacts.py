@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from pendulum import DateTime
 
+from dialer.domain.calling_rules import CallingRules
 from dialer.domain.contact import NewContact
 from dialer.domain.ids import BatchId, ContactId, FolderId, WorkspaceId, uuid7
 from dialer.domain.lane import zones_lane
@@ -18,7 +19,7 @@ from dialer.errors import Contended, NotFound
 from dialer.service.contact_file import RowError, read_contacts
 from dialer.service.csv_file import Readable
 from dialer.service.new_contacts import NewContacts
-from dialer.store import batches, calls, contact_views, folder_contacts
+from dialer.store import batches, calls, contact_views, folder_contacts, workspaces
 from dialer.store.batches import ImportSettings
 from dialer.store.contact_import import Imported, batch_is_over, stage, store, take_turn
 from dialer.store.database import Connection, Database
@@ -124,7 +125,9 @@ def show(db: Database, workspace_id: WorkspaceId, batch_id: BatchId, contact_id:
 
 
 class Read(Protocol):
-    def __call__(self, *, default_region: str | None, batch_timezone: str) -> Iterator[NewContact | RowError]: ...
+    def __call__(
+        self, *, default_region: str | None, batch_timezone: str, rules: CallingRules
+    ) -> Iterator[NewContact | RowError]: ...
 
 
 def _add(
@@ -134,7 +137,8 @@ def _add(
     with db.session() as session:
         with session.begin() as connection:
             settings = _import_settings(connection, workspace_id, batch_id)
-        found = read(default_region=settings.default_region, batch_timezone=settings.timezone)
+            rules = workspaces.rules(connection, workspace_id)
+        found = read(default_region=settings.default_region, batch_timezone=settings.timezone, rules=rules)
         by_zone = settings.respect_contact_timezone
         copied = stage(
             session, ((uuid7(now, rng), one, _lane(one) if by_zone else "") for one in rejected.sort_out(found))

@@ -17,7 +17,7 @@ from dialer.service.csv_file import Readable
 from dialer.service.fields import Changes, Fields, Name, Region
 from dialer.service.new_contacts import NewContacts
 from dialer.service.resources import Kind
-from dialer.store import folder_contacts
+from dialer.store import folder_contacts, workspaces
 from dialer.store.contact_import import stage, store_in_folder, take_turn
 from dialer.store.database import Database
 from dialer.store.resources import FOLDERS, exists
@@ -58,7 +58,9 @@ def _add(
     rejected = Rejected()
     with db.session() as session:
         folder = resources.show(session, KIND, workspace_id, folder_id)
-        found = read(default_region=folder["default_region"], batch_timezone="UTC")
+        with session.begin() as connection:
+            rules = workspaces.rules(connection, workspace_id)
+        found = read(default_region=folder["default_region"], batch_timezone="UTC", rules=rules)
         copied = stage(session, ((uuid7(now, rng), one, "") for one in rejected.sort_out(found)))
         with session.begin() as connection:
             take_turn(connection, folder_id)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from dialer.domain.calling_rules import CallingRules
 from dialer.domain.contact import NewContact, parse_contact
 from dialer.errors import InvalidInput
 from dialer.service.contact_file import RowError
@@ -39,14 +40,20 @@ class NewContacts(Fields):
 
     contacts: list[ContactFields] = Field(min_length=1, max_length=MAX_CONTACTS)
 
-    def parsed(self, *, default_region: str | None, batch_timezone: str) -> Iterator[NewContact | RowError]:
+    def parsed(
+        self, *, default_region: str | None, batch_timezone: str, rules: CallingRules
+    ) -> Iterator[NewContact | RowError]:
         """Yield a contact, or why it cannot be called, for each; rows are counted from 1."""
         for row, contact in enumerate(self.contacts, 1):
             priority = None if contact.priority is None else str(contact.priority)
             fields = contact.model_dump(exclude={"variables"}) | {"priority": priority}
             try:
                 yield parse_contact(
-                    fields, contact.variables, default_region=default_region, batch_timezone=batch_timezone
+                    fields,
+                    contact.variables,
+                    default_region=default_region,
+                    batch_timezone=batch_timezone,
+                    rules=rules,
                 )
             except InvalidInput as error:
                 yield RowError(row, contact.phone_number.strip()[:40] or None, str(error))

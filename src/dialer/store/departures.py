@@ -1,19 +1,21 @@
 """The last look at attempts before their requests leave: once for each, so that none is ever sent twice (P1, P4)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
+from dialer.domain.calling_rules import CallingRules
 from dialer.domain.ids import AttemptId
 from dialer.domain.patience import PLACE_SECONDS
 from dialer.store.database import passing_over, rows, wait_shortly
+from dialer.store.workspaces import rules_of
 
 
 @dataclass(frozen=True, slots=True)
 class Permit:
     """`may_leave`: these attempts, within LEAVE_SECONDS. `refused`: those that must not leave any more, and why.
-    `later`: those that somebody is changing at this moment, or whose batch.
+    `later`: those that somebody is changing at this moment, or whose batch. `rules`: what their workspaces may call.
 
     Attempts that are in none of them are not `reserved` any more, or were sent before: rescue or a report ends them.
     """
@@ -21,6 +23,7 @@ class Permit:
     may_leave: frozenset[AttemptId]
     refused: Mapping[AttemptId, str]
     later: frozenset[AttemptId]
+    rules: Mapping[AttemptId, CallingRules] = field(default_factory=dict)
 
 
 def permit(connection: Connection, attempt_ids: Sequence[AttemptId], *, skip_locked: bool = False) -> Permit:
@@ -51,8 +54,8 @@ def permit(connection: Connection, attempt_ids: Sequence[AttemptId], *, skip_loc
         SELECT a.id, leaving.id IS NOT NULL AS may_leave, a.state = 'reserved' AND a.sent_at IS NULL AS is_waiting,
                CASE WHEN b.status <> 'active' THEN 'batch_' || b.status
                     WHEN a.created_at <= dialer_now() - interval '{PLACE_SECONDS} seconds' THEN 'too_late'
-                    WHEN l.is_suppressed THEN 'suppressed' END AS reason
-        FROM attempts a JOIN batches b ON b.id = a.batch_id
+                    WHEN l.is_suppressed THEN 'suppressed' END AS reason, w.countries, w.premium_rate
+        FROM attempts a JOIN batches b ON b.id = a.batch_id JOIN workspaces w ON w.id = b.workspace_id
         LEFT JOIN locked l ON l.id = a.id LEFT JOIN leaving ON leaving.id = a.id
         WHERE a.id = ANY(:ids)
         """,
@@ -63,4 +66,5 @@ def permit(connection: Connection, attempt_ids: Sequence[AttemptId], *, skip_loc
         may_leave=frozenset(row.id for row in found if row.may_leave),
         refused={row.id: row.reason for row in waiting if row.reason},
         later=frozenset(row.id for row in waiting if not row.reason),
+        rules={row.id: rules_of(row) for row in found},
     )

@@ -1,0 +1,79 @@
+"""What a workspace may call: numbers that cost the caller more, and countries.
+
+In: a number in E.164. Out: why it must not be called, or nothing. The kinds of numbers are those of phonenumbers.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import cache
+
+import phonenumbers
+from phonenumbers import PhoneMetadata, PhoneNumberType
+
+PREMIUM_RATE = "premium_rate_not_allowed"
+COUNTRY = "country_not_allowed"
+REASONS = {
+    PREMIUM_RATE: "is a premium-rate or shared-cost number, which this workspace may not call",
+    COUNTRY: "is of a country that this workspace may not call",
+}
+_COSTLY = {PhoneNumberType.PREMIUM_RATE, PhoneNumberType.SHARED_COST}
+_COUNTRY_CODE = re.compile(rf"\+({'|'.join(map(str, phonenumbers.COUNTRY_CODE_TO_REGION_CODE))})")
+
+
+@dataclass(frozen=True, slots=True)
+class CallingRules:
+    """`countries`: the ISO 3166 codes of those that may be called; None: all. `premium_rate`: whether premium-rate and
+    shared-cost numbers may.
+    """
+
+    countries: frozenset[str] | None = None
+    premium_rate: bool = False
+
+    def refusal(self, e164: str) -> str | None:
+        """Return PREMIUM_RATE or COUNTRY for a number that must not be called."""
+        if not self.premium_rate and is_costly(e164):
+            return PREMIUM_RATE
+        if self.countries is not None and country_of(e164) not in self.countries:
+            return COUNTRY
+        return None
+
+
+EVERYTHING = CallingRules(premium_rate=True)
+
+
+def is_costly(e164: str) -> bool:
+    """Say whether the caller pays more than for an ordinary call."""
+    code, national = _split(e164)
+    # Most numbers match no pattern of the kind, and to parse each would take most of the time of a large import.
+    pattern = _costly_numbers(code)
+    if pattern is None or not pattern.fullmatch(national):
+        return False
+    return phonenumbers.number_type(phonenumbers.parse(e164)) in _COSTLY
+
+
+def country_of(e164: str) -> str | None:
+    """Return the ISO 3166 code of the number's country; 001 where it is of none, as satellite telephones are; None for
+    what is no number.
+    """
+    regions = phonenumbers.COUNTRY_CODE_TO_REGION_CODE.get(_split(e164)[0], ())
+    if len(regions) <= 1:
+        return regions[0] if regions else None
+    try:
+        return phonenumbers.region_code_for_number(phonenumbers.parse(e164))
+    except phonenumbers.NumberParseException:
+        return None
+
+
+def _split(e164: str) -> tuple[int, str]:
+    """Return the country code, 0 where there is no such, and what follows it."""
+    match = _COUNTRY_CODE.match(e164)
+    return (int(match[1]), e164[match.end() :]) if match else (0, "")
+
+
+@cache
+def _costly_numbers(country_code: int) -> re.Pattern[str] | None:
+    regions = phonenumbers.COUNTRY_CODE_TO_REGION_CODE.get(country_code, ())
+    plans = [PhoneMetadata.metadata_for_region_or_calling_code(country_code, region) for region in regions]
+    kinds = [kind for plan in plans if plan for kind in (plan.premium_rate, plan.shared_cost)]
+    patterns = [kind.national_number_pattern for kind in kinds if kind and kind.national_number_pattern]
+    return re.compile("|".join(f"(?:{pattern})" for pattern in patterns)) if patterns else None

@@ -1,0 +1,38 @@
+"""Workspaces in SQL, and what each may call."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row
+
+from dialer.domain.calling_rules import CallingRules
+from dialer.domain.ids import WorkspaceId
+from dialer.store.database import rows, run
+
+
+def listed(connection: Connection) -> Sequence[Row[Any]]:
+    """Read all workspaces by name: name, countries, premium_rate, created_at."""
+    return rows(connection, "SELECT name, countries, premium_rate, created_at FROM workspaces ORDER BY name")
+
+
+def rules(connection: Connection, workspace_id: WorkspaceId) -> CallingRules:
+    """Read what a workspace may call."""
+    (row,) = rows(connection, "SELECT countries, premium_rate FROM workspaces WHERE id = :id", id=workspace_id)
+    return rules_of(row)
+
+
+def rules_of(row: Row[Any]) -> CallingRules:
+    """Read the rules from a row with the columns `countries` and `premium_rate`."""
+    return CallingRules(None if row.countries is None else frozenset(row.countries), row.premium_rate)
+
+
+def set_rules(connection: Connection, name: str, given: CallingRules) -> bool:
+    """Write what the workspace of this name may call; False: there is none."""
+    changed = run(
+        connection,
+        "UPDATE workspaces SET countries = CAST(:countries AS text[]), premium_rate = :premium WHERE name = :name",
+        countries=None if given.countries is None else sorted(given.countries),
+        premium=given.premium_rate,
+        name=name,
+    )
+    return changed == 1

@@ -1,0 +1,28 @@
+"""`dialer workspaces`: the machine's owner says what each workspace may call."""
+
+import json
+
+import pytest
+
+from cli.conftest import Dialer
+from world import World
+
+pytestmark = pytest.mark.usefixtures("in_cluster")
+
+
+def test_a_workspace_is_limited_and_shown(dialer: Dialer, world: World) -> None:
+    assert dialer("workspaces", "limit", "default", "--countries", "DE,at", "--premium-rate").code == 0
+    (found,) = json.loads(dialer("workspaces", "list", "--json").out)
+    assert (found["name"], found["countries"], found["premium_rate"]) == ("default", ["AT", "DE"], True)
+    dialer("workspaces", "limit", "default", "--no-premium-rate")
+    dialer("workspaces", "limit", "default", "--countries", "all")
+    assert "default" in dialer("workspaces", "list").out
+    assert world.rows("SELECT countries, premium_rate FROM workspaces") == [(None, False)]
+
+
+def test_what_cannot_be_is_refused_in_one_line(dialer: Dialer, world: World) -> None:
+    for arguments, reason in (
+        (("nobody",), "No workspace"),
+        (("default", "--countries", "XX"), "countries: must be the two letters"),
+    ):
+        assert reason in dialer("workspaces", "limit", *arguments).refusal
