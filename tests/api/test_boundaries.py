@@ -1,8 +1,11 @@
 """What the admin of a workspace may not reach: secrets of other workspaces and of the machine's owner."""
 
 import asyncio
+import re
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -14,10 +17,12 @@ from carriers.asterisk import trunk
 from dialer.domain.ids import TrunkId
 from dialer.errors import Unavailable
 from dialer.providers.carriers import Carriers
+from dialer.providers.egress import AddressRefused
 from dialer.store import numbers
 from dialer.store.numbers import Trunk
 from dialer.wiring import connecting
 
+ROOT = Path(__file__).parents[2]
 OWNED = ("TRUNK_ACME_TOKEN@acme",)
 # Set and of another workspace, set and of nobody, set and of the default workspace, not set at all.
 NOT_MINE = ("TRUNK_ACME_TOKEN", "PATH", "TRUNK_OWN", "DIALER_DATABASE_URL", "TRUNK_NEVER_SET", "NEVER_SET")
@@ -87,3 +92,51 @@ def test_a_trunk_of_no_workspace_reads_no_variable(api: Api) -> None:
         connect(Trunk(TrunkId(api.world.installed.trunk_id), "asterisk", config("TRUNK_OWN")))
     provider = connect(Trunk(TrunkId(api.world.installed.trunk_id), "asterisk", config("TRUNK_OWN"), "default"))
     asyncio.run(provider.close())
+
+
+def test_the_check_of_a_trunk_is_no_port_scanner(api: Api) -> None:
+    """An open port, a closed one, another machine's and a name that does not exist are told in the same words."""
+    carriers = Carriers(connecting(api.settings.model_copy(update={"secret_env": OWNED})), api.world.clock)
+    api.world.parts = replace(api.world.parts, carriers=carriers)
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as listening, guest(api, "acme") as acme:
+            hosts = [f"127.0.0.1:{port}" for port in (listening.getsockname()[1], 1)]
+            answers = {check(acme, host) for host in (*hosts, "10.9.8.7:22", "[::1]:1", "no-such-host.invalid:80")}
+            assert answers == {f"http://HOST/ari: Asterisk does not answer: {AddressRefused()}."}
+            listening.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                listening.accept()
+    finally:
+        carriers.close()
+
+
+def check(client: TestClient, host: str) -> str:
+    body = {"name": host, "provider": "asterisk", "config": config("TRUNK_ACME_TOKEN", url=f"http://{host}")}
+    trunk_id = client.post("/trunks", json=body).json()["data"]["id"]
+    answer = client.post(f"/trunks/{trunk_id}/check").json()["data"]
+    assert answer["ok"] is False
+    return str(answer["reason"]).partition("; ")[0].replace(host, "HOST")
+
+
+def test_no_operation_reaches_what_is_the_machine_owners(api: Api) -> None:
+    """Rules of workspaces are no field of any body, and quarantine, settings and workspaces are no path."""
+    document = api.app().openapi()
+    assert not [path for path in document["paths"] if re.search("workspace|quarantine|setting|environment", path)]
+    bodies = {
+        name: one for name, one in document["components"]["schemas"].items() if name.startswith(("New", "Changed"))
+    }
+    assert len(bodies) > 10
+    forbidden = {"workspace_id", "workspace", "countries", "premium_rate"}
+    assert {name for name, one in bodies.items() if forbidden & set(one.get("properties", {}))} == set()
+
+
+def test_every_boundary_of_the_security_page_is_walked_by_a_test() -> None:
+    page = (ROOT / "docs" / "security.md").read_text("utf-8")
+    (table,) = re.findall(r"## The boundaries\n+(.*?)\n\n##", page, re.DOTALL)
+    rows = table.splitlines()[2:]
+    assert len(rows) > 12
+    for row in rows:
+        named = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", row)
+        assert named, row
+        for path, name in named:
+            assert f"def {name}(" in (ROOT / path).read_text("utf-8"), name
