@@ -1,7 +1,9 @@
 """What reaches standard error: one line an event, in the format that was asked for, without telephone numbers."""
 
+import asyncio
 import json
 import logging
+import re
 from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
@@ -10,6 +12,7 @@ import pytest
 import structlog
 
 from dialer import log
+from dialer.providers.egress import AddressRefused, Egress
 
 NUMBER = "+4915112345678"
 BATCH = UUID("0198c0de-0000-7000-8000-000000000001")
@@ -88,3 +91,16 @@ def test_the_console_shows_tracebacks_in_plain_text(capsys: pytest.CaptureFixtur
     assert "listening failed" in written
     assert "Traceback (most recent call last)" in written
     assert "ValueError: what went wrong" in written
+
+
+def test_the_owner_reads_which_address_a_trunk_was_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    async def open_at(_: str) -> None:
+        raise AssertionError
+
+    log.configure("json", "info")
+    with pytest.raises(AddressRefused) as refused:
+        asyncio.run(Egress().connect("localhost", 22, 5, open_at))
+    (line,) = lines(capsys)
+    assert (line["event"], line["host"]) == ("address of a trunk refused", "localhost")
+    assert "127.0.0.1" in line["addresses"] or "::1" in line["addresses"]
+    assert not re.search("127|::1|localhost", str(refused.value))

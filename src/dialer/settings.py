@@ -33,12 +33,16 @@ def _without_slash(url: str) -> str:
     return url.rstrip("/")
 
 
-def _sendable(key: SecretStr) -> SecretStr:
+def _sendable(form: str) -> AfterValidator:
     """Refuse what cannot stand in a header."""
-    text = key.get_secret_value()
-    if not (text.isascii() and text.isprintable()) or " " in text:
-        raise PydanticCustomError("key", "must be printable ASCII without spaces")
-    return key
+
+    def check(key: SecretStr) -> SecretStr:
+        text = key.get_secret_value()
+        if not (text.isascii() and text.isprintable()) or " " in text:
+            raise PydanticCustomError("key", "must be {form}", {"form": form})
+        return key
+
+    return AfterValidator(check)
 
 
 def _names(text: object) -> object:
@@ -101,12 +105,12 @@ class Settings(BaseSettings):
     read_timeout_seconds: float = Field(default=30.0, gt=0, le=3600)
     rate_limit_per_minute: int = Field(default=1200, ge=1, le=10_000_000)
     url: Annotated[str, _begins_with("http://", "https://")] | None = None
-    api_key: Annotated[SecretStr, AfterValidator(_sendable)] | None = None
+    api_key: Annotated[SecretStr, _sendable("a key as `dialer keys create` prints it")] | None = None
     public_url: Annotated[str, _begins_with("http://", "https://"), AfterValidator(_without_slash)] | None = None
     secret_env: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names), AfterValidator(_variables)] = ()
     trunk_networks: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names), AfterValidator(_networks)] = LOOPBACK
     trusted_proxies: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names), AfterValidator(_proxies)] = ()
-    metrics_token: Annotated[SecretStr, AfterValidator(_sendable)] | None = None
+    metrics_token: Annotated[SecretStr, _sendable("printable ASCII without spaces")] | None = None
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
