@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Connection
 
 from dialer.domain.contact import NewContact
-from dialer.domain.ids import BatchId, uuid7
+from dialer.domain.ids import uuid7
 from dialer.store import contact_import, quarantine
 from dialer.store.database import Database, run
 from world import World
@@ -57,10 +57,9 @@ def test_an_error_of_a_statement_repeats_none_of_its_values(db: Database, what: 
 
 
 def test_an_error_of_a_bulk_import_repeats_none_of_its_rows(world: World) -> None:
-    batch_id = BatchId(world.batch(1, start=False))
     contact = NewContact(PHONE, WHO, None, cast(int, f"{WHO} {PHONE}"), None, None, {})
-    with pytest.raises(psycopg.Error) as raised, world.db.begin() as connection:
-        contact_import.copy_contacts(connection, batch_id, [(uuid7(world.clock.now, Random(1)), contact, "")])
+    with pytest.raises(psycopg.Error) as raised, world.db.session() as session:
+        contact_import.stage(session, [(uuid7(world.clock.now, Random(1)), contact, "")])
     told = "".join(traceback.format_exception(raised.value))
     assert WHO not in told
     assert PHONE not in told

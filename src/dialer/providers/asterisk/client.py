@@ -21,8 +21,8 @@ from dialer.providers.asterisk.listening import Listening
 from dialer.providers.asterisk.originate import originate
 from dialer.providers.asterisk.reading import Calls
 from dialer.providers.base import CallHandle, CallRequest, Gone, HandOver, Linked, Placement, Refused, Sighting
-from dialer.providers.switches import NOT_PERMITTED
 from dialer.providers.egress import THIS_MACHINE, Egress
+from dialer.providers.switches import NOT_PERMITTED
 
 # The header that says how late it is there has no fractions, and an attempt is made a moment before its request leaves.
 ROUNDING_SECONDS = 2.0
