@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx2
 import pytest
+import structlog
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
@@ -98,10 +99,12 @@ class Served:
             POLL.wait(0.02)
 
 
-@pytest.fixture(autouse=True, scope="session")
-def quiet() -> None:
+@pytest.fixture(autouse=True, scope="package")
+def quiet() -> Iterator[None]:
     """Log as a process does: what structlog does by itself shows every local of a traceback, and takes its time."""
     log.configure("console", "error")
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture
