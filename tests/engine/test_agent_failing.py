@@ -6,8 +6,11 @@ from typing import Any
 import pytest
 
 from dialer.domain.breaker import AGENT_PAUSE_SECONDS, DROPS_IN_A_ROW, drops_at_the_end
+from dialer.domain.events import CallEvent, CallFacts, EventKind, HungUpBy
 from dialer.domain.ids import BatchId
-from dialer.domain.outcomes import CauseClass
+from dialer.domain.outcomes import CauseClass, Outcome
+from dialer.engine.events import receive
+from dialer.engine.settle import settle
 from dialer.providers.base import CallRequest, Placement, Refused
 from dialer.providers.simulator import InProcessSimulator
 from dialer.store import agent_health, trunk_links
@@ -87,6 +90,21 @@ def test_calls_that_are_dropped_between_conversations_hold_nobody(make_world: Ma
     assert sum(seconds < 0.5 for seconds in talks) > DROPS_IN_A_ROW
     assert len(talks) == 40
     assert held(world) == []
+
+
+@pytest.mark.parametrize(("by", "is_held"), [(HungUpBy.CALLER, True), (None, True), (HungUpBy.CALLEE, False)])
+def test_people_who_hang_up_at_once_are_no_drops(make_world: MakeWorld, by: HungUpBy | None, is_held: bool) -> None:
+    world = on_a_switch(make_world(**ANSWERED, talk_seconds={"mean": 90, "min": 90, "max": 90}))
+    go(world, world.batch(10, max_concurrent_calls=10))
+    at, facts = MONDAY.add(seconds=5), CallFacts(hung_up_by=by)
+    ends = [
+        CallEvent(f"{of}:ended", of, EventKind.ENDED, at, Outcome.ANSWERED, "x", talk_seconds=0.1, facts=facts)
+        for of in (call.attempt_id for call in world.network.log)
+    ]
+    later(world, 5)
+    receive(world.db, world.installed.trunk_id, ends)
+    assert settle(world.parts, world.clock.now).ended == 10
+    assert bool(held(world)) == is_held
 
 
 def test_where_no_switch_takes_the_calls_short_ones_hold_nobody(make_world: MakeWorld) -> None:

@@ -367,7 +367,8 @@ def test_a_stop_waits_for_as_long_as_a_permitted_request_may_take_to_leave(world
     assert f"sent_at > clock_timestamp() - interval '{LEAVE_SECONDS} seconds'" in function
 
 
-@pytest.mark.parametrize("cause_class", sorted(set(CauseClass) - {CauseClass.RATE}))
+# An agent whose destination is missing is held: tests/engine/test_agent_failing.py.
+@pytest.mark.parametrize("cause_class", sorted(set(CauseClass) - {CauseClass.RATE, CauseClass.AGENT}))
 def test_a_refusal_for_another_reason_than_the_rate_keeps_no_other_call_from_leaving(
     world: World, cause_class: CauseClass
 ) -> None:

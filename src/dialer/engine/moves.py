@@ -12,8 +12,9 @@ import structlog
 from pendulum import DateTime
 
 from dialer.domain import lane, retry
-from dialer.domain.breaker import drops_at_the_end
+from dialer.domain.breaker import DROP_SECONDS, drops_at_the_end
 from dialer.domain.course import Course
+from dialer.domain.events import HungUpBy
 from dialer.domain.ids import AttemptId, BatchId
 from dialer.domain.outcomes import CauseClass, Outcome
 from dialer.domain.patience import RESCUE_AFTER, ask_after, typical_talk
@@ -156,6 +157,13 @@ def _note_talk(connection: Connection, over: Sequence[Move], loaded: Mapping[Bat
         progress.note_talk(connection, typical)
 
 
+def _tells_of_destination(course: Course) -> bool:
+    """Say whether a call shows if there is anything where answered calls go: not if the person hung up at once."""
+    if course.outcome is not Outcome.ANSWERED or course.talk_seconds is None:
+        return False
+    return course.talk_seconds >= DROP_SECONDS or course.facts.hung_up_by is not HungUpBy.CALLEE
+
+
 def _note_drops(connection: Connection, over: Sequence[Move], loaded: Mapping[BatchId, Batch], now: DateTime) -> None:
     """Count the people in a row who answered and were dropped at once by a switch: their destination is missing.
 
@@ -163,8 +171,8 @@ def _note_drops(connection: Connection, over: Sequence[Move], loaded: Mapping[Ba
     """
     talks: dict[agent_health.OnTrunk, list[float]] = defaultdict(list)
     for move in sorted(over, key=lambda move: _ended_at(move, now)):
-        if move.course.outcome is Outcome.ANSWERED and move.course.talk_seconds is not None:
-            talks[loaded[move.attempt.batch_id].agent_id, move.attempt.trunk_id].append(move.course.talk_seconds)
+        if _tells_of_destination(move.course):
+            talks[loaded[move.attempt.batch_id].agent_id, move.attempt.trunk_id].append(move.course.talk_seconds or 0)
     if not talks:
         return
     drops = {of: drops_at_the_end(seconds) for of, seconds in talks.items()}

@@ -162,8 +162,9 @@ async def _reports(
     why: list[str] = []
 
     async def hand_over(reports: Sequence[CallEvent]) -> None:
-        # A network may send each report to one listener only: those on other calls are stored as the listener would.
-        await asyncio.to_thread(events.receive, parts.db, call.trunk.id, reports)
+        if installed.shared_link(call.trunk) is None:
+            # A network may send each report to one listener only: store those on other calls as the listener would.
+            await asyncio.to_thread(events.receive, parts.db, call.trunk.id, reports)
         for report in reports:
             if report.attempt_id == attempt_id:
                 told.put_nowait(report)
