@@ -14,6 +14,7 @@ from typing import Any
 
 from pendulum import DateTime
 
+from dialer.domain.calling_rules import REASONS
 from dialer.domain.calls import CallHandle
 from dialer.domain.events import CallEvent, EventKind
 from dialer.domain.ids import AttemptId, WorkspaceId, uuid7
@@ -26,7 +27,7 @@ from dialer.errors import InvalidInput, StateConflict, Unavailable
 from dialer.providers import installed
 from dialer.providers.base import CallRequest, ContactCard, Placement, Provider, Refused, ReportsByWebhook
 from dialer.service import agents
-from dialer.store import configuration, inbox, resources
+from dialer.store import configuration, inbox, resources, workspaces
 from dialer.store.database import Connection
 from dialer.store.inbox import Received
 from dialer.store.numbers import Trunk
@@ -55,7 +56,8 @@ def prepare(parts: Parts, workspace: str, to_number: str, trunk: str, from_numbe
 
     Raises:
         InvalidInput: what is named is not there, or is no number.
-        StateConflict: the number is suppressed (`suppressed`), or the agent may not take the call (`agent_not_ready`).
+        StateConflict: the number is suppressed (`suppressed`) or may not be called, or the agent may not take the call
+            (`agent_not_ready`).
     """
     workspace_id, agent_id = agents.find(parts.db, workspace, agent)
     to_number = normalise(to_number, None)
@@ -63,11 +65,14 @@ def prepare(parts: Parts, workspace: str, to_number: str, trunk: str, from_numbe
         found = _one(connection, resources.TRUNKS, workspace_id, "name", trunk)
         number = _one(connection, resources.PHONE_NUMBERS, workspace_id, "phone_number", normalise(from_number, None))
         suppressed = resources.page(connection, resources.SUPPRESSIONS, workspace_id, {"phone_number": to_number}, 1, 0)
+        forbidden = workspaces.rules(connection, workspace_id).refusal(to_number)
         named = configuration.find_agent(connection, workspace_id, str(agent_id))
     if number.trunk_id != found.id:
         raise InvalidInput.of("from", f"{number.phone_number} belongs to another trunk")
     if suppressed[1]:
         raise StateConflict(f"{to_number} is suppressed: it is not called, not even once", code="suppressed")
+    if forbidden:
+        raise StateConflict(f"{to_number} {REASONS[forbidden]}", code=forbidden)
     place = (named.connection if named else {}).get(found.provider)
     if place is None or not installed.permits_agent(found.provider, found.config, place):
         raise StateConflict(
@@ -75,7 +80,8 @@ def prepare(parts: Parts, workspace: str, to_number: str, trunk: str, from_numbe
         )
     per_second = found.calls_per_second
     rate = None if per_second is None else RateLimit.per_second(found.id, float(per_second))
-    return SingleCall(Trunk(found.id, found.provider, found.config), rate, number.phone_number, to_number, place)
+    chosen = Trunk(found.id, found.provider, found.config, workspace)
+    return SingleCall(chosen, rate, number.phone_number, to_number, place)
 
 
 def _one(connection: Connection, table: resources.Table, workspace_id: WorkspaceId, name: str, value: str) -> Any:
