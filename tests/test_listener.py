@@ -256,7 +256,7 @@ def test_what_cannot_be_stored_while_the_database_is_down_is_not_acknowledged_an
     through.close()
 
 
-def test_as_a_process_it_stores_reports_and_leaves_at_once_on_term(db: Database, servers: Servers) -> None:
+def test_as_a_process_it_stores_reports_and_leaves_on_term(db: Database, servers: Servers) -> None:
     environment = {"DIALER_DATABASE_URL": servers.database_url, "DIALER_REDIS_URL": servers.redis_url}
 
     async def story() -> None:
@@ -269,7 +269,7 @@ def test_as_a_process_it_stores_reports_and_leaves_at_once_on_term(db: Database,
                 await trunk.call()
                 await trunk.has_stored(calls=1)
                 process.send_signal(signal.SIGTERM)
-                assert await asyncio.wait_for(process.wait(), 3) == 0
+                assert await asyncio.wait_for(process.wait(), DEADLINE_SECONDS) == 0
                 assert await process.stderr.read() == b""
             finally:
                 if process.returncode is None:

@@ -21,7 +21,7 @@ def errors(tmp_path_factory: pytest.TempPathFactory, world: World) -> Any:
     def read() -> list[str]:
         return [line for line in log.read_text()[before:].splitlines() if "ERROR" in line]
 
-    with pytest.raises(Exception, match="division by zero"):
+    with pytest.raises(Exception, match="DivisionByZero"):
         world.sql("SELECT 1 / 0")
     assert read()
     before = len(log.read_text())
