@@ -84,6 +84,9 @@ def test_nothing_is_called_that_must_not_be(dialer: Dialer, world: World) -> Non
     )
     assert "suppressed" in dialer("trunks", "test", "+12015550123", *OPTIONS, "--yes").refusal
     assert "premium-rate" in dialer("trunks", "test", "+19002345678", *OPTIONS, "--yes").refusal
+    world.sql("UPDATE workspaces SET countries = '{DE}'")
+    assert "of a country" in dialer("trunks", "test", "+12015550124", *OPTIONS, "--yes").refusal
+    world.sql("UPDATE workspaces SET countries = NULL")
     assert "is not a telephone number" in dialer("trunks", "test", "nobody", *OPTIONS, "--yes").refusal
     assert "none called" in dialer("trunks", "test", "+12015550124", *OPTIONS[2:], "--trunk", "x", "--yes").refusal
     of_another = [
