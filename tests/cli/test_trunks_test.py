@@ -73,6 +73,9 @@ def test_one_call_is_made_and_each_of_its_events_printed(
     assert [one["event"] for one in told if one["event"] != "ringing" or "ringing" in events] == events
     assert told[-1]["outcome"] == outcome
     assert told[-1]["cause"]
+    # The codes of the network stand beside what is made of them.
+    assert "facts" not in told[-1]
+    assert told[-1]["hung_up_by"] == "callee"
     assert world.value("SELECT count(*) FROM attempts") == 0
 
 

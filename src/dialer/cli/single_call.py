@@ -51,6 +51,8 @@ def call_once(
 def _told(said: Placement | CallEvent) -> dict[str, Any]:
     """Write all that is known: whatever the network has said is a field of it."""
     given = {field.name: getattr(said, field.name) for field in fields(said)}
+    if facts := given.pop("facts", None):
+        given |= {field.name: getattr(facts, field.name) for field in fields(facts)}
     what = given.pop("kind", type(said).__name__.lower())
     return {"event": str(what)} | {
         name: value if isinstance(value, int | float) else str(value)
