@@ -14,6 +14,7 @@ from uuid import UUID
 import pendulum
 import pytest
 from pendulum import DateTime
+from structlog.testing import capture_logs
 
 from carriers import asterisk
 from deadline import DEADLINE_SECONDS
@@ -66,6 +67,10 @@ class Line:
     def sql(self, statement: str, **values: Any) -> None:
         with self.db.begin() as connection:
             run(connection, statement, **values)
+
+    def value(self, statement: str) -> Any:
+        with self.db.begin() as connection:
+            return rows(connection, statement)[0][0]
 
     async def has_stored(self, calls: int) -> None:
         await until(lambda: self.stored() == calls * REPORTS_PER_CALL)
@@ -189,6 +194,33 @@ def test_one_trunk_that_cannot_be_used_does_not_keep_the_others_from_being_heard
                 await trunk.has_stored(calls=1)
 
     in_time(story())
+
+
+def test_a_trunk_that_is_not_heard_is_logged_once_and_again_when_the_reason_changes(db: Database) -> None:
+    def reasons() -> list[str]:
+        return [line["reason"] for line in logged if line["event"] == "trunk is not heard"]
+
+    async def tried_again(trunk: Line) -> None:
+        """Wait until the trunk has been tried three times more: each notes why it is not heard."""
+        for _ in range(3):
+            trunk.sql("UPDATE trunk_links SET reason = 'not tried yet'")
+            await until(lambda: trunk.value("SELECT max(reason) FROM trunk_links") != "not tried yet")
+
+    async def story() -> None:
+        async with line(db) as trunk:
+            trunk.sql("""UPDATE trunks SET config = '{"speed": "fast"}'""")
+            async with listening(db):
+                await until(lambda: len(reasons()) == 1)
+                await until(lambda: trunk.value("SELECT count(*) FROM trunk_links") == 1)
+                await tried_again(trunk)
+                assert len(reasons()) == 1
+                trunk.sql("""UPDATE trunks SET config = '{"talk_seconds": "long"}'""")
+                await until(lambda: len(reasons()) == 2)
+                await tried_again(trunk)
+            assert len(set(reasons())) == len(reasons()) == 2
+
+    with capture_logs() as logged:
+        in_time(story())
 
 
 def test_trunks_of_one_asterisk_share_a_socket_and_each_gets_the_reports_of_its_own_calls(

@@ -69,6 +69,8 @@ class Listener:
         self._reread_seconds = reread_seconds
         self._outage = Outage("a server that the listener needs does not answer", wiring.seconds)
         self._links: dict[Hashable, Link] = {}
+        # Why a trunk is not heard, as it was last logged.
+        self._logged: dict[TrunkId, str] = {}
 
     async def run(self, stopped: asyncio.Event) -> None:
         """Listen until stopped; what was acknowledged by then is committed."""
@@ -91,6 +93,8 @@ class Listener:
         wanted: dict[Hashable, list[Trunk]] = defaultdict(list)
         for trunk in found:
             wanted[_key(trunk)].append(trunk)
+        present = {trunk.id for trunk in found}
+        self._logged = {of: reason for of, reason in self._logged.items() if of in present}
         await self._close([key for key, link in self._links.items() if key not in wanted or link.is_over])
         for key, trunks in wanted.items():
             if key in self._links:
@@ -116,13 +120,14 @@ class Listener:
             return numbers.reporting_trunks(connection)
 
     async def _listen(self, link: Link) -> None:
-        """Listen on one link; whatever goes wrong is logged, and tried again when the trunks are read next."""
+        """Listen on one link; what goes wrong is logged once, and tried again when the trunks are read next."""
 
         async def hand_over(reports: Sequence[CallEvent]) -> None:
             await asyncio.to_thread(self._store, link, reports)
             await asyncio.to_thread(self._ask)
 
         async def linked(reason: str | None) -> None:
+            self._log(link, reason)
             was_up, link.is_up = link.is_up, False
             await asyncio.to_thread(self._note_link, link, reason, is_anew=not was_up)
             link.is_up = reason is None
@@ -137,11 +142,23 @@ class Listener:
             finally:
                 await provider.close()
         except DialerError as error:
-            log.warning("listening failed", trunk_id=str(trunk.id), reason=str(error))
+            self._log(link, str(error))
             await self._note_failure(link, str(error))
         except Exception as error:
-            log.exception("listening failed", trunk_id=str(trunk.id))
+            self._log(link, repr(error), exc_info=True)
             await self._note_failure(link, repr(error))
+
+    def _log(self, link: Link, reason: str | None, **more: bool) -> None:
+        """Log that a trunk is not heard: once and whenever the reason changes, for it is tried every few seconds."""
+        trunk_id = link.trunks[0].id
+        if reason == self._logged.get(trunk_id):
+            return
+        if reason is None:
+            del self._logged[trunk_id]
+            log.info("trunk is heard again", trunk_id=str(trunk_id))
+        else:
+            self._logged[trunk_id] = reason
+            log.warning("trunk is not heard", trunk_id=str(trunk_id), reason=reason, **more)
 
     def _store(self, link: Link, reports: Sequence[CallEvent]) -> None:
         if link.is_shared:

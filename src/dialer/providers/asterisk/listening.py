@@ -72,7 +72,6 @@ class Listening:
                 async with self._connected() as frames:
                     await self._pass_on(frames, hand_over, linked)
             except LinkLost as lost:
-                log.info("link to asterisk lost", reason=str(lost))
                 await linked(str(lost))
             if loop.time() - began > LONGEST_PAUSE_SECONDS:
                 pause = FIRST_PAUSE_SECONDS
