@@ -99,7 +99,7 @@ class Served:
             POLL.wait(0.02)
 
 
-@pytest.fixture(autouse=True, scope="package")
+@pytest.fixture(autouse=True, scope="module")
 def quiet() -> Iterator[None]:
     """Log as a process does: what structlog does by itself shows every local of a traceback, and takes its time."""
     log.configure("console", "error")
