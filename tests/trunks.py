@@ -6,9 +6,11 @@ from uuid import UUID
 
 import pendulum
 
+from dialer.domain.allow_list import LOOPBACK
 from dialer.domain.ids import AttemptId, TrunkId, uuid7
 from dialer.providers import installed
 from dialer.providers.base import CallRequest, ContactCard, Placement, Provider, Surroundings
+from dialer.providers.egress import Egress
 
 TRUNK = TrunkId(UUID("018f0000-0000-7000-8000-0000000000a9"))
 NETWORKS = ("asterisk", "freeswitch", "http", "twilio")
@@ -19,7 +21,10 @@ def provider(name: str, port: int, *scheme: str, host: str = "127.0.0.1", **conf
     carrier = importlib.import_module(f"carriers.{name}")
     of_trunk = carrier.trunk(port, *scheme, host=host)["config"] | config
     around = Surroundings(
-        lambda: pendulum.now("UTC"), lambda value: carrier.ENVIRONMENT[value.removeprefix("env:")], "http://127.0.0.1:1"
+        lambda: pendulum.now("UTC"),
+        lambda value: carrier.ENVIRONMENT[value.removeprefix("env:")],
+        "http://127.0.0.1:1",
+        Egress.to((*LOOPBACK, f"{host}/32")),
     )
     return installed.kind(name).connect(TRUNK, of_trunk, around)
 

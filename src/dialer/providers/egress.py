@@ -11,6 +11,7 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TypeVar
 
@@ -77,12 +78,18 @@ class Egress:
         addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
         permitted = [address for address in addresses if self.permits(address)]
         if not permitted:
-            log.warning("address of a trunk refused", host=host, addresses=addresses)
+            _log_refusal(host, tuple(addresses))
             raise AddressRefused
         return permitted[:MOST_ADDRESSES]
 
 
 THIS_MACHINE = Egress.to(LOOPBACK)
+
+
+@lru_cache(maxsize=1024)
+def _log_refusal(host: str, addresses: tuple[str, ...]) -> None:
+    """Tell the machine's owner once: a listener tries its trunks every few seconds."""
+    log.warning("address of a trunk refused", host=host, addresses=addresses)
 
 
 def _target(address: Address) -> Address:
