@@ -8,7 +8,7 @@ from lab.story import AT_DATABASE, KINDS, Story
 pytestmark = [pytest.mark.proof, pytest.mark.timeout(900)]
 
 CHUNK = 50
-SEEDS = range(1, 151)
+SEEDS = range(1, 101)
 # What touches cannot tell of: it goes on between them.
 BETWEEN = {"clock", "lies", "operator", "task again", "task lost"}
 # Stories that were broken once, by what was wrong with the engine. They are told as they were by the change that mended
