@@ -40,12 +40,7 @@ PLACED = "rescue_at IS NOT NULL AND state <> 'reserved'"
 
 def test_no_attempt_is_written_after_a_pause_of_all_batches_has_committed(world: World) -> None:
     # So many calls that a slow machine has some left for the last round.
-    options: dict[str, Any] = {
-        "max_concurrent_calls": 100,
-        "retry_failed": True,
-        "max_retry_attempts": 3,
-        "retry_delays": {"busy": 0},
-    }
+    options: dict[str, Any] = {"retry_failed": True, "max_retry_attempts": 3, "retry_delays": {"busy": 0}}
     batch_ids = [
         world.batch(made_up_phones(1000, first=n * 1000), max_concurrent_calls=100, **options) for n in range(3)
     ]

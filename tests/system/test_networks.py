@@ -140,9 +140,7 @@ def is_over(client: Client, batch_id: str) -> bool:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_list_is_called_and_another_while_the_carrier_is_killed_and_its_log_agrees(
-    name: str, tmp_path: Path
-) -> None:
+def test_a_list_is_called_and_another_while_the_carrier_is_killed_and_its_log_agrees(name: str, tmp_path: Path) -> None:
     with running(name, tmp_path) as (up, carrier, client):
         agent_id = set_up(name, carrier, client)
         batch_id = started(agent_id, client, "undisturbed", 0)
