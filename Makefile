@@ -32,7 +32,7 @@ up: setup ## Run everything on this machine until Ctrl-C
 .PHONY: test
 test: setup ## All checks, the default tests on real servers, and the promises under fire
 	$(MAKE) --no-print-directory --jobs=2 check suite
-	$(BIN)/pytest --numprocesses 3 --dist worksteal -m 'proof and not slow' tests/lab tests/scenarios tests/system
+	$(BIN)/pytest --numprocesses 3 --dist worksteal -m 'proof and not slow' tests/chaos tests/scenarios tests/system
 
 .PHONY: suite
 suite: setup ## The default tests, with their coverage
@@ -43,9 +43,9 @@ test-slow: setup ## The tests that take minutes
 	$(BIN)/pytest -m slow --timeout 1200
 
 SEEDS ?= 1-1000
-.PHONY: lab
-lab: setup ## Play stories of crashes and faults by their seeds, as SEEDS=1-1000; the broken ones are told shortly
-	PYTHONPATH=tests $(BIN)/python -m lab $(SEEDS)
+.PHONY: chaos
+chaos: setup ## Run random scenarios of crashes and faults by their seeds, as SEEDS=1-1000; print the broken ones
+	PYTHONPATH=tests $(BIN)/python -m chaos $(SEEDS)
 
 .PHONY: mutants
 mutants: setup ## Put small faults into the source, one at a time; the tests must notice 95 %. Some of them: MUTANTS="claim- lua-"

@@ -22,7 +22,7 @@ from imports import api
 
 from dialer import embedded, wiring
 from dialer.domain.roles import Role
-from dialer.service import keys, simulation
+from dialer.service import demo_setup, keys
 from dialer.service.keys import NewKey
 from dialer.settings import Settings
 
@@ -83,12 +83,12 @@ def main() -> None:
             log_level="error",
             rate_limit_per_minute=10_000_000,
         )
-        parts = wiring.parts_of(settings)
-        parts.db.upgrade()
+        context = wiring.context_of(settings)
+        context.db.upgrade()
         now, rng = wiring.clock(), wiring.chance()
-        installed = simulation.install(parts.db, {}, now, rng)
-        key = keys.create(parts.db, installed.workspace_id, NewKey(role=Role.ADMIN), now, rng)["key"]
-        wiring.close(parts)
+        installed = demo_setup.install(context.db, {}, now, rng)
+        key = keys.create(context.db, installed.workspace_id, NewKey(role=Role.ADMIN), now, rng)["key"]
+        wiring.close(context)
         urls = [stack.enter_context(api(settings, folder / f"api-{number}.log"))[1] for number in range(2)]
         new = {"name": "one", "agent_id": str(installed.agent_id)}
         headers = {"Authorization": f"Bearer {key}"}

@@ -17,14 +17,14 @@ from random import Random
 from rich.console import Console
 
 from dialer import wiring
-from dialer.cli.calling import wait_until_ready
-from dialer.cli.machine import machine
 from dialer.cli.progress import watch
+from dialer.cli.run_batch import wait_until_ready
+from dialer.cli.supervisor import machine
 from dialer.domain.ids import BatchId
 from dialer.engine.audit import audit
-from dialer.engine.parts import Parts
+from dialer.engine.context import EngineContext
 from dialer.providers.simulator.capacity import most_in_any_second
-from dialer.service import agents, batches, contacts, simulation
+from dialer.service import agents, batches, contacts, demo_setup
 from dialer.service.new_batch import NewBatch
 from dialer.settings import Settings
 from dialer.store.database import rows, run
@@ -46,42 +46,42 @@ def main() -> None:
         settings = Settings(data_dir=Path(folder))
         workers = 2 if asked.what == "rate" else 1
         with machine(settings, workers=workers, network={"speed": speed}, tell=print) as running:
-            parts = wiring.parts_of(running.settings)
+            context = wiring.context_of(running.settings)
             if asked.what == "rate":
                 asked.contacts, asked.batches = 70 * asked.calls_per_second, 2
-                with parts.db.begin() as connection:
+                with context.db.begin() as connection:
                     run(connection, "UPDATE trunks SET calls_per_second = :rate", rate=asked.calls_per_second)
-            batch_ids = [start(parts, asked.contacts // asked.batches, first) for first in range(asked.batches)]
+            batch_ids = [start(context, asked.contacts // asked.batches, first) for first in range(asked.batches)]
             for batch_id in batch_ids:
-                watch(parts.db, batch_id, running.tend, Console(stderr=True))
+                watch(context.db, batch_id, running.tend, Console(stderr=True))
             if asked.what == "rate":
-                rate(parts, asked.calls_per_second)
+                rate(context, asked.calls_per_second)
             else:
-                {"refill": refill, "throughput": throughput}[asked.what](parts)
-            report = audit(parts.db, wiring.clock())
+                {"refill": refill, "throughput": throughput}[asked.what](context)
+            report = audit(context.db, wiring.clock())
             print("audit clean" if report.is_clean else report)
-            wiring.close(parts)
+            wiring.close(context)
 
 
-def start(parts: Parts, count: int, first: int) -> BatchId:
+def start(context: EngineContext, count: int, first: int) -> BatchId:
     """Start a batch of so many contacts with 100 slots."""
-    workspace_id, agent_id = agents.find(parts.db, simulation.WORKSPACE, simulation.AGENT)
+    workspace_id, agent_id = agents.find(context.db, demo_setup.WORKSPACE, demo_setup.AGENT)
     now, rng = wiring.clock(), Random(first)
     fields = {"name": f"bench {first}", "agent_id": agent_id, "working_days": WEEK, "max_concurrent_calls": 100}
-    batch_id = batches.create(parts.db, workspace_id, NewBatch.read(fields, now), now, rng)
+    batch_id = batches.create(context.db, workspace_id, NewBatch.read(fields, now), now, rng)
     with tempfile.TemporaryFile() as file:
         numbers = (f"+1{201 + first}555{line:04}\n" for line in range(count))
         file.writelines(line.encode() for line in ("phone\n", *numbers))
         file.seek(0)
-        contacts.import_csv(parts.db, workspace_id, batch_id, file, now, rng)
-    wait_until_ready(parts, batch_id)
-    batches.schedule(parts, workspace_id, batch_id, wiring.clock())
+        contacts.import_csv(context.db, workspace_id, batch_id, file, now, rng)
+    wait_until_ready(context, batch_id)
+    batches.schedule(context, workspace_id, batch_id, wiring.clock())
     return batch_id
 
 
-def refill(parts: Parts) -> None:
+def refill(context: EngineContext) -> None:
     """The n-th end of a call frees the slot of the n-th start after the first hundred starts."""
-    with parts.db.begin() as connection:
+    with context.db.begin() as connection:
         found = rows(connection, "SELECT placed_at, ended_at FROM attempts WHERE placed_at IS NOT NULL")
     starts = sorted(row.placed_at for row in found)[100:]
     ends = sorted(row.ended_at for row in found)[: len(starts)]
@@ -93,16 +93,16 @@ def refill(parts: Parts) -> None:
           f"max {delays[-1]:.0f} ms")  # fmt: skip
 
 
-def throughput(parts: Parts) -> None:
+def throughput(context: EngineContext) -> None:
     """Calls placed per second between the first and the last placement."""
-    with parts.db.begin() as connection:
+    with context.db.begin() as connection:
         (row,) = rows(connection, "SELECT count(*) AS n, max(placed_at) - min(placed_at) AS took FROM attempts")
     print(f"{row.n} calls placed in {row.took.total_seconds():.1f} s: {row.n / row.took.total_seconds():.0f} calls/s")
 
 
-def rate(parts: Parts, calls_per_second: int) -> None:
+def rate(context: EngineContext, calls_per_second: int) -> None:
     """The calls of one minute, which begins when the first ten seconds are over."""
-    with parts.db.begin() as connection:
+    with context.db.begin() as connection:
         found = rows(connection, "SELECT sent_at FROM attempts WHERE sent_at IS NOT NULL ORDER BY sent_at")
     moments = [round((row.sent_at - found[0].sent_at).total_seconds() * 1_000_000) for row in found]
     minute = [moment for moment in moments if 10_000_000 <= moment < 70_000_000]

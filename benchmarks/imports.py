@@ -21,7 +21,7 @@ import psycopg
 
 from dialer import embedded, wiring
 from dialer.domain.roles import Role
-from dialer.service import keys, simulation
+from dialer.service import demo_setup, keys
 from dialer.service.keys import NewKey
 from dialer.settings import Settings
 
@@ -100,12 +100,12 @@ def bare_copy(database_url: str, count: int) -> float:
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder, embedded.running(Path(folder), durable=True) as servers:
         settings = Settings(database_url=servers.database_url, redis_url=servers.redis_url, log_level="error")
-        parts = wiring.parts_of(settings)
-        parts.db.upgrade()
+        context = wiring.context_of(settings)
+        context.db.upgrade()
         now, rng = wiring.clock(), wiring.chance()
-        installed = simulation.install(parts.db, {}, now, rng)
-        key = keys.create(parts.db, installed.workspace_id, NewKey(role=Role.ADMIN), now, rng)["key"]
-        wiring.close(parts)
+        installed = demo_setup.install(context.db, {}, now, rng)
+        key = keys.create(context.db, installed.workspace_id, NewKey(role=Role.ADMIN), now, rng)["key"]
+        wiring.close(context)
         print("rows        seconds  rows/s   more memory   bare COPY   times as long")
         for count in map(int, sys.argv[1:] or ["10000", "100000", "1000000"]):
             with api(settings, Path(folder) / "api.log") as (pid, url), httpx2.Client(timeout=1800) as client:

@@ -15,8 +15,8 @@ from dialer import embedded
 from dialer.embedded import Servers
 from dialer.store.database import Database
 from dialer.store.leases import Leases
-from emptying import EMPTY
-from world import Connections, World
+from support.empty_database import EMPTY
+from support.world import Connections, World
 
 # How long an example takes says how busy the machine is.
 settings.register_profile("dialer", deadline=None, print_blob=True)

@@ -16,21 +16,21 @@ import pytest
 from pendulum import DateTime
 from structlog.testing import capture_logs
 
-from carriers import asterisk
-from deadline import DEADLINE_SECONDS
 from dialer.domain.ids import AttemptId, TrunkId, uuid7
 from dialer.embedded import Servers
 from dialer.listener import Listener
 from dialer.providers.base import CallRequest, Placed
 from dialer.providers.simulator import NetworkProfile, Simulator, SimulatorServer, serve
-from dialer.service import resources, simulation, trunks
+from dialer.service import demo_setup, resources, trunks
 from dialer.settings import Settings
 from dialer.store.database import Database, rows, run
 from dialer.wiring import connecting
-from ledger import Ledger
-from placing import in_time
-from proxy import Proxy, proxied
-from world import World
+from support.deadline import DEADLINE_SECONDS
+from support.ledger_rows import Ledger
+from support.networks import asterisk
+from support.provider_arguments import in_time
+from support.proxy import Proxy, proxied
+from support.world import World
 
 RNG = Random(7)
 REPORTS_PER_CALL = 3
@@ -85,7 +85,7 @@ async def until(holds: Callable[[], bool]) -> None:
 @asynccontextmanager
 async def line(db: Database) -> AsyncIterator[Line]:
     server = await serve("127.0.0.1", 0, utc_now)
-    installed = simulation.install(db, QUICK | {"url": server.url}, utc_now(), RNG)
+    installed = demo_setup.install(db, QUICK | {"url": server.url}, utc_now(), RNG)
     try:
         yield Line(db, server, installed.trunk_id)
     finally:

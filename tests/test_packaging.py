@@ -39,8 +39,8 @@ print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules.keys() -
 LOCKS = ("requirements.lock", "requirements.prod.lock")
 # In pieces, so that this file does not name them itself.
 REGISTRIES = [
-    ".".join(parts)
-    for parts in (
+    ".".join(context)
+    for context in (
         ("pypi", "org"),
         ("python" + "hosted", "org"),
         ("npm" + "js", "org"),

@@ -13,7 +13,7 @@ from uuid import UUID
 import httpx2
 import pendulum
 
-from dialer.domain.events import CallEvent, EventKind
+from dialer.domain.call import CallEvent, EventKind
 from dialer.domain.ids import AttemptId, TrunkId
 from dialer.domain.outcomes import CauseClass, Outcome
 from dialer.errors import FieldError, InvalidInput, NotSigned, Unavailable
@@ -29,7 +29,7 @@ class TooLate(Exception):
 
 
 class TinyTel:
-    def __init__(self, url: str, token: str, report_to: str, around: base.Surroundings) -> None:
+    def __init__(self, url: str, token: str, report_to: str, around: base.ProviderEnvironment) -> None:
         self._url, self._token, self._report_to, self._clock = url, token, report_to, around.clock
         self._egress = around.egress
         self._opened: httpx2.AsyncClient | None = None  # made in the event loop that uses it
@@ -61,14 +61,14 @@ class TinyTel:
                 return base.Refused(f"http_{status}", INFRASTRUCTURE)
         return base.Unclear(f"TinyTel answered {answer.status_code}")
 
-    async def look_up(self, call: base.CallHandle) -> base.Sighting:
+    async def look_up(self, call: base.CallHandle) -> base.LookupResult:
         try:
             answer = await self._client.get(f"{self._url}/calls/{call.attempt_id}")
             if answer.status_code == 404 and answer.json() == {"never_was": str(call.attempt_id)}:
                 return base.Absent()
             return base.Seen(str(call.attempt_id), [_event(each) for each in answer.json()["steps"]])
         except (httpx2.HTTPError, LookupError, TypeError, ValueError) as error:
-            return base.NoWord(type(error).__name__)
+            return base.LookupFailed(type(error).__name__)
 
     async def hang_up(self, call: base.CallHandle) -> None:
         try:
@@ -85,10 +85,10 @@ class TinyTel:
             return f"TinyTel cannot be reached: {type(error).__name__}"
         return None if answer.status_code == 204 else f"TinyTel answers {answer.status_code}: is the token right?"
 
-    async def listen(self, hand_over: base.HandOver, linked: base.Linked) -> None:
+    async def listen(self, on_events: base.OnEvents, on_link_state: base.OnLinkState) -> None:
         """Return at once: TinyTel reports by HTTP."""
 
-    def read_reports(self, posted: base.Posted) -> Sequence[CallEvent]:
+    def read_reports(self, posted: base.WebhookRequest) -> Sequence[CallEvent]:
         if not hmac.compare_digest(posted.headers.get("token", "").encode(), self._token.encode()):
             raise NotSigned("The token is wrong")
         try:
@@ -133,7 +133,7 @@ def _check(config: Mapping[str, Any]) -> None:
         raise InvalidInput(wrong)
 
 
-def _connect(trunk_id: TrunkId, config: Mapping[str, Any], around: base.Surroundings) -> TinyTel:
+def _connect(trunk_id: TrunkId, config: Mapping[str, Any], around: base.ProviderEnvironment) -> TinyTel:
     _check(config)
     if around.public_url is None:
         raise Unavailable("DIALER_PUBLIC_URL is not set, so TinyTel could not be told where to report")
@@ -141,4 +141,4 @@ def _connect(trunk_id: TrunkId, config: Mapping[str, Any], around: base.Surround
     return TinyTel(config["url"], around.secret(config["token"]), report_to, around)
 
 
-KIND = base.Kind(_check, _connect, calls_per_second=10)
+PLUGIN = base.ProviderPlugin(_check, _connect, calls_per_second=10)

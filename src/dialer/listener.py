@@ -15,14 +15,14 @@ from uuid import UUID
 import structlog
 
 from dialer import wiring
-from dialer.domain.events import CallEvent
+from dialer.domain.call import CallEvent
 from dialer.domain.ids import TrunkId
 from dialer.engine import events
 from dialer.errors import DialerError
 from dialer.log import Outage
-from dialer.providers import installed
+from dialer.providers import registry
 from dialer.providers.base import Provider
-from dialer.store import attempts, numbers, trunk_links
+from dialer.store import attempts, numbers, trunk_listeners
 from dialer.store.database import Database
 from dialer.store.numbers import Trunk
 
@@ -100,20 +100,20 @@ class Listener:
             if key in self._links:
                 self._links[key].trunks = trunks
             else:
-                self._links[key] = link = Link(trunks, is_shared=installed.shared_link(trunks[0]) is not None)
+                self._links[key] = link = Link(trunks, is_shared=registry.shared_link(trunks[0]) is not None)
                 link.task = asyncio.create_task(self._listen(link))
 
     async def _say_that_it_lives(self) -> None:
         """Renew the word of networks that say once that they are heard, for they keep what nobody has taken."""
         up = [trunk.id for link in self._links.values() if link.is_up for trunk in link.trunks
-              if not installed.needs_listener(trunk.provider)]  # fmt: skip
+              if not registry.needs_listener(trunk.provider)]  # fmt: skip
         with suppress(DialerError):  # the ledger is away: the next time
             await asyncio.to_thread(self._renew, up)
 
     def _renew(self, trunk_ids: Sequence[TrunkId]) -> None:
         if trunk_ids:
             with self._db.begin() as connection:
-                trunk_links.renew(connection, trunk_ids, self._id)
+                trunk_listeners.renew(connection, trunk_ids, self._id)
 
     def _read_trunks(self) -> list[Trunk]:
         with self._db.begin() as connection:
@@ -122,11 +122,11 @@ class Listener:
     async def _listen(self, link: Link) -> None:
         """Listen on one link; what goes wrong is logged once, and tried again when the trunks are read next."""
 
-        async def hand_over(reports: Sequence[CallEvent]) -> None:
+        async def on_events(reports: Sequence[CallEvent]) -> None:
             await asyncio.to_thread(self._store, link, reports)
             await asyncio.to_thread(self._ask)
 
-        async def linked(reason: str | None) -> None:
+        async def on_link_state(reason: str | None) -> None:
             self._log(link, reason)
             was_up, link.is_up = link.is_up, False
             await asyncio.to_thread(self._note_link, link, reason, is_anew=not was_up)
@@ -136,7 +136,7 @@ class Listener:
         try:
             provider = self._connect(trunk)
             try:
-                await provider.listen(hand_over, linked)
+                await provider.listen(on_events, on_link_state)
                 # Its network reports by HTTP: there is nothing to hold until the trunk changes.
                 await asyncio.Event().wait()
             finally:
@@ -175,13 +175,13 @@ class Listener:
         with self._db.begin() as connection:
             for trunk in link.trunks:
                 if reason is not None:
-                    trunk_links.down(connection, trunk.id, self._id, reason)
-                elif trunk_links.up(connection, trunk.id, self._id, is_anew=is_anew):
+                    trunk_listeners.down(connection, trunk.id, self._id, reason)
+                elif trunk_listeners.up(connection, trunk.id, self._id, is_anew=is_anew):
                     attempts.look_soon(connection, trunk.id)
 
     def _leave(self) -> None:
         with suppress(DialerError), self._db.begin() as connection:
-            trunk_links.forget(connection, self._id)
+            trunk_listeners.forget(connection, self._id)
 
     def _ask(self) -> None:
         try:
@@ -199,4 +199,4 @@ class Listener:
 
 def _key(trunk: Trunk) -> Hashable:
     """Say which trunks are heard on one socket; one that has changed is heard on a new one."""
-    return installed.shared_link(trunk) or (trunk.id, trunk.provider, json.dumps(trunk.config, sort_keys=True))
+    return registry.shared_link(trunk) or (trunk.id, trunk.provider, json.dumps(trunk.config, sort_keys=True))

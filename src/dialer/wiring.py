@@ -1,4 +1,4 @@
-"""The only place where parts are chosen and joined, with the clock and the chance of the process."""
+"""The only place where context are chosen and joined, with the clock and the chance of the process."""
 
 import os
 from collections.abc import Callable
@@ -9,13 +9,13 @@ from pendulum import DateTime
 from dialer.clock import chance as chance
 from dialer.clock import clock as clock
 from dialer.clock import seconds as seconds
-from dialer.engine.parts import Parts
+from dialer.engine.context import EngineContext
 from dialer.errors import Unavailable
 from dialer.log import Outage
-from dialer.providers import installed
-from dialer.providers.base import Provider, Surroundings
-from dialer.providers.carriers import Carriers
+from dialer.providers import registry
+from dialer.providers.base import Provider, ProviderEnvironment
 from dialer.providers.egress import Egress
+from dialer.providers.pool import ProviderPool
 from dialer.service.trunks import NOT_ALLOWED, REFERENCE
 from dialer.settings import Settings
 from dialer.store import health
@@ -66,8 +66,8 @@ def connecting(settings: Settings) -> Callable[[Trunk], Provider]:
 
     def connect(trunk: Trunk) -> Provider:
         egress = Egress.to(settings.networks_of(trunk.workspace))
-        around = Surroundings(clock, secret_of(settings, trunk.workspace), settings.public_url, egress)
-        return installed.kind(trunk.provider).connect(trunk.id, trunk.config, around)
+        around = ProviderEnvironment(clock, secret_of(settings, trunk.workspace), settings.public_url, egress)
+        return registry.plugin(trunk.provider).connect(trunk.id, trunk.config, around)
 
     return connect
 
@@ -93,13 +93,13 @@ def secret_of(settings: Settings, workspace: str) -> Callable[[str], str]:
     return secret
 
 
-def parts_of(settings: Settings, *, connections: int | None = None, timeouts: Timeouts = STEPS) -> Parts:
-    """Join the parts that every step needs. Nothing is connected until it is used.
+def context_of(settings: Settings, *, connections: int | None = None, timeouts: Timeouts = STEPS) -> EngineContext:
+    """Join the context that every step needs. Nothing is connected until it is used.
 
     `connections`: how many to Postgres may be open for long; by default what a worker needs.
     """
     database = database_of(settings, pool_size=connections or settings.worker_threads + 2, timeouts=timeouts)
-    return Parts(database, Leases(settings.redis), Carriers(connecting(settings), clock), clock)
+    return EngineContext(database, Leases(settings.redis), ProviderPool(connecting(settings), clock), clock)
 
 
 def database_of(settings: Settings, *, pool_size: int = 2, timeouts: Timeouts | None = None) -> Database:
@@ -110,14 +110,14 @@ def database_of(settings: Settings, *, pool_size: int = 2, timeouts: Timeouts | 
         raise Unavailable("DIALER_DATABASE_URL is not a database URL (postgresql+psycopg://…)") from None
 
 
-def check(parts: Parts) -> None:
+def check(context: EngineContext) -> None:
     """Raise Unavailable, in words for an operator, unless Postgres, its schema and Redis are fit for use."""
-    health.check_database(parts.db)
-    health.check_leases(parts.leases)
+    health.check_database(context.db)
+    health.check_leases(context.leases)
 
 
-def close(parts: Parts) -> None:
+def close(context: EngineContext) -> None:
     """Let go of all connections."""
-    parts.carriers.close()
-    parts.leases.close()
-    parts.db.close()
+    context.providers.close()
+    context.leases.close()
+    context.db.close()

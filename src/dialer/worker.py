@@ -24,7 +24,7 @@ from pendulum import DateTime
 
 from dialer import log, wiring
 from dialer.domain.ids import BatchId
-from dialer.domain.patience import MAX_SKEW_SECONDS
+from dialer.domain.timeouts import MAX_SKEW_SECONDS
 from dialer.engine import dispatch as dispatching
 from dialer.engine import place as placing
 from dialer.engine import rescue as rescuing
@@ -32,14 +32,14 @@ from dialer.engine import retention as retaining
 from dialer.engine import retry as retrying
 from dialer.engine import settle as settling
 from dialer.engine import tick as ticking
-from dialer.engine.parts import QUEUES
+from dialer.engine.context import QUEUES
 from dialer.engine.place import Departure
 from dialer.engine.settle import SettleReport
 from dialer.errors import Contended, DialerError, Unavailable
 from dialer.scheduler import Scheduler
 from dialer.settings import Settings
 from dialer.store import numbers
-from dialer.store.measures import Measures
+from dialer.store.process_metrics import Measures
 
 CHUNK = 50
 QUEUE, BEAT_QUEUE = QUEUES
@@ -58,7 +58,7 @@ WARM_UP_SECONDS = 5.0
 settings = Settings.load()
 rng = wiring.chance()
 # Nothing is connected until a task needs it, so beat and listener may import this too.
-parts = wiring.parts_of(settings)
+context = wiring.context_of(settings)
 measures = Measures(settings.redis, wiring.seconds)
 scheduler = Scheduler(DEPARTURE_THREADS, wiring.seconds)
 process_name = f"{socket.gethostname()}:{os.getpid()}"
@@ -162,9 +162,9 @@ app.conf.update(
 @worker_init.connect
 def warm_up(**_: object) -> None:
     """Reach the networks before the first task is taken, so that the first calls leave as fast as all others."""
-    with parts.db.begin() as connection:
+    with context.db.begin() as connection:
         trunks = numbers.reporting_trunks(connection)
-    parts.carriers.warm_up(trunks, WARM_UP_SECONDS)
+    context.providers.warm_up(trunks, WARM_UP_SECONDS)
 
 
 @setup_logging.connect
@@ -196,7 +196,7 @@ def step(work: Callable[..., None]) -> Any:
     def task(*ids: Any, by_beat: bool = False) -> None:
         try:
             now = ledger_now()
-            if now is None or (by_beat and not parts.leases.is_first(work.__name__, interval / 2)):
+            if now is None or (by_beat and not context.leases.is_first(work.__name__, interval / 2)):
                 return
             with measures.timed("dialer_step_seconds", {"step": work.__name__}):
                 work(now, *ids)
@@ -208,19 +208,19 @@ def step(work: Callable[..., None]) -> Any:
 
 def ledger_now() -> DateTime | None:
     """Read the ledger's clock; None: this machine's is too far from it to do anything, and that is said and noted."""
-    now = parts.db.now()
+    now = context.db.now()
     skew_seconds = (wiring.clock() - now).total_seconds()
     if abs(skew_seconds) <= MAX_SKEW_SECONDS:
         return now
     logger.error("nothing is done: the clock of this machine is wrong", skew_seconds=round(skew_seconds, 1))
     measures.count("dialer_steps_refused", {"reason": "clock"})
-    parts.leases.note_skew(process_name, skew_seconds)
+    context.leases.note_skew(process_name, skew_seconds)
     return None
 
 
 @step
 def tick(now: DateTime) -> None:
-    report = ticking.tick(parts, now)
+    report = ticking.tick(context, now)
     dispatch_all(report.due)
     if report.has_reports:
         ask_settle()
@@ -233,8 +233,8 @@ def dispatch(now: DateTime, batch_ids: Sequence[BatchId]) -> None:
 
 @step
 def settle(now: DateTime) -> None:
-    parts.leases.begun("settle")
-    report = settling.settle(parts, now)
+    context.leases.begun("settle")
+    report = settling.settle(context, now)
     if report.is_full:
         ask_settle()
     refill(now, report)
@@ -242,24 +242,24 @@ def settle(now: DateTime) -> None:
 
 @step
 def retry(now: DateTime) -> None:
-    dispatch_all(retrying.retry(parts, now).batches)
+    dispatch_all(retrying.retry(context, now).batches)
 
 
 @step
 def rescue(now: DateTime) -> None:
-    report = rescuing.rescue(parts, now, rng)
+    report = rescuing.rescue(context, now, rng)
     dispatch_all(report.freed)
     count_outcomes(report.outcomes)
 
 
 @step
 def retention(now: DateTime) -> None:
-    retaining.retention(parts, now, settings.retention_days)
+    retaining.retention(context, now, settings.retention_days)
 
 
 def _dispatch(now: DateTime, batch_ids: Sequence[BatchId], placed: Callable[[], None]) -> None:
     """Dispatch, and let each departure leave at its time; `placed` is called after each of them."""
-    report = dispatching.dispatch(parts, batch_ids, now, rng)
+    report = dispatching.dispatch(context, batch_ids, now, rng)
     for departure in report.departures:
         scheduler.after(departure.wait_seconds, partial(leave, departure, placed))
     dispatch_all(report.again)
@@ -279,7 +279,7 @@ def leave(departure: Departure, placed: Callable[[], None]) -> None:
         return
     try:
         with measures.timed("dialer_step_seconds", {"step": "place"}):
-            report = placing.place(parts, departure, now)
+            report = placing.place(context, departure, now)
     except PASSING as error:
         # Rescue looks at what was reserved.
         outage.note(error)
@@ -313,7 +313,7 @@ def count_outcomes(outcomes: Mapping[str, int]) -> None:
 
 def ask_settle() -> None:
     """Put a settle into the queue unless one is there: it will see all that is in the inbox by then."""
-    if parts.leases.ask_once("settle", ASKED_SECONDS):
+    if context.leases.ask_once("settle", ASKED_SECONDS):
         settle.delay()
 
 

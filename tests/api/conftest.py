@@ -16,17 +16,17 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
-from deadline import DEADLINE_SECONDS
 from dialer import log
 from dialer.api.app import equip, make_app, make_routes
-from dialer.api.serving import Server, server_config
+from dialer.api.server import Server, server_config
 from dialer.domain.ids import WorkspaceId
 from dialer.domain.roles import Role
-from dialer.engine.parts import Parts
+from dialer.engine.context import EngineContext
 from dialer.service import keys
 from dialer.service.keys import NewKey
 from dialer.settings import Settings
-from world import World
+from support.deadline import DEADLINE_SECONDS
+from support.world import World
 
 POLL = Event()
 METRICS_TOKEN = "for-prometheus"
@@ -51,8 +51,8 @@ class Api:
         return client
 
     def app(self) -> FastAPI:
-        """The application with the parts of this World. Its routes are the same for all: to make them takes a while."""
-        equip(routes(), self.world.parts, self.settings, self.world.clock, self.world.rng)
+        """The application with this World's context. Its routes are shared: making them takes a while."""
+        equip(routes(), self.world.context, self.settings, self.world.clock, self.world.rng)
         return routes()
 
     def key(self, role: Role = Role.ADMIN, workspace: WorkspaceId | None = None) -> str:
@@ -64,10 +64,10 @@ class Api:
         return keys.workspace(self.world.db, name, self.world.clock.now, self.world.rng)
 
     @contextmanager
-    def served(self, *, parts: Parts | None = None, **settings: Any) -> Iterator["Served"]:
+    def served(self, *, context: EngineContext | None = None, **settings: Any) -> Iterator["Served"]:
         """Serve the API by a real server on a free port of loopback, in a thread."""
         with_these = self.settings.model_copy(update=settings)
-        app = make_app(parts or self.world.parts, with_these, self.world.clock, self.world.rng)
+        app = make_app(context or self.world.context, with_these, self.world.clock, self.world.rng)
         with socket.create_server(("127.0.0.1", 0)) as listening:
             server = Server(server_config(app, with_these, stop_seconds=5), Event())
             thread = Thread(target=server.run, args=([listening],))

@@ -10,13 +10,13 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.conftest import Api
-from deadline import DEADLINE_SECONDS
 from dialer import wiring
 from dialer.engine.settle import settle
 from dialer.engine.tick import tick
 from dialer.store.database import Timeouts, run
-from steps import queued, until
-from world import World
+from support.deadline import DEADLINE_SECONDS
+from support.engine_steps import queued, until
+from support.world import World
 
 Draft = Callable[..., dict[str, Any]]
 STATUSES = ("draft", "scheduled", "active", "paused", "completed", "cancelled", "failed")
@@ -203,8 +203,8 @@ def test_operators_who_act_while_calls_are_made_meet_no_deadlock(
     def engine() -> list[int]:
         barrier.wait(DEADLINE_SECONDS)
         for _ in range(20):
-            world.dispatch(tick(world.parts, world.clock.now).due)
-            settle(world.parts, world.clock.now)
+            world.dispatch(tick(world.context, world.clock.now).due)
+            settle(world.context, world.clock.now)
         return []
 
     def operator(order: list[str]) -> list[int]:
@@ -230,8 +230,8 @@ def test_scheduling_a_batch_that_another_deletes_or_cancels_says_what_is_so(
 ) -> None:
     batch_id = draft(contacts=1)["id"]
     # Requests give up waiting for a lock sooner than this other one ends.
-    parts = wiring.parts_of(api.settings, timeouts=Timeouts(lock_seconds=0.2, idle_seconds=30))
-    with api.served(parts=parts) as served, ThreadPoolExecutor(1) as pool:
+    context = wiring.context_of(api.settings, timeouts=Timeouts(lock_seconds=0.2, idle_seconds=30))
+    with api.served(context=context) as served, ThreadPoolExecutor(1) as pool:
         with world.db.begin() as other:
             run(other, meanwhile, id=batch_id)
             asked = pool.submit(served.client.post, f"/batch-calls/{batch_id}/schedule")
@@ -239,5 +239,5 @@ def test_scheduling_a_batch_that_another_deletes_or_cancels_says_what_is_so(
                 until(lambda: queued(world) == 1)
                 until(lambda: queued(world) == 0)
         answer = asked.result()
-    wiring.close(parts)
+    wiring.close(context)
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)

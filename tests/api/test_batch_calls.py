@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from world import MONDAY, World
+from support.world import MONDAY, World
 
 Draft = Callable[..., dict[str, Any]]
 NOBODY = "019cad8f-ac00-7d8e-91b7-584a2265b1f5"

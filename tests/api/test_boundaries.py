@@ -13,14 +13,14 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.conftest import Api
-from carriers.asterisk import trunk
 from dialer.domain.ids import TrunkId
 from dialer.errors import Unavailable
-from dialer.providers.carriers import Carriers
 from dialer.providers.egress import AddressRefused
+from dialer.providers.pool import ProviderPool
 from dialer.store import numbers
 from dialer.store.numbers import Trunk
 from dialer.wiring import connecting
+from support.networks.asterisk import trunk
 
 ROOT = Path(__file__).parents[2]
 OWNED = ("TRUNK_ACME_TOKEN@acme",)
@@ -78,12 +78,12 @@ def test_processes_that_connect_refuse_it_too_where_it_was_stored_before(api: Ap
     with api.world.db.begin() as connection:
         stored = numbers.trunk(connection, TrunkId(UUID(row["id"])))
     assert stored is not None
-    carriers = Carriers(connecting(api.settings.model_copy(update={"secret_env": OWNED})), api.world.clock)
+    pool = ProviderPool(connecting(api.settings.model_copy(update={"secret_env": OWNED})), api.world.clock)
     try:
-        told = {carriers.health(replace(stored, config=config(name))) for name in NOT_MINE[1:]}
-        assert told == {carriers.health(stored)}
+        told = {pool.health(replace(stored, config=config(name))) for name in NOT_MINE[1:]}
+        assert told == {pool.health(stored)}
     finally:
-        carriers.close()
+        pool.close()
 
 
 def test_a_trunk_of_no_workspace_reads_no_variable(api: Api) -> None:
@@ -96,8 +96,8 @@ def test_a_trunk_of_no_workspace_reads_no_variable(api: Api) -> None:
 
 def test_the_check_of_a_trunk_is_no_port_scanner(api: Api) -> None:
     """An open port, a closed one, another machine's and a name that does not exist are told in the same words."""
-    carriers = Carriers(connecting(api.settings.model_copy(update={"secret_env": OWNED})), api.world.clock)
-    api.world.parts = replace(api.world.parts, carriers=carriers)
+    pool = ProviderPool(connecting(api.settings.model_copy(update={"secret_env": OWNED})), api.world.clock)
+    api.world.context = replace(api.world.context, providers=pool)
     try:
         with socket.create_server(("127.0.0.1", 0)) as listening, guest(api, "acme") as acme:
             hosts = [f"127.0.0.1:{port}" for port in (listening.getsockname()[1], 1)]
@@ -107,7 +107,7 @@ def test_the_check_of_a_trunk_is_no_port_scanner(api: Api) -> None:
             with pytest.raises(BlockingIOError):
                 listening.accept()
     finally:
-        carriers.close()
+        pool.close()
 
 
 def check(client: TestClient, host: str) -> str:

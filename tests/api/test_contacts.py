@@ -7,7 +7,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.conftest import Draft
-from world import World
+from support.world import World
 
 NOBODY = "019cad8f-ac00-7d8e-91b7-584a2265b1f5"
 CSV = {"Content-Type": "text/csv"}

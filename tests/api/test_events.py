@@ -10,11 +10,11 @@ import httpx2
 import pytest
 
 from api.conftest import Api, Draft, Served
-from deadline import DEADLINE_SECONDS
-from dialer.api.watching import Listener, Watching
-from dialer.store.changes import Look
-from steps import until
-from world import World
+from dialer.api.batch_streams import Listener, Watching
+from dialer.store.batch_views import BatchChanges
+from support.deadline import DEADLINE_SECONDS
+from support.engine_steps import until
+from support.world import World
 
 
 def events(
@@ -102,7 +102,7 @@ def test_a_stream_in_which_nothing_happens_is_kept_alive_and_tells_progress_once
 
 def test_a_change_that_a_listener_knows_is_not_told_to_it_when_another_asks_for_it() -> None:
     listener = Listener(last_id=2)
-    listener.hear(Look({"status": "active"}, tuple({"id": change} for change in (1, 2, 3)), last_id=3))
+    listener.hear(BatchChanges({"status": "active"}, tuple({"id": change} for change in (1, 2, 3)), last_id=3))
     changes, _ = listener.take()
     assert [change["id"] for change in changes] == [3]
 

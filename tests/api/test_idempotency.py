@@ -9,14 +9,14 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.conftest import Api
-from deadline import DEADLINE_SECONDS
 from dialer.domain.roles import Role
 from dialer.engine.retention import retention
 from dialer.service import keys
-from dialer.service.once import do_once
+from dialer.service.idempotency import do_once
 from dialer.store.database import Database
 from dialer.store.idempotency import Scope
-from world import World
+from support.deadline import DEADLINE_SECONDS
+from support.world import World
 
 KEY = {"X-Idempotency-Key": "4711"}
 
@@ -148,8 +148,8 @@ def test_answers_are_kept_for_a_day_at_least_and_then_removed(
 ) -> None:
     client.post("/batch-calls", json=body, headers=KEY)
     world.clock.now = world.clock.now.add(hours=24)
-    retention(world.parts, world.clock.now, 90)
+    retention(world.context, world.clock.now, 90)
     assert client.post("/batch-calls", json=body, headers=KEY).headers["Idempotent-Replayed"] == "true"
     world.clock.now = world.clock.now.add(hours=25)
-    retention(world.parts, world.clock.now, 90)
+    retention(world.context, world.clock.now, 90)
     assert world.value("SELECT count(*) FROM idempotency_keys") == 0

@@ -12,12 +12,12 @@ import pytest
 
 from api.conftest import Api, Draft, Served
 from api.test_webhooks import SECRET
-from deadline import DEADLINE_SECONDS
 from dialer.api.protocol import MAX_HEADER_BYTES, MAX_PIPELINED
 from dialer.api.transfers import PER_WORKSPACE
 from dialer.api.webhooks import UnsignedReports
-from steps import until
-from world import World
+from support.deadline import DEADLINE_SECONDS
+from support.engine_steps import until
+from support.world import World
 
 MIB = 1024 * 1024
 

@@ -6,7 +6,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.conftest import Draft
-from world import World
+from support.world import World
 
 
 @pytest.fixture

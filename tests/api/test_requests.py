@@ -16,9 +16,9 @@ from api.conftest import METRICS, METRICS_TOKEN, Api, Draft
 from dialer import wiring
 from dialer.api.app import make_app
 from dialer.api.docs import page
-from dialer.api.exchange import SECURITY_HEADERS
+from dialer.api.request_context import SECURITY_HEADERS
 from dialer.settings import Settings
-from world import World
+from support.world import World
 
 
 def test_a_request_has_an_id_which_is_taken_or_made(client: TestClient) -> None:
@@ -204,8 +204,10 @@ def test_a_server_that_is_away_is_a_503_in_constant_words(api: Api, draft: Draft
     draft()
     away = "postgresql+psycopg://dialer:hunter2@127.0.0.1:9/x"
     settings = api.settings.model_copy(update={"database_url": away})
-    parts = wiring.parts_of(settings)
-    with TestClient(make_app(parts, settings, api.world.clock, api.world.rng), raise_server_exceptions=False) as client:
+    context = wiring.context_of(settings)
+    with TestClient(
+        make_app(context, settings, api.world.clock, api.world.rng), raise_server_exceptions=False
+    ) as client:
         key = {"Authorization": f"Bearer {api.key()}"}
         for path in ("/v1/agents", "/readyz"):
             answer = client.get(path, headers=key)
@@ -216,7 +218,7 @@ def test_a_server_that_is_away_is_a_503_in_constant_words(api: Api, draft: Draft
             )
         assert client.get("/healthz").status_code == 200
         assert 'dialer_up{server="postgres"} 0.0' in client.get("/metrics", headers=METRICS).text
-    wiring.close(parts)
+    wiring.close(context)
 
 
 def figures(text: str) -> dict[str, float]:

@@ -9,8 +9,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.conftest import Api, Draft
-from deadline import DEADLINE_SECONDS
-from world import World
+from support.deadline import DEADLINE_SECONDS
+from support.world import World
 
 NOBODY = "019cad8f-ac00-7d8e-91b7-584a2265b1f5"
 CSV = {"Content-Type": "text/csv"}

@@ -9,11 +9,11 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.conftest import Api, Draft
-from dialer.domain.events import CallFacts, HungUpBy
+from dialer.domain.call import CallFacts, HungUpBy
 from dialer.service.results import COLUMNS, cell
 from dialer.store.database import STREAMED_ROWS
-from steps import end, go, live, until
-from world import World
+from support.engine_steps import end, go, live, until
+from support.world import World
 
 
 def table(text: str) -> list[dict[str, str]]:

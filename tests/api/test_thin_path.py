@@ -5,7 +5,7 @@ from typing import Any
 
 from fastapi.testclient import TestClient
 
-from world import World
+from support.world import World
 
 
 def test_a_batch_is_created_loaded_scheduled_and_called_to_its_end(

@@ -15,10 +15,10 @@ import httpx2
 import pytest
 
 from api.conftest import Api, Draft, Served
-from deadline import DEADLINE_SECONDS
 from dialer.api.transfers import PER_WORKSPACE
-from steps import until
-from world import World
+from support.deadline import DEADLINE_SECONDS
+from support.engine_steps import until
+from support.world import World
 
 MIB = 1024 * 1024
 

@@ -12,9 +12,9 @@ from fastapi.testclient import TestClient
 from standardwebhooks import Webhook
 
 from api.conftest import Api
-from carriers.twilio import ACCOUNT_SID, AUTH_TOKEN
-from carriers.twilio_calls import signature
-from world import World
+from support.networks.twilio import ACCOUNT_SID, AUTH_TOKEN
+from support.networks.twilio_calls import signature
+from support.world import World
 
 SECRET = "whsec_" + base64.b64encode(b"a secret of twenty-four b").decode()
 

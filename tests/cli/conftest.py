@@ -18,15 +18,15 @@ import redis
 import structlog
 
 from api.conftest import Api, Served
-from deadline import DEADLINE_SECONDS
 from dialer import log
 from dialer.cli import main
 from dialer.embedded import Servers
 from dialer.providers.simulator import serve
-from dialer.service import simulation
+from dialer.service import demo_setup
 from dialer.settings import Settings
 from dialer.store.database import Database, rows
-from world import World
+from support.deadline import DEADLINE_SECONDS
+from support.world import World
 
 POLL = Event()
 
@@ -120,7 +120,7 @@ def network() -> Iterator[str]:
 @pytest.fixture
 def installed(in_cluster: None, db: Database, network: str) -> Database:
     """A cluster whose network answers, and in which nobody works."""
-    simulation.install(db, {"url": network}, pendulum.now("UTC"), Random(7))
+    demo_setup.install(db, {"url": network}, pendulum.now("UTC"), Random(7))
     return db
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from api.conftest import Served
-from asking import schedule
 from cli.conftest import Dialer
 from dialer.domain.ids import BatchId
-from world import MONDAY, World
+from support.operator_requests import schedule
+from support.world import MONDAY, World
 
 NAME = "contacts.csv"
 OVER = ("completed", "cancelled", "failed")

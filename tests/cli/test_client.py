@@ -10,7 +10,7 @@ import pytest
 
 from api.conftest import Api, Served
 from cli.conftest import Dialer
-from world import World
+from support.world import World
 
 EVERY_DAY = "working_days=[1,2,3,4,5,6,7]"
 CONTACTS = "phone,name\n+12025550101,Ada\n+12025550102,Bob\nxx,Bad\n"

@@ -20,11 +20,11 @@ import redis
 import dialer
 from api.conftest import Api
 from cli.conftest import Dialer, wait_until
-from deadline import DEADLINE_SECONDS
 from dialer.settings import Settings
 from dialer.store.database import Database
-from proxy import proxied
-from world import World
+from support.deadline import DEADLINE_SECONDS
+from support.proxy import proxied
+from support.world import World
 
 SOURCE = Path(dialer.__file__).parent
 

@@ -14,8 +14,8 @@ from dialer.domain.states import BatchStatus
 from dialer.errors import Unavailable
 from dialer.store.database import Database
 from dialer.store.progress import Progress
-from proxy import proxied
-from world import World
+from support.proxy import proxied
+from support.world import World
 
 
 class Story:

@@ -9,8 +9,8 @@ import pytest
 from cli.conftest import Dialer
 from dialer.engine.settle import settle
 from dialer.store import quarantine
-from steps import go, live, look, report
-from world import World
+from support.engine_steps import go, live, look, report
+from support.world import World
 
 pytestmark = pytest.mark.usefixtures("in_cluster")
 
@@ -60,10 +60,10 @@ def test_what_is_in_quarantine_is_listed_and_reports_go_back_into_the_inbox(dial
     assert "out of range" in dialer("quarantine", "list").out
     assert dialer("quarantine", "retry", str(first["id"])).out == "1 of 1 are tried again.\n"
     world.clock.now = pendulum.now("UTC").add(minutes=1)  # the command goes by the real time
-    assert settle(world.parts, world.clock.now).ended == 1
+    assert settle(world.context, world.clock.now).ended == 1
     said = dialer("quarantine", "retry", "--all", "--json")
     assert json.loads(said.out) == {"tried": [second["id"]], "failed": {}}
-    assert settle(world.parts, world.clock.now).ended == 1
+    assert settle(world.context, world.clock.now).ended == 1
     assert {row.outcome for row in world.rows("SELECT outcome FROM attempts")} == {"busy", "no_answer"}
     assert json.loads(dialer("quarantine", "list", "--json").out) == []
 

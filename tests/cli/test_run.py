@@ -10,10 +10,10 @@ from threading import Thread
 import pytest
 
 from cli.conftest import Dialer, query, wait_until
-from deadline import DEADLINE_SECONDS
 from dialer.embedded import Servers, running_at
 from dialer.store.database import Database, rows, run
-from running import DEAF_DIALER
+from support.deadline import DEADLINE_SECONDS
+from support.dialer_up import DEAF_DIALER
 
 GOOD = b"phone\n+12025550101\n"
 RUN = ("--agent", "demo")

@@ -12,9 +12,9 @@ import pytest
 import redis
 
 from cli.conftest import query, wait_until
-from deadline import DEADLINE_SECONDS
 from dialer.store.database import Database
-from running import DEAF_DIALER
+from support.deadline import DEADLINE_SECONDS
+from support.dialer_up import DEAF_DIALER
 
 COMMANDS = {
     "worker": (),

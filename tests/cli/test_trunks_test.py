@@ -8,9 +8,9 @@ from threading import Event, Thread
 
 import pytest
 
-from carriers import freeswitch
 from cli.conftest import Dialer
-from world import World
+from support.networks import freeswitch
+from support.world import World
 
 pytestmark = pytest.mark.usefixtures("in_cluster")
 

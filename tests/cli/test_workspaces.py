@@ -5,7 +5,7 @@ import json
 import pytest
 
 from cli.conftest import Dialer
-from world import World
+from support.world import World
 
 pytestmark = pytest.mark.usefixtures("in_cluster")
 

@@ -3,7 +3,7 @@
 import pytest
 
 from dialer.domain.breaker import BREAK_AFTER, FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS, next_pause
-from dialer.domain.patience import GRANT_SECONDS
+from dialer.domain.timeouts import GRANT_SECONDS
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from pendulum import datetime
 
 from dialer.domain.contact import CONTACT_FIELDS, NewContact, parse_contact
-from dialer.domain.zones import is_known_zone
+from dialer.domain.timezones import is_known_zone
 from dialer.errors import InvalidInput
 
 NUMBER = "+12025550100"

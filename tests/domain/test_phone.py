@@ -11,7 +11,7 @@ from phonenumbers.tzdata import TIMEZONE_DATA
 
 from dialer.domain import phone
 from dialer.domain.phone import check_region, normalise, plausible_timezones
-from dialer.domain.zones import is_known_zone
+from dialer.domain.timezones import is_known_zone
 from dialer.errors import InvalidInput
 
 EMERGENCY = [

@@ -8,7 +8,7 @@ from itertools import product
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from dialer.domain.events import EventKind
+from dialer.domain.call import EventKind
 from dialer.domain.outcomes import Outcome
 from dialer.domain.rotation import RotationStrategy
 from dialer.domain.states import (
@@ -23,8 +23,8 @@ from dialer.domain.states import (
     ContactStatus,
 )
 from dialer.store.database import Database, rows
-from steps import go
-from world import World
+from support.engine_steps import go
+from support.world import World
 
 Transitions = Mapping[StrEnum, frozenset[StrEnum]]
 MACHINES = pytest.mark.parametrize(

@@ -6,16 +6,16 @@ from typing import Any
 import pytest
 
 from dialer.domain.breaker import AGENT_PAUSE_SECONDS, DROPS_IN_A_ROW, drops_at_the_end
-from dialer.domain.events import CallEvent, CallFacts, EventKind, HungUpBy
+from dialer.domain.call import CallEvent, CallFacts, EventKind, HungUpBy
 from dialer.domain.ids import BatchId
 from dialer.domain.outcomes import CauseClass, Outcome
 from dialer.engine.events import receive
 from dialer.engine.settle import settle
 from dialer.providers.base import CallRequest, Placement, Refused
 from dialer.providers.simulator import InProcessSimulator
-from dialer.store import agent_health, trunk_links
-from steps import go, later, look
-from world import MONDAY, World
+from dialer.store import agent_health, trunk_listeners
+from support.engine_steps import go, later, look
+from support.world import MONDAY, World
 
 MakeWorld = Callable[..., World]
 
@@ -36,7 +36,7 @@ def on_a_switch(world: World, connection: str = '{"asterisk": {"extension": "s"}
 
 def heard(world: World) -> None:
     with world.db.begin() as connection:
-        trunk_links.up(connection, world.installed.trunk_id, world.installed.trunk_id)
+        trunk_listeners.up(connection, world.installed.trunk_id, world.installed.trunk_id)
 
 
 def call_all(world: World, batch_id: BatchId, seconds: float = 60) -> None:
@@ -103,7 +103,7 @@ def test_people_who_hang_up_at_once_are_no_drops(make_world: MakeWorld, by: Hung
     ]
     later(world, 5)
     receive(world.db, world.installed.trunk_id, ends)
-    assert settle(world.parts, world.clock.now).ended == 10
+    assert settle(world.context, world.clock.now).ended == 10
     assert bool(held(world)) == is_held
 
 
@@ -129,7 +129,7 @@ class WithoutApp(InProcessSimulator):
 def test_a_missing_destination_holds_the_agent_and_not_the_trunk_and_is_asked_for_again(make_world: MakeWorld) -> None:
     world = on_a_switch(make_world(**ANSWERED, talk_seconds=A_SECOND))
     network = WithoutApp(world.network, world.clock)
-    world.carriers._connect = lambda _: network
+    world.providers._connect = lambda _: network
     batch_id = world.batch(40, max_concurrent_calls=20)
     report = go(world, batch_id)
     assert (report.refused, report.placed) == (20, 0)

@@ -14,8 +14,8 @@ from dialer.domain.ids import BatchId
 from dialer.engine.audit import AuditReport, audit
 from dialer.errors import NotFound
 from dialer.store.database import Database
-from ledger import NOW, Ledger, found
-from world import MONDAY, World
+from support.ledger_rows import NOW, Ledger, found
+from support.world import MONDAY, World
 
 FAULTY = {"lost": 0.1, "repeated": 0.1, "reordered": 0.1, "refused": 0.1, "timeout_before": 0.1, "timeout_after": 0.1}
 

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dialer.domain.window import CallingWindow
-from ledger import Ledger, found
-from world import MONDAY, World
+from support.ledger_rows import Ledger, found
+from support.world import MONDAY, World
 
 # Europe/Berlin is an hour ahead of UTC on that Monday; clocks go forward on 2026-03-29.
 BERLIN = {"timezones": ["Europe/Berlin"]}

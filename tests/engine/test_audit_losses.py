@@ -5,8 +5,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from ledger import NOW, Ledger, found
-from world import World
+from support.ledger_rows import NOW, Ledger, found
+from support.world import World
 
 
 @pytest.fixture

@@ -12,18 +12,18 @@ from dialer.domain.ids import AttemptId, BatchId
 from dialer.engine.audit import audit
 from dialer.engine.retry import retry
 from dialer.providers.base import TOO_LATE, CallRequest, Placement
-from dialer.providers.carriers import Carriers
+from dialer.providers.pool import ProviderPool
 from dialer.providers.simulator import NetworkProfile
 from dialer.store import health
 from dialer.store.numbers import Trunk
-from steps import at_once, go, later, look
-from world import MONDAY, World, made_up_phones
+from support.engine_steps import at_once, go, later, look
+from support.world import MONDAY, World, made_up_phones
 
 MakeWorld = Callable[..., World]
 
 
-class TooLate(Carriers):
-    """The carriers of a worker whose connections are made too slowly."""
+class TooLate(ProviderPool):
+    """The provider pool of a worker whose connections are made too slowly."""
 
     def __init__(self) -> None:
         """Nothing is connected."""
@@ -88,7 +88,7 @@ def test_after_the_pause_one_call_in_five_seconds_probes_it_and_one_that_fails_d
         assert go(failing, batch_id).refused == 1
         pause = min(2 * pause, LAST_PAUSE_SECONDS)
         assert breaker(failing).pause_seconds == pause
-    retry(failing.parts, failing.clock.now)
+    retry(failing.context, failing.clock.now)
     assert audit(failing.db, failing.clock.now).is_clean
 
 
@@ -138,11 +138,11 @@ def test_a_probe_is_one_call_of_all_batches_that_several_workers_dispatch(
     assert breaker(failing).pause_seconds == 2 * FIRST_PAUSE_SECONDS
 
 
-class Slow(Carriers):
-    """Carriers whose network takes its time over a call: others dispatch meanwhile."""
+class Slow(ProviderPool):
+    """ProviderPool whose network takes its time over a call: others dispatch meanwhile."""
 
     def __init__(self, world: World, meanwhile: Callable[[], object]) -> None:
-        self._carriers, self._meanwhile = world.carriers, meanwhile
+        self._carriers, self._meanwhile = world.providers, meanwhile
 
     def place_all(self, calls: Sequence[tuple[Trunk, CallRequest]]) -> dict[AttemptId, Placement]:
         answers = self._carriers.place_all(calls)
@@ -159,8 +159,8 @@ def test_no_other_batch_is_called_while_a_probe_is_under_way(failing: World, wai
         later(failing, PROBE_SECONDS - 0.001)
         meanwhile.append(go(failing, *waiting[1:]).claimed)
 
-    parts = replace(failing.parts, carriers=Slow(failing, others_dispatch))
-    assert go(failing, waiting[0], parts=parts).placed == 1
+    context = replace(failing.context, providers=Slow(failing, others_dispatch))
+    assert go(failing, waiting[0], context=context).placed == 1
     assert meanwhile == [0, 0]
     assert breaker(failing) is None
 
@@ -233,7 +233,7 @@ def test_a_network_that_takes_fewer_calls_a_second_is_not_failing_and_all_are_ca
 
 def test_what_leaves_too_late_does_not_make_a_trunk_fail(make_world: MakeWorld) -> None:
     world = make_world()
-    parts = replace(world.parts, carriers=TooLate())
-    report = go(world, world.batch(30, max_concurrent_calls=30), parts=parts)
+    context = replace(world.context, providers=TooLate())
+    report = go(world, world.batch(30, max_concurrent_calls=30), context=context)
     assert (report.refused, breaker(world)) == (30, None)
     assert world.rows("SELECT DISTINCT status, attempts FROM contacts") == [("waiting", 0)]

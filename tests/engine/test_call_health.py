@@ -6,15 +6,15 @@ from typing import Any
 import pytest
 
 from dialer.domain.breaker import BREAK_AFTER, FIRST_PAUSE_SECONDS, PROBE_SECONDS
-from dialer.domain.events import CallFacts, HungUpBy
+from dialer.domain.call import CallFacts, HungUpBy
 from dialer.domain.ids import AttemptId, BatchId
 from dialer.domain.retry import MOST_NETWORK_FAILURES
 from dialer.engine.audit import audit
 from dialer.engine.retention import retention
 from dialer.engine.retry import retry
 from dialer.store import health
-from steps import end, go, hand_in, later, live, look, report
-from world import MONDAY, World
+from support.engine_steps import end, go, hand_in, later, live, look, report
+from support.world import MONDAY, World
 
 DEAD = CallFacts(sip_code=503, q850_cause=34, sip_call_id="c-1", hung_up_by=HungUpBy.NETWORK)
 OPTIONS = {"retry_failed": True, "max_retry_attempts": 1}
@@ -37,7 +37,7 @@ def dialed(world: World, count: int, **options: Any) -> tuple[BatchId, list[Atte
 
 
 def clean(world: World) -> bool:
-    retry(world.parts, world.clock.now)
+    retry(world.context, world.clock.now)
     return audit(world.db, world.clock.now).is_clean
 
 
@@ -48,7 +48,7 @@ def test_what_the_network_said_is_kept_on_the_attempt_and_in_the_archive(world: 
     assert world.rows(f"{facts} attempts") == [(486, 17, "c-7@sip", "callee")]
     world.sql("UPDATE batches SET status = 'cancelled' WHERE id = :id", id=batch_id)
     later(world, 100 * 86_400)
-    retention(world.parts, world.clock.now, 30)
+    retention(world.context, world.clock.now, 30)
     assert world.rows(f"{facts} attempts_archive") == [(486, 17, "c-7@sip", "callee")]
 
 
@@ -103,7 +103,7 @@ def test_ten_in_a_row_hold_the_trunk_and_what_the_switch_takes_meanwhile_does_no
     assert (found.failures, found.reason, found.of_calls) == (BREAK_AFTER, "sip_503", True)
     assert found.probe_at == MONDAY.add(seconds=FIRST_PAUSE_SECONDS)
     later(world, 20)
-    retry(world.parts, world.clock.now)
+    retry(world.context, world.clock.now)
     assert go(world, batch_id).claimed == 0
     assert look(world, batch_id) == (MONDAY.add(seconds=FIRST_PAUSE_SECONDS), "trunk_failing")
     with world.db.begin() as connection:
@@ -159,13 +159,13 @@ def test_a_probe_that_fails_doubles_the_pause_and_one_that_rings_ends_it(make_wo
     batch_id, attempt_ids = dialed(world, BREAK_AFTER)
     fail(world, *attempt_ids)
     later(world, FIRST_PAUSE_SECONDS)
-    retry(world.parts, world.clock.now)
+    retry(world.context, world.clock.now)
     assert go(world, batch_id).placed == 1
     assert breaker(world) is not None, "that the switch takes it says nothing of what lies behind"
     fail(world, *live(world))
     assert breaker(world).probe_at == world.clock.now.add(seconds=2 * FIRST_PAUSE_SECONDS)
     later(world, 2 * FIRST_PAUSE_SECONDS)
-    retry(world.parts, world.clock.now)
+    retry(world.context, world.clock.now)
     assert go(world, batch_id).placed == 1
     hand_in(world, report(live(world)[0], "ringing", world.clock.now))
     assert breaker(world) is None
@@ -182,7 +182,7 @@ def test_a_contact_that_no_route_leads_to_does_not_keep_its_batch_open_for_ever(
         # Other calls of the trunk ring.
         world.sql("DELETE FROM trunk_health")
         later(world, 600)
-        retry(world.parts, world.clock.now)
+        retry(world.context, world.clock.now)
         assert go(world, batch_id).placed == 1
     fail(world, *live(world))
     assert world.rows("SELECT status, outcome, attempts FROM contacts") == [("failed", "failed", 1)]

@@ -5,8 +5,8 @@ import pytest
 from dialer.domain.calling_rules import COUNTRY, PREMIUM_RATE
 from dialer.errors import InvalidInput, NotFound
 from dialer.service import workspaces
-from dialer.service.simulation import WORKSPACE
-from world import World
+from dialer.service.demo_setup import WORKSPACE
+from support.world import World
 
 PREMIUM, GERMAN, AMERICAN = "+491805123456", "+4930901820", "+12025550101"
 

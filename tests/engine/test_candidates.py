@@ -5,17 +5,26 @@ from dataclasses import replace
 
 import pytest
 
-from dialer.domain.events import CallEvent
+from dialer.domain.call import CallEvent
 from dialer.domain.ids import AttemptId, uuid7
 from dialer.engine.audit import audit
 from dialer.engine.rescue import RescueReport, rescue
 from dialer.engine.retry import retry
-from dialer.providers.base import Absent, CallHandle, CallRequest, Candidates, NoWord, Placement, Seen, Sighting
-from dialer.providers.carriers import Carriers
+from dialer.providers.base import (
+    Absent,
+    CallHandle,
+    CallRequest,
+    Candidates,
+    LookupFailed,
+    LookupResult,
+    Placement,
+    Seen,
+)
+from dialer.providers.pool import ProviderPool
 from dialer.providers.simulator import CarrierCall
 from dialer.store.numbers import Trunk
-from steps import end, go, hand_in, later, live, report
-from world import World
+from support.engine_steps import end, go, hand_in, later, live, report
+from support.world import World
 
 PHONE = "+12125550001"
 TALKS = {"outcomes": {"answered": 1}, "talk_seconds": {"mean": 900, "min": 900, "max": 900}}
@@ -25,17 +34,20 @@ class Died(BaseException):
     """A worker was killed here: nothing of it goes on."""
 
 
-class ByNumbers(Carriers):
+class ByNumbers(ProviderPool):
     """A network that lists its calls by their numbers and time. `meanwhile`: what happens while it is asked;
     `otherwise`: what it says where a call is not listed.
     """
 
     def __init__(
-        self, world: World, meanwhile: Callable[[], object] = lambda: None, otherwise: Absent | NoWord | None = None
+        self,
+        world: World,
+        meanwhile: Callable[[], object] = lambda: None,
+        otherwise: Absent | LookupFailed | None = None,
     ) -> None:
         self._world, self._meanwhile, self._otherwise = world, meanwhile, otherwise or Absent()
 
-    def look_up_all(self, calls: Sequence[tuple[Trunk, CallHandle]]) -> dict[AttemptId, Sighting]:
+    def look_up_all(self, calls: Sequence[tuple[Trunk, CallHandle]]) -> dict[AttemptId, LookupResult]:
         found = {call.attempt_id: self._look_up(call) for _, call in calls}
         self._meanwhile()
         return found
@@ -43,7 +55,7 @@ class ByNumbers(Carriers):
     def hang_up_all(self, calls: Sequence[tuple[Trunk, CallHandle]]) -> None:
         """Nobody is to be hung up here."""
 
-    def _look_up(self, call: CallHandle) -> Sighting:
+    def _look_up(self, call: CallHandle) -> LookupResult:
         since, until = call.created_at.subtract(seconds=10), call.created_at.add(minutes=2)
         listed = [one for one in self._world.network.log if one.to_number == call.to_number]
         listed = [one for one in listed if since <= one.placed_at <= until]
@@ -61,11 +73,11 @@ class ByNumbers(Carriers):
         return replace(event, attempt_id=call.attempt_id, key=f"{call.attempt_id}:{event.kind}")
 
 
-class Dying(Carriers):
-    """The carriers of a worker that dies before its calls have left, or after."""
+class Dying(ProviderPool):
+    """The provider pool of a worker that dies before its calls have left, or after."""
 
     def __init__(self, world: World, *, sent: bool) -> None:
-        self._carriers, self._sent = world.carriers, sent
+        self._carriers, self._sent = world.providers, sent
 
     def place_all(self, calls: Sequence[tuple[Trunk, CallRequest]]) -> dict[AttemptId, Placement]:
         if self._sent:
@@ -86,14 +98,14 @@ def unsure(world: World, *, sent: bool) -> AttemptId:
     before = set(live(world))
     batch_id = world.batch([PHONE])
     with pytest.raises(Died):
-        go(world, batch_id, parts=replace(world.parts, carriers=Dying(world, sent=sent)))
+        go(world, batch_id, context=replace(world.context, providers=Dying(world, sent=sent)))
     (mine,) = set(live(world)) - before
     return mine
 
 
-def rescued(world: World, meanwhile: Callable[[], object] = lambda: None, **more: NoWord) -> RescueReport:
-    parts = replace(world.parts, carriers=ByNumbers(world, meanwhile, **more))
-    return rescue(parts, world.clock.now, world.rng)
+def rescued(world: World, meanwhile: Callable[[], object] = lambda: None, **more: LookupFailed) -> RescueReport:
+    context = replace(world.context, providers=ByNumbers(world, meanwhile, **more))
+    return rescue(context, world.clock.now, world.rng)
 
 
 def call_by_another_program(world: World) -> None:
@@ -133,7 +145,7 @@ def test_where_it_may_not_be_listed_yet_the_call_of_another_proves_nothing(alike
     go(alike, alike.batch([PHONE]))
     mine = unsure(alike, sent=False)
     later(alike, 30)
-    assert rescued(alike, otherwise=NoWord("too early")).closed == 0
+    assert rescued(alike, otherwise=LookupFailed("too early")).closed == 0
     assert state(alike, mine)[0] == "reserved"
 
 
@@ -141,9 +153,9 @@ def test_the_call_of_an_attempt_of_the_same_contact_that_is_over_is_not_taken_fo
     batch_id = alike.batch([PHONE], retry_failed=True, max_retry_attempts=1, retry_delays={"busy": 0})
     go(alike, batch_id)
     end(alike, live(alike)[0], "busy")
-    assert retry(alike.parts, alike.clock.now).requeued == 1
+    assert retry(alike.context, alike.clock.now).requeued == 1
     with pytest.raises(Died):
-        go(alike, batch_id, parts=replace(alike.parts, carriers=Dying(alike, sent=False)))
+        go(alike, batch_id, context=replace(alike.context, providers=Dying(alike, sent=False)))
     (mine,) = live(alike)
     later(alike, 30)
     assert rescued(alike).closed == 1

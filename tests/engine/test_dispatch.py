@@ -9,17 +9,17 @@ import pytest
 
 from dialer.domain.ids import AttemptId, BatchId
 from dialer.domain.outcomes import CauseClass
-from dialer.domain.patience import PLACE_SECONDS
+from dialer.domain.timeouts import PLACE_SECONDS
+from dialer.engine.context import EngineContext
 from dialer.engine.dispatch import dispatch
-from dialer.engine.parts import Parts
 from dialer.engine.retry import retry
 from dialer.engine.settle import SettleReport
 from dialer.engine.tick import tick
 from dialer.providers.base import CallRequest, Placed, Placement, Refused, Unclear
-from dialer.providers.carriers import Carriers
+from dialer.providers.pool import ProviderPool
 from dialer.store.database import rows
 from dialer.store.numbers import Trunk
-from steps import (
+from support.engine_steps import (
     Dispatched,
     assert_clean,
     day_allowance,
@@ -35,13 +35,13 @@ from steps import (
     set_limit,
     until,
 )
-from world import MONDAY, World, made_up_phones
+from support.world import MONDAY, World, made_up_phones
 
 MakeWorld = Callable[..., World]
 
 
-class Answering(Carriers):
-    """Carriers whose networks answer every call in the same way."""
+class Answering(ProviderPool):
+    """ProviderPool whose networks answer every call in the same way."""
 
     def __init__(self, answer: Callable[[CallRequest], Placement]) -> None:
         super().__init__(_no_provider, lambda: MONDAY)
@@ -55,8 +55,8 @@ def _no_provider(trunk: Trunk) -> Any:
     raise AssertionError(trunk)
 
 
-def refusing(world: World, cause_class: CauseClass, cause: str = "503") -> Parts:
-    return replace(world.parts, carriers=Answering(lambda _: Refused(cause, cause_class)))
+def refusing(world: World, cause_class: CauseClass, cause: str = "503") -> EngineContext:
+    return replace(world.context, providers=Answering(lambda _: Refused(cause, cause_class)))
 
 
 def contact(world: World) -> Any:
@@ -124,9 +124,9 @@ def test_what_is_not_active_or_does_not_exist_is_passed_over(world: World) -> No
 def test_a_refused_contact_keeps_its_attempts_and_waits_longer_each_time(world: World) -> None:
     set_limit(world, "phone_numbers", "max_calls_per_day = 5")
     batch_id = world.batch(1, max_calls_per_day=5)
-    parts = refusing(world, CauseClass.INFRASTRUCTURE)
+    context = refusing(world, CauseClass.INFRASTRUCTURE)
     for refusals, wait in enumerate((15, 30, 60, 120, 240, 480, 600, 600), start=1):
-        assert go(world, batch_id, parts=parts).refused == 1
+        assert go(world, batch_id, context=context).refused == 1
         row = contact(world)
         assert (row.status, row.status_reason, row.attempts, row.refusals) == ("waiting", "503", 0, refusals)
         assert row.due_at == world.clock.now.add(seconds=wait)
@@ -134,14 +134,14 @@ def test_a_refused_contact_keeps_its_attempts_and_waits_longer_each_time(world: 
         assert held(world) == {}
         assert day_allowance(world) == world.value("SELECT attempts FROM batch_days") == 0
         later(world, wait)
-        assert retry(world.parts, world.clock.now).requeued == 1
+        assert retry(world.context, world.clock.now).requeued == 1
     assert_clean(world)
     assert go(world, batch_id).placed == 1
 
 
 def test_a_contact_that_is_refused_for_its_own_fault_has_failed(world: World) -> None:
     batch_id = world.batch(1, retry_failed=True, max_retry_attempts=3)
-    go(world, batch_id, parts=refusing(world, CauseClass.CONTACT, "404"))
+    go(world, batch_id, context=refusing(world, CauseClass.CONTACT, "404"))
     row = contact(world)
     assert (row.status, row.status_reason, row.outcome, row.attempts) == ("failed", "404", "invalid_number", 0)
     later(world, 1)
@@ -166,10 +166,10 @@ def test_a_provider_that_raises_has_left_the_call_unclear(world: World) -> None:
         async def close(self) -> None:
             """Nothing is held."""
 
-    carriers = Carriers(lambda _: Broken(), world.clock)  # type: ignore[arg-type,return-value]
+    pool = ProviderPool(lambda _: Broken(), world.clock)  # type: ignore[arg-type,return-value]
     batch_id = world.batch(1)
-    assert go(world, batch_id, parts=replace(world.parts, carriers=carriers)).unclear == 1
-    carriers.close()
+    assert go(world, batch_id, context=replace(world.context, providers=pool)).unclear == 1
+    pool.close()
     (row,) = world.rows("SELECT state, cause FROM attempts")
     assert (row.state, "socket closed in the middle" in row.cause) == ("unclear", True)
 
@@ -177,13 +177,13 @@ def test_a_provider_that_raises_has_left_the_call_unclear(world: World) -> None:
 def test_a_worker_that_slept_before_placing_sends_nothing(world: World) -> None:
     batch_id = world.batch(2)
 
-    class Sleepy(Carriers):
+    class Sleepy(ProviderPool):
         def place_all(self, calls: Sequence[tuple[Trunk, CallRequest]]) -> dict[AttemptId, Placement]:
             later(world, PLACE_SECONDS)
-            return world.carriers.place_all(calls)
+            return world.providers.place_all(calls)
 
     sleepy = Sleepy(_no_provider, world.clock)
-    assert go(world, batch_id, parts=replace(world.parts, carriers=sleepy)).refused == 2
+    assert go(world, batch_id, context=replace(world.context, providers=sleepy)).refused == 2
     assert len(world.network.log) == 0
 
 
@@ -194,7 +194,7 @@ def test_reports_that_overtake_the_answer_have_the_say(world: World) -> None:
         end(world, request.attempt_id, "busy")
         return Placed("late")
 
-    go(world, batch_id, parts=replace(world.parts, carriers=Answering(answer)))
+    go(world, batch_id, context=replace(world.context, providers=Answering(answer)))
     (row,) = world.rows("SELECT state, outcome FROM attempts")
     assert tuple(row) == ("ended", "busy")
     assert held(world) == {}
@@ -211,7 +211,7 @@ def test_a_report_of_a_call_that_goes_on_has_the_say_over_an_answer_that_comes_a
         hand_in(world, report(request.attempt_id, kind, world.clock.now, provider_call_id="its own"))
         return late
 
-    go(world, batch_id, parts=replace(world.parts, carriers=Answering(answer)))
+    go(world, batch_id, context=replace(world.context, providers=Answering(answer)))
     assert world.rows("SELECT state, provider_call_id, cause FROM attempts") == [(kind, "its own", None)]
 
 
@@ -230,10 +230,10 @@ def test_noting_answers_and_settling_reports_at_once_never_wait_in_a_circle(worl
             until(lambda: queued(world) == 1)
             return {older: Unclear("no answer"), newer: Placed("one")}
 
-    parts = replace(world.parts, carriers=Overtaken(lambda _: Placed("never")))
+    context = replace(world.context, providers=Overtaken(lambda _: Placed("never")))
     with ThreadPoolExecutor(2) as pool:
         with world.db.begin() as operator:
-            dispatching = pool.submit(go, world, batch_id, parts=parts)
+            dispatching = pool.submit(go, world, batch_id, context=context)
             until(lambda: queued(world) == 2)
         assert dispatching.result().claimed == 2
         assert settling[0].result().ended == 2
@@ -247,7 +247,7 @@ def test_the_network_is_told_until_when_it_may_ring(world: World) -> None:
         return Placed("one")
 
     batch_id = world.batch(1, start_time="07:00", end_time="12:00")
-    go(world, batch_id, parts=replace(world.parts, carriers=Answering(answer)))
+    go(world, batch_id, context=replace(world.context, providers=Answering(answer)))
     (request,) = asked
     assert (request.ring_by, request.place_by) == (MONDAY.at(12), MONDAY.add(seconds=PLACE_SECONDS))
     assert (request.to_number, request.from_number[:-1]) == (made_up_phones(1)[0], "+1202555019")
@@ -309,7 +309,7 @@ def test_an_expired_batch_skips_whom_nobody_is_calling_and_completes_with_its_la
     end(world, one, "busy")
     assert world.progress(batch_id).waiting == 1
     later(world, 60)
-    assert tick(world.parts, world.clock.now).due == (batch_id,)
+    assert tick(world.context, world.clock.now).due == (batch_id,)
     go(world, batch_id)
     assert (world.progress(batch_id).skipped, world.progress(batch_id).dialing) == (5, 1)
     assert {row.status_reason for row in world.rows("SELECT * FROM contacts WHERE status = 'skipped'")} == {"expired"}
@@ -350,5 +350,5 @@ def test_a_call_that_a_report_ended_before_the_dispatch_was_over_frees_its_slot(
 @pytest.mark.parametrize(("given", "asked"), [({}, 45), ({"ring_timeout_seconds": 20}, 20)])
 def test_a_call_rings_as_long_as_its_batch_says(world: World, given: dict[str, Any], asked: int) -> None:
     batch_id = world.batch(1, **given)
-    report = dispatch(world.parts, [batch_id], world.clock.now, world.rng)
+    report = dispatch(world.context, [batch_id], world.clock.now, world.rng)
     assert [request.ring_timeout_seconds for of in report.departures for request in of.requests] == [asked]

@@ -11,10 +11,10 @@ from uuid import UUID
 
 import pytest
 
-from deadline import DEADLINE_SECONDS
 from dialer.errors import Unavailable
 from dialer.store.database import Connection, Database, run
-from steps import (
+from support.deadline import DEADLINE_SECONDS
+from support.engine_steps import (
     Dispatched,
     assert_clean,
     at_once,
@@ -28,7 +28,7 @@ from steps import (
     meddled,
     set_limit,
 )
-from world import MONDAY, World, made_up_phones
+from support.world import MONDAY, World, made_up_phones
 
 
 def attempts(world: World) -> int:
@@ -44,7 +44,7 @@ def test_a_number_that_was_suppressed_a_moment_ago_is_not_called(world: World) -
         workspace=world.installed.workspace_id,
         phone=first,
     )
-    go(world, batch_id, parts=meddled(world, after=suppress))
+    go(world, batch_id, context=meddled(world, after=suppress))
     assert [call.to_number for call in world.network.log] == others
     assert attempts(world) == 2
     skipped = world.rows("SELECT phone_number, status_reason FROM contacts WHERE status = 'skipped'")
@@ -76,7 +76,7 @@ def test_a_batch_that_is_stopped_or_edited_before_the_claim_gets_no_attempt(
 ) -> None:
     set_limit(world, "phone_numbers", "max_calls_per_day = 100")
     batch_id = world.batch(5)
-    assert go(world, batch_id, parts=meddled(world, **{when: partial(world.sql, change)})).claimed == 0
+    assert go(world, batch_id, context=meddled(world, **{when: partial(world.sql, change)})).claimed == 0
     assert attempts(world) == len(world.network.log) == 0
     assert held(world) == {}
     assert day_allowance(world) == 0
@@ -91,7 +91,7 @@ def test_an_edit_undoes_the_decisions_of_a_plan_that_did_not_know_it(world: Worl
     calling = world.batch(1)
     later(world, 3600)
     extend = partial(world.sql, "UPDATE batches SET expires_at = expires_at + interval '1 hour', excluded_dates = '{}'")
-    report = go(world, expiring, closed, calling, parts=meddled(world, after=extend))
+    report = go(world, expiring, closed, calling, context=meddled(world, after=extend))
     assert report.claimed == 0
     assert {world.progress(batch_id).status for batch_id in (expiring, closed)} == {"active"}
     assert go(world, expiring, closed).claimed == 4
@@ -106,7 +106,7 @@ def test_a_window_that_closes_before_the_claim_gives_no_attempt(world: World) ->
     world.clock.now = MONDAY.at(8, 59, 45)
     begun = world.clock.now
     parts = meddled(world, after=partial(setattr, world.clock, "now", begun.add(seconds=5)))
-    assert go(world, batch_id, parts=parts).claimed == 0
+    assert go(world, batch_id, context=parts).claimed == 0
     assert attempts(world) == 0
     assert held(world) == {}
     assert go(world, batch_id).claimed == 0
@@ -117,14 +117,14 @@ def test_a_worker_whose_clock_is_ahead_does_not_open_the_window(world: World) ->
     batch_id = world.batch(3, start_time="09:00", end_time="17:00")
     world.clock.now = MONDAY.at(9)
     parts = meddled(world, after=partial(setattr, world.clock, "now", MONDAY.at(8, 59, 58)))
-    assert go(world, batch_id, parts=parts).claimed == 0
+    assert go(world, batch_id, context=parts).claimed == 0
     assert attempts(world) == 0
 
 
 def test_grants_that_grew_old_before_the_claim_are_void(world: World) -> None:
     batch_id = world.batch(3)
     parts = meddled(world, after=partial(later, world, 20))
-    assert go(world, batch_id, parts=parts).claimed == 0
+    assert go(world, batch_id, context=parts).claimed == 0
     assert held(world) == {}
     assert go(world, batch_id).claimed == 3
 
@@ -132,7 +132,7 @@ def test_grants_that_grew_old_before_the_claim_are_void(world: World) -> None:
 def test_grants_from_before_their_number_was_given_a_daily_cap_are_void(world: World) -> None:
     batch_id = world.batch(3)
     cap = partial(world.sql, "UPDATE phone_numbers SET max_calls_per_day = 2")
-    assert go(world, batch_id, parts=meddled(world, after=cap)).claimed == 0
+    assert go(world, batch_id, context=meddled(world, after=cap)).claimed == 0
     assert (held(world), day_allowance(world)) == ({}, 0)
     world.rescue()
     assert go(world, batch_id).claimed == 3
@@ -146,7 +146,7 @@ def test_grants_of_an_old_epoch_are_void(world: World) -> None:
         world.flush_redis()
         world.rescue()
 
-    assert go(world, batch_id, parts=meddled(world, after=lose_and_rebuild)).claimed == 0
+    assert go(world, batch_id, context=meddled(world, after=lose_and_rebuild)).claimed == 0
     assert attempts(world) == 0
     assert held(world) == {}
     assert go(world, batch_id).claimed == 4
@@ -172,7 +172,7 @@ def test_leases_of_a_claim_of_which_it_is_not_known_whether_it_was_committed_are
 
     parts = replace(meddled(world, after=lambda: armed.append(True)), db=Cut())
     with pytest.raises(Unavailable):
-        go(world, batch_id, parts=parts)
+        go(world, batch_id, context=parts)
     assert len(live(world)) == 3
     assert set(held(world)["{dialer}:holds"]) == {str(attempt_id) for attempt_id in live(world)}
 
@@ -189,7 +189,7 @@ def test_a_refund_of_the_day_between_gather_and_claim_does_not_put_the_batch_to_
     calling = world.batch(made_up_phones(1, first=50))
     go(world, batch_id)
     give_back = partial(world.sql, "UPDATE batch_days SET attempts = 1 WHERE batch_id = :id", id=batch_id)
-    go(world, batch_id, calling, parts=meddled(world, after=give_back))
+    go(world, batch_id, calling, context=meddled(world, after=give_back))
     assert look(world, batch_id)[0] == world.clock.now
     assert go(world, batch_id).claimed == 1
 
@@ -202,7 +202,7 @@ def test_a_contact_that_comes_between_gather_and_claim_does_not_sleep_with_the_o
     batch_id = world.batch(["+12025550100"], respect_contact_timezone=True, **hours)
     calling = world.batch(made_up_phones(1, first=50))
     add = partial(world.add, batch_id, ["+4930901820"])
-    found = go(world, batch_id, calling, parts=meddled(world, after=add))
+    found = go(world, batch_id, calling, context=meddled(world, after=add))
     assert batch_id in found.again
     assert go(world, batch_id).claimed == 1
     assert go(world, batch_id).claimed == 0
@@ -239,7 +239,7 @@ def test_calls_that_were_started_since_the_batch_was_read_count_also_when_redis_
         assert go(world, batch_id).claimed == 6
         forget(world, "slots")
 
-    assert go(world, batch_id, parts=meddled(world, before=others_call)).claimed == 0
+    assert go(world, batch_id, context=meddled(world, before=others_call)).claimed == 0
     assert len(live(world)) == 6
     assert_clean(world)
 

@@ -6,11 +6,11 @@ from random import Random
 import pytest
 from pendulum import DateTime
 
-from dialer.domain.events import CallEvent
+from dialer.domain.call import CallEvent
 from dialer.domain.ids import AttemptId, TrunkId, uuid7
 from dialer.engine.events import receive
-from steps import at_once, go, live, report
-from world import MONDAY, World
+from support.engine_steps import at_once, go, live, report
+from support.world import MONDAY, World
 
 
 def names(world: World, count: int) -> list[AttemptId]:

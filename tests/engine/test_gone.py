@@ -7,39 +7,39 @@ from uuid import UUID
 import pytest
 
 from dialer.domain.ids import AttemptId, BatchId
-from dialer.domain.patience import HEARD_SECONDS
+from dialer.domain.timeouts import HEARD_SECONDS
+from dialer.engine.context import EngineContext
 from dialer.engine.dispatch import dispatch
 from dialer.engine.events import receive
-from dialer.engine.parts import Parts
 from dialer.engine.rescue import RescueReport, rescue
 from dialer.engine.settle import settle
-from dialer.providers import installed
-from dialer.providers.base import CallHandle, CallRequest, Gone, Placement, Sighting, Unclear
-from dialer.providers.carriers import Carriers
+from dialer.providers import registry
+from dialer.providers.base import CallHandle, CallRequest, LookupResult, NotFoundNow, Placement, Unclear
+from dialer.providers.pool import ProviderPool
 from dialer.service import trunks
-from dialer.store import attempts, trunk_links
+from dialer.store import attempts, trunk_listeners
 from dialer.store.numbers import Trunk
-from steps import assert_clean, go, held, later, live, report
-from world import World
+from support.engine_steps import assert_clean, go, held, later, live, report
+from support.world import World
 
 NOT_HEARD = "are not heard: is a listener running?"
 EAR = UUID("018f0000-0000-7000-8000-00000000000a")
 OTHER_EAR = UUID("018f0000-0000-7000-8000-00000000000b")
 
 
-class Forgetful(Carriers):
+class Forgetful(ProviderPool):
     """Networks that do not say whether they have taken a call, and later have none."""
 
     def __init__(self, world: World, answers: Callable[[CallRequest], Placement] | None = None) -> None:
-        self._carriers, self._answers = world.carriers, answers
+        self._carriers, self._answers = world.providers, answers
 
     def place_all(self, calls: Sequence[tuple[Trunk, CallRequest]]) -> dict[AttemptId, Placement]:
         if self._answers is None:
             return self._carriers.place_all(calls)
         return {request.attempt_id: self._answers(request) for _, request in calls}
 
-    def look_up_all(self, calls: Sequence[tuple[Trunk, CallHandle]]) -> dict[AttemptId, Sighting]:
-        return {call.attempt_id: Gone() for _, call in calls}
+    def look_up_all(self, calls: Sequence[tuple[Trunk, CallHandle]]) -> dict[AttemptId, LookupResult]:
+        return {call.attempt_id: NotFoundNow() for _, call in calls}
 
     def hang_up_all(self, calls: Sequence[tuple[Trunk, CallHandle]]) -> None:
         """There is nothing to end."""
@@ -48,34 +48,34 @@ class Forgetful(Carriers):
 class Restarted(Forgetful):
     """Networks that were started a moment ago."""
 
-    def look_up_all(self, calls: Sequence[tuple[Trunk, CallHandle]]) -> dict[AttemptId, Sighting]:
-        return {call.attempt_id: Gone(has_restarted=True) for _, call in calls}
+    def look_up_all(self, calls: Sequence[tuple[Trunk, CallHandle]]) -> dict[AttemptId, LookupResult]:
+        return {call.attempt_id: NotFoundNow(has_restarted=True) for _, call in calls}
 
 
 @pytest.fixture
-def unclear(world: World) -> Parts:
-    """Parts of a process whose network does not answer."""
-    return replace(world.parts, carriers=Forgetful(world, lambda _: Unclear("no answer")))
+def unclear(world: World) -> EngineContext:
+    """EngineContext of a process whose network does not answer."""
+    return replace(world.context, providers=Forgetful(world, lambda _: Unclear("no answer")))
 
 
 def heard(world: World) -> None:
     """A listener has heard the network up to now."""
     with world.db.begin() as connection:
-        trunk_links.up(connection, world.installed.trunk_id, EAR)
+        trunk_listeners.up(connection, world.installed.trunk_id, EAR)
 
 
 def deaf(world: World) -> None:
     with world.db.begin() as connection:
-        trunk_links.down(connection, world.installed.trunk_id, EAR, "the connection was lost")
+        trunk_listeners.down(connection, world.installed.trunk_id, EAR, "the connection was lost")
 
 
-def rescued(world: World, parts: Parts) -> RescueReport:
-    return rescue(parts, world.clock.now, world.rng)
+def rescued(world: World, context: EngineContext) -> RescueReport:
+    return rescue(context, world.clock.now, world.rng)
 
 
-def called(world: World, parts: Parts) -> BatchId:
+def called(world: World, context: EngineContext) -> BatchId:
     batch_id = world.batch(1)
-    assert go(world, batch_id, parts=parts).claimed == 1
+    assert go(world, batch_id, context=context).claimed == 1
     return batch_id
 
 
@@ -85,7 +85,7 @@ def outcome(world: World) -> tuple[str, str | None, str | None]:
 
 
 def test_a_call_that_was_never_heard_of_by_who_heard_all_was_never_placed_and_is_made_again(
-    world: World, unclear: Parts
+    world: World, unclear: EngineContext
 ) -> None:
     heard(world)
     batch_id = called(world, unclear)
@@ -101,7 +101,7 @@ def test_a_call_that_was_never_heard_of_by_who_heard_all_was_never_placed_and_is
 
 
 def test_the_first_word_that_a_call_is_gone_decides_nothing_for_its_reports_may_be_on_their_way(
-    world: World, unclear: Parts
+    world: World, unclear: EngineContext
 ) -> None:
     heard(world)
     called(world, unclear)
@@ -113,12 +113,14 @@ def test_the_first_word_that_a_call_is_gone_decides_nothing_for_its_reports_may_
     later(world, 35)
     heard(world)
     assert rescued(world, unclear).closed == 0, "its report waits to be settled"
-    settle(world.parts, world.clock.now)
+    settle(world.context, world.clock.now)
     assert outcome(world)[:2] == ("ended", "busy")
 
 
 @pytest.mark.parametrize("missed", ["before it was made", "in between", "since"])
-def test_a_call_whose_reports_may_have_been_missed_is_not_made_again(world: World, unclear: Parts, missed: str) -> None:
+def test_a_call_whose_reports_may_have_been_missed_is_not_made_again(
+    world: World, unclear: EngineContext, missed: str
+) -> None:
     if missed != "before it was made":
         heard(world)
     batch_id = called(world, unclear)
@@ -146,46 +148,46 @@ def test_a_call_whose_reports_may_have_been_missed_is_not_made_again(world: Worl
 def test_a_call_that_was_seen_and_is_gone_without_a_word_ends_as_what_was_seen(
     world: World, reported: list[str], became: str
 ) -> None:
-    parts = replace(world.parts, carriers=Forgetful(world))
+    context = replace(world.context, providers=Forgetful(world))
     heard(world)
-    called(world, parts)
+    called(world, context)
     (attempt_id,) = live(world)
     receive(world.db, world.installed.trunk_id, [report(attempt_id, kind, world.clock.now) for kind in reported])
-    settle(world.parts, world.clock.now)
+    settle(world.context, world.clock.now)
     for _ in range(2):
         later(world, 700)
-        rescued(world, parts)
+        rescued(world, context)
     assert outcome(world) == ("ended", became, "gone_from_network")
 
 
 def test_a_trunk_that_is_heard_again_has_its_calls_asked_about_at_once(world: World) -> None:
-    called(world, world.parts)
+    called(world, world.context)
     (before,) = world.rows("SELECT rescue_at FROM attempts")
     assert before.rescue_at > world.clock.now
     later(world, 1)
     with world.db.begin() as connection:
-        assert trunk_links.up(connection, world.installed.trunk_id, EAR)
+        assert trunk_listeners.up(connection, world.installed.trunk_id, EAR)
         assert attempts.look_soon(connection, world.installed.trunk_id) == 1
-        assert not trunk_links.up(connection, world.installed.trunk_id, EAR)
-    assert rescued(world, world.parts).asked == 1
+        assert not trunk_listeners.up(connection, world.installed.trunk_id, EAR)
+    assert rescued(world, world.context).asked == 1
 
 
 @pytest.mark.parametrize("state", ["reserved", "unclear"])
 def test_a_call_that_is_being_placed_is_not_asked_about_when_its_trunk_is_heard_again(world: World, state: str) -> None:
     """Its network may not have it yet (P1)."""
-    dispatch(world.parts, [world.batch(1)], world.clock.now, world.rng)
+    dispatch(world.context, [world.batch(1)], world.clock.now, world.rng)
     world.sql("UPDATE attempts SET state = :state", state=state)
     with world.db.begin() as connection:
         assert attempts.look_soon(connection, world.installed.trunk_id) == 0
 
 
-def test_a_break_that_could_not_be_noted_counts_from_the_next_connection(world: World, unclear: Parts) -> None:
+def test_a_break_that_could_not_be_noted_counts_from_the_next_connection(world: World, unclear: EngineContext) -> None:
     heard(world)
     called(world, unclear)
     for _ in range(2):
         later(world, 35)
         with world.db.begin() as connection:
-            assert trunk_links.up(connection, world.installed.trunk_id, EAR, is_anew=True)
+            assert trunk_listeners.up(connection, world.installed.trunk_id, EAR, is_anew=True)
         rescued(world, unclear)
     assert outcome(world) == ("ended", "unknown", "gone_from_network")
 
@@ -193,21 +195,21 @@ def test_a_break_that_could_not_be_noted_counts_from_the_next_connection(world: 
 def test_where_only_reports_tell_how_a_call_ended_nobody_is_called_while_nobody_listens(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    simulator = installed.kind("simulator")
-    monkeypatch.setattr(installed, "kind", lambda _: replace(simulator, needs_listener=True))
+    simulator = registry.plugin("simulator")
+    monkeypatch.setattr(registry, "plugin", lambda _: replace(simulator, needs_listener=True))
     trunk = (world.installed.workspace_id, world.installed.trunk_id)
     batch_id = world.batch(1)
     assert go(world, batch_id).claimed == 0
     assert [row.held_by for row in world.rows("SELECT held_by FROM batch_progress")] == ["trunk_unheard"]
     with world.db.begin() as connection:
-        assert trunk_links.sentences(connection) == [f"The reports of trunk simulator {NOT_HEARD}"]
-    assert trunks.health(world.parts, *trunk) == f"its reports {NOT_HEARD}"
+        assert trunk_listeners.sentences(connection) == [f"The reports of trunk simulator {NOT_HEARD}"]
+    assert trunks.health(world.context, *trunk) == f"its reports {NOT_HEARD}"
     heard(world)
-    assert trunks.health(world.parts, *trunk) is None
+    assert trunks.health(world.context, *trunk) is None
     # One that has gone without a word counts for as long as three of its words are overdue.
     later(world, HEARD_SECONDS + 1)
     assert go(world, batch_id).claimed == 0
-    assert trunks.health(world.parts, *trunk) == f"its reports {NOT_HEARD}"
+    assert trunks.health(world.context, *trunk) == f"its reports {NOT_HEARD}"
     heard(world)
     assert go(world, batch_id).claimed == 1
 
@@ -216,40 +218,40 @@ def test_the_doctor_and_the_trunk_s_check_say_which_trunk_nobody_hears_and_why(w
     trunk = (world.installed.workspace_id, world.installed.trunk_id)
     heard(world)
     with world.db.begin() as connection:
-        assert trunk_links.sentences(connection) == []
-    assert trunks.health(world.parts, *trunk) is None
+        assert trunk_listeners.sentences(connection) == []
+    assert trunks.health(world.context, *trunk) is None
     deaf(world)
     with world.db.begin() as connection:
         # Another listener that was killed hears nothing, though it could not say so.
-        trunk_links.up(connection, world.installed.trunk_id, OTHER_EAR)
-    assert trunks.health(world.parts, *trunk) is None
+        trunk_listeners.up(connection, world.installed.trunk_id, OTHER_EAR)
+    assert trunks.health(world.context, *trunk) is None
     later(world, HEARD_SECONDS + 1)
-    assert trunks.health(world.parts, *trunk) == "its reports are not heard: the connection was lost"
+    assert trunks.health(world.context, *trunk) == "its reports are not heard: the connection was lost"
     with world.db.begin() as connection:
-        (sentence,) = trunk_links.sentences(connection)
+        (sentence,) = trunk_listeners.sentences(connection)
     assert sentence == "The reports of trunk simulator are not heard: the connection was lost"
     with world.db.begin() as connection:
-        trunk_links.forget(connection, EAR)
-        trunk_links.forget(connection, OTHER_EAR)
-        assert trunk_links.sentences(connection) == []
+        trunk_listeners.forget(connection, EAR)
+        trunk_listeners.forget(connection, OTHER_EAR)
+        assert trunk_listeners.sentences(connection) == []
 
 
 def test_a_call_that_was_placed_before_its_network_restarted_is_over_at_once(world: World) -> None:
-    parts = replace(world.parts, carriers=Restarted(world))
+    context = replace(world.context, providers=Restarted(world))
     heard(world)
     batch_id = world.batch(1, max_retry_attempts=0)
     go(world, batch_id)
     world.sql("UPDATE attempts SET state = 'answered', answered_at = dialer_now(), rescue_at = dialer_now()")
     later(world, 1)
-    assert rescued(world, parts).closed == 1
+    assert rescued(world, context).closed == 1
     assert outcome(world) == ("ended", "answered", "gone_from_network")
     assert held(world) == {}
 
 
 def test_a_call_that_may_be_on_its_way_to_a_network_that_has_restarted_is_waited_for(world: World) -> None:
-    parts = replace(world.parts, carriers=Restarted(world, lambda _: Unclear("no answer")))
+    context = replace(world.context, providers=Restarted(world, lambda _: Unclear("no answer")))
     heard(world)
-    called(world, parts)
+    called(world, context)
     world.sql("UPDATE attempts SET rescue_at = dialer_now()")
     later(world, 1)
-    assert rescued(world, parts).closed == 0
+    assert rescued(world, context).closed == 0

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from deadline import DEADLINE_SECONDS
 from dialer.domain.ids import AttemptId, BatchId
 from dialer.domain.outcomes import Outcome
 from dialer.embedded import Servers
@@ -21,10 +20,11 @@ from dialer.engine.retry import retry
 from dialer.engine.settle import End, close, settle
 from dialer.engine.tick import tick
 from dialer.errors import Contended, Unavailable
-from dialer.store import archive, attempts, contacts, departures, epochs, inbox, locks
+from dialer.store import archive, attempts, contacts, departures, inbox, lease_epoch, locks
 from dialer.store.database import Database, Timeouts, rows, run
-from steps import assert_clean, at_once, end, go, hand_in, later, live, look, queued, report, until
-from world import MONDAY, World, made_up_phones
+from support.deadline import DEADLINE_SECONDS
+from support.engine_steps import assert_clean, at_once, end, go, hand_in, later, live, look, queued, report, until
+from support.world import MONDAY, World, made_up_phones
 
 IN_PSQL = {
     "its batch": "UPDATE batches SET name = 'edited' WHERE id = :batch",
@@ -63,11 +63,11 @@ def test_reports_about_what_is_locked_are_put_off_and_all_others_are_settled(wor
         settled = hand_in(world, *ends)
         assert (settled.ended, settled.freed) == (3, (free,))
         assert world.progress(free).failed == 3
-        assert settle(world.parts, world.clock.now).reports == 0, "they are not tried again at once"
+        assert settle(world.context, world.clock.now).reports == 0, "they are not tried again at once"
     assert len(live(world)) == 3
     assert {row.tries for row in world.rows("SELECT tries FROM inbox")} == {0}
     later(world, 2)
-    assert settle(world.parts, world.clock.now).ended == 3
+    assert settle(world.context, world.clock.now).ended == 3
     assert world.progress(stuck).failed == 3
     assert_clean(world)
 
@@ -78,7 +78,7 @@ def test_what_is_locked_is_waited_for_once_and_not_once_for_each_half_of_the_pag
     go(world, stuck, free)
     with held(world, what, stuck), capture_logs() as logged:
         assert hand_in(world, *(report(of, "ended", world.clock.now, "busy") for of in live(world))).ended == 3
-        assert close(world.parts, dict.fromkeys(live(world), GONE), world.clock.now).ended == 0
+        assert close(world.context, dict.fromkeys(live(world), GONE), world.clock.now).ended == 0
     assert [entry["event"] for entry in logged] == ["locked rows are passed over"] * 2
 
 
@@ -90,7 +90,7 @@ def test_what_is_locked_is_waited_for_once_and_not_once_for_each_half_of_the_pag
 ], ids=["lock", "mark_placed", "mark_unclear", "permit"])  # fmt: skip
 def test_attempts_are_locked_in_the_order_of_their_ids(world: World, write: Callable[..., object]) -> None:
     """Two who lock the same attempts wait for each other, and never in a circle."""
-    dispatch(world.parts, [world.batch(3)], world.clock.now, world.rng)
+    dispatch(world.context, [world.batch(3)], world.clock.now, world.rng)
     first, *others = live(world)
 
     def go_on() -> None:
@@ -173,12 +173,12 @@ def test_retries_of_a_batch_that_is_locked_do_not_keep_those_of_others(world: Wo
         end(world, attempt_id, "busy")
     later(world, 600)
     with held(world, what, stuck):
-        requeued = retry(world.parts, world.clock.now)
+        requeued = retry(world.context, world.clock.now)
         assert (requeued.requeued, requeued.batches) == (3, (free,))
-        assert retry(world.parts, world.clock.now).batches == ()
+        assert retry(world.context, world.clock.now).batches == ()
         with world.db.begin() as connection:
             assert contacts.batches_to_requeue(connection, world.clock.now, 1, [free]) == [stuck]
-    assert retry(world.parts, world.clock.now).batches == (stuck,)
+    assert retry(world.context, world.clock.now).batches == (stuck,)
 
 
 def test_a_retry_of_many_contacts_of_a_locked_batch_leaves_room_for_others_in_its_page(world: World) -> None:
@@ -192,7 +192,7 @@ def test_a_retry_of_many_contacts_of_a_locked_batch_leaves_room_for_others_in_it
         end(world, attempt_id, "busy")
     later(world, 600)
     with held(world, "its batch", stuck):
-        assert retry(world.parts, world.clock.now, page=3).batches == (free,)
+        assert retry(world.context, world.clock.now, page=3).batches == (free,)
 
 
 def test_a_scheduled_batch_that_is_locked_does_not_keep_the_tick_from_anything(world: World) -> None:
@@ -201,10 +201,10 @@ def test_a_scheduled_batch_that_is_locked_does_not_keep_the_tick_from_anything(w
     due = world.batch(made_up_phones(1, first=9))
     later(world, 300)
     with held(world, "the counts of its batch", stuck):
-        ticked = tick(world.parts, world.clock.now)
+        ticked = tick(world.context, world.clock.now)
         assert ticked.started == 1
         assert {due, free} <= set(ticked.due)
-    assert tick(world.parts, world.clock.now).started == 1
+    assert tick(world.context, world.clock.now).started == 1
 
 
 @locked
@@ -214,10 +214,10 @@ def test_rescue_passes_over_what_is_locked_and_ends_the_other_calls(world: World
     go(world, stuck, free)
     later(world, 1000)
     with held(world, what, stuck):
-        assert rescue(world.parts, world.clock.now, world.rng).closed == 3
+        assert rescue(world.context, world.clock.now, world.rng).closed == 3
         assert live(world) == attempts_of(world, stuck)
     later(world, 30)
-    assert rescue(world.parts, world.clock.now, world.rng).closed == 3
+    assert rescue(world.context, world.clock.now, world.rng).closed == 3
     assert_clean(world)
 
 
@@ -228,9 +228,9 @@ def test_placements_that_were_refused_are_closed_except_where_something_is_locke
     world.sql("UPDATE attempts SET state = 'reserved'")
     with held(world, what, stuck):
         ends = dict.fromkeys(live(world), End("switch_congestion"))
-        assert close(world.parts, ends, world.clock.now).ended == 3
+        assert close(world.context, ends, world.clock.now).ended == 3
         assert live(world) == attempts_of(world, stuck)
-    assert close(world.parts, ends, world.clock.now).ended == 3
+    assert close(world.context, ends, world.clock.now).ended == 3
     assert_clean(world)
 
 
@@ -282,10 +282,10 @@ def test_rescue_does_the_rest_while_a_claim_keeps_it_from_rebuilding_redis(world
     db = Database(servers.database_url, timeouts=Timeouts(0.3, 10), virtual_now=world.clock)
     world.flush_redis()
     with world.db.begin() as stopped:
-        epochs.share(stopped)
-        report_of_rescue = rescue(replace(world.parts, db=db), world.clock.now, world.rng)
+        lease_epoch.share(stopped)
+        report_of_rescue = rescue(replace(world.context, db=db), world.clock.now, world.rng)
         assert (report_of_rescue.rebuilt, report_of_rescue.closed) == (False, 3)
-    assert rescue(replace(world.parts, db=db), world.clock.now, world.rng).rebuilt
+    assert rescue(replace(world.context, db=db), world.clock.now, world.rng).rebuilt
     db.close()
 
 
@@ -383,7 +383,7 @@ def test_a_session_that_keeps_rows_locked_is_logged_once(world: World) -> None:
     stuck, _ = two(world)
     with held(world, "its batch", stuck), capture_logs() as logged:
         for _ in range(2):
-            tell_of_locks(world.parts, held_seconds=0)
+            tell_of_locks(world.context, held_seconds=0)
     assert [entry["event"] for entry in logged] == ["rows are locked by a session that does not end its transaction"]
 
 
@@ -391,7 +391,7 @@ def test_several_dispatches_and_settles_at_once_with_a_batch_that_is_locked_lose
     stuck, free = two(world)
     with held(world, "its batch", stuck):
         for _ in range(3):
-            at_once(*[partial(go, world, stuck, free)] * 2, *[partial(settle, world.parts, world.clock.now)] * 2)
+            at_once(*[partial(go, world, stuck, free)] * 2, *[partial(settle, world.context, world.clock.now)] * 2)
         assert len(live(world)) == 3
     world.run(lambda: world.is_over(stuck, free), grain=5)
     assert_clean(world)

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from deadline import DEADLINE_SECONDS
-from dialer.domain.events import CallEvent
+from dialer.domain.call import CallEvent
 from dialer.engine.audit import audit
 from dialer.engine.dispatch import dispatch
 from dialer.engine.events import receive
@@ -18,8 +17,9 @@ from dialer.engine.place import place
 from dialer.engine.retry import retry
 from dialer.engine.settle import settle
 from dialer.store.database import rows, run
-from steps import at_once, go, hand_in, held, later, look, queued, report, until
-from world import World, made_up_phones
+from support.deadline import DEADLINE_SECONDS
+from support.engine_steps import at_once, go, hand_in, held, later, look, queued, report, until
+from support.world import World, made_up_phones
 
 
 def test_an_operators_statement_over_several_batches_is_never_the_one_to_give_way(world: World) -> None:
@@ -49,10 +49,10 @@ def test_no_attempt_is_written_after_a_pause_of_all_batches_has_committed(world:
 
     def keep_calling() -> None:
         while not stop.is_set():
-            retry(world.parts, world.clock.now)
-            leaving = list(dispatch(world.parts, batch_ids, world.clock.now, world.rng).departures)
+            retry(world.context, world.clock.now)
+            leaving = list(dispatch(world.context, batch_ids, world.clock.now, world.rng).departures)
             while leaving:
-                leaving += place(world.parts, leaving.pop(), world.clock.now).later
+                leaving += place(world.context, leaving.pop(), world.clock.now).later
 
     def keep_ending() -> None:
         while not stop.is_set():
@@ -136,7 +136,7 @@ def test_a_trunk_cannot_report_on_the_calls_of_another(world: World) -> None:
     )
     other = world.value("SELECT id FROM trunks WHERE name = 'other'")
     receive(world.db, other, [report(attempt.id, "ended", world.clock.now, "answered")])
-    settle(world.parts, world.clock.now)
+    settle(world.context, world.clock.now)
     assert world.value("SELECT verdict FROM inbox") == "unknown_attempt"
     assert world.progress(batch_id).dialing == 1
     assert audit(world.db, world.clock.now).is_clean

@@ -9,38 +9,38 @@ from typing import Any
 
 import pytest
 
-from deadline import DEADLINE_SECONDS
 from dialer.domain.breaker import LAST_PAUSE_SECONDS
 from dialer.domain.ids import AttemptId, BatchId
 from dialer.domain.outcomes import CauseClass
 from dialer.domain.pacing import RateLimit
-from dialer.domain.patience import LEAVE_SECONDS, PLACE_SECONDS
+from dialer.domain.timeouts import LEAVE_SECONDS, PLACE_SECONDS
+from dialer.engine.context import EngineContext
 from dialer.engine.dispatch import dispatch
-from dialer.engine.parts import Parts
 from dialer.engine.place import Departure, PlaceReport, place
 from dialer.engine.rescue import rescue
 from dialer.engine.retry import retry
 from dialer.errors import Unavailable
 from dialer.providers.base import CallRequest, Placed, Placement, Refused, Unclear
-from dialer.providers.carriers import Carriers
+from dialer.providers.pool import ProviderPool
 from dialer.store import departures
 from dialer.store.database import Database, rows, run
 from dialer.store.leases import Leases
 from dialer.store.numbers import Trunk
-from steps import assert_clean, at_once, day_allowance, go, held, later, look, queued, set_limit, until
-from world import MONDAY, World, made_up_phones
+from support.deadline import DEADLINE_SECONDS
+from support.engine_steps import assert_clean, at_once, day_allowance, go, held, later, look, queued, set_limit, until
+from support.world import MONDAY, World, made_up_phones
 
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND query LIKE 'UPDATE batches%'"
 
 
 def reserved(world: World, *batch_ids: BatchId) -> Departure:
     """Dispatch, and return the one departure of it."""
-    (departure,) = dispatch(world.parts, batch_ids, world.clock.now, world.rng).departures
+    (departure,) = dispatch(world.context, batch_ids, world.clock.now, world.rng).departures
     return departure
 
 
-def leave(world: World, departure: Departure, parts: Parts | None = None) -> PlaceReport:
-    return place(parts or world.parts, departure, world.clock.now)
+def leave(world: World, departure: Departure, context: EngineContext | None = None) -> PlaceReport:
+    return place(context or world.context, departure, world.clock.now)
 
 
 def attempts(world: World) -> list[tuple[Any, ...]]:
@@ -76,7 +76,7 @@ def test_a_contact_that_a_pause_kept_from_leaving_is_called_when_the_batch_goes_
         world.sql("UPDATE batches SET status = 'paused'")
         leave(world, departure)
         world.sql("UPDATE batches SET status = 'active'")
-        assert retry(world.parts, world.clock.now).requeued == 3
+        assert retry(world.context, world.clock.now).requeued == 3
     assert go(world, batch_id).placed == 3
     assert world.value("SELECT sum(refusals) FROM contacts") == 0, "nobody waits longer each time"
     assert_clean(world)
@@ -111,7 +111,7 @@ def test_a_request_does_not_leave_that_another_worker_is_being_permitted_to_send
     assert len(world.network.log) == 0
 
 
-class Dying(Carriers):
+class Dying(ProviderPool):
     """A worker that dies when its requests would leave."""
 
     def __init__(self) -> None:
@@ -124,7 +124,7 @@ class Dying(Carriers):
 def test_a_worker_that_died_when_its_requests_left_does_not_send_them_after_it_was_started_again(world: World) -> None:
     departure = reserved(world, world.batch(2))
     with pytest.raises(SystemExit):
-        leave(world, departure, replace(world.parts, carriers=Dying()))
+        leave(world, departure, replace(world.context, providers=Dying()))
     assert leave(world, departure) == PlaceReport()
     assert len(world.network.log) == 0
 
@@ -133,8 +133,8 @@ def test_a_worker_that_wakes_after_rescue_has_given_the_attempts_up_sends_nothin
     departure = reserved(world, world.batch(2))
     later(world, 31)
     # The machine stood still, and its clock with it: by that clock there is still time.
-    asleep = replace(world.parts, clock=lambda: MONDAY)
-    rescue(world.parts, world.clock.now, world.rng)
+    asleep = replace(world.context, clock=lambda: MONDAY)
+    rescue(world.context, world.clock.now, world.rng)
     assert attempts(world) == [("refused", "never_placed")] * 2
     assert leave(world, departure, asleep) == PlaceReport()
     assert len(world.network.log) == 0
@@ -143,7 +143,7 @@ def test_a_worker_that_wakes_after_rescue_has_given_the_attempts_up_sends_nothin
 def test_what_is_too_old_by_the_clock_of_the_ledger_is_given_back(world: World) -> None:
     departure = reserved(world, world.batch(2))
     later(world, PLACE_SECONDS)
-    unasked = replace(world.parts, clock=lambda: MONDAY, carriers=Dying())
+    unasked = replace(world.context, clock=lambda: MONDAY, providers=Dying())
     assert leave(world, departure, unasked).refused == 2
     assert attempts(world) == [("refused", "too_late")] * 2
     assert world.value("SELECT count(*) FROM trunk_health") == 0
@@ -152,14 +152,14 @@ def test_what_is_too_old_by_the_clock_of_the_ledger_is_given_back(world: World) 
 def test_a_request_must_leave_soon_after_the_last_look(world: World) -> None:
     asked: list[CallRequest] = []
 
-    class Asked(Carriers):
+    class Asked(ProviderPool):
         def place_all(self, calls: Sequence[tuple[Trunk, CallRequest]]) -> dict[AttemptId, Placement]:
             asked.extend(request for _, request in calls)
             later(world, LEAVE_SECONDS)
             return {request.attempt_id: Placed("one") for _, request in calls}
 
     departure = reserved(world, world.batch(1, start_time="07:00", end_time="12:00"))
-    leave(world, departure, replace(world.parts, carriers=Asked(lambda _: None, world.clock)))  # type: ignore[arg-type,return-value]
+    leave(world, departure, replace(world.context, providers=Asked(lambda _: None, world.clock)))  # type: ignore[arg-type,return-value]
     assert asked[0].leave_by == MONDAY.add(seconds=LEAVE_SECONDS)
     assert asked[0].place_by == MONDAY.add(seconds=PLACE_SECONDS)
     ring_by = replace(asked[0], ring_by=MONDAY.add(seconds=1))
@@ -169,12 +169,12 @@ def test_a_request_must_leave_soon_after_the_last_look(world: World) -> None:
 def test_a_process_that_stood_still_between_the_last_look_and_the_departure_sends_nothing(world: World) -> None:
     departure = reserved(world, world.batch(2))
 
-    class Stopped(Carriers):
+    class Stopped(ProviderPool):
         def place_all(self, calls: Sequence[tuple[Trunk, CallRequest]]) -> dict[AttemptId, Placement]:
             later(world, LEAVE_SECONDS)
-            return world.carriers.place_all(calls)
+            return world.providers.place_all(calls)
 
-    stopped = replace(world.parts, carriers=Stopped(lambda _: None, world.clock))  # type: ignore[arg-type,return-value]
+    stopped = replace(world.context, providers=Stopped(lambda _: None, world.clock))  # type: ignore[arg-type,return-value]
     assert leave(world, departure, stopped).refused == 2
     assert attempts(world) == [("refused", "too_late")] * 2
     assert len(world.network.log) == 0
@@ -193,7 +193,7 @@ def test_a_request_that_was_permitted_by_a_slow_ledger_does_not_leave_when_no_st
             later(world, LEAVE_SECONDS)
             return world.db.begin()
 
-    assert leave(world, departure, replace(world.parts, db=Slow())).refused == 2
+    assert leave(world, departure, replace(world.context, db=Slow())).refused == 2
     assert attempts(world) == [("refused", "too_late")] * 2
     assert len(world.network.log) == 0
 
@@ -228,7 +228,7 @@ def test_where_a_server_is_away_nothing_leaves_and_all_of_it_is_tried_again(worl
     away: Any = Away()
     if what == "leases":
         away.leave = away.begin
-    (again,) = leave(world, departure, replace(world.parts, **{what: away})).later
+    (again,) = leave(world, departure, replace(world.context, **{what: away})).later
     assert (again.requests, again.wait_seconds > 0) == (departure.requests, True)
     assert leave(world, again).placed == 1
 
@@ -249,7 +249,7 @@ def test_calls_that_are_planned_for_about_the_same_time_leave_together_when_the_
 ) -> None:
     set_limit(world, "trunks", "calls_per_second = 100")
     batch_id = world.batch(20, max_concurrent_calls=20)
-    departures = dispatch(world.parts, [batch_id], world.clock.now, world.rng).departures
+    departures = dispatch(world.context, [batch_id], world.clock.now, world.rng).departures
     # Every 10.2 ms, after a window of silence.
     planned = [(one.wait_seconds, len(one.requests)) for one in departures]
     assert planned == [(1.0, 5), (1.051, 5), (1.102, 5), (1.153, 5)]
@@ -263,18 +263,18 @@ def test_how_long_an_answer_took_is_noted_for_the_rate(world: World) -> None:
             noted.append((took_seconds, len(attempt_ids)))
             super().answered(now, rate, took_seconds, attempt_ids)
 
-    class Slow(Carriers):
+    class Slow(ProviderPool):
         def place_all(self, calls: Sequence[tuple[Trunk, CallRequest]]) -> dict[AttemptId, Placement]:
             later(world, 0.75)
-            return world.carriers.place_all(calls)
+            return world.providers.place_all(calls)
 
     set_limit(world, "trunks", "calls_per_second = 1")
     departure = reserved(world, world.batch(1))
     leases = Noting(world.redis_url, is_virtual=True)
-    parts = replace(world.parts, leases=leases, carriers=Slow(lambda _: None, world.clock))  # type: ignore[arg-type,return-value]
+    context = replace(world.context, leases=leases, providers=Slow(lambda _: None, world.clock))  # type: ignore[arg-type,return-value]
     leases.leave(world.clock.now, RateLimit(departure.trunk.id, 1, 1000), [])  # from now on departures are counted
     later(world, 1)
-    assert leave(world, departure, parts).placed == 1
+    assert leave(world, departure, context).placed == 1
     assert noted == [(0.75, 1)]
     assert world.value("SELECT placed_at FROM attempts") == world.value("SELECT sent_at FROM attempts")
     leases.close()
@@ -282,7 +282,7 @@ def test_how_long_an_answer_took_is_noted_for_the_rate(world: World) -> None:
 
 def test_a_departure_that_comes_too_early_for_the_rate_goes_later(world: World) -> None:
     set_limit(world, "trunks", "calls_per_second = 2")
-    found = dispatch(world.parts, [world.batch(5)], world.clock.now, world.rng).departures
+    found = dispatch(world.context, [world.batch(5)], world.clock.now, world.rng).departures
     together = replace(found[0], requests=tuple(request for one in found for request in one.requests))
     # What left before anybody counted may still count.
     assert leave(world, together).later[0].wait_seconds == 1
@@ -310,7 +310,7 @@ def test_what_is_late_for_one_clock_and_in_time_for_the_other_does_not_leave(wor
     departure = reserved(world, world.batch(2))
     late, in_time = departure.requests
     split = replace(departure, requests=(replace(late, place_by=world.clock.now), in_time))
-    report = leave(world, split, replace(world.parts, clock=lambda: MONDAY.subtract(seconds=1)))
+    report = leave(world, split, replace(world.context, clock=lambda: MONDAY.subtract(seconds=1)))
     assert (report.placed, report.refused) == (1, 1)
     assert [call.attempt_id for call in world.network.log] == [in_time.attempt_id]
     assert sorted(attempts(world)) == [("placed", None), ("refused", "too_late")]
@@ -324,7 +324,7 @@ def test_a_stop_is_confirmed_only_when_nothing_is_leaving_any_more(world: World,
     departure = reserved(world, batch_id)
     sent: list[str] = []
 
-    class Slow(Carriers):
+    class Slow(ProviderPool):
         """Requests that leave only when somebody waits for them."""
 
         def place_all(self, calls: Sequence[tuple[Trunk, CallRequest]]) -> dict[AttemptId, Placement]:
@@ -340,10 +340,10 @@ def test_a_stop_is_confirmed_only_when_nothing_is_leaving_any_more(world: World,
         sent.append(stop)
 
     pausing: list[Any] = []
-    parts = replace(world.parts, db=own_time, carriers=Slow(lambda _: None, world.clock))  # type: ignore[arg-type,return-value]
+    context = replace(world.context, db=own_time, providers=Slow(lambda _: None, world.clock))  # type: ignore[arg-type,return-value]
     with ThreadPoolExecutor(1) as pool:
         world.sql("UPDATE attempts SET created_at = clock_timestamp()")
-        assert leave(world, departure, parts).placed == 3
+        assert leave(world, departure, context).placed == 3
         pausing[0].result(10)
     own_time.close()
     assert sent == ["sent", stop]
@@ -354,7 +354,7 @@ def test_a_stop_waits_for_what_may_be_leaving_of_its_own_batch_alone(world: Worl
     own_time = Database(world.database_url)
     batch_id, other = world.batch(1), world.batch(made_up_phones(1, first=10))
     assert go(world, batch_id).placed == 1
-    dispatch(world.parts, [other], world.clock.now, world.rng)
+    dispatch(world.context, [other], world.clock.now, world.rng)
     world.sql("UPDATE attempts SET sent_at = clock_timestamp() + interval '1 hour'")
     with own_time.begin() as connection:
         run(connection, "SELECT set_config('statement_timeout', '20s', true)")
@@ -372,17 +372,17 @@ def test_a_stop_waits_for_as_long_as_a_permitted_request_may_take_to_leave(world
 def test_a_refusal_for_another_reason_than_the_rate_keeps_no_other_call_from_leaving(
     world: World, cause_class: CauseClass
 ) -> None:
-    class Refusing(Carriers):
+    class Refusing(ProviderPool):
         def place_all(self, calls: Sequence[tuple[Trunk, CallRequest]]) -> dict[AttemptId, Placement]:
             return {request.attempt_id: Refused("no", cause_class, 7) for _, request in calls}
 
     batch_id = world.batch(2, max_concurrent_calls=1)
-    refusing = replace(world.parts, carriers=Refusing(lambda _: None, world.clock))  # type: ignore[arg-type,return-value]
-    assert go(world, batch_id, parts=refusing).refused == 1
+    refusing = replace(world.context, providers=Refusing(lambda _: None, world.clock))  # type: ignore[arg-type,return-value]
+    assert go(world, batch_id, context=refusing).refused == 1
     assert go(world, batch_id).placed == 1
 
 
-class TooFast(Carriers):
+class TooFast(ProviderPool):
     """A network that takes no call now, and says when it will, if it does."""
 
     def __init__(self, retry_after_seconds: float | None) -> None:
@@ -397,7 +397,7 @@ def test_a_network_that_says_too_fast_is_left_alone_for_as_long_as_is_reasonable
     world: World, asked_for: float | None, pause: float
 ) -> None:
     batch_id = world.batch(2, max_concurrent_calls=1)
-    assert go(world, batch_id, parts=replace(world.parts, carriers=TooFast(asked_for))).refused == 1
+    assert go(world, batch_id, context=replace(world.context, providers=TooFast(asked_for))).refused == 1
     assert world.value("SELECT sum(refusals) FROM contacts") == 0
     assert go(world, batch_id).claimed == 0
     assert look(world, batch_id) == (MONDAY.add(seconds=pause), "rate")
@@ -406,19 +406,19 @@ def test_a_network_that_says_too_fast_is_left_alone_for_as_long_as_is_reasonable
 
 def test_a_network_that_says_too_fast_pauses_its_trunk_and_is_no_failure(world: World) -> None:
     batch_id = world.batch(20, max_concurrent_calls=15)
-    assert go(world, batch_id, parts=replace(world.parts, carriers=TooFast(7))).refused == 15
+    assert go(world, batch_id, context=replace(world.context, providers=TooFast(7))).refused == 15
     assert world.value("SELECT count(*) FROM trunk_health") == 0
     assert world.value("SELECT count(*) FROM contacts WHERE refusals > 0 OR attempts > 0") == 0
     later(world, 6.9)
     assert go(world, batch_id).claimed == 0
     assert look(world, batch_id) == (MONDAY.add(seconds=7), "rate")
     later(world, 0.1)
-    assert retry(world.parts, world.clock.now).requeued == 15
+    assert retry(world.context, world.clock.now).requeued == 15
     assert go(world, batch_id).placed == 15
     assert_clean(world)
 
 
-class Held(Carriers):
+class Held(ProviderPool):
     """After requests have left, someone locks rows and stands still. `answer`: what the network says of each."""
 
     def __init__(self, world: World, answer: Placement | None, statement: str) -> None:
@@ -426,7 +426,7 @@ class Held(Carriers):
         self.operator = ExitStack()
 
     def place_all(self, calls: Sequence[tuple[Trunk, CallRequest]]) -> dict[AttemptId, Placement]:
-        answers = self._world.carriers.place_all(calls)
+        answers = self._world.providers.place_all(calls)
         rows(self.operator.enter_context(self._world.db.begin()), self._statement)
         return {of: self._answer or answer for of, answer in answers.items()}
 
@@ -437,9 +437,9 @@ def test_an_attempt_that_is_locked_when_its_answer_comes_is_found_by_rescue_and_
 ) -> None:
     departure = reserved(world, world.batch(3))
     first, *others = departure.attempt_ids
-    carriers = Held(world, answer, f"SELECT 1 FROM attempts WHERE id = '{first}' FOR UPDATE")
-    with carriers.operator:
-        leave(world, departure, replace(world.parts, carriers=carriers))
+    pool = Held(world, answer, f"SELECT 1 FROM attempts WHERE id = '{first}' FOR UPDATE")
+    with pool.operator:
+        leave(world, departure, replace(world.context, providers=pool))
     state = "unclear" if answer else "placed"
     assert dict(world.rows("SELECT id, state FROM attempts")) == {first: "reserved"} | dict.fromkeys(others, state)
     later(world, 30)
@@ -454,8 +454,8 @@ def test_what_waits_to_leave_is_not_lost_when_someone_is_changing_the_trunk_whos
     rate = RateLimit(departure.trunk.id, limit=1, window_ms=1000)
     world.leases.leave(world.clock.now, rate, [])  # from now on its departures are counted
     world.sql("INSERT INTO trunk_health (trunk_id, failures, reason) SELECT id, 1, 'x' FROM trunks")
-    carriers = Held(world, Unclear("no answer"), "UPDATE trunks SET name = 'edited' RETURNING id")
+    pool = Held(world, Unclear("no answer"), "UPDATE trunks SET name = 'edited' RETURNING id")
     later(world, 2)
-    with carriers.operator:
-        report = leave(world, replace(departure, rate=rate), replace(world.parts, carriers=carriers))
+    with pool.operator:
+        report = leave(world, replace(departure, rate=rate), replace(world.context, providers=pool))
     assert (report.unclear, [len(one.requests) for one in report.later]) == (1, [2])

@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from pendulum import DateTime
 
 from dialer.domain.ids import AgentId, AttemptId, BatchId, NumberId, TrunkId, WorkspaceId
-from dialer.domain.patience import GRANT_SECONDS, RING_LEAD_SECONDS
 from dialer.domain.retry import RetryRules
 from dialer.domain.rotation import RotationStrategy
 from dialer.domain.states import BatchStatus
+from dialer.domain.timeouts import GRANT_SECONDS, RING_LEAD_SECONDS
 from dialer.domain.window import ALL_WEEK, CallingWindow
 from dialer.engine.plan import Hold, Plan, Span, look_again, offer_of, plan_batch, requests_of, span_of, with_lanes
 from dialer.store.batches import Batch
-from dialer.store.gates import Ask, Granted, Grants, Route
+from dialer.store.lease_requests import Ask, Granted, Grants, Route
 from dialer.store.numbers import OutboundNumber, Trunk
 from dialer.store.progress import Counts, Look
 

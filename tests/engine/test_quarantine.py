@@ -8,10 +8,10 @@ from typing import Any
 import pendulum
 import pytest
 
-from dialer.domain.events import CallEvent
+from dialer.domain.call import CallEvent
 from dialer.domain.ids import AttemptId
-from dialer.domain.patience import CALL_SECONDS, GIVE_UP_SECONDS
-from dialer.engine.apart import apart
+from dialer.domain.timeouts import CALL_SECONDS, GIVE_UP_SECONDS
+from dialer.engine.bisect import apart
 from dialer.engine.events import receive
 from dialer.engine.rescue import rescue
 from dialer.engine.retention import retention
@@ -19,16 +19,16 @@ from dialer.engine.retry import retry
 from dialer.engine.settle import settle
 from dialer.engine.tick import tick
 from dialer.errors import Contended, Unavailable
-from dialer.providers.base import CallHandle, Gone, NoWord, Seen, Sighting
-from dialer.providers.carriers import Carriers
+from dialer.providers.base import CallHandle, LookupFailed, LookupResult, NotFoundNow, Seen
+from dialer.providers.pool import ProviderPool
 from dialer.service import quarantine as service
 from dialer.store import health, inbox, quarantine
 from dialer.store.database import rows
+from dialer.store.metrics import facts
 from dialer.store.numbers import Trunk
 from dialer.store.quarantine import Fault
-from dialer.store.stock import facts
-from steps import assert_clean, go, hand_in, later, live, look, report
-from world import World, made_up_phones
+from support.engine_steps import assert_clean, go, hand_in, later, live, look, report
+from support.world import World, made_up_phones
 
 MakeWorld = Callable[..., World]
 
@@ -53,13 +53,13 @@ def broken(world: World, table: str, when: str, what: str = "UPDATE", code: str 
         world.sql("DROP FUNCTION break_it CASCADE")
 
 
-class Says(Carriers):
+class Says(ProviderPool):
     """Networks that answer every look-up in the same way."""
 
-    def __init__(self, world: World, sighting: Callable[[AttemptId], Sighting]) -> None:
-        self._carriers, self._sighting = world.carriers, sighting
+    def __init__(self, world: World, sighting: Callable[[AttemptId], LookupResult]) -> None:
+        self._carriers, self._sighting = world.providers, sighting
 
-    def look_up_all(self, calls: Sequence[tuple[Trunk, CallHandle]]) -> dict[AttemptId, Sighting]:
+    def look_up_all(self, calls: Sequence[tuple[Trunk, CallHandle]]) -> dict[AttemptId, LookupResult]:
         return {call.attempt_id: self._sighting(call.attempt_id) for _, call in calls}
 
     def hang_up_all(self, calls: Sequence[tuple[Trunk, CallHandle]]) -> None:
@@ -99,7 +99,7 @@ def settle_for(world: World, seconds: float) -> None:
     while world.clock.now < until:
         later(world, 20)
         try:
-            settle(world.parts, world.clock.now)
+            settle(world.context, world.clock.now)
         except Unavailable:
             continue
 
@@ -113,12 +113,12 @@ def test_a_report_that_cannot_be_settled_does_not_keep_the_others_of_its_page_fr
     later(world, 20)
     with broken(world, "attempts", f"NEW.id = '{bad}'", code="23514"):
         assert ended(world, [*good[:4], bad, *good[4:]]) == 8
-        assert settle(world.parts, world.clock.now).reports == 0, "it waits before it is tried again"
+        assert settle(world.context, world.clock.now).reports == 0, "it waits before it is tried again"
         assert live(world) == [bad]
         assert (passed_over(world), unsettled(world)) == ([], 1)
         assert "1 call reports cannot be settled since 2026-03-02 08:00:20 UTC" in troubles(world)
     later(world, 5)
-    assert settle(world.parts, world.clock.now).ended == 1
+    assert settle(world.context, world.clock.now).ended == 1
 
 
 def test_a_report_that_waits_is_tried_again_after_5_10_20_40_and_then_every_60_seconds(world: World) -> None:
@@ -130,9 +130,9 @@ def test_a_report_that_waits_is_tried_again_after_5_10_20_40_and_then_every_60_s
             due_at = world.value("SELECT due_at FROM inbox")
             pauses.append((due_at - world.clock.now).total_seconds())
             later(world, pauses[-1] - 0.001)
-            assert settle(world.parts, world.clock.now).reports == 0
+            assert settle(world.context, world.clock.now).reports == 0
             later(world, 0.001)
-            assert settle(world.parts, world.clock.now).reports == 1
+            assert settle(world.context, world.clock.now).reports == 1
     assert pauses == [5, 10, 20, 40, 60, 60, 60]
 
 
@@ -164,7 +164,7 @@ def test_what_the_environment_does_wrong_is_waited_out_and_blamed_on_no_report(w
     attempt_ids = called(world, 3)
     later(world, 20)
     receive(world.db, world.installed.trunk_id, [report(attempt_ids[0], "ringing", world.clock.now)])
-    settle(world.parts, world.clock.now)
+    settle(world.context, world.clock.now)
     with broken(world, "attempts", "true", code=code):
         receive(
             world.db,
@@ -263,7 +263,7 @@ def test_reports_that_the_previous_release_closed_without_effect_are_settled_aft
         )
     assert not world.value("SELECT count(*) FROM attempts WHERE id = :id AND state = 'ended'", id=bad)
     world.rescue()
-    assert settle(world.parts, world.clock.now).ended == 1
+    assert settle(world.context, world.clock.now).ended == 1
     assert world.value("SELECT outcome FROM attempts WHERE id = :id", id=bad) == "busy"
     assert (passed_over(world), live(world)) == ([], good)
 
@@ -278,7 +278,7 @@ def test_rescue_ends_a_call_by_its_network_s_word_whatever_became_of_the_report_
     world.deliver_to_inbox()
     world.sql("UPDATE inbox SET settled_at = dialer_now(), verdict = 'late'")
     assert len(live(world)) == 3
-    rescued = rescue(world.parts, world.clock.now, world.rng)
+    rescued = rescue(world.context, world.clock.now, world.rng)
     assert (rescued.closed, rescued.freed, rescued.outcomes) == (3, (batch_id,), {"busy": 3})
     assert world.progress(batch_id).failed == 3
 
@@ -298,7 +298,7 @@ def test_rescue_gives_up_a_call_whose_end_cannot_be_written_as_its_network_tells
 
 def test_a_call_that_is_gone_is_given_up_although_its_report_waits_for_ever(world: World) -> None:
     (bad,) = called(world, 1)
-    gone = replace(world.parts, carriers=Says(world, lambda _: Gone()))
+    gone = replace(world.context, providers=Says(world, lambda _: NotFoundNow()))
     with broken(world, "attempts", "NEW.cause = 'wrong'"):
         ended(world, [bad], cause="wrong")
         for _ in range(GIVE_UP_SECONDS // 600):
@@ -312,7 +312,7 @@ def test_a_call_that_is_gone_is_given_up_although_its_report_waits_for_ever(worl
 
 def test_a_call_whose_end_is_in_quarantine_ends_as_unknown_where_its_network_cannot_be_asked(world: World) -> None:
     bad, good = called(world, 2)
-    silent = replace(world.parts, carriers=Says(world, lambda _: NoWord("no answer")))
+    silent = replace(world.context, providers=Says(world, lambda _: LookupFailed("no answer")))
     with broken(world, "attempts", "NEW.cause = 'wrong'", code="22003"):
         ended(world, [bad], cause="wrong")
         settle_for(world, 60)
@@ -326,7 +326,7 @@ def test_a_call_whose_end_is_in_quarantine_ends_as_unknown_where_its_network_can
 
 def test_a_call_that_is_up_is_not_ended_because_some_report_of_it_is_in_quarantine(world: World) -> None:
     bad, good = called(world, 2)
-    up = replace(world.parts, carriers=Says(world, lambda of: Seen("x", (report(of, "ringing", world.clock.now),))))
+    up = replace(world.context, providers=Says(world, lambda of: Seen("x", (report(of, "ringing", world.clock.now),))))
     with broken(world, "attempts", f"NEW.id = '{bad}'", code="22003"):
         hand_in(world, report(bad, "answered", world.clock.now))
         settle_for(world, 60)
@@ -346,7 +346,7 @@ def test_a_report_in_quarantine_is_settled_when_it_is_tried_again_after_its_caus
         settle_for(world, 120)
     ((entry_id,),) = world.rows("SELECT id FROM quarantine")
     assert service.retry(world.db, world.clock.now, [entry_id]).tried == (entry_id,)
-    assert settle(world.parts, world.clock.now).ended == 1
+    assert settle(world.context, world.clock.now).ended == 1
     assert (passed_over(world), live(world), unsettled(world)) == ([], [], 0)
     assert_clean(world)
 
@@ -381,7 +381,7 @@ def test_what_a_database_cannot_hold_of_a_report_is_written_in_other_characters(
     ]
     assert receive(world.db, world.installed.trunk_id, reports) == 3
     assert receive(world.db, world.installed.trunk_id, reports) == 0
-    assert settle(world.parts, world.clock.now).ended == 3
+    assert settle(world.context, world.clock.now).ended == 3
     assert {row.cause for row in world.rows("SELECT cause FROM attempts")} == {
         "not \\0 fine",
         "half a ? character",
@@ -423,7 +423,7 @@ def test_a_report_that_cannot_be_stored_is_refused_until_it_alone_must_be_to_bla
         assert len(service.listed(world.db)) == 1, "nothing of it is lost"
     service.retry(world.db, world.clock.now)
     assert service.listed(world.db) == []
-    settle(world.parts, world.clock.now)
+    settle(world.context, world.clock.now)
     (row,) = world.rows("SELECT outcome, cause, talk_seconds FROM attempts WHERE id = :id", id=bad)
     assert tuple(row) == ("no_answer", "wrong", 0.5)
 
@@ -459,9 +459,9 @@ def test_a_report_is_never_accepted_and_lost_because_of_what_keeps_all_reports_o
     with broken(world, "inbox", "true", "INSERT", code=code):
         assert send(world, reports, 20) == [True] * 20
     assert send(world, reports, 1) == [False]
-    assert settle(world.parts, world.clock.now).ended == 3
+    assert settle(world.context, world.clock.now).ended == 3
     later(world, 3 * 3600)
-    retention(world.parts, world.clock.now, 1)
+    retention(world.context, world.clock.now, 1)
     assert passed_over(world) == [], "what came after all is not told of for ever"
 
 
@@ -488,13 +488,13 @@ def test_a_scheduled_batch_that_cannot_be_started_does_not_stop_the_tick(world: 
     due = world.batch(["+12125550199"])
     later(world, 300)
     with broken(world, "batches", f"NEW.id = '{batch_ids[1]}'"):
-        report = tick(world.parts, world.clock.now)
+        report = tick(world.context, world.clock.now)
         assert report.started == 3
         assert due in report.due
-        assert tick(world.parts, world.clock.now).started == 0
+        assert tick(world.context, world.clock.now).started == 0
         assert passed_over(world) == [("batch", str(batch_ids[1]), 1)]
     later(world, 61)
-    assert tick(world.parts, world.clock.now).started == 1
+    assert tick(world.context, world.clock.now).started == 1
 
 
 def test_a_batch_whose_contacts_cannot_be_requeued_does_not_keep_those_of_others(world: World) -> None:
@@ -503,10 +503,10 @@ def test_a_batch_whose_contacts_cannot_be_requeued_does_not_keep_those_of_others
     ended(world, live(world))
     later(world, 601)
     with broken(world, "contacts", f"NEW.batch_id = '{bad}'"):
-        assert retry(world.parts, world.clock.now).requeued == 1
-        assert retry(world.parts, world.clock.now).batches == ()
+        assert retry(world.context, world.clock.now).requeued == 1
+        assert retry(world.context, world.clock.now).batches == ()
     later(world, 61)
-    assert retry(world.parts, world.clock.now).batches == (bad,)
+    assert retry(world.context, world.clock.now).batches == (bad,)
 
 
 def test_a_batch_that_is_done_after_all_leaves_quarantine(world: World) -> None:
@@ -514,11 +514,11 @@ def test_a_batch_that_is_done_after_all_leaves_quarantine(world: World) -> None:
     batch_id = world.batch(["+12125550199"], schedule_type="scheduled", scheduled_at=at)
     later(world, 300)
     with broken(world, "batches", "true"):
-        tick(world.parts, world.clock.now)
+        tick(world.context, world.clock.now)
     assert passed_over(world) == [("batch", str(batch_id), 1)]
     service.retry(world.db, world.clock.now)
     assert passed_over(world) == []
-    assert tick(world.parts, world.clock.now).started == 1
+    assert tick(world.context, world.clock.now).started == 1
 
 
 def test_what_was_kept_of_reports_is_removed_with_the_reports(world: World) -> None:
@@ -530,7 +530,7 @@ def test_what_was_kept_of_reports_is_removed_with_the_reports(world: World) -> N
         settle_for(world, 120)
     assert len(passed_over(world)) == 1
     later(world, 86_400 * 2)
-    retention(world.parts, world.clock.now, 1)
+    retention(world.context, world.clock.now, 1)
     assert passed_over(world) == []
 
 
@@ -563,6 +563,6 @@ def test_exactly_those_that_fail_alone_are_passed_over_and_the_order_is_kept(bad
         return numbers
 
     passed_over: list[int] = []
-    parts = apart(list(range(7)), work, lambda item, _: passed_over.append(item))
-    assert [item for part in parts for item in part] == [n for n in range(7) if n not in bad]
+    context = apart(list(range(7)), work, lambda item, _: passed_over.append(item))
+    assert [item for part in context for item in part] == [n for n in range(7) if n not in bad]
     assert passed_over == sorted(bad)

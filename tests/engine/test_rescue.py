@@ -11,25 +11,25 @@ from typing import Any
 import pendulum
 import pytest
 
-from deadline import DEADLINE_SECONDS
-from dialer.domain.events import CallEvent
+from dialer.domain.call import CallEvent
 from dialer.domain.ids import AttemptId, BatchId
-from dialer.domain.patience import CALL_SECONDS, GIVE_UP_SECONDS
+from dialer.domain.timeouts import CALL_SECONDS, GIVE_UP_SECONDS
 from dialer.engine.audit import audit
+from dialer.engine.context import EngineContext
 from dialer.engine.dispatch import dispatch
 from dialer.engine.events import receive
-from dialer.engine.parts import Parts
 from dialer.engine.rescue import RescueReport, hang_up, rescue
 from dialer.engine.retry import retry
 from dialer.engine.settle import End, close, settle
-from dialer.providers.base import Absent, CallHandle, CallRequest, NoWord, Placement, Seen, Sighting
-from dialer.providers.carriers import Carriers
-from dialer.store import epochs, numbers
+from dialer.providers.base import Absent, CallHandle, CallRequest, LookupFailed, LookupResult, Placement, Seen
+from dialer.providers.pool import ProviderPool
+from dialer.store import lease_epoch, numbers
 from dialer.store.database import rows
-from dialer.store.gates import Lease
+from dialer.store.lease_requests import Lease
 from dialer.store.leases import Leases
 from dialer.store.numbers import Trunk
-from steps import (
+from support.deadline import DEADLINE_SECONDS
+from support.engine_steps import (
     assert_clean,
     at_once,
     day_allowance,
@@ -44,7 +44,7 @@ from steps import (
     report,
     until,
 )
-from world import MONDAY, World
+from support.world import MONDAY, World
 
 MakeWorld = Callable[..., World]
 
@@ -53,11 +53,11 @@ class Died(BaseException):
     """A worker was killed here: nothing of it goes on."""
 
 
-class Dying(Carriers):
-    """The carriers of a worker that dies just before, or just after its calls have left."""
+class Dying(ProviderPool):
+    """The provider pool of a worker that dies just before, or just after its calls have left."""
 
     def __init__(self, world: World, sent: bool) -> None:
-        self._carriers, self._sent = world.carriers, sent
+        self._carriers, self._sent = world.providers, sent
 
     def place_all(self, calls: Sequence[tuple[Trunk, CallRequest]]) -> dict[AttemptId, Placement]:
         if self._sent:
@@ -65,27 +65,27 @@ class Dying(Carriers):
         raise Died
 
 
-class Silent(Carriers):
-    """Carriers whose networks say nothing about the calls they were given."""
+class Silent(ProviderPool):
+    """ProviderPool whose networks say nothing about the calls they were given."""
 
     def __init__(self, world: World) -> None:
-        self._carriers = world.carriers
+        self._carriers = world.providers
 
-    def look_up_all(self, calls: Sequence[tuple[Trunk, CallHandle]]) -> dict[AttemptId, Sighting]:
-        return {call.attempt_id: NoWord("no answer") for _, call in calls}
+    def look_up_all(self, calls: Sequence[tuple[Trunk, CallHandle]]) -> dict[AttemptId, LookupResult]:
+        return {call.attempt_id: LookupFailed("no answer") for _, call in calls}
 
     def hang_up_all(self, calls: Sequence[tuple[Trunk, CallHandle]]) -> None:
         """Nobody listens."""
 
 
-def rescued(world: World, parts: Parts | None = None) -> RescueReport:
-    return rescue(parts or world.parts, world.clock.now, world.rng)
+def rescued(world: World, context: EngineContext | None = None) -> RescueReport:
+    return rescue(context or world.context, world.clock.now, world.rng)
 
 
 def died(world: World, batch_id: BatchId, *, sent: bool) -> None:
     """Dispatch with a worker that dies while it places the calls."""
     with pytest.raises(Died):
-        go(world, batch_id, parts=replace(world.parts, carriers=Dying(world, sent)))
+        go(world, batch_id, context=replace(world.context, providers=Dying(world, sent)))
 
 
 def slots(world: World) -> dict[str, Any]:
@@ -127,7 +127,7 @@ def test_calls_of_a_worker_that_died_before_sending_are_made_again_and_use_up_no
     assert (rescued(world).closed, states(world), contacts(world)) == (4, {"refused": 4}, {("waiting", 0): 4})
     assert (held(world), world.value("SELECT sum(attempts) FROM batch_days")) == ({}, 0)
     later(world, 15)
-    assert retry(world.parts, world.clock.now).requeued == 4
+    assert retry(world.context, world.clock.now).requeued == 4
     assert go(world, batch_id).placed == 4
     finished(world, batch_id)
     assert max(Counter(call.to_number for call in world.network.log).values()) == 1
@@ -154,7 +154,7 @@ def test_leases_of_a_worker_that_died_before_the_claim_are_freed_after_thirty_se
         raise Died
 
     with pytest.raises(Died):
-        go(world, batch_id, parts=meddled(world, after=die))
+        go(world, batch_id, context=meddled(world, after=die))
     assert world.value("SELECT count(*) FROM attempts") == 0
     later(world, 29.999)
     assert rescued(world).orphans == 0
@@ -198,13 +198,13 @@ def test_reports_that_were_lost_are_read_from_the_network(make_world: MakeWorld)
 def test_a_call_without_any_word_holds_its_slot_until_it_can_no_longer_be_up(world: World) -> None:
     batch_id = world.batch(1, max_concurrent_calls=1, retry_failed=True, max_retry_attempts=3)
     go(world, batch_id)
-    parts = replace(world.parts, carriers=Silent(world))
+    context = replace(world.context, providers=Silent(world))
     for _ in range(CALL_SECONDS // 600):
         later(world, 600)
-        assert rescued(world, parts).closed == 0
+        assert rescued(world, context).closed == 0
         assert len(held(world)["{dialer}:holds"]) == 1
     later(world, 30)
-    assert rescued(world, parts).freed == (batch_id,)
+    assert rescued(world, context).freed == (batch_id,)
     (row,) = world.rows("SELECT state, outcome FROM attempts")
     assert tuple(row) == ("ended", "unknown")
     assert (contacts(world), held(world)) == ({("failed", 1): 1}, {})
@@ -223,9 +223,9 @@ def test_a_call_that_lasts_too_long_is_hung_up_and_ends_by_its_report(make_world
 def test_calls_of_a_cancelled_batch_are_hung_up_only_if_that_was_asked_for(world: World) -> None:
     go(world, world.batch(3))
     world.sql("UPDATE batches SET status = 'cancelled'")
-    assert hang_up(world.parts, world.rng) == 0
+    assert hang_up(world.context, world.rng) == 0
     world.sql("UPDATE batches SET status = 'cancelled', hang_up = true")
-    assert hang_up(world.parts, world.rng) == 3
+    assert hang_up(world.context, world.rng) == 3
 
 
 @pytest.mark.parametrize("longest", [10, 100, 1000])
@@ -244,21 +244,21 @@ def test_a_call_that_its_network_never_ends_is_given_up_after_five_hours(make_wo
     class Deaf(Silent):
         """Networks that tell of every call, and end none."""
 
-        def look_up_all(self, calls: Sequence[tuple[Trunk, CallHandle]]) -> dict[AttemptId, Sighting]:
+        def look_up_all(self, calls: Sequence[tuple[Trunk, CallHandle]]) -> dict[AttemptId, LookupResult]:
             return self._carriers.look_up_all(calls)
 
     endless = {"mean": 900_000, "min": 900_000, "max": 900_000}
     world = make_world(outcomes={"answered": 1}, talk_seconds=endless)
     batch_id = world.batch(1)
     go(world, batch_id)
-    parts = replace(world.parts, carriers=Deaf(world))
+    context = replace(world.context, providers=Deaf(world))
     while world.clock.now < MONDAY.add(seconds=GIVE_UP_SECONDS):
         later(world, 600)
         world.deliver()
-        rescued(world, parts)
+        rescued(world, context)
         assert world.progress(batch_id).dialing == (world.clock.now <= MONDAY.add(seconds=GIVE_UP_SECONDS))
     later(world, 600)
-    rescued(world, parts)
+    rescued(world, context)
     (row,) = world.rows("SELECT state, outcome, cause FROM attempts")
     assert tuple(row) == ("ended", "unknown", "still_up")
     assert (contacts(world), held(world)) == ({("failed", 1): 1}, {})
@@ -280,11 +280,11 @@ def test_asking_again_waits_half_a_minute_also_when_the_rescuer_dies(world: Worl
     later(world, 30)
 
     class Lost(Silent):
-        def look_up_all(self, calls: Sequence[tuple[Trunk, CallHandle]]) -> dict[AttemptId, Sighting]:
+        def look_up_all(self, calls: Sequence[tuple[Trunk, CallHandle]]) -> dict[AttemptId, LookupResult]:
             raise Died(len(calls))
 
     with pytest.raises(Died):
-        rescued(world, replace(world.parts, carriers=Lost(world)))
+        rescued(world, replace(world.context, providers=Lost(world)))
     assert rescued(world).asked == 0
     later(world, 30)
     assert rescued(world).closed == 3
@@ -302,12 +302,12 @@ def test_several_rescuers_at_once_close_each_attempt_once(world: World) -> None:
 
 
 class Denying(Silent):
-    """Carriers whose networks know of no call. Others act between the question and the answer."""
+    """ProviderPool whose networks know of no call. Others act between the question and the answer."""
 
     def __init__(self, world: World, meanwhile: Callable[[], object]) -> None:
-        self._carriers, self._meanwhile = world.carriers, meanwhile
+        self._carriers, self._meanwhile = world.providers, meanwhile
 
-    def look_up_all(self, calls: Sequence[tuple[Trunk, CallHandle]]) -> dict[AttemptId, Sighting]:
+    def look_up_all(self, calls: Sequence[tuple[Trunk, CallHandle]]) -> dict[AttemptId, LookupResult]:
         self._meanwhile()
         return {call.attempt_id: Absent() for _, call in calls}
 
@@ -334,8 +334,8 @@ def ends(world: World) -> Counter[Any]:
 
 
 def test_an_attempt_whose_report_is_settled_while_rescue_asks_the_network_ends_by_its_report(world: World) -> None:
-    carriers = Denying(world, partial(hand_in, world, *reserved(world)))
-    rescued(world, replace(world.parts, carriers=carriers))
+    pool = Denying(world, partial(hand_in, world, *reserved(world)))
+    rescued(world, replace(world.context, providers=pool))
     assert ends(world) == {BY_REPORT: 20}
     assert_clean(world)
 
@@ -347,8 +347,8 @@ def test_an_attempt_that_is_settled_and_given_up_at_once_ends_once_by_the_first_
     receive(world.db, world.installed.trunk_id, reserved(world))
     never_placed = dict.fromkeys(live(world), End("never_placed"))
     both: dict[str, Callable[[], object]] = {
-        "settle": partial(settle, world.parts, world.clock.now),
-        "rescue": partial(close, world.parts, never_placed, world.clock.now),
+        "settle": partial(settle, world.context, world.clock.now),
+        "rescue": partial(close, world.context, never_placed, world.clock.now),
     }
     begun: list[Future[object]] = []
     with ThreadPoolExecutor(2) as pool, world.db.begin() as operator:
@@ -369,13 +369,13 @@ def test_what_a_network_says_of_a_call_that_a_report_has_ended_meanwhile_changes
     settled = reserved(world)
 
     class Telling(Denying):
-        def look_up_all(self, calls: Sequence[tuple[Trunk, CallHandle]]) -> dict[AttemptId, Sighting]:
+        def look_up_all(self, calls: Sequence[tuple[Trunk, CallHandle]]) -> dict[AttemptId, LookupResult]:
             super().look_up_all(calls)
             return {event.attempt_id: Seen("one", (event,)) for event in settled}
 
     world.sql("UPDATE attempts SET sent_at = created_at")
-    carriers = Telling(world, partial(hand_in, world, *settled))
-    found = rescued(world, replace(world.parts, carriers=carriers))
+    pool = Telling(world, partial(hand_in, world, *settled))
+    found = rescued(world, replace(world.context, providers=pool))
     assert (found.asked, found.closed, found.outcomes) == (20, 0, {})
     assert ends(world) == {BY_REPORT: 20}
 
@@ -440,7 +440,7 @@ def test_the_lease_of_a_call_that_ended_unheard_is_freed(world: World) -> None:
     go(world, batch_id)
     first, second = live(world)
     receive(world.db, world.installed.trunk_id, [report(first, "ended", MONDAY, "busy")])
-    assert settle(replace(world.parts, leases=Deaf(world.redis_url)), MONDAY).ended == 1
+    assert settle(replace(world.context, leases=Deaf(world.redis_url)), MONDAY).ended == 1
     assert set(held(world)["{dialer}:holds"]) == {str(first), str(second)}
     world.sql("UPDATE attempts SET rescue_at = rescue_at + interval '1 hour' WHERE rescue_at IS NOT NULL")
     later(world, 120)
@@ -474,7 +474,7 @@ def test_a_call_that_ends_while_rescue_compares_leases_gets_none_back(world: Wor
 
     go(world, world.batch(2))
     leases = Ending(world.redis_url, is_virtual=True)
-    assert rescued(world, replace(world.parts, leases=leases)).restored == 0
+    assert rescued(world, replace(world.context, leases=leases)).restored == 0
     leases.close()
     assert set(held(world)["{dialer}:holds"]) == {str(attempt_id) for attempt_id in live(world)}
 
@@ -514,7 +514,7 @@ def test_a_new_cap_is_not_loaded_while_a_claim_may_add_a_call_that_is_not_counte
             return len(world.leases.unloaded(numbers.capped(connection), [MONDAY.date(), MONDAY.date().add(days=1)]))
 
     with ThreadPoolExecutor(1) as pool, world.db.begin() as claim:
-        epochs.share(claim)
+        lease_epoch.share(claim)
         loading = pool.submit(rescued, world)
         until(lambda: queued(world) == 1 or loading.done())
         assert unloaded() == 3
@@ -535,7 +535,7 @@ def test_the_calls_before_a_new_cap_are_counted_before_its_number_is_used_again(
     go(world, world.batch(3))
     world.sql("UPDATE phone_numbers SET max_calls_per_day = 5")
     leases = Watched(world.redis_url, is_virtual=True)
-    rescued(world, replace(world.parts, leases=leases))
+    rescued(world, replace(world.context, leases=leases))
     leases.close()
     assert counted == [3]
 
@@ -552,15 +552,15 @@ def test_attempts_whose_requests_have_not_left_are_given_back_whatever_their_net
     world: World, notes_permits: bool
 ) -> None:
     batch_id = world.batch(4)
-    assert dispatch(world.parts, [batch_id], world.clock.now, world.rng).claimed == 4
+    assert dispatch(world.context, [batch_id], world.clock.now, world.rng).claimed == 4
     if not notes_permits:
         # Such a worker sends without a last look: whether it has is not known.
         world.sql("UPDATE attempts SET allowed_by = allowed_by - 'needs_permit'")
-    parts = replace(world.parts, carriers=Silent(world))
+    context = replace(world.context, providers=Silent(world))
     later(world, 29.999)
-    assert rescued(world, parts).closed == 0
+    assert rescued(world, context).closed == 0
     later(world, 0.001)
-    assert rescued(world, parts).closed == (4 if notes_permits else 0)
+    assert rescued(world, context).closed == (4 if notes_permits else 0)
     assert contacts(world) == {("waiting", 0) if notes_permits else ("dialing", 1): 4}
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from dialer.engine.audit import audit
 from dialer.engine.retention import retention
-from world import World, made_up_phones
+from support.world import World, made_up_phones
 
 
 def test_the_attempts_of_batches_that_ended_long_ago_are_archived(world: World) -> None:
@@ -13,7 +13,7 @@ def test_the_attempts_of_batches_that_ended_long_ago_are_archived(world: World) 
     world.clock.now = world.clock.now.add(days=10)
     young = world.batch(made_up_phones(20, first=20))
     world.run(lambda: world.is_over(young), grain=5)
-    report = retention(world.parts, world.clock.now, days=9)
+    report = retention(world.context, world.clock.now, days=9)
     assert (report.batches, report.attempts) == (1, 20)
     assert report.reports > 20
     assert world.rows("SELECT DISTINCT batch_id FROM attempts_archive") == [(old,)]
@@ -21,7 +21,7 @@ def test_the_attempts_of_batches_that_ended_long_ago_are_archived(world: World) 
     assert world.progress(old).completed + world.progress(old).failed == 20
     assert audit(world.db, world.clock.now).is_clean
     world.sql("UPDATE inbox SET settled_at = NULL, verdict = NULL WHERE id = (SELECT min(id) FROM inbox)")
-    again = retention(world.parts, world.clock.now, days=9)
+    again = retention(world.context, world.clock.now, days=9)
     assert (again.batches, again.attempts, again.reports) == (0, 0, 0)
 
 
@@ -30,6 +30,6 @@ def test_a_batch_with_a_call_in_progress_is_kept(make_world: Callable[..., World
     batch_id = world.batch(1)
     world.step()
     world.sql("UPDATE batches SET status = 'cancelled'")
-    assert retention(world.parts, world.clock.now.add(days=100), days=9).batches == 0
+    assert retention(world.context, world.clock.now.add(days=100), days=9).batches == 0
     world.run(lambda: world.progress(batch_id).dialing == 0)
-    assert retention(world.parts, world.clock.now.add(days=100), days=9).attempts == 1
+    assert retention(world.context, world.clock.now.add(days=100), days=9).attempts == 1

@@ -11,8 +11,8 @@ from dialer.domain.retry import DEFAULT_DELAY_MINUTES
 from dialer.engine.audit import audit
 from dialer.engine.retry import RetryReport, retry
 from dialer.engine.tick import tick
-from steps import assert_clean, at_once, end, go, later, live
-from world import MONDAY, World, made_up_phones
+from support.engine_steps import assert_clean, at_once, end, go, later, live
+from support.world import MONDAY, World, made_up_phones
 
 HOURS: dict[str, Any] = {"start_time": "08:00", "end_time": "09:00", "working_days": [1]}
 
@@ -31,7 +31,7 @@ def waiting(world: World, count: int, first: int = 0) -> BatchId:
 
 
 def retried(world: World) -> RetryReport:
-    return retry(world.parts, world.clock.now)
+    return retry(world.context, world.clock.now)
 
 
 def test_only_those_whose_time_has_come_are_requeued_and_their_batch_wakes(world: World) -> None:
@@ -43,7 +43,7 @@ def test_only_those_whose_time_has_come_are_requeued_and_their_batch_wakes(world
     later(world, 0.001)
     assert retried(world) == RetryReport(3, (early,))
     assert (world.progress(early).pending, world.progress(late).waiting) == (3, 2)
-    assert tick(world.parts, world.clock.now).due == (early,)
+    assert tick(world.context, world.clock.now).due == (early,)
     assert retried(world) == RetryReport(0, ())
 
 
@@ -162,7 +162,7 @@ def test_a_changed_delay_counts_from_the_end_of_the_latest_call(world: World) ->
     batch_id = world.batch(1, retry_failed=True, max_retry_attempts=2)
     for _ in range(2):
         later(world, 600)
-        retry(world.parts, world.clock.now)
+        retry(world.context, world.clock.now)
         assert go(world, batch_id).placed == 1
         end(world, live(world)[0], "busy")
     world.sql("UPDATE batches SET retry_delays = '{\"busy\": 7}'")

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from deadline import DEADLINE_SECONDS
 from dialer.domain.ids import AttemptId, BatchId, uuid7
 from dialer.domain.outcomes import Outcome
 from dialer.engine.audit import audit
@@ -19,8 +18,9 @@ from dialer.engine.tick import tick
 from dialer.errors import Unavailable
 from dialer.store.database import run
 from dialer.store.leases import Leases
-from steps import at_once, end, go, hand_in, held, later, live, queued, report, until
-from world import MONDAY, World, made_up_phones
+from support.deadline import DEADLINE_SECONDS
+from support.engine_steps import at_once, end, go, hand_in, held, later, live, queued, report, until
+from support.world import MONDAY, World, made_up_phones
 
 
 def dialed(world: World, count: int = 1, **options: Any) -> tuple[BatchId, list[AttemptId]]:
@@ -78,13 +78,13 @@ def test_reports_in_any_order_once_or_twice_end_the_same(
     assert (person.status, person.outcome) == ("completed" if outcome == "answered" else "failed", outcome)
     assert Counter(verdicts(world))["late"] + Counter(verdicts(world))["applied"] == len(order) * (1 + twice)
     assert held(world) == {}
-    assert tick(world.parts, world.clock.now).due == (batch_id,)
+    assert tick(world.context, world.clock.now).due == (batch_id,)
 
 
 def test_reports_get_their_verdict_whatever_they_are_about(world: World) -> None:
     _, (attempt_id,) = dialed(world)
     forget_placing(world, attempt_id)
-    close(world.parts, {attempt_id: End("never_placed")}, world.clock.now)
+    close(world.context, {attempt_id: End("never_placed")}, world.clock.now)
     stranger = AttemptId(uuid7(MONDAY, world.rng))
     hand_in(world, report(stranger, "ringing", MONDAY), report(attempt_id, "ringing", MONDAY))
     hand_in(world, report(attempt_id, "ended", MONDAY, "answered"))
@@ -108,19 +108,19 @@ def test_a_call_that_was_seen_cannot_be_closed_as_never_placed(world: World, kin
     _, (attempt_id,) = dialed(world)
     if kind != "placed":
         hand_in(world, report(attempt_id, kind, MONDAY))
-    assert close(world.parts, {attempt_id: End("never_placed")}, world.clock.now).ended == 0
+    assert close(world.context, {attempt_id: End("never_placed")}, world.clock.now).ended == 0
     assert (attempt(world).state, contact(world).status) == (kind, "dialing")
 
 
 def test_nothing_to_settle_is_settled_at_once(world: World) -> None:
-    assert settle(world.parts, world.clock.now) == SettleReport(0, 0, ())
+    assert settle(world.context, world.clock.now) == SettleReport(0, 0, ())
 
 
 def test_a_full_page_says_that_there_may_be_more(world: World) -> None:
     (attempt_id,) = (AttemptId(uuid7(MONDAY, world.rng)),)
     events = [report(attempt_id, "ringing", MONDAY, key=str(n)) for n in range(PAGE + 1)]
     receive(world.db, world.installed.trunk_id, events)
-    first, second = settle(world.parts, world.clock.now), settle(world.parts, world.clock.now)
+    first, second = settle(world.context, world.clock.now), settle(world.context, world.clock.now)
     assert (first.reports, first.is_full) == (PAGE, True)
     assert (second.reports, second.is_full) == (1, False)
 
@@ -135,7 +135,7 @@ def test_several_settles_at_once_settle_each_report_once(world: World) -> None:
         strangers = [report(AttemptId(uuid7(MONDAY, world.rng)), "ringing", MONDAY) for _ in range(PAGE - 20)]
         ends = [report(of, "ended", MONDAY, "busy") for of in [*attempt_ids, *more][n::8]]
         receive(world.db, world.installed.trunk_id, [*strangers, *ends])
-    reports = [one for _ in range(3) for one in at_once(*[partial(settle, world.parts, world.clock.now)] * 4)]
+    reports = [one for _ in range(3) for one in at_once(*[partial(settle, world.context, world.clock.now)] * 4)]
     assert sum(one.ended for one in reports) == 150
     assert sum(one.reports for one in reports) == 8 * (PAGE - 20) + 150
     assert world.progress(batch_id).failed + world.progress(more_id).failed == 150
@@ -153,10 +153,10 @@ def test_reports_of_one_attempt_settled_at_once_end_it_once(world: World) -> Non
         at_once(
             partial(hand_in, world, *ends),
             partial(hand_in, world, *reversed(ends)),
-            partial(settle, world.parts, world.clock.now),
-            partial(close, world.parts, dict.fromkeys(attempt_ids, End("gone", Outcome.ANSWERED)), world.clock.now),
+            partial(settle, world.context, world.clock.now),
+            partial(close, world.context, dict.fromkeys(attempt_ids, End("gone", Outcome.ANSWERED)), world.clock.now),
         )
-        while settle(world.parts, world.clock.now).reports:
+        while settle(world.context, world.clock.now).reports:
             pass
         assert world.progress(batch_id).completed == 40
         assert held(world) == {}
@@ -206,7 +206,7 @@ def test_nobody_is_called_again_in_a_batch_that_was_cancelled(world: World) -> N
     assert world.progress(batch_id).drained_at is None
     later(world, 9)
     forget_placing(world, two)
-    close(world.parts, {two: End("never_placed")}, world.clock.now)
+    close(world.context, {two: End("never_placed")}, world.clock.now)
     found = world.rows("SELECT status, status_reason, outcome FROM contacts")
     assert {tuple(row) for row in found} == {
         ("failed", "batch_cancelled", "busy"),
@@ -225,7 +225,7 @@ def test_a_call_that_ends_while_its_batch_is_being_cancelled_is_not_made_again(w
         settling.result(DEADLINE_SECONDS)
     # Where it gave up waiting for the cancellation, the report was put off.
     later(world, 2)
-    settle(world.parts, world.clock.now)
+    settle(world.context, world.clock.now)
     assert (contact(world).status, contact(world).status_reason) == ("failed", "batch_cancelled")
     assert world.progress(batch_id).waiting == 0
 
@@ -267,9 +267,9 @@ def test_freed_slots_are_handed_to_their_batch_and_to_the_neighbours_who_wait_fo
 def test_a_batch_whose_slot_was_freed_is_due_should_the_worker_die_now(world: World) -> None:
     batch_id = world.batch(3, max_concurrent_calls=1)
     go(world, batch_id)
-    assert tick(world.parts, world.clock.now).due == ()
+    assert tick(world.context, world.clock.now).due == ()
     end(world, live(world)[0])
-    assert tick(world.parts, world.clock.now).due == (batch_id,)
+    assert tick(world.context, world.clock.now).due == (batch_id,)
 
 
 class Dead(Leases):
@@ -284,7 +284,7 @@ def test_a_worker_that_dies_after_the_commit_leaves_leases_that_rescue_frees(wor
     go(world, batch_id)
     receive(world.db, world.installed.trunk_id, [report(live(world)[0], "ended", MONDAY, "answered")])
     with pytest.raises(Unavailable):
-        settle(replace(world.parts, leases=Dead(world.redis_url)), world.clock.now)
+        settle(replace(world.context, leases=Dead(world.redis_url)), world.clock.now)
     assert world.progress(batch_id).completed == 1
     assert go(world, batch_id).claimed == 0
     assert world.progress(batch_id).held_by == "slots"
@@ -304,10 +304,10 @@ def test_a_settle_that_fails_before_the_commit_leaves_the_page_and_everything_el
     )
     try:
         with pytest.raises(Exception, match="no"):
-            settle(world.parts, world.clock.now)
+            settle(world.context, world.clock.now)
         assert attempt(world).state == "placed"
         assert contact(world).status == "dialing"
         assert held(world) != {}
     finally:
         world.sql("DROP TRIGGER fail ON inbox; DROP FUNCTION fail")
-    assert settle(world.parts, world.clock.now).ended == 1
+    assert settle(world.context, world.clock.now).ended == 1

@@ -5,13 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from uuid import UUID
 
-from deadline import DEADLINE_SECONDS
 from dialer.engine.events import receive
 from dialer.engine.tick import AGAIN_SECONDS, DUE_LIMIT, TickReport, tick
 from dialer.store import progress
-from statements import recorded
-from steps import at_once, end, go, later, live, report
-from world import World
+from support.deadline import DEADLINE_SECONDS
+from support.engine_steps import at_once, end, go, later, live, report
+from support.recorded_statements import recorded
+from support.world import World
 
 SLEEPING = """
 WITH made AS (
@@ -26,7 +26,7 @@ def add_batches(world: World, count: int) -> None:
 
 
 def ticked(world: World) -> TickReport:
-    return tick(world.parts, world.clock.now)
+    return tick(world.context, world.clock.now)
 
 
 def test_a_batch_is_due_when_it_is_started(world: World) -> None:

@@ -16,32 +16,32 @@ import pendulum
 import pytest
 from pendulum import DateTime
 
-from carriers import asterisk as carrier
-from carriers.switch import wait_until
-from carriers.tls import CERTIFICATE, with_tls
-from dialer.domain.events import CallEvent, EventKind
+from dialer.domain.call import CallEvent, EventKind
 from dialer.domain.ids import AttemptId, TrunkId, uuid7
 from dialer.domain.outcomes import CauseClass, Outcome
 from dialer.errors import InvalidInput, Unavailable
-from dialer.providers import installed
-from dialer.providers.asterisk import KIND, Asterisk, AsteriskConfig
+from dialer.providers import registry
+from dialer.providers.asterisk import PLUGIN, Asterisk, AsteriskConfig
 from dialer.providers.asterisk.ari import basic
-from dialer.providers.asterisk.listening import Listening
-from dialer.providers.asterisk.reading import Calls
+from dialer.providers.asterisk.event_socket import Listening
+from dialer.providers.asterisk.events import Calls
 from dialer.providers.base import (
     TOO_LATE,
     CallRequest,
     ContactCard,
-    Gone,
-    NoWord,
+    LookupFailed,
+    NotFoundNow,
     Placed,
+    ProviderEnvironment,
     Refused,
     Seen,
-    Surroundings,
     Unclear,
 )
 from dialer.providers.switches import NOT_PERMITTED
-from placing import handle, in_time
+from support.networks import asterisk as carrier
+from support.networks.switch import wait_until
+from support.networks.tls import CERTIFICATE, with_tls
+from support.provider_arguments import handle, in_time
 
 CallRequests = Callable[..., CallRequest]
 
@@ -82,10 +82,10 @@ class Ear:
         self.events: list[CallEvent] = []
         self.links: list[str | None] = []
 
-    async def hand_over(self, events: Sequence[CallEvent]) -> None:
+    async def on_events(self, events: Sequence[CallEvent]) -> None:
         self.events.extend(events)
 
-    async def linked(self, reason: str | None) -> None:
+    async def on_link_state(self, reason: str | None) -> None:
         self.links.append(reason)
 
     def is_up(self) -> bool:
@@ -96,7 +96,7 @@ class Ear:
 async def listening(asterisk: Asterisk | Listening, *, is_up: bool = True) -> AsyncIterator[Ear]:
     ear = Ear()
     listen = asterisk.listen if isinstance(asterisk, Asterisk) else asterisk.run
-    task = asyncio.create_task(listen(ear.hand_over, ear.linked))
+    task = asyncio.create_task(listen(ear.on_events, ear.on_link_state))
     try:
         if is_up:
             await wait_until(ear.is_up)
@@ -219,7 +219,7 @@ def test_nobody_is_called_for_an_application_that_is_not_connected(call_request:
 
 def test_a_destination_is_named_exactly_as_the_trunk_names_it() -> None:
     config = {**carrier.trunk(1)["config"], "destinations": [{"context": "agents", "exten": "*98", "priority": 2}]}
-    permits = KIND.permits_agent
+    permits = PLUGIN.permits_agent
     assert permits(config, {"extension": "s"})
     assert permits(config, {"context": "agents", "exten": "*98", "priority": 2})
     assert not permits(config, {"context": "agents", "exten": "*98"})
@@ -314,7 +314,7 @@ def test_a_conflict_about_a_channel_that_is_not_there_is_unclear(call_request: C
             server.conflicts = True
             request = ready(call_request(utc_now()))
             assert isinstance(await asterisk.place(request), Unclear)
-            assert await asterisk.look_up(handle(request)) == Gone()
+            assert await asterisk.look_up(handle(request)) == NotFoundNow()
             assert server.switch.network.log == ()
 
     in_time(story())
@@ -361,8 +361,8 @@ def test_a_call_from_before_a_restart_is_over_for_good(call_request: CallRequest
         async with carrier.serve(0, QUICK) as server, provider(server.port) as asterisk:
             call = handle(ready(call_request(utc_now())))
             server.started_at = utc_now().subtract(hours=1)
-            assert await asterisk.look_up(call) == Gone()
-            assert await asterisk.look_up(replace(call, created_at=utc_now().subtract(hours=2))) == Gone(True)
+            assert await asterisk.look_up(call) == NotFoundNow()
+            assert await asterisk.look_up(replace(call, created_at=utc_now().subtract(hours=2))) == NotFoundNow(True)
 
     in_time(story())
 
@@ -449,7 +449,7 @@ def test_what_is_not_an_answer_leaves_it_unclear_and_is_not_asked_again(
             request = ready(call_request(utc_now()))
             assert isinstance(await asterisk.place(request), Unclear)
             assert [line.split(b" ")[0] for line in requests] == [b"POST"]
-            assert isinstance(await asterisk.look_up(handle(request)), NoWord)
+            assert isinstance(await asterisk.look_up(handle(request)), LookupFailed)
             assert await asterisk.health()
             with pytest.raises(Unavailable) as raised:
                 await asterisk.hang_up(handle(request))
@@ -465,7 +465,7 @@ def test_a_yes_that_names_no_channel_of_ours_leaves_it_unclear(call_request: Cal
             request = ready(call_request(utc_now()))
             assert isinstance(await asterisk.place(request), Unclear)
             assert len(requests) == 1
-            assert isinstance(await asterisk.look_up(handle(request)), NoWord)
+            assert isinstance(await asterisk.look_up(handle(request)), LookupFailed)
             assert "does not speak ARI" in (await asterisk.health() or "")
 
     in_time(story())
@@ -517,7 +517,7 @@ def test_a_wrong_url_is_named_wherever_it_is_used(call_request: CallRequests) ->
             assert await asterisk.place(request) == Refused("ari_not_found", CauseClass.INFRASTRUCTURE)
             # It is not the word of an Asterisk that has no such channel.
             sighting = await asterisk.look_up(handle(request))
-            assert isinstance(sighting, NoWord)
+            assert isinstance(sighting, LookupFailed)
             async with listening(asterisk, is_up=False) as ear:
                 await wait_until(lambda: len(ear.links) > 0)
             said = [await asterisk.health() or "", sighting.reason, ear.links[0] or ""]
@@ -693,7 +693,7 @@ def test_reports_that_cannot_be_stored_end_the_listening() -> None:
 
         async with carrier.serve(0, QUICK) as server, provider(server.port) as asterisk:
             ear = Ear()
-            task = asyncio.create_task(asterisk.listen(refuse, ear.linked))
+            task = asyncio.create_task(asterisk.listen(refuse, ear.on_link_state))
             await wait_until(ear.is_up)
             server.say(_up(uuid7(utc_now(), Random(1))))
             with pytest.raises(Unavailable):
@@ -734,13 +734,13 @@ def test_a_call_that_was_seen_is_told_with_the_keys_of_its_reports(call_request:
 GOOD = carrier.trunk(5099)["config"]
 
 
-def surroundings(secrets: dict[str, str]) -> Surroundings:
-    return Surroundings(utc_now, secrets.__getitem__, None)
+def surroundings(secrets: dict[str, str]) -> ProviderEnvironment:
+    return ProviderEnvironment(utc_now, secrets.__getitem__, None)
 
 
 def test_the_kind_is_installed_and_makes_a_provider_that_hides_its_password() -> None:
-    assert installed.kind("asterisk") is KIND
-    made = KIND.connect(TrunkId(uuid7(utc_now(), Random(1))), GOOD, surroundings({GOOD["password"]: "s3cret-word"}))
+    assert registry.plugin("asterisk") is PLUGIN
+    made = PLUGIN.connect(TrunkId(uuid7(utc_now(), Random(1))), GOOD, surroundings({GOOD["password"]: "s3cret-word"}))
     assert isinstance(made, Asterisk)
     assert "s3cret" not in repr(made)
 
@@ -776,13 +776,13 @@ def test_the_url_may_or_may_not_end_with_ari(given: str, url: str) -> None:
 )  # fmt: skip
 def test_a_field_that_cannot_be_used_is_named(field: str, value: Any) -> None:
     with pytest.raises(InvalidInput) as raised:
-        KIND.check({**GOOD, field: value})
+        PLUGIN.check({**GOOD, field: value})
     assert [error.field for error in raised.value.errors] == [field]
 
 
 def test_every_wrong_field_is_named_at_once() -> None:
     with pytest.raises(InvalidInput) as raised:
-        KIND.check({"url": 7, "extra": 1})
+        PLUGIN.check({"url": 7, "extra": 1})
     assert {error.field for error in raised.value.errors} == {"url", "username", "password", "endpoint", "extra"}
 
 

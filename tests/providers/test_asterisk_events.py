@@ -10,9 +10,9 @@ from uuid import UUID
 import pendulum
 import pytest
 
-from dialer.domain.events import CallEvent, EventKind
+from dialer.domain.call import CallEvent, EventKind
 from dialer.domain.outcomes import Outcome
-from dialer.providers.asterisk.reading import Calls, Unreadable
+from dialer.providers.asterisk.events import Calls, Unreadable
 
 RECORDED = Path(__file__).parent.parent / "traces" / "asterisk-ari.jsonl"
 NOW = pendulum.datetime(2026, 3, 2, 9)

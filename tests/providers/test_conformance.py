@@ -1,4 +1,4 @@
-"""What the contract promises, tried on every provider: the rigs of `tests/rigs`.
+"""What the contract promises, tried on every provider: the rigs of `tests/support/rigs`.
 
 A rig is a provider with its network: it is opened for a config, waits in its own kind of time, and knows which calls
 truly existed.
@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 
-from carriers.switch import wait_until
-from dialer.domain.events import CallEvent, EventKind
+from dialer.domain.call import CallEvent, EventKind
 from dialer.domain.outcomes import CauseClass, Outcome
 from dialer.errors import Unavailable
 from dialer.providers.base import (
@@ -23,18 +22,19 @@ from dialer.providers.base import (
     CallRequest,
     Candidates,
     ContactCard,
-    Gone,
-    NoWord,
+    LookupFailed,
+    LookupResult,
+    NotFoundNow,
     Placed,
     Refused,
     Seen,
-    Sighting,
     Unclear,
 )
 from dialer.providers.simulator.capacity import most_in_any_second
-from placing import handle
-from rigs import OpenRig, Rig, all_rigs
-from rigs.slow import slow_door
+from support.networks.switch import wait_until
+from support.provider_arguments import handle
+from support.rigs import OpenRig, Rig, all_rigs
+from support.rigs.slow import slow_door
 
 CallRequests = Callable[..., CallRequest]
 
@@ -96,7 +96,7 @@ def said(events: Sequence[CallEvent]) -> list[tuple[Any, ...]]:
     return [(one.key, one.attempt_id, one.kind, one.outcome) for one in events]
 
 
-async def looked_up(rig: Rig, request: CallRequest) -> Sighting:
+async def looked_up(rig: Rig, request: CallRequest) -> LookupResult:
     """Ask for a call. Where its network tells calls by their numbers alone, the only one is taken, as the engine does
     that knows of no other attempt between them.
     """
@@ -110,14 +110,14 @@ async def over(rig: Rig, request: CallRequest) -> None:
     """Ask for a call that is over: its network tells all of it, by the keys of its reports, or has it no more."""
     seen = await looked_up(rig, request)
     if not rig.keeps_records:
-        assert seen == Gone()
+        assert seen == NotFoundNow()
         return
     assert isinstance(seen, Seen)
     assert said(seen.events) == said(rig.received)
 
 
-def never_was(rig: Rig, sighting: Sighting) -> bool:
-    return sighting == (Absent() if rig.keeps_records else Gone())
+def never_was(rig: Rig, sighting: LookupResult) -> bool:
+    return sighting == (Absent() if rig.keeps_records else NotFoundNow())
 
 
 @pytest.fixture(params=all_rigs(), ids=lambda rig: rig.__name__)
@@ -423,7 +423,7 @@ def test_a_network_that_is_not_there_refuses_and_says_why(play: Play, call_reque
         answer = await rig.provider.place(call_request(rig.now()))
         assert isinstance(answer, Refused)
         assert answer.cause_class is CauseClass.INFRASTRUCTURE
-        assert isinstance(await rig.provider.look_up(handle(call_request(rig.now()))), NoWord)
+        assert isinstance(await rig.provider.look_up(handle(call_request(rig.now()))), LookupFailed)
         with pytest.raises(Unavailable):
             await rig.provider.hang_up(handle(call_request(rig.now())))
         assert not any(secret in f"{reason} {answer}" for secret in rig.secrets)

@@ -10,15 +10,15 @@ from uuid import UUID
 
 import pytest
 
-from carriers import asterisk, freeswitch, http, twilio
-from carriers.switch import now
-from dialer.domain.calls import CallHandle
+from dialer.domain.call import CallHandle
 from dialer.domain.ids import TrunkId
 from dialer.domain.outcomes import CauseClass
 from dialer.errors import Unavailable
-from dialer.providers import installed
-from dialer.providers.base import CallRequest, NoWord, Provider, Refused, Surroundings
+from dialer.providers import registry
+from dialer.providers.base import CallRequest, LookupFailed, Provider, ProviderEnvironment, Refused
 from dialer.providers.egress import THIS_MACHINE, AddressRefused, Egress
+from support.networks import asterisk, freeswitch, http, twilio
+from support.networks.switch import now
 
 TRUNK = TrunkId(UUID(int=9))
 NOWHERE = Egress()
@@ -58,23 +58,25 @@ async def counted() -> AsyncIterator[tuple[int, list[str]]]:
 
 
 def provider(kind: str, port: int, host: str, egress: Egress) -> Provider:
-    around = Surroundings(now, lambda _: "whsec_" + "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0", "http://127.0.0.1:1", egress)
-    return installed.kind(kind).connect(TRUNK, CONFIGS[kind](port, host), around)
+    around = ProviderEnvironment(
+        now, lambda _: "whsec_" + "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0", "http://127.0.0.1:1", egress
+    )
+    return registry.plugin(kind).connect(TRUNK, CONFIGS[kind](port, host), around)
 
 
 async def first_link(one: Provider) -> str | None:
     """Listen until the first word of how the connection is; None: this network reports by HTTP."""
     said: list[str | None] = []
 
-    async def linked(reason: str | None) -> None:
+    async def on_link_state(reason: str | None) -> None:
         said.append(reason)
         raise Unavailable("enough")
 
-    async def hand_over(_: object) -> None:
+    async def on_events(_: object) -> None:
         raise AssertionError
 
     try:
-        await one.listen(hand_over, linked)
+        await one.listen(on_events, on_link_state)
     except Unavailable:
         return said[0]
     return None
@@ -95,7 +97,7 @@ def test_public_addresses_and_networks_that_the_owner_allows_are_permitted() -> 
 
 
 def test_every_kind_of_trunk_is_tried_here() -> None:
-    assert set(CONFIGS) == set(installed.names())
+    assert set(CONFIGS) == set(registry.names())
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
@@ -120,7 +122,7 @@ def test_no_kind_of_trunk_connects_to_an_address_that_is_not_allowed(
     seen, reasons, placed, found = asyncio.run(story())
     assert seen == []
     assert placed == Refused("network_unreachable", CauseClass.INFRASTRUCTURE)
-    assert isinstance(found, NoWord)
+    assert isinstance(found, LookupFailed)
     assert str(AddressRefused()) in (reasons[0] or "")
     assert all(str(AddressRefused()) in reason for reason in reasons[1:] if reason)
 

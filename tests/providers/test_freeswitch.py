@@ -7,15 +7,12 @@ from typing import Any
 
 import pytest
 
-from carriers.freeswitch import serve, trunk
-from carriers.freeswitch_client import PASSWORD
-from carriers.switch import now, wait_until
 from dialer.domain.outcomes import CauseClass
 from dialer.errors import InvalidInput, Unavailable
-from dialer.providers.base import CallRequest, Gone, NoWord, Refused
-from dialer.providers.freeswitch import KIND, FreeSwitch, TrunkConfig
+from dialer.providers.base import CallRequest, LookupFailed, NotFoundNow, Refused
+from dialer.providers.freeswitch import PLUGIN, FreeSwitch, TrunkConfig
 from dialer.providers.freeswitch.frames import LONGEST_BODY, LONGEST_HEAD
-from freeswitch_talk import (
+from support.freeswitch_recordings import (
     QUICK,
     RINGING,
     TRUNK,
@@ -28,14 +25,19 @@ from freeswitch_talk import (
     scripted,
     with_agent,
 )
-from placing import handle, in_time
+from support.networks.freeswitch import serve, trunk
+from support.networks.freeswitch_client import PASSWORD
+from support.networks.switch import now, wait_until
+from support.provider_arguments import handle, in_time
 
 # Looking up and hanging up
 
 
-@pytest.mark.parametrize(("up_seconds", "expected"), [("3", Gone(True)), ("86400", Gone()), ("-ERR\n", Gone())])
+@pytest.mark.parametrize(
+    ("up_seconds", "expected"), [("3", NotFoundNow(True)), ("86400", NotFoundNow()), ("-ERR\n", NotFoundNow())]
+)
 def test_a_call_from_before_a_restart_is_over_for_good(
-    call_request: CallRequests, up_seconds: str, expected: Gone
+    call_request: CallRequests, up_seconds: str, expected: NotFoundNow
 ) -> None:
     def answer(asked: str) -> bytes:
         return frame("api/response", "false" if "uuid_exists" in asked else up_seconds)
@@ -55,14 +57,14 @@ def dumped(dump: str, exists: str = "true") -> Callable[[str], bytes | None]:
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
-        (dumped("", "false"), Gone),
-        (dumped("-ERR No such channel!\n"), Gone),
-        (dumped("", "-ERR permission denied"), NoWord),
-        (dumped("", ""), NoWord),
-        (dumped("?"), NoWord),
-        (dumped("Unique-ID: another\n"), NoWord),
-        (lambda _: None, NoWord),
-        (lambda _: b"", NoWord),
+        (dumped("", "false"), NotFoundNow),
+        (dumped("-ERR No such channel!\n"), NotFoundNow),
+        (dumped("", "-ERR permission denied"), LookupFailed),
+        (dumped("", ""), LookupFailed),
+        (dumped("?"), LookupFailed),
+        (dumped("Unique-ID: another\n"), LookupFailed),
+        (lambda _: None, LookupFailed),
+        (lambda _: b"", LookupFailed),
     ],
 )
 def test_only_a_plain_no_means_that_a_call_is_gone(
@@ -80,7 +82,7 @@ def test_a_channel_whose_times_make_no_sense_is_no_word(call_request: CallReques
         asked = call_request(now())
         dump = f"Unique-ID: {asked.attempt_id}\nCaller-Channel-Answered-Time: soon\n"
         async with scripted(dumped(dump)) as (_, port), provider(port) as switch:
-            assert isinstance(await switch.look_up(handle(asked)), NoWord)
+            assert isinstance(await switch.look_up(handle(asked)), LookupFailed)
 
     in_time(story())
 
@@ -122,7 +124,7 @@ async def reasons(port: int, request: CallRequest, **config: Any) -> tuple[str, 
         health, placed = await switch.health(), await switch.place(with_agent(request))
         assert isinstance(placed, Refused)
         assert placed.cause_class is CauseClass.INFRASTRUCTURE
-        assert isinstance(await switch.look_up(handle(request)), NoWord)
+        assert isinstance(await switch.look_up(handle(request)), LookupFailed)
         with pytest.raises(Unavailable):
             await switch.hang_up(handle(request))
         assert health
@@ -275,7 +277,7 @@ def test_a_good_config_is_taken() -> None:
 )
 def test_a_wrong_field_is_named(field: str, value: object) -> None:
     with pytest.raises(InvalidInput) as refused:
-        KIND.check({**GOOD, field: value})
+        PLUGIN.check({**GOOD, field: value})
     assert [error.field for error in refused.value.errors] == [field]
 
 
@@ -286,6 +288,6 @@ def test_a_password_of_more_than_one_line_is_refused_before_it_is_sent() -> None
 
 
 def test_connecting_touches_no_network() -> None:
-    made = KIND.connect(TRUNK, GOOD, around())
+    made = PLUGIN.connect(TRUNK, GOOD, around())
     assert PASSWORD not in repr(made)
     asyncio.run(made.close())

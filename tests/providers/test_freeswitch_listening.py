@@ -6,16 +6,14 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import pytest
 
-from carriers.freeswitch import serve
-from carriers.switch import now, wait_until
-from dialer.domain.events import CallEvent
+from dialer.domain.call import CallEvent
 from dialer.errors import Unavailable
 from dialer.providers.base import Placed
-from dialer.providers.freeswitch import FreeSwitch, listening
+from dialer.providers.freeswitch import FreeSwitch, event_socket
+from dialer.providers.freeswitch.event_socket import MOST_WAITING_BYTES
+from dialer.providers.freeswitch.events import Reports
 from dialer.providers.freeswitch.frames import LONGEST_BODY, LONGEST_HEAD
-from dialer.providers.freeswitch.listening import MOST_WAITING_BYTES
-from dialer.providers.freeswitch.reports import Reports
-from freeswitch_talk import (
+from support.freeswitch_recordings import (
     QUICK,
     RECORDED,
     TRUNK,
@@ -30,7 +28,9 @@ from freeswitch_talk import (
     wire,
     with_agent,
 )
-from placing import in_time, no_matter
+from support.networks.freeswitch import serve
+from support.networks.switch import now, wait_until
+from support.provider_arguments import in_time, no_matter
 
 
 def test_two_listeners_tell_each_fact_by_one_key(call_request: CallRequests) -> None:
@@ -118,7 +118,7 @@ def test_an_event_that_cannot_be_read_is_passed_over() -> None:
 @asynccontextmanager
 async def listening_often(switch: FreeSwitch, inbox: Inbox) -> AsyncIterator[None]:
     task = asyncio.create_task(
-        listening.listen(switch._open_listening, lambda: Reports(TRUNK, None), 0.3, inbox.take, inbox.linked, 0.05)
+        event_socket.listen(switch._open_listening, lambda: Reports(TRUNK, None), 0.3, inbox.take, inbox.linked, 0.05)
     )
     try:
         yield
@@ -130,11 +130,11 @@ async def listening_often(switch: FreeSwitch, inbox: Inbox) -> AsyncIterator[Non
 def test_a_connection_is_said_to_be_up_again_and_again_once_what_came_before_is_handed_over() -> None:
     inbox, up_with = Inbox(), list[int]()
 
-    async def linked(reason: str | None) -> None:
+    async def on_link_state(reason: str | None) -> None:
         assert reason is None
         up_with.append(len(inbox.events))
 
-    inbox.linked = linked  # type: ignore[method-assign]
+    inbox.linked = on_link_state  # type: ignore[method-assign]
 
     def answer(command: str) -> bytes | None:
         return tell("sofia-ok") + frame("api/response", "UP") if command == "api status" else None

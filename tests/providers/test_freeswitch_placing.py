@@ -11,16 +11,26 @@ from urllib.parse import unquote
 
 import pytest
 
-from carriers.freeswitch import read_originate, serve, trunk
-from carriers.switch import now, wait_until
 from dialer.domain.outcomes import CauseClass
 from dialer.errors import InvalidInput
 from dialer.providers.base import TOO_LATE, CallRequest, ContactCard, Placed, Refused, Unclear
 from dialer.providers.freeswitch import TrunkConfig
-from dialer.providers.freeswitch.originate import originate
+from dialer.providers.freeswitch.requests import originate
 from dialer.providers.switches import NOT_PERMITTED
-from freeswitch_talk import QUICK, TRUNK, CallRequests, frame, hearing, provider, scripted, taken, with_agent
-from placing import in_time
+from support.freeswitch_recordings import (
+    QUICK,
+    TRUNK,
+    CallRequests,
+    frame,
+    hearing,
+    provider,
+    scripted,
+    taken,
+    with_agent,
+)
+from support.networks.freeswitch import read_originate, serve, trunk
+from support.networks.switch import now, wait_until
+from support.provider_arguments import in_time
 
 # Never twice
 

@@ -4,17 +4,15 @@ from uuid import UUID
 
 import pytest
 
-from carriers.freeswitch import trunk
-from carriers.switch import now
-from dialer.domain.events import CallEvent
+from dialer.domain.call import CallEvent
 from dialer.domain.ids import AttemptId
 from dialer.domain.outcomes import CauseClass, Outcome
 from dialer.providers.base import Placed, Refused
 from dialer.providers.freeswitch import TrunkConfig, causes
+from dialer.providers.freeswitch.events import Reports
 from dialer.providers.freeswitch.frames import Event, Frames, read_event
-from dialer.providers.freeswitch.originate import originate
-from dialer.providers.freeswitch.reports import Reports
-from freeswitch_talk import (
+from dialer.providers.freeswitch.requests import originate
+from support.freeswitch_recordings import (
     RECORDED,
     TRUNK,
     CallRequests,
@@ -26,7 +24,9 @@ from freeswitch_talk import (
     wire,
     with_agent,
 )
-from placing import in_time
+from support.networks.freeswitch import trunk
+from support.networks.switch import now
+from support.provider_arguments import in_time
 
 
 @pytest.mark.parametrize("scenario", RECORDED)

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from carriers.switch import wait_until
 from dialer.providers.base import Unclear
-from freeswitch_talk import frame
-from placing import in_time
-from trunks import NETWORKS, large_request, provider
+from support.freeswitch_recordings import frame
+from support.networks.switch import wait_until
+from support.provider_arguments import in_time
+from support.trunk_configs import NETWORKS, large_request, provider
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads the kernel's list of connections from /proc")
 

@@ -12,12 +12,7 @@ import pytest
 from pendulum import DateTime
 from standardwebhooks import Webhook
 
-from carriers import http as carrier
-from carriers.http import SECRET, trunk
-from carriers.switch import now
-from carriers.tls import CERTIFICATE, with_tls
-from carriers.web import Reply, Sent, Web
-from dialer.domain.events import CallEvent, CallFacts, EventKind, HungUpBy
+from dialer.domain.call import CallEvent, CallFacts, EventKind, HungUpBy
 from dialer.domain.outcomes import CauseClass, Outcome
 from dialer.errors import InvalidInput, NotSigned, Unavailable, UnreadableBody
 from dialer.providers.base import (
@@ -25,20 +20,25 @@ from dialer.providers.base import (
     Absent,
     CallRequest,
     ContactCard,
-    NoWord,
+    LookupFailed,
+    LookupResult,
     Placed,
-    Posted,
+    ProviderEnvironment,
     Refused,
     ReportsByWebhook,
     Seen,
-    Sighting,
-    Surroundings,
     Unclear,
+    WebhookRequest,
 )
 from dialer.providers.egress import AddressRefused
-from dialer.providers.http import KIND, HttpPlatform
-from placing import handle
-from rigs.http import TRUNK, around
+from dialer.providers.http import PLUGIN, HttpPlatform
+from support.networks import http as carrier
+from support.networks.http import SECRET, trunk
+from support.networks.switch import now
+from support.networks.tls import CERTIFICATE, with_tls
+from support.networks.web import Reply, Sent, Web
+from support.provider_arguments import handle
+from support.rigs.http import TRUNK, around
 
 CallRequests = Callable[..., CallRequest]
 
@@ -50,7 +50,7 @@ ENDED = {"attempt_id": ATTEMPT, "event": "ended", "at": "2026-03-02T13:00:00+01:
 
 
 def platform(config: dict[str, Any] | None = None, public_url: str | None = "https://dialer.example") -> HttpPlatform:
-    provider = KIND.connect(TRUNK, config or trunk(9)["config"], around(public_url))
+    provider = PLUGIN.connect(TRUNK, config or trunk(9)["config"], around(public_url))
     assert isinstance(provider, HttpPlatform)
     return provider
 
@@ -141,8 +141,8 @@ def test_nothing_leaves_once_place_by_has_come_even_while_the_connection_was_mad
     async def run() -> None:
         counterpart = Counterpart(Reply(200))
         web = await Web.start(counterpart.answer)
-        late = Surroundings(lambda: next(moments), lambda _: SECRET, "https://dialer.example")
-        provider = KIND.connect(TRUNK, trunk(web.port)["config"], late)
+        late = ProviderEnvironment(lambda: next(moments), lambda _: SECRET, "https://dialer.example")
+        provider = PLUGIN.connect(TRUNK, trunk(web.port)["config"], late)
         try:
             assert await provider.place(call_request(NOON)) == TOO_LATE
             assert not counterpart.sent
@@ -342,11 +342,11 @@ def test_a_server_that_is_silent_before_anything_could_be_sent_has_no_call(call_
 # --- Look-ups, hang-ups, health.
 
 
-def look_up(reply: Reply, request: CallRequest, **config: Any) -> Sighting:
-    async def story(provider: HttpPlatform, _: Counterpart) -> Sighting:
+def look_up(reply: Reply, request: CallRequest, **config: Any) -> LookupResult:
+    async def story(provider: HttpPlatform, _: Counterpart) -> LookupResult:
         return await provider.look_up(handle(request, "C9"))
 
-    sighting: Sighting = with_counterpart(reply, story, **config)
+    sighting: LookupResult = with_counterpart(reply, story, **config)
     return sighting
 
 
@@ -379,7 +379,7 @@ def test_a_404_is_believed_only_when_it_names_the_attempt(call_request: CallRequ
     request = call_request(now())
     assert look_up(Reply(404, {"attempt_id": str(request.attempt_id)}), request) == Absent()
     for wrong in (b"", b"<html>Not Found</html>", {"detail": "Not Found"}, {"attempt_id": ATTEMPT}, [1]):
-        assert isinstance(look_up(Reply(404, wrong), request), NoWord)
+        assert isinstance(look_up(Reply(404, wrong), request), LookupFailed)
 
 
 @pytest.mark.parametrize(
@@ -402,13 +402,13 @@ def test_a_404_is_believed_only_when_it_names_the_attempt(call_request: CallRequ
 )
 def test_a_look_up_that_cannot_be_believed_is_no_word(call_request: CallRequests, reply: Reply) -> None:
     sighting = look_up(reply, call_request(now()))
-    assert isinstance(sighting, NoWord)
+    assert isinstance(sighting, LookupFailed)
     assert sighting.reason
 
 
 def test_a_trunk_without_a_look_up_url_says_so(call_request: CallRequests) -> None:
     sighting = look_up(Reply(200), call_request(now()), look_up_url=None)
-    assert sighting == NoWord("its trunk has no look_up_url")
+    assert sighting == LookupFailed("its trunk has no look_up_url")
 
 
 def hang_up(reply: Reply, request: CallRequest, **config: Any) -> list[Sent]:
@@ -486,7 +486,7 @@ def test_health_says_when_nothing_listens() -> None:
 # --- Reports.
 
 
-def posted(body: bytes, at: DateTime = NOON, read_at: DateTime = NOON, **headers: str | None) -> Posted:
+def posted(body: bytes, at: DateTime = NOON, read_at: DateTime = NOON, **headers: str | None) -> WebhookRequest:
     signature = Webhook(SECRET).sign("msg_1", at, body.decode())
     given = {
         "webhook_id": "msg_1",
@@ -494,10 +494,10 @@ def posted(body: bytes, at: DateTime = NOON, read_at: DateTime = NOON, **headers
         "webhook_signature": signature,
     } | headers
     named = {name.replace("_", "-"): value for name, value in given.items() if value is not None}
-    return Posted("https://dialer.example/v1/providers/http/x/events", named, body, None, read_at)
+    return WebhookRequest("https://dialer.example/v1/providers/http/x/events", named, body, None, read_at)
 
 
-def read(found: Posted) -> Sequence[CallEvent]:
+def read(found: WebhookRequest) -> Sequence[CallEvent]:
     return platform().read_reports(found)
 
 
@@ -531,12 +531,12 @@ def test_one_right_signature_among_several_suffices() -> None:
 
 
 BODY = json.dumps(ENDED).encode()
-WRONG: dict[str, tuple[Posted, str]] = {
+WRONG: dict[str, tuple[WebhookRequest, str]] = {
     "no id": (posted(BODY, webhook_id=None), "are needed"),
     "no timestamp": (posted(BODY, webhook_timestamp=None), "are needed"),
     "no signature": (posted(BODY, webhook_signature=None), "are needed"),
     "another id": (posted(BODY, webhook_id="msg_2"), "wrong"),
-    "another body": (Posted("", posted(BODY).headers, BODY + b" ", None, NOON), "wrong"),
+    "another body": (WebhookRequest("", posted(BODY).headers, BODY + b" ", None, NOON), "wrong"),
     "another secret": (posted(BODY, webhook_signature=Webhook(b"another").sign("msg_1", NOON, BODY.decode())), "wrong"),
     "another version": (posted(BODY, webhook_signature="v1a" + posted(BODY).headers["webhook-signature"][2:]), "wrong"),
     "no version": (posted(BODY, webhook_signature=posted(BODY).headers["webhook-signature"][3:]), "wrong"),
@@ -551,12 +551,12 @@ WRONG: dict[str, tuple[Posted, str]] = {
     "far ahead": (posted(BODY, webhook_timestamp="9" * 11), "newer than 5 minutes"),
     "replayed": (posted(BODY, read_at=NOON.add(minutes=5, seconds=1)), "older than 5 minutes"),
     "of the future": (posted(BODY, read_at=NOON.subtract(minutes=5, seconds=1)), "newer than 5 minutes"),
-    "not UTF-8": (Posted("", posted(BODY).headers, b"\xff", None, NOON), "UTF-8"),
+    "not UTF-8": (WebhookRequest("", posted(BODY).headers, b"\xff", None, NOON), "UTF-8"),
 }
 
 
 @pytest.mark.parametrize(("found", "reason"), WRONG.values(), ids=WRONG.keys())
-def test_what_is_not_proved_to_come_from_the_platform_is_not_read(found: Posted, reason: str) -> None:
+def test_what_is_not_proved_to_come_from_the_platform_is_not_read(found: WebhookRequest, reason: str) -> None:
     with pytest.raises(NotSigned, match=reason):
         read(found)
 
@@ -640,7 +640,7 @@ def test_a_wrong_field_of_a_report_is_named_by_its_path(report: Any, field: str)
 )
 def test_each_wrong_field_of_a_config_is_named(change: dict[str, Any], fields: list[str]) -> None:
     with pytest.raises(InvalidInput) as refused:
-        KIND.check(trunk(9)["config"] | change)
+        PLUGIN.check(trunk(9)["config"] | change)
     assert [error.field for error in refused.value.errors] == fields
     assert "hunter2" not in str(refused.value)
     assert SECRET not in str(refused.value)
@@ -648,17 +648,17 @@ def test_each_wrong_field_of_a_config_is_named(change: dict[str, Any], fields: l
 
 def test_a_config_needs_a_url_and_a_secret_alone() -> None:
     with pytest.raises(InvalidInput) as refused:
-        KIND.check({})
+        PLUGIN.check({})
     assert [error.field for error in refused.value.errors] == ["url", "secret"]
-    KIND.check({"url": "https://example.org/calls", "secret": "env:TRUNK_HTTP_SECRET"})
+    PLUGIN.check({"url": "https://example.org/calls", "secret": "env:TRUNK_HTTP_SECRET"})
 
 
 @pytest.mark.parametrize("secret", ["", "hunter2hunter2hunter2hunter2hunter2", "whsec_", "whsec_hunter2", "whsec_hün"])
 def test_a_secret_of_another_form_is_refused_and_not_repeated(secret: str) -> None:
     with pytest.raises(Unavailable, match="must be whsec_") as refused:
-        KIND.connect(TRUNK, trunk(9)["config"], Surroundings(now, lambda _: secret, None))
+        PLUGIN.connect(TRUNK, trunk(9)["config"], ProviderEnvironment(now, lambda _: secret, None))
     assert "hunter2" not in f"{refused.value!r} {refused.value.__context__!r}"
 
 
 def test_a_trunk_names_no_rate_of_its_own() -> None:
-    assert KIND.calls_per_second is None
+    assert PLUGIN.calls_per_second is None

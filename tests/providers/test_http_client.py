@@ -7,9 +7,9 @@ import ssl
 import pytest
 from pendulum import DateTime
 
-from carriers.tls import CERTIFICATE, with_tls
 from dialer.providers.http_client import open_client, retry_after
-from placing import in_time
+from support.networks.tls import CERTIFICATE, with_tls
+from support.provider_arguments import in_time
 
 
 @pytest.mark.parametrize(

@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from carriers import http as carrier
-from carriers.switch import now, wait_until
-from carriers.web import Reply, Sent, Web
-from dialer.domain.events import CallEvent, EventKind
+from dialer.domain.call import CallEvent, EventKind
 from dialer.domain.outcomes import CauseClass, Outcome
 from dialer.errors import NotSigned
-from dialer.providers.base import Absent, CallRequest, Placed, Posted, Refused, Seen
-from dialer.providers.http import KIND, HttpPlatform
-from placing import handle
-from rigs.http import TRUNK, around
+from dialer.providers.base import Absent, CallRequest, Placed, Refused, Seen, WebhookRequest
+from dialer.providers.http import PLUGIN, HttpPlatform
+from support.networks import http as carrier
+from support.networks.switch import now, wait_until
+from support.networks.web import Reply, Sent, Web
+from support.provider_arguments import handle
+from support.rigs.http import TRUNK, around
 
 CallRequests = Callable[..., CallRequest]
 
@@ -63,7 +63,7 @@ async def conversing() -> AsyncIterator[Conversation]:
 
     async def receive(sent: Sent) -> Reply:
         try:
-            reports.extend(provider.read_reports(Posted("", sent.headers, sent.body, None, now())))
+            reports.extend(provider.read_reports(WebhookRequest("", sent.headers, sent.body, None, now())))
         except NotSigned:
             return Reply(403)
         return Reply(204)
@@ -71,7 +71,7 @@ async def conversing() -> AsyncIterator[Conversation]:
     receiver = await Web.start(receive)
     async with voice_agent() as port:
         config = carrier.trunk(port)["config"]
-        found = KIND.connect(TRUNK, config, around(f"http://127.0.0.1:{receiver.port}"))
+        found = PLUGIN.connect(TRUNK, config, around(f"http://127.0.0.1:{receiver.port}"))
         assert isinstance(found, HttpPlatform)
         provider = found
         try:
@@ -142,7 +142,7 @@ def test_it_believes_only_what_is_signed_with_its_secret(
     async def story() -> None:
         async with voice_agent() as port:
             monkeypatch.setitem(carrier.ENVIRONMENT, "TRUNK_HTTP_SECRET", f"whsec_{'A' * 40}")
-            stranger = KIND.connect(TRUNK, carrier.trunk(port)["config"], around("http://127.0.0.1:9"))
+            stranger = PLUGIN.connect(TRUNK, carrier.trunk(port)["config"], around("http://127.0.0.1:9"))
             answer = await stranger.place(call_request(now()))
             assert answer == Refused("wrong_credentials", CauseClass.INFRASTRUCTURE)
             assert "401" in (await stranger.health() or "")

@@ -12,14 +12,14 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from carriers.switch import now
 from dialer.domain.ids import TrunkId
-from dialer.providers import installed
+from dialer.providers import registry
 from dialer.providers.asterisk import AsteriskConfig
-from dialer.providers.asterisk import originate as asterisk
-from dialer.providers.base import CallRequest, ContactCard, Kind
+from dialer.providers.asterisk import requests as asterisk
+from dialer.providers.base import CallRequest, ContactCard, ProviderPlugin
 from dialer.providers.freeswitch import TrunkConfig
-from dialer.providers.freeswitch import originate as freeswitch
+from dialer.providers.freeswitch import requests as freeswitch
+from support.networks.switch import now
 
 ROOT = Path(__file__).parents[2]
 SWITCHES = ["asterisk", "freeswitch"]
@@ -48,13 +48,13 @@ def switch(request: pytest.FixtureRequest) -> str:
 
 def test_a_page_links_every_example_and_repeats_none(switch: str) -> None:
     text = page(switch)
-    linked = set(re.findall(rf"\.\./\.\./examples/{switch}/([\w.]+)\)", text))
-    assert linked == set(examples(switch))
+    on_link_state = set(re.findall(rf"\.\./\.\./examples/{switch}/([\w.]+)\)", text))
+    assert on_link_state == set(examples(switch))
     assert set(re.findall(r"```(\w*)", text)) <= {"sh", ""}
 
 
 def test_the_trunk_and_the_agent_of_a_page_fit_each_other_and_the_dialplan(switch: str) -> None:
-    kind: Kind = installed.kind(switch)
+    kind: ProviderPlugin = registry.plugin(switch)
     config, connection = json_after(page(switch), "config"), json_after(page(switch), "connection")[switch]
     kind.check(config)
     assert kind.permits_agent(config, connection)
@@ -65,7 +65,7 @@ def test_the_trunk_and_the_agent_of_a_page_fit_each_other_and_the_dialplan(switc
 def test_the_destinations_of_a_page_are_accepted(switch: str) -> None:
     found = re.search(r"exactly so: `(\[.*?\])`", page(switch))
     assert found
-    kind, config = installed.kind(switch), json_after(page(switch), "config")
+    kind, config = registry.plugin(switch), json_after(page(switch), "config")
     for destination in json.loads(found[1]):
         assert kind.permits_agent({**config, "destinations": [destination]}, destination)
 

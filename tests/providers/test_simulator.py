@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pendulum import DateTime, datetime
 
-from dialer.domain.events import CallEvent, EventKind
+from dialer.domain.call import CallEvent, EventKind
 from dialer.domain.ids import AttemptId, uuid7
 from dialer.domain.outcomes import CauseClass, Outcome
-from dialer.providers.base import TOO_LATE, Absent, CallRequest, NoWord, Placed, Refused, Seen, Unclear
+from dialer.providers.base import TOO_LATE, Absent, CallRequest, LookupFailed, Placed, Refused, Seen, Unclear
 from dialer.providers.simulator import CarrierCall, NetworkProfile, SimulatedNetwork
 from dialer.providers.simulator.capacity import most_in_any_second
 from dialer.providers.simulator.instants import to_micros
@@ -343,7 +343,7 @@ def test_a_bounded_network_forgets_old_calls_and_says_so(start: DateTime, call_r
         run_out(net)
     end = start.add(minutes=5)
     assert [call.attempt_id for call in net.log] == [each.attempt_id for each in requests[2:]]
-    assert isinstance(net.look_up(requests[0].attempt_id, end), NoWord)
+    assert isinstance(net.look_up(requests[0].attempt_id, end), LookupFailed)
     assert isinstance(net.look_up(requests[3].attempt_id, end), Seen)
     assert net.look_up(call_request(end).attempt_id, end) == Absent(), "it was made after all that was forgotten"
 

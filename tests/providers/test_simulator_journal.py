@@ -15,17 +15,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pendulum import DateTime
 
-from cluster import asked_at
-from dialer.domain.events import CallEvent, EventKind
+from dialer.domain.call import CallEvent, EventKind
 from dialer.domain.ids import TrunkId
 from dialer.domain.outcomes import Outcome
 from dialer.errors import Unavailable
-from dialer.providers.base import Absent, CallRequest, NoWord, Placed, Seen
+from dialer.providers.base import Absent, CallRequest, LookupFailed, Placed, Seen
 from dialer.providers.simulator import NetworkProfile, SimulatedNetwork, Simulator
 from dialer.providers.simulator.capacity import most_in_any_second
+from dialer.providers.simulator.delivery import Pump
 from dialer.providers.simulator.instants import to_micros
-from dialer.providers.simulator.pump import Pump
-from placing import handle, no_matter
+from support.cluster import asked_at
+from support.provider_arguments import handle, no_matter
 
 CallRequests = Callable[..., CallRequest]
 
@@ -135,7 +135,7 @@ def test_what_was_forgotten_stays_forgotten(tmp_path: Path, start: DateTime, cal
             net.acknowledge(keys(net.due(now.add(seconds=30))))
     with closing(SimulatedNetwork(busy, path, max_log=1)) as again:
         assert [call.attempt_id for call in again.log] == [requests[2].attempt_id]
-        assert isinstance(again.look_up(requests[0].attempt_id, start), NoWord)
+        assert isinstance(again.look_up(requests[0].attempt_id, start), LookupFailed)
         later = start.add(hours=1)
         assert again.look_up(call_request(later).attempt_id, later) == Absent()
 
@@ -192,12 +192,12 @@ async def receive(simulator: Simulator, enough: Callable[[set[EventKind], int], 
     received: list[CallEvent] = []
     done = asyncio.Event()
 
-    async def hand_over(events: Sequence[CallEvent]) -> None:
+    async def on_events(events: Sequence[CallEvent]) -> None:
         received.extend(events)
         if enough({event.kind for event in received}, len(set(keys(received)))):
             done.set()
 
-    listening = asyncio.create_task(simulator.listen(hand_over, no_matter))
+    listening = asyncio.create_task(simulator.listen(on_events, no_matter))
     try:
         async with asyncio.timeout(10):
             await done.wait()

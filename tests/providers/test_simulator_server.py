@@ -14,14 +14,14 @@ import pendulum
 import pytest
 from pendulum import DateTime
 
-from dialer.domain.events import CallEvent
+from dialer.domain.call import CallEvent
 from dialer.domain.ids import TrunkId
 from dialer.domain.outcomes import CauseClass
 from dialer.errors import Unavailable
-from dialer.providers.base import TOO_LATE, CallRequest, NoWord, Placed, Refused, Unclear
+from dialer.providers.base import TOO_LATE, CallRequest, LookupFailed, Placed, Refused, Unclear
 from dialer.providers.simulator import NetworkProfile, Simulator, SimulatorServer, serve
 from dialer.providers.simulator.lines import LINE_LIMIT
-from placing import handle, in_time, no_matter
+from support.provider_arguments import handle, in_time, no_matter
 
 CallRequests = Callable[..., CallRequest]
 
@@ -57,9 +57,9 @@ async def client(
 
 @asynccontextmanager
 async def listening(
-    simulator: Simulator, hand_over: Callable[[Sequence[CallEvent]], Awaitable[None]]
+    simulator: Simulator, on_events: Callable[[Sequence[CallEvent]], Awaitable[None]]
 ) -> AsyncIterator[None]:
-    task = asyncio.create_task(simulator.listen(hand_over, no_matter))
+    task = asyncio.create_task(simulator.listen(on_events, no_matter))
     try:
         yield
     finally:
@@ -286,7 +286,7 @@ def test_nothing_can_be_asked_of_a_server_that_is_not_there(call_request: CallRe
             request = call_request(utc_now())
             refused = await simulator.place(request)
             assert refused == Refused("network_unreachable", CauseClass.INFRASTRUCTURE)
-            assert isinstance(await simulator.look_up(handle(request)), NoWord)
+            assert isinstance(await simulator.look_up(handle(request)), LookupFailed)
             assert url in (await simulator.health() or "")
             with pytest.raises(Unavailable):
                 await simulator.hang_up(handle(request))

@@ -14,13 +14,13 @@ import pendulum
 import pytest
 
 from dialer.domain import sip
-from dialer.domain.events import CallEvent, EventKind, HungUpBy
+from dialer.domain.call import CallEvent, EventKind, HungUpBy
 from dialer.domain.outcomes import CauseClass, Outcome
-from dialer.providers.asterisk.reading import Calls
+from dialer.providers.asterisk.events import Calls
+from dialer.providers.freeswitch.events import Reports
 from dialer.providers.freeswitch.frames import Event
-from dialer.providers.freeswitch.reports import Reports
-from dialer.providers.twilio.endings import Ending
-from freeswitch_talk import TRUNK
+from dialer.providers.twilio.causes import Ending
+from support.freeswitch_recordings import TRUNK
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT.parent / "docs" / "outcomes.md"

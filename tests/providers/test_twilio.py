@@ -12,29 +12,39 @@ import pendulum
 import pytest
 from pendulum import DateTime
 
-from carriers.tls import CERTIFICATE, with_tls
-from carriers.twilio import ACCOUNT_SID, AUTH_TOKEN, AUTHORIZATION, BASE, CONNECTION, Carrier, refused, serve, trunk
-from carriers.twilio_calls import when
-from carriers.twilio_http import Answer, Asked
 from dialer.domain.ids import TrunkId
 from dialer.domain.outcomes import CauseClass
 from dialer.errors import InvalidInput, Unavailable
-from dialer.providers import installed
+from dialer.providers import registry
 from dialer.providers.base import (
     TOO_LATE,
     Absent,
     CallRequest,
     Candidates,
-    NoWord,
+    LookupFailed,
     Placed,
+    ProviderEnvironment,
     Refused,
     Seen,
-    Surroundings,
     Unclear,
 )
-from dialer.providers.twilio import KIND, Twilio
+from dialer.providers.twilio import PLUGIN, Twilio
 from dialer.service.agents import NewAgent
-from placing import handle, in_time
+from support.networks.tls import CERTIFICATE, with_tls
+from support.networks.twilio import (
+    ACCOUNT_SID,
+    AUTH_TOKEN,
+    AUTHORIZATION,
+    BASE,
+    CONNECTION,
+    Carrier,
+    refused,
+    serve,
+    trunk,
+)
+from support.networks.twilio_calls import when
+from support.networks.twilio_http import Answer, Asked
+from support.provider_arguments import handle, in_time
 
 CallRequests = Callable[..., CallRequest]
 
@@ -61,8 +71,8 @@ def utc_now() -> DateTime:
 async def connected(
     base_url: str, clock: Callable[[], DateTime] = utc_now, public_url: str | None = PUBLIC, **config: object
 ) -> AsyncIterator[Twilio]:
-    around = Surroundings(clock, lambda _: AUTH_TOKEN, public_url)
-    provider = KIND.connect(TRUNK, {**CONFIG, "api_base_url": base_url, **config}, around)
+    around = ProviderEnvironment(clock, lambda _: AUTH_TOKEN, public_url)
+    provider = PLUGIN.connect(TRUNK, {**CONFIG, "api_base_url": base_url, **config}, around)
     assert isinstance(provider, Twilio)
     try:
         yield provider
@@ -121,25 +131,25 @@ def page(*calls: dict[str, Any]) -> Answer:
 )
 def test_a_wrong_field_is_named_without_its_value(field: str, value: object) -> None:
     with pytest.raises(InvalidInput) as wrong:
-        KIND.check({**CONFIG, field: value})
+        PLUGIN.check({**CONFIG, field: value})
     assert [error.field for error in wrong.value.errors] == [field]
     assert AUTH_TOKEN not in str(wrong.value)
 
 
 def test_all_wrong_fields_are_named_at_once() -> None:
     with pytest.raises(InvalidInput) as wrong:
-        KIND.check({"account_sid": 1, "x": 2})
+        PLUGIN.check({"account_sid": 1, "x": 2})
     assert {error.field for error in wrong.value.errors} == {"account_sid", "auth_token", "x"}
 
 
 def test_a_region_goes_without_an_address() -> None:
-    KIND.check({"account_sid": ACCOUNT_SID, "auth_token": "env:TRUNK_X", "region": "ie1", "edge": "dublin"})
+    PLUGIN.check({"account_sid": ACCOUNT_SID, "auth_token": "env:TRUNK_X", "region": "ie1", "edge": "dublin"})
     with pytest.raises(InvalidInput, match="region"):
-        KIND.check({**CONFIG, "region": "ie1"})
+        PLUGIN.check({**CONFIG, "region": "ie1"})
 
 
 def test_a_new_trunk_calls_once_a_second_so_that_nothing_waits_in_the_queue_of_twilio() -> None:
-    assert installed.kind("twilio").calls_per_second == 1
+    assert registry.plugin("twilio").calls_per_second == 1
 
 
 def test_a_token_that_is_not_set_is_told_when_the_trunk_is_connected() -> None:
@@ -147,7 +157,7 @@ def test_a_token_that_is_not_set_is_told_when_the_trunk_is_connected() -> None:
         raise Unavailable("The environment variable TRUNK_TWILIO_AUTH_TOKEN is not set in this process")
 
     with pytest.raises(Unavailable, match="TRUNK_TWILIO_AUTH_TOKEN"):
-        KIND.connect(TRUNK, CONFIG, Surroundings(utc_now, unset, PUBLIC))
+        PLUGIN.connect(TRUNK, CONFIG, ProviderEnvironment(utc_now, unset, PUBLIC))
 
 
 @pytest.mark.parametrize(
@@ -407,7 +417,7 @@ def test_what_could_not_leave_is_refused_and_health_says_why(request_: CallReque
         async with connected(f"http://127.0.0.1:{port}") as twilio:
             assert await twilio.place(request_) == Refused("network_unreachable", INFRASTRUCTURE)
             assert "cannot be reached" in (await twilio.health() or "")
-            assert isinstance(await twilio.look_up(handle(request_)), NoWord)
+            assert isinstance(await twilio.look_up(handle(request_)), LookupFailed)
             with pytest.raises(Unavailable):
                 await twilio.hang_up(handle(request_, SID))
 
@@ -509,11 +519,11 @@ def test_a_wrong_token_is_refused_and_told_but_not_shown(
     request_: CallRequest, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG")
-    around = Surroundings(utc_now, lambda _: "wr0ngt0ken", PUBLIC)
+    around = ProviderEnvironment(utc_now, lambda _: "wr0ngt0ken", PUBLIC)
 
     async def story() -> None:
         async with serve(0, TALKS) as carrier:
-            twilio = KIND.connect(TRUNK, trunk(carrier.port)["config"], around)
+            twilio = PLUGIN.connect(TRUNK, trunk(carrier.port)["config"], around)
             told = [
                 str(await twilio.place(request_)),
                 str(await twilio.health()),
@@ -538,7 +548,7 @@ def test_a_region_is_asked_at_its_own_address_whatever_the_environment_says(
     config = {"account_sid": ACCOUNT_SID, "auth_token": "env:TRUNK_X"}
 
     def host(**more: str) -> str:
-        twilio = KIND.connect(TRUNK, {**config, **more}, Surroundings(utc_now, lambda _: AUTH_TOKEN, PUBLIC))
+        twilio = PLUGIN.connect(TRUNK, {**config, **more}, ProviderEnvironment(utc_now, lambda _: AUTH_TOKEN, PUBLIC))
         assert isinstance(twilio, Twilio)
         address: str = twilio._api().get_hostname("https://api.twilio.com/2010-04-01")
         return address.split("/")[2]
@@ -625,7 +635,7 @@ def test_of_several_calls_of_that_moment_the_engine_decides_which_it_is(request_
             assert isinstance(found, Candidates)
             assert sids(found) == [SID, other]
             assert [len(one.events) for one in found.calls] == [1, 0]
-            assert isinstance(found.otherwise, NoWord)
+            assert isinstance(found.otherwise, LookupFailed)
 
     in_time(story())
 
@@ -645,7 +655,7 @@ def test_what_is_not_listed_on_a_full_page_may_be_on_the_next(request_: CallRequ
     async def story() -> None:
         async with network() as (carrier, twilio):
             carrier.answers.append(page(*[listed(request_, 500)] * 50))
-            assert isinstance(await twilio.look_up(handle(request_)), NoWord)
+            assert isinstance(await twilio.look_up(handle(request_)), LookupFailed)
             carrier.answers.append(page(*[listed(request_, 500)] * 49, listed(request_, -60)))
             assert await twilio.look_up(handle(request_)) == Absent()
 
@@ -658,7 +668,7 @@ def test_a_call_that_may_not_be_listed_yet_is_not_absent(request_: CallRequest) 
     async def story() -> None:
         async with network(clock=lambda: moments["now"], listed_after_seconds=60) as (_, twilio):
             found = await twilio.look_up(handle(request_))
-            assert isinstance(found, NoWord)
+            assert isinstance(found, LookupFailed)
             assert "too early" in found.reason
             moments["now"] = moments["now"].add(seconds=1)
             assert await twilio.look_up(handle(request_)) == Absent()
@@ -678,7 +688,7 @@ def test_an_answer_that_makes_no_sense_says_nothing_of_a_call(
         async with network(timeout_seconds=1) as (carrier, twilio):
             for sid in (SID, None):
                 carrier.answers.append(answer)
-                assert isinstance(await twilio.look_up(handle(request_, sid)), NoWord)
+                assert isinstance(await twilio.look_up(handle(request_, sid)), LookupFailed)
 
     in_time(story())
 
@@ -687,7 +697,7 @@ def test_a_list_with_a_call_that_has_no_date_proves_nothing(request_: CallReques
     async def story() -> None:
         async with network() as (carrier, twilio):
             carrier.answers.append(page(listed(request_, 0, date_created=None)))
-            assert isinstance(await twilio.look_up(handle(request_)), NoWord)
+            assert isinstance(await twilio.look_up(handle(request_)), LookupFailed)
 
     in_time(story())
 

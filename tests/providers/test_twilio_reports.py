@@ -7,15 +7,15 @@ from uuid import UUID
 import pendulum
 import pytest
 
-from carriers.twilio import ACCOUNT_SID, AUTH_TOKEN
-from carriers.twilio_calls import signature
-from dialer.domain.events import CallEvent, EventKind
+from dialer.domain.call import CallEvent, EventKind
 from dialer.domain.ids import AttemptId, TrunkId
 from dialer.domain.outcomes import Outcome
 from dialer.errors import InvalidInput, NotSigned
-from dialer.providers.base import Posted, ReportsByWebhook
+from dialer.providers.base import ReportsByWebhook, WebhookRequest
 from dialer.providers.twilio import Twilio
 from dialer.providers.twilio.config import Config
+from support.networks.twilio import ACCOUNT_SID, AUTH_TOKEN
+from support.networks.twilio_calls import signature
 
 ATTEMPT = AttemptId(UUID("018f0000-0000-7000-8000-000000000001"))
 TRUNK = TrunkId(UUID("018f0000-0000-7000-8000-000000000022"))
@@ -56,9 +56,9 @@ RECORDED = {
 
 def posted(
     fields: Mapping[str, str], url: str = URL, signed_for: str | None = None, attempt_id: AttemptId | None = ATTEMPT
-) -> Posted:
+) -> WebhookRequest:
     headers = {"x-twilio-signature": signature(signed_for or url, fields, AUTH_TOKEN)}
-    return Posted(url, headers, urlencode(fields).encode(), attempt_id, NOW)
+    return WebhookRequest(url, headers, urlencode(fields).encode(), attempt_id, NOW)
 
 
 def read(url: str = URL, **changes: str) -> list[CallEvent]:
@@ -149,7 +149,7 @@ def test_a_duration_that_makes_no_sense_is_not_known(duration: str) -> None:
 
 def test_a_report_that_is_replayed_is_the_same_report() -> None:
     first = posted(RECORDED)
-    later = Posted(first.url, first.headers, first.body, first.attempt_id, NOW.add(hours=1))
+    later = WebhookRequest(first.url, first.headers, first.body, first.attempt_id, NOW.add(hours=1))
     assert TWILIO.read_reports(later) == TWILIO.read_reports(first)
 
 
@@ -180,7 +180,9 @@ def test_a_port_may_be_signed_or_not(url: str, signed_for: str) -> None:
 def test_a_form_that_was_tampered_with_is_not_signed(changes: dict[str, str]) -> None:
     honest = posted(RECORDED)
     with pytest.raises(NotSigned):
-        TWILIO.read_reports(Posted(honest.url, honest.headers, urlencode(RECORDED | changes).encode(), ATTEMPT, NOW))
+        TWILIO.read_reports(
+            WebhookRequest(honest.url, honest.headers, urlencode(RECORDED | changes).encode(), ATTEMPT, NOW)
+        )
 
 
 def test_a_report_on_another_attempt_is_not_signed() -> None:
@@ -201,14 +203,14 @@ def test_a_window_cannot_be_claimed_to_have_ended() -> None:
 def test_what_is_not_signed_is_refused_whatever_it_is(claimed: str | None, body: bytes) -> None:
     headers = {} if claimed is None else {"x-twilio-signature": claimed}
     with pytest.raises(NotSigned) as refused:
-        TWILIO.read_reports(Posted(URL, headers, body, ATTEMPT, NOW))
+        TWILIO.read_reports(WebhookRequest(URL, headers, body, ATTEMPT, NOW))
     assert AUTH_TOKEN not in str(refused.value)
 
 
 def test_a_signature_with_another_token_is_refused() -> None:
     headers = {"x-twilio-signature": signature(URL, RECORDED, "another")}
     with pytest.raises(NotSigned):
-        TWILIO.read_reports(Posted(URL, headers, urlencode(RECORDED).encode(), ATTEMPT, NOW))
+        TWILIO.read_reports(WebhookRequest(URL, headers, urlencode(RECORDED).encode(), ATTEMPT, NOW))
 
 
 @pytest.mark.parametrize(

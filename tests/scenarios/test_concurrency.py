@@ -12,7 +12,7 @@ from random import Random
 import pytest
 from pendulum import DateTime
 
-from dialer.domain.events import CallEvent
+from dialer.domain.call import CallEvent
 from dialer.domain.ids import BatchId
 from dialer.engine.dispatch import dispatch
 from dialer.engine.events import receive
@@ -21,8 +21,8 @@ from dialer.engine.rescue import rescue
 from dialer.engine.retry import retry
 from dialer.engine.settle import settle
 from dialer.engine.tick import tick
-from steps import assert_clean, at_once
-from world import World, made_up_phones
+from support.engine_steps import assert_clean, at_once
+from support.world import World, made_up_phones
 
 pytestmark = pytest.mark.proof
 
@@ -52,20 +52,20 @@ class Crowd:
             work(chance)
 
     def _dispatcher(self, chance: Random) -> None:
-        due = tick(self.world.parts, self.world.clock.now).due
+        due = tick(self.world.context, self.world.clock.now).due
         self._dispatch(due, chance)
         self._dispatch(chance.sample(self.batch_ids, 3), chance)
 
     def _settler(self, chance: Random) -> None:
         some = chance.sample(self.reports, len(self.reports))
         receive(self.world.db, self.world.installed.trunk_id, some)
-        self._dispatch(settle(self.world.parts, self.world.clock.now).freed, chance)
-        self._dispatch(retry(self.world.parts, self.world.clock.now).batches, chance)
+        self._dispatch(settle(self.world.context, self.world.clock.now).freed, chance)
+        self._dispatch(retry(self.world.context, self.world.clock.now).batches, chance)
 
     def _rescuer(self, chance: Random) -> None:
         if chance.random() < 0.05:
             self.world.flush_redis()
-        self._dispatch(rescue(self.world.parts, self.world.clock.now, chance).freed, chance)
+        self._dispatch(rescue(self.world.context, self.world.clock.now, chance).freed, chance)
 
     def _operator(self, chance: Random) -> None:
         world, one = self.world, chance.choice(self.batch_ids)
@@ -85,9 +85,9 @@ class Crowd:
 
     def _dispatch(self, batch_ids: Sequence[BatchId], chance: Random) -> None:
         while batch_ids:
-            report = dispatch(self.world.parts, batch_ids, self.world.clock.now, chance)
+            report = dispatch(self.world.context, batch_ids, self.world.clock.now, chance)
             for departure in report.departures:
-                place(self.world.parts, departure, self.world.clock.now)
+                place(self.world.context, departure, self.world.clock.now)
             batch_ids = report.again
 
 

@@ -8,12 +8,12 @@ from time import perf_counter
 
 import pytest
 
-from dialer.domain.events import CallEvent, EventKind
+from dialer.domain.call import CallEvent, EventKind
 from dialer.domain.ids import AttemptId, BatchId
 from dialer.engine.events import receive
 from dialer.engine.settle import PAGE, settle
-from steps import assert_clean, go, held, later, live, report
-from world import World, made_up_phones
+from support.engine_steps import assert_clean, go, held, later, live, report
+from support.world import World, made_up_phones
 
 pytestmark = pytest.mark.proof
 
@@ -60,7 +60,7 @@ def flood(world: World, attempts: list[AttemptId], copies: int) -> list[CallEven
 def drain(world: World, pages: int = sys.maxsize) -> int:
     """Settle page by page, a second for each, until none is left or so many are done; return how many."""
     done = 0
-    while done < pages and settle(world.parts, world.clock.now).reports:
+    while done < pages and settle(world.context, world.clock.now).reports:
         later(world, 1)
         done += 1
     return done

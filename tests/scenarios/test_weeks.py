@@ -13,7 +13,7 @@ import pendulum
 import pytest
 
 from dialer.engine.audit import audit
-from world import World, made_up_phones
+from support.world import World, made_up_phones
 
 pytestmark = [pytest.mark.proof, pytest.mark.timeout(240)]
 

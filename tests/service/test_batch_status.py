@@ -8,14 +8,14 @@ from uuid import UUID
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from asking import change, conflict, schedule
-from deadline import DEADLINE_SECONDS
 from dialer.domain.ids import BatchId
 from dialer.errors import DialerError, NotFound
 from dialer.service import batches
 from dialer.store.database import run
-from steps import queued, until
-from world import MONDAY, World
+from support.deadline import DEADLINE_SECONDS
+from support.engine_steps import queued, until
+from support.operator_requests import change, conflict, schedule
+from support.world import MONDAY, World
 
 TOMORROW = MONDAY.add(days=1)
 

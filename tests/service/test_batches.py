@@ -12,20 +12,20 @@ from uuid import UUID
 import pendulum
 import pytest
 
-from asking import change, conflict, schedule
-from deadline import DEADLINE_SECONDS
 from dialer.domain.ids import BatchId, WorkspaceId
-from dialer.engine.parts import Parts
+from dialer.engine.context import EngineContext
 from dialer.errors import InvalidInput, NotFound
-from dialer.providers.carriers import Carriers
+from dialer.providers.pool import ProviderPool
 from dialer.providers.simulator import InProcessSimulator
 from dialer.service import batches
-from dialer.service.changed_batch import ChangedBatch
-from dialer.service.changed_batch import change as change_draft
+from dialer.service.edit_batch import ChangedBatch
+from dialer.service.edit_batch import change as change_draft
 from dialer.service.new_batch import NewBatch
 from dialer.store.database import run
-from steps import queued, until
-from world import MONDAY, World
+from support.deadline import DEADLINE_SECONDS
+from support.engine_steps import queued, until
+from support.operator_requests import change, conflict, schedule
+from support.world import MONDAY, World
 
 NOBODY = UUID(int=1)
 TOMORROW = MONDAY.add(days=1)
@@ -198,10 +198,10 @@ class Closed(InProcessSimulator):
 
 
 def test_a_batch_whose_trunk_does_not_answer_is_not_started(world: World) -> None:
-    carriers = Carriers(lambda _: Closed(world.network, world.clock), world.clock)
-    parts, batch_id = Parts(world.db, world.leases, carriers, world.clock), world.batch(1, start=False)
-    said = conflict(lambda: batches.schedule(parts, world.installed.workspace_id, batch_id, MONDAY))
-    carriers.close()
+    pool = ProviderPool(lambda _: Closed(world.network, world.clock), world.clock)
+    context, batch_id = EngineContext(world.db, world.leases, pool, world.clock), world.batch(1, start=False)
+    said = conflict(lambda: batches.schedule(context, world.installed.workspace_id, batch_id, MONDAY))
+    pool.close()
     assert said == ("provider_error", "The trunk cannot place calls: the network is closed")
     assert status(world, batch_id) == "draft"
 
@@ -226,12 +226,12 @@ def started_while(world: World, batch_id: BatchId, **changes: Any) -> str:
 
     provider = Meddling(world.network, world.clock)
     provider.meddle = meddle
-    carriers = Carriers(lambda _: provider, world.clock)
+    pool = ProviderPool(lambda _: provider, world.clock)
     try:
-        parts = Parts(world.db, world.leases, carriers, world.clock)
-        return batches.schedule(parts, world.installed.workspace_id, batch_id, MONDAY)
+        context = EngineContext(world.db, world.leases, pool, world.clock)
+        return batches.schedule(context, world.installed.workspace_id, batch_id, MONDAY)
     finally:
-        carriers.close()
+        pool.close()
 
 
 def test_a_time_that_is_set_while_a_batch_is_started_is_obeyed(world: World) -> None:

@@ -14,15 +14,15 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Connection
 
-from deadline import DEADLINE_SECONDS
 from dialer.domain.ids import BatchId, WorkspaceId
 from dialer.errors import NotFound, StateConflict, UnreadableFile
 from dialer.service import batches, contacts, folders, resources
-from dialer.service.contact_file import RowError
+from dialer.service.contact_csv import RowError
 from dialer.service.contacts import ImportReport
 from dialer.service.folders import NewFolder
 from dialer.store.database import rows, run
-from world import MONDAY, World, made_up_phones
+from support.deadline import DEADLINE_SECONDS
+from support.world import MONDAY, World, made_up_phones
 
 
 def load(world: World, batch_id: BatchId, file: str | bytes | BinaryIO) -> ImportReport:

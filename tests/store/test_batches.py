@@ -4,14 +4,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from asking import schedule
 from dialer.domain.ids import BatchId
 from dialer.domain.states import BatchStatus
 from dialer.errors import NotFound
 from dialer.store import batch_edits, batches
 from dialer.store.database import run
-from steps import queued, until
-from world import MONDAY, World
+from support.engine_steps import queued, until
+from support.operator_requests import schedule
+from support.world import MONDAY, World
 
 NINE = MONDAY.add(hours=1)
 

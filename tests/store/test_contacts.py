@@ -10,8 +10,8 @@ from dialer.domain.states import ContactStatus
 from dialer.store import contacts
 from dialer.store.contacts import Result
 from dialer.store.database import run
-from steps import end, go, live
-from world import MONDAY, World, made_up_phones
+from support.engine_steps import end, go, live
+from support.world import MONDAY, World, made_up_phones
 
 IN_AN_HOUR = MONDAY.add(hours=1)
 

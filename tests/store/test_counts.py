@@ -3,9 +3,9 @@
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from ledger import found
-from steps import end, go, live
-from world import World, made_up_phones
+from support.engine_steps import end, go, live
+from support.ledger_rows import found
+from support.world import World, made_up_phones
 
 
 def test_contacts_of_several_batches_that_an_operator_removes_are_not_counted_any_more(world: World) -> None:

@@ -13,7 +13,7 @@ from dialer.domain.contact import NewContact
 from dialer.domain.ids import uuid7
 from dialer.store import contact_import, quarantine
 from dialer.store.database import Database, run
-from world import World
+from support.world import World
 
 WHO = "Ada Lovelace"
 PHONE = "+4930901820"

@@ -11,9 +11,9 @@ from dialer.engine.retry import retry
 from dialer.engine.settle import settle
 from dialer.engine.tick import tick
 from dialer.service import batches
-from statements import Statement, recorded, scanned_whole
-from steps import live, report
-from world import MONDAY, World
+from support.engine_steps import live, report
+from support.recorded_statements import Statement, recorded, scanned_whole
+from support.world import MONDAY, World
 
 BIG = {"contacts", "attempts", "inbox", "batch_progress", "batches", "batch_days", "suppressions"}
 
@@ -68,21 +68,21 @@ def full(world: World) -> World:
 
 def hot_path(world: World) -> Iterator[tuple[str, Callable[[], object]]]:
     """The life of some calls, step by step, each with something to do."""
-    parts, chance = world.parts, world.rng
+    context, chance = world.context, world.rng
     plain = world.batch(40, max_calls_per_day=1000, retry_failed=True, max_retry_attempts=1)
     in_lanes = world.batch(40, respect_contact_timezone=True, sticky_caller_id=True)
     expiring = world.batch(2, expires_at=MONDAY.add(minutes=1).isoformat())
     three: list[BatchId] = [plain, in_lanes, expiring]
     world.sql("ANALYZE")
-    yield "tick", lambda: tick(parts, world.clock.now)
+    yield "tick", lambda: tick(context, world.clock.now)
     yield "dispatch", lambda: world.dispatch(three)
     ends = [report(of, "ended", world.clock.now, "busy") for of in live(world)[:15]]
     yield "events", lambda: receive(world.db, world.installed.trunk_id, ends)
-    yield "settle", lambda: settle(parts, world.clock.now)
+    yield "settle", lambda: settle(context, world.clock.now)
     yield "progress", lambda: batches.progress(world.db, plain)
     world.clock.now = MONDAY.add(minutes=11)
-    yield "retry", lambda: retry(parts, world.clock.now)
-    yield "rescue", lambda: rescue(parts, world.clock.now, chance)
+    yield "retry", lambda: retry(context, world.clock.now)
+    yield "rescue", lambda: rescue(context, world.clock.now, chance)
     yield "dispatch again", lambda: world.dispatch(three)
 
 

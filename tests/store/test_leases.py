@@ -14,9 +14,9 @@ from pendulum import DateTime
 
 from dialer.domain.ids import AttemptId, TrunkId
 from dialer.domain.pacing import RateLimit
-from dialer.store.gates import BatchAsk, Gate, Granted, Lease, Left
+from dialer.store.lease_requests import BatchAsk, Gate, Granted, Lease, Left
 from dialer.store.leases import Leases
-from leasing import (
+from support.lease_setup import (
     BATCH,
     EPOCH_ID,
     NAMES,

@@ -13,11 +13,11 @@ from pendulum import DateTime
 
 from dialer.domain.ids import AttemptId, BatchId, NumberId, TrunkId
 from dialer.domain.pacing import RateLimit
-from dialer.domain.patience import HORIZON_SECONDS
+from dialer.domain.timeouts import HORIZON_SECONDS
 from dialer.embedded import Servers
-from dialer.store.gates import Ask, BatchAsk, Gate, Lease, Route
+from dialer.store.lease_requests import Ask, BatchAsk, Gate, Lease, Route
 from dialer.store.leases import Leases
-from leasing import NAMES, NOW, TODAY, load, memory
+from support.lease_setup import NAMES, NOW, TODAY, load, memory
 
 NUMBERS = [NumberId(UUID(int=n)) for n in (11, 12, 13)]
 TRUNKS = [TrunkId(UUID(int=n)) for n in (21, 22)]

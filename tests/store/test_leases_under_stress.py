@@ -10,12 +10,12 @@ from uuid import UUID
 
 import pytest
 
-from deadline import DEADLINE_SECONDS
 from dialer.domain.ids import AttemptId, NumberId
 from dialer.errors import Unavailable
-from dialer.store.gates import BatchAsk, Granted, Lease
+from dialer.store.lease_requests import BatchAsk, Granted, Lease
 from dialer.store.leases import Leases
-from leasing import BATCH, NOW, RATE, TODAY, TRUNK, A, B, C, hunt, load, numbers, ring, route, take
+from support.deadline import DEADLINE_SECONDS
+from support.lease_setup import BATCH, NOW, RATE, TODAY, TRUNK, A, B, C, hunt, load, numbers, ring, route, take
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,11 @@ from dialer.domain.ids import AttemptId
 from dialer.embedded import Servers
 from dialer.engine.audit import audit
 from dialer.engine.settle import settle
-from dialer.providers import installed
-from dialer.service import simulation
+from dialer.providers import registry
+from dialer.service import demo_setup
 from dialer.store import numbers, quarantine
 from dialer.store.database import Database, rows, run
-from world import MONDAY, World
+from support.world import MONDAY, World
 
 BEFORE = "0004"
 
@@ -96,7 +96,7 @@ def old(url: str) -> Iterator[Database]:
     """A database of the previous release with an installation in it."""
     database = Database(url)
     database.upgrade(BEFORE)
-    simulation.install(database, {}, MONDAY, Random(1))
+    demo_setup.install(database, {}, MONDAY, Random(1))
     yield database
     database.close()
 
@@ -115,7 +115,7 @@ def test_reports_that_were_closed_without_effect_are_open_again_and_the_rest_is_
         assert [entry.kind for entry in quarantine.entries(connection)] == ["batch"]
     world = World(urlsplit(servers.database_url)._replace(path="/migrating").geturl(), servers.redis_url)
     try:
-        assert settle(world.parts, world.clock.now).ended == 3
+        assert settle(world.context, world.clock.now).ended == 3
         assert world.rows("SELECT DISTINCT outcome FROM attempts") == [("busy",)]
         assert "report_forgotten" not in {violation.rule for violation in audit(old, MONDAY).violations}
     finally:
@@ -219,7 +219,7 @@ def test_plain_connections_of_agents_stay_permitted_and_those_that_could_do_anyt
 ) -> None:
     database = Database(url)
     database.upgrade("0009")
-    simulation.install(database, {}, MONDAY, Random(1))
+    demo_setup.install(database, {}, MONDAY, Random(1))
     config = CONFIGS[provider]
     with database.begin() as connection:
         run(connection, "UPDATE trunks SET provider = :of, config = CAST(:to AS jsonb)", of=provider, to=dumps(config))
@@ -240,7 +240,7 @@ def test_plain_connections_of_agents_stay_permitted_and_those_that_could_do_anyt
         assert rows(connection, "SELECT config FROM trunks") == [(config,)]
         for of, place, is_permitted in CONNECTIONS:
             if of == provider and isinstance(place, dict):
-                assert installed.permits_agent(provider, trunk.config, place) == is_permitted, place
+                assert registry.permits_agent(provider, trunk.config, place) == is_permitted, place
         run(connection, 'UPDATE trunks SET config = config || \'{"context": "agents"}\'')
         (trunk,) = numbers.reporting_trunks(connection)
         assert trunk.config == {**config, "context": "agents"}

@@ -4,8 +4,8 @@ from typing import Any
 
 from dialer.domain.ids import NumberId
 from dialer.store import numbers
-from steps import later
-from world import World
+from support.engine_steps import later
+from support.world import World
 
 
 def versions(world: World) -> dict[NumberId, str]:

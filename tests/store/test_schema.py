@@ -4,8 +4,8 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from dialer.domain.states import LIVE_ATTEMPT, AttemptState
-from steps import go
-from world import World
+from support.engine_steps import go
+from support.world import World
 
 ANOTHER_ATTEMPT = """
 INSERT INTO attempts

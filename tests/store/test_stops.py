@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from asking import change, schedule
-from deadline import DEADLINE_SECONDS
 from dialer.domain.ids import BatchId
 from dialer.domain.states import BATCH_TRANSITIONS, BatchStatus
 from dialer.store.database import Connection, rows, run
-from steps import later, queued, until
-from world import MONDAY, World
+from support.deadline import DEADLINE_SECONDS
+from support.engine_steps import later, queued, until
+from support.operator_requests import change, schedule
+from support.world import MONDAY, World
 
 STOPS = (BatchStatus.PAUSED, BatchStatus.CANCELLED)
 LEFT = [(old, new) for old, new in product(BatchStatus, STOPS) if old is new or new not in BATCH_TRANSITIONS[old]]

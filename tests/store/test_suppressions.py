@@ -5,8 +5,8 @@ from uuid import uuid4
 
 from dialer.store import suppressions
 from dialer.store.database import run
-from steps import queued, until
-from world import World
+from support.engine_steps import queued, until
+from support.world import World
 
 FIRST, SECOND = "+12025550101", "+12025550102"
 

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from carriers.process import Carrier
-from carriers.switch import wait_until
-from cluster import calls_of
 from dialer.providers.base import Placed, Provider, Unclear
-from namespaces import namespace, namespaces_work
-from trunks import NETWORKS, large_request, provider
+from support.cluster import calls_of
+from support.network_namespaces import namespace, namespaces_work
+from support.networks.process import Carrier
+from support.networks.switch import wait_until
+from support.trunk_configs import NETWORKS, large_request, provider
 
 pytestmark = [
     pytest.mark.proof,

@@ -10,10 +10,10 @@ from typing import Any
 
 import redis
 
-from cluster import wait_until
-from dialer.engine.parts import QUEUES
-from dialer.store.gates import asked_key
-from world import World
+from dialer.engine.context import QUEUES
+from dialer.store.lease_requests import asked_key
+from support.cluster import wait_until
+from support.world import World
 
 QUEUE = QUEUES[0]
 TASK: dict[str, Any] = {"lang": "py", "task": "dialer.dispatch", "id": "1", "retries": 0, "timelimit": [None, None]}

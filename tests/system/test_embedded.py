@@ -17,9 +17,10 @@ import redis
 from sqlalchemy import create_engine, text
 
 import dialer
-from deadline import DEADLINE_SECONDS
-from dialer.embedded import Servers, child, folder, postgres, running, running_at, stop, valkey
+from dialer.embedded import Servers, child, postgres, running, running_at, stop, valkey
+from dialer.embedded.data_dir import claimed, password_of
 from dialer.errors import Unavailable
+from support.deadline import DEADLINE_SECONDS
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="only on Linux does the kernel end what a dead parent left"
@@ -58,7 +59,7 @@ def test_redis_keeps_a_value(servers: Servers) -> None:
 
 
 def test_postgres_is_refused_without_the_password(servers: Servers) -> None:
-    address = plain(servers.database_url).replace(password_of(servers.database_url), "wrong")
+    address = plain(servers.database_url).replace(password_in(servers.database_url), "wrong")
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
         psycopg.connect(address)
     without_password = address.replace(":wrong@", "@")
@@ -67,7 +68,7 @@ def test_postgres_is_refused_without_the_password(servers: Servers) -> None:
 
 
 def test_redis_is_refused_without_the_password(servers: Servers) -> None:
-    address = servers.redis_url.replace(f":{password_of(servers.redis_url)}@", "")
+    address = servers.redis_url.replace(f":{password_in(servers.redis_url)}@", "")
     with redis.Redis.from_url(address) as client, pytest.raises(redis.AuthenticationError):
         client.ping()
 
@@ -142,7 +143,7 @@ def test_a_folder_of_another_user_is_refused_untouched(tmp_path: Path) -> None:
 def test_the_password_is_not_among_the_arguments_of_any_process(tmp_path: Path) -> None:
     with running(tmp_path, durable=False) as servers:
         arguments = [Path(f"/proc/{pid}/cmdline").read_text() for pid in server_pids(tmp_path)]
-        assert not [line for line in arguments if password_of(servers.redis_url) in line]
+        assert not [line for line in arguments if password_in(servers.redis_url) in line]
 
 
 def test_no_process_is_left_after_the_end(tmp_path: Path) -> None:
@@ -259,11 +260,11 @@ def test_a_cluster_of_an_unknown_version_is_left_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("server", ["postgres", "redis"])
 def test_a_port_taken_by_someone_else_is_replaced_by_another(tmp_path: Path, server: str) -> None:
-    with socket.socket() as taken, folder.claimed(tmp_path):
+    with socket.socket() as taken, claimed(tmp_path):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         ports = iter([taken.getsockname()[1], free := free_port()])
-        secret, choose = folder.password(tmp_path), ports.__next__
+        secret, choose = password_of(tmp_path), ports.__next__
         kinds = {
             "postgres": lambda: postgres.serving(tmp_path, secret, durable=False, choose_port=choose),
             "redis": lambda: valkey.serving(tmp_path, secret, durable=False, choose_port=choose),
@@ -347,7 +348,7 @@ def plain(url: str) -> str:
     return url.replace("postgresql+psycopg://", "postgresql://")
 
 
-def password_of(url: str) -> str:
+def password_in(url: str) -> str:
     return url.split("@")[0].rsplit(":", 1)[1]
 
 
@@ -373,7 +374,7 @@ def kill(holder: subprocess.Popen[str]) -> None:
 def start_leftovers(data_dir: Path) -> list[subprocess.Popen[bytes]]:
     """Start both servers as they would be after a parent died where the kernel does not tell its children."""
     cluster = postgres.prepared(data_dir, durable=True)
-    cache = valkey.prepared(data_dir, folder.password(data_dir), durable=True)
+    cache = valkey.prepared(data_dir, password_of(data_dir), durable=True)
     environment = os.environ | {"LC_ALL": "C"}
     output = subprocess.DEVNULL
     started = [

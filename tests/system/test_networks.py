@@ -15,13 +15,13 @@ from typing import Any
 import httpx2
 import pytest
 
-from carriers.process import Carrier
-from cluster import asked_at, calls_of, most_at_once, rung_twice_at_once, wait_until
 from dialer.domain.outcomes import Outcome
 from dialer.domain.retry import MOST_NETWORK_FAILURES
 from dialer.providers.simulator.capacity import most_in_any_second
-from running import DIALER, Up
-from world import made_up_phones
+from support.cluster import asked_at, calls_of, most_at_once, rung_twice_at_once, wait_until
+from support.dialer_up import DIALER, Up
+from support.networks.process import Carrier
+from support.world import made_up_phones
 
 pytestmark = [
     pytest.mark.proof,

@@ -7,15 +7,15 @@ import pendulum
 import pytest
 import structlog
 
-from cluster import Cluster, cluster, wait_until
 from dialer.engine.audit import audit
 from dialer.providers.simulator.capacity import most_in_any_second
+from support.cluster import Cluster, cluster, wait_until
 
 log = structlog.get_logger()
 pytestmark = [pytest.mark.proof, pytest.mark.timeout(240)]
 
 SECOND = 1_000_000
-SKEWED = [sys.executable, str(Path(__file__).parents[1] / "skewed.py")]
+SKEWED = [sys.executable, str(Path(__file__).parents[1] / "support" / "skewed_clock.py")]
 # Long calls: slots do not free while the rate is measured, as nothing but the rate decides.
 PROFILE = {"speed": 1, "outcomes": {"no_answer": 1}, "setup_seconds": {"mean": 0.1, "max": 0.2}, "faults": {}}
 MEASURED_SECONDS = 8
@@ -37,7 +37,7 @@ def test_a_rate_is_never_passed_in_any_second(tmp_path: Path) -> None:
             made.sql("UPDATE trunks SET calls_per_second = :rate", rate=rate)
             measured(made, rate)
         assert "the clock of this machine is wrong" in made.log("worker-4")
-        assert [round(seconds) for seconds in made.parts.leases.skews().values()] == [18_000]
+        assert [round(seconds) for seconds in made.context.leases.skews().values()] == [18_000]
         assert made.rows("SELECT id FROM attempts WHERE cause IN ('still_up', 'never_placed')") == []
         report = audit(made.db, pendulum.now("UTC"))
         assert report.is_clean, report.violations

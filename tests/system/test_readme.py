@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from deadline import DEADLINE_SECONDS
 from dialer.service import batches
-from world import World
+from support.deadline import DEADLINE_SECONDS
+from support.world import World
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = r"<!-- executed by tests/system/test_readme.py -->\n```%s\n(.*?)```"

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from cluster import POLL, Cluster, Server, cluster, wait_until
 from dialer.domain.ids import BatchId
 from dialer.embedded.server import free_port
+from support.cluster import POLL, Cluster, Server, cluster, wait_until
 
 pytestmark = [
     pytest.mark.proof,
@@ -47,7 +47,7 @@ def check_restart(made: Cluster, server: Server, batch_id: BatchId) -> None:
     server.start()
     # What the judge had open ended with it.
     made.db.close()
-    made.parts.db.close()
+    made.context.db.close()
     placed = made.attempts(batch_id)
     wait_until(lambda: made.attempts(batch_id) > placed + 5, 120, "calls are placed again")
     for name in before:

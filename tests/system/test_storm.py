@@ -22,13 +22,13 @@ import pendulum
 import pytest
 import redis
 
-from cluster import POLL, Cluster, cluster, wait_until
 from dialer.domain.ids import BatchId
 from dialer.domain.roles import Role
 from dialer.embedded.server import free_port
 from dialer.service import keys
-from namespaces import namespace, namespaces_work
-from proxy import Proxy
+from support.cluster import POLL, Cluster, cluster, wait_until
+from support.network_namespaces import namespace, namespaces_work
+from support.proxy import Proxy
 
 pytestmark = [
     pytest.mark.proof,

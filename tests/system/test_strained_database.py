@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 import redis
 
-from cluster import DIALER, POLL, Cluster, cluster, wait_until
 from dialer.domain.ids import BatchId
 from dialer.store.database import rows, run
+from support.cluster import DIALER, POLL, Cluster, cluster, wait_until
 
 pytestmark = [
     pytest.mark.proof,

@@ -13,8 +13,8 @@ from threading import Event
 import pytest
 import redis
 
-from running import DEAF_DIALER, DIALER, Up, children
-from world import made_up_phones
+from support.dialer_up import DEAF_DIALER, DIALER, Up, children
+from support.world import made_up_phones
 
 pytestmark = [
     pytest.mark.proof,

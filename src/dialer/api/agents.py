@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
-from dialer.api.access import Operator, Viewer
+from dialer.api.auth import Operator, Viewer
 from dialer.api.envelope import AskedPage, Listing
 from dialer.api.resources import add_routes, listed
 from dialer.service.agents import KIND

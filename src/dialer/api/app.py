@@ -26,14 +26,14 @@ from dialer.api import (
     trunks,
     webhooks,
 )
-from dialer.api.exchange import ExchangeMiddleware
+from dialer.api.batch_streams import Watching
 from dialer.api.openapi import describe
+from dialer.api.request_context import ExchangeMiddleware
 from dialer.api.transfers import Transfers
-from dialer.api.watching import Watching
-from dialer.engine.parts import Parts
+from dialer.engine.context import EngineContext
 from dialer.settings import Settings
-from dialer.store.measures import Measures
-from dialer.store.rate_limits import RateLimits
+from dialer.store.process_metrics import Measures
+from dialer.store.request_limits import RateLimits
 
 
 @asynccontextmanager
@@ -45,21 +45,21 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 def make_app(
-    parts: Parts,
+    context: EngineContext,
     settings: Settings,
     clock: Callable[[], DateTime],
     rng: Random,
     ask_settle: Callable[[], object] = lambda: None,
 ) -> FastAPI:
-    """Make an application that answers with these parts. Nothing is connected until a request needs it."""
+    """Make an application that answers with these context. Nothing is connected until a request needs it."""
     app = make_routes()
-    equip(app, parts, settings, clock, rng, ask_settle)
+    equip(app, context, settings, clock, rng, ask_settle)
     return app
 
 
 def equip(
     app: FastAPI,
-    parts: Parts,
+    context: EngineContext,
     settings: Settings,
     clock: Callable[[], DateTime],
     rng: Random,
@@ -68,8 +68,8 @@ def equip(
     """Give the routes what they answer with."""
     state = app.state
     state.ask_settle, state.connect = ask_settle, wiring.connecting(settings)
-    state.parts, state.settings, state.clock, state.rng = parts, settings, clock, rng
-    state.reading = replace(parts, db=parts.db.hurried(settings.read_timeout_seconds, wiring.seconds))
+    state.context, state.settings, state.clock, state.rng = context, settings, clock, rng
+    state.reading = replace(context, db=context.db.hurried(settings.read_timeout_seconds, wiring.seconds))
     state.uploads, state.exports, state.audits = Transfers("uploads"), Transfers("exports"), Transfers("audits")
     state.unsigned_reports = webhooks.UnsignedReports()
     state.watching = Watching(state.reading.db)

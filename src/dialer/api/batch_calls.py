@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from dialer.api.access import Caller, Operator, Viewer
+from dialer.api.auth import Caller, Operator, Viewer
 from dialer.api.body import Body, body_of
 from dialer.api.envelope import Answer, AskedPage, Listing, answer, listing
 from dialer.api.errors import documented
@@ -17,9 +17,9 @@ from dialer.domain.ids import AgentId, BatchId
 from dialer.domain.outcomes import Outcome
 from dialer.domain.states import AttemptState, BatchStatus
 from dialer.engine.audit import audit
-from dialer.service import batch_views, batches, changed_batch, results
+from dialer.service import batch_views, batches, edit_batch, results
 from dialer.service.batches import Cancellation
-from dialer.service.changed_batch import ChangedBatch
+from dialer.service.edit_batch import ChangedBatch
 from dialer.service.fields import Storable
 from dialer.service.new_batch import NewBatch
 from dialer.store.database import Database
@@ -71,7 +71,7 @@ def change_batch_call(
     caller: Operator, batch_id: BatchId, body: Annotated[Body[ChangedBatch], body_of(ChangedBatch)]
 ) -> Answer[BatchCall]:
     """Change a draft: what is absent stays as it is; null clears what may be absent."""
-    changed_batch.change(caller.db, caller.workspace_id, batch_id, body.read(), caller.now)
+    edit_batch.change(caller.db, caller.workspace_id, batch_id, body.read(), caller.now)
     return _shown(caller, batch_id)
 
 
@@ -84,7 +84,7 @@ def delete_batch_call(caller: Operator, batch_id: BatchId) -> None:
 @router.post("/{batch_id}/schedule", responses=documented(404))
 def schedule_batch_call(caller: Operator, batch_id: BatchId) -> Answer[BatchCall]:
     """Start a draft: it becomes active, or scheduled if its time lies ahead."""
-    batches.schedule(caller.parts, caller.workspace_id, batch_id, caller.now)
+    batches.schedule(caller.context, caller.workspace_id, batch_id, caller.now)
     return _shown(caller, batch_id)
 
 
@@ -116,7 +116,7 @@ def cancel_batch_call(
         return _shown(caller, batch_id, db)
 
     cancelled = once(caller, body, cancel, status=200)
-    batches.hang_up(caller.parts, batch_id, caller.rng)
+    batches.hang_up(caller.context, batch_id, caller.rng)
     return cancelled
 
 

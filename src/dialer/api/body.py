@@ -12,7 +12,7 @@ from fastapi import Depends, Request
 from starlette.requests import ClientDisconnect
 
 from dialer import wiring
-from dialer.api.exchange import here
+from dialer.api.request_context import here
 from dialer.errors import InvalidInput, TooLarge, UnreadableBody
 from dialer.service.fields import Fields
 from dialer.settings import Settings

@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel
 
-from dialer.api.access import Operator, Viewer
+from dialer.api.auth import Operator, Viewer
 from dialer.api.envelope import Answer, AskedPage, Listing, answer, listing
 from dialer.api.errors import documented
 from dialer.api.idempotency import DoOnce
@@ -16,9 +16,9 @@ from dialer.api.schemas import ImportReport
 from dialer.api.uploads import json_or_file
 from dialer.domain.ids import ContactId, FolderId
 from dialer.service import contacts, folders
-from dialer.service.csv_file import Readable
+from dialer.service.contact_json import NewContacts
+from dialer.service.csv_reader import Readable
 from dialer.service.fields import Storable
-from dialer.service.new_contacts import NewContacts
 from dialer.store.database import Database
 
 router = APIRouter(prefix="/contact-folders", tags=["Contact folders"])

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from dialer.api.access import Operator, Viewer
+from dialer.api.auth import Operator, Viewer
 from dialer.api.envelope import Answer, AskedPage, Listing, answer, listing
 from dialer.api.errors import documented
 from dialer.api.idempotency import DoOnce
@@ -14,9 +14,9 @@ from dialer.domain.ids import BatchId, ContactId
 from dialer.domain.outcomes import Outcome
 from dialer.domain.states import ContactStatus
 from dialer.service import contacts
-from dialer.service.csv_file import Readable
+from dialer.service.contact_json import NewContacts
+from dialer.service.csv_reader import Readable
 from dialer.service.fields import Storable
-from dialer.service.new_contacts import NewContacts
 from dialer.store.database import Database
 
 router = APIRouter(prefix="/batch-calls/{batch_id}/contacts", tags=["Contacts"])

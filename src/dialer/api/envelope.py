@@ -7,7 +7,7 @@ from typing import Annotated, Any, Generic, TypeVar
 from fastapi import Depends, Query
 from pydantic import BaseModel, ConfigDict
 
-from dialer.api.exchange import here
+from dialer.api.request_context import here
 
 T = TypeVar("T", bound=BaseModel)
 

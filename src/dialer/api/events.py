@@ -8,9 +8,9 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
-from dialer.api.access import Viewer
+from dialer.api.auth import Viewer
+from dialer.api.batch_streams import Listener, Watching
 from dialer.api.errors import documented
-from dialer.api.watching import Listener, Watching
 from dialer.domain.ids import BatchId
 from dialer.errors import NotFound
 from dialer.service import batch_views

@@ -6,10 +6,10 @@ from typing import Annotated, TypeVar
 from fastapi import Depends, Header, Request, Response
 from pydantic import BaseModel
 
-from dialer.api.access import Caller
+from dialer.api.auth import Caller
 from dialer.api.body import Body
 from dialer.service.fields import Fields
-from dialer.service.once import Done, do_once
+from dialer.service.idempotency import Done, do_once
 from dialer.store.database import Database
 from dialer.store.idempotency import Scope
 

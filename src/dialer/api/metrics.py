@@ -19,12 +19,12 @@ from prometheus_client.registry import Collector
 from pydantic import SecretStr
 
 from dialer.api.errors import documented
-from dialer.api.exchange import here
-from dialer.engine.parts import QUEUES, Parts
+from dialer.api.request_context import here
+from dialer.engine.context import QUEUES, EngineContext
 from dialer.errors import DialerError, NotAuthenticated
 from dialer.settings import Settings
-from dialer.store import stock
-from dialer.store.measures import BUCKETS, Found, Measures
+from dialer.store import metrics as ledger_metrics
+from dialer.store.process_metrics import BUCKETS, Found, Measures
 
 router = APIRouter(tags=["Probes"])
 
@@ -63,8 +63,8 @@ NUMBERS = {
 class Figures(Collector):
     """Reads what there is to tell; what cannot be read is left out, and `dialer_up` says so."""
 
-    def __init__(self, parts: Parts, settings: Settings, measures: Measures) -> None:
-        self._parts, self._settings, self._measures = parts, settings, measures
+    def __init__(self, context: EngineContext, settings: Settings, measures: Measures) -> None:
+        self._context, self._settings, self._measures = context, settings, measures
         self._lock = Lock()
         self._text = b""
         self._read_at: DateTime | None = None
@@ -93,21 +93,21 @@ class Figures(Collector):
         yield from _gauges(facts or {})
         yield from _measured(self._measures.read())
         depths = GaugeMetricFamily("dialer_queue_depth", "Tasks that wait for a worker.", labels=["queue"])
-        for queue, depth in stock.queue_depths(self._settings.broker, QUEUES).items():
+        for queue, depth in ledger_metrics.queue_depths(self._settings.broker, QUEUES).items():
             depths.add_metric([queue], depth)
         yield depths
         yield GaugeMetricFamily("dialer_event_streams", "Open event streams of this process.", value=self.open_streams)
 
     def _facts(self, now: DateTime) -> dict[str, Any] | None:
         try:
-            with self._parts.db.begin() as connection:
-                return stock.facts(connection, now)
+            with self._context.db.begin() as connection:
+                return ledger_metrics.facts(connection, now)
         except DialerError:
             return None
 
     def _redis_answers(self) -> bool:
         try:
-            self._parts.leases.ping()
+            self._context.leases.ping()
         except DialerError:
             return False
         return True

@@ -12,7 +12,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import iter_route_contexts
 from pydantic.json_schema import models_json_schema
 
-from dialer.service.new_contacts import NewContacts
+from dialer.service.contact_json import NewContacts
 from dialer.service.suppressions import NewSuppression
 
 DESCRIPTION = """

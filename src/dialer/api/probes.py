@@ -22,5 +22,5 @@ async def healthz() -> Health:
 @router.get("/readyz", responses=documented(503))
 def readyz(request: Request) -> Health:
     """Say whether requests can be answered: Postgres, its migrations, Redis."""
-    wiring.check(request.app.state.parts)
+    wiring.check(request.app.state.context)
     return Health(status="ready")

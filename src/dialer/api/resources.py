@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
-from dialer.api.access import Caller
+from dialer.api.auth import Caller
 from dialer.api.body import body_of
 from dialer.api.envelope import Answer, Listing, Page, answer, listing
 from dialer.api.errors import documented

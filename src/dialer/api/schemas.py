@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, PlainSerializer
 
-from dialer.domain.events import HungUpBy
+from dialer.domain.call import HungUpBy
 from dialer.domain.outcomes import Outcome
 from dialer.domain.rotation import RotationStrategy
 from dialer.domain.states import AttemptState, BatchStatus, ContactStatus

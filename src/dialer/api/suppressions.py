@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel
 
-from dialer.api.access import Operator, Viewer
+from dialer.api.auth import Operator, Viewer
 from dialer.api.envelope import Answer, AskedPage, Listing, answer
 from dialer.api.errors import documented
 from dialer.api.idempotency import DoOnce
@@ -15,7 +15,7 @@ from dialer.api.resources import add_routes, listed
 from dialer.api.schemas import ImportReport
 from dialer.api.uploads import json_or_file
 from dialer.service import contacts, resources, suppressions
-from dialer.service.csv_file import Readable
+from dialer.service.csv_reader import Readable
 from dialer.service.fields import Storable
 from dialer.service.suppressions import KIND, NewSuppression
 from dialer.store.database import Database

@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
-from dialer.api.access import Admin, Caller
+from dialer.api.auth import Admin, Caller
 from dialer.api.envelope import Answer, AskedPage, Listing, answer
 from dialer.api.errors import documented
 from dialer.api.resources import add_routes, listed
@@ -70,5 +70,5 @@ add_routes(router, _kind, trunks.kind(), Trunk, Admin, Admin)
 @router.post("/{id}/check", responses=documented(404))
 def check_trunk(caller: Admin, id: TrunkId) -> Answer[TrunkCheck]:
     """Ask the network whether calls can be placed now."""
-    reason = trunks.health(caller.parts, caller.workspace_id, id)
+    reason = trunks.health(caller.context, caller.workspace_id, id)
     return answer(TrunkCheck, TrunkCheck(ok=reason is None, reason=reason))

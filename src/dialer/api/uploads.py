@@ -13,13 +13,13 @@ from pydantic import BaseModel
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from dialer.api.access import Caller
+from dialer.api.auth import Caller
 from dialer.api.body import MIB, Body, BodyLimits, Pieces, read_body
 from dialer.api.envelope import answer
 from dialer.api.idempotency import Once
 from dialer.api.schemas import ImportReport
 from dialer.errors import InvalidInput, UnreadableBody, UnreadableFile
-from dialer.service.csv_file import Readable
+from dialer.service.csv_reader import Readable
 from dialer.service.fields import Fields
 from dialer.settings import Settings
 from dialer.store.database import Database

@@ -18,12 +18,12 @@ from limits.strategies import FixedWindowRateLimiter
 from dialer import wiring
 from dialer.api.body import KIB, json_limits, read_whole
 from dialer.api.errors import documented
-from dialer.api.exchange import here
+from dialer.api.request_context import here
 from dialer.domain.ids import AttemptId, TrunkId
 from dialer.engine import events
 from dialer.errors import NotFound, NotSigned, TooManyRequests
 from dialer.log import Outage
-from dialer.providers.base import Posted, ReportsByWebhook
+from dialer.providers.base import ReportsByWebhook, WebhookRequest
 from dialer.service import trunks
 
 router = APIRouter(prefix="/providers", tags=["Providers"], responses=documented(400, 403, 404, 413))
@@ -67,7 +67,7 @@ def _reporter(request: Request, provider: str, trunk_id: TrunkId) -> Reporter:
     state = request.app.state
     address = request.client.host if request.client else ""
     state.unsigned_reports.check(address, trunk_id)
-    connected = state.connect(trunks.of_network(state.parts.db, provider, trunk_id))
+    connected = state.connect(trunks.of_network(state.context.db, provider, trunk_id))
     if not isinstance(connected, ReportsByWebhook):
         raise NotFound(f"Networks of the provider {provider} do not report by HTTP")
     return Reporter(trunk_id, connected, address)
@@ -99,11 +99,11 @@ def _receive(request: Request, reporter: Reporter, attempt_id: AttemptId | None,
     state = request.app.state
     headers = {key.lower(): value for key, value in request.headers.items()}
     try:
-        reports = reporter.provider.read_reports(Posted(_url(request), headers, body, attempt_id, here().now))
+        reports = reporter.provider.read_reports(WebhookRequest(_url(request), headers, body, attempt_id, here().now))
     except NotSigned:
         state.unsigned_reports.add(reporter.address, reporter.trunk_id)
         raise
-    if reports and events.receive(state.parts.db, reporter.trunk_id, reports):
+    if reports and events.receive(state.context.db, reporter.trunk_id, reports):
         _ask_settle(request)
     return Response(status_code=204)
 

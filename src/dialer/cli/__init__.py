@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import typer
 
-from dialer.cli import batch, checks, contacts, processes, resources, run, up
+from dialer.cli import batch, contacts, diagnostics, processes, resources, run, up
 from dialer.cli.keys import keys
 from dialer.cli.quarantine import quarantine
 from dialer.cli.workspaces import workspaces
@@ -54,9 +54,9 @@ app.command(short_help="In a cluster: run the steps. Start as many as you like."
 app.command(short_help="In a cluster: tick. Start two.")(processes.beat)
 app.command(short_help="In a cluster: receive the networks' reports.")(processes.listener)
 app.command(short_help="Run a simulated telephone network.")(processes.simulator)
-app.command(short_help="Recompute the promises from the ledger.")(checks.audit)
-app.command(short_help="Say what is wrong with this installation.")(checks.doctor)
-app.add_typer(checks.db, name="db")
+app.command(short_help="Recompute the promises from the ledger.")(diagnostics.audit)
+app.command(short_help="Say what is wrong with this installation.")(diagnostics.doctor)
+app.add_typer(diagnostics.db, name="db")
 app.add_typer(keys, name="keys")
 app.add_typer(workspaces, name="workspaces")
 app.add_typer(quarantine, name="quarantine")

@@ -6,7 +6,7 @@ from pathlib import Path
 from dialer import wiring
 from dialer.domain.roles import Role
 from dialer.errors import NotAuthenticated
-from dialer.service import keys, simulation
+from dialer.service import demo_setup, keys
 from dialer.service.keys import NewKey
 from dialer.store.database import Database
 
@@ -27,7 +27,7 @@ def ensure(db: Database, data_dir: Path) -> str | None:
     if key is not None and _works(db, key):
         return None
     now, rng = wiring.clock(), wiring.chance()
-    workspace_id = keys.workspace(db, simulation.WORKSPACE, now, rng)
+    workspace_id = keys.workspace(db, demo_setup.WORKSPACE, now, rng)
     made: str = keys.create(db, workspace_id, NewKey(role=Role.ADMIN, name=FILE), now, rng)["key"]
     write_secret(data_dir / FILE, made)
     return made

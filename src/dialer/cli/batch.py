@@ -7,8 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dialer.cli.fields import FieldValues, fields
-from dialer.cli.options import AsJson, DataDir
+from dialer.cli.options import AsJson, DataDir, FieldValues, fields
 from dialer.domain.states import BatchStatus
 
 batch = typer.Typer(help="Batches: create, list, show, schedule, pause, resume, cancel, watch, export.",
@@ -121,9 +120,9 @@ def watch(which: Which, data_dir: DataDir = None, as_json: AsJson = False) -> No
 
     from dialer.cli.batch_names import to_read
     from dialer.cli.client import connected
+    from dialer.cli.event_stream import progress_of
     from dialer.cli.progress import display
     from dialer.cli.tables import show_one
-    from dialer.cli.watching import progress_of
 
     with connected(data_dir) as client:
         batch_id = to_read(client, which)["id"]

@@ -11,7 +11,7 @@ import httpx2
 
 from dialer import wiring
 from dialer.cli import admin_key
-from dialer.cli.machine import ADDRESS
+from dialer.cli.supervisor import ADDRESS
 from dialer.domain.ids import uuid7
 from dialer.errors import DialerError, InvalidInput, Unavailable
 from dialer.settings import Settings

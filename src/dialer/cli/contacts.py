@@ -18,7 +18,7 @@ def import_(batch: WhichBatch, file: Path, data_dir: DataDir = None, as_json: As
     """Add the contacts of a CSV file to a batch. -: standard input."""
     from dialer.cli.batch_names import NOT_OVER, to_change
     from dialer.cli.client import connected
-    from dialer.cli.uploading import upload
+    from dialer.cli.upload import upload
 
     with connected(data_dir) as client:
         batch_id = to_change(client, batch, NOT_OVER)

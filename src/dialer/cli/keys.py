@@ -30,7 +30,7 @@ def create(
 ) -> None:
     """Make a key and print it, this once: only its hash is kept."""
     from dialer import wiring
-    from dialer.cli.checks import opened
+    from dialer.cli.diagnostics import opened
     from dialer.service import keys as service
     from dialer.service.keys import NewKey
 
@@ -45,7 +45,7 @@ def create(
 @keys.command("list")
 def list_(workspace: Workspace = "default", data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """List the keys of a workspace, without their secrets."""
-    from dialer.cli.checks import opened
+    from dialer.cli.diagnostics import opened
     from dialer.cli.tables import show_table
     from dialer.service import keys as service
 
@@ -62,7 +62,7 @@ def revoke(
     data_dir: DataDir = None,
 ) -> None:
     """Make a key worthless at once."""
-    from dialer.cli.checks import opened
+    from dialer.cli.diagnostics import opened
     from dialer.domain.ids import KeyId
     from dialer.service import keys as service
 

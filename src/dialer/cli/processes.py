@@ -45,12 +45,12 @@ def listener() -> None:
     from dialer.listener import Listener
     from dialer.worker import ask_settle
 
-    parts = wiring.parts_of(settings)
+    context = wiring.context_of(settings)
     listener_id = uuid7(wiring.clock(), wiring.chance())
     try:
-        asyncio.run(_listen(Listener(parts.db, listener_id, wiring.connecting(settings), ask_settle)))
+        asyncio.run(_listen(Listener(context.db, listener_id, wiring.connecting(settings), ask_settle)))
     finally:
-        wiring.close(parts)
+        wiring.close(context)
 
 
 async def _listen(listener: "Listener") -> None:
@@ -68,7 +68,7 @@ def api(
     from dialer.cli.signals import stop_signals
 
     settings = _checked()
-    from dialer.api.serving import serve
+    from dialer.api.server import serve
     from dialer.worker import ask_settle
 
     # The server ends by raising the signal that stopped it once more, which is nothing to die of.
@@ -114,12 +114,12 @@ def _stop_signals() -> asyncio.Event:
 def _checked() -> "Settings":
     """Read the settings and make sure that Postgres, its schema and Redis are fit for use."""
     from dialer import wiring
-    from dialer.cli.installation import configured
+    from dialer.cli.target import configured
 
     settings = configured()
-    parts = wiring.parts_of(settings)
+    context = wiring.context_of(settings)
     try:
-        wiring.check(parts)
+        wiring.check(context)
     finally:
-        wiring.close(parts)
+        wiring.close(context)
     return settings

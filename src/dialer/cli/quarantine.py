@@ -19,7 +19,7 @@ def list_(data_dir: DataDir = None, as_json: AsJson = False) -> None:
 
     Reports wait here until they are tried again; batches and attempts are tried again by themselves.
     """
-    from dialer.cli.checks import opened
+    from dialer.cli.diagnostics import opened
     from dialer.cli.tables import show_table
     from dialer.service import quarantine as service
     from dialer.store import health
@@ -43,7 +43,7 @@ def retry(
     Exit 1 if some of it stays.
     """
     from dialer import wiring
-    from dialer.cli.checks import opened
+    from dialer.cli.diagnostics import opened
     from dialer.service import quarantine as service
     from dialer.store import health
 

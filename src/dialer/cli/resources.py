@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from dialer.cli.fields import FieldValues, fields
-from dialer.cli.options import AsJson, DataDir
+from dialer.cli.options import AsJson, DataDir, FieldValues, fields
 
 WhichOne = Annotated[str, typer.Argument(metavar="ID", help="By id or name.")]
 
@@ -131,7 +130,7 @@ def call_one(
 @suppress.command("import")
 def import_(file: Path, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Suppress the numbers of a CSV file (column phone or phone_number, and reason)."""
-    from dialer.cli.uploading import upload
+    from dialer.cli.upload import upload
 
     upload("/suppressions", file, data_dir, as_json=as_json)
 
@@ -140,7 +139,7 @@ def import_(file: Path, data_dir: DataDir = None, as_json: AsJson = False) -> No
 def import_contacts(which: WhichOne, file: Path, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Add the contacts of a CSV file to a folder."""
     from dialer.cli.client import connected
-    from dialer.cli.uploading import upload
+    from dialer.cli.upload import upload
 
     with connected(data_dir) as client:
         folder = client.named("/contact-folders", which)

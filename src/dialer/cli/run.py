@@ -20,7 +20,7 @@ def demo(
     Takes about a minute. Exit 0 only if every contact is final and the audit is clean. The servers are embedded unless
     DIALER_DATABASE_URL and DIALER_REDIS_URL are set.
     """
-    from dialer.cli.calling import call_demo
+    from dialer.cli.run_batch import call_demo
 
     raise typer.Exit(0 if call_demo(count, speed, data_dir, as_json=as_json) else 1)
 
@@ -58,7 +58,7 @@ def run(
     where neither is, everything is started for the time of this run. Ctrl-C stops watching; the batch goes on where
     its engine does. While Postgres does not answer it is asked again for a minute: calls do not depend on who watches.
     """
-    from dialer.cli.calling import call_file
+    from dialer.cli.run_batch import call_file
 
     given = {
         "name": _name_of(file) if name is None else name,

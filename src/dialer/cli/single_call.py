@@ -9,8 +9,8 @@ from typing import Any
 import typer
 
 from dialer import wiring
-from dialer.cli.installation import configured, located
-from dialer.domain.events import CallEvent
+from dialer.cli.target import configured, located
+from dialer.domain.call import CallEvent
 from dialer.providers.base import Placement
 from dialer.service import single_call
 
@@ -28,7 +28,7 @@ def call_once(
 ) -> bool:
     """Make the call; say whether it was answered."""
     settings = located(configured(data_dir))
-    parts = wiring.parts_of(settings)
+    context = wiring.context_of(settings)
 
     def tell(said: Placement | CallEvent) -> None:
         told = _told(said)
@@ -37,15 +37,15 @@ def call_once(
     async def call() -> bool:
         provider = wiring.connecting(settings)(prepared.trunk)
         try:
-            return await single_call.make(parts, provider, prepared, seconds, wiring.chance(), tell)
+            return await single_call.make(context, provider, prepared, seconds, wiring.chance(), tell)
         finally:
             await provider.close()
 
     try:
-        prepared = single_call.prepare(parts, workspace, number, trunk, from_number, agent)
+        prepared = single_call.prepare(context, workspace, number, trunk, from_number, agent)
         return asyncio.run(call())
     finally:
-        wiring.close(parts)
+        wiring.close(context)
 
 
 def _told(said: Placement | CallEvent) -> dict[str, Any]:

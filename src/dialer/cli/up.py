@@ -25,9 +25,9 @@ def up(
     not finished goes on at the next start.
     """
     from dialer.cli.admin_key import FILE
-    from dialer.cli.installation import configured
-    from dialer.cli.machine import POLL_SECONDS, machine, wait_for_api
     from dialer.cli.signals import stop_signals
+    from dialer.cli.supervisor import POLL_SECONDS, machine, wait_for_api
+    from dialer.cli.target import configured
 
     settings = configured(data_dir)
     stopped = stop_signals()

@@ -12,7 +12,7 @@ workspaces = typer.Typer(help="What each workspace may call: list, limit.", no_a
 @workspaces.command("list")
 def list_(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """List the workspaces, with the countries and the kinds of numbers that they may call."""
-    from dialer.cli.checks import opened
+    from dialer.cli.diagnostics import opened
     from dialer.cli.tables import show_table
     from dialer.service import workspaces as service
 
@@ -33,7 +33,7 @@ def limit(
     data_dir: DataDir = None,
 ) -> None:
     """Change what a workspace may call. It counts from the next call on, also for contacts that were loaded before."""
-    from dialer.cli.checks import opened
+    from dialer.cli.diagnostics import opened
     from dialer.service import workspaces as service
 
     with opened(data_dir) as database:

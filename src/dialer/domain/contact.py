@@ -13,7 +13,7 @@ from pendulum import DateTime
 
 from dialer.domain.calling_rules import EVERYTHING, REASONS, CallingRules
 from dialer.domain.phone import normalise
-from dialer.domain.zones import is_known_zone, moment_of
+from dialer.domain.timezones import is_known_zone, moment_of
 from dialer.errors import InvalidInput
 
 MAX_TEXT_CHARACTERS = 255

@@ -20,7 +20,7 @@ from phonenumbers import (
 )
 from phonenumbers import timezone as timezone_data
 
-from dialer.domain.zones import is_known_zone
+from dialer.domain.timezones import is_known_zone
 from dialer.errors import InvalidInput
 
 # ITU-T E.164, section 6.2.1: at most 15 digits, the country code included. Some national plans allow more on paper.

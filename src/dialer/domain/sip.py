@@ -8,7 +8,7 @@ together.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dialer.domain.events import CallFacts, HungUpBy
+from dialer.domain.call import CallFacts, HungUpBy
 from dialer.domain.outcomes import CauseClass, Outcome
 
 

@@ -21,7 +21,7 @@ from zoneinfo import ZoneInfo
 
 from pendulum import UTC, DateTime, from_timestamp
 
-from dialer.domain.zones import is_known_zone
+from dialer.domain.timezones import is_known_zone
 from dialer.errors import FieldError, InvalidInput
 
 HORIZON = timedelta(days=400)

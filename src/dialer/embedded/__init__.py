@@ -10,7 +10,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from dialer.embedded import folder, postgres, valkey
+from dialer.embedded import postgres, valkey
+from dialer.embedded.data_dir import announced, claimed, password_of
 from dialer.embedded.processes import child, stop
 
 __all__ = ["Servers", "child", "running", "running_at", "stop"]
@@ -35,8 +36,8 @@ def running(
     """
     data_dir = data_dir.resolve()
     with ExitStack() as stack:
-        claim = stack.enter_context(folder.claimed(data_dir))
-        password = folder.password(data_dir)
+        claim = stack.enter_context(claimed(data_dir))
+        password = password_of(data_dir)
         database_url = redis_url = ""
         if need_postgres:
             database_url = stack.enter_context(postgres.serving(data_dir, password, durable=durable))
@@ -48,5 +49,5 @@ def running(
 
 def running_at(data_dir: Path) -> Servers | None:
     """Return the servers that a live process runs on `data_dir`, or None; also None while they are starting."""
-    urls = folder.announced(data_dir)
+    urls = announced(data_dir)
     return Servers(*urls) if urls else None

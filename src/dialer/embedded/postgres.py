@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, ClassVar
 
-from dialer.embedded.account import Account, account_for
+from dialer.embedded.os_user import Account, account_for
 from dialer.embedded.processes import child, stop, stop_leftover
 from dialer.embedded.server import STOP_SECONDS, free_port, serving_port, tail, version, wheel
 from dialer.errors import Unavailable

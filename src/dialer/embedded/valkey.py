@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, ClassVar
 
-from dialer.embedded.folder import write_private
+from dialer.embedded.data_dir import write_private
 from dialer.embedded.processes import child, stop_leftover
 from dialer.embedded.server import STOP_SECONDS, free_port, serving_port, version, wheel
 from dialer.errors import Unavailable

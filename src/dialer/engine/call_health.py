@@ -11,16 +11,16 @@ import structlog
 from pendulum import DateTime
 
 from dialer.domain.ids import TrunkId
+from dialer.engine.context import EngineContext
 from dialer.engine.moves import Move
-from dialer.engine.parts import Parts
 from dialer.errors import Contended
-from dialer.store import trunk_health
+from dialer.store import trunk_breaker
 from dialer.store.database import wait_shortly
 
 log = structlog.get_logger()
 
 
-def note_calls(parts: Parts, moves: Sequence[Move], now: DateTime) -> None:
+def note_calls(context: EngineContext, moves: Sequence[Move], now: DateTime) -> None:
     """Count the calls in a row that failed on each trunk before they rang. Nothing is written of trunks that work.
 
     Should this be lost in a crash, a row is shorter, and the next failures open the breaker.
@@ -33,9 +33,9 @@ def note_calls(parts: Parts, moves: Sequence[Move], now: DateTime) -> None:
     failed = {of: causes for of, some in by_trunk.items() if of not in working and (causes := _causes(some))}
     try:
         if healed:
-            _forget(parts, healed)
+            _forget(context, healed)
         for trunk_id, causes in failed.items():
-            _count(parts, trunk_id, causes, now)
+            _count(context, trunk_id, causes, now)
     except Contended as error:
         # Someone is changing a trunk, which closes its breaker. The attempts are settled all the same.
         log.warning("health of trunks not noted", reason=str(error))
@@ -45,18 +45,18 @@ def _causes(moves: Sequence[Move]) -> list[str]:
     return [move.course.cause or "failed" for move in moves if move.course.is_network_failure]
 
 
-def _forget(parts: Parts, trunk_ids: Sequence[TrunkId]) -> None:
-    with parts.db.begin() as connection:
+def _forget(context: EngineContext, trunk_ids: Sequence[TrunkId]) -> None:
+    with context.db.begin() as connection:
         wait_shortly(connection)
-        healed = trunk_health.calls_work(connection, trunk_ids)
+        healed = trunk_breaker.calls_work(connection, trunk_ids)
     for trunk_id in healed:
         log.info("trunk works again", trunk_id=str(trunk_id))
 
 
-def _count(parts: Parts, trunk_id: TrunkId, causes: Sequence[str], now: DateTime) -> None:
+def _count(context: EngineContext, trunk_id: TrunkId, causes: Sequence[str], now: DateTime) -> None:
     """One transaction a trunk, so that two workers with the same trunks cannot wait for each other."""
-    with parts.db.begin() as connection:
+    with context.db.begin() as connection:
         wait_shortly(connection)
-        pause = trunk_health.failed(connection, trunk_id, len(causes), causes[-1], now, of_calls=True)
+        pause = trunk_breaker.failed(connection, trunk_id, len(causes), causes[-1], now, of_calls=True)
     if pause is not None:
         log.warning("calls fail before they ring", trunk_id=str(trunk_id), reason=causes[-1], pause_seconds=pause)

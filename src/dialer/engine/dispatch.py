@@ -21,20 +21,20 @@ from pendulum import UTC, DateTime
 
 from dialer.domain import pacing
 from dialer.domain.ids import BatchId, TrunkId
-from dialer.domain.patience import PLACE_SECONDS, RING_SECONDS
 from dialer.domain.states import BatchStatus
-from dialer.engine.apart import apart, passing_locks
-from dialer.engine.parts import Parts
+from dialer.domain.timeouts import PLACE_SECONDS, RING_SECONDS
+from dialer.engine.bisect import apart, passing_locks
+from dialer.engine.context import EngineContext
 from dialer.engine.place import Departure
 from dialer.engine.plan import Plan, Turn, look_again, offer_of, plan_batch, requests_of, with_lanes
 from dialer.errors import Unavailable
-from dialer.providers import installed
+from dialer.providers import registry
 from dialer.providers.base import CallRequest, ContactCard
-from dialer.store import batches, contacts, epochs, numbers, progress, quarantine
+from dialer.store import batches, contacts, lease_epoch, numbers, progress, quarantine
 from dialer.store.batches import Batch
 from dialer.store.contacts import Claimed
 from dialer.store.database import Connection
-from dialer.store.gates import Ask, Granted, Grants, Lease
+from dialer.store.lease_requests import Ask, Granted, Grants, Lease
 from dialer.store.numbers import OutboundNumber
 from dialer.store.progress import Counts, Locked, Look
 
@@ -58,7 +58,7 @@ class DispatchReport:
     leases_lost: bool = False
 
 
-def dispatch(parts: Parts, batch_ids: Sequence[BatchId], now: DateTime, rng: Random) -> DispatchReport:
+def dispatch(context: EngineContext, batch_ids: Sequence[BatchId], now: DateTime, rng: Random) -> DispatchReport:
     """Reserve as many calls of these batches as their limits allow now. Safe to run twice, also at once.
 
     A batch that cannot be dispatched, whatever is wrong with it, is set aside for a minute; the others are done.
@@ -67,8 +67,8 @@ def dispatch(parts: Parts, batch_ids: Sequence[BatchId], now: DateTime, rng: Ran
         return DispatchReport()
     reports = apart(
         list(batch_ids),
-        lambda some: _dispatch(parts, some, now, rng),
-        lambda batch_id, error: _set_aside(parts, batch_id, error, now),
+        lambda some: _dispatch(context, some, now, rng),
+        lambda batch_id, error: _set_aside(context, batch_id, error, now),
     )
     return reports[0] if len(reports) == 1 else _merged(reports)
 
@@ -82,36 +82,36 @@ def _merged(reports: Sequence[DispatchReport]) -> DispatchReport:
     )
 
 
-def _set_aside(parts: Parts, batch_id: BatchId, error: Exception, now: DateTime) -> None:
-    with parts.db.begin() as connection:
+def _set_aside(context: EngineContext, batch_id: BatchId, error: Exception, now: DateTime) -> None:
+    with context.db.begin() as connection:
         quarantine.note(connection, "batch", batch_id, error)
         if progress.lock_progress(connection, [batch_id], skip_locked=True):
             progress.note_looks(connection, [Look(batch_id, now.add(seconds=quarantine.AGAIN_SECONDS), ERROR)])
 
 
-def _dispatch(parts: Parts, batch_ids: Sequence[BatchId], now: DateTime, rng: Random) -> DispatchReport:
-    plans = _gather(parts, batch_ids, now)
+def _dispatch(context: EngineContext, batch_ids: Sequence[BatchId], now: DateTime, rng: Random) -> DispatchReport:
+    plans = _gather(context, batch_ids, now)
     if not plans:
         return DispatchReport()
     batch_asks, asks = requests_of(plans, now, rng)
-    grants = parts.leases.acquire(now, batch_asks, list(asks)) if asks else Grants(None)
+    grants = context.leases.acquire(now, batch_asks, list(asks)) if asks else Grants(None)
     try:
         claimed, again, leases_lost = passing_locks(
-            lambda skip_locked: _claim(parts, plans, asks, grants, now, skip_locked)
+            lambda skip_locked: _claim(context, plans, asks, grants, now, skip_locked)
         )
     except Unavailable:
         # Whether it was committed is not known: rescue compares the leases with the ledger.
         raise
     except Exception:
-        _put_back_unused(parts, grants, [], now)
+        _put_back_unused(context, grants, [], now)
         raise
-    _put_back_unused(parts, grants, claimed, now)
+    _put_back_unused(context, grants, claimed, now)
     departures = _departures(plans, asks, grants, claimed, now)
     return DispatchReport(len(claimed), departures, again, leases_lost)
 
 
-def _gather(parts: Parts, batch_ids: Sequence[BatchId], now: DateTime) -> dict[BatchId, Plan]:
-    with parts.db.begin() as connection:
+def _gather(context: EngineContext, batch_ids: Sequence[BatchId], now: DateTime) -> dict[BatchId, Plan]:
+    with context.db.begin() as connection:
         active = [batch for batch in batches.load(connection, batch_ids) if batch.status is BatchStatus.ACTIVE]
         outbound = numbers.of_batches(connection, [batch.id for batch in active])
         today = batches.calls_today(connection, _capped_days(active, now))
@@ -134,7 +134,7 @@ def _gather(parts: Parts, batch_ids: Sequence[BatchId], now: DateTime) -> dict[B
 
 def _unheard(outbound: Iterable[OutboundNumber]) -> set[TrunkId]:
     deaf = {number.trunk.id: number.trunk.provider for number in outbound if not number.trunk_is_heard}
-    return {trunk_id for trunk_id, provider in deaf.items() if installed.needs_listener(provider)}
+    return {trunk_id for trunk_id, provider in deaf.items() if registry.needs_listener(provider)}
 
 
 def _not_permitted(batch: Batch, outbound: Sequence[OutboundNumber]) -> set[TrunkId]:
@@ -142,7 +142,7 @@ def _not_permitted(batch: Batch, outbound: Sequence[OutboundNumber]) -> set[Trun
     return {
         trunk.id
         for trunk in trunks.values()
-        if not installed.permits_agent(trunk.provider, trunk.config, batch.connection.get(trunk.provider) or {})
+        if not registry.permits_agent(trunk.provider, trunk.config, batch.connection.get(trunk.provider) or {})
     }
 
 
@@ -151,7 +151,7 @@ def _capped_days(of: Sequence[Batch], now: DateTime) -> dict[BatchId, date]:
 
 
 def _claim(
-    parts: Parts,
+    context: EngineContext,
     plans: Mapping[BatchId, Plan],
     asks: Mapping[Ask, Turn],
     grants: Grants,
@@ -161,8 +161,8 @@ def _claim(
     """Turn grants into attempts, as far as the ledger agrees, and write when each batch is due next. Say also whether
     Redis knows another epoch than the ledger, or none.
     """
-    with parts.db.begin() as connection:
-        epochs.share(connection)
+    with context.db.begin() as connection:
+        lease_epoch.share(connection)
         locked = progress.lock_active(connection, list(plans), skip_locked=skip_locked)
         today = batches.calls_today(connection, _capped_days([plan.batch for plan in plans.values()], now))
         standing = _standing(plans, locked, today)
@@ -244,10 +244,10 @@ def _note_looks(
     return tuple(look.batch_id for look in looks if look.at == now and look.batch_id in moved)
 
 
-def _put_back_unused(parts: Parts, grants: Grants, claimed: Sequence[Claimed], now: DateTime) -> None:
+def _put_back_unused(context: EngineContext, grants: Grants, claimed: Sequence[Claimed], now: DateTime) -> None:
     used = {one.attempt_id for one in claimed}
     utc_on = now.in_timezone(UTC).date()
-    parts.leases.put_back(
+    context.leases.put_back(
         Lease(one.ask.attempt_id, one.ask.batch_id, one.route.number_id, one.route.trunk_id, utc_on)
         for one in grants.granted
         if one.ask.attempt_id not in used

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from dialer.domain.events import CallEvent
+from dialer.domain.call import CallEvent
 from dialer.domain.ids import TrunkId
-from dialer.engine.apart import apart
+from dialer.engine.bisect import apart
 from dialer.errors import Contended, Unavailable
 from dialer.store import attempts, inbox, quarantine
 from dialer.store.database import Database

@@ -13,16 +13,16 @@ from pendulum import DateTime
 
 from dialer.domain import lane, retry
 from dialer.domain.breaker import DROP_SECONDS, drops_at_the_end
-from dialer.domain.course import Course
-from dialer.domain.events import HungUpBy
+from dialer.domain.call import HungUpBy
+from dialer.domain.call_progress import Course
 from dialer.domain.ids import AttemptId, BatchId
 from dialer.domain.outcomes import CauseClass, Outcome
-from dialer.domain.patience import RESCUE_AFTER, ask_after, typical_talk
 from dialer.domain.retry import RetryDecision
 from dialer.domain.states import FINAL_BATCH, LIVE_ATTEMPT, AttemptState, ContactStatus
-from dialer.engine.parts import Parts
+from dialer.domain.timeouts import RESCUE_AFTER, ask_after, typical_talk
+from dialer.engine.context import EngineContext
 from dialer.errors import InvalidInput
-from dialer.providers import installed
+from dialer.providers import registry
 from dialer.store import agent_health, attempts, batches, contacts, progress
 from dialer.store.attempts import Attempt
 from dialer.store.batches import Batch
@@ -180,7 +180,7 @@ def _note_drops(connection: Connection, over: Sequence[Move], loaded: Mapping[Ba
     if not any(drops.values()):
         return
     providers = agent_health.providers(connection, {trunk_id for _, trunk_id in talks})
-    on_switches = {of: n for of, n in drops.items() if n and installed.is_switch(providers[of[1]])}
+    on_switches = {of: n for of, n in drops.items() if n and registry.is_switch(providers[of[1]])}
     for agent_id, trunk_id in agent_health.dropped(connection, on_switches, now):
         log.warning("agent is failing", agent_id=str(agent_id), trunk_id=str(trunk_id), reason=agent_health.DROPPED)
 
@@ -256,10 +256,10 @@ def _due_at(batch: Batch, attempt: Attempt, due_at: DateTime) -> DateTime:
     return opens_at or due_at
 
 
-def let_go(parts: Parts, moves: Sequence[Move], now: DateTime) -> None:
+def let_go(context: EngineContext, moves: Sequence[Move], now: DateTime) -> None:
     """Tell Redis after the commit. Should this be lost, rescue finds the leases by their deadlines."""
-    parts.leases.release([move.attempt.lease for move in moves if move.is_over and not move.is_refused])
-    parts.leases.put_back([move.attempt.lease for move in moves if move.is_refused])
+    context.leases.release([move.attempt.lease for move in moves if move.is_over and not move.is_refused])
+    context.leases.put_back([move.attempt.lease for move in moves if move.is_refused])
     for state, seconds in RESCUE_AFTER.items():
         live = [move.attempt.id for move in moves if move.course.state is state and not move.is_over]
-        parts.leases.renew(live, now.add(seconds=seconds))
+        context.leases.renew(live, now.add(seconds=seconds))

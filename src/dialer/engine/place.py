@@ -22,17 +22,17 @@ from dialer.domain.calling_rules import CallingRules
 from dialer.domain.ids import AttemptId, TrunkId
 from dialer.domain.outcomes import CauseClass
 from dialer.domain.pacing import RateLimit
-from dialer.domain.patience import LEAVE_SECONDS, RESCUE_AFTER
 from dialer.domain.states import AttemptState
+from dialer.domain.timeouts import LEAVE_SECONDS, RESCUE_AFTER
 from dialer.engine import settle
-from dialer.engine.apart import passing_locks
-from dialer.engine.parts import Parts
+from dialer.engine.bisect import passing_locks
+from dialer.engine.context import EngineContext
 from dialer.errors import Contended, Unavailable
 from dialer.providers.base import TOO_LATE, CallRequest, Placed, Placement, Refused, Unclear
-from dialer.store import agent_health, attempts, departures, trunk_health
+from dialer.store import agent_health, attempts, departures, trunk_breaker
 from dialer.store.database import wait_shortly
 from dialer.store.departures import Permit
-from dialer.store.gates import Left
+from dialer.store.lease_requests import Left
 from dialer.store.numbers import Trunk
 
 # When to try again, where a lock or a server is in the way.
@@ -78,17 +78,17 @@ class PlaceReport:
     later: tuple[Departure, ...] = ()
 
 
-def place(parts: Parts, departure: Departure, now: DateTime) -> PlaceReport:
+def place(context: EngineContext, departure: Departure, now: DateTime) -> PlaceReport:
     """Let these calls leave, as far as they may at this moment. Called twice: each request leaves once all the same."""
     # Read before the ledger is asked: the time that the answer takes is part of the time in which a call may leave.
-    permitted_until = parts.clock().add(seconds=LEAVE_SECONDS)
+    permitted_until = context.clock().add(seconds=LEAVE_SECONDS)
     # What is too late must not use up the rate: where too much waits, all of it would be too late in turn (P5).
     late = frozenset(request.attempt_id for request in departure.requests if request.place_by <= now)
     in_time = [attempt_id for attempt_id in departure.attempt_ids if attempt_id not in late]
     try:
-        left = _pass_rate(parts, departure, in_time, now)
+        left = _pass_rate(context, departure, in_time, now)
         ready, waiting = [*late, *in_time[: left.count]], in_time[left.count :]
-        permit = _permit(parts, ready) if ready else Permit(frozenset(), {}, frozenset())
+        permit = _permit(context, ready) if ready else Permit(frozenset(), {}, frozenset())
     except (Contended, Unavailable) as error:
         # Nothing has left. What is too old by then is refused by the ledger.
         log.warning("departure postponed", trunk_id=str(departure.trunk.id), reason=str(error))
@@ -100,20 +100,20 @@ def place(parts: Parts, departure: Departure, now: DateTime) -> PlaceReport:
     ]
     forbidden = _forbidden(requests, permit.rules)
     requests = [request for request in requests if request.attempt_id not in forbidden]
-    asked_at = parts.clock()
-    answers = parts.carriers.place_all([(departure.trunk, request) for request in requests]) if requests else {}
+    asked_at = context.clock()
+    answers = context.providers.place_all([(departure.trunk, request) for request in requests]) if requests else {}
     if departure.rate and answers:
-        answered_at = parts.clock()
+        answered_at = context.clock()
         took_seconds = (answered_at - asked_at).total_seconds()
-        parts.leases.answered(answered_at, departure.rate, took_seconds, list(answers))
+        context.leases.answered(answered_at, departure.rate, took_seconds, list(answers))
     # The ledger counts from the claim, which may be later than the dispatch.
     not_asked = forbidden | dict.fromkeys(permit.may_leave & late, TOO_LATE)
-    _pause_if_too_fast(parts, departure.trunk, answers, now)
-    _put_back(parts, permit.refused, now)
-    _record(parts, {**answers, **not_asked}, now)
+    _pause_if_too_fast(context, departure.trunk, answers, now)
+    _put_back(context, permit.refused, now)
+    _record(context, {**answers, **not_asked}, now)
     try:
-        _note_health(parts, departure, answers, now)
-        _note_agents(parts, departure, answers, now)
+        _note_health(context, departure, answers, now)
+        _note_agents(context, departure, answers, now)
     except Contended as error:
         # Someone is changing the trunk or the agent, which closes its breaker. What waits to leave must not be lost.
         log.warning("health of the trunk not noted", trunk_id=str(departure.trunk.id), reason=str(error))
@@ -132,21 +132,23 @@ def _forbidden(requests: Sequence[CallRequest], rules: Mapping[AttemptId, Callin
     return {attempt_id: Refused(reason, CauseClass.CONTACT) for attempt_id, reason in reasons.items() if reason}
 
 
-def _pass_rate(parts: Parts, departure: Departure, in_time: Sequence[AttemptId], now: DateTime) -> Left:
+def _pass_rate(context: EngineContext, departure: Departure, in_time: Sequence[AttemptId], now: DateTime) -> Left:
     if departure.rate is None or not in_time:
         return Left(len(in_time))
-    return parts.leases.leave(now, departure.rate, in_time)
+    return context.leases.leave(now, departure.rate, in_time)
 
 
-def _permit(parts: Parts, attempt_ids: Sequence[AttemptId]) -> Permit:
+def _permit(context: EngineContext, attempt_ids: Sequence[AttemptId]) -> Permit:
     def permit(skip_locked: bool) -> Permit:
-        with parts.db.begin() as connection:
+        with context.db.begin() as connection:
             return departures.permit(connection, attempt_ids, skip_locked=skip_locked)
 
     return passing_locks(permit)
 
 
-def _pause_if_too_fast(parts: Parts, trunk: Trunk, answers: Mapping[AttemptId, Placement], now: DateTime) -> None:
+def _pause_if_too_fast(
+    context: EngineContext, trunk: Trunk, answers: Mapping[AttemptId, Placement], now: DateTime
+) -> None:
     """Let nothing leave on a trunk for as long as its network wants to be left alone. Its breaker stays as it is."""
     waits = [
         _again_seconds(answer) or TOO_FAST_SECONDS
@@ -158,7 +160,7 @@ def _pause_if_too_fast(parts: Parts, trunk: Trunk, answers: Mapping[AttemptId, P
         log.warning(
             "trunk is paused: its network refuses the rate", trunk_id=str(trunk.id), pause_seconds=pause_seconds
         )
-        parts.leases.pause_trunk(now, trunk.id, pause_seconds)
+        context.leases.pause_trunk(now, trunk.id, pause_seconds)
 
 
 def _again_seconds(answer: Refused) -> float | None:
@@ -167,17 +169,17 @@ def _again_seconds(answer: Refused) -> float | None:
     return None if seconds is None else min(seconds, LAST_PAUSE_SECONDS)
 
 
-def _put_back(parts: Parts, refused: Mapping[AttemptId, str], now: DateTime) -> None:
+def _put_back(context: EngineContext, refused: Mapping[AttemptId, str], now: DateTime) -> None:
     """Give back what was reserved and must not leave: its contacts are due again at once."""
     if refused:
         ends = {
             attempt_id: settle.End(reason, cause_class=CauseClass.POLICY, again_seconds=0)
             for attempt_id, reason in refused.items()
         }
-        settle.close(parts, ends, now)
+        settle.close(context, ends, now)
 
 
-def _record(parts: Parts, placements: Mapping[AttemptId, Placement], now: DateTime) -> None:
+def _record(context: EngineContext, placements: Mapping[AttemptId, Placement], now: DateTime) -> None:
     """Write what the networks said. Reports may have overtaken it; then they have the say."""
     placed = [(id_, answer.provider_call_id) for id_, answer in placements.items() if isinstance(answer, Placed)]
     unclear = [(id_, answer.reason) for id_, answer in placements.items() if isinstance(answer, Unclear)]
@@ -190,26 +192,28 @@ def _record(parts: Parts, placements: Mapping[AttemptId, Placement], now: DateTi
     unclear_until = now.add(seconds=RESCUE_AFTER[AttemptState.UNCLEAR])
     # Two transactions: each locks its attempts in id order, both together would not.
     if placed:
-        _write(parts, partial(attempts.mark_placed, placed=placed, rescue_at=placed_until))
+        _write(context, partial(attempts.mark_placed, placed=placed, rescue_at=placed_until))
     if unclear:
-        _write(parts, partial(attempts.mark_unclear, unclear=unclear, rescue_at=unclear_until))
+        _write(context, partial(attempts.mark_unclear, unclear=unclear, rescue_at=unclear_until))
     if refused:
-        settle.close(parts, refused, now)
-    parts.leases.renew([id_ for id_, _ in placed], placed_until)
+        settle.close(context, refused, now)
+    context.leases.renew([id_ for id_, _ in placed], placed_until)
 
 
-def _write(parts: Parts, mark: Callable[..., int]) -> None:
+def _write(context: EngineContext, mark: Callable[..., int]) -> None:
     """Write what is known of some calls. One that stays locked is left to rescue, which asks the network."""
 
     def write(skip_locked: bool) -> None:
-        with parts.db.begin() as connection:
+        with context.db.begin() as connection:
             wait_shortly(connection)
             mark(connection, skip_locked=skip_locked)
 
     passing_locks(write)
 
 
-def _note_health(parts: Parts, departure: Departure, answers: Mapping[AttemptId, Placement], now: DateTime) -> None:
+def _note_health(
+    context: EngineContext, departure: Departure, answers: Mapping[AttemptId, Placement], now: DateTime
+) -> None:
     """Count the placements that failed in a row on the trunk. Any that its network took, or refused for a reason of the
     call's own, ends the row. Nothing is written of a trunk that works and has worked.
     """
@@ -217,30 +221,32 @@ def _note_health(parts: Parts, departure: Departure, answers: Mapping[AttemptId,
     failures = [reason for reason in reasons if reason]
     if len(failures) < len(reasons):
         if departure.trunk_has_failed:
-            _note_works(parts, trunk_id)
+            _note_works(context, trunk_id)
     elif failures:
-        with parts.db.begin() as connection:
+        with context.db.begin() as connection:
             wait_shortly(connection)
-            pause = trunk_health.failed(connection, trunk_id, len(failures), failures[-1], now)
+            pause = trunk_breaker.failed(connection, trunk_id, len(failures), failures[-1], now)
         if pause is not None:
             log.warning("trunk is failing", trunk_id=str(trunk_id), reason=failures[-1], pause_seconds=pause)
 
 
-def _note_works(parts: Parts, trunk_id: TrunkId) -> None:
-    with parts.db.begin() as connection:
+def _note_works(context: EngineContext, trunk_id: TrunkId) -> None:
+    with context.db.begin() as connection:
         wait_shortly(connection)
-        if trunk_health.worked(connection, trunk_id):
+        if trunk_breaker.worked(connection, trunk_id):
             log.info("trunk works again", trunk_id=str(trunk_id))
 
 
-def _note_agents(parts: Parts, departure: Departure, answers: Mapping[AttemptId, Placement], now: DateTime) -> None:
+def _note_agents(
+    context: EngineContext, departure: Departure, answers: Mapping[AttemptId, Placement], now: DateTime
+) -> None:
     """Hold the agents whose destination is missing on the trunk, and release those whose destination is there again."""
     refusals = {of: said for of, said in answers.items() if isinstance(said, Refused)}
     missing = {of: said.cause for of, said in refusals.items() if said.cause_class is CauseClass.AGENT}
     placed = [of for of, said in answers.items() if isinstance(said, Placed)] if departure.agent_is_held else []
     if not missing and not placed:
         return
-    with parts.db.begin() as connection:
+    with context.db.begin() as connection:
         wait_shortly(connection)
         agent_health.worked(connection, placed)
         for reason in sorted(set(missing.values())):

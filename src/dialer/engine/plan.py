@@ -17,13 +17,13 @@ from dialer.domain.breaker import PROBE_SECONDS
 from dialer.domain.ids import AttemptId, BatchId, NumberId, TrunkId, uuid7
 from dialer.domain.lane import Lane
 from dialer.domain.pacing import Demand, RateLimit
-from dialer.domain.patience import GRANT_SECONDS, HORIZON_SECONDS, RING_LEAD_SECONDS
 from dialer.domain.rotation import RotationStrategy
+from dialer.domain.timeouts import GRANT_SECONDS, HORIZON_SECONDS, RING_LEAD_SECONDS
 from dialer.domain.window import CallingWindow, next_open_all
 from dialer.errors import InvalidInput
 from dialer.store.batches import Batch
 from dialer.store.contacts import Offer
-from dialer.store.gates import UNLIMITED, Ask, BatchAsk, Gate, Granted, Grants, Route
+from dialer.store.lease_requests import UNLIMITED, Ask, BatchAsk, Gate, Granted, Grants, Route
 from dialer.store.numbers import OutboundNumber
 from dialer.store.progress import Counts, Look
 

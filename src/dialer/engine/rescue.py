@@ -13,21 +13,20 @@ from random import Random
 import structlog
 from pendulum import UTC, DateTime
 
-from dialer.domain.calls import Others
-from dialer.domain.events import EventKind
+from dialer.domain.call import EventKind, OtherAttempts
 from dialer.domain.ids import AttemptId, BatchId, uuid7
 from dialer.domain.outcomes import Outcome
-from dialer.domain.patience import CALL_SECONDS, GIVE_UP_SECONDS, RESCUE_AFTER
 from dialer.domain.states import LIVE_ATTEMPT, AttemptState
+from dialer.domain.timeouts import CALL_SECONDS, GIVE_UP_SECONDS, RESCUE_AFTER
 from dialer.engine import settle
-from dialer.engine.parts import Parts
+from dialer.engine.context import EngineContext
 from dialer.engine.settle import End
 from dialer.errors import Contended
-from dialer.providers.base import Absent, Candidates, Gone, NoWord, Seen, Sighting
-from dialer.store import attempts, due_leases, epochs, inbox, locks, numbers, quarantine
+from dialer.providers.base import Absent, Candidates, LookupFailed, LookupResult, NotFoundNow, Seen
+from dialer.store import attempts, inbox, lease_epoch, lease_ledger, locks, numbers, quarantine
 from dialer.store.attempts import Overdue
 from dialer.store.database import Connection
-from dialer.store.gates import LOOK_AFTER_SECONDS
+from dialer.store.lease_requests import LOOK_AFTER_SECONDS
 
 PAGE = 200
 LEASE_AGAIN_SECONDS = 60
@@ -56,63 +55,63 @@ class RescueReport:
     outcomes: Mapping[str, int] = field(default_factory=dict)
 
 
-def rescue(parts: Parts, now: DateTime, rng: Random) -> RescueReport:
+def rescue(context: EngineContext, now: DateTime, rng: Random) -> RescueReport:
     """Repair what crashes and silence have left behind. Safe to run twice, also at once."""
     try:
-        rebuilt = _rebuild_if_lost(parts, now, rng)
-        _load_new_caps(parts, now)
+        rebuilt = _rebuild_if_lost(context, now, rng)
+        _load_new_caps(context, now)
     except Contended as error:
         # A worker was stopped in the middle of a claim. Nothing is granted until then; the rest need not wait for it.
         log.warning("leases are not rebuilt yet", reason=str(error))
         rebuilt = False
-    parts.leases.remind(now.add(seconds=LOOK_AFTER_SECONDS))
-    orphans = _free_orphans(parts, now)
-    restored = _restore_missing(parts, now)
-    tell_of_locks(parts)
-    _settle_left_behind(parts)
-    hang_up(parts, rng)
-    asked, done = _ask_networks(parts, now)
+    context.leases.remind(now.add(seconds=LOOK_AFTER_SECONDS))
+    orphans = _free_orphans(context, now)
+    restored = _restore_missing(context, now)
+    tell_of_locks(context)
+    _settle_left_behind(context)
+    hang_up(context, rng)
+    asked, done = _ask_networks(context, now)
     outcomes = sum((Counter(one.outcomes) for one in done), Counter[str]())
     freed = tuple(dict.fromkeys(of for one in done for of in one.freed))
     return RescueReport(rebuilt, orphans, restored, asked, sum(one.ended for one in done), freed, outcomes)
 
 
-def hang_up(parts: Parts, rng: Random, batch_id: BatchId | None = None) -> int:
+def hang_up(context: EngineContext, rng: Random, batch_id: BatchId | None = None) -> int:
     """End calls in progress of batches that were cancelled with them (or of one); return how many were asked for.
 
     Repeated until none is left: a call may have been on its way when its batch was cancelled, and a process that was
     asked to hang up may have died. The ends are reported and settled as always. Where there are many, chance decides
     whose turn it is, so that a network which does not listen cannot keep the others' from being ended.
     """
-    with parts.db.begin() as connection:
+    with context.db.begin() as connection:
         calls = attempts.to_hang_up(connection, batch_id)
     some = rng.sample(calls, min(PAGE, len(calls)))
     if some:
-        parts.carriers.hang_up_all(some)
+        context.providers.hang_up_all(some)
     return len(some)
 
 
-def _rebuild_if_lost(parts: Parts, now: DateTime, rng: Random) -> bool:
+def _rebuild_if_lost(context: EngineContext, now: DateTime, rng: Random) -> bool:
     """Load Redis from the ledger if its marker is gone or is not the ledger's.
 
     Under the lock no claim is between its look at the epoch and its commit, so each attempt is either read here, or
     was granted after the rebuild. A crash in between leaves two different epochs, and the next rescue begins again.
     """
-    with parts.db.begin() as connection:
-        if _is_loaded(parts, connection):
+    with context.db.begin() as connection:
+        if _is_loaded(context, connection):
             return False
     epoch = uuid7(now, rng)
-    with parts.db.begin() as connection:
-        epochs.stop_claims(connection)
-        if _is_loaded(parts, connection):
+    with context.db.begin() as connection:
+        lease_epoch.stop_claims(connection)
+        if _is_loaded(context, connection):
             return False
-        epochs.begin(connection, epoch)
-        parts.leases.rebuild(
+        lease_epoch.begin(connection, epoch)
+        context.leases.rebuild(
             now,
             epoch,
-            live=due_leases.live(connection),
-            counted=due_leases.counted(connection, now),
-            cursors=due_leases.last_numbers(connection),
+            live=lease_ledger.live(connection),
+            counted=lease_ledger.counted(connection, now),
+            cursors=lease_ledger.last_numbers(connection),
             capped=numbers.capped(connection),
             days=_days(now),
         )
@@ -120,10 +119,10 @@ def _rebuild_if_lost(parts: Parts, now: DateTime, rng: Random) -> bool:
     return True
 
 
-def _is_loaded(parts: Parts, connection: Connection) -> bool:
+def _is_loaded(context: EngineContext, connection: Connection) -> bool:
     """Say whether Redis was loaded under the epoch that counts."""
-    good = epochs.current(connection)
-    return good is not None and parts.leases.epoch() == good
+    good = lease_epoch.current(connection)
+    return good is not None and context.leases.epoch() == good
 
 
 def _days(now: DateTime) -> list[date]:
@@ -132,70 +131,70 @@ def _days(now: DateTime) -> list[date]:
     return [today, today.add(days=1)]
 
 
-def _load_new_caps(parts: Parts, now: DateTime) -> None:
+def _load_new_caps(context: EngineContext, now: DateTime) -> None:
     """Load the calls of numbers whose daily cap is new, so that they can be used.
 
     Under the lock no claim is between its look at a number's version and its commit: what was granted before the cap
     was set is either read here, or void.
     """
-    with parts.db.begin() as connection:
+    with context.db.begin() as connection:
         capped = numbers.capped(connection)
-    if not parts.leases.unloaded(capped, _days(now)):
+    if not context.leases.unloaded(capped, _days(now)):
         return
-    with parts.db.begin() as connection:
-        epochs.stop_claims(connection)
+    with context.db.begin() as connection:
+        lease_epoch.stop_claims(connection)
         capped = numbers.capped(connection)
-        parts.leases.count_days(due_leases.counted(connection, now))
-        parts.leases.mark_loaded(capped, _days(now))
+        context.leases.count_days(lease_ledger.counted(connection, now))
+        context.leases.mark_loaded(capped, _days(now))
 
 
-def _free_orphans(parts: Parts, now: DateTime) -> int:
+def _free_orphans(context: EngineContext, now: DateTime) -> int:
     """Compare overdue leases with the ledger: those of live attempts go on, the others are freed."""
-    overdue = parts.leases.overdue(now)
+    overdue = context.leases.overdue(now)
     if not overdue:
         return 0
-    with parts.db.begin() as connection:
-        found = due_leases.of_attempts(connection, overdue)
+    with context.db.begin() as connection:
+        found = lease_ledger.of_attempts(connection, overdue)
     live, ended, refused = (
         [lease for lease, state in found if state in states]
         for states in (LIVE_ATTEMPT, {AttemptState.ENDED}, {AttemptState.REFUSED})
     )
-    parts.leases.renew([lease.attempt_id for lease in live], now.add(seconds=LEASE_AGAIN_SECONDS))
-    parts.leases.release(ended)
-    parts.leases.put_back(refused)
-    parts.leases.forget(sorted(set(overdue) - {lease.attempt_id for lease, _ in found}))
+    context.leases.renew([lease.attempt_id for lease in live], now.add(seconds=LEASE_AGAIN_SECONDS))
+    context.leases.release(ended)
+    context.leases.put_back(refused)
+    context.leases.forget(sorted(set(overdue) - {lease.attempt_id for lease, _ in found}))
     return len(overdue) - len(live)
 
 
-def _restore_missing(parts: Parts, now: DateTime) -> int:
+def _restore_missing(context: EngineContext, now: DateTime) -> int:
     """Give live attempts back the leases that Redis has lost without noticing, as after a failover.
 
     A lease that is missing was lost, or released after its attempt had ended in the ledger: the second look tells.
     """
-    with parts.db.begin() as connection:
-        live = due_leases.live(connection)
-        counted = due_leases.counted(connection, now)
-    missing = parts.leases.missing(live)
+    with context.db.begin() as connection:
+        live = lease_ledger.live(connection)
+        counted = lease_ledger.counted(connection, now)
+    missing = context.leases.missing(live)
     if missing:
-        with parts.db.begin() as connection:
-            missing = due_leases.live(connection, [lease.attempt_id for lease in missing])
-        parts.leases.restore(missing, now.add(seconds=LOOK_AFTER_SECONDS))
-    parts.leases.count_days(counted)
+        with context.db.begin() as connection:
+            missing = lease_ledger.live(connection, [lease.attempt_id for lease in missing])
+        context.leases.restore(missing, now.add(seconds=LOOK_AFTER_SECONDS))
+    context.leases.count_days(counted)
     return len(missing)
 
 
-def tell_of_locks(parts: Parts, held_seconds: float = locks.HELD_SECONDS) -> None:
+def tell_of_locks(context: EngineContext, held_seconds: float = locks.HELD_SECONDS) -> None:
     """Log once, by whichever worker comes first, which session has kept rows locked for longer than any step would."""
-    with parts.db.begin() as connection:
+    with context.db.begin() as connection:
         found = locks.holders(connection, held_seconds)
     for holder in found:
-        if parts.leases.ask_once(f"locks:{holder.name}", TELL_AGAIN_SECONDS):
+        if context.leases.ask_once(f"locks:{holder.name}", TELL_AGAIN_SECONDS):
             log.warning("rows are locked by a session that does not end its transaction", reason=holder.sentence)
 
 
-def _settle_left_behind(parts: Parts) -> None:
+def _settle_left_behind(context: EngineContext) -> None:
     """Have reports settled that a worker of the previous release closed when they failed."""
-    with parts.db.begin() as connection:
+    with context.db.begin() as connection:
         ids = inbox.left_behind(connection, PAGE)
         if ids:
             inbox.reopen(connection, ids)
@@ -203,30 +202,32 @@ def _settle_left_behind(parts: Parts) -> None:
             log.info("reports of the previous release are settled after all", count=len(ids))
 
 
-def _ask_networks(parts: Parts, now: DateTime) -> tuple[int, list[settle.Closed]]:
+def _ask_networks(context: EngineContext, now: DateTime) -> tuple[int, list[settle.Closed]]:
     """Look up the overdue attempts and move them on by what the networks say."""
     again_at = now.add(seconds=ASK_AGAIN_SECONDS)
-    with parts.db.begin() as connection:
+    with context.db.begin() as connection:
         overdue = attempts.take_overdue(connection, now, again_at, PAGE)
     if not overdue:
         return 0, []
     # The ledger knows of these that their requests have not left, whatever their network can say.
     unsent = {of.id: End("never_placed") for of in overdue if of.is_unsent and _age(of, now) >= PLACED_OR_NEVER}
     overdue = [attempt for attempt in overdue if attempt.id not in unsent]
-    sightings = _identified(parts, parts.carriers.look_up_all([(attempt.trunk, attempt.call) for attempt in overdue]))
-    _note(parts, sightings)
+    sightings = _identified(
+        context, context.providers.look_up_all([(attempt.trunk, attempt.call) for attempt in overdue])
+    )
+    _note(context, sightings)
     told = {of: said.events for of, said in sightings.items() if isinstance(said, Seen)}
-    followed = settle.follow_networks(parts, told, now)
+    followed = settle.follow_networks(context, told, now)
     too_long = [attempt for attempt in overdue if attempt.is_too_long and _is_up(sightings[attempt.id])]
-    parts.carriers.hang_up_all([(attempt.trunk, attempt.call) for attempt in too_long])
+    context.providers.hang_up_all([(attempt.trunk, attempt.call) for attempt in too_long])
     ends = {attempt.id: end for attempt in overdue if (end := _end(attempt, sightings[attempt.id], now))}
-    closed = settle.close(parts, unsent | ends, now)
-    with parts.db.begin() as connection:
+    closed = settle.close(context, unsent | ends, now)
+    with context.db.begin() as connection:
         attempts.look_later(connection, [of for of, said in sightings.items() if _is_up(said)])
     return len(overdue) + len(unsent), [followed, closed]
 
 
-def _identified(parts: Parts, sightings: Mapping[AttemptId, Sighting]) -> dict[AttemptId, Sighting]:
+def _identified(context: EngineContext, sightings: Mapping[AttemptId, LookupResult]) -> dict[AttemptId, LookupResult]:
     """Tell which call is an attempt's own, where its network has found calls by their numbers and time alone.
 
     The ledger is read after the network: whatever call the network knew then, its attempt is in the ledger by now.
@@ -234,32 +235,32 @@ def _identified(parts: Parts, sightings: Mapping[AttemptId, Sighting]) -> dict[A
     unsure = {of: said for of, said in sightings.items() if isinstance(said, Candidates)}
     if not unsure:
         return dict(sightings)
-    with parts.db.begin() as connection:
+    with context.db.begin() as connection:
         others = attempts.others(connection, list(unsure))
     return {**sightings, **{of: _own(said, others.get(of)) for of, said in unsure.items()}}
 
 
-def _own(said: Candidates, others: Others | None) -> Sighting:
+def _own(said: Candidates, others: OtherAttempts | None) -> LookupResult:
     """Leave out other attempts' calls: to take one of them for this attempt's would lose both calls' ends (P5)."""
     if others is None:
-        return NoWord("the call has been reported meanwhile")
+        return LookupFailed("the call has been reported meanwhile")
     left = [call for call in said.calls if call.provider_call_id not in others.call_ids]
     if not left:
         return said.otherwise
     if len(left) > 1 or others.is_one_unknown:
-        return NoWord("ambiguous: there are calls of that moment which could be another attempt's")
+        return LookupFailed("ambiguous: there are calls of that moment which could be another attempt's")
     return left[0]
 
 
-def _note(parts: Parts, sightings: Mapping[AttemptId, Sighting]) -> None:
+def _note(context: EngineContext, sightings: Mapping[AttemptId, LookupResult]) -> None:
     """Write which calls there are, and which there are not (any more)."""
-    with parts.db.begin() as connection:
+    with context.db.begin() as connection:
         placed = [(of, said.provider_call_id) for of, said in sightings.items() if isinstance(said, Seen)]
         attempts.mark_placed(connection, placed, skip_locked=True)
-        attempts.mark_gone(connection, [of for of, said in sightings.items() if isinstance(said, Gone)])
+        attempts.mark_gone(connection, [of for of, said in sightings.items() if isinstance(said, NotFoundNow)])
 
 
-def _is_up(sighting: Sighting) -> bool:
+def _is_up(sighting: LookupResult) -> bool:
     return isinstance(sighting, Seen) and all(event.kind is not EventKind.ENDED for event in sighting.events)
 
 
@@ -267,7 +268,7 @@ def _age(attempt: Overdue, now: DateTime) -> float:
     return float((now - attempt.call.created_at).total_seconds())
 
 
-def _end(attempt: Overdue, sighting: Sighting, now: DateTime) -> End | None:
+def _end(attempt: Overdue, sighting: LookupResult, now: DateTime) -> End | None:
     """Decide on the network's word whether an attempt is over. None: it goes on, or reports will say.
 
     An attempt that may still be on its way to the network is left alone, whatever the network says: a request that
@@ -280,26 +281,26 @@ def _end(attempt: Overdue, sighting: Sighting, now: DateTime) -> End | None:
             return End("end_not_settled", Outcome.UNKNOWN) if is_given_up else None
         case Seen() if is_given_up:
             return End("still_up", Outcome.UNKNOWN)
-        case Absent() | Gone() if attempt.has_report_waiting:
+        case Absent() | NotFoundNow() if attempt.has_report_waiting:
             # There was a call, for it was reported on: it must not count as never placed (P1).
             return _gone(attempt) if is_given_up else None
         case Absent() if attempt.state in (AttemptState.RESERVED, AttemptState.UNCLEAR):
             return End("never_placed") if _age(attempt, now) >= PLACED_OR_NEVER else None
         case Absent():
             return _gone(attempt)
-        case Gone(has_restarted=True) if attempt.state in (
+        case NotFoundNow(has_restarted=True) if attempt.state in (
             AttemptState.PLACED,
             AttemptState.RINGING,
             AttemptState.ANSWERED,
         ):
             return _gone(attempt)
-        case Gone() if attempt.gone_at is not None and _age(attempt, now) >= PLACED_OR_NEVER:
+        case NotFoundNow() if attempt.gone_at is not None and _age(attempt, now) >= PLACED_OR_NEVER:
             # For the second time: a report that was on its way at the first has come since.
             is_unheard = attempt.state in (AttemptState.RESERVED, AttemptState.UNCLEAR)
             return End("never_placed") if is_unheard and attempt.heard_without_break else _gone(attempt)
-        case NoWord() if attempt.has_end_in_quarantine:
+        case LookupFailed() if attempt.has_end_in_quarantine:
             return End("report_in_quarantine", Outcome.UNKNOWN)
-        case NoWord(reason) if _age(attempt, now) > CALL_SECONDS:
+        case LookupFailed(reason) if _age(attempt, now) > CALL_SECONDS:
             return End(reason, Outcome.UNKNOWN)
         case _:
             return None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pendulum import DateTime
 
-from dialer.engine.parts import Parts
+from dialer.engine.context import EngineContext
 from dialer.store import archive, idempotency, quarantine
 from dialer.store.database import Connection
 
@@ -25,23 +25,23 @@ class RetentionReport:
     answers: int
 
 
-def retention(parts: Parts, now: DateTime, days: int) -> RetentionReport:
+def retention(context: EngineContext, now: DateTime, days: int) -> RetentionReport:
     """Archive what has been over for so many days, page by page. A crash leaves the rest to the next run."""
     before = now.subtract(days=days)
-    with parts.db.begin() as connection:
+    with context.db.begin() as connection:
         marked = archive.mark_batches(connection, before, now)
-    moved = _in_pages(parts, lambda connection: archive.move_attempts(connection, PAGE))
-    removed = _in_pages(parts, lambda connection: archive.remove_reports(connection, before, PAGE))
-    _in_pages(parts, lambda connection: quarantine.remove_reports(connection, before, PAGE))
+    moved = _in_pages(context, lambda connection: archive.move_attempts(connection, PAGE))
+    removed = _in_pages(context, lambda connection: archive.remove_reports(connection, before, PAGE))
+    _in_pages(context, lambda connection: quarantine.remove_reports(connection, before, PAGE))
     answered_before = now.subtract(hours=ANSWER_HOURS)
-    answers = _in_pages(parts, lambda connection: idempotency.remove(connection, answered_before, PAGE))
+    answers = _in_pages(context, lambda connection: idempotency.remove(connection, answered_before, PAGE))
     return RetentionReport(marked, moved, removed, answers)
 
 
-def _in_pages(parts: Parts, page: Callable[[Connection], int]) -> int:
+def _in_pages(context: EngineContext, page: Callable[[Connection], int]) -> int:
     done = 0
     while True:
-        with parts.db.begin() as connection:
+        with context.db.begin() as connection:
             changed = page(connection)
         done += changed
         if changed < PAGE:

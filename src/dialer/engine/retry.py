@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pendulum import DateTime
 
 from dialer.domain.ids import BatchId
-from dialer.engine.apart import apart, passing_locks
-from dialer.engine.parts import Parts
+from dialer.engine.bisect import apart, passing_locks
+from dialer.engine.context import EngineContext
 from dialer.store import contacts, progress, quarantine
 from dialer.store.database import wait_shortly
 
@@ -20,18 +20,18 @@ class RetryReport:
     batches: tuple[BatchId, ...]
 
 
-def retry(parts: Parts, now: DateTime, page: int = PAGE) -> RetryReport:
+def retry(context: EngineContext, now: DateTime, page: int = PAGE) -> RetryReport:
     """Requeue a page of the contacts that are due, most overdue first, and wake their batches.
 
     A batch whose contacts cannot be requeued, or that is locked by someone else, does not keep those of others from it.
     """
     passed_over: set[BatchId] = set()
     while True:
-        with parts.db.begin() as connection:
+        with context.db.begin() as connection:
             due = contacts.batches_to_requeue(connection, now, page, passed_over)
         if not due:
             return RetryReport(0, ())
-        requeued = _requeue(parts, due, now)
+        requeued = _requeue(context, due, now)
         done = {batch_id for some in requeued for batch_id in some.batches}
         # Contacts of those that are passed over must not fill every page.
         passed_over |= set(due) - done
@@ -39,9 +39,9 @@ def retry(parts: Parts, now: DateTime, page: int = PAGE) -> RetryReport:
             return RetryReport(sum(some.requeued for some in requeued), tuple(of for of in due if of in done))
 
 
-def _requeue(parts: Parts, due: Sequence[BatchId], now: DateTime) -> list[RetryReport]:
+def _requeue(context: EngineContext, due: Sequence[BatchId], now: DateTime) -> list[RetryReport]:
     def requeue(some: Sequence[BatchId], skip_locked: bool) -> RetryReport:
-        with parts.db.begin() as connection:
+        with context.db.begin() as connection:
             wait_shortly(connection)
             free = sorted(progress.lock_progress(connection, some, skip_locked=skip_locked))
             requeued = contacts.requeue_waiting(connection, free, now, PAGE)
@@ -50,7 +50,7 @@ def _requeue(parts: Parts, due: Sequence[BatchId], now: DateTime) -> list[RetryR
             return RetryReport(requeued, tuple(free))
 
     def pass_over(batch_id: BatchId, error: Exception) -> None:
-        with parts.db.begin() as connection:
+        with context.db.begin() as connection:
             quarantine.note(connection, "batch", batch_id, error)
 
     return apart(due, lambda some: passing_locks(lambda skip_locked: requeue(some, skip_locked)), pass_over)

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 import structlog
 from pendulum import DateTime
 
-from dialer.domain.course import Verdict, follow
-from dialer.domain.events import CallEvent
+from dialer.domain.call import CallEvent
+from dialer.domain.call_progress import Verdict, follow
 from dialer.domain.ids import AttemptId, BatchId, TrunkId
-from dialer.engine.apart import apart, passing_locks
+from dialer.engine.bisect import apart, passing_locks
 from dialer.engine.call_health import note_calls
+from dialer.engine.context import EngineContext
 from dialer.engine.moves import End as End
 from dialer.engine.moves import Move, Written, let_go, write
-from dialer.engine.parts import Parts
 from dialer.errors import Unavailable
 from dialer.store import attempts, inbox, quarantine
 from dialer.store.attempts import Attempt
@@ -58,29 +58,29 @@ class Closed:
     outcomes: Mapping[str, int] = field(default_factory=dict)
 
 
-def settle(parts: Parts, now: DateTime) -> SettleReport:
+def settle(context: EngineContext, now: DateTime) -> SettleReport:
     """Drain one page of the inbox. Several may run at once; a crash leaves the page to the next.
 
     A report that cannot be settled waits, longer each time, and so does one whose batch is locked by someone else; the
     others are settled. Where only its own data can be to blame, it is put into quarantine, and rescue asks the network.
     """
     try:
-        return _settle(parts, lambda connection: inbox.take_page(connection, PAGE), now)
+        return _settle(context, lambda connection: inbox.take_page(connection, PAGE), now)
     except Unavailable:
         raise
     except Exception:
         log.exception("a page of reports cannot be settled as a whole")
-    with parts.db.begin() as connection:
+    with context.db.begin() as connection:
         ids = inbox.due(connection, PAGE)
     failed: list[tuple[int, Exception]] = []
     locked: list[int] = []
     reports = apart(
         ids,
-        lambda some: _settle(parts, lambda connection: inbox.take(connection, some), now),
+        lambda some: _settle(context, lambda connection: inbox.take(connection, some), now),
         lambda row_id, error: failed.append((row_id, error)),
         locked.append,
     )
-    _pass_over(parts, failed, locked, now)
+    _pass_over(context, failed, locked, now)
     return _merged(reports, len(failed) + len(locked))
 
 
@@ -94,9 +94,11 @@ def _merged(reports: Sequence[SettleReport], passed_over: int) -> SettleReport:
     )
 
 
-def _pass_over(parts: Parts, errors: Sequence[tuple[int, Exception]], locked: Sequence[int], now: DateTime) -> None:
+def _pass_over(
+    context: EngineContext, errors: Sequence[tuple[int, Exception]], locked: Sequence[int], now: DateTime
+) -> None:
     """Let reports wait that failed or were locked, and put those into quarantine that alone are to blame."""
-    with parts.db.begin() as connection:
+    with context.db.begin() as connection:
         inbox.put_off(connection, locked)
         failed = inbox.note_failures(connection, [(row_id, quarantine.fault_of(error)) for row_id, error in errors])
         guilty = inbox.judge(connection, failed)
@@ -108,11 +110,11 @@ def _pass_over(parts: Parts, errors: Sequence[tuple[int, Exception]], locked: Se
         log.error("report in quarantine", report_id=one.id, attempt_id=str(one.attempt_id), reason=one.fault.error)
 
 
-def _settle(parts: Parts, take: Callable[[Connection], list[Received]], now: DateTime) -> SettleReport:
+def _settle(context: EngineContext, take: Callable[[Connection], list[Received]], now: DateTime) -> SettleReport:
     """Settle some reports. Those whose attempt, batch or contact stays locked by someone else are put off."""
 
     def work(skip_locked: bool) -> tuple[list[Received], Written]:
-        with parts.db.begin() as connection:
+        with context.db.begin() as connection:
             page = take(connection)
             if not page:
                 return page, Written()
@@ -130,8 +132,8 @@ def _settle(parts: Parts, take: Callable[[Connection], list[Received]], now: Dat
     page, written = passing_locks(work)
     if not page:
         return SettleReport(0, 0, ())
-    let_go(parts, written.moves, now)
-    note_calls(parts, written.moves, now)
+    let_go(context, written.moves, now)
+    note_calls(context, written.moves, now)
     oldest_at = min(received.received_at for received in page)
     return SettleReport(len(page), written.ended, written.freed, written.outcomes, oldest_at)
 
@@ -145,16 +147,16 @@ def _lock(
     return known, attempts.existing(connection, missing) if missing and skip_locked else set()
 
 
-def close(parts: Parts, ends: Mapping[AttemptId, End], now: DateTime) -> Closed:
+def close(context: EngineContext, ends: Mapping[AttemptId, End], now: DateTime) -> Closed:
     """End attempts by another word than a report. Called twice: the same.
 
     An attempt that cannot be closed, or is locked by someone else, is passed over; rescue comes back to it.
     """
 
-    return _move_all(parts, list(ends), lambda attempt: ends[attempt.id].close(attempt, now), now)
+    return _move_all(context, list(ends), lambda attempt: ends[attempt.id].close(attempt, now), now)
 
 
-def follow_networks(parts: Parts, told: Mapping[AttemptId, Sequence[CallEvent]], now: DateTime) -> Closed:
+def follow_networks(context: EngineContext, told: Mapping[AttemptId, Sequence[CallEvent]], now: DateTime) -> Closed:
     """Move attempts on by what their networks have answered when they were asked. Called twice: the same.
 
     Not by way of the inbox: a report with the same key may be there already and may be what cannot be settled.
@@ -164,15 +166,15 @@ def follow_networks(parts: Parts, told: Mapping[AttemptId, Sequence[CallEvent]],
         course, _ = follow(attempt.course, told[attempt.id])
         return None if course.state is attempt.course.state else Move(attempt, course)
 
-    return _move_all(parts, [of for of, events in told.items() if events], decide, now)
+    return _move_all(context, [of for of, events in told.items() if events], decide, now)
 
 
 def _move_all(
-    parts: Parts, attempt_ids: Sequence[AttemptId], decide: Callable[[Attempt], Move | None], now: DateTime
+    context: EngineContext, attempt_ids: Sequence[AttemptId], decide: Callable[[Attempt], Move | None], now: DateTime
 ) -> Closed:
     def move(some: Sequence[AttemptId]) -> Written:
         def work(skip_locked: bool) -> Written:
-            with parts.db.begin() as connection:
+            with context.db.begin() as connection:
                 wait_shortly(connection)
                 known = attempts.lock(connection, some, skip_locked=skip_locked)
                 moves = [move for attempt in known.values() if (move := decide(attempt))]
@@ -182,12 +184,12 @@ def _move_all(
                 return written
 
         written = passing_locks(work)
-        let_go(parts, written.moves, now)
-        note_calls(parts, written.moves, now)
+        let_go(context, written.moves, now)
+        note_calls(context, written.moves, now)
         return written
 
     def pass_over(attempt_id: AttemptId, error: Exception) -> None:
-        with parts.db.begin() as connection:
+        with context.db.begin() as connection:
             quarantine.note(connection, "attempt", attempt_id, error, attempt_id)
 
     done = apart(attempt_ids, move, pass_over) if attempt_ids else []

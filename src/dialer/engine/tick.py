@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pendulum import DateTime
 
 from dialer.domain.ids import BatchId
-from dialer.engine.apart import apart
-from dialer.engine.parts import Parts
+from dialer.engine.bisect import apart
+from dialer.engine.context import EngineContext
 from dialer.store import batches, inbox, progress, quarantine
 
 DUE_LIMIT = 2_000
@@ -27,28 +27,28 @@ class TickReport:
     has_reports: bool
 
 
-def tick(parts: Parts, now: DateTime) -> TickReport:
+def tick(context: EngineContext, now: DateTime) -> TickReport:
     """Start the scheduled batches whose time has come and hand over what is due."""
-    started = _start(parts, now)
-    with parts.db.begin() as connection:
+    started = _start(context, now)
+    with context.db.begin() as connection:
         due = progress.hand_over_due(connection, now, now.add(seconds=AGAIN_SECONDS), DUE_LIMIT)
         has_reports = not inbox.is_empty(connection)
     return TickReport(started, tuple(due), has_reports)
 
 
-def _start(parts: Parts, now: DateTime) -> int:
+def _start(context: EngineContext, now: DateTime) -> int:
     """Start what is scheduled; a batch that cannot be started does not keep the others from it."""
 
     def start(some: Sequence[BatchId]) -> int:
-        with parts.db.begin() as connection:
+        with context.db.begin() as connection:
             started = batches.start_scheduled(connection, some, now)
             quarantine.forget(connection, "batch", some)
             return started
 
     def pass_over(batch_id: BatchId, error: Exception) -> None:
-        with parts.db.begin() as connection:
+        with context.db.begin() as connection:
             quarantine.note(connection, "batch", batch_id, error)
 
-    with parts.db.begin() as connection:
+    with context.db.begin() as connection:
         due = batches.due_to_start(connection, now)
     return sum(apart(due, start, pass_over)) if due else 0

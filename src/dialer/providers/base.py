@@ -10,8 +10,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from pendulum import DateTime
 
-from dialer.domain.calls import CallHandle as CallHandle
-from dialer.domain.events import CallEvent
+from dialer.domain.call import CallEvent
+from dialer.domain.call import CallHandle as CallHandle
 from dialer.domain.ids import AttemptId, TrunkId
 from dialer.domain.outcomes import CauseClass
 from dialer.providers.egress import THIS_MACHINE, Egress
@@ -126,7 +126,7 @@ class Absent:
 
 
 @dataclass(frozen=True, slots=True)
-class Gone:
+class NotFoundNow:
     """The network was asked and does not have the call now: it never did, or the call is over. It keeps no record.
 
     Which of the two it is, is decided by whether its reports were heard without a break since the attempt was made.
@@ -137,7 +137,7 @@ class Gone:
 
 
 @dataclass(frozen=True, slots=True)
-class NoWord:
+class LookupFailed:
     """The network could not be asked, or cannot tell. Nothing is known."""
 
     reason: str
@@ -151,13 +151,13 @@ class Candidates:
     """
 
     calls: Sequence[Seen]
-    otherwise: Absent | NoWord
+    otherwise: Absent | LookupFailed
 
 
-Sighting = Seen | Candidates | Absent | Gone | NoWord
+LookupResult = Seen | Candidates | Absent | NotFoundNow | LookupFailed
 
-HandOver = Callable[[Sequence[CallEvent]], Awaitable[None]]
-Linked = Callable[[str | None], Awaitable[None]]
+OnEvents = Callable[[Sequence[CallEvent]], Awaitable[None]]
+OnLinkState = Callable[[str | None], Awaitable[None]]
 """Told by `listen` how its connection is. None: it is up, and whatever the network has sent before is handed over; to
 be said when it comes up, and again every few seconds after asking the other side. Else the reason why it is not up."""
 
@@ -172,7 +172,7 @@ class Provider(Protocol):
         whatever goes wrong before that is `Refused` with the class `infrastructure`.
         """
 
-    async def look_up(self, call: CallHandle) -> Sighting:
+    async def look_up(self, call: CallHandle) -> LookupResult:
         """Say what the network knows of the call that was placed for this attempt."""
 
     async def hang_up(self, call: CallHandle) -> None:
@@ -184,12 +184,12 @@ class Provider(Protocol):
     async def health(self) -> str | None:
         """Return None if calls can be placed now, else the reason in plain words."""
 
-    async def listen(self, hand_over: HandOver, linked: Linked) -> None:
+    async def listen(self, on_events: OnEvents, on_link_state: OnLinkState) -> None:
         """Receive reports until cancelled, reconnecting as needed, and pass them on.
 
-        `hand_over` returns once the reports are committed; only then may they be acknowledged to the network, so that
+        `on_events` returns once the reports are committed; only then may they be acknowledged to the network, so that
         none is lost when this process dies in between. What may have been missed while there was no connection is
-        found by look-ups, which `linked` brings about. Networks that report by webhook return at once.
+        found by look-ups, which `on_link_state` brings about. Networks that report by webhook return at once.
         """
 
     async def close(self) -> None:
@@ -197,7 +197,7 @@ class Provider(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Posted:
+class WebhookRequest:
     """A request that claims to come from a network. `url`: as the network was told to call it.
 
     `headers`: with lower-case names. `attempt_id`: the one in the URL, where its trunk's URLs have one.
@@ -214,7 +214,7 @@ class Posted:
 class ReportsByWebhook(Protocol):
     """A provider whose network reports by HTTP requests to us."""
 
-    def read_reports(self, posted: Posted) -> Sequence[CallEvent]:
+    def read_reports(self, posted: WebhookRequest) -> Sequence[CallEvent]:
         """Read what is reported; nothing, where it is of no interest.
 
         Raises:
@@ -224,7 +224,7 @@ class ReportsByWebhook(Protocol):
 
 
 @runtime_checkable
-class AsksForDestinations(Protocol):
+class ChecksDestinations(Protocol):
     """A provider whose network can be asked whether there is anything where an agent's answered calls go."""
 
     async def missing_destination(self, connection: Mapping[str, Any]) -> str | None:
@@ -232,7 +232,7 @@ class AsksForDestinations(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class ProviderEnvironment:
     """What a provider gets from the process it lives in.
 
     `secret`: reads a value of the trunk's config, which may refer to an environment variable (`env:TRUNK_…`); raises
@@ -247,7 +247,7 @@ class Surroundings:
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ProviderPlugin:
     """A kind of provider: how its trunks are configured, and how one of them is made.
 
     `check`: refuses a config that cannot be used; raises InvalidInput with each wrong field. `connect`: makes the
@@ -261,7 +261,7 @@ class Kind:
     """
 
     check: Callable[[Mapping[str, Any]], object]
-    connect: Callable[[TrunkId, Mapping[str, Any], Surroundings], Provider]
+    connect: Callable[[TrunkId, Mapping[str, Any], ProviderEnvironment], Provider]
     calls_per_second: float | None = None
     needs_listener: bool = False
     shared_link: Callable[[Mapping[str, Any]], Hashable] | None = None

@@ -6,7 +6,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInf
 
 from dialer.domain.ids import AgentId, WorkspaceId
 from dialer.errors import InvalidInput
-from dialer.providers import installed
+from dialer.providers import registry
 from dialer.service.fields import Changes, Fields, Flag, Metadata, Name, Status, Storable, refusal
 from dialer.service.resources import Kind, View
 from dialer.store import configuration
@@ -80,8 +80,8 @@ class Nothing(_Closed):
 
 
 def _installed(name: str) -> str:
-    if name not in installed.names():
-        raise refusal(f"is no provider that is installed: {', '.join(installed.names())}")
+    if name not in registry.names():
+        raise refusal(f"is no provider that is installed: {', '.join(registry.names())}")
     return name
 
 
@@ -91,7 +91,7 @@ _Installed = Annotated[str, AfterValidator(_installed)]
 def _names(schema: dict[str, Any]) -> None:
     """Say in the JSON schema which names are taken: a pattern cannot."""
     of_others = schema.pop("additionalProperties")
-    schema["properties"] = dict.fromkeys(installed.names(), of_others) | schema["properties"]
+    schema["properties"] = dict.fromkeys(registry.names(), of_others) | schema["properties"]
     schema["additionalProperties"] = False
 
 
@@ -140,7 +140,7 @@ def _reasons(
         f"trunk {trunk['name']} does not permit its connection: name it in the context or the destinations of the trunk"
         for trunk in trunks
         if (place := connection.get(trunk["provider"])) is not None
-        and not installed.permits_agent(trunk["provider"], trunk["config"], place)
+        and not registry.permits_agent(trunk["provider"], trunk["config"], place)
     ]
 
 

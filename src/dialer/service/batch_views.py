@@ -7,9 +7,9 @@ from pendulum import DateTime
 
 from dialer.domain.ids import AgentId, BatchId, WorkspaceId
 from dialer.domain.states import BatchStatus
-from dialer.domain.zones import is_known_zone
+from dialer.domain.timezones import is_known_zone
 from dialer.errors import NotFound
-from dialer.store import batch_views, batches, changes
+from dialer.store import batch_views, batches
 from dialer.store.database import Connection, Database
 
 
@@ -25,7 +25,7 @@ def show(db: Database, workspace_id: WorkspaceId, batch_id: BatchId, now: DateTi
 def require(db: Database, workspace_id: WorkspaceId, batch_id: BatchId) -> None:
     """Raise NotFound unless the workspace has this batch."""
     with db.begin() as connection:
-        if not changes.belongs(connection, workspace_id, batch_id):
+        if not batch_views.belongs(connection, workspace_id, batch_id):
             raise NotFound("No such batch in this workspace")
 
 

@@ -11,9 +11,9 @@ from pydantic import ConfigDict
 from dialer.domain.ids import BatchId, FolderId, WorkspaceId, uuid7
 from dialer.domain.states import FINAL_BATCH, BatchStatus
 from dialer.engine import rescue
-from dialer.engine.parts import Parts
+from dialer.engine.context import EngineContext
 from dialer.errors import Contended, DialerError, InvalidInput, NotFound, StateConflict, Unavailable
-from dialer.providers import installed
+from dialer.providers import registry
 from dialer.service import contacts
 from dialer.service.fields import Fields
 from dialer.service.new_batch import NewBatch
@@ -79,7 +79,7 @@ def _check_agent(agent: str, is_active: bool, connection: Mapping[str, Any], tru
     if unconnected:
         raise StateConflict(f"{agent} has no connection for {', '.join(sorted(unconnected))}", code="agent_not_ready")
     for trunk in trunks:
-        if not installed.permits_agent(trunk.provider, trunk.config, connection[trunk.provider]):
+        if not registry.permits_agent(trunk.provider, trunk.config, connection[trunk.provider]):
             raise StateConflict(
                 f"{agent} may not connect calls there on its {trunk.provider} trunk: an admin names it in the trunk's "
                 "context or destinations",
@@ -89,7 +89,7 @@ def _check_agent(agent: str, is_active: bool, connection: Mapping[str, Any], tru
         raise StateConflict(f"{agent} is inactive", code="agent_not_ready")
 
 
-def schedule(parts: Parts, workspace_id: WorkspaceId, batch_id: BatchId, now: DateTime) -> BatchStatus:
+def schedule(context: EngineContext, workspace_id: WorkspaceId, batch_id: BatchId, now: DateTime) -> BatchStatus:
     """Start a draft: it becomes active now, or scheduled if its time lies ahead.
 
     Raises:
@@ -99,24 +99,26 @@ def schedule(parts: Parts, workspace_id: WorkspaceId, batch_id: BatchId, now: Da
         Contended: it is being changed again and again.
     """
     for _ in range(TRIES):
-        if became := _schedule(parts, workspace_id, batch_id, now):
+        if became := _schedule(context, workspace_id, batch_id, now):
             return became
     raise Contended("The batch is being changed again and again; try again when it is not")
 
 
-def _schedule(parts: Parts, workspace_id: WorkspaceId, batch_id: BatchId, now: DateTime) -> BatchStatus | None:
+def _schedule(
+    context: EngineContext, workspace_id: WorkspaceId, batch_id: BatchId, now: DateTime
+) -> BatchStatus | None:
     """Start a draft with the settings that were checked. None: they were changed meanwhile, and nothing was done."""
-    batch, starts_at, outbound = parts.db.insist(lambda connection: _held(connection, workspace_id, batch_id))
+    batch, starts_at, outbound = context.db.insist(lambda connection: _held(connection, workspace_id, batch_id))
     if batch.status is not BatchStatus.DRAFT:
         raise _conflict(batch.status, "only a draft batch can be scheduled", "batch_not_draft")
     if not batch.pending:
         raise StateConflict("The batch has no contacts to call", code="batch_has_no_contacts")
     if batch.window is None or batch.window.next_open(max(now, starts_at or now)) is None:
         raise StateConflict("The calling window never opens", code="window_never_opens")
-    _check_outbound(parts, batch, outbound)
+    _check_outbound(context, batch, outbound)
     status = BatchStatus.SCHEDULED if starts_at and starts_at > now else BatchStatus.ACTIVE
     among = [BatchStatus.DRAFT]
-    return parts.db.insist(
+    return context.db.insist(
         lambda connection: batches.change_status(
             connection, workspace_id, batch_id, status, among, version=batch.version
         )
@@ -134,24 +136,24 @@ def _held(
     return batch, batches.scheduled_at(connection, batch_id), outbound
 
 
-def _check_outbound(parts: Parts, batch: Batch, outbound: Sequence[OutboundNumber]) -> None:
+def _check_outbound(context: EngineContext, batch: Batch, outbound: Sequence[OutboundNumber]) -> None:
     usable = {number.trunk.id: number.trunk for number in outbound if number.is_usable}
     if not usable:
         raise StateConflict("The batch has no active outbound number", code="no_outbound_number")
     _check_agent("The agent of the batch", batch.agent_is_active, batch.connection, usable.values())
     for trunk in usable.values():
-        if reason := parts.carriers.health(trunk):
+        if reason := context.providers.health(trunk):
             raise StateConflict(f"The trunk cannot place calls: {reason}", code="provider_error")
-        if reason := parts.carriers.missing_destination(trunk, batch.connection[trunk.provider]):
+        if reason := context.providers.missing_destination(trunk, batch.connection[trunk.provider]):
             raise StateConflict(f"Answered calls would have nowhere to go: {reason}", code="agent_not_ready")
 
 
-def is_reachable(parts: Parts, batch_id: BatchId) -> bool:
+def is_reachable(context: EngineContext, batch_id: BatchId) -> bool:
     """Say whether every trunk that the batch may use can place calls now."""
-    with parts.db.begin() as connection:
+    with context.db.begin() as connection:
         outbound = numbers.of_batches(connection, [batch_id]).get(batch_id, [])
     trunks = {number.trunk.id: number.trunk for number in outbound if number.is_usable}
-    return all(parts.carriers.health(trunk) is None for trunk in trunks.values())
+    return all(context.providers.health(trunk) is None for trunk in trunks.values())
 
 
 def discard(db: Database, workspace_id: WorkspaceId, batch_id: BatchId) -> bool:
@@ -190,10 +192,10 @@ def cancel(db: Database, workspace_id: WorkspaceId, batch_id: BatchId, how: Canc
     )
 
 
-def hang_up(parts: Parts, batch_id: BatchId, rng: Random) -> None:
+def hang_up(context: EngineContext, batch_id: BatchId, rng: Random) -> None:
     """End the calls of a batch that was cancelled with them; rescue ends those that are not reached here."""
     try:
-        rescue.hang_up(parts, rng, batch_id)
+        rescue.hang_up(context, rng, batch_id)
     except (Contended, Unavailable) as error:
         log.warning("calls not hung up yet", batch_id=str(batch_id), error=str(error))
 

@@ -16,10 +16,10 @@ from dialer.domain.outcomes import Outcome
 from dialer.domain.phone import normalise, plausible_timezones
 from dialer.domain.states import FINAL_BATCH, ContactStatus
 from dialer.errors import Contended, NotFound
-from dialer.service.contact_file import RowError, read_contacts
-from dialer.service.csv_file import Readable
-from dialer.service.new_contacts import NewContacts
-from dialer.store import batches, calls, contact_views, folder_contacts, workspaces
+from dialer.service.contact_csv import RowError, read_contacts
+from dialer.service.contact_json import NewContacts
+from dialer.service.csv_reader import Readable
+from dialer.store import batches, call_views, contact_views, folder_contacts, workspaces
 from dialer.store.batches import ImportSettings
 from dialer.store.contact_import import Imported, batch_is_over, stage, store, take_turn
 from dialer.store.database import Connection, Database
@@ -120,7 +120,7 @@ def show(db: Database, workspace_id: WorkspaceId, batch_id: BatchId, contact_id:
         contact = contact_views.read(connection, workspace_id, batch_id, contact_id)
         if contact is None:
             raise NotFound("No such contact in this batch")
-        made = calls.of_contact(connection, contact_id)
+        made = call_views.of_contact(connection, contact_id)
         return dict(contact._mapping) | {"calls": [dict(call._mapping) for call in made]}
 
 

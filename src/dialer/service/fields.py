@@ -27,7 +27,7 @@ from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
 from dialer.domain.phone import check_region, normalise
-from dialer.domain.zones import is_known_zone
+from dialer.domain.timezones import is_known_zone
 from dialer.errors import FieldError, InvalidInput, UnreadableBody
 
 MAX_METADATA_BYTES = 16 * 1024

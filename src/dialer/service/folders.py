@@ -11,11 +11,11 @@ from dialer.domain.ids import ContactId, FolderId, WorkspaceId, uuid7
 from dialer.domain.phone import normalise
 from dialer.errors import NotFound
 from dialer.service import resources
-from dialer.service.contact_file import read_contacts
+from dialer.service.contact_csv import read_contacts
+from dialer.service.contact_json import NewContacts
 from dialer.service.contacts import ImportReport, Read, Rejected
-from dialer.service.csv_file import Readable
+from dialer.service.csv_reader import Readable
 from dialer.service.fields import Changes, Fields, Name, Region
-from dialer.service.new_contacts import NewContacts
 from dialer.service.resources import Kind
 from dialer.store import folder_contacts, workspaces
 from dialer.store.contact_import import stage, store_in_folder, take_turn

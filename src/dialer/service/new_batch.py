@@ -10,7 +10,7 @@ from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo, WithJson
 from dialer.domain.outcomes import Outcome
 from dialer.domain.retry import DEFAULT_DELAY_MINUTES
 from dialer.domain.rotation import RotationStrategy
-from dialer.domain.zones import moment_of
+from dialer.domain.timezones import moment_of
 from dialer.service.fields import (
     UNIQUE,
     CallSeconds,

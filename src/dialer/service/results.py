@@ -12,7 +12,7 @@ from dialer.domain.ids import BatchId, WorkspaceId
 from dialer.domain.outcomes import Outcome
 from dialer.domain.states import AttemptState
 from dialer.errors import NotFound
-from dialer.store import calls, configuration
+from dialer.store import call_views, configuration
 from dialer.store.database import Connection, Database
 
 COLUMNS = (
@@ -41,7 +41,7 @@ def list_calls(
     """Read a page of a batch's calls, newest first; and how many there are."""
     with db.begin() as connection:
         require(connection, workspace_id, batch_id)
-        found, total = calls.page(connection, batch_id, status, outcome, limit, offset)
+        found, total = call_views.page(connection, batch_id, status, outcome, limit, offset)
         return [dict(row._mapping) for row in found], total
 
 
@@ -67,7 +67,7 @@ def _pieces(db: Database, batch_id: BatchId) -> Generator[bytes]:
 
 def _page(db: Database, batch_id: BatchId, after: int) -> Sequence[Any]:
     with db.begin() as connection:
-        return calls.results(connection, batch_id, after, _ROWS)
+        return call_views.results(connection, batch_id, after, _ROWS)
 
 
 def _lines(table: Any) -> bytes:

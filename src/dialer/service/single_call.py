@@ -14,17 +14,16 @@ from typing import Any
 
 from pendulum import DateTime
 
+from dialer.domain.call import CallEvent, CallHandle, EventKind
 from dialer.domain.calling_rules import REASONS
-from dialer.domain.calls import CallHandle
-from dialer.domain.events import CallEvent, EventKind
 from dialer.domain.ids import AttemptId, WorkspaceId, uuid7
 from dialer.domain.pacing import RateLimit
-from dialer.domain.patience import PLACE_SECONDS, RING_SECONDS
 from dialer.domain.phone import normalise
+from dialer.domain.timeouts import PLACE_SECONDS, RING_SECONDS
 from dialer.engine import events
-from dialer.engine.parts import Parts
+from dialer.engine.context import EngineContext
 from dialer.errors import InvalidInput, StateConflict, Unavailable
-from dialer.providers import installed
+from dialer.providers import registry
 from dialer.providers.base import CallRequest, ContactCard, Placement, Provider, Refused, ReportsByWebhook
 from dialer.service import agents
 from dialer.store import configuration, inbox, resources, workspaces
@@ -51,7 +50,9 @@ class SingleCall:
     connection: dict[str, Any]
 
 
-def prepare(parts: Parts, workspace: str, to_number: str, trunk: str, from_number: str, agent: str) -> SingleCall:
+def prepare(
+    context: EngineContext, workspace: str, to_number: str, trunk: str, from_number: str, agent: str
+) -> SingleCall:
     """Find what the call needs.
 
     Raises:
@@ -59,9 +60,9 @@ def prepare(parts: Parts, workspace: str, to_number: str, trunk: str, from_numbe
         StateConflict: the number is suppressed (`suppressed`) or may not be called, or the agent may not take the call
             (`agent_not_ready`).
     """
-    workspace_id, agent_id = agents.find(parts.db, workspace, agent)
+    workspace_id, agent_id = agents.find(context.db, workspace, agent)
     to_number = normalise(to_number, None)
-    with parts.db.begin() as connection:
+    with context.db.begin() as connection:
         found = _one(connection, resources.TRUNKS, workspace_id, "name", trunk)
         number = _one(connection, resources.PHONE_NUMBERS, workspace_id, "phone_number", normalise(from_number, None))
         suppressed = resources.page(connection, resources.SUPPRESSIONS, workspace_id, {"phone_number": to_number}, 1, 0)
@@ -74,7 +75,7 @@ def prepare(parts: Parts, workspace: str, to_number: str, trunk: str, from_numbe
     if forbidden:
         raise StateConflict(f"{to_number} {REASONS[forbidden]}", code=forbidden)
     place = (named.connection if named else {}).get(found.provider)
-    if place is None or not installed.permits_agent(found.provider, found.config, place):
+    if place is None or not registry.permits_agent(found.provider, found.config, place):
         raise StateConflict(
             f"Trunk {found.name} does not permit the connection of agent {agent}", code="agent_not_ready"
         )
@@ -92,18 +93,18 @@ def _one(connection: Connection, table: resources.Table, workspace_id: Workspace
 
 
 async def make(
-    parts: Parts, provider: Provider, call: SingleCall, longest_seconds: float, rng: Random, tell: Tell
+    context: EngineContext, provider: Provider, call: SingleCall, longest_seconds: float, rng: Random, tell: Tell
 ) -> bool:
     """Make the call and tell what becomes of it, to its end; say whether it was answered.
 
     After `longest_seconds`, or when this is cancelled, it is hung up. Raises Unavailable where the network's reports
     cannot be heard, or Redis does not answer.
     """
-    attempt_id = AttemptId(uuid7(parts.clock(), rng))
+    attempt_id = AttemptId(uuid7(context.clock(), rng))
     told: asyncio.Queue[CallEvent] = asyncio.Queue()
-    async with _reports(parts, provider, call, attempt_id, told):
-        await _pass_rate(parts, call, attempt_id)
-        now = parts.clock()
+    async with _reports(context, provider, call, attempt_id, told):
+        await _pass_rate(context, call, attempt_id)
+        now = context.clock()
         placement = await provider.place(_request(call, attempt_id, now))
         tell(placement)
         if isinstance(placement, Refused):
@@ -150,10 +151,10 @@ def _request(call: SingleCall, attempt_id: AttemptId, now: DateTime) -> CallRequ
     )
 
 
-async def _pass_rate(parts: Parts, call: SingleCall, attempt_id: AttemptId) -> None:
+async def _pass_rate(context: EngineContext, call: SingleCall, attempt_id: AttemptId) -> None:
     """Wait for a moment at which the trunk's rate lets the call leave (P2)."""
     while call.rate is not None:
-        left = await asyncio.to_thread(parts.leases.leave, parts.clock(), call.rate, [attempt_id])
+        left = await asyncio.to_thread(context.leases.leave, context.clock(), call.rate, [attempt_id])
         if left.count:
             return
         await asyncio.sleep(left.wait_seconds)
@@ -161,16 +162,20 @@ async def _pass_rate(parts: Parts, call: SingleCall, attempt_id: AttemptId) -> N
 
 @asynccontextmanager
 async def _reports(
-    parts: Parts, provider: Provider, call: SingleCall, attempt_id: AttemptId, told: "asyncio.Queue[CallEvent]"
+    context: EngineContext,
+    provider: Provider,
+    call: SingleCall,
+    attempt_id: AttemptId,
+    told: "asyncio.Queue[CallEvent]",
 ) -> AsyncIterator[None]:
     """Have the reports on this call told: those that this process hears, and those that reach the API by webhook."""
     is_up = asyncio.Event()
     why: list[str] = []
 
     async def hand_over(reports: Sequence[CallEvent]) -> None:
-        if installed.shared_link(call.trunk) is None:
+        if registry.shared_link(call.trunk) is None:
             # A network may send each report to one listener only: store those on other calls as the listener would.
-            await asyncio.to_thread(events.receive, parts.db, call.trunk.id, reports)
+            await asyncio.to_thread(events.receive, context.db, call.trunk.id, reports)
         for report in reports:
             if report.attempt_id == attempt_id:
                 told.put_nowait(report)
@@ -181,9 +186,9 @@ async def _reports(
             is_up.set()
 
     is_posted = isinstance(provider, ReportsByWebhook)
-    hearing = asyncio.create_task(_poll(parts, attempt_id, told) if is_posted else provider.listen(hand_over, linked))
+    hearing = asyncio.create_task(_poll(context, attempt_id, told) if is_posted else provider.listen(hand_over, linked))
     try:
-        if not is_posted and installed.needs_listener(call.trunk.provider):
+        if not is_posted and registry.needs_listener(call.trunk.provider):
             await _wait(is_up, why)
         yield
     finally:
@@ -198,13 +203,13 @@ async def _wait(is_up: asyncio.Event, why: Sequence[str]) -> None:
         raise Unavailable(f"The reports of the trunk cannot be heard: {'; '.join(why) or 'no answer'}") from None
 
 
-async def _poll(parts: Parts, attempt_id: AttemptId, told: "asyncio.Queue[CallEvent]") -> None:
+async def _poll(context: EngineContext, attempt_id: AttemptId, told: "asyncio.Queue[CallEvent]") -> None:
     def stored(after_id: int) -> list[Received]:
-        with parts.db.begin() as connection:
+        with context.db.begin() as connection:
             return inbox.of_attempt(connection, attempt_id, after_id)
 
     def newest() -> int:
-        with parts.db.begin() as connection:
+        with context.db.begin() as connection:
             return inbox.last_id(connection)
 
     after_id = await asyncio.to_thread(newest)

@@ -10,9 +10,9 @@ from pydantic import AfterValidator, ConfigDict, Field
 
 from dialer.domain.contact import NewContact
 from dialer.domain.ids import WorkspaceId, uuid7
-from dialer.service.contact_file import read_contacts
+from dialer.service.contact_csv import read_contacts
 from dialer.service.contacts import ImportReport, Rejected
-from dialer.service.csv_file import Readable
+from dialer.service.csv_reader import Readable
 from dialer.service.fields import Changes, Fields, PhoneNumber, storable
 from dialer.service.resources import Kind
 from dialer.store import suppressions

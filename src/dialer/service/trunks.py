@@ -7,9 +7,9 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema
 
 from dialer.domain.ids import TrunkId, WorkspaceId
-from dialer.engine.parts import Parts
+from dialer.engine.context import EngineContext
 from dialer.errors import FieldError, InvalidInput, NotFound
-from dialer.providers import installed
+from dialer.providers import registry
 from dialer.service import resources
 from dialer.service.fields import Changes, Fields, Limit, Metadata, Name, Status, refusal
 from dialer.service.resources import Kind, View
@@ -28,13 +28,13 @@ Rate = Annotated[float, Field(ge=0.001, le=99_999, allow_inf_nan=False)]
 
 
 def _installed(name: str) -> str:
-    if name not in installed.names():
-        raise refusal(f"must be one of {', '.join(installed.names())}")
+    if name not in registry.names():
+        raise refusal(f"must be one of {', '.join(registry.names())}")
     return name
 
 
 Provider = Annotated[
-    str, AfterValidator(_installed), WithJsonSchema({"type": "string", "enum": list(installed.names())})
+    str, AfterValidator(_installed), WithJsonSchema({"type": "string", "enum": list(registry.names())})
 ]
 
 
@@ -68,7 +68,7 @@ def kind(may_read: Callable[[str], bool] = lambda _: False) -> Kind:
         if errors:
             raise InvalidInput(errors)
         try:
-            chosen = installed.kind(values["provider"])
+            chosen = registry.plugin(values["provider"])
             chosen.check(config)
         except InvalidInput as error:
             raise InvalidInput([FieldError(f"config.{one.field}", one.reason) for one in error.errors]) from None
@@ -78,16 +78,16 @@ def kind(may_read: Callable[[str], bool] = lambda _: False) -> Kind:
 
 def _limited(values: View) -> View:
     """Give a trunk that names no rate the one of its network, so that nothing waits in that network's own queue."""
-    rate = installed.kind(values["provider"]).calls_per_second
+    rate = registry.plugin(values["provider"]).calls_per_second
     return {"calls_per_second": rate} | values if rate is not None else values
 
 
-def health(parts: Parts, workspace_id: WorkspaceId, trunk_id: TrunkId) -> str | None:
+def health(context: EngineContext, workspace_id: WorkspaceId, trunk_id: TrunkId) -> str | None:
     """Say why no calls can be placed on a trunk now, or not be followed; None: they can. Raises NotFound."""
-    found = resources.show(parts.db, kind(), workspace_id, trunk_id)
-    trouble = parts.carriers.health(of_network(parts.db, found["provider"], trunk_id))
+    found = resources.show(context.db, kind(), workspace_id, trunk_id)
+    trouble = context.providers.health(of_network(context.db, found["provider"], trunk_id))
     unheard = found["unheard_reason"]
-    if not found["is_heard"] and installed.needs_listener(found["provider"]):
+    if not found["is_heard"] and registry.needs_listener(found["provider"]):
         unheard = unheard or "is a listener running?"
     return trouble or (unheard and f"its reports are not heard: {unheard}")
 

@@ -9,15 +9,14 @@ import pendulum
 from pendulum import DateTime
 from sqlalchemy import Connection, Row
 
-from dialer.domain.calls import CallHandle, Others
-from dialer.domain.course import Course
-from dialer.domain.events import CallFacts
+from dialer.domain.call import CallFacts, CallHandle, OtherAttempts
+from dialer.domain.call_progress import Course
 from dialer.domain.ids import AttemptId, BatchId, ContactId, NumberId, TrunkId
 from dialer.domain.outcomes import Outcome
-from dialer.domain.patience import CALL_SECONDS, FIRST_ASK_SECONDS, LAST_ASK_SECONDS
 from dialer.domain.states import AttemptState
+from dialer.domain.timeouts import CALL_SECONDS, FIRST_ASK_SECONDS, LAST_ASK_SECONDS
 from dialer.store.database import passing_over, rows, run
-from dialer.store.gates import Lease
+from dialer.store.lease_requests import Lease
 from dialer.store.numbers import WORKSPACE, Trunk, config_of
 
 LIVE = "('reserved', 'unclear', 'placed', 'ringing', 'answered')"
@@ -316,7 +315,7 @@ def take_overdue(connection: Connection, now: DateTime, again_at: DateTime, limi
     ]
 
 
-def others(connection: Connection, attempt_ids: Sequence[AttemptId]) -> dict[AttemptId, Others]:
+def others(connection: Connection, attempt_ids: Sequence[AttemptId]) -> dict[AttemptId, OtherAttempts]:
     """Read what is known of other attempts between the numbers of these; those whose own call is known are left out."""
     found = rows(
         connection,
@@ -336,7 +335,7 @@ def others(connection: Connection, attempt_ids: Sequence[AttemptId]) -> dict[Att
         """,
         ids=list(attempt_ids),
     )
-    return {row.id: Others(frozenset(row.call_ids or ()), row.is_one_unknown) for row in found}
+    return {row.id: OtherAttempts(frozenset(row.call_ids or ()), row.is_one_unknown) for row in found}
 
 
 def trunks_of(connection: Connection, attempt_ids: Sequence[AttemptId]) -> dict[AttemptId, TrunkId]:

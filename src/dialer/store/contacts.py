@@ -9,8 +9,8 @@ from pendulum import DateTime
 from sqlalchemy import Connection
 
 from dialer.domain.ids import AttemptId, BatchId, ContactId, NumberId, TrunkId
-from dialer.domain.patience import RESCUE_AFTER
 from dialer.domain.states import AttemptState, ContactStatus
+from dialer.domain.timeouts import RESCUE_AFTER
 from dialer.store import quarantine
 from dialer.store.database import passing_over, rows, run
 from dialer.store.numbers import VERSION

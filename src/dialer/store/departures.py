@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 
 from dialer.domain.calling_rules import CallingRules
 from dialer.domain.ids import AttemptId
-from dialer.domain.patience import PLACE_SECONDS
+from dialer.domain.timeouts import PLACE_SECONDS
 from dialer.store.database import passing_over, rows, wait_shortly
 from dialer.store.workspaces import rules_of
 

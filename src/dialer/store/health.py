@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from dialer.errors import Unavailable
-from dialer.store import agent_health, epochs, inbox, locks, quarantine, trunk_health, trunk_links
+from dialer.store import agent_health, inbox, lease_epoch, locks, quarantine, trunk_breaker, trunk_listeners
 from dialer.store.database import Database, rows
 from dialer.store.leases import Leases
 from dialer.store.numbers import WORKSPACE, Trunk, config_of
@@ -86,8 +86,8 @@ def troubles(connection: Connection, now: DateTime) -> list[str]:
         found.append(f"This machine's clock is {skew_seconds:.1f} s from that of Postgres: mend it.")
     return [
         *found,
-        *trunk_health.sentences(connection),
-        *trunk_links.sentences(connection),
+        *trunk_breaker.sentences(connection),
+        *trunk_listeners.sentences(connection),
         *agent_health.sentences(connection),
         *locks.sentences(connection),
         *inbox.sentences(connection),
@@ -118,7 +118,7 @@ def redis_troubles(connection: Connection, leases: Leases) -> list[str]:
 def leases_are_loaded(connection: Connection, leases: Leases) -> bool:
     """Say whether Redis knows the leases that the ledger counts on; without them nothing is granted."""
     epoch = leases.epoch()
-    return epoch is not None and epoch == epochs.current(connection)
+    return epoch is not None and epoch == lease_epoch.current(connection)
 
 
 def active_trunks(connection: Connection) -> list[tuple[str, Trunk]]:

@@ -10,8 +10,8 @@ from pendulum import DateTime
 from sqlalchemy import Connection, Row
 
 from dialer.domain import sip
-from dialer.domain.course import Verdict
-from dialer.domain.events import CallEvent, CallFacts, EventKind, HungUpBy
+from dialer.domain.call import CallEvent, CallFacts, EventKind, HungUpBy
+from dialer.domain.call_progress import Verdict
 from dialer.domain.ids import AttemptId, TrunkId
 from dialer.domain.outcomes import Outcome
 from dialer.domain.quarantine import FIRST_BACKOFF_SECONDS, LAST_BACKOFF_SECONDS, MOST_EQUAL, Failure

@@ -23,7 +23,7 @@ from redis.retry import Retry
 from dialer.domain.ids import AttemptId, BatchId, NumberId, TrunkId
 from dialer.domain.pacing import RateLimit
 from dialer.errors import Unavailable
-from dialer.store.gates import (
+from dialer.store.lease_requests import (
     DEADLINES,
     EPOCH,
     HOLDS,

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from dialer.domain.ids import BatchId, NumberId, TrunkId
 from dialer.store.database import rows
-from dialer.store.trunk_links import HEARS
+from dialer.store.trunk_listeners import HEARS
 
 # Of a number n. Text, so that it is the same in Postgres, in Redis and here.
 VERSION = "coalesce(extract(epoch FROM n.capped_at)::text, '')"

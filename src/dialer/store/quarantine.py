@@ -14,7 +14,7 @@ import pendulum
 from pendulum import DateTime
 from sqlalchemy import Connection, Row
 
-from dialer.domain.events import CallEvent, CallFacts, EventKind
+from dialer.domain.call import CallEvent, CallFacts, EventKind
 from dialer.domain.ids import AttemptId, TrunkId
 from dialer.domain.outcomes import Outcome
 from dialer.domain.quarantine import MOST_EQUAL, Failure

@@ -15,7 +15,7 @@ from dialer.domain.ids import WorkspaceId
 from dialer.errors import InvalidInput, StateConflict
 from dialer.store.database import rows, run
 from dialer.store.numbers import config_of
-from dialer.store.trunk_links import HEARS
+from dialer.store.trunk_listeners import HEARS
 
 
 @dataclass(frozen=True, slots=True)

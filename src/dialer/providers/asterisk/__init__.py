@@ -4,14 +4,14 @@ from collections.abc import Hashable, Mapping
 from typing import Any
 
 from dialer.domain.ids import TrunkId
-from dialer.providers.asterisk.client import Asterisk
 from dialer.providers.asterisk.config import AsteriskConfig
-from dialer.providers.base import Kind, Surroundings
+from dialer.providers.asterisk.provider import Asterisk
+from dialer.providers.base import ProviderEnvironment, ProviderPlugin
 
-__all__ = ["KIND", "Asterisk", "AsteriskConfig"]
+__all__ = ["PLUGIN", "Asterisk", "AsteriskConfig"]
 
 
-def _connect(_: TrunkId, config: Mapping[str, Any], around: Surroundings) -> Asterisk:
+def _connect(_: TrunkId, config: Mapping[str, Any], around: ProviderEnvironment) -> Asterisk:
     checked = AsteriskConfig.parse(config)
     return Asterisk(checked, around.secret(checked.password), around.clock, around.egress)
 
@@ -26,7 +26,7 @@ def _permits_agent(config: Mapping[str, Any], connection: Mapping[str, Any]) -> 
     return AsteriskConfig.parse(config).destination(connection) is not None
 
 
-KIND = Kind(
+PLUGIN = ProviderPlugin(
     AsteriskConfig.parse,
     _connect,
     needs_listener=True,

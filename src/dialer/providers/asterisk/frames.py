@@ -10,8 +10,8 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
-from dialer.providers.asterisk.answers import sentence
 from dialer.providers.asterisk.ari import Answer, described, printable
+from dialer.providers.asterisk.responses import sentence
 
 BATCH = 500
 LONGEST_MESSAGE = 128 * 1024

@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from dialer.domain.ids import TrunkId
-from dialer.providers.base import Kind, Surroundings
+from dialer.providers.base import ProviderEnvironment, ProviderPlugin
 from dialer.providers.freeswitch.config import TrunkConfig
 from dialer.providers.freeswitch.provider import FreeSwitch
 
-__all__ = ["KIND", "FreeSwitch", "TrunkConfig"]
+__all__ = ["PLUGIN", "FreeSwitch", "TrunkConfig"]
 
 
-def _connect(trunk_id: TrunkId, config: Mapping[str, Any], around: Surroundings) -> FreeSwitch:
+def _connect(trunk_id: TrunkId, config: Mapping[str, Any], around: ProviderEnvironment) -> FreeSwitch:
     return FreeSwitch(trunk_id, TrunkConfig.parse(config), around)
 
 
@@ -23,4 +23,4 @@ def _permits_agent(config: Mapping[str, Any], connection: Mapping[str, Any]) -> 
     return TrunkConfig.parse(config).destination(connection) is not None
 
 
-KIND = Kind(TrunkConfig.parse, _connect, needs_listener=True, is_switch=True, permits_agent=_permits_agent)
+PLUGIN = ProviderPlugin(TrunkConfig.parse, _connect, needs_listener=True, is_switch=True, permits_agent=_permits_agent)

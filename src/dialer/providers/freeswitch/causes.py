@@ -8,7 +8,7 @@ in its switch_channel.c). Where the SIP code is known, it alone counts (dialer.d
 from collections.abc import Mapping
 
 from dialer.domain import sip
-from dialer.domain.events import CallFacts, HungUpBy
+from dialer.domain.call import CallFacts, HungUpBy
 from dialer.domain.outcomes import CauseClass, Outcome
 from dialer.providers.base import Refused
 

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
-from dialer.providers.freeswitch.connection import Connection
+from dialer.providers.freeswitch.esl import Connection
 
 C = TypeVar("C", bound=Connection)
 

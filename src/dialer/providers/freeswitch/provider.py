@@ -12,24 +12,24 @@ from dialer.errors import Unavailable
 from dialer.providers.base import (
     CallHandle,
     CallRequest,
-    Gone,
-    HandOver,
-    Linked,
-    NoWord,
+    LookupFailed,
+    LookupResult,
+    NotFoundNow,
+    OnEvents,
+    OnLinkState,
     Placement,
+    ProviderEnvironment,
     Seen,
-    Sighting,
-    Surroundings,
 )
-from dialer.providers.freeswitch import listening, placing, reports
+from dialer.providers.freeswitch import event_socket, events, placement
 from dialer.providers.freeswitch.config import TrunkConfig
-from dialer.providers.freeswitch.connection import Connection, connect
+from dialer.providers.freeswitch.esl import Connection, connect
+from dialer.providers.freeswitch.event_socket import ListeningConnection
+from dialer.providers.freeswitch.events import Reports
 from dialer.providers.freeswitch.frames import read_event
 from dialer.providers.freeswitch.line import Line
-from dialer.providers.freeswitch.listening import ListeningConnection
-from dialer.providers.freeswitch.originate import originate
-from dialer.providers.freeswitch.placing import PlacingConnection
-from dialer.providers.freeswitch.reports import Reports
+from dialer.providers.freeswitch.placement import PlacingConnection
+from dialer.providers.freeswitch.requests import originate
 
 NO_CHANNEL = "-ERR No such channel!"
 # What it says of how long it has been up has no fractions, and an attempt is made a moment before its request leaves.
@@ -39,7 +39,7 @@ ROUNDING_SECONDS = 2.0
 class FreeSwitch:
     """A trunk's way through one FreeSWITCH. Implements `Provider`."""
 
-    def __init__(self, trunk_id: TrunkId, config: TrunkConfig, around: Surroundings) -> None:
+    def __init__(self, trunk_id: TrunkId, config: TrunkConfig, around: ProviderEnvironment) -> None:
         self._trunk_id = trunk_id
         self._config = config
         self._clock = around.clock
@@ -52,7 +52,7 @@ class FreeSwitch:
 
     async def place(self, request: CallRequest) -> Placement:
         patience = self._config.timeout_seconds
-        return await placing.place(
+        return await placement.place(
             self._placing,
             lambda now: originate(request, self._config, self._trunk_id, now),
             request,
@@ -60,17 +60,17 @@ class FreeSwitch:
             patience,
         )
 
-    async def look_up(self, call: CallHandle) -> Sighting:
+    async def look_up(self, call: CallHandle) -> LookupResult:
         uuid = str(call.attempt_id)
         try:
             exists = await self._ask(f"uuid_exists {uuid}")
             if exists == "false":
-                return Gone(await self._has_restarted(call))
+                return NotFoundNow(await self._has_restarted(call))
             if exists != "true":
-                return NoWord("FreeSWITCH did not say whether the channel exists")
+                return LookupFailed("FreeSWITCH did not say whether the channel exists")
             return self._seen(uuid, await self._ask(f"uuid_dump {uuid}"))
         except (OSError, Unavailable) as error:
-            return NoWord(str(error))
+            return LookupFailed(str(error))
 
     async def hang_up(self, call: CallHandle) -> None:
         try:
@@ -95,15 +95,15 @@ class FreeSwitch:
         finally:
             await connection.close()
 
-    async def listen(self, hand_over: HandOver, linked: Linked) -> None:
-        """Pass on reports until cancelled, or until `hand_over` raises: what it was given then, look-ups find."""
+    async def listen(self, on_events: OnEvents, on_link_state: OnLinkState) -> None:
+        """Pass on reports until cancelled, or until `on_events` raises: what it was given then, look-ups find."""
         machine = self._config.machine
-        await listening.listen(
+        await event_socket.listen(
             self._open_listening,
             lambda: Reports(self._trunk_id, machine),
             self._config.timeout_seconds,
-            hand_over,
-            linked,
+            on_events,
+            on_link_state,
         )
 
     async def close(self) -> None:
@@ -111,13 +111,13 @@ class FreeSwitch:
         await self._asking.close()
 
     async def _open_placing(self) -> PlacingConnection:
-        return await connect(self._config, self._password, PlacingConnection, placing.HEARD, self._egress)
+        return await connect(self._config, self._password, PlacingConnection, placement.HEARD, self._egress)
 
     async def _open_asking(self) -> Connection:
         return await connect(self._config, self._password, Connection, egress=self._egress)
 
     async def _open_listening(self) -> ListeningConnection:
-        return await connect(self._config, self._password, ListeningConnection, reports.HEARD, self._egress)
+        return await connect(self._config, self._password, ListeningConnection, events.HEARD, self._egress)
 
     async def _ask(self, command: str) -> str:
         """Return the answer to a question of the kind that may be asked twice; raises OSError or Unavailable."""
@@ -136,16 +136,16 @@ class FreeSwitch:
         age = (self._clock() - call.created_at).total_seconds()
         return up_seconds.isdecimal() and int(up_seconds) + ROUNDING_SECONDS < age
 
-    def _seen(self, uuid: str, dump: str) -> Sighting:
+    def _seen(self, uuid: str, dump: str) -> LookupResult:
         if dump == NO_CHANNEL:
-            return Gone()
+            return NotFoundNow()
         fields = read_event(dump).fields
         try:
             if fields["Unique-ID"] != uuid:
-                return NoWord("FreeSWITCH told of another channel")
-            return Seen(uuid, tuple(reports.told(fields, self._config.machine)))
+                return LookupFailed("FreeSWITCH told of another channel")
+            return Seen(uuid, tuple(events.told(fields, self._config.machine)))
         except (ArithmeticError, LookupError, ValueError):
-            return NoWord("what FreeSWITCH says of the channel cannot be read")
+            return LookupFailed("what FreeSWITCH says of the channel cannot be read")
 
     async def _ailment(self, connection: Connection) -> str | None:
         """Ask an open connection why no calls can be placed; None: they can."""

@@ -8,17 +8,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from dialer.domain.ids import TrunkId
-from dialer.providers.base import Kind, Surroundings
-from dialer.providers.http.client import HttpPlatform
+from dialer.providers.base import ProviderEnvironment, ProviderPlugin
 from dialer.providers.http.config import Config
+from dialer.providers.http.provider import HttpPlatform
 from dialer.providers.http.signing import Signer
 
-__all__ = ["KIND", "HttpPlatform"]
+__all__ = ["PLUGIN", "HttpPlatform"]
 
 
-def _connect(trunk_id: TrunkId, config: Mapping[str, Any], around: Surroundings) -> HttpPlatform:
+def _connect(trunk_id: TrunkId, config: Mapping[str, Any], around: ProviderEnvironment) -> HttpPlatform:
     checked = Config.parse(config)
     return HttpPlatform(trunk_id, checked, Signer(around.secret(checked.secret)), around)
 
 
-KIND = Kind(Config.parse, _connect)
+PLUGIN = ProviderPlugin(Config.parse, _connect)

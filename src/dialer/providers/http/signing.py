@@ -15,7 +15,7 @@ from pendulum import DateTime
 from standardwebhooks import Webhook
 
 from dialer.errors import NotSigned, Unavailable
-from dialer.providers.base import Posted
+from dialer.providers.base import WebhookRequest
 
 TOLERANCE_SECONDS = 5 * 60
 PREFIX = "whsec_"
@@ -39,7 +39,7 @@ class Signer:
             "webhook-signature": self._sign(message_id, sent, body.decode()),
         }
 
-    def prove(self, posted: Posted) -> None:
+    def prove(self, posted: WebhookRequest) -> None:
         """Raise NotSigned unless one of the signatures is right and of the five minutes around now."""
         message_id, timestamp, signatures = _signed_parts(posted.headers)
         age = posted.now.timestamp() - timestamp

@@ -8,16 +8,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from dialer.domain.ids import TrunkId
-from dialer.providers.base import Kind, Surroundings
-from dialer.providers.simulator.calls import CarrierCall
-from dialer.providers.simulator.client import Simulator
+from dialer.providers.base import ProviderEnvironment, ProviderPlugin
+from dialer.providers.simulator.call import CarrierCall
 from dialer.providers.simulator.in_process import InProcessSimulator
 from dialer.providers.simulator.network import SimulatedNetwork
 from dialer.providers.simulator.profile import NetworkProfile
+from dialer.providers.simulator.provider import Simulator
 from dialer.providers.simulator.server import SimulatorServer, serve
 
 __all__ = [
-    "KIND",
+    "PLUGIN",
     "CarrierCall",
     "InProcessSimulator",
     "NetworkProfile",
@@ -28,8 +28,8 @@ __all__ = [
 ]
 
 
-def _connect(trunk_id: TrunkId, config: Mapping[str, Any], around: Surroundings) -> Simulator:
+def _connect(trunk_id: TrunkId, config: Mapping[str, Any], around: ProviderEnvironment) -> Simulator:
     return Simulator(trunk_id, NetworkProfile.parse(config), around.clock, around.egress)
 
 
-KIND = Kind(NetworkProfile.parse, _connect)
+PLUGIN = ProviderPlugin(NetworkProfile.parse, _connect)

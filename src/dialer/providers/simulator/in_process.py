@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from pendulum import DateTime
 
-from dialer.providers.base import TOO_LATE, CallHandle, CallRequest, HandOver, Linked, Placement, Sighting
+from dialer.providers.base import TOO_LATE, CallHandle, CallRequest, LookupResult, OnEvents, OnLinkState, Placement
 from dialer.providers.simulator.network import SimulatedNetwork
 
 
@@ -24,7 +24,7 @@ class InProcessSimulator:
         now = self._clock()
         return TOO_LATE if now >= request.leave_by else self.network.place(request, now)
 
-    async def look_up(self, call: CallHandle) -> Sighting:
+    async def look_up(self, call: CallHandle) -> LookupResult:
         return self.network.look_up(call.attempt_id, self._clock())
 
     async def hang_up(self, call: CallHandle) -> None:
@@ -33,7 +33,7 @@ class InProcessSimulator:
     async def health(self) -> str | None:
         return None
 
-    async def listen(self, hand_over: HandOver, linked: Linked) -> None:
+    async def listen(self, on_events: OnEvents, on_link_state: OnLinkState) -> None:
         """Return at once: nothing is pushed."""
 
     async def close(self) -> None:

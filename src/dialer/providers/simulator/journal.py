@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from dialer.domain.events import EventKind
+from dialer.domain.call import EventKind
 from dialer.domain.ids import AttemptId
 from dialer.domain.outcomes import Outcome
 from dialer.errors import Unavailable
-from dialer.providers.simulator.book import Acknowledged, Change, Forgotten, HungUp, Opened, OverLimit, Requested
-from dialer.providers.simulator.calls import CarrierCall
+from dialer.providers.simulator.call import CarrierCall
 from dialer.providers.simulator.instants import from_micros, to_micros
+from dialer.providers.simulator.state import Acknowledged, Change, Forgotten, HungUp, Opened, OverLimit, Requested
 
 
 class Journal:

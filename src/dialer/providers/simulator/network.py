@@ -11,22 +11,30 @@ from pathlib import Path
 
 from pendulum import DateTime
 
-from dialer.domain.events import CallEvent
+from dialer.domain.call import CallEvent
 from dialer.domain.ids import AttemptId
 from dialer.domain.outcomes import CauseClass
 from dialer.providers.base import (
     TOO_LATE,
     Absent,
     CallRequest,
-    NoWord,
+    LookupFailed,
+    LookupResult,
     Placed,
     Placement,
     Refused,
     Seen,
-    Sighting,
     Unclear,
 )
-from dialer.providers.simulator.book import (
+from dialer.providers.simulator.call import CarrierCall, plan_call
+from dialer.providers.simulator.capacity import RATE_EXCEEDED
+from dialer.providers.simulator.course import Course, PlacementFault, draw_course
+from dialer.providers.simulator.instants import MILLISECOND, from_micros, to_micros
+from dialer.providers.simulator.journal import Journal
+from dialer.providers.simulator.outbox import COPIES, Delivery
+from dialer.providers.simulator.profile import NetworkProfile
+from dialer.providers.simulator.reports import lay_out_reports
+from dialer.providers.simulator.state import (
     Acknowledged,
     Book,
     Change,
@@ -37,14 +45,6 @@ from dialer.providers.simulator.book import (
     Requested,
     call_id,
 )
-from dialer.providers.simulator.calls import CarrierCall, plan_call
-from dialer.providers.simulator.capacity import RATE_EXCEEDED
-from dialer.providers.simulator.course import Course, PlacementFault, draw_course
-from dialer.providers.simulator.instants import MILLISECOND, from_micros, to_micros
-from dialer.providers.simulator.journal import Journal
-from dialer.providers.simulator.outbox import COPIES, Delivery
-from dialer.providers.simulator.profile import NetworkProfile
-from dialer.providers.simulator.reports import lay_out_reports
 
 UNANSWERED = Unclear("the network did not answer")
 REFUSALS = {PlacementFault.REFUSED: "switch_congestion", PlacementFault.SERVER_ERROR: "server_error"}
@@ -93,14 +93,14 @@ class SimulatedNetwork:
         self._forget(moment)
         return UNANSWERED if course.fault is PlacementFault.TIMEOUT_AFTER else Placed(call.call_id)
 
-    def look_up(self, attempt_id: AttemptId, now: DateTime) -> Sighting:
+    def look_up(self, attempt_id: AttemptId, now: DateTime) -> LookupResult:
         """Tell all that has happened so far; of an attempt that was placed twice, tell of the first call."""
         moment = to_micros(now)
         call = next(self._book.of_attempt(attempt_id), None)
         if call:
             happened = [kind for kind, at in call.steps() if at <= moment]
             return Seen(call.call_id, tuple(call.event(kind) for kind in happened))
-        return NoWord("calls of that age are no longer known") if self._may_be_forgotten(attempt_id) else Absent()
+        return LookupFailed("calls of that age are no longer known") if self._may_be_forgotten(attempt_id) else Absent()
 
     def hang_up(self, attempt_id: AttemptId, now: DateTime) -> None:
         """End every call of this attempt that is up."""

@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterable, Iterator
 from itertools import count
 from typing import NamedTuple
 
-from dialer.domain.events import EventKind
-from dialer.providers.simulator.calls import report_key
+from dialer.domain.call import EventKind
+from dialer.providers.simulator.call import report_key
 
 COPIES = 2
 

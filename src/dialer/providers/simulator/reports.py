@@ -3,8 +3,8 @@
 In: a call and the faults drawn for it. Out: kind, copy and moment of each delivery. Nothing is sent here.
 """
 
-from dialer.domain.events import EventKind
-from dialer.providers.simulator.calls import CarrierCall
+from dialer.domain.call import EventKind
+from dialer.providers.simulator.call import CarrierCall
 from dialer.providers.simulator.course import Course, ReportFaults
 from dialer.providers.simulator.instants import MILLISECOND, SECOND
 from dialer.providers.simulator.profile import NetworkProfile

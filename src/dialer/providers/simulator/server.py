@@ -13,15 +13,15 @@ from uuid import UUID
 
 from pendulum import DateTime
 
-from dialer.domain.events import CallEvent
+from dialer.domain.call import CallEvent
 from dialer.domain.ids import TrunkId
 from dialer.errors import DialerError, InvalidInput
 from dialer.providers.base import Unclear
-from dialer.providers.simulator import wire
+from dialer.providers.simulator import protocol
+from dialer.providers.simulator.delivery import Pump
 from dialer.providers.simulator.lines import JsonLines
 from dialer.providers.simulator.network import SimulatedNetwork
 from dialer.providers.simulator.profile import NetworkProfile
-from dialer.providers.simulator.pump import Pump
 
 CLOSING_SECONDS = 1.0
 MAX_LOG = 200_000
@@ -98,7 +98,7 @@ class _Connection(JsonLines):
         self._server = server
         self._network: SimulatedNetwork | None = None
         self._pump: Pump | None = None
-        self._answers: dict[object, Callable[[wire.Message], dict[str, Any] | None]] = {
+        self._answers: dict[object, Callable[[protocol.Message], dict[str, Any] | None]] = {
             "hello": self._hello,
             "place": self._place,
             "look_up": self._look_up,
@@ -128,7 +128,7 @@ class _Connection(JsonLines):
     def refuse(self, reason: str) -> None:
         self.send({"id": None, "error": reason})
 
-    def received(self, message: wire.Message) -> None:
+    def received(self, message: protocol.Message) -> None:
         try:
             answer = self._answer(message)
         except DialerError as error:
@@ -136,7 +136,7 @@ class _Connection(JsonLines):
         if answer is not None:
             self.send({"id": message.get("id"), **answer})
 
-    def _answer(self, message: wire.Message) -> dict[str, Any] | None:
+    def _answer(self, message: protocol.Message) -> dict[str, Any] | None:
         op = message.get("op")
         handler = self._answers.get(op) if isinstance(op, str) else None
         if handler is None:
@@ -148,8 +148,8 @@ class _Connection(JsonLines):
             raise InvalidInput.of("op", "must be hello first")
         return self._network, self._pump
 
-    def _hello(self, message: wire.Message) -> dict[str, Any]:
-        with wire.reading("hello"):
+    def _hello(self, message: protocol.Message) -> dict[str, Any]:
+        with protocol.reading("hello"):
             trunk_id = TrunkId(UUID(str(message["trunk_id"])))
             profile = NetworkProfile.parse(dict(message["profile"]))
         if self._pump:
@@ -157,34 +157,34 @@ class _Connection(JsonLines):
         self._network, self._pump = self._server.open_trunk(trunk_id, profile)
         return {"ok": True}
 
-    def _place(self, message: wire.Message) -> dict[str, Any] | None:
+    def _place(self, message: protocol.Message) -> dict[str, Any] | None:
         network, pump = self._known()
-        placement = network.place(wire.decode_request(message), self._server.clock())
+        placement = network.place(protocol.decode_request(message), self._server.clock())
         pump.wake()
-        return None if isinstance(placement, Unclear) else wire.encode_placement(placement)
+        return None if isinstance(placement, Unclear) else protocol.encode_placement(placement)
 
-    def _look_up(self, message: wire.Message) -> dict[str, Any]:
+    def _look_up(self, message: protocol.Message) -> dict[str, Any]:
         network, _ = self._known()
-        return wire.encode_sighting(network.look_up(wire.decode_attempt_id(message), self._server.clock()))
+        return protocol.encode_sighting(network.look_up(protocol.decode_attempt_id(message), self._server.clock()))
 
-    def _hang_up(self, message: wire.Message) -> dict[str, Any]:
+    def _hang_up(self, message: protocol.Message) -> dict[str, Any]:
         network, pump = self._known()
-        network.hang_up(wire.decode_attempt_id(message), self._server.clock())
+        network.hang_up(protocol.decode_attempt_id(message), self._server.clock())
         pump.wake()
         return {"ok": True}
 
-    def _health(self, _: wire.Message) -> dict[str, Any]:
+    def _health(self, _: protocol.Message) -> dict[str, Any]:
         return {"ok": True}
 
-    def _subscribe(self, _: wire.Message) -> dict[str, Any]:
+    def _subscribe(self, _: protocol.Message) -> dict[str, Any]:
         self._known()[1].join(self._report)
         return {"ok": True}
 
-    def _acknowledge(self, message: wire.Message) -> None:
+    def _acknowledge(self, message: protocol.Message) -> None:
         _, pump = self._known()
-        with wire.reading("deliveries"):
+        with protocol.reading("deliveries"):
             deliveries = frozenset(message["deliveries"])
         pump.acknowledge(self._report, deliveries)
 
     def _report(self, reports: Sequence[tuple[str, CallEvent]]) -> None:
-        self.send({"reports": [(delivery, wire.encode_event(event)) for delivery, event in reports]})
+        self.send({"reports": [(delivery, protocol.encode_event(event)) for delivery, event in reports]})

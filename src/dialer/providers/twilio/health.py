@@ -3,8 +3,8 @@
 from typing import Any
 
 from dialer.providers.twilio.config import Config
-from dialer.providers.twilio.exchange import NoAnswer, NotSent
 from dialer.providers.twilio.refusals import WRONG_CREDENTIALS, ApiError, code_of, status_of, told
+from dialer.providers.twilio.sdk_http import NoAnswer, NotSent
 
 BAD_REQUEST = 400
 UNAUTHORIZED = 401

@@ -13,7 +13,7 @@ from twilio.http.response import Response
 from twilio.request_validator import RequestValidator
 from twilio.rest import Client
 
-from dialer.domain.events import CallEvent
+from dialer.domain.call import CallEvent
 from dialer.domain.ids import TrunkId
 from dialer.domain.outcomes import CauseClass
 from dialer.errors import Unavailable
@@ -23,25 +23,25 @@ from dialer.providers.base import (
     CallHandle,
     CallRequest,
     Candidates,
-    HandOver,
-    Linked,
-    NoWord,
+    LookupFailed,
+    LookupResult,
+    OnEvents,
+    OnLinkState,
     Placed,
     Placement,
-    Posted,
     Refused,
     Seen,
-    Sighting,
     Unclear,
+    WebhookRequest,
 )
 from dialer.providers.egress import THIS_MACHINE, Egress
 from dialer.providers.http_client import retry_after
-from dialer.providers.twilio import asking, reports, sightings
+from dialer.providers.twilio import events, requests, sightings
+from dialer.providers.twilio.causes import ENDED
 from dialer.providers.twilio.config import Config
-from dialer.providers.twilio.endings import ENDED
-from dialer.providers.twilio.exchange import Exchange, Line, NoAnswer, NotSent
 from dialer.providers.twilio.health import told_of_account, told_of_failure
 from dialer.providers.twilio.refusals import API_ERRORS, CALL_IS_OVER, code_of, refusal, told
+from dialer.providers.twilio.sdk_http import Exchange, Line, NoAnswer, NotSent
 
 T = TypeVar("T")
 
@@ -75,7 +75,7 @@ class Twilio:
         if self._reports_to is None:
             return Refused("no_public_url", CauseClass.INFRASTRUCTURE)
         now = self._clock()
-        fields = asking.fields(request, now, f"{self._reports_to}/{request.attempt_id}")
+        fields = requests.fields(request, now, f"{self._reports_to}/{request.attempt_id}")
         if fields is None:
             return Refused("agent_has_no_url", CauseClass.INFRASTRUCTURE)
         exchange = Exchange(self._line, lambda: self._clock() < request.stale_at(now))
@@ -88,7 +88,7 @@ class Twilio:
         except API_ERRORS as error:
             return refusal(error, retry_after(exchange.retry_after, self._clock()))
 
-    async def look_up(self, call: CallHandle) -> Sighting:
+    async def look_up(self, call: CallHandle) -> LookupResult:
         try:
             if call.provider_call_id is not None:
                 record = await _readable(self._api().calls(call.provider_call_id).fetch_async())
@@ -97,15 +97,15 @@ class Twilio:
             is_early = self._is_early(call)
             return await _readable(_found(call, ask, is_early=is_early))
         except (NotSent, NoAnswer) as error:
-            return NoWord(str(error))
+            return LookupFailed(str(error))
         except API_ERRORS as error:
             is_gone = error.status == NOT_FOUND and call.provider_call_id is not None and code_of(error) is not None
-            return Absent() if is_gone else NoWord(f"Twilio answered {told(error)}")
+            return Absent() if is_gone else LookupFailed(f"Twilio answered {told(error)}")
 
     async def hang_up(self, call: CallHandle) -> None:
         """`canceled` ends a call that was not answered yet, so that it counts as that; `completed` ends any."""
         sighting = await self.look_up(call)
-        if isinstance(sighting, NoWord):
+        if isinstance(sighting, LookupFailed):
             raise Unavailable(f"Twilio could not say which call to hang up: {sighting.reason}")
         if isinstance(sighting, Candidates):
             raise Unavailable("It is not known yet which of Twilio's calls to hang up")
@@ -124,11 +124,11 @@ class Twilio:
             return told_of_failure(error, self._config)
         return told_of_account(account)
 
-    async def listen(self, hand_over: HandOver, linked: Linked) -> None:
+    async def listen(self, on_events: OnEvents, on_link_state: OnLinkState) -> None:
         """Return at once: Twilio reports by HTTP."""
 
-    def read_reports(self, posted: Posted) -> Sequence[CallEvent]:
-        return reports.read(posted, self._validator)
+    def read_reports(self, posted: WebhookRequest) -> Sequence[CallEvent]:
+        return events.read(posted, self._validator)
 
     async def close(self) -> None:
         await self._line.close()
@@ -179,12 +179,12 @@ async def _readable(asked: Awaitable[T]) -> T:
         raise NoAnswer(f"what answered is not Twilio's API ({type(error).__name__})") from error
 
 
-async def _found(call: CallHandle, asked: Awaitable[Any], *, is_early: bool) -> Sighting:
+async def _found(call: CallHandle, asked: Awaitable[Any], *, is_early: bool) -> LookupResult:
     return sightings.found(call, await asked, is_early=is_early)
 
 
 def _placement(record: Any) -> Placement:
     sid = record.sid
-    if isinstance(sid, str) and reports.SID.fullmatch(sid):
+    if isinstance(sid, str) and events.SID.fullmatch(sid):
         return Placed(sid)
     return Unclear("Twilio's answer bears no SID of a call")

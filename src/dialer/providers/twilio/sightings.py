@@ -7,10 +7,10 @@ from typing import Any
 import pendulum
 from pendulum import DateTime
 
-from dialer.domain.events import CallEvent, EventKind
-from dialer.providers.base import Absent, CallHandle, Candidates, NoWord, Seen, Sighting
-from dialer.providers.twilio.endings import ENDED, Ending
-from dialer.providers.twilio.reports import SID, ended, event
+from dialer.domain.call import CallEvent, EventKind
+from dialer.providers.base import Absent, CallHandle, Candidates, LookupFailed, LookupResult, Seen
+from dialer.providers.twilio.causes import ENDED, Ending
+from dialer.providers.twilio.events import SID, ended, event
 
 PAGE = 50
 # Twilio's clock and ours may differ, and its times are whole seconds.
@@ -21,19 +21,19 @@ Record = Any
 """A `CallInstance` of Twilio's library, which brings no types; any field may be None or no time at all."""
 
 
-def seen(call: CallHandle, record: Record) -> Seen | NoWord:
+def seen(call: CallHandle, record: Record) -> Seen | LookupFailed:
     """Tell all that the record says, up to its status."""
     sid, status = record.sid, record.status
     if not isinstance(sid, str) or not SID.fullmatch(sid):
-        return NoWord("Twilio's record of the call has no SID")
+        return LookupFailed("Twilio's record of the call has no SID")
     if status in ("queued", "initiated"):
         return Seen(sid, ())
     if status not in ("ringing", "in-progress", *ENDED):
-        return NoWord("Twilio's record of the call has a status that is not known")
+        return LookupFailed("Twilio's record of the call has a status that is not known")
     return Seen(sid, _events(call, record))
 
 
-def found(call: CallHandle, records: Iterable[Record], *, is_early: bool) -> Sighting:
+def found(call: CallHandle, records: Iterable[Record], *, is_early: bool) -> LookupResult:
     """Find the calls that may be the attempt's in the newest page of those between its two numbers.
 
     Twilio's records bear no id of ours: it is one that was made when the attempt was. `is_early`: it may not be among
@@ -43,16 +43,16 @@ def found(call: CallHandle, records: Iterable[Record], *, is_early: bool) -> Sig
     outbound = [one for one in page if one.direction == "outbound-api" and one.to == call.to_number]
     times = [(_moment(one.date_created), one) for one in outbound]
     if any(made is None for made, _ in times):
-        return NoWord("Twilio's list of calls has one without its date")
+        return LookupFailed("Twilio's list of calls has one without its date")
     since, until = call.created_at + EARLIEST, call.created_at + LATEST
     matching = [one for made, one in times if made is not None and since <= made <= until]
     if len(page) >= PAGE and not any(made is not None and made < since for made, _ in times):
-        return NoWord("there are more calls to this number than Twilio lists at once")
-    otherwise = NoWord("too early: Twilio may not list the call yet") if is_early else Absent()
+        return LookupFailed("there are more calls to this number than Twilio lists at once")
+    otherwise = LookupFailed("too early: Twilio may not list the call yet") if is_early else Absent()
     calls: list[Seen] = []
     for record in matching:
         told = seen(call, record)
-        if isinstance(told, NoWord):
+        if isinstance(told, LookupFailed):
             return told
         calls.append(told)
     return Candidates(tuple(calls), otherwise) if calls else otherwise

@@ -1,0 +1,88 @@
+"""One API process: its socket, its threads, and how it stops."""
+
+import os
+import socket
+from collections.abc import Callable
+from threading import Event
+
+import uvicorn
+from fastapi import FastAPI
+from uvicorn import Config
+
+from dialer import wiring
+from dialer.api.app import make_app
+from dialer.api.protocol import BoundedProtocol, Bounds
+from dialer.api.transfers import AT_ONCE
+from dialer.errors import Unavailable
+from dialer.settings import Settings
+
+BACKLOG = 2048
+# Requests in hand may finish; a client that uploads for longer is cut off, and nothing of its file is stored.
+STOP_SECONDS = 20
+
+
+class Server(uvicorn.Server):
+    """Ends the open event streams when it is told to stop, for it waits for every request in hand.
+
+    `stopped`: was set if it was told so before it could listen to signals itself.
+    """
+
+    def __init__(self, config: Config, stopped: Event) -> None:
+        super().__init__(config)
+        self._stopped = stopped
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self.should_exit = self.should_exit or self._stopped.is_set()
+        await super().startup(sockets)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        app = self.config.app
+        assert isinstance(app, FastAPI)
+        app.state.watching.close()
+        await super().shutdown(sockets)
+
+
+def serve(settings: Settings, host: str, port: int, ask_settle: Callable[[], object], stopped: Event) -> None:
+    """Answer requests until TERM or Ctrl-C. Raises Unavailable where the address cannot be had.
+
+    `ask_settle`: called when call reports have come in; should it fail, the next tick sees them.
+    `stopped`: whether it was told to stop before it was here.
+    """
+    # A thread works in one transaction at a time; uploads, event streams and metrics come on top.
+    connections = settings.api_threads + AT_ONCE + 2
+    context = wiring.context_of(settings, connections=connections, timeouts=wiring.REQUESTS)
+    listening = _listen(host, port)
+    app = make_app(context, settings, wiring.LedgerClock(context.db, wiring.seconds), wiring.chance(), ask_settle)
+    try:
+        Server(server_config(app, settings), stopped).run([listening])
+    finally:
+        listening.close()
+        wiring.close(context)
+
+
+def server_config(app: FastAPI, settings: Settings, stop_seconds: int = STOP_SECONDS) -> Config:
+    """Configure the server: HTTP/1.1 alone, each client within its bounds.
+
+    Forwarded headers are believed from trusted proxies alone: anybody can send them.
+    """
+    bounds = Bounds(settings.max_connections, settings.header_timeout_seconds, settings.send_timeout_seconds)
+    return Config(
+        app,
+        http=type("Protocol", (BoundedProtocol,), {"bounds": bounds}),
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=list(settings.trusted_proxies),
+        timeout_graceful_shutdown=stop_seconds,
+    )
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+        raise Unavailable(f"The API cannot be served at {host}:{port}: {reason}") from None

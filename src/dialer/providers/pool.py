@@ -1,0 +1,181 @@
+"""All trunks' providers behind one plain, synchronous front: one event loop, connections kept alive.
+
+What comes in are calls and the trunks they go out on; what comes out is what each network surely said. Whatever goes
+wrong in between is turned into the answer that keeps "never twice".
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from threading import Lock, Thread
+from typing import Any, TypeVar
+
+import structlog
+from pendulum import DateTime
+
+from dialer.domain.ids import AttemptId, TrunkId
+from dialer.domain.outcomes import CauseClass
+from dialer.domain.timeouts import PLACE_SECONDS
+from dialer.errors import DialerError
+from dialer.providers.base import (
+    TOO_LATE,
+    CallHandle,
+    CallRequest,
+    ChecksDestinations,
+    LookupFailed,
+    LookupResult,
+    Placement,
+    Provider,
+    Refused,
+    Unclear,
+)
+from dialer.store.numbers import Trunk
+
+T = TypeVar("T")
+Connect = Callable[[Trunk], Provider]
+
+log = structlog.get_logger()
+
+
+class ProviderPool:
+    """The providers of this process, one a trunk, made when first used and anew when the trunk's settings change."""
+
+    def __init__(self, connect: Connect, clock: Callable[[], DateTime]) -> None:
+        self._connect = connect
+        self._clock = clock
+        self._open: dict[TrunkId, tuple[Trunk, Provider]] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._starting = Lock()
+
+    def place_all(self, calls: Sequence[tuple[Trunk, CallRequest]]) -> dict[AttemptId, Placement]:
+        """Ask the networks for all these calls at once; every one gets an answer."""
+
+        async def place(trunk: Trunk, request: CallRequest) -> Placement:
+            try:
+                provider = await self._provider(trunk)
+            except DialerError as error:
+                return Refused(str(error), CauseClass.INFRASTRUCTURE)
+            if self._clock() >= request.leave_by:
+                return TOO_LATE
+            try:
+                async with asyncio.timeout(PLACE_SECONDS):
+                    return await provider.place(request)
+            except TimeoutError:
+                return Unclear("the provider did not answer in time")
+            except Exception as error:
+                # The contract forbids it, so nothing is known about whether the request has left.
+                log.exception("provider raised while placing", trunk_id=trunk.id, attempt_id=request.attempt_id)
+                return Unclear(repr(error))
+
+        answers = self._run(_together(place(trunk, request) for trunk, request in calls))
+        return {request.attempt_id: answer for (_, request), answer in zip(calls, answers, strict=True)}
+
+    def look_up_all(self, calls: Sequence[tuple[Trunk, CallHandle]]) -> dict[AttemptId, LookupResult]:
+        """Ask the networks what they know of these attempts, all at once; every one gets an answer."""
+
+        async def look_up(trunk: Trunk, call: CallHandle) -> LookupResult:
+            try:
+                async with asyncio.timeout(PLACE_SECONDS):
+                    return await (await self._provider(trunk)).look_up(call)
+            except TimeoutError:
+                return LookupFailed("the provider did not answer in time")
+            except DialerError as error:
+                return LookupFailed(str(error))
+            except Exception as error:
+                log.exception("provider raised while looking up", trunk_id=trunk.id, attempt_id=call.attempt_id)
+                return LookupFailed(repr(error))
+
+        answers = self._run(_together(look_up(trunk, call) for trunk, call in calls))
+        return {call.attempt_id: answer for (_, call), answer in zip(calls, answers, strict=True)}
+
+    def hang_up_all(self, calls: Sequence[tuple[Trunk, CallHandle]]) -> None:
+        """Ask the networks to end these calls; their ends are reported as always."""
+
+        async def hang_up(trunk: Trunk, call: CallHandle) -> None:
+            try:
+                async with asyncio.timeout(PLACE_SECONDS):
+                    await (await self._provider(trunk)).hang_up(call)
+            except (DialerError, TimeoutError) as error:
+                log.warning("not hung up yet", trunk_id=trunk.id, attempt_id=call.attempt_id, reason=str(error))
+            except Exception:
+                log.exception("provider raised while hanging up", trunk_id=trunk.id, attempt_id=call.attempt_id)
+
+        self._run(_together(hang_up(trunk, call) for trunk, call in calls))
+
+    def warm_up(self, trunks: Sequence[Trunk], seconds: float) -> None:
+        """Load the code of these trunks' providers and open their connections, for at most so many seconds.
+
+        A first call would leave late otherwise. What is wrong with a trunk is told when it is used.
+        """
+
+        async def reach(trunk: Trunk) -> None:
+            try:
+                await (await self._provider(trunk)).health()
+            except DialerError as error:
+                log.warning("trunk cannot be used", trunk_id=trunk.id, reason=str(error))
+            except Exception:
+                log.exception("provider raised while it was asked for its health", trunk_id=trunk.id)
+
+        async def reach_all() -> None:
+            if trunks:
+                tasks = [asyncio.create_task(reach(trunk)) for trunk in trunks]
+                _, late = await asyncio.wait(tasks, timeout=seconds)
+                for task in late:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+        self._run(reach_all())
+
+    def health(self, trunk: Trunk) -> str | None:
+        """Say why no calls can be placed on this trunk now; None: they can."""
+
+        async def ask() -> str | None:
+            try:
+                return await (await self._provider(trunk)).health()
+            except DialerError as error:
+                return str(error)
+
+        return self._run(ask())
+
+    def missing_destination(self, trunk: Trunk, connection: Mapping[str, Any]) -> str | None:
+        """Say why whoever answers a call of this agent on this trunk would be dropped; None: nothing is known."""
+
+        async def ask() -> str | None:
+            provider = await self._provider(trunk)
+            if not isinstance(provider, ChecksDestinations):
+                return None
+            return await provider.missing_destination(connection)
+
+        return self._run(ask())
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        if self._loop is None:
+            return
+        self._run(_together(provider.close() for _, provider in self._open.values()))
+        self._loop.call_soon_threadsafe(self._loop.stop)
+
+    async def _provider(self, trunk: Trunk) -> Provider:
+        known = self._open.get(trunk.id)
+        if known is not None and known[0] == trunk:
+            return known[1]
+        provider = self._connect(trunk)
+        self._open[trunk.id] = (trunk, provider)
+        if known is not None:
+            await known[1].close()
+        return provider
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        with self._starting:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                Thread(target=_serve, args=(self._loop,), name="provider-pool", daemon=True).start()
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    loop.run_forever()
+    loop.close()
+
+
+async def _together(work: "Any") -> list[Any]:
+    return list(await asyncio.gather(*work))

@@ -1,0 +1,46 @@
+"""What Twilio is asked for a call. In: the contract's request. Out: the fields of `Calls.create`, or none."""
+
+from typing import Any
+
+from pendulum import DateTime
+
+from dialer.providers.base import MARGIN_SECONDS, CallRequest
+from dialer.providers.twilio.events import RING_WAS_CUT
+
+EVENTS = ("initiated", "ringing", "answered", "completed")
+MOST_RING_SECONDS = 600
+# "For some call flows, we will add a 5-second buffer to the timeout value you provide."
+RING_BUFFER_SECONDS = 5
+
+
+def fields(request: CallRequest, now: DateTime, reports_to: str) -> dict[str, Any] | None:
+    """Return the fields; None where the agent's connection says nothing that Twilio could do with an answered call.
+
+    Machines are told from people before the agent's URL is asked (AsyncAmd stays off): so its `AnsweredBy` is there,
+    and with it the one of the last status callback.
+    """
+    target = {name: request.connection[name] for name in ("url", "twiml") if request.connection.get(name)}
+    if not target:
+        return None
+    seconds, is_cut = _ring_seconds(request, now)
+    detects = request.detect_machine or request.connection.get("machine_detection")
+    return target | ({"machine_detection": "Enable"} if detects else {}) | {
+        "to": request.to_number,
+        "from_": request.from_number,
+        "timeout": seconds,
+        "status_callback": f"{reports_to}?{RING_WAS_CUT}" if is_cut else reports_to,
+        "status_callback_event": list(EVENTS),
+        "status_callback_method": "POST",
+    }  # fmt: skip
+
+
+def _ring_seconds(request: CallRequest, now: DateTime) -> tuple[int, bool]:
+    """How long it may ring, and whether that is less because the calling window ends.
+
+    Twilio knows no moment by which it must ring, and may let it ring for some seconds longer than it was told.
+    """
+    seconds = min(request.ring_seconds(now), MOST_RING_SECONDS)
+    if request.ring_by is None:
+        return seconds, False
+    left = max(1, int((request.ring_by - now).total_seconds() - MARGIN_SECONDS) - RING_BUFFER_SECONDS)
+    return (left, True) if left < min(request.ring_timeout_seconds, MOST_RING_SECONDS) else (seconds, False)

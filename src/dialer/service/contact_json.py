@@ -1,0 +1,59 @@
+"""Contacts in a JSON body: what has not their form is refused with the body, what cannot be called is passed over."""
+
+from collections.abc import Iterator
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from dialer.domain.calling_rules import CallingRules
+from dialer.domain.contact import NewContact, parse_contact
+from dialer.errors import InvalidInput
+from dialer.service.contact_csv import RowError
+from dialer.service.fields import Fields
+
+MAX_CONTACTS = 10_000
+
+Scalar = (
+    str | bool | Annotated[int, Field(ge=-(2**63), le=2**63 - 1)] | Annotated[float, Field(allow_inf_nan=False)] | None
+)
+
+
+class ContactFields(BaseModel):
+    """One contact. `priority`: 1 is called first. `expires_at`: ISO 8601, without an offset in the batch's zone."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"example": {"phone_number": "+4930901820", "name": "Ada", "variables": {"plan": "gold"}}},
+    )
+
+    phone_number: str
+    name: str | None = None
+    timezone: str | None = None
+    priority: Annotated[int, Field(ge=1, le=10)] | None = None
+    external_id: str | None = None
+    expires_at: str | None = None
+    variables: dict[str, Scalar] = {}
+
+
+class NewContacts(Fields):
+    """1 to 10,000 contacts to be added."""
+
+    contacts: list[ContactFields] = Field(min_length=1, max_length=MAX_CONTACTS)
+
+    def parsed(
+        self, *, default_region: str | None, batch_timezone: str, rules: CallingRules
+    ) -> Iterator[NewContact | RowError]:
+        """Yield a contact, or why it cannot be called, for each; rows are counted from 1."""
+        for row, contact in enumerate(self.contacts, 1):
+            priority = None if contact.priority is None else str(contact.priority)
+            fields = contact.model_dump(exclude={"variables"}) | {"priority": priority}
+            try:
+                yield parse_contact(
+                    fields,
+                    contact.variables,
+                    default_region=default_region,
+                    batch_timezone=batch_timezone,
+                    rules=rules,
+                )
+            except InvalidInput as error:
+                yield RowError(row, contact.phone_number.strip()[:40] or None, str(error))

@@ -1,0 +1,294 @@
+"""Roles and workspaces, proved on every operation that the OpenAPI document has."""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import structlog
+from fastapi.testclient import TestClient
+
+from api.conftest import Api, Draft
+from dialer import log
+from dialer.domain.roles import Role
+from dialer.service import demo_setup
+from dialer.service.keys import NewKey, create
+from support.world import World
+
+NOBODY = "019cad8f-ac00-7d8e-91b7-584a2265b1f5"
+OPEN = {"/healthz", "/readyz"}
+# For the owner of the machine, by a token of its own: tests/api/test_requests.py.
+OF_OWNER = {"/metrics"}
+ADMIN = ("/v1/trunks", "/v1/keys")
+# What each operation needs besides its path; those that are not named need nothing.
+BODIES: dict[str, dict[str, Any]] = {
+    "create_batch_call": {"name": "x", "agent_id": "AGENT", "phone_number_ids": ["NUMBER"]},
+    "add_contacts": {"contacts": [{"phone_number": "+12025550101"}]},
+    "add_folder_contacts": {"contacts": [{"phone_number": "+12025550101"}]},
+    "create_agent": {"name": "x"},
+    "create_phone_number": {"phone_number": "+12025550111", "trunk_id": "TRUNK", "agent_id": "AGENT"},
+    "create_trunk": {"name": "x", "provider": "simulator"},
+    "create_contact_folder": {"name": "x"},
+    "create_suppression": {"phone_number": "+12025550112"},
+    "create_key": {"role": "viewer"},
+    "change_batch_call": {"phone_number_ids": ["NUMBER"]},
+    "change_phone_number": {"trunk_id": "TRUNK"},
+}
+NEEDS_BODY = {"POST", "PATCH"}
+WITHOUT_BODY = {"schedule_batch_call", "pause_batch_call", "resume_batch_call", "cancel_batch_call", "check_trunk"}
+
+
+@dataclass(frozen=True)
+class Operation:
+    name: str
+    method: str
+    path: str
+
+    def ask(self, client: TestClient, ids: dict[str, str], **more: Any) -> Any:
+        """Ask with the ids of `ids` in the path and in the body."""
+        path = self.path.format(**ids)
+        headers = dict(more.pop("headers", {}))
+        if self.method in NEEDS_BODY and self.name not in WITHOUT_BODY:
+            more |= {"json": _filled(BODIES.get(self.name, {}), ids)}
+        if self.name == "follow_batch_call":
+            more |= {"params": {"max_seconds": 1}}
+        return client.request(self.method, f"http://testserver{path}", headers=headers, **more)
+
+
+def _filled(value: Any, ids: dict[str, str]) -> Any:
+    match value:
+        case dict():
+            return {name: _filled(one, ids) for name, one in value.items()}
+        case list():
+            return [_filled(one, ids) for one in value]
+        case _:
+            return ids.get(value, value)
+
+
+def operations(api: Api) -> list[Operation]:
+    found = [
+        Operation(operation["operationId"], method.upper(), path)
+        for path, methods in api.app().openapi()["paths"].items()
+        for method, operation in methods.items()
+    ]
+    assert len(found) > 45
+    # Networks sign what they report instead: tests/api/test_webhooks.py.
+    return [one for one in found if one.path not in OPEN | OF_OWNER and not one.path.startswith("/v1/providers/")]
+
+
+@pytest.fixture
+def ids(client: TestClient, draft: Draft, world: World) -> dict[str, str]:
+    """One of everything there is, by the names of path parameters, and by those in BODIES."""
+    folder = client.post("/contact-folders", json={"name": "f"}).json()["data"]["id"]
+    client.post(f"/contact-folders/{folder}/contacts", json={"contacts": [{"phone_number": "+12025550101"}]})
+    batch = draft(contacts=1)["id"]
+    return {
+        "batch_id": batch,
+        "contact_id": client.get(f"/batch-calls/{batch}/contacts").json()["data"][0]["id"],
+        "folder_id": folder,
+        "key_id": client.post("/keys", json={"role": "viewer"}).json()["data"]["id"],
+        "AGENT": str(world.installed.agent_id),
+        "TRUNK": str(world.installed.trunk_id),
+        "NUMBER": str(world.installed.number_ids[0]),
+        "FOLDER": folder,
+        "SUPPRESSION": client.post("/suppressions", json={"phone_number": "+12025550198"}).json()["data"]["id"],
+    }
+
+
+OF_PATH = {
+    "/v1/agents/": "AGENT",
+    "/v1/trunks/": "TRUNK",
+    "/v1/phone-numbers/": "NUMBER",
+    "/v1/contact-folders/": "FOLDER",
+    "/v1/suppressions/": "SUPPRESSION",
+}
+
+
+def with_id(operation: Operation, ids: dict[str, str]) -> dict[str, str]:
+    """Say which of the ids is meant by the parameter `id` of this path."""
+    meant = [ids[of] for prefix, of in OF_PATH.items() if operation.path.startswith(prefix)]
+    own = dict(ids) | ({"id": meant[0]} if meant else {})
+    if "/contact-folders/" in operation.path:
+        own["contact_id"] = NOBODY
+    return own
+
+
+def test_without_a_key_that_counts_everything_is_a_401(api: Api, client: TestClient, ids: dict[str, str]) -> None:
+    revoked = client.post("/keys", json={"role": "admin"}).json()["data"]
+    client.delete(f"/keys/{revoked['id']}")
+    live = api.key()
+    secret_of_another = live[: len("dialer_") + 33] + api.key()[len("dialer_") + 33 :]
+    credentials = ("", "x", f"{live}x", live[:-1], secret_of_another, revoked["key"])
+    headers = ("", f"Basic {live}", *(f"Bearer {given}" for given in credentials))
+    for operation in operations(api):
+        for header in headers:
+            answer = operation.ask(client, with_id(operation, ids), headers={"Authorization": header})
+            assert (answer.status_code, answer.headers.get("WWW-Authenticate")) == (401, "Bearer"), operation
+            assert answer.json()["error"]["code"] == "not_authenticated"
+
+
+def test_each_role_may_do_what_it_may_and_nothing_else(api: Api, ids: dict[str, str]) -> None:
+    clients = {role: api.client(role) for role in Role}
+    for operation in operations(api):
+        needs_admin = operation.path.startswith(ADMIN)
+        allowed = {
+            Role.VIEWER: operation.method == "GET" and not needs_admin,
+            Role.OPERATOR: not needs_admin,
+            Role.ADMIN: True,
+        }
+        for role, is_allowed in allowed.items():
+            if is_allowed and operation.method == "DELETE":
+                continue
+            answer = operation.ask(clients[role], with_id(operation, ids))
+            assert answer.status_code != 401
+            assert (answer.status_code == 403) is not is_allowed, (operation, role, answer.text)
+
+
+def test_what_needs_no_key_needs_none(api: Api) -> None:
+    with TestClient(api.app()) as client:
+        for path in (*OPEN, "/docs", "/openapi.json"):
+            assert client.get(path).status_code == 200
+
+
+@pytest.fixture
+def stranger(api: Api, world: World) -> Iterator[tuple[TestClient, dict[str, str]]]:
+    """An admin of another workspace, which has an agent, a trunk and a number of its own."""
+    workspace = api.workspace("other")
+    with api.client(workspace=workspace) as client:
+        trunk = client.post("/trunks", json={"name": "t", "provider": "simulator"}).json()["data"]["id"]
+        agent = client.post("/agents", json={"name": "a", "connection": {"simulator": {}}}).json()["data"]["id"]
+        number = {"phone_number": "+12025550177", "trunk_id": trunk, "agent_id": agent}
+        own = {"TRUNK": trunk, "AGENT": agent}
+        own["NUMBER"] = client.post("/phone-numbers", json=number).json()["data"]["id"]
+        batch = client.post("/batch-calls", json={"name": "b", "agent_id": agent}).json()["data"]["id"]
+        folder = client.post("/contact-folders", json={"name": "f"}).json()["data"]["id"]
+        yield client, own | {"batch_id": batch, "folder_id": folder}
+
+
+def dump(world: World) -> str:
+    """Everything that belongs to the first workspace."""
+    tables = world.rows(
+        "SELECT table_name FROM information_schema.columns"
+        " WHERE column_name = 'workspace_id' AND table_schema = 'public'"
+    )
+    of = world.installed.workspace_id
+    rows = [
+        str(world.rows(f"SELECT to_jsonb(t) FROM {t} t WHERE workspace_id = :of ORDER BY 1", of=of)) for (t,) in tables
+    ]
+    rows += [str(world.rows("SELECT to_jsonb(t) FROM contacts t ORDER BY 1"))]
+    rows += [str(world.rows("SELECT to_jsonb(t) FROM folder_contacts t ORDER BY 1"))]
+    return "\n".join(rows)
+
+
+def test_an_id_of_another_workspace_is_as_good_as_none_in_every_path(
+    api: Api, world: World, ids: dict[str, str], stranger: tuple[TestClient, dict[str, str]]
+) -> None:
+    client, own = stranger
+    before = dump(world)
+    walked = 0
+    for operation in operations(api):
+        if "{" not in operation.path:
+            continue
+        theirs = with_id(operation, ids) | {name: own[name] for name in ("AGENT", "TRUNK", "NUMBER")}
+        nobodys = dict.fromkeys(theirs, NOBODY) | {name: own[name] for name in ("AGENT", "TRUNK", "NUMBER")}
+        answers = [operation.ask(client, which) for which in (theirs, nobodys)]
+        assert [answer.status_code for answer in answers] == [404, 404], operation
+        assert answers[0].json()["error"] == answers[1].json()["error"], operation
+        walked += 1
+    assert walked > 30
+    assert dump(world) == before
+
+
+def test_a_child_of_another_workspace_is_not_found_under_a_parent_of_ones_own(
+    ids: dict[str, str], stranger: tuple[TestClient, dict[str, str]], client: TestClient
+) -> None:
+    other, own = stranger
+    assert other.get(f"/batch-calls/{own['batch_id']}/contacts/{ids['contact_id']}").status_code == 404
+    folder_contact = client.get(f"/contact-folders/{ids['folder_id']}/contacts").json()["data"][0]["id"]
+    path = f"/contact-folders/{own['folder_id']}/contacts/{folder_contact}"
+    assert [other.get(path).status_code, other.delete(path).status_code] == [404, 404]
+
+
+@pytest.mark.parametrize(
+    ("path", "own", "foreign", "field"),
+    [
+        ("/batch-calls", {"name": "x"}, {"agent_id": "AGENT"}, "agent_id"),
+        ("/batch-calls", {"name": "x", "agent_id": "AGENT"}, {"phone_number_ids": ["NUMBER"]}, "phone_number_ids"),
+        (
+            "/batch-calls",
+            {"name": "x", "agent_id": "AGENT", "contact_source": "folder"},
+            {"contact_folder_id": "FOLDER"},
+            "contact_folder_id",
+        ),
+        ("/phone-numbers", {"phone_number": "+12025550178"}, {"trunk_id": "TRUNK"}, "trunk_id"),
+        ("/phone-numbers", {"phone_number": "+12025550178", "trunk_id": "TRUNK"}, {"agent_id": "AGENT"}, "agent_id"),
+    ],
+)
+def test_an_id_of_another_workspace_is_as_good_as_none_in_every_body(
+    ids: dict[str, str],
+    stranger: tuple[TestClient, dict[str, str]],
+    path: str,
+    own: dict[str, Any],
+    foreign: dict[str, Any],
+    field: str,
+) -> None:
+    client, mine = stranger
+    told = []
+    for which in (ids, dict.fromkeys(ids, NOBODY)):
+        answer = client.post(path, json=_filled(own, mine) | _filled(foreign, which))
+        assert answer.status_code == 422, answer.text
+        (detail,) = answer.json()["error"]["details"]
+        assert detail["field"] == field
+        told.append(detail["reason"].replace(ids["NUMBER"], NOBODY))
+    assert told[0] == told[1]
+
+
+def test_ids_of_another_workspace_find_nothing_in_queries(
+    ids: dict[str, str], stranger: tuple[TestClient, dict[str, str]]
+) -> None:
+    client, _ = stranger
+    for path, query in (
+        ("/batch-calls", {"agent_id": ids["AGENT"]}),
+        ("/phone-numbers", {"agent_id": ids["AGENT"]}),
+        ("/phone-numbers", {"trunk_id": ids["TRUNK"]}),
+        ("/phone-numbers", {"phone_number": demo_setup.NUMBERS[0]}),
+        ("/agents", {"name": demo_setup.AGENT}),
+    ):
+        assert client.get(path, params=query).json()["pagination"]["total"] == 0
+
+
+def test_neither_keys_nor_secrets_nor_whole_numbers_are_in_the_logs(
+    api: Api, world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    level, handlers = logging.getLogger().level, logging.getLogger().handlers[:]
+    configured = structlog.get_config()
+    log.configure("json", "debug")
+    try:
+        made = create(world.db, world.installed.workspace_id, NewKey(role=Role.ADMIN), world.clock.now, world.rng)[
+            "key"
+        ]
+        with TestClient(api.app(), raise_server_exceptions=False, base_url="http://testserver/v1") as client:
+            client.headers["Authorization"] = f"Bearer {made}"
+            client.get("/phone-numbers", params={"phone_number": "+12025550191"})
+            client.get("/agents/+12025550191")
+            client.post("/trunks", json={"name": "x", "provider": "simulator", "config": {"password": "hunter2"}})
+            # A failure that nobody expects.
+            world.sql("ALTER TABLE suppressions RENAME TO gone")
+            try:
+                world.sql("CREATE VIEW suppressions AS SELECT * FROM gone WHERE 1 / 0 = 1")
+                failed = client.get("/suppressions", params={"phone_number": "+12025550191"})
+            finally:
+                world.sql("DROP VIEW IF EXISTS suppressions")
+                world.sql("ALTER TABLE gone RENAME TO suppressions")
+    finally:
+        logging.getLogger().setLevel(level)
+        logging.getLogger().handlers[:] = handlers
+        structlog.configure(**configured)
+    assert (failed.status_code, failed.json()["error"]["code"]) == (500, "internal_error")
+    assert "gone" not in failed.text
+    logged = capsys.readouterr().err
+    assert failed.json()["meta"]["request_id"] in logged
+    password = api.settings.database.partition("//")[2].partition(":")[2].partition("@")[0]
+    for secret in (made, made[len("dialer_") + 33 :], "hunter2", "2025550191", password):
+        assert secret not in logged

@@ -1,0 +1,69 @@
+"""What the rigs of networks in real time share: reports are handed over, and waited for."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+import pendulum
+from pendulum import DateTime
+
+from dialer.domain.call import CallEvent
+from dialer.domain.ids import AttemptId
+from dialer.providers.base import Provider
+from dialer.providers.simulator import SimulatedNetwork
+from support.networks.switch import Switch
+
+PATIENCE_SECONDS = 20
+
+
+@dataclass
+class Hearing:
+    """A rig whose reports come by themselves. `switch`: what the mock carrier can be told besides its profile."""
+
+    provider: Provider
+    network: SimulatedNetwork
+    port: int
+    connect: Callable[[int], Provider]
+    evaluated: Callable[[], Sequence[str]]
+    keeps_records: bool = False
+    knows_place_by: bool = False
+    tells_rate: bool = True
+    secrets: Sequence[str] = ()
+    is_switch: bool = False
+    switch: Switch | None = None
+    close_network: Callable[[], Awaitable[object]] | None = None
+    received: list[CallEvent] = field(default_factory=list)
+    news: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    def now(self) -> DateTime:
+        return pendulum.now("UTC")
+
+    async def on_events(self, events: Sequence[CallEvent]) -> None:
+        async with self.news:
+            self.received.extend(events)
+            self.news.notify_all()
+
+    async def until(self, enough: Callable[[], bool]) -> None:
+        async with asyncio.timeout(PATIENCE_SECONDS), self.news:
+            await self.news.wait_for(enough)
+
+    def started(self) -> Sequence[int]:
+        return [call.placed for call in self.network.log]
+
+    def existed(self) -> Sequence[AttemptId]:
+        return [call.attempt_id for call in self.network.log]
+
+    def called(self) -> Sequence[str]:
+        return [call.to_number for call in self.network.log]
+
+    def cut_next_answer(self) -> bool:
+        if self.switch is None:
+            return False
+        self.switch.cut_answers = 1
+        return True
+
+    async def go_away(self) -> bool:
+        if self.close_network is None:
+            return False
+        await self.close_network()
+        return True

@@ -1,0 +1,65 @@
+"""Twilio: the mock carrier over HTTP, whose status callbacks are posted to a server of the rig's."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+from uuid import UUID
+
+import pendulum
+
+from dialer.domain.ids import AttemptId, TrunkId
+from dialer.providers.base import CallRequest, Placement, WebhookRequest
+from dialer.providers.twilio import Twilio
+from dialer.providers.twilio.config import Config
+from support.networks.twilio import AUTH_TOKEN, AUTHORIZATION, CONNECTION, serve, trunk
+from support.networks.twilio_http import Answer, Asked, serving
+from support.rigs.hearing import Hearing
+
+TRUNK = TrunkId(UUID("018f0000-0000-7000-8000-000000000012"))
+
+
+class WithAgent(Twilio):
+    """Gives every call an agent, without whom Twilio has nothing to do with it."""
+
+    async def place(self, request: CallRequest) -> Placement:
+        return await super().place(replace(request, connection={**CONNECTION, **request.connection}))
+
+
+@asynccontextmanager
+async def twilio(config: dict[str, Any]) -> AsyncIterator[Hearing]:
+    async def receive(asked: Asked) -> Answer:
+        attempt_id = AttemptId(UUID(urlsplit(asked.target).path.rsplit("/", 1)[1]))
+        posted = WebhookRequest(f"{public_url}{asked.target}", asked.headers, asked.body, attempt_id, rig.now())
+        await rig.on_events(provider.read_reports(posted))
+        return Answer(204, b"")
+
+    async with serve(0, {"speed": 1000, **config}) as carrier, serving(receive) as webhooks:
+        public_url = f"http://127.0.0.1:{webhooks.port}"
+        # A busy machine answers not at once; the one that will not answer is waited for a little longer, that is all.
+        patience = max(1, config.get("timeout_seconds", 10))
+
+        def connect(port: int) -> WithAgent:
+            settings = Config.parse({**trunk(port)["config"], "timeout_seconds": patience})
+            return WithAgent(TRUNK, settings, AUTH_TOKEN, lambda: pendulum.now("UTC"), public_url)
+
+        provider = connect(carrier.port)
+        rig = Hearing(
+            provider,
+            carrier.switch.network,
+            carrier.port,
+            connect,
+            lambda: [value for asked in carrier.asked for _, value in parse_qsl(asked.body.decode())],
+            keeps_records=True,
+            secrets=(AUTH_TOKEN, AUTHORIZATION.split()[1]),
+            switch=carrier.switch,
+            close_network=carrier.server.close,
+        )
+        try:
+            yield rig
+        finally:
+            await provider.close()
+
+
+RIGS = [twilio]

@@ -1,0 +1,23 @@
+"""A command of `dialer` whose clock is SECONDS ahead: `python tests/support/skewed_clock.py SECONDS worker …`."""
+
+import sys
+
+from pendulum import DateTime
+
+from dialer import clock
+
+SECONDS = float(sys.argv.pop(1))
+true_clock = clock.clock
+
+
+def skewed() -> DateTime:
+    """What this machine believes."""
+    return true_clock().add(seconds=SECONDS)
+
+
+clock.clock = skewed
+
+if __name__ == "__main__":
+    from dialer.cli import main
+
+    main()

@@ -1,0 +1,230 @@
+"""A whole engine on a virtual clock: real Postgres and Redis, the simulated network in this process.
+
+`World.run` moves time from one moment at which something is due to the next and lets every step do its work there, so
+that weeks pass in seconds.
+"""
+
+import io
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+import pendulum
+from pendulum import DateTime
+
+from dialer.domain.ids import BatchId, TrunkId
+from dialer.engine.context import EngineContext
+from dialer.engine.dispatch import DispatchReport, dispatch
+from dialer.engine.events import receive
+from dialer.engine.place import Departure, PlaceReport, place
+from dialer.engine.rescue import rescue
+from dialer.engine.retry import retry
+from dialer.engine.settle import settle
+from dialer.engine.tick import tick
+from dialer.providers.pool import ProviderPool
+from dialer.providers.simulator import InProcessSimulator, NetworkProfile, SimulatedNetwork
+from dialer.service import batches, contacts, demo_setup
+from dialer.service.contacts import ImportReport
+from dialer.service.demo_setup import Installation
+from dialer.service.new_batch import NewBatch
+from dialer.store.database import Database, rows, run
+from dialer.store.leases import Leases
+from dialer.store.progress import Progress
+
+MONDAY = pendulum.datetime(2026, 3, 2, 8, 0)
+
+
+@dataclass
+class Clock:
+    """A clock that only moves when it is told to."""
+
+    now: DateTime = MONDAY
+
+    def __call__(self) -> DateTime:
+        return self.now
+
+
+class Connections:
+    """Connections that one World after the other uses: a new one to Postgres costs more than most tests."""
+
+    def __init__(self, database_url: str, redis_url: str, database: type[Database] = Database) -> None:
+        self.clock: Callable[[], DateTime] = Clock()
+        self.db = database(database_url, virtual_now=lambda: self.clock())
+        self.leases = Leases(redis_url, is_virtual=True)
+
+    def close(self) -> None:
+        self.leases.close()
+        self.db.close()
+
+
+@dataclass
+class World:
+    """Everything a scenario needs. `profile` decides how the network behaves; `lent`: its connections, not for two at
+    once.
+    """
+
+    database_url: str
+    redis_url: str
+    profile: dict[str, Any] = field(default_factory=dict)
+    clock: Clock = field(default_factory=Clock)
+    rng: Random = field(default_factory=lambda: Random(7))
+    lent: Connections | None = None
+
+    def __post_init__(self) -> None:
+        self._connections = self.lent or Connections(self.database_url, self.redis_url)
+        self._connections.clock = self.clock
+        self.db, self.leases = self._connections.db, self._connections.leases
+        self.network = SimulatedNetwork(NetworkProfile.parse(self.profile))
+        self.networks: dict[TrunkId, SimulatedNetwork] = {}
+        # Trunks that a test adds are ways to the same network, unless it gives them one of their own.
+        self.providers = ProviderPool(
+            lambda trunk: InProcessSimulator(self.networks.get(trunk.id, self.network), self.clock), self.clock
+        )
+        self.context = EngineContext(self.db, self.leases, self.providers, self.clock)
+        self.installed: Installation = demo_setup.install(self.db, self.profile, self.clock.now, self.rng)
+        self.networks[self.installed.trunk_id] = self.network
+        self.departing: list[tuple[DateTime, Departure]] = []
+        self._loaded_on = self.clock.now.date()
+        rescue(self.context, self.clock.now, self.rng)
+
+    def close(self) -> None:
+        self.providers.close()
+        if self.lent is None:
+            self._connections.close()
+
+    def batch(self, phones: Iterable[str] | int = 10, *, start: bool = True, **options: Any) -> BatchId:
+        """Create a batch with these contacts (a number: so many made-up ones) and start it."""
+        fields = {"name": "test", "agent_id": self.installed.agent_id, "working_days": [1, 2, 3, 4, 5, 6, 7]} | options
+        batch_id = batches.create(
+            self.db, self.installed.workspace_id, NewBatch.read(fields, self.clock.now), self.clock.now, self.rng
+        )
+        self.add(batch_id, made_up_phones(phones) if isinstance(phones, int) else phones)
+        if start:
+            batches.schedule(self.context, self.installed.workspace_id, batch_id, self.clock.now)
+        return batch_id
+
+    def add(self, batch_id: BatchId, phones: Iterable[str]) -> ImportReport:
+        file = io.BytesIO("\n".join(["phone", *phones]).encode())
+        workspace_id = self.installed.workspace_id
+        return contacts.import_csv(self.db, workspace_id, batch_id, file, self.clock.now, self.rng)
+
+    def sql(self, statement: str, **values: Any) -> int:
+        """Do what an operator does in psql."""
+        with self.db.begin() as connection:
+            return run(connection, statement, **values)
+
+    def rows(self, statement: str, **values: Any) -> list[Any]:
+        with self.db.begin() as connection:
+            return list(rows(connection, statement, **values))
+
+    def value(self, statement: str, **values: Any) -> Any:
+        return self.rows(statement, **values)[0][0]
+
+    def progress(self, batch_id: BatchId) -> Progress:
+        return batches.progress(self.db, batch_id)
+
+    def step(self) -> None:
+        """Let every step do what is due at this moment, until nothing is."""
+        self.depart()
+        self.deliver()
+        rescue_is_due = self.value("SELECT EXISTS (SELECT 1 FROM attempts WHERE rescue_at <= :now)", now=self.clock.now)
+        today = self.clock.now.in_timezone("UTC").date()
+        # Rescue runs every few seconds, and loads each day before it begins.
+        if rescue_is_due or self.leases.overdue(self.clock.now) or today != self._loaded_on:
+            self._loaded_on = today
+            rescue(self.context, self.clock.now, self.rng)
+            self.deliver()
+        retry(self.context, self.clock.now)
+        due = tick(self.context, self.clock.now).due
+        while due:
+            report = self.dispatch(due)
+            if report.leases_lost:
+                self.rescue()
+            due = report.again
+
+    def dispatch(self, batch_ids: Sequence[BatchId], context: EngineContext | None = None) -> DispatchReport:
+        """Dispatch these batches; their calls leave when their time has come."""
+        report = dispatch(context or self.context, batch_ids, self.clock.now, self.rng)
+        self.schedule(report.departures)
+        self.depart(context)
+        return report
+
+    def schedule(self, departures: Iterable[Departure]) -> None:
+        """Let these calls leave when their time has come."""
+        self.departing += [(self.clock.now.add(seconds=one.wait_seconds), one) for one in departures]
+
+    def depart(self, context: EngineContext | None = None) -> list[PlaceReport]:
+        """Let the calls leave whose time has come."""
+        reports = []
+        while due := [one for one in self.departing if one[0] <= self.clock.now]:
+            first = min(due, key=lambda one: one[0])
+            self.departing.remove(first)
+            reports.append(place(context or self.context, first[1], self.clock.now))
+            self.schedule(reports[-1].later)
+        return reports
+
+    def deliver_to_inbox(self) -> None:
+        """Hand in the reports that are due."""
+        for trunk_id, network in self.networks.items():
+            while events := network.due(self.clock.now):
+                receive(self.db, trunk_id, events)
+                network.acknowledge([event.key for event in events])
+
+    def deliver(self) -> None:
+        """Hand in the reports that are due and settle them."""
+        self.deliver_to_inbox()
+        while settle(self.context, self.clock.now).is_full:
+            pass
+
+    def run(
+        self,
+        until: Callable[[], bool] | DateTime,
+        *,
+        grain: float = 1.0,
+        each: Callable[[], None] = lambda: None,
+        limit: int = 20_000,
+    ) -> None:
+        """Step until a moment, or until something holds. Reports that fall within `grain` seconds come together."""
+        for _ in range(limit):
+            self.step()
+            each()
+            if until() if callable(until) else self.clock.now >= until:
+                return
+            self.clock.now = self._next_moment(grain, None if callable(until) else until)
+        raise AssertionError(f"not done at {self.clock.now} after {limit} steps")
+
+    def _next_moment(self, grain: float, end: DateTime | None) -> DateTime:
+        due = self.value(
+            """
+            SELECT least(
+                (SELECT min(next_dispatch_at) FROM batch_progress),
+                (SELECT min(scheduled_at) FROM batches WHERE status = 'scheduled'),
+                (SELECT min(due_at) FROM contacts WHERE status = 'waiting'),
+                (SELECT min(due_at) FROM inbox WHERE settled_at IS NULL),
+                (SELECT min(rescue_at) FROM attempts WHERE rescue_at IS NOT NULL))
+            """
+        )
+        reports = [network.next_due() for network in self.networks.values()]
+        moments = [at for at in (*reports, due and pendulum.instance(due), end) if at is not None]
+        if not moments and not self.departing:
+            raise AssertionError(f"nothing will ever happen again after {self.clock.now}")
+        soon = self.clock.now.add(seconds=grain)
+        latest: DateTime = max(min(moments, default=soon), soon)
+        # Calls leave at their own times: together they would be too many for a rate.
+        return min([latest, *(max(at, self.clock.now.add(microseconds=1)) for at, _ in self.departing)])
+
+    def is_over(self, *batch_ids: BatchId) -> bool:
+        return all(self.progress(batch_id).status in ("completed", "cancelled", "failed") for batch_id in batch_ids)
+
+    def rescue(self) -> None:
+        rescue(self.context, self.clock.now, self.rng)
+
+    def flush_redis(self) -> None:
+        self.leases._redis.flushall()
+
+
+def made_up_phones(count: int, first: int = 0) -> list[str]:
+    """Numbers that are valid and reach nobody: +1 <area> 555 xxxx."""
+    areas = (201, 202, 203, 205, 206, 207, 208, 209, 210, 212, 213, 214)
+    return [f"+1{areas[n // 10_000]}555{n % 10_000:04}" for n in range(first, first + count)]
