@@ -459,3 +459,51 @@ def test_what_waits_to_leave_is_not_lost_when_someone_is_changing_the_trunk_whos
     with pool.operator:
         report = leave(world, replace(departure, rate=rate), replace(world.context, providers=pool))
     assert (report.unclear, [len(one.requests) for one in report.later]) == (1, [2])
+
+
+def test_a_call_that_has_passed_the_rate_and_leaves_late_still_counts_on_a_slow_network(world: World) -> None:
+    """Answers take 2 s here, so that a call without an answer is no reason to believe that it has not begun."""
+    set_limit(world, "trunks", "calls_per_second = 1")
+    first, second = (reserved(world, world.batch(made_up_phones(1, first=n))) for n in range(2))
+    rate = RateLimit(first.trunk.id, 1, 1000)
+    world.context.leases.leave(world.clock.now, rate, [])  # from now on departures are counted
+    world.context.leases.answered(world.clock.now, rate, 2.0, [])
+    later(world, 1)
+    reports: list[PlaceReport] = []
+
+    class Stopped(Database):
+        """Stands still between the rate and the permit, while another worker goes on."""
+
+        def begin(self) -> Any:
+            if not reports:
+                later(world, 1.1)
+                reports.append(leave(world, second))
+            return world.db.begin()
+
+    stopped = Stopped(world.database_url)
+    assert leave(world, first, replace(world.context, db=stopped)).placed == 1
+    stopped.close()
+    assert reports[0].placed == 0
+    (again,) = reports[0].later
+    later(world, again.wait_seconds)
+    assert leave(world, again).placed == 0, "the first left just now"
+    later(world, 1)
+    assert leave(world, again).placed == 1
+    assert_clean(world)
+
+
+def test_where_redis_fails_between_the_rate_and_the_departure_nothing_leaves_and_nobody_is_lost(world: World) -> None:
+    class Away(Leases):
+        def depart(self, *arguments: Any) -> None:
+            raise Unavailable("Redis does not answer")
+
+    set_limit(world, "trunks", "calls_per_second = 1")
+    departure = reserved(world, world.batch(1))
+    leases = Away(world.redis_url, is_virtual=True)
+    leases.leave(world.clock.now, RateLimit(departure.trunk.id, 1, 1000), [])  # from now on departures are counted
+    later(world, 1)
+    assert leave(world, departure, replace(world.context, leases=leases)).refused == 1
+    leases.close()
+    assert (attempts(world), len(world.network.log)) == ([("refused", "too_late")], 0)
+    assert world.value("SELECT status FROM contacts") == "waiting"
+    assert_clean(world)

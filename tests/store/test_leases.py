@@ -367,6 +367,28 @@ def test_a_network_whose_every_answer_takes_longer_than_a_window_is_used_at_its_
         if n >= 3:
             counting.answered(ms(at), ONE, 3.015, [under_way[n - 3]])
         assert counting.leave(ms(at), ONE, [name]).count == 1
+        counting.depart(ms(at), ONE, [name], [])
+
+
+def test_a_call_that_does_not_leave_after_all_gives_its_place_in_the_rate_back(counting: Leases) -> None:
+    call(counting, 0, 20)
+    first, second, third = (next(NAMES) for _ in range(3))
+    two = RateLimit(TRUNK, 2, 1000)
+    assert counting.leave(ms(5000), two, [first, second]).count == 2
+    counting.depart(ms(5000), two, [first], [second])
+    assert counting.leave(ms(5001), two, [third]).count == 1
+
+
+def test_a_call_counts_from_when_it_leaves_and_not_from_when_it_was_allowed_to(counting: Leases) -> None:
+    call(counting, 0, 20)
+    first, second = next(NAMES), next(NAMES)
+    assert counting.leave(ms(5000), ONE, [first]).count == 1
+    counting.depart(ms(5600), ONE, [first], [])
+    assert counting.leave(ms(6604), ONE, [second]).count == 0
+    assert counting.leave(ms(6605), ONE, [second]).count == 0, "unanswered, and the fastest answer takes 20 ms"
+    counting.answered(ms(6605), ONE, 1.005, [first])
+    assert counting.leave(ms(7589), ONE, [second]).count == 0
+    assert counting.leave(ms(7590), ONE, [second]).count == 1
 
 
 def test_a_network_that_has_become_slower_is_used_at_its_rate_again_after_some_minutes(counting: Leases) -> None:

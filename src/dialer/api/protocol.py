@@ -63,11 +63,15 @@ class _Transport:
     def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
         self._transport = transport
         self._close = close
-        self.write = transport.write
         self.is_half_closed = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Discard what an application still answers to a client that was refused: uvloop raises for a closed socket."""
+        if not self._transport.is_closing():
+            self._transport.write(data)
 
     def is_closing(self) -> bool:
         return self.is_half_closed or self._transport.is_closing()
@@ -132,6 +136,9 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         if len(self.pipeline) > MAX_PIPELINED:
             raise ValueError("too many requests at once on one connection")
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Leave no warning: any client can ask for an upgrade, as often as it likes."""
 
     def on_body(self, body: bytes) -> None:
         self._unparsed_bytes = 0

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from dialer.engine.context import EngineContext
     from dialer.store.database import Database
 
+SHOWN_TRUNKS = 50
+
 db = typer.Typer(help="The migrations of the database: upgrade, check.", no_args_is_help=True)
 
 
@@ -109,8 +111,12 @@ def _troubles(context: "EngineContext") -> list[str]:
                 "Redis does not know the leases, or knows them from before it was restarted: no calls start until a "
                 "worker's rescue has rebuilt them."
             )
-    reasons = ((name, context.providers.health(trunk)) for name, trunk in trunks)
-    return found + [f"Trunk {name} cannot place calls: {reason.rstrip('.')}." for name, reason in reasons if reason]
+    reasons = context.providers.health_all([trunk for _, trunk in trunks])
+    failing = [(name, reason) for (name, _), reason in zip(trunks, reasons, strict=True) if reason]
+    found += [f"Trunk {name} cannot place calls: {reason.rstrip('.')}." for name, reason in failing[:SHOWN_TRUNKS]]
+    if len(failing) > SHOWN_TRUNKS:
+        found.append(f"{len(failing) - SHOWN_TRUNKS} more trunks cannot place calls; `dialer trunks check` names why.")
+    return found
 
 
 @contextmanager

@@ -24,5 +24,5 @@ def moment_of(at: datetime, timezone: str) -> DateTime:
 @cache
 def _known_zones() -> frozenset[str]:
     # Asking ZoneInfo for one name would accept "europe/berlin" where the file system ignores case. Each machine means
-    # another zone by "localtime".
-    return frozenset(available_timezones()) - {"localtime"}
+    # another zone by "localtime", and "Factory" is what a machine has before its owner has chosen one.
+    return frozenset(available_timezones()) - {"localtime", "Factory"}

@@ -18,10 +18,10 @@ from typing import TextIO
 
 from dialer.errors import Unavailable
 
-# What every folder of ours has, and all that the first start makes before and after it.
+# What every data folder has. The first start makes these before anything else.
 MARKS = {"lock", "log", "password"}
-OWN = MARKS | {"password.new", "postgres", "postgres-programs", "redis", "lost+found"}
-UNFINISHED = "postgres-new-"
+# What an empty folder, or one whose first start was broken off, may also hold.
+HARMLESS = {"password.new", "lost+found"}
 
 # A holder that was killed, or a reader in `announced`, lets go within this time.
 LOCK_SECONDS = 0.5
@@ -107,7 +107,7 @@ def _refuse_what_is_not_ours(data_dir: Path) -> None:
         return
     _refuse_another_users(data_dir)
     names = {path.name for path in data_dir.iterdir()}
-    others = {name for name in names - OWN if not name.startswith(UNFINISHED)}
+    others = names - MARKS - HARMLESS
     if others and not names >= MARKS:
         raise Unavailable(
             f"{data_dir} holds other things ({', '.join(sorted(others)[:3])}) and is no data folder of dialer: "

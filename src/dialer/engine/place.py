@@ -81,7 +81,8 @@ class PlaceReport:
 def place(context: EngineContext, departure: Departure, now: DateTime) -> PlaceReport:
     """Let these calls leave, as far as they may at this moment. Called twice: each request leaves once all the same."""
     # Read before the ledger is asked: the time that the answer takes is part of the time in which a call may leave.
-    permitted_until = context.clock().add(seconds=LEAVE_SECONDS)
+    began_at = context.clock()
+    permitted_until = began_at.add(seconds=LEAVE_SECONDS)
     # What is too late must not use up the rate: where too much waits, all of it would be too late in turn (P5).
     late = frozenset(request.attempt_id for request in departure.requests if request.place_by <= now)
     in_time = [attempt_id for attempt_id in departure.attempt_ids if attempt_id not in late]
@@ -100,6 +101,11 @@ def place(context: EngineContext, departure: Departure, now: DateTime) -> PlaceR
     ]
     forbidden = _forbidden(requests, permit.rules)
     requests = [request for request in requests if request.attempt_id not in forbidden]
+    passed = in_time[: left.count]
+    leave_at = now + (context.clock() - began_at)
+    if not _depart(context, departure, passed, [request.attempt_id for request in requests], leave_at):
+        forbidden |= {request.attempt_id: TOO_LATE for request in requests}
+        requests = []
     asked_at = context.clock()
     answers = context.providers.place_all([(departure.trunk, request) for request in requests]) if requests else {}
     if departure.rate and answers:
@@ -136,6 +142,27 @@ def _pass_rate(context: EngineContext, departure: Departure, in_time: Sequence[A
     if departure.rate is None or not in_time:
         return Left(len(in_time))
     return context.leases.leave(now, departure.rate, in_time)
+
+
+def _depart(
+    context: EngineContext,
+    departure: Departure,
+    passed: Sequence[AttemptId],
+    leaving: Sequence[AttemptId],
+    now: DateTime,
+) -> bool:
+    """Tell the rate which of the calls that have passed it leave now; False: Redis does not answer, so none may leave.
+
+    A worker may have stood still since they passed. They count from now on (P2).
+    """
+    if departure.rate is None or not passed:
+        return True
+    try:
+        context.leases.depart(now, departure.rate, leaving, [id_ for id_ in passed if id_ not in leaving])
+    except Unavailable as error:
+        log.warning("departure given up", trunk_id=str(departure.trunk.id), reason=str(error))
+        return False
+    return True
 
 
 def _permit(context: EngineContext, attempt_ids: Sequence[AttemptId]) -> Permit:

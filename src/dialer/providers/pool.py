@@ -33,6 +33,8 @@ from dialer.store.numbers import Trunk
 T = TypeVar("T")
 Connect = Callable[[Trunk], Provider]
 
+HEALTH_CHECKS_AT_ONCE = 32
+
 log = structlog.get_logger()
 
 
@@ -127,23 +129,44 @@ class ProviderPool:
 
     def health(self, trunk: Trunk) -> str | None:
         """Say why no calls can be placed on this trunk now; None: they can."""
+        return self.health_all([trunk])[0]
 
-        async def ask() -> str | None:
+    def health_all(self, trunks: Sequence[Trunk]) -> list[str | None]:
+        """Say of each trunk why no calls can be placed on it now; None: they can. Asks a few dozen trunks at once."""
+
+        async def ask(trunk: Trunk, turn: asyncio.Semaphore) -> str | None:
             try:
-                return await (await self._provider(trunk)).health()
+                async with turn, asyncio.timeout(PLACE_SECONDS):
+                    return await (await self._provider(trunk)).health()
+            except TimeoutError:
+                return "the provider did not answer in time"
             except DialerError as error:
                 return str(error)
+            except Exception as error:
+                log.exception("provider raised while it was asked for its health", trunk_id=trunk.id)
+                return repr(error)
 
-        return self._run(ask())
+        async def ask_all() -> list[str | None]:
+            turn = asyncio.Semaphore(HEALTH_CHECKS_AT_ONCE)
+            return await _together(ask(trunk, turn) for trunk in trunks)
+
+        return self._run(ask_all())
 
     def missing_destination(self, trunk: Trunk, connection: Mapping[str, Any]) -> str | None:
         """Say why whoever answers a call of this agent on this trunk would be dropped; None: nothing is known."""
 
         async def ask() -> str | None:
-            provider = await self._provider(trunk)
-            if not isinstance(provider, ChecksDestinations):
-                return None
-            return await provider.missing_destination(connection)
+            try:
+                provider = await self._provider(trunk)
+                if not isinstance(provider, ChecksDestinations):
+                    return None
+                async with asyncio.timeout(PLACE_SECONDS):
+                    return await provider.missing_destination(connection)
+            except (DialerError, TimeoutError) as error:
+                log.warning("destination not checked", trunk_id=trunk.id, reason=str(error))
+            except Exception:
+                log.exception("provider raised while it was asked for a destination", trunk_id=trunk.id)
+            return None
 
         return self._run(ask())
 

@@ -4,11 +4,13 @@
 -- A call counts from the moment at which it may leave until one window after it has surely begun. When that was is known
 -- once it is answered: any request and answer take as long as the fastest of the last minutes, so it had begun at the
 -- latest that long before its answer. A call whose answer is overdue may begin at any moment: it counts until then.
+-- So does a call that has passed here and of which nobody has said that it has left: its worker may stand still.
 -- Keys as in leases.lua.
 --
 -- KEYS: pace, sent, unanswered, planned
 -- ARGV: 'leave', now, window, limit, attempt ...
 --       Returns JSON {left, wait}: so many of the attempts leave now, the next may ask again after `wait` milliseconds.
+-- ARGV: 'left', now, window, count, attempt ...              the first `count` leave now, the others do not leave
 -- ARGV: 'answered', now, window, took, attempt ...            took: milliseconds from the request to its answer
 -- ARGV: 'pause', now, milliseconds                            nothing leaves for so long: the network says so
 -- now is '': by the clock of this server.
@@ -37,13 +39,18 @@ local function fastest()
     return math.min(tonumber(found[1] or 0), tonumber(found[2] or 0))
 end
 
+-- How long after it has left a call without an answer is overdue.
+local function overdue_after(window)
+    return math.max(window + MARGIN, fastest() + OVERDUE)
+end
+
 -- How many calls count toward the rate now.
 local function counted(window)
     redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
     -- Written before the clock was set back.
     redis.call('ZREMRANGEBYSCORE', KEYS[2], now + 2 * window + 60000, '+inf')
     redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now - window - LOST)
-    local overdue = redis.call('ZCOUNT', KEYS[3], '-inf', now - math.max(window + MARGIN, fastest() + OVERDUE))
+    local overdue = redis.call('ZCOUNT', KEYS[3], '-inf', now - overdue_after(window))
     return redis.call('ZCARD', KEYS[2]) + overdue
 end
 
@@ -77,13 +84,29 @@ local function leave()
             break
         end
         redis.call('ZADD', KEYS[2], now + window + MARGIN, ARGV[index])
-        redis.call('ZADD', KEYS[3], now, ARGV[index])
+        -- Overdue as soon as its window is over, until it is said to have left.
+        redis.call('ZADD', KEYS[3], now + window + MARGIN - overdue_after(window), ARGV[index])
         redis.call('ZREM', KEYS[4], ARGV[index])
         room, left = room - 1, left + 1
     end
     kept(KEYS[2], window)
     kept(KEYS[3], window)
     return cjson.encode({ left = left, wait = wait })
+end
+
+local function left()
+    local window, count = tonumber(ARGV[3]), tonumber(ARGV[4])
+    for index = 5, #ARGV do
+        if index < 5 + count then
+            redis.call('ZADD', KEYS[2], 'GT', now + window + MARGIN, ARGV[index])
+            redis.call('ZADD', KEYS[3], now, ARGV[index])
+        else
+            redis.call('ZREM', KEYS[2], ARGV[index])
+            redis.call('ZREM', KEYS[3], ARGV[index])
+        end
+    end
+    kept(KEYS[2], window)
+    kept(KEYS[3], window)
 end
 
 local function answered()
@@ -111,6 +134,8 @@ end
 
 if ARGV[1] == 'leave' then
     return leave()
+elseif ARGV[1] == 'left' then
+    left()
 elseif ARGV[1] == 'answered' then
     answered()
 else

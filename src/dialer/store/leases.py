@@ -115,6 +115,13 @@ class Leases:
         found = json.loads(answer)
         return Left(found["left"], found["wait"] / 1000)
 
+    def depart(
+        self, now: DateTime, rate: RateLimit, leaving: Sequence[AttemptId], withdrawn: Sequence[AttemptId]
+    ) -> None:
+        """Note of calls that have passed the rate which leave now, and which do not leave after all."""
+        names = [str(attempt_id) for attempt_id in (*leaving, *withdrawn)]
+        self._departures(self._redis, rate.trunk_id, "left", now, rate.window_ms, len(leaving), *names)
+
     def answered(self, now: DateTime, rate: RateLimit, took_seconds: float, attempt_ids: Sequence[AttemptId]) -> None:
         """Note that the network has answered about these calls: by now they have begun, if they have."""
         took_ms = round(max(0.0, took_seconds) * 1000, 3)

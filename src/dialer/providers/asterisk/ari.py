@@ -123,7 +123,7 @@ class Ari:
                 return await self._exchange(client, method, path, body, follow)
         except _TooLate:
             return NotSent(TOO_LATE.cause, "it was too late to ask")
-        except (httpx2.HTTPError, httpx2.StreamError, OSError, TimeoutError, _TooLarge) as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, OSError, TimeoutError, _TooLarge) as error:
             reason = described(error, self._timeout)
             return Lost(reason) if has_left else NotSent(_cause(error), reason)
 
