@@ -83,6 +83,11 @@ def place(context: EngineContext, departure: Departure, now: DateTime) -> PlaceR
     # Read before the ledger is asked: the time that the answer takes is part of the time in which a call may leave.
     began_at = context.clock()
     permitted_until = began_at.add(seconds=LEAVE_SECONDS)
+
+    def at_present() -> DateTime:
+        """Carry `now` on by what has passed since: the clock of this machine may be some seconds off."""
+        return now + (context.clock() - began_at)
+
     # What is too late must not use up the rate: where too much waits, all of it would be too late in turn (P5).
     late = frozenset(request.attempt_id for request in departure.requests if request.place_by <= now)
     in_time = [attempt_id for attempt_id in departure.attempt_ids if attempt_id not in late]
@@ -102,14 +107,13 @@ def place(context: EngineContext, departure: Departure, now: DateTime) -> PlaceR
     forbidden = _forbidden(requests, permit.rules)
     requests = [request for request in requests if request.attempt_id not in forbidden]
     passed = in_time[: left.count]
-    leave_at = now + (context.clock() - began_at)
-    if not _depart(context, departure, passed, [request.attempt_id for request in requests], leave_at):
+    if not _depart(context, departure, passed, [request.attempt_id for request in requests], at_present()):
         forbidden |= {request.attempt_id: TOO_LATE for request in requests}
         requests = []
-    asked_at = context.clock()
+    asked_at = at_present()
     answers = context.providers.place_all([(departure.trunk, request) for request in requests]) if requests else {}
     if departure.rate and answers:
-        answered_at = context.clock()
+        answered_at = at_present()
         took_seconds = (answered_at - asked_at).total_seconds()
         context.leases.answered(answered_at, departure.rate, took_seconds, list(answers))
     # The ledger counts from the claim, which may be later than the dispatch.
