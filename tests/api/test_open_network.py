@@ -12,6 +12,7 @@ import pytest
 
 from api.conftest import Api, Draft, Served
 from api.test_webhooks import SECRET
+from dialer import log
 from dialer.api.protocol import MAX_HEADER_BYTES, MAX_PIPELINED
 from dialer.api.transfers import PER_WORKSPACE
 from dialer.api.webhooks import UnsignedReports
@@ -109,6 +110,25 @@ def test_many_requests_at_once_on_one_connection_are_refused(api: Api) -> None:
     with api.served() as served:
         said = answer_to(served, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * 10 * MAX_PIPELINED)
         assert b" 400 " in said
+
+
+def test_requests_that_are_answered_after_their_connection_was_closed_leave_no_error_in_the_log(
+    api: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log.configure("console", "error")
+    with api.served() as served:
+        for _ in range(5):
+            answer_to(served, b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n" * 10 * MAX_PIPELINED)
+        until(lambda: connections(served) == 0)
+    assert capsys.readouterr().err == ""
+
+
+def test_requests_for_an_upgrade_leave_no_line_in_the_log(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("console", "warning")
+    with api.served() as served:
+        upgrade = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+        answer_to(served, upgrade + b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert capsys.readouterr().err == ""
 
 
 def test_a_websocket_is_answered_as_the_plain_request_that_it_is(api: Api) -> None:

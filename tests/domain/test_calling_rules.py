@@ -21,7 +21,10 @@ GERMANY = CallingRules(frozenset({"DE"}))
         (CallingRules(premium_rate=True), "+19005551234", None),
         (GERMANY, "+4930901820", None),
         (GERMANY, "+12025550101", COUNTRY),
-        (GERMANY, "+881612345678", COUNTRY),
+        (CallingRules(), "+870773111632", PREMIUM_RATE),
+        (CallingRules(), "+881612345678", PREMIUM_RATE),
+        (CallingRules(premium_rate=True), "+881612345678", None),
+        (CallingRules(frozenset({"DE"}), premium_rate=True), "+881612345678", COUNTRY),
         (GERMANY, "+491805123456", PREMIUM_RATE),
         (CallingRules(frozenset({"US"})), "+18095551234", COUNTRY),
         (CallingRules(frozenset({"DO"})), "+18095551234", None),
@@ -50,7 +53,8 @@ def test_the_library_says_the_same_of_an_example_of_every_kind_in_every_country(
                     continue
                 number = phonenumbers.parse(f"+{code}{kind.example_number}")
                 e164 = phonenumbers.format_number(number, PhoneNumberFormat.E164)
-                assert is_costly(e164) == (phonenumbers.number_type(number) in costly), e164
+                is_network = code in (870, 881, 882, 883)
+                assert is_costly(e164) == (is_network or phonenumbers.number_type(number) in costly), e164
                 if phonenumbers.is_valid_number(number):
                     assert country_of(e164) == phonenumbers.region_code_for_number(number), e164
                 seen += 1
@@ -64,6 +68,6 @@ def test_the_reason_of_a_row_says_which_rule_it_is() -> None:
         return str(error.value)
 
     assert refused("+49 1805 123456") == (
-        "phone_number: is a premium-rate or shared-cost number, which this workspace may not call"
+        "phone_number: is a premium-rate, shared-cost or satellite number, which this workspace may not call"
     )
     assert refused("+12025550101") == "phone_number: is of a country that this workspace may not call"

@@ -494,7 +494,7 @@ def test_a_call_that_has_passed_the_rate_and_leaves_late_still_counts_on_a_slow_
 
 def test_where_redis_fails_between_the_rate_and_the_departure_nothing_leaves_and_nobody_is_lost(world: World) -> None:
     class Away(Leases):
-        def depart(self, *arguments: Any) -> None:
+        def depart(self, *_: Any) -> None:
             raise Unavailable("Redis does not answer")
 
     set_limit(world, "trunks", "calls_per_second = 1")

@@ -5,11 +5,12 @@ from uuid import UUID
 
 from dialer.domain.ids import TrunkId
 from dialer.errors import Unavailable
-from dialer.providers.pool import ProviderPool
+from dialer.providers.pool import HEALTH_CHECKS_AT_ONCE, ProviderPool
 from dialer.store.numbers import Trunk
 from support.world import Clock
 
 GOOD, SILENT, BROKEN, UNUSABLE = (Trunk(TrunkId(UUID(int=nth)), str(nth), {}) for nth in range(4))
+BROKEN_REASON = "RuntimeError('a mistake in a provider')"
 
 
 class Asked:
@@ -42,4 +43,33 @@ def test_networks_are_reached_before_they_are_needed_and_one_that_is_silent_dela
     pool.warm_up([SILENT, BROKEN, UNUSABLE, GOOD], seconds=0.2)
     assert reached == [GOOD]
     pool.warm_up([], seconds=0.2)
+    pool.close()
+
+
+def test_a_provider_that_raises_is_a_trunk_that_cannot_place_calls_and_hides_no_other() -> None:
+    reached: list[Trunk] = []
+    pool = ProviderPool(lambda trunk: Asked(trunk, reached), Clock())  # type: ignore[arg-type,return-value]
+    assert pool.health_all([BROKEN, GOOD, BROKEN]) == [BROKEN_REASON, None, BROKEN_REASON]
+    assert pool.health(BROKEN) == BROKEN_REASON
+    pool.close()
+
+
+def test_many_trunks_are_asked_for_their_health_at_once() -> None:
+    trunks = [Trunk(TrunkId(UUID(int=nth)), str(nth), {}) for nth in range(3 * HEALTH_CHECKS_AT_ONCE)]
+    waiting, most, enough = 0, 0, asyncio.Event()
+
+    class Waiting(Asked):
+        async def health(self) -> str | None:
+            nonlocal waiting, most
+            waiting += 1
+            most = max(most, waiting)
+            if most == HEALTH_CHECKS_AT_ONCE:
+                enough.set()
+            await enough.wait()
+            waiting -= 1
+            return None
+
+    pool = ProviderPool(lambda trunk: Waiting(trunk, []), Clock())  # type: ignore[arg-type,return-value]
+    assert pool.health_all(trunks) == [None] * len(trunks)
+    assert most == HEALTH_CHECKS_AT_ONCE
     pool.close()

@@ -128,6 +128,16 @@ def test_a_folder_with_other_things_in_it_is_refused_untouched(tmp_path: Path, n
     assert contents(folder_of_others) == before
 
 
+@pytest.mark.parametrize("name", ["postgres", "redis", "postgres-new-1"])
+def test_a_folder_with_nothing_but_a_server_of_somebody_in_it_is_refused_untouched(tmp_path: Path, name: str) -> None:
+    home = tmp_path / "home"
+    (home / name).mkdir(parents=True)
+    before = contents(home)
+    with pytest.raises(Unavailable, match=rf"holds other things \({name}"), running(home):
+        pass
+    assert contents(home) == before
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a folder of another user")
 def test_a_folder_of_another_user_is_refused_untouched(tmp_path: Path) -> None:
     folder_of_others = tmp_path / "home"

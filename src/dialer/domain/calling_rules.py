@@ -13,10 +13,13 @@ from phonenumbers import PhoneMetadata, PhoneNumberType
 PREMIUM_RATE = "premium_rate_not_allowed"
 COUNTRY = "country_not_allowed"
 REASONS = {
-    PREMIUM_RATE: "is a premium-rate or shared-cost number, which this workspace may not call",
+    PREMIUM_RATE: "is a premium-rate, shared-cost or satellite number, which this workspace may not call",
     COUNTRY: "is of a country that this workspace may not call",
 }
 _COSTLY = {PhoneNumberType.PREMIUM_RATE, PhoneNumberType.SHARED_COST}
+# ITU-T E.164: satellite telephones (870, 881), international networks (882, 883) and international premium rate (979).
+# A minute costs several euros.
+_COSTLY_CODES = {870, 881, 882, 883, 979}
 _COUNTRY_CODE = re.compile(rf"\+({'|'.join(map(str, phonenumbers.COUNTRY_CODE_TO_REGION_CODE))})")
 
 
@@ -44,6 +47,8 @@ EVERYTHING = CallingRules(premium_rate=True)
 def is_costly(e164: str) -> bool:
     """Say whether the caller pays more than for an ordinary call."""
     code, national = _split(e164)
+    if code in _COSTLY_CODES:
+        return True
     # Most numbers match no pattern of the kind, and to parse each would take most of the time of a large import.
     pattern = _costly_numbers(code)
     if pattern is None or not pattern.fullmatch(national):
