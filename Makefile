@@ -1,4 +1,4 @@
-# `make help` lists what can be done. Every target sets up what it needs: python3 >= 3.11 with pip is enough.
+# `make help` lists the targets. Every target installs what it needs; you need python3 >= 3.11 with pip.
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
@@ -7,8 +7,8 @@ BIN := .venv/bin
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
 
-# Without pip inside: a plain Debian python3 has no ensurepip, and this pip can install into another environment.
-# Not compiled: most of what comes along is never imported, and what is compiles itself.
+# --without-pip: a plain Debian python3 has no ensurepip, and its pip can install into another environment.
+# --no-compile: most installed modules are never imported, and Python compiles the others on first import.
 .venv/installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv --without-pip --clear .venv
 	$(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check --no-warn-script-location \
@@ -18,24 +18,24 @@ help: ## List the targets
 	@touch $@
 
 .PHONY: setup
-setup: .venv/installed ## Build the environment in .venv
+setup: .venv/installed ## Create the virtual environment in .venv
 
 .PHONY: demo
-demo: setup ## Call 200 simulated contacts in about a minute, and audit what was done
+demo: setup ## Call 200 simulated contacts in about a minute, and audit the result
 	$(BIN)/dialer demo
 
 .PHONY: up
 up: setup ## Run everything on this machine until Ctrl-C
 	$(BIN)/dialer up
 
-# The checks have one core; the other is not left idle.
+# The checks use one core, so the tests run at the same time.
 .PHONY: test
-test: setup ## All checks, the default tests on real servers, and the promises under fire
+test: setup ## All checks, the default tests on real servers, and the proofs of the promises under faults
 	$(MAKE) --no-print-directory --jobs=2 check suite
 	$(BIN)/pytest --numprocesses 3 --dist worksteal -m 'proof and not slow' tests/chaos tests/scenarios tests/system
 
 .PHONY: suite
-suite: setup ## The default tests, with their coverage
+suite: setup ## The default tests, with coverage
 	$(BIN)/pytest --numprocesses 3 --dist worksteal --cov --cov-report=term:skip-covered
 
 .PHONY: test-slow
@@ -44,16 +44,16 @@ test-slow: setup ## The tests that take minutes
 
 SEEDS ?= 1-1000
 .PHONY: chaos
-chaos: setup ## Run random scenarios of crashes and faults by their seeds, as SEEDS=1-1000; print the broken ones
+chaos: setup ## Run random scenarios of crashes and faults, for example SEEDS=1-1000; print those that break a promise
 	PYTHONPATH=tests $(BIN)/python -m chaos $(SEEDS)
 
 .PHONY: mutants
-mutants: setup ## Put small faults into the source, one at a time; the tests must notice 95 %. Some of them: MUTANTS="claim- lua-"
+mutants: setup ## Put small faults into the source; the tests must notice 95 %. Only some: MUTANTS="claim- lua-"
 	PYTHONPATH=tests $(BIN)/python -m mutants $(MUTANTS)
 
 STORMS ?= 2-4
 .PHONY: storm
-storm: setup ## Storms of kills, restarts and cuts on real processes, some minutes each, as STORMS=2-20; RabbitMQ; namespaces
+storm: setup ## Kill, restart and disconnect real processes at random, as STORMS=2-20 (minutes each)
 	DIALER_STORM_SEEDS=$(STORMS) $(BIN)/pytest -m slow --timeout 1200 tests/system/test_storm.py
 
 .PHONY: bench
@@ -71,7 +71,7 @@ bench-import: setup ## Measure imports of 10 thousand, 100 thousand and 1 millio
 	$(BIN)/python benchmarks/imports.py 10000 100000 1000000
 
 .PHONY: bench-api
-bench-api: setup ## Measure two API processes
+bench-api: setup ## Measure the requests per second of two API processes
 	$(BIN)/python benchmarks/api.py
 
 .PHONY: check
@@ -82,15 +82,15 @@ check: setup lint-containers ## ruff, mypy, import-linter, and the container fil
 	$(BIN)/lint-imports
 
 .PHONY: lint-containers
-lint-containers: setup ## Check the container files; no engine is needed
+lint-containers: setup ## Check the container files; needs no Docker daemon
 	$(BIN)/hadolint worker.Dockerfile
 	POSTGRES_PASSWORD=lint REDIS_PASSWORD=lint $(BIN)/docker-compose --file docker-compose.yml --env-file /dev/null \
 		--profile '*' config --quiet
 	$(BIN)/compose-lint check --quiet --no-env docker-compose.yml
 
-# With the extras: pip 23 takes the newest release of what is wanted with an extra, unless the lock names the extra too.
+# --no-strip-extras: pip 23 installs the newest release of a package with an extra unless the lock names the extra too.
 .PHONY: lock
-lock: setup ## Resolve the dependencies anew
+lock: setup ## Update the dependency lock files
 	$(BIN)/uv pip compile pyproject.toml --extra embedded --extra dev --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate --no-strip-extras --no-emit-index-url --no-emit-find-links --quiet -o requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --constraint requirements.lock --universal --python-version 3.11 \

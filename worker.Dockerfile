@@ -1,15 +1,15 @@
-# One image for every process of Dialer; docker-compose.yml says which command each container runs.
+# One image for every process of Dialer; docker-compose.yml sets the command of each container.
 
 FROM python:3.13.16-slim-trixie AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
 
-# Without pip in it, the environment holds what runs and nothing that installs.
+# Without pip, so that nothing can be installed into the environment at run time.
 COPY requirements.prod.lock ./
 RUN python -m venv --without-pip /opt/dialer \
     && pip --python /opt/dialer/bin/python install --require-hashes --only-binary :all: -r requirements.prod.lock
 
-# The build backend comes by its hash too, from the developers' lock, and stays behind in this stage.
+# The build backend is also pinned by hash, in the developers' lock, and is not copied into the final image.
 COPY requirements.lock ./
 RUN awk '/^setuptools==/,!/\\$/' requirements.lock > build.lock \
     && pip install --require-hashes --only-binary :all: -r build.lock
@@ -25,12 +25,12 @@ LABEL org.opencontainers.image.title="Dialer" \
       org.opencontainers.image.licenses="Apache-2.0"
 ENV PATH=/opt/dialer/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 DIALER_LOG_FORMAT=json
 
-# /var/lib/dialer is the simulated network's: a volume that is mounted there for the first time takes its owner.
+# /var/lib/dialer is for the simulated network: a new volume that is mounted there takes the folder's owner.
 RUN useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin dialer \
     && install --directory --owner dialer --group dialer /var/lib/dialer
 COPY --from=build /opt/dialer /opt/dialer
 
-# By number, so that an orchestrator can tell that it is not root. /tmp is the one place that must be writable.
+# A numeric user, so that an orchestrator can see that it is not root. Only /tmp must be writable.
 USER 10001:10001
 WORKDIR /tmp
 HEALTHCHECK --interval=30s --timeout=10s --start-period=20s --retries=3 CMD ["dialer", "db", "check"]

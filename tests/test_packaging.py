@@ -31,8 +31,8 @@ LOAD_EVERY_PROCESS = """
 import json, sys
 before = set(sys.modules)
 from dialer import cli, listener, worker
-from dialer.api import serving
-from dialer.cli import calling, watching
+from dialer.api import server
+from dialer.cli import event_stream, run_batch
 worker.app.connection()
 print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules.keys() - before})))
 """
