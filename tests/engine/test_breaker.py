@@ -39,7 +39,7 @@ def breaker(world: World) -> Any:
 
 def heal(world: World) -> None:
     """From now on the network works."""
-    world.network.profile = replace(world.network.profile, faults=NetworkProfile().faults)
+    world.network.profile = world.network.profile.model_copy(update={"faults": NetworkProfile().faults})
 
 
 @pytest.fixture

@@ -22,7 +22,6 @@ from dialer.domain.outcomes import CauseClass, Outcome
 from dialer.errors import InvalidInput, Unavailable
 from dialer.providers import registry
 from dialer.providers.asterisk import PLUGIN, Asterisk, AsteriskConfig
-from dialer.providers.asterisk.ari import basic
 from dialer.providers.asterisk.event_socket import Listening
 from dialer.providers.asterisk.events import Calls
 from dialer.providers.base import (
@@ -37,6 +36,7 @@ from dialer.providers.base import (
     Seen,
     Unclear,
 )
+from dialer.providers.http_client import basic_auth
 from dialer.providers.switches import NOT_PERMITTED
 from support.networks import asterisk as carrier
 from support.networks.switch import wait_until
@@ -71,7 +71,7 @@ async def provider(
 
 def often(port: int) -> Listening:
     """What listens, and asks very often whether the other side is there."""
-    headers = basic(carrier.USERNAME, carrier.PASSWORD)
+    headers = basic_auth(carrier.USERNAME, carrier.PASSWORD)
     return Listening(f"http://127.0.0.1:{port}/ari", headers, 5, Calls("AMDSTATUS", utc_now), ping_seconds=0.02)
 
 
@@ -243,7 +243,7 @@ def test_what_is_no_number_is_not_dialled(call_request: CallRequests, number: st
     async def story() -> None:
         async with carrier.serve(0, QUICK) as server, provider(server.port) as asterisk:
             answer = await asterisk.place(replace(ready(call_request(utc_now())), to_number=number))
-            assert answer == Refused("invalid_number_format", CauseClass.CONTACT)
+            assert answer == Refused("invalid_number", CauseClass.CONTACT)
             assert server.originates == []
 
     in_time(story())
@@ -395,9 +395,9 @@ def test_the_answer_that_comes_after_the_last_event_is_still_the_answer(call_req
 @pytest.mark.parametrize(
     ("answer", "cause"),
     [
-        (http("302 Found", "", Location="http://127.0.0.1:1/ari/channels"), "http_302"),
-        (http("403 Forbidden", '{"message": "Write access denied"}'), "write_access_denied"),
-        (http("404 Not Found", "<h1>Not Found</h1>"), "ari_not_found"),
+        (http("302 Found", "", Location="http://127.0.0.1:1/ari/channels"), "redirects_are_not_followed"),
+        (http("403 Forbidden", '{"message": "Write access denied"}'), "permission_denied"),
+        (http("404 Not Found", "<h1>Not Found</h1>"), "wrong_url"),
         (http("400 Bad Request", '{"message": "No\\u0000 \\ud800way"}'), "no_way"),
         (http("500 Internal Server Error", '{"error": "Allocation failed"}'), "allocation_failed"),
         (http("503 Service Unavailable", '{"message": "Asterisk not booted"}'), "not_booted"),
@@ -422,7 +422,7 @@ def test_a_proxy_that_lets_fewer_requests_through_paces_the_trunk(
     async def story() -> None:
         async with answering(lambda _: answer) as (port, requests), provider(port) as asterisk:
             placement = await asterisk.place(ready(call_request(utc_now())))
-            assert placement == Refused("too_many_requests", CauseClass.RATE, seconds)
+            assert placement == Refused("rate_limited", CauseClass.RATE, seconds)
             assert len(requests) == 1
 
     in_time(story())
@@ -514,7 +514,7 @@ def test_a_wrong_url_is_named_wherever_it_is_used(call_request: CallRequests) ->
             provider(server.port, url=f"http://127.0.0.1:{server.port}/pbx") as asterisk,
         ):
             request = ready(call_request(utc_now()))
-            assert await asterisk.place(request) == Refused("ari_not_found", CauseClass.INFRASTRUCTURE)
+            assert await asterisk.place(request) == Refused("wrong_url", CauseClass.INFRASTRUCTURE)
             # It is not the word of an Asterisk that has no such channel.
             sighting = await asterisk.look_up(handle(request))
             assert isinstance(sighting, LookupFailed)

@@ -404,7 +404,7 @@ def test_an_answer_that_breaks_off_leaves_it_unclear_and_the_call_is_made_once(
 ) -> None:
     async def story(rig: Rig) -> None:
         if not rig.cut_next_answer():
-            return
+            pytest.skip("this network cannot cut a response")
         request = call_request(rig.now())
         assert isinstance(await rig.provider.place(request), Unclear)
         assert rig.existed() == [request.attempt_id]
@@ -417,7 +417,7 @@ def test_an_answer_that_breaks_off_leaves_it_unclear_and_the_call_is_made_once(
 def test_a_network_that_is_not_there_refuses_and_says_why(play: Play, call_request: CallRequests) -> None:
     async def story(rig: Rig) -> None:
         if not await rig.go_away():
-            return
+            pytest.skip("this network cannot go away")
         reason = await rig.provider.health()
         assert reason
         answer = await rig.provider.place(call_request(rig.now()))

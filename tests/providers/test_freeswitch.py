@@ -10,7 +10,7 @@ import pytest
 from dialer.domain.outcomes import CauseClass
 from dialer.errors import InvalidInput, Unavailable
 from dialer.providers.base import CallRequest, LookupFailed, NotFoundNow, Refused
-from dialer.providers.freeswitch import PLUGIN, FreeSwitch, TrunkConfig
+from dialer.providers.freeswitch import PLUGIN, FreeSwitch, FreeSwitchConfig
 from dialer.providers.freeswitch.frames import LONGEST_BODY, LONGEST_HEAD
 from support.freeswitch_recordings import (
     QUICK,
@@ -138,7 +138,7 @@ def test_a_wrong_password_is_said_so(call_request: CallRequests) -> None:
         async with serve(0, QUICK) as mock:
             health, cause = await reasons(mock.port, call_request(now()), password="env:TRUNK_WRONG")
             assert "refuses the password" in health
-            assert cause == "wrong_password"
+            assert cause == "wrong_credentials"
 
     in_time(story())
 
@@ -245,7 +245,9 @@ GOOD = trunk(8021)["config"]
 
 
 def test_a_good_config_is_taken() -> None:
-    config = TrunkConfig.parse({"host": "::1", "password": "env:TRUNK_X", "dial_string": "sofia/gateway/a::b/{e164}"})
+    config = FreeSwitchConfig.parse(
+        {"host": "::1", "password": "env:TRUNK_X", "dial_string": "sofia/gateway/a::b/{e164}"}
+    )
     assert (config.address, config.gateway, config.timeout_seconds) == ("[::1]:8021", "a::b", 5.0)
     assert "TRUNK_X" not in repr(config)
 
@@ -283,7 +285,7 @@ def test_a_wrong_field_is_named(field: str, value: object) -> None:
 
 def test_a_password_of_more_than_one_line_is_refused_before_it_is_sent() -> None:
     with pytest.raises(Unavailable, match="one line") as refused:
-        FreeSwitch(TRUNK, TrunkConfig.parse(GOOD), replace(around(), secret=lambda _: "a\n\napi fsctl shutdown"))
+        FreeSwitch(TRUNK, FreeSwitchConfig.parse(GOOD), replace(around(), secret=lambda _: "a\n\napi fsctl shutdown"))
     assert "shutdown" not in str(refused.value)
 
 

@@ -14,7 +14,7 @@ import pytest
 from dialer.domain.outcomes import CauseClass
 from dialer.errors import InvalidInput
 from dialer.providers.base import TOO_LATE, CallRequest, ContactCard, Placed, Refused, Unclear
-from dialer.providers.freeswitch import TrunkConfig
+from dialer.providers.freeswitch import FreeSwitchConfig
 from dialer.providers.freeswitch.requests import originate
 from dialer.providers.switches import NOT_PERMITTED
 from support.freeswitch_recordings import (
@@ -213,7 +213,7 @@ def test_nothing_leaves_once_the_time_to_place_is_over(call_request: CallRequest
 
 
 def variables_of(request: CallRequest) -> dict[str, str]:
-    command = originate(request, TrunkConfig.parse(trunk(8021)["config"]), TRUNK, now())
+    command = originate(request, FreeSwitchConfig.parse(trunk(8021)["config"]), TRUNK, now())
     assert isinstance(command, str)
     return read_originate(command.removeprefix("bgapi originate "))[0]
 
@@ -240,7 +240,7 @@ def test_the_end_of_the_window_cuts_no_phone_that_rings(
 ) -> None:
     """`progress_timeout`, among the variables of the originate, does: ten of ten rang on a real one and were cut."""
     asked = with_agent(call_request(now(), ring_timeout_seconds=45, ring_by=now().add(seconds=20.5)))
-    command = originate(asked, TrunkConfig.parse(trunk(8021, dial_string)["config"]), TRUNK, now())
+    command = originate(asked, FreeSwitchConfig.parse(trunk(8021, dial_string)["config"]), TRUNK, now())
     assert isinstance(command, str)
     assert written in command
     assert ",progress_timeout" not in command
@@ -272,7 +272,7 @@ def test_a_number_that_is_more_than_a_number_is_not_called(call_request: CallReq
         async with serve(0, QUICK) as mock, provider(mock.port) as switch:
             asked = with_agent(call_request(now()))
             to = await switch.place(replace(asked, to_number=number))
-            assert to == Refused("invalid_number_format", CauseClass.CONTACT)
+            assert to == Refused("invalid_number", CauseClass.CONTACT)
             by = await switch.place(replace(asked, from_number=number))
             assert by == Refused("invalid_caller_id", CauseClass.INFRASTRUCTURE)
             assert not mock.originates
@@ -296,7 +296,7 @@ def test_a_number_that_is_more_than_a_number_is_not_called(call_request: CallReq
 )
 def test_a_destination_that_cannot_be_written_is_refused_in_the_trunk(destination: Any) -> None:
     with pytest.raises(InvalidInput, match="destinations"):
-        TrunkConfig.parse({**trunk(8021)["config"], "destinations": [destination]})
+        FreeSwitchConfig.parse({**trunk(8021)["config"], "destinations": [destination]})
 
 
 @pytest.mark.parametrize(
@@ -313,7 +313,7 @@ def test_an_answered_call_goes_to_an_extension_or_to_what_the_trunk_names(
     call_request: CallRequests, connection: dict[str, Any], written: str | None
 ) -> None:
     named = [{"application": "park"}, {"application": "playback", "data": "/srv/good morning.wav"}]
-    config = TrunkConfig.parse({**trunk(8021)["config"], "destinations": named})
+    config = FreeSwitchConfig.parse({**trunk(8021)["config"], "destinations": named})
     asked = replace(call_request(now()), connection=connection)
     command = originate(asked, config, TRUNK, now())
     if written is None:
@@ -336,7 +336,7 @@ def test_an_answered_call_goes_to_an_extension_or_to_what_the_trunk_names(
 def test_the_caller_id_is_written_as_the_trunk_says(
     call_request: CallRequests, number: str, written: str, expected: str
 ) -> None:
-    config = TrunkConfig.parse({**trunk(8021)["config"], "caller_id": written})
+    config = FreeSwitchConfig.parse({**trunk(8021)["config"], "caller_id": written})
     command = originate(replace(with_agent(call_request(now())), from_number=number), config, TRUNK, now())
     assert isinstance(command, str)
     assert f"origination_caller_id_number={expected}," in command

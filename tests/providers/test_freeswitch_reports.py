@@ -8,7 +8,7 @@ from dialer.domain.call import CallEvent
 from dialer.domain.ids import AttemptId
 from dialer.domain.outcomes import CauseClass, Outcome
 from dialer.providers.base import Placed, Refused
-from dialer.providers.freeswitch import TrunkConfig, causes
+from dialer.providers.freeswitch import FreeSwitchConfig, causes
 from dialer.providers.freeswitch.events import Reports
 from dialer.providers.freeswitch.frames import Event, Frames, read_event
 from dialer.providers.freeswitch.requests import originate
@@ -75,7 +75,7 @@ def test_a_recorded_answer_to_an_originate_is_understood(scenario: str, call_req
 
 def test_the_command_is_that_of_the_recordings(call_request: CallRequests) -> None:
     asked = with_agent(call_request(now(), ring_timeout_seconds=3))
-    config = TrunkConfig.parse(trunk(8021, "loopback/answer-{e164}/peer")["config"])
+    config = FreeSwitchConfig.parse(trunk(8021, "loopback/answer-{e164}/peer")["config"])
     command = originate(asked, config, TRUNK, now())
     assert isinstance(command, str)
     uuid = asked.attempt_id

@@ -34,9 +34,9 @@ from dialer.providers.egress import AddressRefused
 from dialer.providers.http import PLUGIN, HttpPlatform
 from support.networks import http as carrier
 from support.networks.http import SECRET, trunk
+from support.networks.http_server import HttpRequest, HttpServer, Reply
 from support.networks.switch import now
 from support.networks.tls import CERTIFICATE, with_tls
-from support.networks.web import Reply, Sent, Web
 from support.provider_arguments import handle
 from support.rigs.http import TRUNK, around
 
@@ -60,9 +60,9 @@ class Counterpart:
 
     def __init__(self, reply: Reply) -> None:
         self.reply = reply
-        self.sent: list[Sent] = []
+        self.sent: list[HttpRequest] = []
 
-    async def answer(self, sent: Sent) -> Reply:
+    async def answer(self, sent: HttpRequest) -> Reply:
         self.sent.append(sent)
         return self.reply
 
@@ -75,7 +75,7 @@ def with_counterpart(reply: Reply, story: Story, secure: ssl.SSLContext | None =
 
     async def run() -> Any:
         counterpart = Counterpart(reply)
-        web = await Web.start(counterpart.answer, secure=secure)
+        web = await HttpServer.start(counterpart.answer, secure=secure)
         known = {name: value for name, value in (trunk(web.port)["config"] | config).items() if value is not None}
         if secure:
             known["url"] = known["url"].replace("http:", "https:")
@@ -100,7 +100,7 @@ def test_a_request_for_a_call_says_all_and_is_signed(call_request: CallRequests)
         asked.ring_by, True, ContactCard("Ada", "c-1", {"plan": "gold", "naïve": ["ü"]}),
     )  # fmt: skip
 
-    async def story(provider: HttpPlatform, counterpart: Counterpart) -> Sent:
+    async def story(provider: HttpPlatform, counterpart: Counterpart) -> HttpRequest:
         assert await provider.place(whole) == Placed("C1")
         return counterpart.sent[0]
 
@@ -140,7 +140,7 @@ def test_nothing_leaves_once_place_by_has_come_even_while_the_connection_was_mad
 
     async def run() -> None:
         counterpart = Counterpart(Reply(200))
-        web = await Web.start(counterpart.answer)
+        web = await HttpServer.start(counterpart.answer)
         late = ProviderEnvironment(lambda: next(moments), lambda _: SECRET, "https://dialer.example")
         provider = PLUGIN.connect(TRUNK, trunk(web.port)["config"], late)
         try:
@@ -155,7 +155,7 @@ def test_nothing_leaves_once_place_by_has_come_even_while_the_connection_was_mad
 
 def test_without_a_public_url_no_call_is_asked_for_since_none_could_be_reported(call_request: CallRequests) -> None:
     provider = platform(public_url=None)
-    assert asyncio.run(provider.place(call_request(now()))) == Refused("public_url_not_set", INFRASTRUCTURE)
+    assert asyncio.run(provider.place(call_request(now()))) == Refused("no_public_url", INFRASTRUCTURE)
     assert "DIALER_PUBLIC_URL" in (asyncio.run(provider.health()) or "")
 
 
@@ -164,7 +164,7 @@ def test_without_a_public_url_no_call_is_asked_for_since_none_could_be_reported(
 REFUSALS = [
     (Reply(400), Refused("bad_request", INFRASTRUCTURE)),
     (Reply(401), Refused("wrong_credentials", INFRASTRUCTURE)),
-    (Reply(403), Refused("forbidden", INFRASTRUCTURE)),
+    (Reply(403), Refused("permission_denied", INFRASTRUCTURE)),
     (Reply(404, b"<html>"), Refused("wrong_url", INFRASTRUCTURE)),
     (Reply(418), Refused("http_418", INFRASTRUCTURE)),
     (Reply(429), Refused("rate_limited", RATE)),
@@ -173,7 +173,7 @@ REFUSALS = [
     (Reply(429, {"cause": "blocked", "cause_class": "policy"}, {"retry-after": "7"}),
      Refused("blocked", CauseClass.POLICY)),
     (Reply(422, {"cause": "too_fast", "cause_class": "rate"}, {"retry-after": "7"}), Refused("too_fast", RATE, 7.0)),
-    (Reply(403, headers={"retry-after": "7"}), Refused("forbidden", INFRASTRUCTURE)),
+    (Reply(403, headers={"retry-after": "7"}), Refused("permission_denied", INFRASTRUCTURE)),
     (Reply(451), Refused("legal_reasons", CauseClass.POLICY)),
     (Reply(422, {"cause": "unallocated_number", "cause_class": "contact"}),
      Refused("unallocated_number", CauseClass.CONTACT)),
@@ -185,7 +185,13 @@ REFUSALS = [
     (Reply(308, headers={"location": "/elsewhere"}), Refused("redirects_are_not_followed", INFRASTRUCTURE)),
     (Reply(302, headers={"location": "/elsewhere"}), Refused("redirects_are_not_followed", INFRASTRUCTURE)),
 ]  # fmt: skip
-ACCEPTED = [Reply(200), Reply(204), Reply(202, {}), Reply(201, {"call_id": None}), Reply(200, {"state": "queued"})]
+ACCEPTED = [
+    Reply(200),
+    Reply(204),
+    Reply(202, {}),
+    Reply(201, {"call_id": None}),
+    Reply(200, {"state": "queued"}),
+]
 UNCLEAR = {
     "303 means that it was handled": Reply(303, headers={"location": "/calls/1"}),
     "408 may be of a gateway": Reply(408),
@@ -326,17 +332,20 @@ def test_a_server_without_tls_at_an_https_url_is_named(call_request: CallRequest
 def test_a_server_that_is_silent_before_anything_could_be_sent_has_no_call(call_request: CallRequests) -> None:
     """In the middle of the TLS handshake, that is: it cannot have heard what is wanted."""
 
-    async def story(_: HttpPlatform, counterpart: Counterpart) -> object:
-        web = await Web.start(counterpart.answer)
-        config = {"url": f"https://127.0.0.1:{web.port}/", "secret": "env:TRUNK_HTTP_SECRET", "timeout_seconds": 0.3}
-        provider = platform(config)
-        try:
-            return await provider.place(call_request(now()))
-        finally:
-            await provider.close()
-            await web.close()
+    async def never_greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
 
-    assert with_counterpart(Reply(200), story) == Refused("timed_out", INFRASTRUCTURE)
+    async def run() -> object:
+        server = await asyncio.start_server(never_greet, "127.0.0.1", 0)
+        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        provider = platform({"url": url, "secret": "env:TRUNK_HTTP_SECRET", "timeout_seconds": 0.3})
+        async with server:
+            answer = await provider.place(call_request(now()))
+            await provider.close()
+        return answer
+
+    assert asyncio.run(run()) == Refused("timed_out", INFRASTRUCTURE)
 
 
 # --- Look-ups, hang-ups, health.
@@ -353,7 +362,7 @@ def look_up(reply: Reply, request: CallRequest, **config: Any) -> LookupResult:
 def test_a_look_up_is_signed_for_the_call_it_asks_for(call_request: CallRequests) -> None:
     request = call_request(now())
 
-    async def story(provider: HttpPlatform, counterpart: Counterpart) -> Sent:
+    async def story(provider: HttpPlatform, counterpart: Counterpart) -> HttpRequest:
         await provider.look_up(handle(request))
         return counterpart.sent[0]
 
@@ -411,12 +420,12 @@ def test_a_trunk_without_a_look_up_url_says_so(call_request: CallRequests) -> No
     assert sighting == LookupFailed("its trunk has no look_up_url")
 
 
-def hang_up(reply: Reply, request: CallRequest, **config: Any) -> list[Sent]:
-    async def story(provider: HttpPlatform, counterpart: Counterpart) -> list[Sent]:
+def hang_up(reply: Reply, request: CallRequest, **config: Any) -> list[HttpRequest]:
+    async def story(provider: HttpPlatform, counterpart: Counterpart) -> list[HttpRequest]:
         await provider.hang_up(handle(request, "C9"))
         return counterpart.sent
 
-    sent: list[Sent] = with_counterpart(reply, story, **config)
+    sent: list[HttpRequest] = with_counterpart(reply, story, **config)
     return sent
 
 

@@ -16,8 +16,8 @@ from dialer.errors import NotSigned
 from dialer.providers.base import Absent, CallRequest, Placed, Refused, Seen, WebhookRequest
 from dialer.providers.http import PLUGIN, HttpPlatform
 from support.networks import http as carrier
+from support.networks.http_server import HttpRequest, HttpServer, Reply
 from support.networks.switch import now, wait_until
-from support.networks.web import Reply, Sent, Web
 from support.provider_arguments import handle
 from support.rigs.http import TRUNK, around
 
@@ -61,14 +61,14 @@ async def conversing() -> AsyncIterator[Conversation]:
     reports: list[CallEvent] = []
     provider: HttpPlatform
 
-    async def receive(sent: Sent) -> Reply:
+    async def receive(sent: HttpRequest) -> Reply:
         try:
             reports.extend(provider.read_reports(WebhookRequest("", sent.headers, sent.body, None, now())))
         except NotSigned:
             return Reply(403)
         return Reply(204)
 
-    receiver = await Web.start(receive)
+    receiver = await HttpServer.start(receive)
     async with voice_agent() as port:
         config = carrier.trunk(port)["config"]
         found = PLUGIN.connect(TRUNK, config, around(f"http://127.0.0.1:{receiver.port}"))

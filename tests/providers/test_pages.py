@@ -17,7 +17,7 @@ from dialer.providers import registry
 from dialer.providers.asterisk import AsteriskConfig
 from dialer.providers.asterisk import requests as asterisk
 from dialer.providers.base import CallRequest, ContactCard, ProviderPlugin
-from dialer.providers.freeswitch import TrunkConfig
+from dialer.providers.freeswitch import FreeSwitchConfig
 from dialer.providers.freeswitch import requests as freeswitch
 from support.networks.switch import now
 
@@ -144,7 +144,7 @@ def of_asterisk(config: dict[str, Any], request: CallRequest) -> set[str]:
 
 
 def of_freeswitch(config: dict[str, Any], request: CallRequest) -> set[str]:
-    command = freeswitch.originate(request, TrunkConfig.parse(config), TrunkId(UUID(int=1)), request.place_by)
+    command = freeswitch.originate(request, FreeSwitchConfig.parse(config), TrunkId(UUID(int=1)), request.place_by)
     assert isinstance(command, str)
     return set(re.findall(r"[{,](dialer_\w+)=", command))
 

@@ -25,7 +25,7 @@ USE = """
 import json, sys
 import pendulum
 from dialer.errors import InvalidInput
-from dialer.providers import installed
+from dialer.providers import registry
 from dialer.providers.base import ProviderEnvironment
 from dialer.domain.ids import TrunkId
 from dialer.service.agents import NewAgent
@@ -36,16 +36,16 @@ now = pendulum.datetime(2026, 3, 2)
 config = {"url": "https://tinytel.example", "token": "env:TRUNK_TINYTEL_TOKEN"}
 NewTrunk.read({"name": "Tiny", "provider": "tinytel", "config": config}, now)
 agent = NewAgent.read({"name": "Ada", "connection": {"tinytel": {"queue": "front"}}}, now)
-kind = installed.kind("tinytel")
-kind.check(config)
+plugin = registry.plugin("tinytel")
+plugin.check(config)
 try:
-    kind.check({"url": 5, "colour": "red"})
+    plugin.check({"url": 5, "colour": "red"})
 except InvalidInput as refused:
     wrong = sorted(error.field for error in refused.errors)
-around = ProviderEnvironment(lambda: now, lambda _: "token", "https://dialer.example")
-provider = kind.connect(TrunkId(UUID(int=1)), config, around)
+environment = ProviderEnvironment(lambda: now, lambda _: "token", "https://dialer.example")
+provider = plugin.connect(TrunkId(UUID(int=1)), config, environment)
 print(json.dumps({
-    "names": installed.names(), "wrong": wrong, "rate": kind.calls_per_second, "provider": type(provider).__name__,
+    "names": registry.names(), "wrong": wrong, "rate": plugin.calls_per_second, "provider": type(provider).__name__,
     "connection": agent.model_dump(exclude_none=True)["connection"],
 }))
 """

@@ -311,10 +311,10 @@ def test_the_network_refuses_what_exceeds_its_rate(start: DateTime, call_request
     net = network(calls_per_second=3)
     answers = [net.place(call_request(start), start.add(microseconds=250_000 * n)) for n in range(8)]
     assert [type(each) for each in answers] == [Placed, Placed, Placed, Refused] * 2
-    assert answers[3] == Refused("rate_exceeded", CauseClass.RATE, 0.25)
+    assert answers[3] == Refused("rate_limited", CauseClass.RATE, 0.25)
     assert most_in_any_second(call.placed for call in net.log) == 3
     assert [(one.cause, one.at) for one in net.over_limit] == [
-        ("rate_exceeded", to_micros(start.add(microseconds=250_000 * n))) for n in (3, 7)
+        ("rate_limited", to_micros(start.add(microseconds=250_000 * n))) for n in (3, 7)
     ]
 
 

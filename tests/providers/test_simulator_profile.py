@@ -27,14 +27,14 @@ FULL = {
 def test_an_empty_config_is_a_realistic_network_without_faults() -> None:
     profile = NetworkProfile.parse({})
     assert profile == NetworkProfile()
-    assert sum(profile.outcomes) == pytest.approx(1.0)
+    assert sum(profile.outcomes.weights) == pytest.approx(1.0)
     assert sum(profile.faults.of_placement()) == 0.0
 
 
 def test_every_field_is_read() -> None:
     profile = NetworkProfile.parse(FULL)
     assert profile.address == ("127.0.0.1", 5099)
-    assert dict(zip(DRAWN_OUTCOMES, profile.outcomes, strict=True))[Outcome.ANSWERED] == 3.0
+    assert dict(zip(DRAWN_OUTCOMES, profile.outcomes.weights, strict=True))[Outcome.ANSWERED] == 3.0
     assert profile.talk_seconds == Durations(mean=60.0, min=10.0, max=90.0)
     assert (profile.faults.lost, profile.faults.late_seconds, profile.faults.timeout_after) == (0.1, 7.0, 1.0)
     assert (profile.seed, profile.speed, profile.max_concurrent_calls, profile.calls_per_second) == (-3, 20.0, 5, 2)
@@ -47,7 +47,7 @@ def test_a_profile_survives_the_way_to_the_server(config: dict[str, Any]) -> Non
 
 
 def test_a_mean_outside_the_usual_bounds_moves_them() -> None:
-    assert NetworkProfile.parse({"ring_seconds": {"mean": 0}}).ring_seconds == Durations(0.0, 0.0, 25.0)
+    assert NetworkProfile.parse({"ring_seconds": {"mean": 0}}).ring_seconds == Durations(mean=0.0, min=0.0, max=25.0)
     assert NetworkProfile.parse({"ring_seconds": {"mean": 300}}).ring_seconds.max == 300.0
 
 

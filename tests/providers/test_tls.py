@@ -4,7 +4,7 @@ import ssl
 
 import pytest
 
-from dialer.providers.tls import trust
+from dialer.providers.http_client import trust
 
 
 @pytest.mark.parametrize("urls", [("https://x",), ("wss://x",), ("http://x", None, "https://y")])

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -30,6 +30,7 @@ from dialer.providers.base import (
 )
 from dialer.providers.twilio import PLUGIN, Twilio
 from dialer.service.agents import NewAgent
+from support.networks.http_server import HttpRequest, Reply
 from support.networks.tls import CERTIFICATE, with_tls
 from support.networks.twilio import (
     ACCOUNT_SID,
@@ -43,7 +44,6 @@ from support.networks.twilio import (
     trunk,
 )
 from support.networks.twilio_calls import when
-from support.networks.twilio_http import Answer, Asked
 from support.provider_arguments import handle, in_time
 
 CallRequests = Callable[..., CallRequest]
@@ -105,8 +105,8 @@ def sids(found: object) -> list[str]:
     return [one.provider_call_id for one in found.calls]
 
 
-def page(*calls: dict[str, Any]) -> Answer:
-    return Answer.of(200, {"page": 0, "next_page_uri": None, "uri": f"{BASE}/Calls.json", "calls": list(calls)})
+def page(*calls: dict[str, Any]) -> Reply:
+    return Reply(200, {"page": 0, "next_page_uri": None, "uri": f"{BASE}/Calls.json", "calls": list(calls)})
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_an_agent_has_either_a_url_or_twiml(connection: dict[str, Any], fields: 
     assert found == fields
 
 
-def form_of(asked: Asked) -> dict[str, Any]:
+def form_of(asked: HttpRequest) -> dict[str, Any]:
     return {name: values if len(values) > 1 else values[0] for name, values in asked.form.items()}
 
 
@@ -303,18 +303,18 @@ def test_each_refusal_says_whose_fault_it_is(
 @pytest.mark.parametrize(
     ("answer", "cause"),
     [
-        (Answer(401, b"?"), "wrong_credentials"),
-        (Answer(404, b"<html>"), "wrong_url"),
-        (Answer(301, b"", headers=(("Location", "https://elsewhere.example"),)), "wrong_url"),
-        (Answer(400, b"[1]"), "http_400: Unable to create record"),
+        (Reply(401, b"?"), "wrong_credentials"),
+        (Reply(404, b"<html>"), "wrong_url"),
+        (Reply(301, b"", headers={"Location": "https://elsewhere.example"}), "redirects_are_not_followed"),
+        (Reply(400, b"[1]"), "http_400: Unable to create record"),
         (
-            Answer.of(400, {"type": "t", "title": "Sorry", "status": 400, "code": 20001, "detail": "Not +4930123456"}),
+            Reply(400, {"type": "t", "title": "Sorry", "status": 400, "code": 20001, "detail": "Not +4930123456"}),
             "twilio_20001: Not …",
         ),
     ],
 )
 def test_a_refusal_by_somebody_else_is_the_fault_of_the_way_there(
-    request_: CallRequest, answer: Answer, cause: str
+    request_: CallRequest, answer: Reply, cause: str
 ) -> None:
     async def story() -> None:
         async with network() as (carrier, twilio):
@@ -324,15 +324,15 @@ def test_a_refusal_by_somebody_else_is_the_fault_of_the_way_there(
     in_time(story())
 
 
-@pytest.mark.parametrize(("headers", "seconds"), [((), None), ((("Retry-After", "2"),), 2.0)])
+@pytest.mark.parametrize(("headers", "seconds"), [({}, None), ({"Retry-After": "2"}, 2.0)])
 def test_twilio_says_how_long_it_wants_to_be_left_alone(
-    request_: CallRequest, headers: tuple[tuple[str, str], ...], seconds: float | None
+    request_: CallRequest, headers: dict[str, str], seconds: float | None
 ) -> None:
     async def story() -> None:
         async with network() as (carrier, twilio):
-            carrier.answers.append(Answer(429, b"", headers=headers))
+            carrier.answers.append(Reply(429, b"", headers=headers))
             assert await twilio.place(request_) == Refused("rate_limited", RATE, seconds)
-            carrier.answers.append(Answer(403, b"", headers=headers))
+            carrier.answers.append(Reply(403, b"", headers=headers))
             refused = await twilio.place(request_)
             assert isinstance(refused, Refused)
             assert refused.retry_after_seconds is None
@@ -340,36 +340,33 @@ def test_twilio_says_how_long_it_wants_to_be_left_alone(
     in_time(story())
 
 
-async def silent(_: Asked) -> None:
-    return None
+SILENT = Reply(None)
 
 
 UNREADABLE = [
-    Answer(201, b"?"),
-    Answer(201, b""),
-    Answer(201, b"[]"),
-    Answer(201, b"\xff\x00"),
-    Answer(201, b"[" * 100_000),
-    Answer(201, b" " * 2_000_000),
-    Answer.of(201, {}),
-    Answer.of(201, {"sid": 5}),
-    Answer.of(201, {"sid": "CA1"}),
-    Answer.of(201, {"sid": SID, "date_created": 5}),
-    Answer.of(201, {"sid": SID}, is_cut=True),
+    Reply(201, b"?"),
+    Reply(201, b""),
+    Reply(201, b"[]"),
+    Reply(201, b"\xff\x00"),
+    Reply(201, b"[" * 100_000),
+    Reply(201, b" " * 2_000_000),
+    Reply(201, {}),
+    Reply(201, {"sid": 5}),
+    Reply(201, {"sid": "CA1"}),
+    Reply(201, {"sid": SID, "date_created": 5}),
+    Reply(201, {"sid": SID}, cut=True),
 ]
 
 
 @pytest.mark.parametrize(
     "answer",
-    [*UNREADABLE, Answer(500, b"?"), Answer(503, b""), refused(500, 20500, "x"), Answer(504, b""), Answer(408, b""),
-     Answer.of(400, {"type": "t", "title": "x", "status": "?", "code": 20001}), silent],
+    [*UNREADABLE, Reply(500, b"?"), Reply(503, b""), refused(500, 20500, "x"), Reply(504, b""), Reply(408, b""),
+     Reply(400, {"type": "t", "title": "x", "status": "?", "code": 20001}), SILENT],
 )  # fmt: skip
-def test_a_call_that_may_exist_is_unclear_and_is_not_asked_for_again(
-    request_: CallRequest, answer: Answer | Callable[[Asked], Awaitable[None]]
-) -> None:
+def test_a_call_that_may_exist_is_unclear_and_is_not_asked_for_again(request_: CallRequest, answer: Reply) -> None:
     async def story() -> None:
         # A busy machine may take a second to connect, and what has not left is refused.
-        async with network(timeout_seconds=3 if answer is silent else 15) as (carrier, twilio):
+        async with network(timeout_seconds=3 if answer is SILENT else 15) as (carrier, twilio):
             carrier.answers.append(answer)
             unclear = await twilio.place(request_)
             assert isinstance(unclear, Unclear)
@@ -464,7 +461,7 @@ def test_a_server_that_takes_no_connection_in_time_has_not_got_the_request(reque
         server = await asyncio.start_server(mute, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         async with server, connected(f"https://127.0.0.1:{port}", timeout_seconds=0.3) as twilio:
-            assert await twilio.place(request_) == Refused("connect_timeout", INFRASTRUCTURE)
+            assert await twilio.place(request_) == Refused("timed_out", INFRASTRUCTURE)
             await hung_up.wait()
 
     in_time(story())
@@ -493,19 +490,19 @@ def test_a_request_whose_window_has_ended_stays_here(request_: CallRequest) -> N
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        (Answer.of(200, {"status": "active"}), None),
-        (Answer.of(200, {"status": "suspended"}), "is suspended"),
-        (Answer.of(200, {"status": {}}), "not known"),
+        (Reply(200, {"status": "active"}), None),
+        (Reply(200, {"status": "suspended"}), "is suspended"),
+        (Reply(200, {"status": {}}), "not known"),
         (refused(401, 20003, "Authenticate"), "refuses the auth token"),
         (refused(404, 20404, "x"), "is api_base_url right"),
-        (Answer(302, b""), "not Twilio's API"),
-        (Answer(200, b"<html>"), "not Twilio's API"),
-        (Answer(200, b" " * 2_000_000), "more than"),
-        (Answer(503, b""), "http_503"),
-        (Answer.of(400, {"type": "t", "title": "x", "status": "?", "code": 1}), "twilio_1"),
+        (Reply(302, b""), "not Twilio's API"),
+        (Reply(200, b"<html>"), "not Twilio's API"),
+        (Reply(200, b" " * 2_000_000), "more than"),
+        (Reply(503, b""), "http_503"),
+        (Reply(400, {"type": "t", "title": "x", "status": "?", "code": 1}), "twilio_1"),
     ],
 )
-def test_health_tells_apart_what_can_be_wrong(answer: Answer, reason: str | None) -> None:
+def test_health_tells_apart_what_can_be_wrong(answer: Reply, reason: str | None) -> None:
     async def story() -> None:
         async with network() as (carrier, twilio):
             carrier.answers.append(answer)
@@ -576,7 +573,7 @@ def test_a_machine_is_told_by_the_record_too(request_: CallRequest) -> None:
 
     async def story() -> None:
         async with network() as (carrier, twilio):
-            carrier.answers.append(Answer.of(200, listed(request_, 0) | record | times))
+            carrier.answers.append(Reply(200, listed(request_, 0) | record | times))
             found = await twilio.look_up(handle(request_, SID))
             assert isinstance(found, Seen)
             assert [str(one.kind) for one in found.events] == ["ringing", "answered", "ended"]
@@ -595,7 +592,7 @@ def test_of_a_call_that_nobody_took_the_record_tells_the_end_alone(
 ) -> None:
     async def story() -> None:
         async with network() as (carrier, twilio):
-            carrier.answers.append(Answer.of(200, listed(request_, 1, status=status)))
+            carrier.answers.append(Reply(200, listed(request_, 1, status=status)))
             found = await twilio.look_up(handle(request_, SID))
             assert isinstance(found, Seen)
             assert [(one.kind, one.outcome, one.talk_seconds) for one in found.events] == [("ended", outcome, 0)]
@@ -678,12 +675,10 @@ def test_a_call_that_may_not_be_listed_yet_is_not_absent(request_: CallRequest) 
 
 @pytest.mark.parametrize(
     "answer",
-    [*UNREADABLE, Answer(200, b"{}"), Answer.of(200, {"calls": 5}), Answer.of(200, {"calls": [5]}), Answer(404, b"?"),
-     refused(401, 20003, "x"), Answer(503, b""), Answer.of(200, {"sid": SID, "status": "floating"}), silent],
+    [*UNREADABLE, Reply(200, b"{}"), Reply(200, {"calls": 5}), Reply(200, {"calls": [5]}), Reply(404, b"?"),
+     refused(401, 20003, "x"), Reply(503, b""), Reply(200, {"sid": SID, "status": "floating"}), SILENT],
 )  # fmt: skip
-def test_an_answer_that_makes_no_sense_says_nothing_of_a_call(
-    request_: CallRequest, answer: Answer | Callable[[Asked], Awaitable[None]]
-) -> None:
+def test_an_answer_that_makes_no_sense_says_nothing_of_a_call(request_: CallRequest, answer: Reply) -> None:
     async def story() -> None:
         async with network(timeout_seconds=1) as (carrier, twilio):
             for sid in (SID, None):
@@ -719,34 +714,55 @@ def test_a_call_that_is_answered_while_it_is_hung_up_is_hung_up(request_: CallRe
 
     async def story() -> None:
         async with network() as (carrier, twilio):
-            for first in (Answer.of(200, talking), refused(400, 21220, "Call is not in-progress. Cannot redirect.")):
-                carrier.answers += [Answer.of(200, ringing), first, Answer.of(200, {**talking, "status": "completed"})]
+            for first in (Reply(200, talking), refused(400, 21220, "Call is not in-progress. Cannot redirect.")):
+                carrier.answers += [Reply(200, ringing), first, Reply(200, {**talking, "status": "completed"})]
                 await twilio.hang_up(handle(request_, SID))
                 assert [form_of(one) for one in carrier.asked[-2:]] == [{"Status": "canceled"}, {"Status": "completed"}]
 
     in_time(story())
 
 
-@pytest.mark.parametrize("late", [refused(400, 21220, "over"), refused(404, 20404, "gone")])
-def test_a_call_that_ends_while_it_is_hung_up_is_no_error(request_: CallRequest, late: Answer) -> None:
+@pytest.mark.parametrize(
+    ("late", "asked"),
+    [
+        (refused(400, 21220, "over"), ["canceled", "completed"]),
+        (refused(404, 20404, "gone"), ["canceled"]),
+    ],
+)
+def test_a_call_that_ends_while_it_is_hung_up_is_no_error(request_: CallRequest, late: Reply, asked: list[str]) -> None:
+    """It ended after the look-up. Twilio is not asked again once it says that the call is over."""
 
     async def story() -> None:
         async with network() as (carrier, twilio):
-            for status in ("in-progress", "ringing"):
-                up = Answer.of(200, listed(request_, 0, status=status))
-                carrier.answers += [up, late, late] if status == "ringing" else [up, up, late]
-                await twilio.hang_up(handle(request_, SID))
-                carrier.answers.clear()
+            carrier.answers += [Reply(200, listed(request_, 0, status="ringing")), *[late] * len(asked)]
+            await twilio.hang_up(handle(request_, SID))
+            assert [one.method for one in carrier.asked] == ["GET", *["POST"] * len(asked)]
+            assert [form_of(one) for one in carrier.asked[1:]] == [{"Status": status} for status in asked]
+            assert not carrier.answers
 
     in_time(story())
 
 
-@pytest.mark.parametrize("answer", [Answer(503, b""), refused(429, 20429, "x"), Answer(200, b"?"), silent])
+def test_a_call_that_was_answered_and_ends_while_it_is_hung_up_is_no_error(request_: CallRequest) -> None:
+    talking = Reply(200, listed(request_, 0, status="in-progress"))
+
+    async def story() -> None:
+        async with network() as (carrier, twilio):
+            for late in (refused(400, 21220, "over"), refused(404, 20404, "gone")):
+                carrier.answers += [talking, talking, late]
+                await twilio.hang_up(handle(request_, SID))
+                assert [form_of(one) for one in carrier.asked[-2:]] == [{"Status": "canceled"}, {"Status": "completed"}]
+                assert not carrier.answers
+
+    in_time(story())
+
+
+@pytest.mark.parametrize("answer", [Reply(503, b""), refused(429, 20429, "x"), Reply(200, b"?"), SILENT])
 @pytest.mark.parametrize("asked_before", [0, 1, 2])
 def test_a_call_that_was_not_surely_hung_up_is_an_error(
-    request_: CallRequest, answer: Answer | Callable[[Asked], Awaitable[None]], asked_before: int
+    request_: CallRequest, answer: Reply, asked_before: int
 ) -> None:
-    talking = Answer.of(200, listed(request_, 0, status="in-progress"))
+    talking = Reply(200, listed(request_, 0, status="in-progress"))
 
     async def story() -> None:
         async with network(timeout_seconds=1) as (carrier, twilio):

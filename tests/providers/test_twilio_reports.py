@@ -11,9 +11,9 @@ from dialer.domain.call import CallEvent, EventKind
 from dialer.domain.ids import AttemptId, TrunkId
 from dialer.domain.outcomes import Outcome
 from dialer.errors import InvalidInput, NotSigned
-from dialer.providers.base import ReportsByWebhook, WebhookRequest
+from dialer.providers.base import ProviderEnvironment, ReportsByWebhook, WebhookRequest
 from dialer.providers.twilio import Twilio
-from dialer.providers.twilio.config import Config
+from dialer.providers.twilio.config import TwilioConfig
 from support.networks.twilio import ACCOUNT_SID, AUTH_TOKEN
 from support.networks.twilio_calls import signature
 
@@ -22,8 +22,8 @@ TRUNK = TrunkId(UUID("018f0000-0000-7000-8000-000000000022"))
 SID = "CA" + "a" * 32
 URL = f"https://dialer.example/v1/providers/twilio/{TRUNK}/events/{ATTEMPT}"
 NOW = pendulum.datetime(2026, 3, 2, 9, 0, 30)
-CONFIG = Config.parse({"account_sid": ACCOUNT_SID, "auth_token": "env:TRUNK_TWILIO_AUTH_TOKEN"})
-TWILIO = Twilio(TRUNK, CONFIG, AUTH_TOKEN, lambda: NOW, "https://dialer.example")
+CONFIG = TwilioConfig.parse({"account_sid": ACCOUNT_SID, "auth_token": "env:TRUNK_TWILIO_AUTH_TOKEN"})
+TWILIO = Twilio(TRUNK, CONFIG, ProviderEnvironment(lambda: NOW, lambda _: AUTH_TOKEN, "https://dialer.example"))
 
 # As Twilio posts it when a call is over, empty fields included; what differs between statuses is set by the tests.
 RECORDED = {

@@ -13,7 +13,7 @@ import pendulum
 from dialer.domain.call import CallEvent
 from dialer.domain.ids import TrunkId
 from dialer.providers.base import CallRequest, ProviderEnvironment
-from dialer.providers.freeswitch import FreeSwitch, TrunkConfig
+from dialer.providers.freeswitch import FreeSwitch, FreeSwitchConfig
 from support.networks.freeswitch import CONNECTION, ENVIRONMENT, read_originate, trunk
 from support.networks.freeswitch_channels import TRACES
 from support.networks.switch import now, wait_until
@@ -75,7 +75,7 @@ def around(clock: Callable[[], pendulum.DateTime] = now) -> ProviderEnvironment:
 
 @asynccontextmanager
 async def provider(port: int, clock: Callable[[], pendulum.DateTime] = now, **config: Any) -> AsyncIterator[FreeSwitch]:
-    made = FreeSwitch(TRUNK, TrunkConfig.parse(trunk(port)["config"] | config), around(clock))
+    made = FreeSwitch(TRUNK, FreeSwitchConfig.parse(trunk(port)["config"] | config), around(clock))
     try:
         yield made
     finally:

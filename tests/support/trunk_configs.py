@@ -18,7 +18,7 @@ NETWORKS = ("asterisk", "freeswitch", "http", "twilio")
 
 def provider(name: str, port: int, *scheme: str, host: str = "127.0.0.1", **config: object) -> Provider:
     """Connect a trunk of this kind to the carrier at this port."""
-    carrier = importlib.import_module(f"carriers.{name}")
+    carrier = importlib.import_module(f"support.networks.{name}")
     of_trunk = carrier.trunk(port, *scheme, host=host)["config"] | config
     around = ProviderEnvironment(
         lambda: pendulum.now("UTC"),
@@ -32,7 +32,7 @@ def provider(name: str, port: int, *scheme: str, host: str = "127.0.0.1", **conf
 def large_request(name: str) -> CallRequest:
     """A request of some four thousand bytes, to be placed within fifteen seconds."""
     now = pendulum.now("UTC")
-    connection = importlib.import_module(f"carriers.{name}").CONNECTION
+    connection = importlib.import_module(f"support.networks.{name}").CONNECTION
     if name == "twilio":
         connection = {"url": f"https://agent.example/{'x' * 4000}"}
     return CallRequest(

@@ -1,1 +1,1 @@
-"""The ways to a telephone network. `base` is the contract; each other module keeps it for one network."""
+"""The ways to a telephone network. `base` is the contract; each package keeps it for one network."""

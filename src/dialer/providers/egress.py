@@ -4,7 +4,8 @@ A trunk's config is written by a tenant, and the connection leaves from this mac
 any workspace could scan the machine's own networks (SSRF). In: a host and a port of a trunk's config. Out: a
 connection to an address that is public, or that the machine's owner allows to the trunk's workspace.
 
-The address that is checked is the one that is connected to: no second DNS answer comes in between (DNS rebinding).
+The host is resolved once, and the checked address is the one connected to: a second DNS answer cannot replace it (DNS
+rebinding).
 """
 
 import asyncio
@@ -25,14 +26,16 @@ Network = IPv4Network | IPv6Network
 
 # RFC 6052: a gateway turns these addresses into the IPv4 addresses in their last 32 bits.
 NAT64 = ip_network("64:ff9b::/96")
-MOST_ADDRESSES = 8
+MAX_ADDRESSES = 8
 
 log = structlog.get_logger()
 
 
 class AddressRefused(OSError):
-    """No connection is made. The words are the same whether the name is unknown or its address is not allowed, so that
-    nobody learns which names and addresses there are in the machine's networks. The details are in the log.
+    """No connection is made.
+
+    The message is the same for an unknown name and for an address that is not allowed, so that a tenant cannot find out
+    which names and addresses the machine's networks have. The details are in the log.
     """
 
     def __init__(self) -> None:
@@ -55,7 +58,7 @@ class Egress:
         return _is_public(target) or any(target in network for network in self.allowed)
 
     async def connect(self, host: str, port: int, seconds: float, open_at: Callable[[str], Awaitable[T]]) -> T:
-        """Open a connection to the first address of the host that takes it; each has an equal share of the time.
+        """Open a connection to the first address of the host that accepts it; each has an equal share of the time.
 
         `open_at`: connects to an IP address. Raises AddressRefused before anything is sent, TimeoutError, or what
         connecting to the last address raises.
@@ -72,15 +75,15 @@ class Egress:
 
     async def _permitted(self, host: str, port: int) -> Sequence[str]:
         try:
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            results = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (socket.gaierror, UnicodeError) as error:
             raise AddressRefused from error
-        addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
+        addresses = list(dict.fromkeys(str(address[0]) for *_, address in results))
         permitted = [address for address in addresses if self.permits(address)]
         if not permitted:
             _log_refusal(host, tuple(addresses))
             raise AddressRefused
-        return permitted[:MOST_ADDRESSES]
+        return permitted[:MAX_ADDRESSES]
 
 
 THIS_MACHINE = Egress.to(LOOPBACK)
@@ -88,12 +91,12 @@ THIS_MACHINE = Egress.to(LOOPBACK)
 
 @lru_cache(maxsize=1024)
 def _log_refusal(host: str, addresses: tuple[str, ...]) -> None:
-    """Tell the machine's owner once: a listener tries its trunks every few seconds."""
+    """Log it once: a listener tries its trunks every few seconds."""
     log.warning("address of a trunk refused", host=host, addresses=addresses)
 
 
 def _target(address: Address) -> Address:
-    """Return where packets to this address really go: IPv6 addresses may hold an IPv4 address."""
+    """Return where packets to this address really go: an IPv6 address may contain an IPv4 address."""
     if isinstance(address, IPv4Address):
         return address
     if address in NAT64:

@@ -1,7 +1,7 @@
-"""All trunks' providers behind one plain, synchronous front: one event loop, connections kept alive.
+"""The providers of all trunks, behind synchronous functions: one event loop in a thread, connections kept alive.
 
-What comes in are calls and the trunks they go out on; what comes out is what each network surely said. Whatever goes
-wrong in between is turned into the answer that keeps "never twice".
+In: calls and the trunks they go out on. Out: what each network surely said. A failure in between becomes the answer
+that keeps "never twice".
 """
 
 import asyncio
@@ -39,7 +39,7 @@ log = structlog.get_logger()
 
 
 class ProviderPool:
-    """The providers of this process, one a trunk, made when first used and anew when the trunk's settings change."""
+    """The providers of this process, one per trunk. Made when first used, again when the trunk's settings change."""
 
     def __init__(self, connect: Connect, clock: Callable[[], DateTime]) -> None:
         self._connect = connect
@@ -49,7 +49,7 @@ class ProviderPool:
         self._starting = Lock()
 
     def place_all(self, calls: Sequence[tuple[Trunk, CallRequest]]) -> dict[AttemptId, Placement]:
-        """Ask the networks for all these calls at once; every one gets an answer."""
+        """Ask the networks for all these calls at once; return an answer for every one."""
 
         async def place(trunk: Trunk, request: CallRequest) -> Placement:
             try:
@@ -64,7 +64,7 @@ class ProviderPool:
             except TimeoutError:
                 return Unclear("the provider did not answer in time")
             except Exception as error:
-                # The contract forbids it, so nothing is known about whether the request has left.
+                # The contract forbids it, so it is not known whether the request has left.
                 log.exception("provider raised while placing", trunk_id=trunk.id, attempt_id=request.attempt_id)
                 return Unclear(repr(error))
 
@@ -72,7 +72,7 @@ class ProviderPool:
         return {request.attempt_id: answer for (_, request), answer in zip(calls, answers, strict=True)}
 
     def look_up_all(self, calls: Sequence[tuple[Trunk, CallHandle]]) -> dict[AttemptId, LookupResult]:
-        """Ask the networks what they know of these attempts, all at once; every one gets an answer."""
+        """Ask the networks what they know of these attempts, all at once; return an answer for every one."""
 
         async def look_up(trunk: Trunk, call: CallHandle) -> LookupResult:
             try:
@@ -106,7 +106,7 @@ class ProviderPool:
     def warm_up(self, trunks: Sequence[Trunk], seconds: float) -> None:
         """Load the code of these trunks' providers and open their connections, for at most so many seconds.
 
-        A first call would leave late otherwise. What is wrong with a trunk is told when it is used.
+        Otherwise a first call would leave late. Problems with a trunk are reported when it is used.
         """
 
         async def reach(trunk: Trunk) -> None:
@@ -153,7 +153,7 @@ class ProviderPool:
         return self._run(ask_all())
 
     def missing_destination(self, trunk: Trunk, connection: Mapping[str, Any]) -> str | None:
-        """Say why whoever answers a call of this agent on this trunk would be dropped; None: nothing is known."""
+        """Say why answered calls of this agent on this trunk would be dropped; None: no reason is known."""
 
         async def ask() -> str | None:
             try:
@@ -171,7 +171,7 @@ class ProviderPool:
         return self._run(ask())
 
     def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections."""
         if self._loop is None:
             return
         self._run(_together(provider.close() for _, provider in self._open.values()))

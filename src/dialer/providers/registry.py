@@ -1,9 +1,12 @@
-"""The kinds of provider that are installed, ours and those of other packages: the entry points `dialer.providers`."""
+"""The installed provider plug-ins, ours and those of other packages: the entry points `dialer.providers`."""
 
 from collections.abc import Hashable, Mapping
 from functools import cache
 from importlib.metadata import entry_points
+from types import UnionType
 from typing import Any
+
+from pydantic import BaseModel
 
 from dialer.errors import DialerError, InvalidInput, Unavailable
 from dialer.providers.base import ProviderPlugin
@@ -14,13 +17,13 @@ GROUP = "dialer.providers"
 
 @cache
 def names() -> tuple[str, ...]:
-    """Name the kinds of provider that there are; their code is not loaded."""
+    """Return the names of the installed providers; their code is not loaded."""
     return tuple(sorted({point.name for point in entry_points(group=GROUP)}))
 
 
 @cache
 def plugin(name: str) -> ProviderPlugin:
-    """Load one kind of provider. Raises Unavailable where no package brings it, or its code cannot be loaded."""
+    """Load a plug-in. Raises Unavailable where no package brings it, or its code cannot be loaded."""
     for point in entry_points(group=GROUP, name=name):
         try:
             loaded: ProviderPlugin = point.load()
@@ -31,8 +34,9 @@ def plugin(name: str) -> ProviderPlugin:
 
 
 def needs_listener(name: str) -> bool:
-    """Say whether calls of this kind are placed only while a listener hears the trunk; False where it is not installed,
-    for then none is placed anyway.
+    """Say whether calls are placed only while a listener hears the trunk.
+
+    False where the provider is not installed: then none is placed anyway.
     """
     try:
         return plugin(name).needs_listener
@@ -41,16 +45,24 @@ def needs_listener(name: str) -> bool:
 
 
 def shared_link(trunk: Trunk) -> Hashable | None:
-    """Return what is the same of all trunks that are heard on one connection; None: this one has its own.
+    """Return a value that is equal for all trunks that are heard on one connection; None: this one has its own.
 
     Only trunks of one workspace share: the secret and the networks of a connection are those of its workspace.
     """
     try:
         shares = plugin(trunk.provider).shared_link
-        found = None if shares is None else shares(trunk.config)
-    except (InvalidInput, Unavailable):  # whoever connects says so
+        link = None if shares is None else shares(trunk.config)
+    except (InvalidInput, Unavailable):  # reported where the trunk is connected
         return None
-    return None if found is None else (trunk.provider, trunk.workspace, found)
+    return None if link is None else (trunk.provider, trunk.workspace, link)
+
+
+def connection_schema(name: str) -> type[BaseModel] | UnionType | None:
+    """Return the schema of an agent's `connection`; None: any JSON object, or the plug-in cannot be loaded."""
+    try:
+        return plugin(name).connection
+    except Unavailable:
+        return None
 
 
 def is_switch(name: str) -> bool:
@@ -62,9 +74,9 @@ def is_switch(name: str) -> bool:
 
 
 def permits_agent(name: str, config: Mapping[str, Any], connection: Mapping[str, Any]) -> bool:
-    """Say whether a trunk of this kind and config lets answered calls go where an agent's connection says.
+    """Say whether a trunk of this provider and config lets answered calls go where an agent's connection says.
 
-    True where the trunk cannot be used at all: whoever asks for a call there is told why.
+    True where the trunk cannot be used at all: that is reported when a call is placed on it.
     """
     try:
         return plugin(name).permits_agent(config, connection)

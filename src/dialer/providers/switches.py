@@ -1,7 +1,7 @@
 """What Asterisk and FreeSWITCH have in common: a dialplan that evaluates what it is given.
 
-In: what an agent and a contact's list may choose. Out: texts that no dialplan, expression or shell reads as more than
-text. Characters are allowed one by one; whatever is not known to be harmless is left out or escaped.
+In: what an agent and a contact list may choose. Out: text that no dialplan, expression or shell evaluates. Characters
+are allowed one by one; whatever is not known to be harmless is left out or escaped.
 """
 
 import json
@@ -13,18 +13,20 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from dialer.domain import phone
-from dialer.domain.outcomes import CauseClass
+from dialer.domain.outcomes import CauseClass, RefusalCause
 from dialer.providers.base import ContactCard, Refused
+from dialer.providers.trunk_config import AgentConnection
 
-MOST_VARIABLES = 30
-LONGEST_VALUE = 200
-LONGEST_NAME = 40
-MOST_DESTINATIONS = 100
+MAX_VARIABLES = 30
+MAX_VALUE = 200
+MAX_NAME = 40
+MAX_DESTINATIONS = 100
 
-NOT_PERMITTED = Refused("agent_not_permitted", CauseClass.AGENT)
+NOT_PERMITTED = Refused(RefusalCause.AGENT_NOT_PERMITTED, CauseClass.AGENT)
 """The trunk does not let answered calls go where this agent's connection says."""
 
 Context = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,79}$")]
+Place = Field(min_length=1, max_length=255)
 CallerIdFormat = Literal["e164", "digits", "national"]
 
 _E164 = re.compile(r"\+[0-9]{2,15}")
@@ -46,8 +48,14 @@ class Destination(BaseModel):
         return defaults | dict(connection) == self.model_dump()
 
 
+class Plain(AgentConnection):
+    """An extension in the context that the trunk names."""
+
+    extension: str = Field(min_length=1, max_length=79, pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$")
+
+
 def caller_id(number: str, written: CallerIdFormat) -> str | None:
-    """Write an outbound number as the trunk's network wants it; None: it is no number in E.164."""
+    """Write an outbound number in the format of the trunk's network; None: it is not in E.164."""
     if not _E164.fullmatch(number):
         return None
     if written == "national":
@@ -67,30 +75,32 @@ def plain_fields(contact: ContactCard) -> Iterator[tuple[str, str]]:
     for name, value in (("contact_name", contact.name), ("contact_external_id", contact.external_id)):
         if value is not None:
             yield name, plain(value)
-    for name, value in list(contact.variables.items())[:MOST_VARIABLES]:
-        word = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")[:LONGEST_NAME]
+    for name, value in list(contact.variables.items())[:MAX_VARIABLES]:
+        word = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")[:MAX_NAME]
         if word and isinstance(value, str | int | float):
             yield f"var_{word}", plain(value)
 
 
 def plain(value: str | float) -> str:
     """Keep letters, marks and digits of any script, and a few signs."""
-    text = str(value)[: 2 * LONGEST_VALUE]
-    return "".join(one for one in text if one in _HARMLESS_SIGNS or unicodedata.category(one)[0] in "LMN")[
-        :LONGEST_VALUE
-    ]
+    text = str(value)[: 2 * MAX_VALUE]
+    return "".join(filter(_is_harmless, text))[:MAX_VALUE]
+
+
+def _is_harmless(character: str) -> bool:
+    return character in _HARMLESS_SIGNS or unicodedata.category(character)[0] in "LMN"
 
 
 def plain_json(value: Any) -> str:
     r"""Write JSON in whose strings every character but letters, digits and a few signs of ASCII is \uXXXX.
 
-    So it stays whole, and nothing in it is evaluated, when a dialplan expands it a second time.
+    So a dialplan that expands it a second time evaluates nothing in it and leaves it whole.
     """
-    return _JSON_STRING.sub(lambda found: f'"{_escaped(json.loads(found[0]))}"', json.dumps(value, default=str))
+    return _JSON_STRING.sub(lambda match: f'"{_escaped(json.loads(match[0]))}"', json.dumps(value, default=str))
 
 
 def _escaped(text: str) -> str:
-    return _UNUSUAL.sub(lambda found: "".join(f"\\u{unit:04x}" for unit in _utf16(found[0])), text)
+    return _UNUSUAL.sub(lambda match: "".join(f"\\u{unit:04x}" for unit in _utf16(match[0])), text)
 
 
 def _utf16(character: str) -> Iterator[int]:

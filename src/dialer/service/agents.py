@@ -2,86 +2,28 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
 
 from dialer.domain.ids import AgentId, WorkspaceId
+from dialer.domain.validation import wrong_field
 from dialer.errors import InvalidInput
 from dialer.providers import registry
-from dialer.service.fields import Changes, Fields, Flag, Metadata, Name, Status, Storable, refusal
+from dialer.service.fields import Changes, Fields, Metadata, Name, Status
 from dialer.service.resources import Kind, View
 from dialer.store import configuration
 from dialer.store.database import Database
 from dialer.store.resources import AGENTS
 
-Place = Field(min_length=1, max_length=255)
 
-
-class _Closed(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Twilio(_Closed):
-    """Either `url`, which Twilio asks what to do with an answered call, or `twiml`, which says it."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "oneOf": [
-                {"required": ["url"], "properties": {"url": {"type": "string"}, "twiml": {"type": "null"}}},
-                {"required": ["twiml"], "properties": {"twiml": {"type": "string"}, "url": {"type": "null"}}},
-            ]
-        }
-    )
-
-    twiml: Storable | None = Field(default=None, min_length=1, max_length=4000)
-    url: str | None = Field(default=None, min_length=1, max_length=2000, pattern="^https?://", validate_default=True)
-    machine_detection: Flag = False
-
-    @field_validator("url")
-    @classmethod
-    def _one_of_both(cls, url: str | None, info: ValidationInfo) -> str | None:
-        """What was wrong with `twiml` is said there, and it is absent here."""
-        if "twiml" in info.data and (url is None) == (info.data["twiml"] is None):
-            raise refusal("is needed, or twiml in its place" if url is None else "must not be given with twiml")
-        return url
-
-
-class Plain(_Closed):
-    """An extension in the context that the trunk names."""
-
-    extension: str = Field(min_length=1, max_length=79, pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$")
-
-
-class Extension(_Closed):
-    """One of the trunk's `destinations`, and so are the next two."""
-
-    context: str = Place
-    exten: str = Place
-    priority: int = Field(default=1, ge=1)
-
-
-class Stasis(_Closed):
-    app: str = Place
-
-
-class FreeSwitch(_Closed):
-    application: str = Field(min_length=1, max_length=100, pattern="^[A-Za-z0-9_]+$")
-    # What could not be written into an originate so that nothing else is read there.
-    data: str = Field(default="", max_length=2000, pattern=r"^[^\x00-\x1f\x7f)'\\]*$")
-
-
-class Platform(_Closed):
-    """`agent`: which of the platform's own agents takes the call, where it has several."""
-
-    agent: Name | None = None
-
-
-class Nothing(_Closed):
-    """All that is needed is in the trunk."""
+def _schemas() -> dict[str, Any]:
+    """Return the field of each installed provider whose plug-in has a schema of an agent's connection."""
+    schemas = {name: registry.connection_schema(name) for name in registry.names()}
+    return {name: (schema | None, None) for name, schema in schemas.items() if schema is not None}
 
 
 def _installed(name: str) -> str:
     if name not in registry.names():
-        raise refusal(f"is no provider that is installed: {', '.join(registry.names())}")
+        raise wrong_field(f"is no provider that is installed: {', '.join(registry.names())}")
     return name
 
 
@@ -95,17 +37,13 @@ def _names(schema: dict[str, Any]) -> None:
     schema["additionalProperties"] = False
 
 
-class Connections(BaseModel):
-    """Provider -> where its answered calls go. Of a provider that another package brings, that package knows what."""
-
+class _AnyConnections(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True, json_schema_extra=_names)
     __pydantic_extra__: dict[_Installed, Metadata | None] = Field(init=False)
 
-    twilio: Twilio | None = None
-    asterisk: Plain | Extension | Stasis | None = None
-    freeswitch: Plain | FreeSwitch | None = None
-    http: Platform | None = None
-    simulator: Nothing | None = None
+
+class Connections(create_model("_Schemas", __base__=_AnyConnections, **_schemas())):  # type: ignore[misc]  # from plug-ins
+    """Provider -> where its answered calls go. Of a provider that another package brings, that package knows what."""
 
 
 class NewAgent(Fields):

@@ -24,11 +24,14 @@ from pydantic import (
     WithJsonSchema,
 )
 from pydantic.config import JsonDict
-from pydantic_core import PydanticCustomError
 
 from dialer.domain.phone import check_region, normalise
 from dialer.domain.timezones import is_known_zone
-from dialer.errors import FieldError, InvalidInput, UnreadableBody
+from dialer.domain.validation import Name as Name
+from dialer.domain.validation import Storable as Storable
+from dialer.domain.validation import field_errors, wrong_field
+from dialer.domain.validation import storable as storable
+from dialer.errors import InvalidInput, UnreadableBody
 
 MAX_METADATA_BYTES = 16 * 1024
 
@@ -68,21 +71,6 @@ class Changes(Fields):
     model_config = ConfigDict(json_schema_extra=_without_defaults)
 
 
-def field_errors(error: ValidationError) -> list[FieldError]:
-    """Name each wrong field by its path, with the reason."""
-    return [
-        FieldError(
-            ".".join(str(part) for part in one["loc"] if part != "[key]") or "body",
-            one["msg"][0].lower() + one["msg"][1:],
-        )
-        for one in error.errors(include_url=False)
-    ]
-
-
-def refusal(reason: str) -> PydanticCustomError:
-    return PydanticCustomError("refused", "{reason}", {"reason": reason})
-
-
 def _written_as(pattern: str, example: str, parse: Callable[[str], Any]) -> BeforeValidator:
     """Accept text of this form alone; pydantic would also read numbers as seconds since the epoch or midnight.
 
@@ -96,7 +84,7 @@ def _written_as(pattern: str, example: str, parse: Callable[[str], Any]) -> Befo
         elif re.fullmatch(pattern, value, re.ASCII):
             with suppress(ValueError):
                 return parse(value)
-        raise refusal(f"must be written as in {example}")
+        raise wrong_field(f"must be written as in {example}")
 
     return BeforeValidator(check)
 
@@ -104,19 +92,13 @@ def _written_as(pattern: str, example: str, parse: Callable[[str], Any]) -> Befo
 def _no_bool(value: Any) -> Any:
     """Refuse what Python takes for 0 and 1."""
     if isinstance(value, bool):
-        raise refusal("must be a number")
+        raise wrong_field("must be a number")
     return value
-
-
-def storable(text: str) -> str:
-    if "\0" in text:
-        raise refusal("has a character that cannot be stored (NUL)")
-    return text
 
 
 def _known_zone(name: str) -> str:
     if not is_known_zone(name):
-        raise refusal("must be an IANA time zone that this system knows, such as Europe/Berlin")
+        raise wrong_field("must be an IANA time zone that this system knows, such as Europe/Berlin")
     return name
 
 
@@ -124,19 +106,19 @@ def _region(code: str) -> str:
     try:
         return check_region(code)
     except InvalidInput as error:
-        raise refusal(error.errors[0].reason) from None
+        raise wrong_field(error.errors[0].reason) from None
 
 
 def _number(text: str) -> str:
     try:
         return normalise(text, None)
     except InvalidInput as error:
-        raise refusal(error.errors[0].reason) from None
+        raise wrong_field(error.errors[0].reason) from None
 
 
 def each_once(values: list[Any]) -> list[Any]:
     if len(set(values)) < len(values):
-        raise refusal("must not name one twice")
+        raise wrong_field("must not name one twice")
     return values
 
 
@@ -146,12 +128,12 @@ def _storable_json(metadata: dict[str, Any]) -> dict[str, Any]:
         text = json.dumps(metadata, allow_nan=False, ensure_ascii=False)
         size = len(text.encode())
     except (TypeError, ValueError, RecursionError):
-        raise refusal("cannot be stored as JSON") from None
+        raise wrong_field("cannot be stored as JSON") from None
     # Without the escaped backslashes, what still reads as the escape of NUL is one.
     if "\\u0000" in text.replace("\\\\", ""):
-        raise refusal("has a character that cannot be stored (NUL)")
+        raise wrong_field("has a character that cannot be stored (NUL)")
     if size > MAX_METADATA_BYTES:
-        raise refusal(f"is larger than {MAX_METADATA_BYTES // 1024} KiB as JSON")
+        raise wrong_field(f"is larger than {MAX_METADATA_BYTES // 1024} KiB as JSON")
     return metadata
 
 
@@ -175,8 +157,6 @@ Moment = Annotated[
     datetime,
     _written_as(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d.*", "2030-01-31T18:00+01:00", TypeAdapter(datetime).validate_python),
 ]
-Storable = Annotated[str, AfterValidator(storable)]
-Name = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(storable)]
 Zone = Annotated[str, AfterValidator(_known_zone)]
 Region = Annotated[str, AfterValidator(_region)]
 Metadata = Annotated[dict[str, Any], AfterValidator(_storable_json)]

@@ -11,6 +11,7 @@ from dialer.domain.outcomes import Outcome
 from dialer.domain.retry import DEFAULT_DELAY_MINUTES
 from dialer.domain.rotation import RotationStrategy
 from dialer.domain.timezones import moment_of
+from dialer.domain.validation import wrong_field
 from dialer.service.fields import (
     UNIQUE,
     CallSeconds,
@@ -31,13 +32,12 @@ from dialer.service.fields import (
     Weekday,
     Zone,
     each_once,
-    refusal,
 )
 
 
 def _retried(outcome: Outcome) -> Outcome:
     if outcome not in DEFAULT_DELAY_MINUTES:
-        raise refusal("is never retried")
+        raise wrong_field("is never retried")
     return outcome
 
 
@@ -117,9 +117,9 @@ class NewBatch(BatchSettings):
     @classmethod
     def _fits_type(cls, at: datetime | None, info: ValidationInfo) -> datetime | None:
         if at is None and info.data.get("schedule_type") == "scheduled":
-            raise refusal("is required when schedule_type is scheduled")
+            raise wrong_field("is required when schedule_type is scheduled")
         if at is not None and info.data.get("schedule_type") == "immediate":
-            raise refusal("is only for schedule_type scheduled; an immediate batch starts when it is scheduled")
+            raise wrong_field("is only for schedule_type scheduled; an immediate batch starts when it is scheduled")
         return at
 
     @field_validator("scheduled_at", "expires_at")
@@ -130,23 +130,23 @@ class NewBatch(BatchSettings):
         now, instant = info.context, _in_utc(at, info.data.get("timezone", "UTC"))
         assert isinstance(now, DateTime)
         if instant <= now:
-            raise refusal("must lie ahead")
+            raise wrong_field("must lie ahead")
         return instant
 
     @field_validator("contact_folder_id")
     @classmethod
     def _fits_source(cls, folder_id: UUID | None, info: ValidationInfo) -> UUID | None:
         if folder_id is None and info.data.get("contact_source") == "folder":
-            raise refusal("is required when contact_source is folder")
+            raise wrong_field("is required when contact_source is folder")
         if folder_id is not None and info.data.get("contact_source") in ("csv", "manual"):
-            raise refusal("is only for contact_source folder")
+            raise wrong_field("is only for contact_source folder")
         return folder_id
 
     @field_validator("end_time")
     @classmethod
     def _differs_from_start(cls, end: time | None, info: ValidationInfo) -> time | None:
         if end is not None and end == info.data.get("start_time"):
-            raise refusal("must not equal start_time")
+            raise wrong_field("must not equal start_time")
         return end
 
 
@@ -154,4 +154,4 @@ def _in_utc(at: datetime, timezone: str) -> DateTime:
     try:
         return moment_of(at, timezone)
     except (ValueError, OverflowError):
-        raise refusal("is no moment between the years 1 and 9999") from None
+        raise wrong_field("is no moment between the years 1 and 9999") from None

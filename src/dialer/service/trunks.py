@@ -7,11 +7,12 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema
 
 from dialer.domain.ids import TrunkId, WorkspaceId
+from dialer.domain.validation import wrong_field
 from dialer.engine.context import EngineContext
 from dialer.errors import FieldError, InvalidInput, NotFound
 from dialer.providers import registry
 from dialer.service import resources
-from dialer.service.fields import Changes, Fields, Limit, Metadata, Name, Status, refusal
+from dialer.service.fields import Changes, Fields, Limit, Metadata, Name, Status
 from dialer.service.resources import Kind, View
 from dialer.store import numbers
 from dialer.store.database import Database
@@ -29,7 +30,7 @@ Rate = Annotated[float, Field(ge=0.001, le=99_999, allow_inf_nan=False)]
 
 def _installed(name: str) -> str:
     if name not in registry.names():
-        raise refusal(f"must be one of {', '.join(registry.names())}")
+        raise wrong_field(f"must be one of {', '.join(registry.names())}")
     return name
 
 

@@ -28,7 +28,7 @@ CONNECTION = {"extension": "1000"}
 REFUSALS = {
     "switch_congestion": "SWITCH_CONGESTION",
     "server_error": "NORMAL_TEMPORARY_FAILURE",
-    "rate_exceeded": "DESTINATION_OUT_OF_ORDER",
+    "rate_limited": "DESTINATION_OUT_OF_ORDER",
 }
 STATUS = """UP 0 years, 0 days, 0 hours, 1 minute, 5 seconds, 572 milliseconds, 626 microseconds
 FreeSWITCH (Version 1.10.12-release git a88d069 2024-08-02 21:02:27Z 64bit) is ready

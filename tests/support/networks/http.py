@@ -25,8 +25,8 @@ from dialer.domain.call import CallEvent
 from dialer.domain.ids import AttemptId
 from dialer.domain.outcomes import CauseClass
 from dialer.providers.base import Absent, CallRequest, LookupFailed, Placed, Refused, Seen
+from support.networks.http_server import HttpRequest, HttpServer, Reply
 from support.networks.switch import Switch, now, run_as_process
-from support.networks.web import Reply, Sent, Web
 
 SECRET = f"whsec_{base64.b64encode(b'of the mock carrier, 32 bytes...').decode()}"
 ENVIRONMENT = {"TRUNK_HTTP_SECRET": SECRET}
@@ -74,7 +74,7 @@ class Platform:
         return self.web.port
 
     async def start(self, port: int, host: str) -> None:
-        self.web = await Web.start(self.answer, port, host=host)
+        self.web = await HttpServer.start(self.answer, port, host=host)
         self._posting = asyncio.create_task(self._post_all())
 
     async def close(self) -> None:
@@ -84,7 +84,7 @@ class Platform:
         await asyncio.gather(self._posting, return_exceptions=True)
         self.switch.close()
 
-    async def answer(self, sent: Sent) -> Reply:
+    async def answer(self, sent: HttpRequest) -> Reply:
         """Answer one request, whose signature must be right and, where nothing else is signed, name what it asks."""
         try:
             Webhook(SECRET).verify(sent.body, dict(sent.headers), json_parse=False)

@@ -25,10 +25,10 @@ from dialer.domain.ids import AttemptId
 from dialer.domain.outcomes import CauseClass
 from dialer.providers.base import CallRequest, Refused, Unclear
 from dialer.providers.simulator import CarrierCall
+from support.networks.http_server import Answer, HttpRequest, HttpServer, Reply, serving
 from support.networks.switch import Switch, now, run_as_process
 from support.networks.tls import TRUSTING, with_tls
 from support.networks.twilio_calls import EVENT_NAMES, callback, record, sid_of, signature
-from support.networks.twilio_http import Answer, Asked, Handle, Serving, serving
 
 ACCOUNT_SID = "AC0123456789abcdef0123456789abcdef"
 AUTH_TOKEN = "f00dfeedf00dfeedf00dfeedf00dfeed"
@@ -49,9 +49,9 @@ def trunk(port: int, scheme: str = "http", host: str = "127.0.0.1") -> dict[str,
     }
 
 
-def refused(status: int, code: int, message: str) -> Answer:
+def refused(status: int, code: int, message: str) -> Reply:
     more = f"https://www.twilio.com/docs/errors/{code}"
-    return Answer.of(status, {"code": code, "message": message, "more_info": more, "status": status})
+    return Reply(status, {"code": code, "message": message, "more_info": more, "status": status})
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +75,9 @@ class Carrier:
 
     def __init__(self, config: Mapping[str, Any], journal: Path | None) -> None:
         self.switch = Switch(config, journal=journal, subscriber=self._deliver)
-        self.answers: list[Answer | Handle] = []
-        self.asked: list[Asked] = []
-        self.server: Serving
+        self.answers: list[Reply | Answer] = []
+        self.asked: list[HttpRequest] = []
+        self.server: HttpServer
         # Twilio does not forget who wants to hear of a call, whatever happens to one of its machines.
         self._memory = journal and journal.with_suffix(".callbacks")
         self._watches = dict(_remembered(self._memory))
@@ -97,16 +97,16 @@ class Carrier:
         await asyncio.gather(*self._last_post.values(), return_exceptions=True)
         await self._client.aclose()
 
-    async def handle(self, asked: Asked) -> Answer | None:
+    async def handle(self, asked: HttpRequest) -> Reply:
         self.asked.append(asked)
         if self.answers:
             answer = self.answers.pop(0)
-            return answer if isinstance(answer, Answer) else await answer(asked)
+            return answer if isinstance(answer, Reply) else await answer(asked)
         if asked.headers.get("authorization") != AUTHORIZATION:
             return refused(401, 20003, "Authenticate")
         match asked.method, asked.path.removeprefix(BASE):
             case "GET", ".json":
-                return Answer.of(200, {"sid": ACCOUNT_SID, "status": "active", "type": "Full", "friendly_name": "Lab"})
+                return Reply(200, {"sid": ACCOUNT_SID, "status": "active", "type": "Full", "friendly_name": "Lab"})
             case "POST", "/Calls.json":
                 return self._create({name: values[-1] for name, values in asked.form.items()}, asked.form)
             case "GET", "/Calls.json":
@@ -114,10 +114,10 @@ class Carrier:
             case ("GET" | "POST") as method, path if path.startswith("/Calls/CA"):
                 call = self._call(path.removeprefix("/Calls/").removesuffix(".json"))
                 if call is not None:
-                    return self._update(call, asked.form) if method == "POST" else Answer.of(200, self._record(call))
+                    return self._update(call, asked.form) if method == "POST" else Reply(200, self._record(call))
         return refused(404, 20404, f"The requested resource {asked.path} was not found")
 
-    def _create(self, form: Mapping[str, str], lists: Mapping[str, list[str]]) -> Answer | None:
+    def _create(self, form: Mapping[str, str], lists: Mapping[str, list[str]]) -> Reply:
         if not form.get("Url") and not form.get("Twiml"):
             return refused(400, 21205, "Url parameter is required.")
         moment = now()
@@ -145,10 +145,10 @@ class Carrier:
             self._post(calls[-1], None)
         self.switch.pump.wake()
         if isinstance(placement, Unclear):
-            return None
-        return Answer.of(201, self._record(calls[-1]), is_cut=self.switch.cuts_this_answer())
+            return Reply(None)
+        return Reply(201, self._record(calls[-1]), cut=self.switch.cuts_this_answer())
 
-    def _list(self, asked: Asked) -> Answer:
+    def _list(self, asked: HttpRequest) -> Reply:
         wanted = {name: values[0] for name, values in asked.query.items()}
         size, page = int(wanted.get("PageSize", 50)), int(wanted.get("Page", 0))
         calls = [
@@ -158,7 +158,7 @@ class Carrier:
             and wanted.get("From", call.from_number) == call.from_number
         ]
         uri, shown = f"{BASE}/Calls.json?PageSize={size}&Page=", calls[page * size :][:size]
-        return Answer.of(200, {
+        return Reply(200, {
             "first_page_uri": f"{uri}0",
             "next_page_uri": f"{uri}{page + 1}" if len(calls) > (page + 1) * size else None,
             "previous_page_uri": None,
@@ -170,7 +170,7 @@ class Carrier:
             "calls": [self._record(call) for call in shown],
         })  # fmt: skip
 
-    def _update(self, call: CarrierCall, form: Mapping[str, list[str]]) -> Answer:
+    def _update(self, call: CarrierCall, form: Mapping[str, list[str]]) -> Reply:
         moment = now()
         if call.ended_at <= moment:
             return refused(400, 21220, "Call is not in-progress. Cannot redirect.")
@@ -180,7 +180,7 @@ class Carrier:
             self.switch.pump.wake()
         changed = self._call(sid_of(call.call_id))
         assert changed is not None
-        return Answer.of(200, self._record(changed))
+        return Reply(200, self._record(changed))
 
     def _call(self, sid: str) -> CarrierCall | None:
         return next((call for call in self.switch.network.log if sid_of(call.call_id) == sid), None)

@@ -14,7 +14,7 @@ import pendulum
 
 from dialer.domain.ids import TrunkId
 from dialer.providers.base import CallRequest, Placement, ProviderEnvironment
-from dialer.providers.freeswitch import FreeSwitch, TrunkConfig
+from dialer.providers.freeswitch import FreeSwitch, FreeSwitchConfig
 from support.networks.freeswitch import CONNECTION, ENVIRONMENT, read_originate, serve, trunk
 from support.networks.freeswitch_client import PASSWORD
 from support.provider_arguments import no_matter
@@ -32,7 +32,7 @@ class WithAgent(FreeSwitch):
 
 def provider(port: int, *destination: str, **more: object) -> WithAgent:
     """Make a provider for the mock on this port."""
-    config = TrunkConfig.parse(trunk(port, *destination)["config"] | more)
+    config = FreeSwitchConfig.parse(trunk(port, *destination)["config"] | more)
     around = ProviderEnvironment(
         lambda: pendulum.now("UTC"), lambda value: ENVIRONMENT[value.removeprefix("env:")], None
     )

@@ -10,8 +10,8 @@ from dialer.errors import InvalidInput, NotSigned
 from dialer.providers.base import Provider, ProviderEnvironment, WebhookRequest
 from dialer.providers.http import PLUGIN, HttpPlatform
 from support.networks import http as carrier
+from support.networks.http_server import HttpRequest, HttpServer, Reply
 from support.networks.switch import now
-from support.networks.web import Reply, Sent, Web
 from support.rigs.hearing import Hearing
 
 TRUNK = TrunkId(UUID("018f0000-0000-7000-8000-000000000005"))
@@ -25,7 +25,7 @@ def around(public_url: str | None) -> ProviderEnvironment:
 async def http(config: dict[str, Any]) -> AsyncIterator[Hearing]:
     """The config is the network's; what a trunk has of it goes to the trunk too."""
 
-    async def receive(sent: Sent) -> Reply:
+    async def receive(sent: HttpRequest) -> Reply:
         try:
             url = f"http://127.0.0.1:{receiver.port}{sent.path}"
             assert isinstance(provider, HttpPlatform)
@@ -36,7 +36,7 @@ async def http(config: dict[str, Any]) -> AsyncIterator[Hearing]:
             return Reply(422)
         return Reply(204)
 
-    receiver = await Web.start(receive)
+    receiver = await HttpServer.start(receive)
     async with carrier.serve(0, {"speed": 1000, **config}, None) as platform:
         # Of very little time, connecting on a busy machine could take all.
         seconds = max(1.0, config.get("timeout_seconds", 10))

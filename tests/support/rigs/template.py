@@ -27,8 +27,8 @@ from dialer.providers.base import (
     Seen,
     WebhookRequest,
 )
+from support.networks.http_server import HttpRequest, HttpServer, Reply
 from support.networks.switch import Switch, now
-from support.networks.web import Reply, Sent, Web
 from support.rigs.hearing import Hearing
 
 TEMPLATE = Path(__file__).parents[3] / "examples" / "provider_template" / "dialer_tinytel.py"
@@ -46,7 +46,7 @@ class TinyTelNetwork:
         self.switch = Switch({"speed": 1000, **config}, self.due.put_nowait)
         self.report_to = ""
 
-    async def answer(self, sent: Sent) -> Reply:
+    async def answer(self, sent: HttpRequest) -> Reply:
         if sent.headers.get("token") != TOKEN:
             return Reply(401)
         match sent.method, sent.path.strip("/").split("/"):
@@ -98,7 +98,7 @@ def encode(event: CallEvent) -> dict[str, Any]:
 
 @asynccontextmanager
 async def template(config: dict[str, Any]) -> AsyncIterator[Hearing]:
-    async def receive(sent: Sent) -> Reply:
+    async def receive(sent: HttpRequest) -> Reply:
         assert isinstance(provider, ReportsByWebhook)
         await rig.on_events(
             provider.read_reports(WebhookRequest("", sent.headers, sent.body, None, pendulum.now("UTC")))
@@ -106,7 +106,7 @@ async def template(config: dict[str, Any]) -> AsyncIterator[Hearing]:
         return Reply(204)
 
     network = TinyTelNetwork(config)
-    web, receiver = await Web.start(network.answer), await Web.start(receive)
+    web, receiver = await HttpServer.start(network.answer), await HttpServer.start(receive)
     reporting = asyncio.create_task(network.report())
     around = ProviderEnvironment(now, lambda _: TOKEN, f"http://127.0.0.1:{receiver.port}")
 

@@ -10,11 +10,11 @@ from uuid import UUID
 import pendulum
 
 from dialer.domain.ids import AttemptId, TrunkId
-from dialer.providers.base import CallRequest, Placement, WebhookRequest
+from dialer.providers.base import CallRequest, Placement, ProviderEnvironment, WebhookRequest
 from dialer.providers.twilio import Twilio
-from dialer.providers.twilio.config import Config
+from dialer.providers.twilio.config import TwilioConfig
+from support.networks.http_server import HttpRequest, Reply, serving
 from support.networks.twilio import AUTH_TOKEN, AUTHORIZATION, CONNECTION, serve, trunk
-from support.networks.twilio_http import Answer, Asked, serving
 from support.rigs.hearing import Hearing
 
 TRUNK = TrunkId(UUID("018f0000-0000-7000-8000-000000000012"))
@@ -29,11 +29,11 @@ class WithAgent(Twilio):
 
 @asynccontextmanager
 async def twilio(config: dict[str, Any]) -> AsyncIterator[Hearing]:
-    async def receive(asked: Asked) -> Answer:
+    async def receive(asked: HttpRequest) -> Reply:
         attempt_id = AttemptId(UUID(urlsplit(asked.target).path.rsplit("/", 1)[1]))
         posted = WebhookRequest(f"{public_url}{asked.target}", asked.headers, asked.body, attempt_id, rig.now())
         await rig.on_events(provider.read_reports(posted))
-        return Answer(204, b"")
+        return Reply(204, b"")
 
     async with serve(0, {"speed": 1000, **config}) as carrier, serving(receive) as webhooks:
         public_url = f"http://127.0.0.1:{webhooks.port}"
@@ -41,8 +41,9 @@ async def twilio(config: dict[str, Any]) -> AsyncIterator[Hearing]:
         patience = max(1, config.get("timeout_seconds", 10))
 
         def connect(port: int) -> WithAgent:
-            settings = Config.parse({**trunk(port)["config"], "timeout_seconds": patience})
-            return WithAgent(TRUNK, settings, AUTH_TOKEN, lambda: pendulum.now("UTC"), public_url)
+            settings = TwilioConfig.parse({**trunk(port)["config"], "timeout_seconds": patience})
+            environment = ProviderEnvironment(lambda: pendulum.now("UTC"), lambda _: AUTH_TOKEN, public_url)
+            return WithAgent(TRUNK, settings, environment)
 
         provider = connect(carrier.port)
         rig = Hearing(

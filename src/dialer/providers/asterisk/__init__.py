@@ -4,16 +4,16 @@ from collections.abc import Hashable, Mapping
 from typing import Any
 
 from dialer.domain.ids import TrunkId
-from dialer.providers.asterisk.config import AsteriskConfig
+from dialer.providers.asterisk.config import AsteriskConfig, AsteriskConnection
 from dialer.providers.asterisk.provider import Asterisk
 from dialer.providers.base import ProviderEnvironment, ProviderPlugin
 
 __all__ = ["PLUGIN", "Asterisk", "AsteriskConfig"]
 
 
-def _connect(_: TrunkId, config: Mapping[str, Any], around: ProviderEnvironment) -> Asterisk:
+def _connect(_: TrunkId, config: Mapping[str, Any], environment: ProviderEnvironment) -> Asterisk:
     checked = AsteriskConfig.parse(config)
-    return Asterisk(checked, around.secret(checked.password), around.clock, around.egress)
+    return Asterisk(checked, environment.secret(checked.password), environment.clock, environment.egress)
 
 
 def _shared_link(config: Mapping[str, Any]) -> Hashable:
@@ -29,6 +29,7 @@ def _permits_agent(config: Mapping[str, Any], connection: Mapping[str, Any]) -> 
 PLUGIN = ProviderPlugin(
     AsteriskConfig.parse,
     _connect,
+    connection=AsteriskConnection,
     needs_listener=True,
     shared_link=_shared_link,
     is_switch=True,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from pendulum import DateTime
 
-from dialer.providers.asterisk.ari import Answer, Ari
+from dialer.providers.asterisk.ari import Ari, AriResponse
 
 # As long as this an answer counts, so that many calls at once ask one time.
 VALID_SECONDS = 1.0
@@ -29,6 +29,6 @@ class Applications:
             asked_at, is_missing = self._known.get(app, (None, False))
             if asked_at is None or self._clock() >= asked_at.add(seconds=VALID_SECONDS):
                 answer = await self._ari.ask("GET", f"/applications/{app}")
-                is_missing = isinstance(answer, Answer) and answer.is_no_application
+                is_missing = isinstance(answer, AriResponse) and answer.is_no_application
                 self._known[app] = (self._clock(), is_missing)
             return is_missing

@@ -1,29 +1,29 @@
-"""The config of a trunk to an Asterisk.
-
-In: a JSON object typed by people. Out: a frozen `AsteriskConfig`, or `InvalidInput` that names every wrong field at
-once. The password stays what it is in the config: a reference to the environment.
-"""
+"""The config of a trunk to an Asterisk, and an agent's `connection` on it."""
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, Field
 
-from dialer.errors import FieldError, InvalidInput
-from dialer.providers.switches import MOST_DESTINATIONS, CallerIdFormat, Context, Destination, extension_of
+from dialer.domain.validation import wrong_field
+from dialer.providers.switches import (
+    MAX_DESTINATIONS,
+    CallerIdFormat,
+    Context,
+    Destination,
+    Place,
+    Plain,
+    extension_of,
+)
+from dialer.providers.trunk_config import AgentConnection, TimeoutSeconds, TrunkConfig
 
 LONGEST_NUMBER = 16
 # Asterisk copies what follows the technology into a buffer of 80 bytes, and calls whatever is left of it.
 LONGEST_DEVICE = 79
 
 _PLACEHOLDER = re.compile(r"\{(number|e164)\}")
-
-
-def _refusal(reason: str) -> PydanticCustomError:
-    return PydanticCustomError("refused", "{reason}", {"reason": reason})
 
 
 def _url(url: str) -> str:
@@ -34,24 +34,24 @@ def _url(url: str) -> str:
     except ValueError:
         usable = False
     if not usable or " " in url:
-        raise _refusal("must look like http://127.0.0.1:8088 or https://pbx.example.com:8089/prefix")
+        raise wrong_field("must look like http://127.0.0.1:8088 or https://pbx.example.com:8089/prefix")
     if parts.username is not None or parts.password is not None:
-        raise _refusal("must not hold a username or password: they have fields of their own")
+        raise wrong_field("must not hold a username or password: they have fields of their own")
     if parts.query or parts.fragment:
-        raise _refusal("must end with its path")
+        raise wrong_field("must end with its path")
     return f"{url.rstrip('/').removesuffix('/ari')}/ari"
 
 
 def _endpoint(template: str) -> str:
     technology, slash, device = template.partition("/")
     if not slash or not re.fullmatch(r"[A-Za-z][A-Za-z0-9]*", technology) or not device:
-        raise _refusal("must begin with a technology and a slash, as in PJSIP/{number}@provider")
+        raise wrong_field("must begin with a technology and a slash, as in PJSIP/{number}@provider")
     if len(_PLACEHOLDER.findall(device)) != 1 or re.search(r"[{}]", _PLACEHOLDER.sub("", device)):
-        raise _refusal("must have {number} or {e164} once, and no other braces")
+        raise wrong_field("must have {number} or {e164} once, and no other braces")
     if not device.isascii() or not device.isprintable() or re.search(r"[\s&]", device):
-        raise _refusal("must be printable ASCII without spaces and without &, which would ring several at once")
+        raise wrong_field("must be printable ASCII without spaces and without &, which would ring several at once")
     if len(_PLACEHOLDER.sub("", device)) + LONGEST_NUMBER > LONGEST_DEVICE:
-        raise _refusal(f"is longer than the {LONGEST_DEVICE} characters that Asterisk dials, with a number in it")
+        raise wrong_field(f"is longer than the {LONGEST_DEVICE} characters that Asterisk dials, with a number in it")
     return template
 
 
@@ -69,7 +69,7 @@ class Stasis(Destination):
     app: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,78}$")
 
 
-class AsteriskConfig(BaseModel):
+class AsteriskConfig(TrunkConfig):
     """One trunk. `endpoint`: what is dialled, with {number} (+4930…) or {e164} (4930…) in it.
 
     `context`: in which the agents' extensions are looked for. `destinations`: what else agents may name, exactly so.
@@ -77,37 +77,27 @@ class AsteriskConfig(BaseModel):
     `machine_variable`: the channel variable that is MACHINE when a machine has answered; AMD sets AMDSTATUS so.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
-
     url: Annotated[str, Field(max_length=500), AfterValidator(_url)]
     # HTTP's basic authentication separates the two by a colon.
     username: str = Field(min_length=1, max_length=255, pattern=r"^[^:\x00-\x1f\x7f]+$")
     password: str = Field(min_length=1, max_length=255, repr=False)
     endpoint: Annotated[str, Field(max_length=255), AfterValidator(_endpoint)]
     context: Context | None = None
-    destinations: tuple[Extension | Stasis, ...] = Field(default=(), max_length=MOST_DESTINATIONS, strict=False)
+    destinations: tuple[Extension | Stasis, ...] = Field(default=(), max_length=MAX_DESTINATIONS, strict=False)
     caller_id: CallerIdFormat = "e164"
-    timeout_seconds: float = Field(default=5.0, gt=0, le=15, allow_inf_nan=False)
+    timeout_seconds: TimeoutSeconds = 5.0
     machine_variable: str = Field(default="AMDSTATUS", pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,79}$")
-
-    @classmethod
-    def parse(cls, config: Mapping[str, Any]) -> Self:
-        """Read a trunk's config; raises InvalidInput with every wrong or unknown field."""
-        try:
-            return cls.model_validate(dict(config))
-        except ValidationError as error:
-            raise InvalidInput([_field_error(one["loc"], one["msg"]) for one in error.errors()]) from None
 
     def destination(self, connection: Mapping[str, Any]) -> Extension | Stasis | None:
         """Return where an answered call of this agent goes, in the trunk's own words; None: the trunk forbids it."""
         if self.context and (exten := extension_of(connection)):
             return Extension(context=self.context, exten=exten)
-        return next((one for one in self.destinations if one.is_named_by(connection)), None)
+        return next((place for place in self.destinations if place.is_named_by(connection)), None)
 
     def dialled(self, number: str) -> str:
         """Return the endpoint of a number in E.164 with its plus."""
         return _PLACEHOLDER.sub(
-            lambda found: number if found[1] == "number" else number.removeprefix("+"), self.endpoint
+            lambda match: number if match[1] == "number" else number.removeprefix("+"), self.endpoint
         )
 
     @property
@@ -123,5 +113,18 @@ class AsteriskConfig(BaseModel):
         return (technology, name) if is_peer else None
 
 
-def _field_error(path: tuple[int | str, ...], reason: str) -> FieldError:
-    return FieldError(".".join(map(str, path)), reason[0].lower() + reason[1:])
+class ConnectionForms:
+    """The forms of an agent's `connection`. Their names are part of the API: of its schema and of its field errors."""
+
+    class Extension(AgentConnection):
+        """One of the trunk's `destinations`, and so are the next two."""
+
+        context: str = Place
+        exten: str = Place
+        priority: int = Field(default=1, ge=1)
+
+    class Stasis(AgentConnection):
+        app: str = Place
+
+
+AsteriskConnection = Plain | ConnectionForms.Extension | ConnectionForms.Stasis

@@ -21,7 +21,7 @@ from dialer.providers.asterisk.events import Calls, Unreadable
 from dialer.providers.asterisk.frames import LONGEST_MESSAGE, Frames, LinkLost, reason_of
 from dialer.providers.base import OnEvents, OnLinkState
 from dialer.providers.egress import THIS_MACHINE, Egress
-from dialer.providers.tls import trust
+from dialer.providers.http_client import trust
 
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 5.0

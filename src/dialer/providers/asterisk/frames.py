@@ -10,8 +10,9 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
-from dialer.providers.asterisk.ari import Answer, described, printable
+from dialer.providers.asterisk.ari import AriResponse
 from dialer.providers.asterisk.responses import sentence
+from dialer.providers.http_client import explain, printable
 
 BATCH = 500
 LONGEST_MESSAGE = 128 * 1024
@@ -91,7 +92,7 @@ class Frames:
 def reason_of(error: Exception, timeout_seconds: float) -> str:
     match error:
         case InvalidStatus():
-            return sentence(Answer(error.response.status_code, None))
+            return sentence(AriResponse(error.response.status_code, None))
         case ConnectionClosed(sent=sent) if sent is not None and sent.code == 1009:
             return f"Asterisk has sent a message of more than {LONGEST_MESSAGE} bytes"
         case ConnectionClosed():
@@ -99,4 +100,5 @@ def reason_of(error: Exception, timeout_seconds: float) -> str:
         case WebSocketException():
             return f"what answers does not speak WebSocket ({printable(str(error))})"
         case _:
-            return f"Asterisk does not answer: {described(error, timeout_seconds)}"
+            _, reason = explain(error, timeout_seconds)
+            return f"Asterisk does not answer: {reason}"

@@ -11,10 +11,10 @@ from urllib.parse import quote
 
 from pendulum import DateTime
 
-from dialer.domain.outcomes import CauseClass
+from dialer.domain.outcomes import CauseClass, RefusalCause
 from dialer.errors import Unavailable
 from dialer.providers.asterisk.applications import Applications
-from dialer.providers.asterisk.ari import Answer, Ari, basic
+from dialer.providers.asterisk.ari import Ari, AriResponse
 from dialer.providers.asterisk.config import AsteriskConfig, Extension, Stasis
 from dialer.providers.asterisk.event_socket import Listening
 from dialer.providers.asterisk.events import Calls
@@ -31,11 +31,12 @@ from dialer.providers.base import (
     Refused,
 )
 from dialer.providers.egress import THIS_MACHINE, Egress
+from dialer.providers.http_client import basic_auth
 from dialer.providers.switches import NOT_PERMITTED
 
 # The header that says how late it is there has no fractions, and an attempt is made a moment before its request leaves.
 ROUNDING_SECONDS = 2.0
-APP_MISSING = Refused("stasis_app_not_connected", CauseClass.AGENT)
+APP_MISSING = Refused(RefusalCause.STASIS_APP_NOT_CONNECTED, CauseClass.AGENT)
 
 
 class Asterisk:
@@ -47,7 +48,7 @@ class Asterisk:
         self._config = config
         self._clock = clock
         self._egress = egress
-        self._headers = basic(config.username, password)
+        self._headers = basic_auth(config.username, password)
         self._ari = Ari(config.url, self._headers, config.timeout_seconds, clock, egress)
         self._applications = Applications(self._ari, clock)
 
@@ -75,14 +76,14 @@ class Asterisk:
 
     async def hang_up(self, call: CallHandle) -> None:
         answer = await self._ari.ask("DELETE", f"/channels/{call.attempt_id}")
-        if not isinstance(answer, Answer) or not (answer.status in (200, 204) or answer.is_no_channel):
+        if not isinstance(answer, AriResponse) or not (answer.status in (200, 204) or answer.is_no_channel):
             raise Unavailable(f"The call was not hung up: {sentence(answer)}.")
 
     async def health(self) -> str | None:
         """Say whether ARI answers us, and whether the endpoint is there that all calls go through."""
         answer = await self._ari.ask("GET", "/asterisk/info?only=system")
         match answer:
-            case Answer(200, {"system": dict()}):
+            case AriResponse(200, {"system": dict()}):
                 return await self._write_health() or await self._endpoint_health()
             case _:
                 return f"{self._config.url}: {sentence(answer)}."
@@ -90,7 +91,7 @@ class Asterisk:
     async def _write_health(self) -> str | None:
         """Ask for something that changes nothing, as only a user who may write is let: no channel has this id."""
         answer = await self._ari.ask("DELETE", f"/channels/dialer-check-{secrets.token_hex(8)}")
-        if isinstance(answer, Answer) and answer.is_no_channel:
+        if isinstance(answer, AriResponse) and answer.is_no_channel:
             return None
         return f"{self._config.url}: {sentence(answer)}."
 
@@ -122,11 +123,11 @@ class Asterisk:
         technology, name = self._config.peer or (self._config.technology, None)
         answer = await self._ari.ask("GET", f"/endpoints/{technology}" + (f"/{quote(name, safe='')}" if name else ""))
         match answer:
-            case Answer(200):
+            case AriResponse(200):
                 return None
-            case Answer(404) if name:
+            case AriResponse(404) if name:
                 return f"{self._config.url}: Asterisk has no endpoint {technology}/{name} (pjsip.conf)."
-            case Answer(404):
+            case AriResponse(404):
                 return f"{self._config.url}: Asterisk has no channels of the technology {technology}."
             case _:
                 return f"{self._config.url}: {sentence(answer)}."

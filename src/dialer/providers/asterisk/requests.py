@@ -10,7 +10,7 @@ from typing import Any
 
 from pendulum import DateTime
 
-from dialer.domain.outcomes import CauseClass
+from dialer.domain.outcomes import CauseClass, RefusalCause
 from dialer.providers.asterisk.config import LONGEST_NUMBER, AsteriskConfig, Extension, Stasis
 from dialer.providers.base import CallRequest, Refused
 from dialer.providers.switches import caller_id, plain_fields
@@ -31,10 +31,10 @@ def originate(
     Asterisk reads query parameters from the body too, beside `variables`.
     """
     if not is_number(request.to_number):
-        return Refused("invalid_number_format", CauseClass.CONTACT)
+        return Refused(RefusalCause.INVALID_NUMBER, CauseClass.CONTACT)
     from_number = caller_id(request.from_number, config.caller_id)
     if from_number is None:
-        return Refused("invalid_caller_id", CauseClass.INFRASTRUCTURE)
+        return Refused(RefusalCause.INVALID_CALLER_ID, CauseClass.INFRASTRUCTURE)
     return {
         "endpoint": config.dialled(request.to_number),
         "channelId": str(request.attempt_id),

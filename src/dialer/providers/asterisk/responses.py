@@ -11,11 +11,10 @@ from pendulum import DateTime
 
 from dialer.domain.call import CallEvent, EventKind
 from dialer.domain.ids import AttemptId
-from dialer.domain.outcomes import CauseClass
-from dialer.providers.asterisk.ari import Answer, Lost, NotSent, Reply
+from dialer.domain.outcomes import CauseClass, RefusalCause
+from dialer.providers.asterisk.ari import AriResponse
 from dialer.providers.asterisk.moments import moment
 from dialer.providers.base import (
-    TOO_LATE,
     LookupFailed,
     LookupResult,
     NotFoundNow,
@@ -25,43 +24,44 @@ from dialer.providers.base import (
     Seen,
     Unclear,
 )
-from dialer.providers.http_client import retry_after
+from dialer.providers.http_client import HttpFailure, retry_after
 
 RINGING = frozenset({"Ring", "Ringing"})
 UP = "Up"
 
-CAUSES = {401: "wrong_credentials", 403: "write_access_denied", 404: "ari_not_found"}
+CAUSES = {401: RefusalCause.WRONG_CREDENTIALS, 403: RefusalCause.PERMISSION_DENIED, 404: RefusalCause.WRONG_URL}
 CONFLICT = 409
 # Asterisk itself never says it: a proxy before it does, which limits how many requests it takes.
 TOO_MANY_REQUESTS = 429
 # What a proxy says that has waited for Asterisk: the request may have arrived.
 WAITED_IN_VAIN = 408
 # Asterisk's own words for: there is no channel, and there will be none. Those of a proxy say nothing of that kind.
-NEVER_MADE = {(500, "Allocation failed"): "allocation_failed", (503, "Asterisk not booted"): "not_booted"}
+NEVER_MADE = {
+    (500, "Allocation failed"): RefusalCause.ALLOCATION_FAILED,
+    (503, "Asterisk not booted"): RefusalCause.NOT_BOOTED,
+}
 
 
 def event_key(attempt_id: AttemptId, kind: EventKind) -> str:
     return f"{attempt_id}:{kind}"
 
 
-def placement(reply: Reply, attempt_id: AttemptId, now: DateTime) -> Placement | None:
+def placement(reply: AriResponse | HttpFailure, attempt_id: AttemptId, now: DateTime) -> Placement | None:
     """Say what came of an originate. None: Asterisk must be asked what that conflict is."""
     match reply:
-        case NotSent(TOO_LATE.cause):
-            return TOO_LATE
-        case NotSent(cause):
-            return Refused(cause, CauseClass.INFRASTRUCTURE)
-        case Lost(reason):
-            return Unclear(reason)
-        case Answer(200, {"id": str(found)}) if found == str(attempt_id):
+        case HttpFailure():
+            return reply.placement()
+        case AriResponse(200, {"id": str(found)}) if found == str(attempt_id):
             return Placed(found)
-        case Answer(status) if status == CONFLICT:
+        case AriResponse(status) if status == CONFLICT:
             return None
-        case Answer(status) if status == TOO_MANY_REQUESTS:
-            return Refused("too_many_requests", CauseClass.RATE, retry_after(reply.retry_after, now))
-        case Answer(status) if 300 <= status < 500 and status != WAITED_IN_VAIN:
+        case AriResponse(status) if status == TOO_MANY_REQUESTS:
+            return Refused(RefusalCause.RATE_LIMITED, CauseClass.RATE, retry_after(reply.retry_after, now))
+        case AriResponse(status) if 300 <= status < 400:
+            return Refused(RefusalCause.REDIRECTED, CauseClass.INFRASTRUCTURE)
+        case AriResponse(status) if 400 <= status < 500 and status != WAITED_IN_VAIN:
             return Refused(CAUSES.get(status) or _word(reply.message, status), CauseClass.INFRASTRUCTURE)
-        case Answer(status) if (status, reply.message) in NEVER_MADE:
+        case AriResponse(status) if (status, reply.message) in NEVER_MADE:
             return Refused(NEVER_MADE[status, reply.message], CauseClass.INFRASTRUCTURE)
         case _:
             return Unclear(sentence(reply))
@@ -83,21 +83,21 @@ def placement_after_conflict(sighting: LookupResult) -> Placement:
             return Unclear("conflict: the endpoint does not exist, or the call is over already")
 
 
-def sighting(reply: Reply, attempt_id: AttemptId, now: DateTime) -> LookupResult:
+def sighting(reply: AriResponse | HttpFailure, attempt_id: AttemptId, now: DateTime) -> LookupResult:
     """Say what Asterisk knows of the channel: as far as it has come, or that it has none. It keeps no record."""
     match reply:
-        case Answer(200, {"id": str(found), "state": str(state)}) if found == str(attempt_id):
+        case AriResponse(200, {"id": str(found), "state": str(state)}) if found == str(attempt_id):
             return Seen(found, tuple(_events(attempt_id, state, moment(reply.body.get("creationtime")), now)))
-        case Answer() if reply.is_no_channel:
+        case AriResponse() if reply.is_no_channel:
             return NotFoundNow()
         case _:
             return LookupFailed(sentence(reply))
 
 
-def uptime(reply: Reply) -> float | None:
+def uptime(reply: AriResponse | HttpFailure) -> float | None:
     """Return for how many seconds Asterisk has been up, by its own clock; None: it does not say so."""
     match reply:
-        case Answer(200, {"status": {"startup_time": started}}, _, str(date)):
+        case AriResponse(200, {"status": {"startup_time": started}}, _, str(date)):
             since = moment(started)
             try:
                 return None if since is None else (parsedate_to_datetime(date) - since).total_seconds()
@@ -107,20 +107,20 @@ def uptime(reply: Reply) -> float | None:
             return None
 
 
-def sentence(reply: Reply) -> str:
+def sentence(reply: AriResponse | HttpFailure) -> str:
     """Say for people why this reply is not what was hoped for."""
     match reply:
-        case NotSent(_, reason) | Lost(reason):
+        case HttpFailure(_, reason):
             return f"Asterisk does not answer: {reason}"
-        case Answer(401):
+        case AriResponse(401):
             return "Asterisk refuses the username or the password (ari.conf)"
-        case Answer(403):
+        case AriResponse(403):
             return "Asterisk does not let this user write (read_only in ari.conf)"
-        case Answer(404) if not reply.is_no_channel:
+        case AriResponse(404) if not reply.is_no_channel:
             return "ARI is not there: the URL is wrong, or http.conf or ari.conf does not enable it"
-        case Answer(status) if reply.message:
+        case AriResponse(status) if reply.message:
             return f"Asterisk answers {status}: {reply.message}"
-        case Answer(status):
+        case AriResponse(status):
             return f"what answers does not speak ARI (status {status})"
 
 

@@ -9,18 +9,25 @@ from typing import Any
 
 from dialer.domain.ids import TrunkId
 from dialer.providers.base import ProviderEnvironment, ProviderPlugin
-from dialer.providers.freeswitch.config import TrunkConfig
+from dialer.providers.freeswitch.config import FreeSwitchConfig, FreeSwitchConnection
 from dialer.providers.freeswitch.provider import FreeSwitch
 
-__all__ = ["PLUGIN", "FreeSwitch", "TrunkConfig"]
+__all__ = ["PLUGIN", "FreeSwitch", "FreeSwitchConfig"]
 
 
-def _connect(trunk_id: TrunkId, config: Mapping[str, Any], around: ProviderEnvironment) -> FreeSwitch:
-    return FreeSwitch(trunk_id, TrunkConfig.parse(config), around)
+def _connect(trunk_id: TrunkId, config: Mapping[str, Any], environment: ProviderEnvironment) -> FreeSwitch:
+    return FreeSwitch(trunk_id, FreeSwitchConfig.parse(config), environment)
 
 
 def _permits_agent(config: Mapping[str, Any], connection: Mapping[str, Any]) -> bool:
-    return TrunkConfig.parse(config).destination(connection) is not None
+    return FreeSwitchConfig.parse(config).destination(connection) is not None
 
 
-PLUGIN = ProviderPlugin(TrunkConfig.parse, _connect, needs_listener=True, is_switch=True, permits_agent=_permits_agent)
+PLUGIN = ProviderPlugin(
+    FreeSwitchConfig.parse,
+    _connect,
+    connection=FreeSwitchConnection,
+    needs_listener=True,
+    is_switch=True,
+    permits_agent=_permits_agent,
+)

@@ -11,10 +11,11 @@ from contextlib import contextmanager
 from itertools import count
 from typing import TypeVar, cast
 
+from dialer.domain.outcomes import RefusalCause
 from dialer.errors import Unavailable
 from dialer.providers import sockets
 from dialer.providers.egress import THIS_MACHINE, AddressRefused, Egress
-from dialer.providers.freeswitch.config import TrunkConfig
+from dialer.providers.freeswitch.config import FreeSwitchConfig
 from dialer.providers.freeswitch.frames import Event, Frame, Frames, Garbled, read_event
 
 T = TypeVar("T")
@@ -156,7 +157,7 @@ class Connection(asyncio.Protocol):
 
 
 async def connect(
-    config: TrunkConfig, password: str, make: type[C], events: str = "", egress: Egress = THIS_MACHINE
+    config: FreeSwitchConfig, password: str, make: type[C], events: str = "", egress: Egress = THIS_MACHINE
 ) -> C:
     """Open a connection and prove who we are; raises Unavailable, whose `code` is the cause.
 
@@ -172,11 +173,13 @@ async def connect(
         for option in sockets.options(config.timeout_seconds):
             transport.get_extra_info("socket").setsockopt(*option)
     except TimeoutError as error:
-        raise Unavailable(f"{config.address} does not answer.", code="network_unreachable") from error
+        raise Unavailable(f"{config.address} does not answer.", code=RefusalCause.NETWORK_UNREACHABLE) from error
     except AddressRefused as error:
-        raise Unavailable(f"{config.address}: {error}.", code="network_unreachable") from error
+        raise Unavailable(f"{config.address}: {error}.", code=RefusalCause.NETWORK_UNREACHABLE) from error
     except OSError as error:
-        raise Unavailable(f"Nothing listens at {config.address}: {error}.", code="network_unreachable") from error
+        raise Unavailable(
+            f"Nothing listens at {config.address}: {error}.", code=RefusalCause.NETWORK_UNREACHABLE
+        ) from error
     try:
         async with asyncio.timeout(config.timeout_seconds):
             await _enter(connection, config, password, events)
@@ -188,19 +191,19 @@ async def connect(
     return connection
 
 
-async def _enter(connection: Connection, config: TrunkConfig, password: str, events: str) -> None:
+async def _enter(connection: Connection, config: FreeSwitchConfig, password: str, events: str) -> None:
     await connection.greeted
     if not (await connection.send(f"auth {password}")).reply.startswith("+OK"):
-        raise Unavailable(f"FreeSWITCH at {config.address} refuses the password.", code="wrong_password")
+        raise Unavailable(f"FreeSWITCH at {config.address} refuses the password.", code=RefusalCause.WRONG_CREDENTIALS)
     if events and not (await connection.send(f"event plain {events}")).reply.startswith("+OK"):
         raise Unavailable(f"FreeSWITCH at {config.address} does not send its events.", code="events_refused")
 
 
-def _no_event_socket(config: TrunkConfig, error: OSError) -> Unavailable:
+def _no_event_socket(config: FreeSwitchConfig, error: OSError) -> Unavailable:
     if isinstance(error, TimeoutError):
         reason = f"{config.address} took the connection, but does not greet as a FreeSWITCH Event Socket does."
-        return Unavailable(reason, code="network_unreachable")
-    return Unavailable(f"{config.address} is no working Event Socket: {error}.", code="network_unreachable")
+        return Unavailable(reason, code=RefusalCause.NETWORK_UNREACHABLE)
+    return Unavailable(f"{config.address} is no working Event Socket: {error}.", code=RefusalCause.NETWORK_UNREACHABLE)
 
 
 def fail(waiting: "asyncio.Future[T]", error: Exception) -> None:

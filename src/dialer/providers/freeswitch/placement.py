@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from pendulum import DateTime
 
-from dialer.domain.outcomes import CauseClass
+from dialer.domain.outcomes import CauseClass, RefusalCause
 from dialer.errors import Unavailable
 from dialer.providers.base import TOO_LATE, CallRequest, Placed, Placement, Refused, Unclear
 from dialer.providers.freeswitch import causes
@@ -64,7 +64,7 @@ async def place(
     except Unavailable as error:
         return Refused(error.code, CauseClass.INFRASTRUCTURE)
     except OSError:
-        return Refused("network_unreachable", CauseClass.INFRASTRUCTURE)
+        return Refused(RefusalCause.NETWORK_UNREACHABLE, CauseClass.INFRASTRUCTURE)
     now = clock()
     if now >= request.leave_by:
         return TOO_LATE
@@ -73,7 +73,7 @@ async def place(
         return command
     if not connection.is_usable:
         # It was lost while others waited for it. Nothing has left.
-        return Refused("network_unreachable", CauseClass.INFRASTRUCTURE)
+        return Refused(RefusalCause.NETWORK_UNREACHABLE, CauseClass.INFRASTRUCTURE)
     with connection.used():
         return await _send(connection, command, str(request.attempt_id), patience_seconds)
 
@@ -106,7 +106,8 @@ def _is_missing(answer: "asyncio.Future[Frame]") -> bool:
 def _refused(answer: Frame, uuid: str) -> Placement | None:
     """Say why the command was not taken; None: it was."""
     if answer.reply.startswith("-ERR"):
-        cause = "permission_denied" if "permission denied" in answer.reply else "command_refused"
+        is_denied = "permission denied" in answer.reply
+        cause = RefusalCause.PERMISSION_DENIED if is_denied else RefusalCause.COMMAND_REFUSED
         return Refused(cause, CauseClass.INFRASTRUCTURE)
     if answer.head.get("Job-UUID") != uuid:
         return Unclear("FreeSWITCH gave an answer that cannot be read")
@@ -123,5 +124,5 @@ def _placement(sign: Event, uuid: str) -> Placement:
         # With a cause that only a call can have there was one, and its end is reported.
         return causes.refusal(failed[1]) or Placed(uuid)
     if said.startswith("-USAGE") or said.endswith("Command not found!"):
-        return Refused("command_refused", CauseClass.INFRASTRUCTURE)
+        return Refused(RefusalCause.COMMAND_REFUSED, CauseClass.INFRASTRUCTURE)
     return Unclear("FreeSWITCH made the call under another uuid, or said what cannot be read")

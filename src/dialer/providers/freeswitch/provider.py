@@ -22,7 +22,7 @@ from dialer.providers.base import (
     Seen,
 )
 from dialer.providers.freeswitch import event_socket, events, placement
-from dialer.providers.freeswitch.config import TrunkConfig
+from dialer.providers.freeswitch.config import FreeSwitchConfig
 from dialer.providers.freeswitch.esl import Connection, connect
 from dialer.providers.freeswitch.event_socket import ListeningConnection
 from dialer.providers.freeswitch.events import Reports
@@ -39,12 +39,12 @@ ROUNDING_SECONDS = 2.0
 class FreeSwitch:
     """A trunk's way through one FreeSWITCH. Implements `Provider`."""
 
-    def __init__(self, trunk_id: TrunkId, config: TrunkConfig, around: ProviderEnvironment) -> None:
+    def __init__(self, trunk_id: TrunkId, config: FreeSwitchConfig, environment: ProviderEnvironment) -> None:
         self._trunk_id = trunk_id
         self._config = config
-        self._clock = around.clock
-        self._egress = around.egress
-        self._password = around.secret(config.password)
+        self._clock = environment.clock
+        self._egress = environment.egress
+        self._password = environment.secret(config.password)
         if not self._password.isprintable():
             raise Unavailable("The password for FreeSWITCH must be one line without control characters.")
         self._placing = Line(self._open_placing)

@@ -12,9 +12,9 @@ import structlog
 from pendulum import DateTime
 
 from dialer.domain.ids import TrunkId
-from dialer.domain.outcomes import CauseClass
+from dialer.domain.outcomes import CauseClass, RefusalCause
 from dialer.providers.base import CallRequest, ContactCard, Refused
-from dialer.providers.freeswitch.config import TrunkConfig
+from dialer.providers.freeswitch.config import FreeSwitchConfig
 from dialer.providers.switches import NOT_PERMITTED, caller_id, plain_fields, plain_json
 
 # Every event of the call bears its variables.
@@ -28,13 +28,13 @@ _IN_A_VARIABLE = str.maketrans(" :", "__")
 log = structlog.get_logger()
 
 
-def originate(request: CallRequest, config: TrunkConfig, trunk_id: TrunkId, now: DateTime) -> str | Refused:
+def originate(request: CallRequest, config: FreeSwitchConfig, trunk_id: TrunkId, now: DateTime) -> str | Refused:
     """Write the command, or say what is wrong with the request."""
     if not _NUMBER.fullmatch(request.to_number):
-        return Refused("invalid_number_format", CauseClass.CONTACT)
+        return Refused(RefusalCause.INVALID_NUMBER, CauseClass.CONTACT)
     from_number = caller_id(request.from_number, config.caller_id)
     if from_number is None:
-        return Refused("invalid_caller_id", CauseClass.INFRASTRUCTURE)
+        return Refused(RefusalCause.INVALID_CALLER_ID, CauseClass.INFRASTRUCTURE)
     answered = config.destination(request.connection)
     if answered is None:
         return NOT_PERMITTED

@@ -1,20 +1,16 @@
-"""How a trunk to an HTTP platform is configured.
+"""The config of a trunk to an HTTP platform, and an agent's `connection` on it."""
 
-In: a trunk's `config`. Out: a frozen `Config`, or InvalidInput that names every wrong field at once. The secret is only
-named here, never read.
-"""
-
-from collections.abc import Mapping
-from typing import Annotated, Any, Self
+from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, Field
 
 from dialer.domain.ids import AttemptId
-from dialer.providers.http.fields import invalid, refusal
+from dialer.domain.validation import Name, wrong_field
+from dialer.providers.trunk_config import AgentConnection, TimeoutSeconds, TrunkConfig
 
 ATTEMPT = "{attempt_id}"
-LONGEST_URL = 2000
+MAX_URL = 2000
 
 
 def _url(text: str) -> str:
@@ -24,54 +20,51 @@ def _url(text: str) -> str:
     except ValueError:
         complete = False
     if not complete or not text.isascii() or not text.isprintable() or " " in text:
-        raise refusal("must be a URL that begins with http:// or https://")
+        raise wrong_field("must be a URL that begins with http:// or https://")
     if "@" in parts.netloc:
-        raise refusal("must hold no user or password: requests are signed instead")
+        raise wrong_field("must hold no user or password: requests are signed instead")
     if parts.fragment:
-        raise refusal("must have no #fragment")
+        raise wrong_field("must have no #fragment")
     return text
 
 
 def _without_braces(text: str) -> str:
     if "{" in text or "}" in text:
-        raise refusal("must have no braces: it is the same for all calls")
+        raise wrong_field("must have no braces: it is the same for all calls")
     return text
 
 
-def _of_a_call(text: str) -> str:
-    """Demand the place where the attempt goes, after the host."""
+def _with_attempt(text: str) -> str:
+    """Require the placeholder of the attempt's id, after the host."""
     parts = urlsplit(text)
     rest = text.replace(ATTEMPT, "", 1)
     if ATTEMPT not in f"{parts.path}?{parts.query}" or "{" in rest or "}" in rest:
-        raise refusal(f"must have {ATTEMPT} in it, once, where the call's id goes")
+        raise wrong_field(f"must have {ATTEMPT} in it, once, where the call's id goes")
     return text
 
 
-Url = Annotated[str, Field(max_length=LONGEST_URL), AfterValidator(_url), AfterValidator(_without_braces)]
-CallUrl = Annotated[str, Field(max_length=LONGEST_URL), AfterValidator(_url), AfterValidator(_of_a_call)]
+Url = Annotated[str, Field(max_length=MAX_URL), AfterValidator(_url), AfterValidator(_without_braces)]
+CallUrl = Annotated[str, Field(max_length=MAX_URL), AfterValidator(_url), AfterValidator(_with_attempt)]
 Reference = Annotated[str, Field(pattern=r"^env:[A-Za-z_][A-Za-z0-9_]*$", max_length=255)]
 
 
-class Config(BaseModel):
-    """One platform. `timeout_seconds`: patience for one answer, from connecting to its last byte."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+class HttpConfig(TrunkConfig):
+    """One platform. `timeout_seconds`: for one response, from connecting to its last byte."""
 
     url: Url
     secret: Reference
     look_up_url: CallUrl | None = None
     hang_up_url: CallUrl | None = None
     health_url: Url | None = None
-    timeout_seconds: float = Field(default=5.0, gt=0, le=15, allow_inf_nan=False)
-
-    @classmethod
-    def parse(cls, config: Mapping[str, Any]) -> Self:
-        """Read a trunk's config; raises InvalidInput with every wrong or unknown field."""
-        try:
-            return cls.model_validate(dict(config))
-        except ValidationError as error:
-            raise invalid(error) from None
+    timeout_seconds: TimeoutSeconds = 5.0
 
 
-def of_call(url: str, attempt_id: AttemptId) -> str:
+class Platform(AgentConnection):
+    """`agent`: which of the platform's own agents takes the call, where it has several."""
+
+    agent: Name | None = None
+
+
+def call_url(url: str, attempt_id: AttemptId) -> str:
+    """Write the URL of one call."""
     return url.replace(ATTEMPT, str(attempt_id))

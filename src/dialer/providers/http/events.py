@@ -1,8 +1,8 @@
-"""What a platform tells of its calls, in reports and in look-ups.
+"""What a platform reports of its calls, by webhook and in look-ups.
 
-In: JSON. Out: call events, or InvalidInput with the path of each wrong field. Fields that are not known are passed
-over: a platform that says more, tomorrow, must not lose its reports over it. Known ones must be right, and a body is
-taken whole or not at all, so that its sender hears of what is wrong.
+In: JSON. Out: call events, or InvalidInput with the path of each wrong field. Unknown fields are ignored, so that a
+platform may add some without losing its reports. Known ones must be right, and a body is taken whole or not at all, so
+that its sender learns what is wrong.
 """
 
 from collections.abc import Sequence
@@ -27,9 +27,9 @@ from dialer.domain.call import CallEvent, CallFacts, EventKind, HungUpBy
 from dialer.domain.ids import AttemptId
 from dialer.domain.outcomes import Outcome
 from dialer.domain.timeouts import CALL_SECONDS
+from dialer.domain.validation import field_errors, wrong_field
 from dialer.errors import InvalidInput, UnreadableBody
 from dialer.providers.base import CallHandle, LookupFailed, Seen
-from dialer.providers.http.fields import invalid, refusal
 
 MAX_REPORTS = 1000
 LONGEST_BODY = 1024 * 1024
@@ -37,7 +37,7 @@ LONGEST_BODY = 1024 * 1024
 
 def _printable(text: str) -> str:
     if not text.isprintable():
-        raise refusal("must be printable")
+        raise wrong_field("must be printable")
     return text
 
 
@@ -63,16 +63,16 @@ class Report(BaseModel):
 
     @field_validator("outcome", "talk_seconds", "sip_code", "q850_cause", "hung_up_by")
     @classmethod
-    def _of_the_end(cls, value: object, info: ValidationInfo) -> object:
+    def _only_at_the_end(cls, value: object, info: ValidationInfo) -> object:
         kind = info.data.get("event")
         if kind is EventKind.ENDED and value is None and info.field_name == "outcome":
-            raise refusal(f"must say how the call ended: {', '.join(Outcome)}")
+            raise wrong_field(f"must say how the call ended: {', '.join(Outcome)}")
         if kind in (EventKind.RINGING, EventKind.ANSWERED) and value is not None:
-            raise refusal("belongs to the event ended alone")
+            raise wrong_field("belongs to the event ended alone")
         return value
 
     def to_event(self) -> CallEvent:
-        """The key is that of this step of this call, by whatever way it is told, and however often."""
+        """The key is the same for this step of this call, however it is reported, and however often."""
         return CallEvent(
             key=f"{self.attempt_id}:{self.event}",
             attempt_id=AttemptId(self.attempt_id),
@@ -99,33 +99,33 @@ def read_reports(body: bytes) -> Sequence[CallEvent]:
     if len(body) > LONGEST_BODY:
         raise InvalidInput.of("body", f"is larger than {LONGEST_BODY // 1024} KiB; send fewer events at once")
     try:
-        found = from_json(body)
+        payload = from_json(body)
     except ValueError:
         raise UnreadableBody.of("body", "is not JSON") from None
-    several = isinstance(found, dict) and "events" in found
+    several = isinstance(payload, dict) and "events" in payload
     try:
-        read = _Reports.model_validate_json(body) if several else Report.model_validate_json(body)
+        reports = _Reports.model_validate_json(body).events if several else [Report.model_validate_json(body)]
     except ValidationError as error:
-        raise invalid(error) from None
-    return [one.to_event() for one in (read.events if isinstance(read, _Reports) else [read])]
+        raise InvalidInput(field_errors(error)) from None
+    return [report.to_event() for report in reports]
 
 
 def read_sighting(body: bytes, call: CallHandle) -> Seen | LookupFailed:
     """Read what a look-up says of this call, and of no other."""
     try:
-        told = _Call.model_validate_json(body)
+        record = _Call.model_validate_json(body)
     except ValidationError as error:
-        return LookupFailed(f"what the look-up says cannot be read: {invalid(error)}"[:500])
-    if any(one.attempt_id != call.attempt_id for one in told.events):
+        return LookupFailed(f"what the look-up says cannot be read: {InvalidInput(field_errors(error))}"[:500])
+    if any(report.attempt_id != call.attempt_id for report in record.events):
         return LookupFailed("the look-up tells of another call")
-    steps = sorted((one.to_event() for one in told.events), key=lambda event: list(EventKind).index(event.kind))
-    return Seen(told.call_id or call.provider_call_id or str(call.attempt_id), tuple(steps))
+    steps = sorted((report.to_event() for report in record.events), key=lambda event: list(EventKind).index(event.kind))
+    return Seen(record.call_id or call.provider_call_id or str(call.attempt_id), tuple(steps))
 
 
-def is_of(body: bytes | None, attempt_id: AttemptId) -> bool:
+def names_attempt(body: bytes | None, attempt_id: AttemptId) -> bool:
     """Say whether a JSON object names this attempt."""
     try:
-        found = from_json(body or b"")
+        payload = from_json(body or b"")
     except ValueError:
         return False
-    return isinstance(found, dict) and found.get("attempt_id") == str(attempt_id)
+    return isinstance(payload, dict) and payload.get("attempt_id") == str(attempt_id)

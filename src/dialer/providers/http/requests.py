@@ -1,44 +1,32 @@
-"""A request for a call, and what a platform's answer to it says.
+"""The requests to a platform, and what its responses to them say.
 
-In: the contract's request; an HTTP status and a body. Out: JSON; a placement. A call that may exist is Unclear: a
-refusal must be surely one.
+In: the contract's requests; HTTP responses. Out: JSON; placements, and sentences for operators. A call that may exist
+is Unclear: a refusal must be surely one.
 """
 
+import asyncio
 import json
-from collections.abc import Mapping
+import ssl
+from contextlib import suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 from pendulum import DateTime
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from dialer.domain.ids import AttemptId
-from dialer.domain.outcomes import CauseClass
-from dialer.providers.base import CallRequest, Placed, Placement, Refused, Unclear
+from dialer.domain.outcomes import CauseClass, RefusalCause
+from dialer.providers.base import CallHandle, CallRequest, Placed, Placement, Refused, Unclear
+from dialer.providers.egress import Egress
+from dialer.providers.http.causes import refusal_cause
 from dialer.providers.http.events import Text
-from dialer.providers.http.exchange import Answer
-from dialer.providers.http_client import retry_after
+from dialer.providers.http_client import HttpFailure, HttpResponse, explain, retry_after, trust
 
-TOO_MANY_REQUESTS = 429
-# What statuses mean by themselves; the body may say more. They blame the trunk, which is then left alone for a while:
-# whoever refuses a number and not us says so.
-CAUSES: Mapping[int, str] = {
-    400: "bad_request",
-    401: "wrong_credentials",
-    402: "payment_required",
-    403: "forbidden",
-    404: "wrong_url",
-    405: "wrong_url",
-    410: "wrong_url",
-    413: "request_too_large",
-    415: "bad_request",
-    422: "bad_request",
-    425: "too_early",
-    TOO_MANY_REQUESTS: "rate_limited",
-}
-UNAVAILABLE_FOR_LEGAL_REASONS = 451
 # 303: the request was handled, and the outcome is elsewhere. 408: a gateway may say it of a platform that is still at
 # work. 409: the platform knows this idempotency key, though nothing is ever sent twice. In each case it may ring.
 UNCLEAR = frozenset({303, 408, 409})
+# A call that never was, or that the platform no longer has, is over too.
+NOT_THERE = frozenset({404, 410})
 
 
 class _Accepted(BaseModel):
@@ -47,15 +35,8 @@ class _Accepted(BaseModel):
     call_id: Text | None = None
 
 
-class _Refusal(BaseModel):
-    model_config = ConfigDict(strict=True)
-
-    cause: str = Field(pattern=r"^[A-Za-z0-9_.:-]{1,64}$")
-    cause_class: CauseClass = CauseClass.INFRASTRUCTURE
-
-
 def encode_request(request: CallRequest, now: DateTime, report_url: str) -> bytes:
-    found: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "attempt_id": str(request.attempt_id),
         "to_number": request.to_number,
         "from_number": request.from_number,
@@ -72,40 +53,75 @@ def encode_request(request: CallRequest, now: DateTime, report_url: str) -> byte
         },
         "report_url": report_url,
     }
-    return json.dumps(found, separators=(",", ":")).encode()
+    return json.dumps(fields, separators=(",", ":")).encode()
 
 
-def placement(answer: Answer, attempt_id: AttemptId, now: DateTime) -> Placement:
-    status = answer.status
+def placement(response: HttpResponse, attempt_id: AttemptId, now: DateTime) -> Placement:
+    status = response.status
     if 200 <= status < 300:
-        return _accepted(answer, attempt_id)
+        return _accepted(response, attempt_id)
     if status in UNCLEAR or not 300 <= status < 500:
         return Unclear(f"the platform answered {status}")
     if status < 400:
-        return Refused("redirects_are_not_followed", CauseClass.INFRASTRUCTURE)
-    cause, cause_class = _refused(answer)
-    if status == TOO_MANY_REQUESTS and cause_class is CauseClass.INFRASTRUCTURE:
-        cause_class = CauseClass.RATE
-    wait = retry_after(answer.retry_after, now) if cause_class is CauseClass.RATE else None
+        return Refused(RefusalCause.REDIRECTED, CauseClass.INFRASTRUCTURE)
+    cause, cause_class = refusal_cause(status, response.body)
+    wait = retry_after(response.headers.get("retry-after"), now) if cause_class is CauseClass.RATE else None
     return Refused(cause, cause_class, wait)
 
 
-def _accepted(answer: Answer, attempt_id: AttemptId) -> Placement:
-    if answer.body is None:
-        return Unclear(f"the platform's answer, {answer.status}, broke off or is too long")
+def _accepted(response: HttpResponse, attempt_id: AttemptId) -> Placement:
+    if response.body is None:
+        return Unclear(f"the platform's answer, {response.status}, broke off or is too long")
     try:
-        said = _Accepted.model_validate_json(answer.body or b"{}")
+        accepted = _Accepted.model_validate_json(response.body or b"{}")
     except ValidationError:
-        return Unclear(f"the platform's answer, {answer.status}, cannot be read")
-    return Placed(said.call_id or str(attempt_id))
+        return Unclear(f"the platform's answer, {response.status}, cannot be read")
+    return Placed(accepted.call_id or str(attempt_id))
 
 
-def _refused(answer: Answer) -> tuple[str, CauseClass]:
-    """The status is a refusal by itself, so a body that cannot be read takes nothing from it."""
+def encode_hang_up(call: CallHandle) -> bytes:
+    fields = {"attempt_id": str(call.attempt_id), "call_id": call.provider_call_id, "action": "hang_up"}
+    return json.dumps(fields, separators=(",", ":")).encode()
+
+
+def is_hung_up(status: int) -> bool:
+    """Say whether this response to a hang-up says that the call is over."""
+    return 200 <= status < 300 or status in NOT_THERE
+
+
+def health(reply: HttpResponse | HttpFailure) -> str | None:
+    """Read the response at `health_url`: None, or why no calls can be placed."""
+    match reply:
+        case HttpFailure():
+            return f"The platform cannot be asked for its health: {reply.reason}"
+        case HttpResponse(status) if 200 <= status < 300:
+            return None
+        case HttpResponse(401 | 403 as status):
+            return f"The platform refuses our signature ({status}): is its secret that of the trunk?"
+        case HttpResponse(404 | 405 | 410 as status):
+            return f"The platform answers {status} at health_url: is the URL right?"
+        case HttpResponse(status) if 300 <= status < 400:
+            return f"The platform answers {status} at health_url, and redirects are not followed"
+        case HttpResponse(status):
+            return f"The platform says that it is not well: it answers {status} at health_url"
+
+
+async def reach(url: str, seconds: float, egress: Egress) -> str | None:
+    """Connect to the URL's host, with TLS where it has it, and send no request. None, or why it cannot be reached."""
+    parts = urlsplit(url)
+    secure: ssl.SSLContext | None = trust(url) if parts.scheme == "https" else None
+    host, port = parts.hostname or "", parts.port or (443 if secure else 80)
+
+    async def open_at(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection(address, port, ssl=secure, server_hostname=host if secure else None)
+
     try:
-        said = _Refusal.model_validate_json(answer.body or b"")
-    except ValidationError:
-        legal = answer.status == UNAVAILABLE_FOR_LEGAL_REASONS
-        cause = "legal_reasons" if legal else CAUSES.get(answer.status, f"http_{answer.status}")
-        return cause, CauseClass.POLICY if legal else CauseClass.INFRASTRUCTURE
-    return said.cause, said.cause_class
+        async with asyncio.timeout(seconds):
+            _, writer = await egress.connect(host, port, seconds, open_at)
+    except OSError as error:
+        _, reason = explain(error, seconds)
+        return f"The platform at {host}:{port} cannot be reached: {reason}"
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
+    return None

@@ -1,7 +1,7 @@
 """Signatures both ways, as Standard Webhooks 1.0 has it: HMAC-SHA256 over `id.timestamp.body`.
 
-In: the secret that the trunk and its platform share. Out: headers for what is sent; NotSigned for what was posted and
-is not proved to be of that platform, or not of now. The clock is not read: the library's own `verify` would.
+In: the secret that the trunk and its platform share. Out: headers for what is sent; NotSigned for a webhook request
+that is not proved to be of that platform, or is not recent. The clock is not read: the library's own `verify` would.
 """
 
 import base64
@@ -19,7 +19,7 @@ from dialer.providers.base import WebhookRequest
 
 TOLERANCE_SECONDS = 5 * 60
 PREFIX = "whsec_"
-# Shorter keys than the specification's 192 bits are worth no trust.
+# The specification asks for 192 bits at least.
 LEAST_BYTES, MOST_BYTES = 24, 512
 _TIMESTAMP = re.compile(r"[0-9]{1,11}", re.ASCII)
 
@@ -39,33 +39,33 @@ class Signer:
             "webhook-signature": self._sign(message_id, sent, body.decode()),
         }
 
-    def prove(self, posted: WebhookRequest) -> None:
-        """Raise NotSigned unless one of the signatures is right and of the five minutes around now."""
-        message_id, timestamp, signatures = _signed_parts(posted.headers)
-        age = posted.now.timestamp() - timestamp
+    def prove(self, request: WebhookRequest) -> None:
+        """Raise NotSigned unless one of the signatures is right and at most five minutes old or ahead."""
+        message_id, timestamp, signatures = _signed_parts(request.headers)
+        age = request.now.timestamp() - timestamp
         if abs(age) > TOLERANCE_SECONDS:
             kind = "older" if age > 0 else "newer"
             raise NotSigned(
                 f"The signature is {kind} than {TOLERANCE_SECONDS // 60} minutes: is the sender's clock right?"
             )
         try:
-            right = self._sign(message_id, timestamp, posted.body.decode()).encode()
+            right = self._sign(message_id, timestamp, request.body.decode()).encode()
         except UnicodeError:
             raise NotSigned("The body is not UTF-8, so its signature cannot be checked.") from None
-        # Several, for a sender that changes its secret signs with the old one and the new one.
-        if not any(hmac.compare_digest(right, one.encode()) for one in signatures.split(" ")):
+        # There may be several: while its secret is rotated, a sender signs with the old one and the new one.
+        if not any(hmac.compare_digest(right, given.encode()) for given in signatures.split(" ")):
             raise NotSigned("The signature is wrong: is the secret of the trunk that of the sender?")
 
     def _sign(self, message_id: str, timestamp: int, body: str) -> str:
-        # The library takes the time for UTC, whatever its zone says.
+        # The library reads the time as UTC, whatever its time zone.
         return self._webhook.sign(message_id, datetime.fromtimestamp(timestamp, UTC), body)
 
 
 def _signed_parts(headers: Mapping[str, str]) -> tuple[str, int, str]:
-    found = [headers.get(f"webhook-{name}", "") for name in ("id", "timestamp", "signature")]
-    if not all(found):
+    parts = [headers.get(f"webhook-{name}", "") for name in ("id", "timestamp", "signature")]
+    if not all(parts):
         raise NotSigned("The headers webhook-id, webhook-timestamp and webhook-signature are needed.")
-    message_id, timestamp, signatures = found
+    message_id, timestamp, signatures = parts
     if not _TIMESTAMP.fullmatch(timestamp):
         raise NotSigned("The header webhook-timestamp must be a whole number of seconds since 1970.")
     return message_id, int(timestamp), signatures

@@ -12,7 +12,7 @@ from dialer.providers.base import ProviderEnvironment, ProviderPlugin
 from dialer.providers.simulator.call import CarrierCall
 from dialer.providers.simulator.in_process import InProcessSimulator
 from dialer.providers.simulator.network import SimulatedNetwork
-from dialer.providers.simulator.profile import NetworkProfile
+from dialer.providers.simulator.profile import NetworkProfile, Nothing
 from dialer.providers.simulator.provider import Simulator
 from dialer.providers.simulator.server import SimulatorServer, serve
 
@@ -28,8 +28,8 @@ __all__ = [
 ]
 
 
-def _connect(trunk_id: TrunkId, config: Mapping[str, Any], around: ProviderEnvironment) -> Simulator:
-    return Simulator(trunk_id, NetworkProfile.parse(config), around.clock, around.egress)
+def _connect(trunk_id: TrunkId, config: Mapping[str, Any], environment: ProviderEnvironment) -> Simulator:
+    return Simulator(trunk_id, NetworkProfile.parse(config), environment.clock, environment.egress)
 
 
-PLUGIN = ProviderPlugin(NetworkProfile.parse, _connect)
+PLUGIN = ProviderPlugin(NetworkProfile.parse, _connect, connection=Nothing)

@@ -8,11 +8,12 @@ import heapq
 from collections import deque
 from collections.abc import Iterable
 
+from dialer.domain.outcomes import RefusalCause
 from dialer.providers.simulator.instants import SECOND
 from dialer.providers.simulator.profile import NetworkProfile
 
 CONGESTION = "normal_circuit_congestion"
-RATE_EXCEEDED = "rate_exceeded"
+RATE_EXCEEDED = RefusalCause.RATE_LIMITED
 
 
 class Capacity:

@@ -53,7 +53,7 @@ def draw_course(profile: NetworkProfile, to_number: str, nth: int) -> Course:
     """
     rng = Random(f"{profile.seed}:{to_number}:{nth}")
     return Course(
-        outcome=_pick(rng, profile.outcomes),
+        outcome=_pick(rng, profile.outcomes.weights),
         setup=_duration(rng, profile.setup_seconds, profile.speed),
         ring=_duration(rng, profile.ring_seconds, profile.speed),
         talk=_duration(rng, profile.talk_seconds, profile.speed),

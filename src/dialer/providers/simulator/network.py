@@ -13,7 +13,7 @@ from pendulum import DateTime
 
 from dialer.domain.call import CallEvent
 from dialer.domain.ids import AttemptId
-from dialer.domain.outcomes import CauseClass
+from dialer.domain.outcomes import CauseClass, RefusalCause
 from dialer.providers.base import (
     TOO_LATE,
     Absent,
@@ -47,7 +47,7 @@ from dialer.providers.simulator.state import (
 )
 
 UNANSWERED = Unclear("the network did not answer")
-REFUSALS = {PlacementFault.REFUSED: "switch_congestion", PlacementFault.SERVER_ERROR: "server_error"}
+REFUSALS = {PlacementFault.REFUSED: "switch_congestion", PlacementFault.SERVER_ERROR: RefusalCause.SERVER_ERROR}
 
 
 class SimulatedNetwork:

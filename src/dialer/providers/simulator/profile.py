@@ -1,17 +1,27 @@
-"""How a simulated network behaves, read from a trunk's `config`.
+"""How a simulated network behaves: the config of its trunks.
 
-In: a JSON object typed by people or sent by a client. Out: a frozen `NetworkProfile`, or `InvalidInput` that names
-every wrong field at once. No time and no chance here: the profile only says how chance will be shaped.
+No time and no chance here: the profile only says how chance will be shaped.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
 from dialer.domain.outcomes import Outcome
-from dialer.errors import FieldError, InvalidInput
-from dialer.providers.simulator.fields import Fields
+from dialer.domain.validation import wrong_field
+from dialer.errors import InvalidInput
+from dialer.providers.trunk_config import AgentConnection, TrunkConfig
 
 DRAWN_OUTCOMES = (
     Outcome.ANSWERED,
@@ -22,35 +32,89 @@ DRAWN_OUTCOMES = (
     Outcome.INVALID_NUMBER,
     Outcome.FAILED,
 )
-REALISTIC_MIX = (0.38, 0.22, 0.06, 0.26, 0.04, 0.02, 0.02)
-LONGEST_SECONDS = 1_000_000.0
 ROUNDING = 1e-9
 
+Seconds = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
+Weight = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
+Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
-@dataclass(frozen=True, slots=True)
-class Durations:
+
+def _given(value: int | None) -> int:
+    if value is None:
+        raise wrong_field("must be a whole number")
+    return value
+
+
+Limit = Annotated[int | None, Field(ge=1, le=2**63), AfterValidator(_given)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class OutcomeWeights(_Section):
+    """How often each outcome is drawn, relative to the others; one that is not named never is."""
+
+    answered: Weight = 0.0
+    machine: Weight = 0.0
+    busy: Weight = 0.0
+    no_answer: Weight = 0.0
+    rejected: Weight = 0.0
+    invalid_number: Weight = 0.0
+    failed: Weight = 0.0
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if sum(self.weights) <= 0:
+            raise wrong_field("needs at least one weight above 0")
+        return self
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """The weights in the order of `DRAWN_OUTCOMES`."""
+        return tuple(getattr(self, outcome) for outcome in DRAWN_OUTCOMES)
+
+
+REALISTIC_MIX = OutcomeWeights(
+    answered=0.38, machine=0.22, busy=0.06, no_answer=0.26, rejected=0.04, invalid_number=0.02, failed=0.02
+)
+
+
+class Durations(_Section):
     """`min` plus an exponential share, cut off at `max`; `mean` is the mean before the cut."""
 
-    mean: float
-    min: float
-    max: float
+    min: Seconds
+    max: Seconds
+    mean: Seconds
 
+    @field_validator("mean")
     @classmethod
-    def parse(cls, fields: Fields, default: "Durations") -> Self:
-        mean = fields.number("mean", default.mean, high=LONGEST_SECONDS)
-        low = fields.number("min", min(default.min, mean), high=LONGEST_SECONDS)
-        high = fields.number("max", max(default.max, mean), high=LONGEST_SECONDS)
-        if not low <= mean <= high:
-            fields.refuse("mean", "must lie between min and max")
-        fields.finish()
-        return cls(mean, low, high)
-
-    def to_config(self) -> dict[str, Any]:
-        return {"mean": self.mean, "min": self.min, "max": self.max}
+    def _between_both(cls, mean: float, info: ValidationInfo) -> float:
+        if not info.data.get("min", mean) <= mean <= info.data.get("max", mean):
+            raise wrong_field("must lie between min and max")
+        return mean
 
 
-@dataclass(frozen=True, slots=True)
-class Faults:
+def _completed(usual: Durations) -> BeforeValidator:
+    """Take what is not given from the usual durations; their bounds give way to a mean that lies outside."""
+
+    def complete(given: object) -> object:
+        if not isinstance(given, Mapping):
+            return given
+        mean = given.get("mean", usual.mean)
+        if isinstance(mean, bool) or not isinstance(mean, int | float):
+            return {**usual.model_dump(), **given}
+        return {"mean": mean, "min": min(usual.min, mean), "max": max(usual.max, mean), **given}
+
+    return BeforeValidator(complete)
+
+
+SETUP = Durations(mean=0.6, min=0.1, max=3.0)
+RING = Durations(mean=8.0, min=1.0, max=25.0)
+TALK = Durations(mean=45.0, min=2.0, max=600.0)
+
+
+class Faults(_Section):
     """Probabilities from 0 to 1. The first four are drawn for each report; of the others one at most befalls a request.
 
     `lost`: the report never comes. `late`: it comes `late_seconds` later. `repeated`: it comes twice. `reordered`: it
@@ -58,80 +122,55 @@ class Faults:
     the placement, and the call does not exist, or does. `refused`, `server_error`: the network refuses the placement.
     """
 
-    lost: float = 0.0
-    late: float = 0.0
-    repeated: float = 0.0
-    reordered: float = 0.0
-    timeout_before: float = 0.0
-    timeout_after: float = 0.0
-    refused: float = 0.0
-    server_error: float = 0.0
-    late_seconds: float = 120.0
+    lost: Probability = 0.0
+    late: Probability = 0.0
+    repeated: Probability = 0.0
+    reordered: Probability = 0.0
+    timeout_before: Probability = 0.0
+    timeout_after: Probability = 0.0
+    refused: Probability = 0.0
+    server_error: Probability = 0.0
+    late_seconds: Seconds = 120.0
 
-    @classmethod
-    def parse(cls, fields: Fields) -> Self:
-        names = [name for name in cls.__slots__ if name != "late_seconds"]
-        chances = {name: fields.number(name, 0.0, high=1.0) for name in names}
-        faults = cls(**chances, late_seconds=fields.number("late_seconds", 120.0, high=LONGEST_SECONDS))
-        if sum(faults.of_placement()) > 1.0 + ROUNDING:
-            fields.refuse("", "timeout_before, timeout_after, refused and server_error must not exceed 1 together")
-        fields.finish()
-        return faults
+    @model_validator(mode="after")
+    def _one_at_most(self) -> Self:
+        if sum(self.of_placement()) > 1.0 + ROUNDING:
+            raise wrong_field("timeout_before, timeout_after, refused and server_error must not exceed 1 together")
+        return self
 
     def of_placement(self) -> tuple[float, float, float, float]:
         return (self.timeout_before, self.timeout_after, self.refused, self.server_error)
 
-    def to_config(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.__slots__}
+
+def _url(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        complete = parts.scheme == "tcp" and parts.hostname and parts.port and not (parts.path or parts.query)
+    except ValueError:
+        complete = False
+    if not complete:
+        raise wrong_field("must look like tcp://127.0.0.1:5099")
+    return url
 
 
-@dataclass(frozen=True, slots=True)
-class NetworkProfile:
-    """One simulated network. `outcomes` are weights in the order of `DRAWN_OUTCOMES`.
+class NetworkProfile(TrunkConfig):
+    """One simulated network.
 
     All durations, the ring timeout of a request among them, are divided by `speed`; moments (`place_by`, `ring_by`),
     `calls_per_second` and `timeout_seconds`, after which a client gives up on an answer, are not.
     """
 
-    url: str | None = None
-    seed: int = 0
-    speed: float = 1.0
-    timeout_seconds: float = 5.0
-    outcomes: tuple[float, ...] = REALISTIC_MIX
-    setup_seconds: Durations = Durations(mean=0.6, min=0.1, max=3.0)
-    ring_seconds: Durations = Durations(mean=8.0, min=1.0, max=25.0)
-    talk_seconds: Durations = Durations(mean=45.0, min=2.0, max=600.0)
-    faults: Faults = field(default_factory=Faults)
-    max_concurrent_calls: int | None = None
-    calls_per_second: int | None = None
-
-    @classmethod
-    def parse(cls, config: Mapping[str, Any]) -> Self:
-        """Read a trunk's config; raises InvalidInput with every wrong or unknown field."""
-        errors: list[FieldError] = []
-        fields = Fields(config, "", errors)
-        profile = cls._read(fields)
-        fields.finish()
-        if errors:
-            raise InvalidInput(errors)
-        return profile
-
-    @classmethod
-    def _read(cls, fields: Fields) -> Self:
-        usual = NetworkProfile()
-        return cls(
-            url=_url(fields),
-            seed=fields.whole("seed", 0, low=-(2**63)) or 0,
-            speed=fields.number("speed", 1.0, low=1e-3, high=1e6),
-            timeout_seconds=fields.number("timeout_seconds", 5.0, low=1e-3, high=3600.0),
-            outcomes=_weights(fields),
-            setup_seconds=Durations.parse(fields.section("setup_seconds"), usual.setup_seconds),
-            ring_seconds=Durations.parse(fields.section("ring_seconds"), usual.ring_seconds),
-            talk_seconds=Durations.parse(fields.section("talk_seconds"), usual.talk_seconds),
-            faults=Faults.parse(fields.section("faults")),
-            max_concurrent_calls=fields.whole("max_concurrent_calls", None),
-            calls_per_second=fields.whole("calls_per_second", None),
-        )
+    url: Annotated[str, AfterValidator(_url)] | None = None
+    seed: int = Field(default=0, ge=-(2**63), le=2**63)
+    speed: float = Field(default=1.0, ge=1e-3, le=1e6, allow_inf_nan=False)
+    timeout_seconds: float = Field(default=5.0, ge=1e-3, le=3600, allow_inf_nan=False)
+    outcomes: OutcomeWeights = REALISTIC_MIX
+    setup_seconds: Annotated[Durations, _completed(SETUP)] = SETUP
+    ring_seconds: Annotated[Durations, _completed(RING)] = RING
+    talk_seconds: Annotated[Durations, _completed(TALK)] = TALK
+    faults: Faults = Faults()
+    max_concurrent_calls: Limit = None
+    calls_per_second: Limit = None
 
     @property
     def address(self) -> tuple[str, int]:
@@ -143,42 +182,8 @@ class NetworkProfile:
 
     def to_config(self) -> dict[str, Any]:
         """Return the config that parses to this profile."""
-        config = {
-            "url": self.url,
-            "seed": self.seed,
-            "speed": self.speed,
-            "timeout_seconds": self.timeout_seconds,
-            "outcomes": {str(name): weight for name, weight in zip(DRAWN_OUTCOMES, self.outcomes, strict=True)},
-            "setup_seconds": self.setup_seconds.to_config(),
-            "ring_seconds": self.ring_seconds.to_config(),
-            "talk_seconds": self.talk_seconds.to_config(),
-            "faults": self.faults.to_config(),
-            "max_concurrent_calls": self.max_concurrent_calls,
-            "calls_per_second": self.calls_per_second,
-        }
-        return {name: value for name, value in config.items() if value is not None}
+        return self.model_dump(exclude_none=True)
 
 
-def _weights(fields: Fields) -> tuple[float, ...]:
-    if not fields.has("outcomes"):
-        return REALISTIC_MIX
-    section = fields.section("outcomes")
-    weights = tuple(section.number(name, 0.0) for name in DRAWN_OUTCOMES)
-    section.finish()
-    if sum(weights) <= 0:
-        fields.refuse("outcomes", "needs at least one weight above 0")
-    return weights
-
-
-def _url(fields: Fields) -> str | None:
-    url = fields.text("url")
-    if url is None:
-        return None
-    try:
-        parts = urlsplit(url)
-        complete = parts.scheme == "tcp" and parts.hostname and parts.port and not (parts.path or parts.query)
-    except ValueError:
-        complete = False
-    if not complete:
-        fields.refuse("url", "must look like tcp://127.0.0.1:5099")
-    return url
+class Nothing(AgentConnection):
+    """All that is needed is in the trunk."""

@@ -18,7 +18,7 @@ from pendulum import DateTime
 
 from dialer.domain.call import CallEvent, EventKind
 from dialer.domain.ids import AttemptId
-from dialer.domain.outcomes import CauseClass, Outcome
+from dialer.domain.outcomes import CauseClass, Outcome, RefusalCause
 from dialer.errors import InvalidInput
 from dialer.providers.base import (
     Absent,
@@ -92,7 +92,7 @@ def decode_placement(message: Message) -> Placement:
         if "placed" in message:
             return Placed(message["placed"])
         if "error" in message:
-            return Refused("protocol_error", CauseClass.INFRASTRUCTURE)
+            return Refused(RefusalCause.PROTOCOL_ERROR, CauseClass.INFRASTRUCTURE)
         wait = message.get("retry_after")
         return Refused(message["refused"], CauseClass(message["class"]), None if wait is None else float(wait))
 

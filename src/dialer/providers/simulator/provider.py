@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from pendulum import DateTime
 
 from dialer.domain.ids import TrunkId
-from dialer.domain.outcomes import CauseClass
+from dialer.domain.outcomes import CauseClass, RefusalCause
 from dialer.errors import InvalidInput, Unavailable
 from dialer.providers import sockets
 from dialer.providers.base import (
@@ -102,7 +102,7 @@ class Simulator:
         try:
             connection = await self._connected()
         except (OSError, Unavailable):
-            return Refused("network_unreachable", CauseClass.INFRASTRUCTURE)
+            return Refused(RefusalCause.NETWORK_UNREACHABLE, CauseClass.INFRASTRUCTURE)
         if self._clock() >= request.leave_by:
             return TOO_LATE
         try:

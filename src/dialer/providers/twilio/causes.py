@@ -1,22 +1,78 @@
-"""How a call ended, in our words. In: what Twilio says in status callbacks and of the call itself. Decides nothing."""
+"""Twilio's words in ours: call statuses, how a call ended, why one was refused, what is wrong with the account.
 
+In: what its API and its status callbacks say; errors of its library. Out: outcomes, refusals, sentences for operators.
+Error codes as in https://www.twilio.com/docs/api/errors.
+"""
+
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from twilio.base.exceptions import TwilioRestException, TwilioServiceException
 
 from dialer.domain import sip
-from dialer.domain.call import CallFacts, HungUpBy
-from dialer.domain.outcomes import Outcome
-from dialer.providers.twilio.refusals import NO_SUCH_NUMBER
+from dialer.domain.call import CallFacts, EventKind, HungUpBy
+from dialer.domain.outcomes import CauseClass, Outcome, RefusalCause
+from dialer.providers.base import Refused, Unclear
+from dialer.providers.http_client import HttpFailure
+from dialer.providers.twilio.config import TwilioConfig
 
-ENDED = frozenset({"completed", "busy", "no-answer", "failed", "canceled"})
+# What a call of each status has come to; None: nothing to report yet.
+IN_PROGRESS: Mapping[str, EventKind | None] = {
+    "queued": None,
+    "initiated": None,
+    "ringing": EventKind.RINGING,
+    "in-progress": EventKind.ANSWERED,
+    "answered": EventKind.ANSWERED,
+}
+COMPLETED, NO_ANSWER, CANCELED, FAILED = "completed", "no-answer", "canceled", "failed"
+# The outcome, where Twilio says no more than the status.
+ENDED: Mapping[str, Outcome] = {
+    COMPLETED: Outcome.ANSWERED,
+    "busy": Outcome.BUSY,
+    NO_ANSWER: Outcome.NO_ANSWER,
+    FAILED: Outcome.FAILED,
+    CANCELED: Outcome.CANCELLED,
+}
 WINDOW_ENDED = "calling_window_ended"
+# The SIP code with which Twilio itself ends the ringing.
+RING_TIMED_OUT = 487
 
-NO_ANSWER = "no-answer"
-# Twilio's own end of the ringing.
-TIMED_OUT = 487
+NO_SUCH_NUMBER = frozenset({21211, 21214, 21217})
+CALL_IS_OVER = 21220
+WRONG_CREDENTIALS = 20003
+_REFUSALS: Mapping[int, tuple[RefusalCause, CauseClass]] = {
+    **dict.fromkeys(NO_SUCH_NUMBER, (RefusalCause.INVALID_NUMBER, CauseClass.CONTACT)),
+    # They blame one caller ID, not the trunk: its other numbers may well call.
+    **dict.fromkeys((21210, 21212, 21213, 21606), (RefusalCause.FROM_NUMBER_NOT_OWNED, CauseClass.POLICY)),
+    # A trial account may call verified numbers alone.
+    **dict.fromkeys((21219, 573005), (RefusalCause.TO_NUMBER_NOT_VERIFIED, CauseClass.POLICY)),
+    **dict.fromkeys((21203, 21215, 13227), (RefusalCause.DESTINATION_NOT_PERMITTED, CauseClass.POLICY)),
+    21202: (RefusalCause.PREMIUM_NUMBER, CauseClass.POLICY),
+    21216: (RefusalCause.BLOCKED_BY_TWILIO, CauseClass.POLICY),
+    **dict.fromkeys((10001, 20005), (RefusalCause.ACCOUNT_NOT_ACTIVE, CauseClass.INFRASTRUCTURE)),
+    10004: (RefusalCause.CONCURRENCY_LIMIT, CauseClass.INFRASTRUCTURE),
+    WRONG_CREDENTIALS: (RefusalCause.WRONG_CREDENTIALS, CauseClass.INFRASTRUCTURE),
+    20429: (RefusalCause.RATE_LIMITED, CauseClass.RATE),
+    22005: (RefusalCause.CALL_QUEUE_FULL, CauseClass.RATE),
+    21205: (RefusalCause.AGENT_URL_INVALID, CauseClass.INFRASTRUCTURE),
+}
+BAD_REQUEST, UNAUTHORIZED, NOT_FOUND, REQUEST_TIMEOUT, TOO_MANY_REQUESTS = 400, 401, 404, 408, 429
+_CAUSES_OF_STATUS = {
+    UNAUTHORIZED: RefusalCause.WRONG_CREDENTIALS,
+    TOO_MANY_REQUESTS: RefusalCause.RATE_LIMITED,
+    NOT_FOUND: RefusalCause.WRONG_URL,
+}
+_DIGITS = re.compile(r"\+?\d{7,}")
+MAX_REASON = 200
+
+ApiError: TypeAlias = TwilioRestException | TwilioServiceException
+API_ERRORS = (TwilioRestException, TwilioServiceException)
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class CallEnd:
     """What is known of the end of a call. `ring_was_cut`: it rang only until the end of the calling window."""
 
     status: str
@@ -25,12 +81,12 @@ class Ending:
     error_code: int | None = None
     ring_was_cut: bool = False
 
-    def told(self) -> tuple[Outcome, str, CallFacts]:
-        """Return the outcome, its cause, and what the telephone network has said."""
-        if self.status == "completed":
+    def result(self) -> tuple[Outcome, str, CallFacts]:
+        """Return the outcome, its cause, and what the telephone network said."""
+        if self.status == COMPLETED:
             return *_answered(self.answered_by), CallFacts()
-        if self.status == "canceled":
-            return Outcome.CANCELLED, "canceled", CallFacts(hung_up_by=HungUpBy.CALLER)
+        if self.status == CANCELED:
+            return Outcome.CANCELLED, CANCELED, CallFacts(hung_up_by=HungUpBy.CALLER)
         outcome, cause = self._unanswered()
         return outcome, cause, CallFacts(self.code, hung_up_by=self._end.far_end if self._end else None)
 
@@ -44,19 +100,82 @@ class Ending:
         return None if self.code is None else sip.of_sip(self.code, has_rung=self.status == NO_ANSWER)
 
     def _unanswered(self) -> tuple[Outcome, str]:
-        if self.status == NO_ANSWER and self.code in (None, TIMED_OUT):
+        if self.status == NO_ANSWER and self.code in (None, RING_TIMED_OUT):
             return Outcome.NO_ANSWER, WINDOW_ENDED if self.ring_was_cut else "no_answer"
         if self._end is not None:
             return self._end.outcome, f"sip_{self.code}"
-        if self.status == "busy":
-            return Outcome.BUSY, "busy"
-        if self.error_code is not None:
+        if self.status == FAILED and self.error_code is not None:
             is_number = self.error_code in NO_SUCH_NUMBER
             return Outcome.INVALID_NUMBER if is_number else Outcome.FAILED, f"twilio_{self.error_code}"
-        return Outcome.FAILED, "failed"
+        return ENDED[self.status], self.status
 
 
 def _answered(answered_by: str | None) -> tuple[Outcome, str]:
-    """`machine_start`, `machine_end_beep` and the like, or `fax`: nobody was there. `unknown` may be somebody."""
+    """`machine_start`, `machine_end_beep` and the like, or `fax`: no person answered. `unknown` may be a person."""
     is_machine = answered_by is not None and (answered_by.startswith("machine") or answered_by == "fax")
-    return (Outcome.MACHINE if is_machine else Outcome.ANSWERED), answered_by or "completed"
+    return (Outcome.MACHINE if is_machine else Outcome.ANSWERED), answered_by or COMPLETED
+
+
+def refusal(error: ApiError, retry_after_seconds: float | None) -> Refused | Unclear:
+    """Say what an error answer to a placement means."""
+    status, code = status_of(error), code_of(error)
+    if status >= 500 or status == REQUEST_TIMEOUT:
+        # A gateway may have given up on what lies behind it, where the call is made.
+        return Unclear(f"Twilio answered {describe(error)}")
+    cause, cause_class = _REFUSALS.get(code or 0) or (_cause_of(status, error), CauseClass.INFRASTRUCTURE)
+    if status == TOO_MANY_REQUESTS and cause_class is CauseClass.INFRASTRUCTURE:
+        cause_class = CauseClass.RATE
+    return Refused(cause, cause_class, retry_after_seconds if cause_class is CauseClass.RATE else None)
+
+
+def _cause_of(status: int, error: ApiError) -> str:
+    if status < BAD_REQUEST:
+        return RefusalCause.REDIRECTED if status >= 300 else RefusalCause.WRONG_URL
+    return _CAUSES_OF_STATUS.get(status) or describe(error)
+
+
+def status_of(error: ApiError) -> int:
+    """Return the status. A body may name it, too; where that is no number, the server is at fault."""
+    return error.status if isinstance(error.status, int) else 500
+
+
+def code_of(error: ApiError) -> int | None:
+    """Return Twilio's own code; None where the answer had none, and the library gives the status instead."""
+    return error.code if isinstance(error.code, int) and error.code != error.status else None
+
+
+def describe(error: ApiError) -> str:
+    """Return what the answer says, without the numbers in it: they may be telephone numbers."""
+    text = error.detail or error.title if isinstance(error, TwilioServiceException) else error.msg
+    code = code_of(error)
+    which = f"twilio_{code}" if code else f"http_{status_of(error)}"
+    return f"{which}: {_DIGITS.sub('…', str(text))}"[:MAX_REASON]
+
+
+def account_health(account: Any) -> str | None:
+    """Return None for an account that may call, else why it may not."""
+    if account.status == "active":
+        return None
+    known = account.status if account.status in ("suspended", "closed") else "of a status that is not known"
+    return f"The Twilio account is {known}."
+
+
+def failure_health(failure: HttpFailure, config: TwilioConfig) -> str:
+    """Say why Twilio did not answer: not there, no TLS with it, not Twilio."""
+    where = config.api_base_url or "https://api.twilio.com"
+    if failure.may_have_left:
+        return f"Twilio's API at {where} did not answer: {failure.reason}."
+    if failure.cause is RefusalCause.TLS_FAILED:
+        return f"No secure connection to Twilio's API at {where}: {failure.reason}."
+    return f"Twilio's API at {where} cannot be reached: {failure.reason}."
+
+
+def error_health(error: ApiError, config: TwilioConfig) -> str:
+    """Say what is wrong: the credentials, the URL, or what Twilio answers."""
+    where = config.api_base_url or "https://api.twilio.com"
+    status = status_of(error)
+    if status == UNAUTHORIZED or code_of(error) == WRONG_CREDENTIALS:
+        return f"Twilio refuses the auth token of account {config.account_sid}."
+    if status == NOT_FOUND or status < BAD_REQUEST:
+        return f"There is no account {config.account_sid} at {where}: is api_base_url right?"
+    return f"Twilio's API at {where} answered {describe(error)}."

@@ -1,23 +1,21 @@
-"""A trunk's config for Twilio, typed by people. Out: a frozen `Config`, or InvalidInput that names every wrong field.
-
-The auth token stays in the environment: here is only the name of its variable.
-"""
+"""The config of a trunk to Twilio, and an agent's `connection` there."""
 
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, ConfigDict, Field, Strict, ValidationInfo, field_validator
 
-from dialer.errors import FieldError, InvalidInput
+from dialer.domain.validation import Storable, wrong_field
+from dialer.errors import InvalidInput
+from dialer.providers.trunk_config import AgentConnection, TimeoutSeconds, TrunkConfig
 
 
 def _written(pattern: str, reason: str) -> AfterValidator:
     def check(value: str) -> str:
         if not re.fullmatch(pattern, value, re.ASCII):
-            raise PydanticCustomError("refused", "{reason}", {"reason": reason})
+            raise wrong_field(reason)
         return value
 
     return AfterValidator(check)
@@ -31,22 +29,19 @@ def _base_url(value: str) -> str:
     except ValueError:
         is_base = None
     if not is_base or value.rstrip("/") != f"{parts.scheme}://{parts.netloc}":
-        reason = "must look like https://api.twilio.com, without a path or credentials"
-        raise PydanticCustomError("refused", "{reason}", {"reason": reason})
+        raise wrong_field("must look like https://api.twilio.com, without a path or credentials")
     return value.rstrip("/")
 
 
 _Place = Annotated[str, _written(r"[a-z0-9-]{1,32}", "must be a name of Twilio's, such as ie1 or dublin")]
 
 
-class Config(BaseModel):
+class TwilioConfig(TrunkConfig):
     """How one trunk reaches Twilio.
 
-    `listed_after_seconds`: a call that was made is surely among the account's calls after so long; before that, not
-    finding it there says nothing. `timeout_seconds`: the patience for one answer, the connection included.
+    `listed_after_seconds`: Twilio lists a new call among the account's calls within this time; before it is over, a
+    call that is not listed may still exist. `timeout_seconds`: for one response, connecting included.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     account_sid: Annotated[str, _written("AC[0-9a-fA-F]{32}", "must be an account SID: AC and 32 hexadecimal digits")]
     auth_token: Annotated[
@@ -55,20 +50,46 @@ class Config(BaseModel):
     api_base_url: Annotated[str, AfterValidator(_base_url)] | None = None
     region: _Place | None = None
     edge: _Place | None = None
-    timeout_seconds: float = Field(default=5.0, gt=0, le=15, allow_inf_nan=False)
+    timeout_seconds: TimeoutSeconds = 5.0
     listed_after_seconds: float = Field(default=60.0, ge=0, le=3600, allow_inf_nan=False)
 
     @classmethod
     def parse(cls, config: Mapping[str, Any]) -> Self:
         """Read a trunk's config; raises InvalidInput with every wrong or unknown field."""
-        try:
-            found = cls.model_validate(dict(config))
-        except ValidationError as error:
-            raise InvalidInput([_field_error(one) for one in error.errors(include_url=False)]) from None
-        if found.api_base_url and (found.region or found.edge):
+        parsed = super().parse(config)
+        if parsed.api_base_url and (parsed.region or parsed.edge):
             raise InvalidInput.of("api_base_url", "says where the API is: region and edge must not be given with it")
-        return found
+        return parsed
 
 
-def _field_error(one: Any) -> FieldError:
-    return FieldError(".".join(map(str, one["loc"])), one["msg"][0].lower() + one["msg"][1:])
+class ConnectionForms:
+    """The forms of an agent's `connection`. Their names are part of the API: of its schema and of its field errors."""
+
+    class Twilio(AgentConnection):
+        """Either `url`, which Twilio asks what to do with an answered call, or `twiml`, which says it."""
+
+        model_config = ConfigDict(
+            json_schema_extra={
+                "oneOf": [
+                    {"required": ["url"], "properties": {"url": {"type": "string"}, "twiml": {"type": "null"}}},
+                    {"required": ["twiml"], "properties": {"twiml": {"type": "string"}, "url": {"type": "null"}}},
+                ]
+            },
+        )
+
+        twiml: Storable | None = Field(default=None, min_length=1, max_length=4000)
+        url: str | None = Field(
+            default=None, min_length=1, max_length=2000, pattern="^https?://", validate_default=True
+        )
+        machine_detection: Annotated[bool, Strict()] = False
+
+        @field_validator("url")
+        @classmethod
+        def _one_of_both(cls, url: str | None, info: ValidationInfo) -> str | None:
+            """Require one of the two. What is wrong with `twiml` is reported there; it is not in `info.data` then."""
+            if "twiml" in info.data and (url is None) == (info.data["twiml"] is None):
+                raise wrong_field("is needed, or twiml in its place" if url is None else "must not be given with twiml")
+            return url
+
+
+TwilioConnection = ConnectionForms.Twilio

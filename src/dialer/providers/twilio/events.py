@@ -1,12 +1,15 @@
-"""Status callbacks: what Twilio posts about a call, proved by its signature, as our events.
+"""What Twilio reports of calls, in status callbacks and in its records, as our events.
 
-In: a request as it was posted. Out: at most one event; NotSigned or InvalidInput. Twilio's signature bears no time: the
-same request counts whenever it comes, and changes nothing the second time, because the key of its event is the same.
+In: a webhook request, or records of Twilio's library. Out: events; which records may be an attempt's. Raises NotSigned
+or InvalidInput for webhook requests. Twilio's signature has no time: a repeated request is read again, and changes
+nothing, because the key of its event is the same.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pendulum
@@ -17,17 +20,21 @@ from dialer.domain.call import CallEvent, EventKind
 from dialer.domain.ids import AttemptId
 from dialer.domain.outcomes import Outcome
 from dialer.errors import InvalidInput, NotSigned
-from dialer.providers.base import WebhookRequest
-from dialer.providers.twilio.causes import ENDED, Ending
+from dialer.providers.base import Absent, CallHandle, Candidates, LookupFailed, LookupResult, Seen, WebhookRequest
+from dialer.providers.twilio.causes import COMPLETED, ENDED, IN_PROGRESS, CallEnd
 
 SIGNATURE = "x-twilio-signature"
 RING_WAS_CUT = "ring=until_window_ends"
-MOST_FIELDS = 200
-LONGEST_CALL_SECONDS = 10_000_000
+MAX_FIELDS = 200
+MAX_CALL_SECONDS = 10_000_000
 SID = re.compile("CA[0-9a-fA-F]{32}", re.ASCII)
+PAGE = 50
+# Twilio's clock and ours may differ, and its times are whole seconds.
+EARLIEST = timedelta(seconds=-10)
+LATEST = timedelta(minutes=2)
 
-_KINDS = {"ringing": EventKind.RINGING, "in-progress": EventKind.ANSWERED, "answered": EventKind.ANSWERED}
-_OF_NO_INTEREST = frozenset({"queued", "initiated"})
+Record = Any
+"""A `CallInstance` of Twilio's library, which has no types; any field may be None or no time at all."""
 
 
 class Form(dict[str, list[str]]):
@@ -35,7 +42,7 @@ class Form(dict[str, list[str]]):
 
     @classmethod
     def of(cls, body: bytes) -> "Form":
-        return cls(parse_qs(body.decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS))
+        return cls(parse_qs(body.decode(), keep_blank_values=True, max_num_fields=MAX_FIELDS))
 
     def getlist(self, name: str) -> list[str]:
         return self[name]
@@ -50,52 +57,95 @@ class Form(dict[str, list[str]]):
         return int(value) if re.fullmatch("[0-9]{1,9}", value) and int(value) <= most else None
 
 
-def read(posted: WebhookRequest, validator: RequestValidator) -> Sequence[CallEvent]:
+def read_report(request: WebhookRequest, validator: RequestValidator) -> Sequence[CallEvent]:
     """Read a status callback; raises NotSigned, or InvalidInput."""
-    form = _proved(posted, validator)
-    if posted.attempt_id is None:
+    form = _proved(request, validator)
+    if request.attempt_id is None:
         raise InvalidInput.of("url", "names no attempt: it is not the StatusCallback of a call that was placed here")
-    status = form.text("CallStatus")
-    if status in _OF_NO_INTEREST:
+    status = form.text("CallStatus") or ""
+    if status not in IN_PROGRESS and status not in ENDED:
+        raise InvalidInput.of("CallStatus", "is not one that is known")
+    kind = EventKind.ENDED if status in ENDED else IN_PROGRESS[status]
+    if kind is None:
         return ()
     sid = form.text("CallSid")
     if sid is None or not SID.fullmatch(sid):
         raise InvalidInput.of("CallSid", "must be the SID of a call")
-    if status in ENDED:
-        return (_ended(posted, posted.attempt_id, sid, Ending(
-            status,
-            form.text("AnsweredBy"),
-            form.whole("SipResponseCode", 699),
-            form.whole("ErrorCode", 999_999),
-            RING_WAS_CUT in urlsplit(posted.url).query,
-        ), form),)  # fmt: skip
-    if status in _KINDS:
-        return (event(posted.attempt_id, _KINDS[status], _at(form, posted.now), sid),)
-    raise InvalidInput.of("CallStatus", "is not one that is known")
+    at = _callback_time(form, request.now)
+    if kind is not EventKind.ENDED:
+        return (_event(request.attempt_id, kind, at, sid),)
+    seconds = form.whole("CallDuration", MAX_CALL_SECONDS)
+    end = _end(form, status, request.url)
+    return (_ended(request.attempt_id, end, at, sid, None if seconds is None else float(seconds)),)
 
 
-def event(attempt_id: AttemptId, kind: EventKind, at: DateTime, sid: str) -> CallEvent:
-    """Make an event whose key is the same by whatever way it was heard."""
+def seen(call: CallHandle, record: Record) -> Seen | LookupFailed:
+    """Return all that the record says, up to its status."""
+    sid, status = record.sid, record.status
+    if not isinstance(sid, str) or not SID.fullmatch(sid):
+        return LookupFailed("Twilio's record of the call has no SID")
+    if status not in (*IN_PROGRESS, *ENDED):
+        return LookupFailed("Twilio's record of the call has a status that is not known")
+    is_new = status in IN_PROGRESS and IN_PROGRESS[status] is None
+    return Seen(sid, () if is_new else _record_events(call, record))
+
+
+def candidates(call: CallHandle, records: Iterable[Record], *, is_early: bool) -> LookupResult:
+    """Find the calls that may be the attempt's in the newest page of those between its two numbers.
+
+    Twilio's records have no id of ours: it is one that was made when the attempt was. `is_early`: it may not be among
+    the account's calls yet.
+    """
+    page = list(records)
+    outbound = [record for record in page if record.direction == "outbound-api" and record.to == call.to_number]
+    dated = [(_moment(record.date_created), record) for record in outbound]
+    if any(made is None for made, _ in dated):
+        return LookupFailed("Twilio's list of calls has one without its date")
+    since, until = call.created_at + EARLIEST, call.created_at + LATEST
+    matching = [record for made, record in dated if made is not None and since <= made <= until]
+    if len(page) >= PAGE and not any(made is not None and made < since for made, _ in dated):
+        return LookupFailed("there are more calls to this number than Twilio lists at once")
+    otherwise = LookupFailed("too early: Twilio may not list the call yet") if is_early else Absent()
+    calls: list[Seen] = []
+    for record in matching:
+        sighting = seen(call, record)
+        if isinstance(sighting, LookupFailed):
+            return sighting
+        calls.append(sighting)
+    return Candidates(tuple(calls), otherwise) if calls else otherwise
+
+
+def is_over(sighting: Seen) -> bool:
+    return any(event.kind is EventKind.ENDED for event in sighting.events)
+
+
+def _event(attempt_id: AttemptId, kind: EventKind, at: DateTime, sid: str) -> CallEvent:
+    """Make an event whose key is the same from a callback and from a record."""
     return CallEvent(key=f"{attempt_id}:{kind}", attempt_id=attempt_id, kind=kind, at=at, provider_call_id=sid)
 
 
-def ended(attempt_id: AttemptId, ending: Ending, at: DateTime, sid: str, talk_seconds: float | None) -> CallEvent:
-    outcome, cause, facts = ending.told()
+def _ended(attempt_id: AttemptId, end: CallEnd, at: DateTime, sid: str, talk_seconds: float | None) -> CallEvent:
+    outcome, cause, facts = end.result()
     if outcome not in (Outcome.ANSWERED, Outcome.MACHINE):
         talk_seconds = 0.0
     kind = EventKind.ENDED
     return CallEvent(f"{attempt_id}:{kind}", attempt_id, kind, at, outcome, cause, talk_seconds, sid, facts)
 
 
-def _ended(posted: WebhookRequest, attempt_id: AttemptId, sid: str, ending: Ending, form: Form) -> CallEvent:
-    seconds = form.whole("CallDuration", LONGEST_CALL_SECONDS)
-    return ended(attempt_id, ending, _at(form, posted.now), sid, None if seconds is None else float(seconds))
+def _end(form: Form, status: str, url: str) -> CallEnd:
+    return CallEnd(
+        status,
+        answered_by=form.text("AnsweredBy"),
+        sip_code=form.whole("SipResponseCode", 699),
+        error_code=form.whole("ErrorCode", 999_999),
+        ring_was_cut=RING_WAS_CUT in urlsplit(url).query,
+    )
 
 
-def _proved(posted: WebhookRequest, validator: RequestValidator) -> Form:
+def _proved(request: WebhookRequest, validator: RequestValidator) -> Form:
     try:
-        form = Form.of(posted.body)
-        is_signed = validator.validate(posted.url, form, posted.headers.get(SIGNATURE, ""))
+        form = Form.of(request.body)
+        is_signed = validator.validate(request.url, form, request.headers.get(SIGNATURE, ""))
     except ValueError:
         is_signed = False
     if not is_signed:
@@ -103,10 +153,36 @@ def _proved(posted: WebhookRequest, validator: RequestValidator) -> Form:
     return form
 
 
-def _at(form: Form, now: DateTime) -> DateTime:
-    """When it happened. Twilio's times are whole seconds: the number of the callback keeps those of one in order."""
+def _callback_time(form: Form, now: DateTime) -> DateTime:
+    """Read when it happened. Twilio's times are whole seconds: the callback's number keeps those of one in order."""
     try:
         moment = pendulum.instance(parsedate_to_datetime(form.text("Timestamp") or ""), tz="UTC").in_timezone("UTC")
     except (ValueError, OverflowError):
         return now
     return moment.add(microseconds=form.whole("SequenceNumber", 999) or 0)
+
+
+def _record_events(call: CallHandle, record: Record) -> Sequence[CallEvent]:
+    """A call that was answered has rung. Of one that was not, the record does not say whether it has."""
+    begun = _moment(record.start_time) or _moment(record.date_created) or call.created_at
+    over = _moment(record.end_time) or _moment(record.date_updated) or begun
+    talk = _seconds(record.duration)
+    answered = max(begun, over.subtract(seconds=talk or 0)) if record.status == COMPLETED else begun
+    events = [_event(call.attempt_id, EventKind.RINGING, begun, record.sid)]
+    if IN_PROGRESS.get(record.status) is EventKind.RINGING:
+        return events
+    events.append(_event(call.attempt_id, EventKind.ANSWERED, answered, record.sid))
+    if record.status in IN_PROGRESS:
+        return events
+    answered_by = record.answered_by if isinstance(record.answered_by, str) else None
+    end = _ended(call.attempt_id, CallEnd(record.status, answered_by), over, record.sid, talk)
+    return [*events, end] if record.status == COMPLETED else [end]
+
+
+def _moment(value: object) -> DateTime | None:
+    return pendulum.instance(value).in_timezone("UTC") if isinstance(value, datetime) else None
+
+
+def _seconds(value: object) -> float | None:
+    """Read the duration, a whole number as text."""
+    return float(value) if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 8 else None

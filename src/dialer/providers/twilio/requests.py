@@ -1,4 +1,4 @@
-"""What Twilio is asked for a call. In: the contract's request. Out: the fields of `Calls.create`, or none."""
+"""What Twilio is asked for a call. In: the contract's request. Out: the arguments of the library's `calls.create`."""
 
 from typing import Any
 
@@ -8,16 +8,16 @@ from dialer.providers.base import MARGIN_SECONDS, CallRequest
 from dialer.providers.twilio.events import RING_WAS_CUT
 
 EVENTS = ("initiated", "ringing", "answered", "completed")
-MOST_RING_SECONDS = 600
+MAX_RING_SECONDS = 600
 # "For some call flows, we will add a 5-second buffer to the timeout value you provide."
 RING_BUFFER_SECONDS = 5
 
 
-def fields(request: CallRequest, now: DateTime, reports_to: str) -> dict[str, Any] | None:
-    """Return the fields; None where the agent's connection says nothing that Twilio could do with an answered call.
+def create_call(request: CallRequest, now: DateTime, callback_url: str) -> dict[str, Any] | None:
+    """Return the arguments; None where the agent's connection says nothing that Twilio could do with an answered call.
 
-    Machines are told from people before the agent's URL is asked (AsyncAmd stays off): so its `AnsweredBy` is there,
-    and with it the one of the last status callback.
+    Twilio tells machines from people before it asks the agent's URL (AsyncAmd stays off): so `AnsweredBy` is in that
+    request, and in the last status callback.
     """
     target = {name: request.connection[name] for name in ("url", "twiml") if request.connection.get(name)}
     if not target:
@@ -28,19 +28,19 @@ def fields(request: CallRequest, now: DateTime, reports_to: str) -> dict[str, An
         "to": request.to_number,
         "from_": request.from_number,
         "timeout": seconds,
-        "status_callback": f"{reports_to}?{RING_WAS_CUT}" if is_cut else reports_to,
+        "status_callback": f"{callback_url}?{RING_WAS_CUT}" if is_cut else callback_url,
         "status_callback_event": list(EVENTS),
         "status_callback_method": "POST",
     }  # fmt: skip
 
 
 def _ring_seconds(request: CallRequest, now: DateTime) -> tuple[int, bool]:
-    """How long it may ring, and whether that is less because the calling window ends.
+    """Return how long it may ring, and whether that is less because the calling window ends.
 
-    Twilio knows no moment by which it must ring, and may let it ring for some seconds longer than it was told.
+    Twilio takes no deadline for ringing, and may let it ring some seconds longer than it was told.
     """
-    seconds = min(request.ring_seconds(now), MOST_RING_SECONDS)
+    seconds = min(request.ring_seconds(now), MAX_RING_SECONDS)
     if request.ring_by is None:
         return seconds, False
     left = max(1, int((request.ring_by - now).total_seconds() - MARGIN_SECONDS) - RING_BUFFER_SECONDS)
-    return (left, True) if left < min(request.ring_timeout_seconds, MOST_RING_SECONDS) else (seconds, False)
+    return (left, True) if left < min(request.ring_timeout_seconds, MAX_RING_SECONDS) else (seconds, False)

@@ -1,76 +1,45 @@
-"""One request to Twilio's API and its answer: the HTTP client under Twilio's own library.
+"""Our HTTP client under Twilio's own library, as the library's `HttpClient`. One request each."""
 
-In: what the library wants to ask. Out: the answer, or `NotSent` (nothing has left this machine) or `NoAnswer` (it may
-have arrived). Nothing is sent twice, no redirect is followed, and no answer is read without end.
-"""
-
-import asyncio
 import logging
-import ssl
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import httpx2
+from twilio.base.exceptions import TwilioException
 from twilio.http import AsyncHttpClient
 from twilio.http.response import Response
 
-from dialer.providers.base import TOO_LATE
-from dialer.providers.egress import Egress
-from dialer.providers.http_client import open_client
+from dialer.domain.outcomes import RefusalCause
+from dialer.providers.http_client import HttpClient, HttpFailure, basic_auth
+from dialer.providers.twilio.causes import API_ERRORS
 
-LONGEST_ANSWER_BYTES = 1 << 20
-CONNECTIONS = 20
+T = TypeVar("T")
 
-
-class NotSent(Exception):
-    """The request did not leave: `cause` in one word, the message in plain words."""
-
-    def __init__(self, cause: str, reason: str) -> None:
-        super().__init__(reason)
-        self.cause = cause
+OK = 200
+# What the library raises while it reads an answer of the wrong shape.
+_UNREADABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
-class NoAnswer(Exception):
-    """The request may have arrived, and has no answer that can be read."""
+class NoSdkAnswer(Exception):
+    """There is no answer that can be read; `failure` says whether the request may have left."""
+
+    def __init__(self, failure: HttpFailure) -> None:
+        super().__init__(failure.reason)
+        self.failure = failure
 
 
-class Line:
-    """A trunk's connections, kept alive and shared. Opened when first used, by the event loop that uses them."""
+class SdkHttpClient(AsyncHttpClient):  # type: ignore[misc]  # the library has no types
+    """Sends one request of the library's. `may_leave` is asked at the last moment before it leaves.
 
-    def __init__(self, base_url: str | None, timeout_seconds: float, egress: Egress) -> None:
-        self.base_url = base_url
-        self.timeout_seconds = timeout_seconds
-        self._egress = egress
-        self._client: httpx2.AsyncClient | None = None
-
-    @property
-    def client(self) -> httpx2.AsyncClient:
-        if self._client is None:
-            self._client = open_client(
-                self.base_url or "https:",
-                timeout_seconds=self.timeout_seconds,
-                max_connections=CONNECTIONS,
-                egress=self._egress,
-            )
-        return self._client
-
-    async def close(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            await client.aclose()
-
-
-class Exchange(AsyncHttpClient):  # type: ignore[misc]  # the library brings no types
-    """Sends one request. `may_leave` is asked at the last moment before it does. `retry_after`: that header of the
-    answer, which the library's errors leave out.
+    `retry_after`: that header of the answer, which the library's errors leave out.
     """
 
-    def __init__(self, line: Line, may_leave: Callable[[], bool] = lambda: True) -> None:
+    def __init__(self, client: HttpClient, base_url: str | None, may_leave: Callable[[], bool] = lambda: True) -> None:
         super().__init__(logging.getLogger(__name__), is_async=True)
-        self._line = line
+        self._client = client
+        self._base_url = base_url
         self._may_leave = may_leave
-        self._has_left = False
         self.retry_after: str | None = None
 
     async def request(
@@ -81,59 +50,37 @@ class Exchange(AsyncHttpClient):  # type: ignore[misc]  # the library brings no 
         data: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
         auth: tuple[str, str] | None = None,
-        timeout: float | None = None,  # noqa: ARG002  # as the library has it; ours is the line's
-        allow_redirects: bool = False,  # noqa: ARG002  # as the library has it; none is followed
+        timeout: float | None = None,  # noqa: ARG002  # the library's parameter; our client has its own timeout
+        allow_redirects: bool = False,  # noqa: ARG002  # the library's parameter; our client follows none
     ) -> Response:
-        client = self._line.client  # before the clock runs: whom to trust is read from disk
-        try:
-            async with asyncio.timeout(self._line.timeout_seconds):
-                return await self._exchange(client, method, self._addressed(url), params, data, headers, auth)
-        except (TimeoutError, httpx2.TimeoutException) as error:
-            reason = f"no answer within {self._line.timeout_seconds:g} seconds"
-            raise self._failure("connect_timeout", reason) from error
-        except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, OSError) as error:
-            cause = "tls_failed" if _is_of_tls(error) else "network_unreachable"
-            raise self._failure(cause, str(error) or type(error).__name__) from error
+        reply = await self._client.send(
+            method,
+            self._addressed(url, params),
+            headers={**(headers or {}), **(basic_auth(*auth) if auth else {})},
+            content=str(httpx2.QueryParams(data)).encode() if data else None,
+            may_leave=self._may_leave,
+        )
+        if isinstance(reply, HttpFailure):
+            raise NoSdkAnswer(reply)
+        self.retry_after = reply.headers.get("retry-after")
+        return Response(reply.status, (reply.body or b"").decode("utf-8", "replace"), dict(reply.headers))
 
-    async def _exchange(
-        self, client: httpx2.AsyncClient, method: str, url: str, params: Any, data: Any, headers: Any, auth: Any
-    ) -> Response:
-        # Not packed: an answer's size is known before it is unpacked.
-        plain = {**(headers or {}), "Accept-Encoding": "identity"}
-        traced = {"trace": self._trace}
-        async with client.stream(
-            method, url, params=params, data=data, headers=plain, auth=auth, extensions=traced
-        ) as answer:
-            self.retry_after = answer.headers.get("retry-after")
-            body = await _read(answer)
-            return Response(answer.status_code, body.decode("utf-8", "replace"), dict(answer.headers))
-
-    async def _trace(self, event: str, _: Mapping[str, Any]) -> None:
-        """Note that the request leaves."""
-        if event.endswith("send_request_headers.started"):
-            if not self._may_leave():
-                raise NotSent(TOO_LATE.cause, "it was too late to send it")
-            self._has_left = True
-
-    def _addressed(self, url: str) -> str:
-        return url if self._line.base_url is None else self._line.base_url + urlsplit(url).path
-
-    def _failure(self, cause: str, reason: str) -> NotSent | NoAnswer:
-        return NoAnswer(reason) if self._has_left else NotSent(cause, reason)
+    def _addressed(self, url: str, params: Mapping[str, Any] | None) -> str:
+        url = url if self._base_url is None else self._base_url + urlsplit(url).path
+        return f"{url}?{httpx2.QueryParams(params)}" if params else url
 
 
-async def _read(answer: httpx2.Response) -> bytes:
-    body = bytearray()
-    async for piece in answer.aiter_raw():
-        body += piece
-        if len(body) > LONGEST_ANSWER_BYTES:
-            raise NoAnswer(f"an answer of more than {LONGEST_ANSWER_BYTES} bytes")
-    return bytes(body)
-
-
-def _is_of_tls(error: BaseException | None) -> bool:
-    while error is not None:
-        if isinstance(error, ssl.SSLError):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+async def readable(answer: Awaitable[T]) -> T:
+    """Wait for what the library makes of an answer; raises NoSdkAnswer where it cannot be read."""
+    try:
+        return await answer
+    except API_ERRORS:
+        raise
+    except TwilioException as error:
+        # Of a page the library's message is the whole answer, which must not get into a log.
+        status = next((arg.status_code for arg in error.args if isinstance(arg, Response)), OK)
+        reason = f"Twilio answered http_{status}" if status != OK else "what answered is not Twilio's API"
+        raise NoSdkAnswer(HttpFailure(RefusalCause.PROTOCOL_ERROR, reason, may_have_left=True)) from None
+    except _UNREADABLE as error:
+        reason = f"what answered is not Twilio's API ({type(error).__name__})"
+        raise NoSdkAnswer(HttpFailure(RefusalCause.PROTOCOL_ERROR, reason, may_have_left=True)) from error

@@ -1,29 +1,43 @@
-"""A small HTTP/1.1 server for tests, which can also keep silent, break off in the middle, and send what is no HTTP.
+"""A small HTTP/1.1 server for fake networks. It can also keep silent, break off in the middle, and send invalid HTTP.
 
-In: what answers a request. Out: its answers, over connections that stay open, and how many of those there were.
+In: a function that answers requests. Out: its replies, over connections that are kept alive, and their number.
 """
 
 import asyncio
 import json
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Self
+from urllib.parse import parse_qs, urlsplit
 
 
 @dataclass(frozen=True)
-class Sent:
-    """A request. `headers`: with lower-case names."""
+class HttpRequest:
+    """`target`: the path with its query. `headers`: with lower-case names."""
 
     method: str
-    path: str
+    target: str
     headers: Mapping[str, str]
     body: bytes
+
+    @property
+    def path(self) -> str:
+        return urlsplit(self.target).path
+
+    @property
+    def query(self) -> dict[str, list[str]]:
+        return parse_qs(urlsplit(self.target).query)
+
+    @property
+    def form(self) -> dict[str, list[str]]:
+        return parse_qs(self.body.decode(), keep_blank_values=True)
 
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer. `status` None: none at all. `content`: the body, as it is or to be made JSON. `cut`: break off in the
+    """`status` None: no reply at all. `content`: the body, bytes or a value to be sent as JSON. `cut`: break off in the
     middle of it. `raw`: these bytes instead.
     """
 
@@ -34,10 +48,13 @@ class Reply:
     raw: bytes | None = None
 
 
-class Web:
-    """The server; belongs to the running event loop."""
+Answer = Callable[[HttpRequest], Awaitable[Reply]]
 
-    def __init__(self, answer: Callable[[Sent], Awaitable[Reply]]) -> None:
+
+class HttpServer:
+    """Belongs to the running event loop. `connections`: how many were opened so far."""
+
+    def __init__(self, answer: Answer) -> None:
         self._answer = answer
         self._open: set[asyncio.Task[None]] = set()
         self.connections = 0
@@ -47,15 +64,15 @@ class Web:
     @classmethod
     async def start(
         cls,
-        answer: Callable[[Sent], Awaitable[Reply]],
+        answer: Answer,
         port: int = 0,
         secure: ssl.SSLContext | None = None,
         host: str = "127.0.0.1",
     ) -> Self:
-        web = cls(answer)
-        web._server = await asyncio.start_server(web._serve, host, port, ssl=secure)
-        web.port = web._server.sockets[0].getsockname()[1]
-        return web
+        server = cls(answer)
+        server._server = await asyncio.start_server(server._serve, host, port, ssl=secure)
+        server.port = server._server.sockets[0].getsockname()[1]
+        return server
 
     async def close(self) -> None:
         """Stop, and break every connection; called twice: the same."""
@@ -66,29 +83,43 @@ class Web:
         await self._server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        mine = asyncio.current_task()
-        assert mine is not None
-        self._open.add(mine)
+        task = asyncio.current_task()
+        assert task is not None
+        self._open.add(task)
         self.connections += 1
         try:
-            while sent := await _read(reader):
-                if not await _write(writer, await self._answer(sent)):
+            while request := await _read(reader):
+                if not await _write(writer, await self._answer(request)):
                     return
         except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             # The client is gone, or we are closing: a task that ends cancelled here would be logged as an error.
             pass
         finally:
-            self._open.discard(mine)
+            self._open.discard(task)
             writer.transport.abort()
 
 
-async def _read(reader: asyncio.StreamReader) -> Sent | None:
-    """Read one request; None: the client has hung up."""
-    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+@asynccontextmanager
+async def serving(
+    answer: Answer, port: int = 0, secure: ssl.SSLContext | None = None, host: str = "127.0.0.1"
+) -> AsyncIterator[HttpServer]:
+    server = await HttpServer.start(answer, port, secure, host)
+    try:
+        yield server
+    finally:
+        await server.close()
+
+
+async def _read(reader: asyncio.StreamReader) -> HttpRequest | None:
+    """Read one request; None: it is no HTTP, but a TLS handshake."""
+    first_byte = await reader.readexactly(1)
+    if not first_byte.isalpha():
+        return None
+    head = (first_byte + await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     first, *lines = head.strip().split("\r\n")
-    method, path, _ = first.split(" ")
+    method, target, _ = first.split(" ")
     headers = {name.lower(): value.strip() for name, value in (line.split(":", 1) for line in lines)}
-    return Sent(method, path, headers, await reader.readexactly(int(headers.get("content-length", 0))))
+    return HttpRequest(method, target, headers, await reader.readexactly(int(headers.get("content-length", 0))))
 
 
 async def _write(writer: asyncio.StreamWriter, reply: Reply) -> bool:
