@@ -19,7 +19,7 @@ from rich.console import Console
 from dialer import wiring
 from dialer.cli.progress import watch
 from dialer.cli.run_batch import wait_until_ready
-from dialer.cli.supervisor import machine
+from dialer.cli.supervisor import supervised_engine
 from dialer.domain.ids import BatchId
 from dialer.engine.audit import audit
 from dialer.engine.context import EngineContext
@@ -45,15 +45,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="dialer-bench-", ignore_cleanup_errors=True) as folder:
         settings = Settings(data_dir=Path(folder))
         workers = 2 if asked.what == "rate" else 1
-        with machine(settings, workers=workers, network={"speed": speed}, tell=print) as running:
-            context = wiring.context_of(running.settings)
+        with supervised_engine(settings, workers=workers, network={"speed": speed}, echo=print) as supervisor:
+            context = wiring.context_of(supervisor.settings)
             if asked.what == "rate":
                 asked.contacts, asked.batches = 70 * asked.calls_per_second, 2
                 with context.db.begin() as connection:
                     run(connection, "UPDATE trunks SET calls_per_second = :rate", rate=asked.calls_per_second)
             batch_ids = [start(context, asked.contacts // asked.batches, first) for first in range(asked.batches)]
             for batch_id in batch_ids:
-                watch(context.db, batch_id, running.tend, Console(stderr=True))
+                watch(context.db, batch_id, supervisor.tend, Console(stderr=True))
             if asked.what == "rate":
                 rate(context, asked.calls_per_second)
             else:

@@ -261,7 +261,7 @@ def test_trunks_of_one_asterisk_share_a_socket_and_each_gets_the_reports_of_its_
                     server.say(ENDED | {"channel": {"id": str(of), "state": "Up"}})
                 await until(lambda: len(stored()) == 2)
             assert stored() == set(zip(trunk_ids, attempt_ids, strict=False))
-            resources.delete(world.db, trunks.kind(), world.installed.workspace_id, trunk_ids[2])
+            resources.delete(world.db, trunks.trunk_type(), world.installed.workspace_id, trunk_ids[2])
 
     in_time(story())
 

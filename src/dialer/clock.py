@@ -1,4 +1,4 @@
-"""Where the clock and the chance of a process come from. Whatever works with them is given them."""
+"""The clock and the random numbers of a process. Only entry points use them; all else gets them as arguments."""
 
 import time
 from random import Random, SystemRandom
@@ -8,15 +8,15 @@ from pendulum import DateTime
 
 
 def clock() -> DateTime:
-    """The present moment, in UTC."""
+    """Return the current time, in UTC."""
     return pendulum.now("UTC")
 
 
 def seconds() -> float:
-    """A clock for durations, which never goes back."""
+    """Return the time of a monotonic clock, for durations."""
     return time.perf_counter()
 
 
 def chance() -> Random:
-    """The process's source of chance."""
+    """Return the source of random numbers of this process."""
     return SystemRandom()

@@ -1,22 +1,22 @@
-"""Every error that Dialer raises on purpose.
+"""All errors that Dialer raises on purpose.
 
     DialerError                 code, one clear sentence
-    ├── InvalidInput            what was given cannot be used; carries (field, reason) pairs
+    ├── InvalidInput            the input is wrong; has (field, reason) pairs
     │   ├── UnreadableFile      the whole file is refused; nothing of it was stored
-    │   └── UnreadableBody      the body is not what its type says
-    ├── NotAuthenticated        no key was given, or none that counts
-    ├── NotAllowed              the role of the key does not suffice
-    ├── NotSigned               a request does not prove that it comes from the network of its trunk
+    │   └── UnreadableBody      the body does not match its content type
+    ├── NotAuthenticated        the key is missing or not valid
+    ├── NotAllowed              the role of the key is not sufficient
+    ├── NotSigned               the signature of a webhook is missing or wrong
     ├── NotFound                no such row in this workspace
-    ├── StateConflict           the present state does not allow what was asked
+    ├── StateConflict           the current state does not allow the request
     ├── KeyInUse                a request with the same idempotency key is still running
     ├── TooLarge                larger than the configured limit
-    ├── TooManyRequests         the rate limit is used up; says when to come back
-    ├── UnreadableReport        a report in the inbox has a value that this release does not know
-    ├── Unavailable             a part that Dialer needs does not answer, or is not fit for use
-    │   ├── Unfit               the database cannot do what is asked as it is now
-    │   └── Busy                as many requests of this kind as are allowed are under way
-    └── Contended               another transaction holds what this one needs; nothing was done, try again
+    ├── TooManyRequests         the rate limit is used up; says when to retry
+    ├── UnreadableReport        a call event in the inbox has a value that this release does not know
+    ├── Unavailable             a server that Dialer needs does not answer, or cannot be used
+    │   ├── Unfit               the database answers, but cannot execute the request as it is now
+    │   └── Busy                too many requests of this type are running
+    └── Contended               another transaction holds a lock that this one needs; nothing was done, try again
 
 The command line prints `str(error)` and exits 1; the HTTP API answers with `code`.
 """
@@ -27,7 +27,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One reason why one field was refused."""
+    """Why one field was refused."""
 
     field: str
     reason: str
@@ -37,7 +37,7 @@ class FieldError:
 
 
 class DialerError(Exception):
-    """Base of all. `code` is stable and meant for programs; the message is meant for people."""
+    """Base class. `code` is stable and for programs; the message is for people."""
 
     code = "error"
 
@@ -47,7 +47,7 @@ class DialerError(Exception):
 
 
 class InvalidInput(DialerError):
-    """What was given cannot be used; every wrong field is named at once."""
+    """The input is wrong; all wrong fields are named at once."""
 
     code = "invalid_input"
 
@@ -57,6 +57,7 @@ class InvalidInput(DialerError):
 
     @classmethod
     def of(cls, field: str, reason: str) -> "InvalidInput":
+        """Make the error for one field."""
         return cls([FieldError(field, reason)])
 
 
@@ -67,25 +68,25 @@ class UnreadableFile(InvalidInput):
 
 
 class UnreadableBody(InvalidInput):
-    """The body of a request is not what its type says."""
+    """The body of a request does not match its content type."""
 
     code = "unreadable_body"
 
 
 class NotAuthenticated(DialerError):
-    """No key was given, or none that counts."""
+    """The key is missing or not valid."""
 
     code = "not_authenticated"
 
 
 class NotAllowed(DialerError):
-    """The role of the key does not suffice."""
+    """The role of the key is not sufficient."""
 
     code = "not_allowed"
 
 
 class NotSigned(DialerError):
-    """A request does not prove that it comes from the network of its trunk."""
+    """The signature of a webhook is missing or wrong."""
 
     code = "not_signed"
 
@@ -97,7 +98,7 @@ class NotFound(DialerError):
 
 
 class StateConflict(DialerError):
-    """The present state does not allow what was asked; the message names the state."""
+    """The current state does not allow the request; the message names the state."""
 
     code = "state_conflict"
 
@@ -125,31 +126,31 @@ class TooManyRequests(DialerError):
 
 
 class UnreadableReport(DialerError):
-    """A report in the inbox has a value that this release does not know."""
+    """A call event in the inbox has a value that this release does not know."""
 
     code = "unreadable_report"
 
 
 class Unavailable(DialerError):
-    """A part that Dialer needs does not answer, or is not fit for use."""
+    """A server that Dialer needs does not answer, or cannot be used."""
 
     code = "unavailable"
 
 
 class Unfit(Unavailable):
-    """The database answers, and cannot do what is asked as it is now: its schema, its disk, a server that is read-only.
+    """The database answers, but cannot execute the request as it is now: wrong schema, full disk, read-only server.
 
-    The message is for the log: it may name tables and values.
+    The message is for the log: it may contain table names and values.
     """
 
 
 class Busy(Unavailable):
-    """As many requests of this kind as are allowed are under way; nothing was done."""
+    """Too many requests of this type are running; nothing was done."""
 
     code = "busy"
 
 
 class Contended(DialerError):
-    """Another transaction holds what this one needs; nothing was done, and it can be tried again."""
+    """Another transaction holds a lock that this one needs; nothing was done, and it can be tried again."""
 
     code = "contended"

@@ -1,7 +1,7 @@
-"""The listener: holds the providers' event sockets and hands call events over to the inbox.
+"""The listener: holds the providers' event sockets and stores call events in the inbox.
 
-A report is acknowledged to its network only after it is committed. Then settle is asked to look; should that be lost,
-the next tick sees that the inbox is not empty.
+An event is acknowledged to its network only after it is committed. Then settle is asked to run; if that request is
+lost, the next tick finds the events in the inbox.
 """
 
 import asyncio
@@ -31,26 +31,31 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class Link:
-    """One socket and the trunks that are heard on it; it is opened as the first of them says.
+    """One event socket."""
 
-    `is_shared`: it tells of the calls of other trunks, too. `is_up`: its network says so, or nothing else since it did.
-    """
-
-    trunks: Sequence[Trunk]
-    is_shared: bool
-    task: asyncio.Task[None] | None = None
-    is_up: bool = False
+    trunks: Sequence[Trunk]  #: The trunks whose events arrive on it. It is opened with the config of the first.
+    is_shared: bool  #: It also carries events of calls on other trunks.
+    task: asyncio.Task[None] | None = None  #: Runs as long as the socket is held.
+    is_up: bool = False  #: According to the last link state.
 
     @property
-    def is_over(self) -> bool:
+    def has_ended(self) -> bool:
+        """Whether its task has ended, because of an error."""
         return self.task is not None and self.task.done()
 
 
 class Listener:
-    """One socket a network, as the trunks in Postgres say: they are read again every few seconds.
+    """Holds one socket per network, for the trunks in Postgres, which are read again every few seconds.
 
-    A socket that broke, or whose reports could not be stored, is opened anew then: its network keeps what was not
-    acknowledged, or is asked for what was missed. `listener_id`: the name of this listener in the ledger.
+    A socket that broke, or whose events could not be stored, is opened again then: its network keeps what was not
+    acknowledged, or rescue asks it for what was missed.
+
+    Args:
+        db: the database.
+        listener_id: the id of this listener in the ledger.
+        connect: makes the provider of a trunk.
+        ask_settle: called after events were stored; if it fails, the next tick finds them.
+        reread_seconds: how often the trunks are read.
     """
 
     def __init__(
@@ -69,15 +74,15 @@ class Listener:
         self._reread_seconds = reread_seconds
         self._outage = Outage("a server that the listener needs does not answer", wiring.seconds)
         self._links: dict[Hashable, Link] = {}
-        # Why a trunk is not heard, as it was last logged.
-        self._logged: dict[TrunkId, str] = {}
+        # The reason that was last logged for each trunk that is not heard.
+        self._logged_reasons: dict[TrunkId, str] = {}
 
     async def run(self, stopped: asyncio.Event) -> None:
-        """Listen until stopped; what was acknowledged by then is committed."""
+        """Listen until stopped. Every acknowledged event is committed."""
         try:
             while not stopped.is_set():
                 await self._follow_trunks()
-                await self._say_that_it_lives()
+                await self._renew_links()
                 with suppress(TimeoutError):
                     await asyncio.wait_for(stopped.wait(), self._reread_seconds)
         finally:
@@ -86,28 +91,30 @@ class Listener:
 
     async def _follow_trunks(self) -> None:
         try:
-            found = await asyncio.to_thread(self._read_trunks)
+            trunks = await asyncio.to_thread(self._read_trunks)
         except DialerError as error:
             self._outage.note(error)
             return
-        wanted: dict[Hashable, list[Trunk]] = defaultdict(list)
-        for trunk in found:
-            wanted[_key(trunk)].append(trunk)
-        present = {trunk.id for trunk in found}
-        self._logged = {of: reason for of, reason in self._logged.items() if of in present}
-        await self._close([key for key, link in self._links.items() if key not in wanted or link.is_over])
-        for key, trunks in wanted.items():
+        trunks_by_link: dict[Hashable, list[Trunk]] = defaultdict(list)
+        for trunk in trunks:
+            trunks_by_link[_link_key(trunk)].append(trunk)
+        present = {trunk.id for trunk in trunks}
+        self._logged_reasons = {
+            trunk_id: reason for trunk_id, reason in self._logged_reasons.items() if trunk_id in present
+        }
+        await self._close([key for key, link in self._links.items() if key not in trunks_by_link or link.has_ended])
+        for key, trunks in trunks_by_link.items():
             if key in self._links:
                 self._links[key].trunks = trunks
             else:
                 self._links[key] = link = Link(trunks, is_shared=registry.shared_link(trunks[0]) is not None)
                 link.task = asyncio.create_task(self._listen(link))
 
-    async def _say_that_it_lives(self) -> None:
-        """Renew the word of networks that say once that they are heard, for they keep what nobody has taken."""
+    async def _renew_links(self) -> None:
+        """Record that the links are still up, for networks that report it only once because they keep unread events."""
         up = [trunk.id for link in self._links.values() if link.is_up for trunk in link.trunks
               if not registry.needs_listener(trunk.provider)]  # fmt: skip
-        with suppress(DialerError):  # the ledger is away: the next time
+        with suppress(DialerError):  # Postgres is away: the next round renews them
             await asyncio.to_thread(self._renew, up)
 
     def _renew(self, trunk_ids: Sequence[TrunkId]) -> None:
@@ -120,16 +127,16 @@ class Listener:
             return numbers.reporting_trunks(connection)
 
     async def _listen(self, link: Link) -> None:
-        """Listen on one link; what goes wrong is logged once, and tried again when the trunks are read next."""
+        """Hold one socket. An error is logged once; the socket is opened again when the trunks are read next."""
 
-        async def on_events(reports: Sequence[CallEvent]) -> None:
-            await asyncio.to_thread(self._store, link, reports)
-            await asyncio.to_thread(self._ask)
+        async def on_events(call_events: Sequence[CallEvent]) -> None:
+            await asyncio.to_thread(self._store, link, call_events)
+            await asyncio.to_thread(self._wake_settle)
 
         async def on_link_state(reason: str | None) -> None:
             self._log(link, reason)
             was_up, link.is_up = link.is_up, False
-            await asyncio.to_thread(self._note_link, link, reason, is_anew=not was_up)
+            await asyncio.to_thread(self._record_state, link, reason, is_anew=not was_up)
             link.is_up = reason is None
 
         trunk = link.trunks[0]
@@ -137,41 +144,41 @@ class Listener:
             provider = self._connect(trunk)
             try:
                 await provider.listen(on_events, on_link_state)
-                # Its network reports by HTTP: there is nothing to hold until the trunk changes.
+                # This network posts its events by HTTP: there is no socket to hold until the trunk changes.
                 await asyncio.Event().wait()
             finally:
                 await provider.close()
         except DialerError as error:
             self._log(link, str(error))
-            await self._note_failure(link, str(error))
+            await self._record_failure(link, str(error))
         except Exception as error:
             self._log(link, repr(error), exc_info=True)
-            await self._note_failure(link, repr(error))
+            await self._record_failure(link, repr(error))
 
     def _log(self, link: Link, reason: str | None, **more: bool) -> None:
-        """Log that a trunk is not heard: once and whenever the reason changes, for it is tried every few seconds."""
+        """Log that a trunk is not heard: once, and when the reason changes, because it is retried every few seconds."""
         trunk_id = link.trunks[0].id
-        if reason == self._logged.get(trunk_id):
+        if reason == self._logged_reasons.get(trunk_id):
             return
         if reason is None:
-            del self._logged[trunk_id]
+            del self._logged_reasons[trunk_id]
             log.info("trunk is heard again", trunk_id=str(trunk_id))
         else:
-            self._logged[trunk_id] = reason
+            self._logged_reasons[trunk_id] = reason
             log.warning("trunk is not heard", trunk_id=str(trunk_id), reason=reason, **more)
 
-    def _store(self, link: Link, reports: Sequence[CallEvent]) -> None:
+    def _store(self, link: Link, call_events: Sequence[CallEvent]) -> None:
         if link.is_shared:
-            events.receive_shared(self._db, [trunk.id for trunk in link.trunks], reports)
+            events.receive_shared(self._db, [trunk.id for trunk in link.trunks], call_events)
         else:
-            events.receive(self._db, link.trunks[0].id, reports)
+            events.receive(self._db, link.trunks[0].id, call_events)
 
-    async def _note_failure(self, link: Link, reason: str) -> None:
-        with suppress(DialerError):  # the ledger is away: that, too, is a reason to be tried again
-            await asyncio.to_thread(self._note_link, link, reason)
+    async def _record_failure(self, link: Link, reason: str) -> None:
+        with suppress(DialerError):  # Postgres is away: the socket is opened again anyway
+            await asyncio.to_thread(self._record_state, link, reason)
 
-    def _note_link(self, link: Link, reason: str | None, *, is_anew: bool = False) -> None:
-        """Write whether these trunks are heard; of those that are heard again, rescue asks what was missed."""
+    def _record_state(self, link: Link, reason: str | None, *, is_anew: bool = False) -> None:
+        """Record whether these trunks are heard. Of those that are heard again, rescue looks up the live attempts."""
         with self._db.begin() as connection:
             for trunk in link.trunks:
                 if reason is not None:
@@ -183,11 +190,11 @@ class Listener:
         with suppress(DialerError), self._db.begin() as connection:
             trunk_listeners.forget(connection, self._id)
 
-    def _ask(self) -> None:
+    def _wake_settle(self) -> None:
         try:
             self._ask_settle()
         except Exception as error:
-            # The reports are safe; the next tick asks settle to look.
+            # The events are committed; the next tick starts settle.
             self._outage.note(error)
 
     async def _close(self, keys: Sequence[Hashable]) -> None:
@@ -197,6 +204,6 @@ class Listener:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _key(trunk: Trunk) -> Hashable:
-    """Say which trunks are heard on one socket; one that has changed is heard on a new one."""
+def _link_key(trunk: Trunk) -> Hashable:
+    """Return a key that is equal for trunks on the same socket. A changed config needs a new socket."""
     return registry.shared_link(trunk) or (trunk.id, trunk.provider, json.dumps(trunk.config, sort_keys=True))

@@ -11,14 +11,14 @@ from typing import Any, Literal
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-# All but the last two digits of a number in E.164, wherever in a text it stands; also where a URL has quoted its plus.
+# All but the last two digits of an E.164 number anywhere in a text, also with a URL-encoded plus.
 _NUMBER = re.compile(r"(\+|%2B)[1-9]\d{3,12}(?=\d{2})", re.IGNORECASE)
 
 logger = structlog.get_logger()
 
 
 def configure(log_format: Literal["console", "json"], log_level: str) -> None:
-    """Set up logging for this process, also for the libraries that log on their own. Called twice: the last counts."""
+    """Configure logging of this process, including libraries. The last call counts."""
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -40,12 +40,12 @@ def configure(log_format: Literal["console", "json"], log_level: str) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, last],
         )
     )
-    # Libraries log every connection and every task at `info`; what goes wrong there is what operators need.
+    # Libraries log every connection and task at `info`; operators need only their warnings and errors.
     logging.basicConfig(level=max(level, logging.WARNING), handlers=[handler], force=True)
 
 
 class Outage:
-    """Logs what fails again and again while a server is away: one line, and another one only after `every_seconds`."""
+    """Logs a repeated failure, such as a server that is away, at most once in `every_seconds`."""
 
     def __init__(self, message: str, seconds: Callable[[], float], every_seconds: float = 60.0) -> None:
         self._message, self._seconds, self._every_seconds = message, seconds, every_seconds
@@ -53,7 +53,7 @@ class Outage:
         self._logged_at = -inf
 
     def note(self, error: Exception) -> None:
-        """Log this failure, unless one was logged a short time ago."""
+        """Log this failure, unless one was logged less than `every_seconds` ago."""
         with self._lock:
             is_due = self._seconds() - self._logged_at >= self._every_seconds
             if is_due:
@@ -65,12 +65,12 @@ class Outage:
 def _renderer(log_format: Literal["console", "json"]) -> Processor:
     if log_format == "json":
         return structlog.processors.JSONRenderer(default=str, ensure_ascii=False)
-    # Tracebacks are text by then, with their numbers masked.
+    # Tracebacks are already text here, with masked numbers.
     return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
 
 
 def mask_numbers(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Leave only the last two digits of every telephone number, wherever in the values it stands."""
+    """Mask every telephone number in the values of a log event, except its last two digits."""
     return {key: _masked(value) for key, value in event.items()}
 
 
@@ -79,9 +79,9 @@ def _masked(value: Any) -> Any:
         case str():
             return _NUMBER.sub(r"\1…", value)
         case Mapping():
-            return {key: _masked(each) for key, each in value.items()}
+            return {key: _masked(item) for key, item in value.items()}
         case list() | tuple() | set() | frozenset():
-            return [_masked(each) for each in value]
+            return [_masked(item) for item in value]
         case BaseException():
             return _masked(str(value))
         case _:

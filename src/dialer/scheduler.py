@@ -1,4 +1,4 @@
-"""Runs work at its time on threads of this process. What was accepted is done before the process leaves."""
+"""Runs work at a given time on threads of this process. Accepted work is finished before the process exits."""
 
 import heapq
 from collections.abc import Callable
@@ -12,10 +12,14 @@ log = structlog.get_logger()
 
 
 class Scheduler:
-    """`seconds`: a clock that never goes back. `threads`: how much may be in hand at once; the rest waits its turn.
+    """Runs work after a delay.
 
-    An exception of the work is logged, not raised. A process that is killed loses what was not begun: callers
-    must have written down what has to survive.
+    An exception of the work is logged, not raised. A killed process loses work that was not started, so callers must
+    have stored what has to survive.
+
+    Args:
+        threads: how much work may run at once; the rest waits.
+        seconds: a monotonic clock.
     """
 
     def __init__(self, threads: int, seconds: Callable[[], float]) -> None:
@@ -24,13 +28,13 @@ class Scheduler:
         self._due: list[tuple[float, int, Callable[[], object]]] = []
         self._order = count()
         self._changed = Condition()
-        self._in_hand = 0
+        self._unfinished = 0
         self._timer: Thread | None = None
 
     def after(self, wait_seconds: float, work: Callable[[], object]) -> None:
-        """Do this work when so many seconds have passed. It may schedule more work, also while `close` waits."""
+        """Run this work after a delay. It may schedule more work, even while `close` waits."""
         with self._changed:
-            self._in_hand += 1
+            self._unfinished += 1
             if wait_seconds > 0:
                 heapq.heappush(self._due, (self._seconds() + wait_seconds, next(self._order), work))
                 self._start_timer()
@@ -39,9 +43,9 @@ class Scheduler:
         self._pool.submit(self._run, work)
 
     def close(self) -> None:
-        """Wait until all work is done, also what is due later, and end the threads."""
+        """Wait until all work is done, including work that is due later, and end the threads."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._in_hand)
+            self._changed.wait_for(lambda: not self._unfinished)
         self._pool.shutdown()
 
     def _start_timer(self) -> None:
@@ -55,7 +59,7 @@ class Scheduler:
                 self._changed.wait_for(lambda: self._due)
                 wait_seconds = self._due[0][0] - self._seconds()
                 if wait_seconds > 0:
-                    # Woken early where something earlier is scheduled.
+                    # Woken early if work with an earlier time is scheduled.
                     self._changed.wait(wait_seconds)
                     continue
                 _, _, work = heapq.heappop(self._due)
@@ -68,5 +72,5 @@ class Scheduler:
             log.exception("scheduled work failed")
         finally:
             with self._changed:
-                self._in_hand -= 1
+                self._unfinished -= 1
                 self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""The settings of a process, read once from the environment (prefix DIALER_) and checked at once."""
+"""The settings of a process, read once from the environment (prefix DIALER_) and validated at once."""
 
 import re
 from collections.abc import Mapping
@@ -13,13 +13,13 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from dialer.domain.allow_list import DEFAULT_WORKSPACE, LOOPBACK, workspaces_by_entry
 from dialer.errors import FieldError, InvalidInput, Unavailable
 
-# Variables with this prefix that no entry of secret_env names are of the workspace `default`.
+# Variables with this prefix that secret_env does not list belong to the workspace `default`.
 VARIABLES_BEGIN_WITH = "TRUNK_"
 NO_NETWORKS = ("none",)
 
 
 def _begins_with(*schemes: str) -> AfterValidator:
-    """Accept URLs of these schemes. What follows is judged by the client of the server, at the first contact."""
+    """Accept URLs with these schemes. The rest is checked by the client of the server, at its first connection."""
 
     def check(url: str) -> str:
         if not url.startswith(schemes):
@@ -33,25 +33,27 @@ def _without_slash(url: str) -> str:
     return url.rstrip("/")
 
 
-def _sendable(form: str) -> AfterValidator:
-    """Refuse what cannot stand in a header."""
+def _header_value(description: str) -> AfterValidator:
+    """Refuse a value that cannot be sent in a header."""
 
     def check(key: SecretStr) -> SecretStr:
         text = key.get_secret_value()
         if not (text.isascii() and text.isprintable()) or " " in text:
-            raise PydanticCustomError("key", "must be {form}", {"form": form})
+            raise PydanticCustomError("key", "must be {description}", {"description": description})
         return key
 
     return AfterValidator(check)
 
 
 def _names(text: object) -> object:
-    """Read names that stand between commas."""
-    return tuple(name for one in text.split(",") if (name := one.strip())) if isinstance(text, str) else text
+    """Split comma-separated names."""
+    if not isinstance(text, str):
+        return text
+    return tuple(name for part in text.split(",") if (name := part.strip()))
 
 
 def _variables(entries: tuple[str, ...]) -> tuple[str, ...]:
-    """Refuse what is no list of environment variables with their workspaces."""
+    """Validate a list of environment variables with their workspaces."""
     for name in workspaces_by_entry(entries):
         if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name):
             raise PydanticCustomError("variable", "must be names of environment variables, as in NAME@workspace|other")
@@ -59,7 +61,7 @@ def _variables(entries: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _networks(entries: tuple[str, ...]) -> tuple[str, ...]:
-    """Refuse what is no list of networks with their workspaces. `none` alone: no private network is allowed."""
+    """Validate a list of networks with their workspaces. Only `none`: no private network is allowed."""
     try:
         for network in workspaces_by_entry(() if entries == NO_NETWORKS else entries):
             ip_network(network)
@@ -82,7 +84,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="DIALER_", env_ignore_empty=True, frozen=True)
 
-    # URLs hold passwords, so they are no part of what a settings object shows of itself.
+    # URLs contain passwords, so they are excluded from repr().
     database_url: Annotated[str, _begins_with("postgresql+psycopg://")] | None = Field(default=None, repr=False)
     redis_url: Annotated[str, _begins_with("redis://", "rediss://")] | None = Field(default=None, repr=False)
     broker_url: Annotated[str, _begins_with("redis://", "rediss://", "amqp://", "amqps://")] | None = Field(
@@ -105,67 +107,67 @@ class Settings(BaseSettings):
     read_timeout_seconds: float = Field(default=30.0, gt=0, le=3600)
     rate_limit_per_minute: int = Field(default=1200, ge=1, le=10_000_000)
     url: Annotated[str, _begins_with("http://", "https://")] | None = None
-    api_key: Annotated[SecretStr, _sendable("a key as `dialer keys create` prints it")] | None = None
+    api_key: Annotated[SecretStr, _header_value("a key as `dialer keys create` prints it")] | None = None
     public_url: Annotated[str, _begins_with("http://", "https://"), AfterValidator(_without_slash)] | None = None
     secret_env: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names), AfterValidator(_variables)] = ()
     trunk_networks: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names), AfterValidator(_networks)] = LOOPBACK
     trusted_proxies: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names), AfterValidator(_proxies)] = ()
-    metrics_token: Annotated[SecretStr, _sendable("printable ASCII without spaces")] | None = None
+    metrics_token: Annotated[SecretStr, _header_value("printable ASCII without spaces")] | None = None
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @classmethod
     def load(cls) -> "Settings":
-        """Read the environment; InvalidInput names every variable that is wrong, never its value."""
+        """Read the environment. Raises InvalidInput with the name of every wrong variable, never its value."""
         try:
             return cls()
         except ValidationError as error:
             wrong = error.errors(include_url=False, include_input=False)
-            raise InvalidInput([_in_words(one) for one in wrong]) from None
+            raise InvalidInput([_field_error(details) for details in wrong]) from None
 
     @property
     def database(self) -> str:
-        """The URL of Postgres; Unavailable says that it is missing."""
-        return _given("DIALER_DATABASE_URL", self.database_url)
+        """The URL of Postgres; raises Unavailable if it is not set."""
+        return _required("DIALER_DATABASE_URL", self.database_url)
 
     @property
     def redis(self) -> str:
-        """The URL of Redis; Unavailable says that it is missing."""
-        return _given("DIALER_REDIS_URL", self.redis_url)
+        """The URL of Redis; raises Unavailable if it is not set."""
+        return _required("DIALER_REDIS_URL", self.redis_url)
 
     @property
     def broker(self) -> str:
-        """Where Celery's queues are."""
+        """The URL of Celery's queues."""
         return self.broker_url or self.redis
 
     @property
     def has_servers(self) -> bool:
-        """Say whether it is known where both Postgres and Redis are."""
+        """Whether the URLs of both Postgres and Redis are set."""
         return self.database_url is not None and self.redis_url is not None
 
     def may_read(self, variable: str, workspace: str) -> bool:
-        """Say whether trunks of this workspace may refer to this environment variable, whether it is set or not."""
+        """Return whether trunks of this workspace may refer to this environment variable, even if it is not set."""
         listed = workspaces_by_entry(self.secret_env)
         if variable in listed:
             return workspace in listed[variable]
         return variable.startswith(VARIABLES_BEGIN_WITH) and workspace == DEFAULT_WORKSPACE
 
     def networks_of(self, workspace: str) -> list[str]:
-        """Return the networks that trunks of this workspace may connect to besides public addresses."""
+        """Return the private networks that trunks of this workspace may connect to."""
         entries = () if self.trunk_networks == NO_NETWORKS else self.trunk_networks
         return [network for network, names in workspaces_by_entry(entries).items() if workspace in names]
 
     def at(self, data_dir: Path | None) -> "Settings":
-        """The same settings with this data folder, where one is given."""
+        """Return these settings with another data folder, if one is given."""
         return self.model_copy(update={"data_dir": data_dir}) if data_dir else self
 
     def with_servers(self, database_url: str, redis_url: str) -> "Settings":
-        """The same settings on these servers, where no others are set; "" for one that is not known."""
+        """Return these settings with the URLs of these servers where none are set; "": unknown."""
         update = {"database_url": self.database_url or database_url, "redis_url": self.redis_url or redis_url}
         return self.model_copy(update={name: url or None for name, url in update.items()})
 
     def environment(self) -> Mapping[str, str]:
-        """The variables that give a child process these settings."""
+        """Return the environment variables that give a child process these settings."""
         set_fields = self.model_dump(exclude_none=True)
         return {f"DIALER_{name.upper()}": _text(value) for name, value in set_fields.items()}
 
@@ -180,12 +182,12 @@ def _text(value: object) -> str:
             return str(value)
 
 
-def _given(variable: str, url: str | None) -> str:
+def _required(variable: str, url: str | None) -> str:
     if url is None:
         raise Unavailable(f"{variable} is not set; set it, or start everything on this machine with `dialer up`")
     return url
 
 
-def _in_words(error: ErrorDetails) -> FieldError:
+def _field_error(error: ErrorDetails) -> FieldError:
     reason = error["msg"]
     return FieldError(f"DIALER_{str(error['loc'][0]).upper()}", reason[0].lower() + reason[1:])

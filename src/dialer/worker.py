@@ -39,7 +39,7 @@ from dialer.errors import Contended, DialerError, Unavailable
 from dialer.scheduler import Scheduler
 from dialer.settings import Settings
 from dialer.store import numbers
-from dialer.store.process_metrics import Measures
+from dialer.store.process_metrics import ProcessMetrics
 
 CHUNK = 50
 QUEUE, BEAT_QUEUE = QUEUES
@@ -59,7 +59,7 @@ settings = Settings.load()
 rng = wiring.chance()
 # Nothing is connected until a task needs it, so beat and listener may import this too.
 context = wiring.context_of(settings)
-measures = Measures(settings.redis, wiring.seconds)
+measures = ProcessMetrics(settings.redis, wiring.seconds)
 scheduler = Scheduler(DEPARTURE_THREADS, wiring.seconds)
 process_name = f"{socket.gethostname()}:{os.getpid()}"
 logger = structlog.get_logger()

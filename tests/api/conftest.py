@@ -61,7 +61,7 @@ class Api:
         return str(made["key"])
 
     def workspace(self, name: str) -> WorkspaceId:
-        return keys.workspace(self.world.db, name, self.world.clock.now, self.world.rng)
+        return keys.ensure_workspace(self.world.db, name, self.world.clock.now, self.world.rng)
 
     @contextmanager
     def served(self, *, context: EngineContext | None = None, **settings: Any) -> Iterator["Served"]:
@@ -94,7 +94,7 @@ class Served:
     def until_streams(self, count: int) -> None:
         """Wait until so many listen to events."""
         deadline = time.monotonic() + DEADLINE_SECONDS
-        while self.app.state.watching.open_streams < count:
+        while self.app.state.batch_streams.open_streams < count:
             assert time.monotonic() < deadline
             POLL.wait(0.02)
 

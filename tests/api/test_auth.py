@@ -233,15 +233,15 @@ def test_an_id_of_another_workspace_is_as_good_as_none_in_every_body(
     foreign: dict[str, Any],
     field: str,
 ) -> None:
-    client, mine = stranger
-    told = []
+    client, own_ids = stranger
+    reasons = []
     for which in (ids, dict.fromkeys(ids, NOBODY)):
-        answer = client.post(path, json=_filled(own, mine) | _filled(foreign, which))
+        answer = client.post(path, json=_filled(own, own_ids) | _filled(foreign, which))
         assert answer.status_code == 422, answer.text
         (detail,) = answer.json()["error"]["details"]
         assert detail["field"] == field
-        told.append(detail["reason"].replace(ids["NUMBER"], NOBODY))
-    assert told[0] == told[1]
+        reasons.append(detail["reason"].replace(ids["NUMBER"], NOBODY))
+    assert reasons[0] == reasons[1]
 
 
 def test_ids_of_another_workspace_find_nothing_in_queries(

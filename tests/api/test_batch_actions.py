@@ -96,26 +96,28 @@ def test_a_batch_without_contacts_a_window_a_number_or_an_agent_is_not_scheduled
     world.sql("UPDATE phone_numbers SET status = 'active'")
 
 
-Told = tuple[int, str | None]
+StatusAndCode = tuple[int, str | None]
 State = str | None
 DONE = {"schedule": "active", "pause": "paused", "resume": "active", "cancel": "cancelled", "delete": None}
 
 
-def one_after_the_other(status: str, actions: Sequence[str]) -> tuple[list[Told], State, list[tuple[str, State]]]:
+def one_after_the_other(
+    status: str, actions: Sequence[str]
+) -> tuple[list[StatusAndCode], State, list[tuple[str, State]]]:
     """What each is told, the status in the end (None: deleted), and the history, where they are done in this order."""
-    told: list[Told] = []
+    responses: list[StatusAndCode] = []
     state: State = status
     history: list[tuple[str, State]] = []
     for action in actions:
         if state is None:
-            told.append((404, "not_found"))
+            responses.append((404, "not_found"))
         elif state not in ALLOWED[action]:
-            told.append((422, CODES[action]))
+            responses.append((422, CODES[action]))
         else:
-            told.append((204 if action == "delete" else 200, None))
+            responses.append((204 if action == "delete" else 200, None))
             history.append((state, DONE[action]))
             state = DONE[action]
-    return told, state, [] if state is None else history
+    return responses, state, [] if state is None else history
 
 
 @pytest.mark.parametrize(("first", "second"), list(combinations_with_replacement(ALLOWED, 2)))
@@ -123,16 +125,16 @@ def test_two_at_once_are_told_and_bring_about_what_one_after_the_other_would(
     client: TestClient, draft: Draft, world: World, first: str, second: str
 ) -> None:
     before = FROM[first]
-    told, state, history = one_after_the_other(before, (first, second))
-    told_2, state_2, history_2 = one_after_the_other(before, (second, first))
-    either = [(told, state, history), (told_2[::-1], state_2, history_2)]
+    responses, state, history = one_after_the_other(before, (first, second))
+    responses_2, state_2, history_2 = one_after_the_other(before, (second, first))
+    either = [(responses, state, history), (responses_2[::-1], state_2, history_2)]
     for _ in range(4):
         batch_id = in_status(client, draft, world, before)
         begun = world.value("SELECT count(*) FROM batch_history WHERE batch_id = :id", id=batch_id)
         with ThreadPoolExecutor(2) as pool:
             barrier = Barrier(2)
 
-            def race(action: str, batch_id: str = batch_id, barrier: Barrier = barrier) -> Told:
+            def race(action: str, batch_id: str = batch_id, barrier: Barrier = barrier) -> StatusAndCode:
                 barrier.wait(DEADLINE_SECONDS)
                 answer = act(client, batch_id, action)
                 return answer.status_code, None if answer.is_success else answer.json()["error"]["code"]

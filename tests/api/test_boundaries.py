@@ -80,8 +80,8 @@ def test_processes_that_connect_refuse_it_too_where_it_was_stored_before(api: Ap
     assert stored is not None
     pool = ProviderPool(connecting(api.settings.model_copy(update={"secret_env": OWNED})), api.world.clock)
     try:
-        told = {pool.health(replace(stored, config=config(name))) for name in NOT_MINE[1:]}
-        assert told == {pool.health(stored)}
+        messages = {pool.health(replace(stored, config=config(name))) for name in NOT_MINE[1:]}
+        assert messages == {pool.health(stored)}
     finally:
         pool.close()
 

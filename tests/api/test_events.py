@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from api.conftest import Api, Draft, Served
-from dialer.api.batch_streams import Listener, Watching
+from dialer.api.batch_streams import BatchStreams, StreamSubscriber
 from dialer.store.batch_views import BatchChanges
 from support.deadline import DEADLINE_SECONDS
 from support.engine_steps import until
@@ -43,21 +43,21 @@ def test_a_listener_is_told_progress_every_change_of_status_and_the_end(
 ) -> None:
     batch_id = draft(contacts=3)["id"]
     with ThreadPoolExecutor(1) as pool:
-        told = pool.submit(events, served, batch_id)
+        stream = pool.submit(events, served, batch_id)
         served.until_streams(1)
         assert served.client.post(f"/batch-calls/{batch_id}/schedule").status_code == 200
         served.client.post(f"/batch-calls/{batch_id}/pause")
         served.client.post(f"/batch-calls/{batch_id}/resume")
         finish(world, batch_id)
-        heard = told.result()
-    changes = [(data["from"], data["to"]) for event, _, data in heard if event == "status"]
+        received = stream.result()
+    changes = [(data["from"], data["to"]) for event, _, data in received if event == "status"]
     assert changes == [
         ("draft", "active"), ("active", "paused"), ("paused", "active"), ("active", "completed"),
     ]  # fmt: skip
-    progress = [data for event, _, data in heard if event == "progress"]
+    progress = [data for event, _, data in received if event == "progress"]
     assert (progress[0]["status"], progress[0]["counts"]["pending"]) == ("draft", 3)
     assert (progress[-1]["status"], progress[-1]["calls"]) == ("completed", {"in_progress": 0})
-    assert heard[-1][0] == "end"
+    assert received[-1][0] == "end"
 
 
 def test_a_listener_that_comes_back_is_told_what_it_missed_also_by_another_process(
@@ -78,13 +78,13 @@ def test_a_listener_that_comes_back_is_told_what_it_missed_also_by_another_proce
 
 
 def test_many_listeners_cost_one_query_a_second(served: Served, draft: Draft) -> None:
-    batch_id, watching = draft(contacts=1)["id"], served.app.state.watching
+    batch_id, batch_streams = draft(contacts=1)["id"], served.app.state.batch_streams
     with ThreadPoolExecutor(40) as pool:
         streams = [pool.submit(events, served, batch_id) for _ in range(40)]
         served.until_streams(40)
-        before, begun_at = watching.polls, time.monotonic()
-        until(lambda: watching.polls >= before + 3)
-        assert watching.polls - before <= time.monotonic() - begun_at + 1
+        before, begun_at = batch_streams.polls, time.monotonic()
+        until(lambda: batch_streams.polls >= before + 3)
+        assert batch_streams.polls - before <= time.monotonic() - begun_at + 1
         served.client.post(f"/batch-calls/{batch_id}/cancel")
         for stream in streams:
             assert [event for event, _, _ in stream.result()] == ["progress", "status", "progress", "end"]
@@ -93,17 +93,17 @@ def test_many_listeners_cost_one_query_a_second(served: Served, draft: Draft) ->
 def test_a_stream_in_which_nothing_happens_is_kept_alive_and_tells_progress_once(
     served: Served, draft: Draft, world: World
 ) -> None:
-    served.app.state.watching = Watching(world.db, heartbeat_seconds=0.05)
+    served.app.state.batch_streams = BatchStreams(world.db, heartbeat_seconds=0.05)
     path = f"/batch-calls/{draft(contacts=1)['id']}/events"
-    told = served.client.get(path, params={"max_seconds": 2}).text
-    assert told.count("event: progress") == 1
-    assert told.count(": heartbeat\n\n") >= 5
+    stream = served.client.get(path, params={"max_seconds": 2}).text
+    assert stream.count("event: progress") == 1
+    assert stream.count(": heartbeat\n\n") >= 5
 
 
 def test_a_change_that_a_listener_knows_is_not_told_to_it_when_another_asks_for_it() -> None:
-    listener = Listener(last_id=2)
-    listener.hear(BatchChanges({"status": "active"}, tuple({"id": change} for change in (1, 2, 3)), last_id=3))
-    changes, _ = listener.take()
+    subscriber = StreamSubscriber(last_id=2)
+    subscriber.update(BatchChanges({"status": "active"}, tuple({"id": change} for change in (1, 2, 3)), last_id=3))
+    changes, _ = subscriber.take()
     assert [change["id"] for change in changes] == [3]
 
 
@@ -111,45 +111,45 @@ def test_progress_is_told_at_most_once_a_second(served: Served, draft: Draft, wo
     batch_id = draft(contacts=1)["id"]
     with ThreadPoolExecutor(1) as pool:
         begun_at = time.monotonic()
-        told = pool.submit(events, served, batch_id)
+        stream = pool.submit(events, served, batch_id)
         served.until_streams(1)
         for name in range(200):
             world.sql("UPDATE batches SET name = :name WHERE id = :id", name=str(name), id=batch_id)
         served.client.post(f"/batch-calls/{batch_id}/cancel")
-        heard = told.result()
-    progress = [data["name"] for event, _, data in heard if event == "progress"]
+        received = stream.result()
+    progress = [data["name"] for event, _, data in received if event == "progress"]
     assert 2 <= len(progress) <= time.monotonic() - begun_at + 1
     assert progress[-1] == "199"
 
 
 @pytest.mark.parametrize("view", ["AS SELECT * FROM put_away WHERE 1 / (id - id) = 1", None])
 def test_a_stream_survives_any_error_of_a_poll(served: Served, draft: Draft, world: World, view: str | None) -> None:
-    batch_id, watching = draft(contacts=1)["id"], served.app.state.watching
+    batch_id, batch_streams = draft(contacts=1)["id"], served.app.state.batch_streams
     with ThreadPoolExecutor(1) as pool:
-        told = pool.submit(events, served, batch_id)
+        stream = pool.submit(events, served, batch_id)
         served.until_streams(1)
         world.sql("ALTER TABLE batch_history RENAME TO put_away")
         try:
             if view is not None:
                 world.sql(f"CREATE VIEW batch_history {view}")
-            seen = watching.polls
-            until(lambda: watching.polls >= seen + 2)
+            polls = batch_streams.polls
+            until(lambda: batch_streams.polls >= polls + 2)
         finally:
             world.sql("DROP VIEW IF EXISTS batch_history")
             world.sql("ALTER TABLE put_away RENAME TO batch_history")
         assert served.client.post(f"/batch-calls/{batch_id}/cancel").status_code == 200
-        heard = told.result()
-    assert [data["to"] for event, _, data in heard if event == "status"] == ["cancelled"]
-    assert heard[-1][0] == "end"
+        received = stream.result()
+    assert [data["to"] for event, _, data in received if event == "status"] == ["cancelled"]
+    assert received[-1][0] == "end"
 
 
 def test_a_process_that_stops_ends_its_streams_at_once(api: Api, draft: Draft) -> None:
     batch_id = draft(contacts=1)["id"]
     with ThreadPoolExecutor(1) as pool:
         with api.served() as served:
-            told = pool.submit(events, served, batch_id, seconds=120)
+            stream = pool.submit(events, served, batch_id, seconds=120)
             served.until_streams(1)
-        assert [event for event, _, _ in told.result()] == ["progress"]
+        assert [event for event, _, _ in stream.result()] == ["progress"]
 
 
 def test_a_stream_needs_a_batch_of_the_workspace(api: Api, served: Served, draft: Draft) -> None:

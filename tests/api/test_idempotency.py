@@ -12,7 +12,7 @@ from api.conftest import Api
 from dialer.domain.roles import Role
 from dialer.engine.retention import retention
 from dialer.service import keys
-from dialer.service.idempotency import do_once
+from dialer.service.idempotency import run_once
 from dialer.store.database import Database
 from dialer.store.idempotency import Scope
 from support.deadline import DEADLINE_SECONDS
@@ -89,9 +89,9 @@ def test_a_crash_before_the_commit_leaves_neither_work_nor_answer(world: World) 
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        do_once(world.db, scope, b"hash", 201, crash)
+        run_once(world.db, scope, b"hash", 201, crash)
     assert world.value("SELECT count(*) FROM api_keys") == world.value("SELECT count(*) FROM idempotency_keys") == 0
-    assert do_once(world.db, scope, b"hash", 201, lambda _: "done").body == "done"
+    assert run_once(world.db, scope, b"hash", 201, lambda _: "done").body == "done"
 
 
 def test_another_body_under_the_same_key_is_refused(client: TestClient, world: World, body: dict[str, Any]) -> None:

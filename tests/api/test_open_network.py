@@ -276,7 +276,7 @@ def test_one_workspace_may_run_so_many_audits_at_once(api: Api, draft: Draft) ->
     batch_id = draft()["id"]
     with api.served() as served, ExitStack() as stack:
         for _ in range(PER_WORKSPACE):
-            stack.enter_context(served.app.state.audits.one(api.world.installed.workspace_id))
+            stack.enter_context(served.app.state.audits.slot(api.world.installed.workspace_id))
         refused = served.client.get(f"/batch-calls/{batch_id}/audit")
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "busy")
         stack.close()

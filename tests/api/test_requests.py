@@ -214,7 +214,7 @@ def test_a_server_that_is_away_is_a_503_in_constant_words(api: Api, draft: Draft
             assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable")
             assert answer.headers["Retry-After"] == "1"
             assert answer.json()["error"]["message"] == (
-                "A part that this needs does not answer; nothing was done. The log of the API says why."
+                "A server that this request needs does not answer; nothing was done; the API's log says why"
             )
         assert client.get("/healthz").status_code == 200
         assert 'dialer_up{server="postgres"} 0.0' in client.get("/metrics", headers=METRICS).text

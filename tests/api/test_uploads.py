@@ -159,7 +159,7 @@ def drip(connection: socket.socket) -> bytes:
     ("limit", "reason"),
     [
         ({"min_bytes_per_second": 1_000_000}, b"more slowly than"),
-        ({"transfer_timeout_seconds": 0.5}, b"not come within"),
+        ({"transfer_timeout_seconds": 0.5}, b"not arrive within"),
     ],
 )
 def test_an_upload_that_never_stalls_and_is_too_slow_is_given_up(

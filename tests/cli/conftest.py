@@ -32,7 +32,7 @@ POLL = Event()
 
 
 @dataclass(frozen=True)
-class Said:
+class Result:
     code: int
     out: str
     err: str
@@ -46,7 +46,7 @@ class Said:
         return line
 
 
-Dialer = Callable[..., Said]
+Dialer = Callable[..., Result]
 
 
 @pytest.fixture(autouse=True)
@@ -68,14 +68,14 @@ def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def dialer(capsys: pytest.CaptureFixture[str]) -> Dialer:
-    def run(*arguments: str) -> Said:
+    def run(*arguments: str) -> Result:
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
             main(arguments)
-        said = capsys.readouterr()
-        assert "Traceback" not in said.err
+        result = capsys.readouterr()
+        assert "Traceback" not in result.err
         assert isinstance(ended.value.code, int)
-        return Said(ended.value.code, said.out, said.err)
+        return Result(ended.value.code, result.out, result.err)
 
     return run
 

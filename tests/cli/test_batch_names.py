@@ -113,14 +113,14 @@ def test_what_reads_takes_the_one_that_has_started_else_the_newest_and_says_so(
     served: Served, dialer: Dialer, world: World, before: tuple[str, ...], taken: int
 ) -> None:
     made = [in_status(world, status) for status in before]
-    told = f"{len(made)} batches are called {NAME}; taking {made[taken]} ({before[taken]}).\n"
+    notice = f"{len(made)} batches are called {NAME}; taking {made[taken]} ({before[taken]}).\n"
     shown = dialer("batch", "show", NAME, "--json")
-    assert (json.loads(shown.out)["id"], shown.err) == (str(made[taken]), told)
-    assert dialer("batch", "export", NAME).err == told
+    assert (json.loads(shown.out)["id"], shown.err) == (str(made[taken]), notice)
+    assert dialer("batch", "export", NAME).err == notice
     listed = dialer("contacts", "list", NAME, "--json")
-    assert ({one["batch_id"] for one in json.loads(listed.out)}, listed.err) == ({str(made[taken])}, told)
+    assert ({one["batch_id"] for one in json.loads(listed.out)}, listed.err) == ({str(made[taken])}, notice)
     contact_id = str(json.loads(listed.out)[0]["id"])
-    assert dialer("contacts", "show", NAME, contact_id).err == told
+    assert dialer("contacts", "show", NAME, contact_id).err == notice
 
 
 def test_watching_takes_the_one_that_has_started(served: Served, dialer: Dialer, world: World) -> None:

@@ -42,9 +42,9 @@ def test_an_audit_of_a_batch_is_clean_until_a_promise_is_broken(dialer: Dialer, 
         "UPDATE attempts SET state = 'answered', outcome = NULL, ended_at = NULL, rescue_at = now() WHERE id ="
         " (SELECT id FROM attempts LIMIT 1)"
     )
-    said = dialer("audit", str(batch_id), "--json")
-    assert said.code == 1
-    assert not json.loads(said.out)["is_clean"]
+    result = dialer("audit", str(batch_id), "--json")
+    assert result.code == 1
+    assert not json.loads(result.out)["is_clean"]
     assert "broken rules" in dialer("audit").out
 
 
@@ -59,11 +59,11 @@ def test_the_doctor_finds_what_is_overdue_what_cannot_be_reached_and_leases_that
     world.batch(3)
     world.sql("UPDATE batch_progress SET next_dispatch_at = now() - interval '2 minutes'")
     world.leases.void()
-    said = dialer("doctor")
-    assert said.code == 1
-    first, second, third = said.out.splitlines()
+    result = dialer("doctor")
+    assert result.code == 1
+    first, second, third = result.out.splitlines()
     assert first == "1 batches have been due for over a minute: is a beat running, and a worker?"
-    assert second.startswith("Redis does not know the leases")
+    assert second.startswith("Redis has no leases")
     assert third.startswith("Trunk simulator cannot place calls: The simulated network at tcp://127.0.0.1:1 does not")
     assert json.loads(dialer("doctor", "--json").out) == {"troubles": [first, second, third]}
 
@@ -73,8 +73,8 @@ def test_the_doctor_finds_processes_that_do_nothing_because_of_their_clocks(dial
     world.leases.note_skew("two:7", -6.04)
     world.leases.note_skew("one:7", 18_000.0)
     assert dialer("doctor").out.splitlines() == [
-        "The clock of one:7 is 18000.0 s ahead of that of Postgres, so it does nothing: synchronise it.",
-        "The clock of two:7 is 6.0 s behind that of Postgres, so it does nothing: synchronise it.",
+        "The clock of one:7 is 18000.0 s ahead of that of Postgres, so it does nothing: synchronise it",
+        "The clock of two:7 is 6.0 s behind that of Postgres, so it does nothing: synchronise it",
     ]
 
 
@@ -85,18 +85,18 @@ def test_the_doctor_finds_a_redis_that_evicts_keys(dialer: Dialer, world: World)
     assert dialer("doctor").code == 0
     client.config_set("maxmemory", "1gb")
     try:
-        (said,) = dialer("doctor").out.splitlines()
+        (result,) = dialer("doctor").out.splitlines()
     finally:
         client.config_set("maxmemory", "0")
         client.config_set("maxmemory-policy", "noeviction")
-    assert said.startswith("Redis evicts keys (allkeys-lru)")
+    assert result.startswith("Redis evicts keys (allkeys-lru)")
 
 
 def test_the_doctor_finds_a_redis_that_has_the_memory_of_another_run(dialer: Dialer, world: World) -> None:
     world.sql("UPDATE trunks SET status = 'inactive'")
     world.leases._redis.set("{dialer}:run", "0" * 40)
-    (said,) = dialer("doctor").out.splitlines()
-    assert said.startswith("Redis does not know the leases, or knows them from before it was restarted")
+    (result,) = dialer("doctor").out.splitlines()
+    assert result.startswith("Redis has no leases, or has them from before it was restarted")
 
 
 def test_the_doctor_finds_nothing_where_nothing_is_wrong(dialer: Dialer, world: World) -> None:
@@ -107,8 +107,8 @@ def test_the_doctor_finds_nothing_where_nothing_is_wrong(dialer: Dialer, world: 
 
 def test_a_trunk_of_a_provider_that_does_not_exist_is_told_by_the_doctor(dialer: Dialer, world: World) -> None:
     world.sql("UPDATE trunks SET provider = 'pigeon'")
-    said = dialer("doctor").out
-    assert said.startswith(
+    result = dialer("doctor").out
+    assert result.startswith(
         "Trunk simulator cannot place calls: No provider named pigeon is installed; there are asterisk"
     )
 

@@ -26,10 +26,10 @@ HEAVY = (
 
 
 def test_help_names_every_command_the_settings_and_the_exit_codes(dialer: Dialer) -> None:
-    said = dialer("--help")
-    assert said.code == 0
+    result = dialer("--help")
+    assert result.code == 0
     for word in (*COMMANDS, "DIALER_DATABASE_URL", "DIALER_REDIS_URL", "DIALER_DATA_DIR", "Exit code"):
-        assert word in said.out
+        assert word in result.out
 
 
 @pytest.mark.parametrize(
@@ -43,10 +43,10 @@ def test_help_names_every_command_the_settings_and_the_exit_codes(dialer: Dialer
     ],
 )
 def test_every_command_says_what_it_does(command: tuple[str, ...], dialer: Dialer) -> None:
-    said = dialer(*command, "--help")
-    assert said.code == 0
-    assert said.out.startswith(f"Usage: dialer {' '.join(command)}")
-    assert len(said.out.split("\n\n")[1]) > 20
+    result = dialer(*command, "--help")
+    assert result.code == 0
+    assert result.out.startswith(f"Usage: dialer {' '.join(command)}")
+    assert len(result.out.split("\n\n")[1]) > 20
 
 
 def test_help_loads_nothing_that_only_work_needs() -> None:
@@ -83,6 +83,6 @@ def test_help_loads_nothing_that_only_work_needs() -> None:
 def test_wrong_usage_is_exit_2_with_the_reason_and_nothing_on_standard_output(
     arguments: tuple[str, ...], dialer: Dialer
 ) -> None:
-    said = dialer(*arguments)
-    assert (said.code, said.out) == (2, "")
-    assert said.err.splitlines()[-1].startswith("Error: ")
+    result = dialer(*arguments)
+    assert (result.code, result.out) == (2, "")
+    assert result.err.splitlines()[-1].startswith("Error: ")

@@ -8,7 +8,7 @@ import pendulum
 import pytest
 from rich.console import Console
 
-from dialer.cli.progress import RATE_OVER_SECONDS, Pace, describe, watch
+from dialer.cli.progress import RATE_OVER_SECONDS, CompletionRate, describe, watch
 from dialer.domain.ids import BatchId
 from dialer.domain.states import BatchStatus
 from dialer.errors import Unavailable
@@ -85,12 +85,12 @@ def test_what_holds_a_batch_back_is_told_while_nobody_is_called() -> None:
 
 
 def test_the_rate_forgets_what_is_long_past() -> None:
-    pace = Pace()
-    assert pace.note(0, 0) is None
-    assert pace.note(1, 100) == 100
-    assert pace.note(10, 100) == 10
-    assert pace.note(2 + RATE_OVER_SECONDS, 100 + 200) == pytest.approx(200 / (RATE_OVER_SECONDS - 8))
-    assert pace.note(100, 300) is None
+    rate = CompletionRate()
+    assert rate.add(0, 0) is None
+    assert rate.add(1, 100) == 100
+    assert rate.add(10, 100) == 10
+    assert rate.add(2 + RATE_OVER_SECONDS, 100 + 200) == pytest.approx(200 / (RATE_OVER_SECONDS - 8))
+    assert rate.add(100, 300) is None
 
 
 def test_a_database_that_does_not_answer_for_a_while_is_waited_for(world: World) -> None:

@@ -45,7 +45,7 @@ def test_an_empty_quarantine_is_an_empty_list(dialer: Dialer, world: World) -> N
     assert dialer("quarantine", "list").out.split() == [
         *("id", "kind", "subject", "attempt_id", "tries", "since", "error_kind", "error")
     ]
-    assert dialer("quarantine", "retry", "--all").out == "0 of 0 are tried again.\n"
+    assert dialer("quarantine", "retry", "--all").out == "0 of 0 are retried.\n"
 
 
 def test_what_is_in_quarantine_is_listed_and_reports_go_back_into_the_inbox(dialer: Dialer, world: World) -> None:
@@ -58,11 +58,11 @@ def test_what_is_in_quarantine_is_listed_and_reports_go_back_into_the_inbox(dial
     assert (first["tries"], first["error_kind"], first["error"]) == (6, "22003", "out of range")
     assert (second["attempt_id"], second["report"]["outcome"], second["tries"]) == (str(other), "no_answer", 5)
     assert "out of range" in dialer("quarantine", "list").out
-    assert dialer("quarantine", "retry", str(first["id"])).out == "1 of 1 are tried again.\n"
+    assert dialer("quarantine", "retry", str(first["id"])).out == "1 of 1 are retried.\n"
     world.clock.now = pendulum.now("UTC").add(minutes=1)  # the command goes by the real time
     assert settle(world.context, world.clock.now).ended == 1
-    said = dialer("quarantine", "retry", "--all", "--json")
-    assert json.loads(said.out) == {"tried": [second["id"]], "failed": {}}
+    result = dialer("quarantine", "retry", "--all", "--json")
+    assert json.loads(result.out) == {"tried": [second["id"]], "failed": {}}
     assert settle(world.context, world.clock.now).ended == 1
     assert {row.outcome for row in world.rows("SELECT outcome FROM attempts")} == {"busy", "no_answer"}
     assert json.loads(dialer("quarantine", "list", "--json").out) == []
@@ -79,10 +79,10 @@ def test_a_batch_and_an_attempt_are_due_at_once_and_what_was_not_kept_stays(dial
         quarantine.note(connection, "report", "a trunk and a key", ValueError("z"))
     found = json.loads(dialer("quarantine", "list", "--json").out)
     lost = next(entry["id"] for entry in found if entry["kind"] == "report")
-    said = dialer("quarantine", "retry", "--all")
-    assert (said.code, said.out, said.err) == (
+    result = dialer("quarantine", "retry", "--all")
+    assert (result.code, result.out, result.err) == (
         1,
-        "2 of 3 are tried again.\n",
+        "2 of 3 are retried.\n",
         f"{lost} stays: no report was kept with it\n",
     )
     assert look(world, batch_id)[0] is not None

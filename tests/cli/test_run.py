@@ -42,10 +42,10 @@ def test_a_bad_file_is_refused_with_one_error_and_nothing_is_stored(
     content: bytes, reason: str, installed: Database, dialer: Dialer, tmp_path: Path
 ) -> None:
     (tmp_path / "list.csv").write_bytes(content)
-    said = dialer("run", "list.csv", *RUN)
-    assert (said.code, said.out) == (1, "")
-    errors = [line for line in said.err.splitlines() if line.startswith("dialer: ")]
-    assert [reason in error for error in errors] == [True], said.err
+    result = dialer("run", "list.csv", *RUN)
+    assert (result.code, result.out) == (1, "")
+    errors = [line for line in result.err.splitlines() if line.startswith("dialer: ")]
+    assert [reason in error for error in errors] == [True], result.err
     assert query(installed, "SELECT count(*) FROM batches") == 0
 
 
@@ -119,10 +119,10 @@ def test_a_list_comes_from_standard_input_and_the_results_are_one_json_document(
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(GOOD + b"nonsense\n+12025550101\n")))
     operator = Thread(target=cancel_once_it_runs, args=[installed])
     operator.start()
-    said = dialer("run", "-", *RUN, *EVERY_DAY, "--json")
+    result = dialer("run", "-", *RUN, *EVERY_DAY, "--json")
     operator.join()
-    answer = json.loads(said.out)
-    assert said.code == 1
+    answer = json.loads(result.out)
+    assert result.code == 1
     assert (answer["status"], answer["status_reason"]) == ("cancelled", "not today")
     counts = {name: answer["import"][name] for name in ("imported", "duplicates", "suppressed", "rejected")}
     assert counts == {"imported": 1, "duplicates": 1, "suppressed": 0, "rejected": 1}
@@ -131,7 +131,7 @@ def test_a_list_comes_from_standard_input_and_the_results_are_one_json_document(
     ]
     assert answer["results"][0]["status"] == "cancelled"
     assert answer["audit"]["is_clean"]
-    assert "Loaded 1 contacts; 1 duplicates, 0 suppressed, 1 rejected.\n  line 3: " in said.err
+    assert "Loaded 1 contacts; 1 duplicates, 0 suppressed, 1 rejected.\n  line 3: " in result.err
 
 
 def test_a_cancelled_batch_is_exit_1_and_the_reason_is_told(
@@ -140,11 +140,11 @@ def test_a_cancelled_batch_is_exit_1_and_the_reason_is_told(
     (tmp_path / "list.csv").write_bytes(GOOD)
     operator = Thread(target=cancel_once_it_runs, args=[installed])
     operator.start()
-    said = dialer("run", "list.csv", *RUN, *EVERY_DAY)
+    result = dialer("run", "list.csv", *RUN, *EVERY_DAY)
     operator.join()
-    assert said.code == 1
-    assert "is cancelled: not today." in said.out
-    assert "Audit clean: 0 attempts, 1 contacts, 1 batches" in said.out
+    assert result.code == 1
+    assert "is cancelled: not today." in result.out
+    assert "Audit clean: 0 attempts, 1 contacts, 1 batches" in result.out
 
 
 def start(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
@@ -170,7 +170,7 @@ def test_an_interrupted_run_says_that_the_batch_goes_on_in_the_cluster(
         watching.send_signal(how)
         out, err = watching.communicate(timeout=DEADLINE_SECONDS)
     assert (watching.returncode, out) == (130, "")
-    assert "is no longer watched. The batch goes on where its workers run." in err
+    assert "is no longer watched. The batch continues on its workers." in err
     assert "Traceback" not in err
     assert query(installed, "SELECT status FROM batches") == "active"
 
@@ -185,7 +185,7 @@ def test_an_interrupted_run_with_an_engine_of_its_own_stops_it_and_says_when_the
     assert calling.returncode == 130
     assert "Traceback" not in err
     assert "No engine runs on .dialer; one was started for this run." in err
-    assert "it goes on at the next `dialer up` or `dialer run` on .dialer" in err
+    assert "it continues at the next `dialer up` or `dialer run` on .dialer" in err
     assert len(children) == 6
     assert [pid for pid in children if Path(f"/proc/{pid}").exists()] == []
 

@@ -67,15 +67,15 @@ def test_one_call_is_made_and_each_of_its_events_printed(
     monkeypatch.setenv("TRUNK_FREESWITCH_PASSWORD", freeswitch.ENVIRONMENT["TRUNK_FREESWITCH_PASSWORD"])
     with switch(outcome) as port:
         install(world, port)
-        said = dialer("trunks", "test", "+12015550123", *OPTIONS, "--yes", "--json")
-    assert said.code == code, said
-    told = [json.loads(line) for line in said.out.splitlines()]
-    assert [one["event"] for one in told if one["event"] != "ringing" or "ringing" in events] == events
-    assert told[-1]["outcome"] == outcome
-    assert told[-1]["cause"]
+        result = dialer("trunks", "test", "+12015550123", *OPTIONS, "--yes", "--json")
+    assert result.code == code, result
+    events_shown = [json.loads(line) for line in result.out.splitlines()]
+    assert [one["event"] for one in events_shown if one["event"] != "ringing" or "ringing" in events] == events
+    assert events_shown[-1]["outcome"] == outcome
+    assert events_shown[-1]["cause"]
     # The codes of the network stand beside what is made of them.
-    assert "facts" not in told[-1]
-    assert told[-1]["hung_up_by"] == "callee"
+    assert "facts" not in events_shown[-1]
+    assert events_shown[-1]["hung_up_by"] == "callee"
     assert world.value("SELECT count(*) FROM attempts") == 0
 
 

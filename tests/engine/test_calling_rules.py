@@ -48,7 +48,7 @@ def test_every_country_may_be_called_again(world: World) -> None:
     workspaces.limit(world.db, WORKSPACE, ["DE"], None)
     workspaces.limit(world.db, WORKSPACE, ["all"], None)
     assert world.add(world.batch([], start=False), [AMERICAN, GERMAN]).imported == 2
-    (found,) = workspaces.listed(world.db)
+    (found,) = workspaces.list_all(world.db)
     assert (found["name"], found["countries"], found["premium_rate"]) == (WORKSPACE, None, False)
 
 

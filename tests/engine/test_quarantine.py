@@ -24,7 +24,7 @@ from dialer.providers.pool import ProviderPool
 from dialer.service import quarantine as service
 from dialer.store import health, inbox, quarantine
 from dialer.store.database import rows
-from dialer.store.metrics import facts
+from dialer.store.metrics import gauges
 from dialer.store.numbers import Trunk
 from dialer.store.quarantine import Fault
 from support.engine_steps import assert_clean, go, hand_in, later, live, look, report
@@ -73,7 +73,7 @@ def passed_over(world: World) -> list[tuple[str, str, int]]:
 
 def counted(world: World) -> dict[str, int]:
     with world.db.begin() as connection:
-        said: dict[str, int] = facts(connection, world.clock.now)["set_aside"]
+        said: dict[str, int] = gauges(connection, world.clock.now)["set_aside"]
     return said
 
 
@@ -214,7 +214,7 @@ def test_a_report_that_this_release_cannot_read_is_put_into_quarantine_too(world
     settle_for(world, 60)
     hand_in(world, report(bad, "ringing", world.clock.now))
     settle_for(world, 120)
-    (entry,) = service.listed(world.db)
+    (entry,) = service.list_entries(world.db)
     assert (entry["error_kind"], entry["attempt_id"]) == ("UnreadableReport", bad)
 
 
@@ -416,13 +416,13 @@ def test_a_report_that_cannot_be_stored_is_refused_until_it_alone_must_be_to_bla
         assert send(world, reports, 9, seconds=10) == [True] * 9
         receive(world.db, world.installed.trunk_id, [report(good[0], "ringing", world.clock.now)])
         assert send(world, reports, 3, seconds=10) == [True, True, False]
-        (entry,) = service.listed(world.db)
+        (entry,) = service.list_entries(world.db)
         assert (entry["kind"], entry["attempt_id"], entry["error_kind"]) == ("report", bad, "23514")
         (reason,) = service.retry(world.db, world.clock.now).failed.values()
         assert "this row is broken" in reason
-        assert len(service.listed(world.db)) == 1, "nothing of it is lost"
+        assert len(service.list_entries(world.db)) == 1, "nothing of it is lost"
     service.retry(world.db, world.clock.now)
-    assert service.listed(world.db) == []
+    assert service.list_entries(world.db) == []
     settle(world.context, world.clock.now)
     (row,) = world.rows("SELECT outcome, cause, talk_seconds FROM attempts WHERE id = :id", id=bad)
     assert tuple(row) == ("no_answer", "wrong", 0.5)

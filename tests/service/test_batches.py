@@ -19,7 +19,7 @@ from dialer.providers.pool import ProviderPool
 from dialer.providers.simulator import InProcessSimulator
 from dialer.service import batches
 from dialer.service.edit_batch import ChangedBatch
-from dialer.service.edit_batch import change as change_draft
+from dialer.service.edit_batch import edit as edit_draft
 from dialer.service.new_batch import NewBatch
 from dialer.store.database import run
 from support.deadline import DEADLINE_SECONDS
@@ -222,7 +222,7 @@ def started_while(world: World, batch_id: BatchId, **changes: Any) -> str:
 
     def meddle() -> None:
         for one in changed:
-            change_draft(world.db, world.installed.workspace_id, batch_id, one, MONDAY)
+            edit_draft(world.db, world.installed.workspace_id, batch_id, one, MONDAY)
 
     provider = Meddling(world.network, world.clock)
     provider.meddle = meddle
@@ -273,7 +273,7 @@ def test_a_batch_that_was_paused_before_its_time_waits_for_it_again(world: World
 
 def test_the_progress_of_a_batch_that_does_not_exist_is_not_found(world: World) -> None:
     with pytest.raises(NotFound, match=f"No batch {NOBODY}"):
-        batches.progress(world.db, BatchId(NOBODY))
+        batches.read_progress(world.db, BatchId(NOBODY))
 
 
 def test_a_draft_is_not_deleted_between_the_reads_of_its_check(world: World) -> None:

@@ -7,12 +7,12 @@ from pendulum import datetime
 
 from dialer.domain.contact import NewContact
 from dialer.errors import UnreadableFile
-from dialer.service.contact_csv import RowError, read_contacts
+from dialer.service.contact_csv import RejectedRow, read_contacts
 
 NUMBER = "+12025550100"
 
 
-def read(content: str | bytes, region: str | None = "US") -> list[NewContact | RowError]:
+def read(content: str | bytes, region: str | None = "US") -> list[NewContact | RejectedRow]:
     stream = io.BytesIO(content.encode() if isinstance(content, str) else content)
     return list(read_contacts(stream, default_region=region, batch_timezone="Europe/Berlin"))
 
@@ -75,7 +75,7 @@ def test_a_delimiter_at_the_end_of_every_line_does_no_harm() -> None:
 def test_a_value_without_a_name_in_the_header_spoils_its_row_alone(header: str, column: int) -> None:
     found = read(f"{header}\n{NUMBER},Doe,Jane\n{NUMBER}\n")
     reason = f"row: has a value in column {column}, which the header does not name"
-    assert found == [RowError(2, NUMBER, reason), contact()]
+    assert found == [RejectedRow(2, NUMBER, reason), contact()]
 
 
 def test_bad_rows_are_reported_with_their_line_and_the_good_ones_are_read() -> None:
@@ -84,23 +84,23 @@ def test_bad_rows_are_reported_with_their_line_and_the_good_ones_are_read() -> N
     )
     assert read(content) == [
         contact(name="Ada"),
-        RowError(4, "12", "phone_number: is too short"),
-        RowError(5, None, "phone_number: is empty"),
-        RowError(6, NUMBER, "priority: must be a whole number from 1 to 10"),
+        RejectedRow(4, "12", "phone_number: is too short"),
+        RejectedRow(5, None, "phone_number: is empty"),
+        RejectedRow(6, NUMBER, "priority: must be a whole number from 1 to 10"),
         contact(name="E\nve"),
-        RowError(9, "1-800-FLOWERS", "phone_number: has letters or signs that are no part of a telephone number"),
+        RejectedRow(9, "1-800-FLOWERS", "phone_number: has letters or signs that are no part of a telephone number"),
     ]
 
 
 def test_national_numbers_need_a_default_region() -> None:
     (error,) = read("phone\n(202) 555-0100", region=None)
-    assert error == RowError(2, "(202) 555-0100", "phone_number: has no country code and no default region is set")
+    assert error == RejectedRow(2, "(202) 555-0100", "phone_number: has no country code and no default region is set")
     assert read("phone\n(202) 555-0100") == [contact()]
 
 
 def test_a_long_text_in_the_phone_column_is_reported_cut() -> None:
     (error,) = read("phone\n" + "x" * 1000)
-    assert isinstance(error, RowError)
+    assert isinstance(error, RejectedRow)
     assert error.phone_number == "x" * 40
 
 
@@ -133,7 +133,7 @@ def test_any_bytes_are_contacts_and_row_errors_or_a_refusal(content: bytes) -> N
         found = read(content)
     except UnreadableFile:
         return
-    assert all(isinstance(one, NewContact | RowError) for one in found)
+    assert all(isinstance(one, NewContact | RejectedRow) for one in found)
 
 
 cells = st.text(st.characters(codec="utf-8", exclude_characters='\0\r\n,;"\t'), max_size=20)

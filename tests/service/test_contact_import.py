@@ -17,15 +17,15 @@ from sqlalchemy import Connection
 from dialer.domain.ids import BatchId, WorkspaceId
 from dialer.errors import NotFound, StateConflict, UnreadableFile
 from dialer.service import batches, contacts, folders, resources
-from dialer.service.contact_csv import RowError
-from dialer.service.contacts import ImportReport
+from dialer.service.contact_csv import RejectedRow
+from dialer.service.contacts import ImportResult
 from dialer.service.folders import NewFolder
 from dialer.store.database import rows, run
 from support.deadline import DEADLINE_SECONDS
 from support.world import MONDAY, World, made_up_phones
 
 
-def load(world: World, batch_id: BatchId, file: str | bytes | BinaryIO) -> ImportReport:
+def load(world: World, batch_id: BatchId, file: str | bytes | BinaryIO) -> ImportResult:
     data = file.encode() if isinstance(file, str) else file
     stream = io.BytesIO(data) if isinstance(data, bytes) else data
     return contacts.import_csv(world.db, world.installed.workspace_id, batch_id, stream, world.clock.now, world.rng)
@@ -74,7 +74,7 @@ def test_every_row_is_counted_once_and_what_was_passed_over_is_reported_with_its
     )
     assert (report.imported, report.duplicates, report.suppressed, report.rejected) == (2, 2, 2, 2)
     assert [(error.row, error.phone_number) for error in report.errors] == [(8, "call me"), (11, "+12025550105")]
-    assert all(isinstance(error, RowError) and error.reason for error in report.errors)
+    assert all(isinstance(error, RejectedRow) and error.reason for error in report.errors)
     assert stored(world, batch_id, "phone_number, name, priority") == [
         ("+12025550101", None, 5),
         ("+12025550102", "new", 3),
@@ -220,7 +220,7 @@ def cancel(world: World, batch_id: BatchId) -> str:
     return batches.cancel(world.db, world.installed.workspace_id, batch_id)
 
 
-def is_refused(importing: Future[ImportReport]) -> bool:
+def is_refused(importing: Future[ImportResult]) -> bool:
     error = importing.exception(timeout=DEADLINE_SECONDS)
     return isinstance(error, StateConflict) and error.code == "batch_is_final"
 
@@ -294,9 +294,9 @@ def test_two_imports_of_the_same_numbers_in_opposite_orders_store_each_number_on
 ) -> None:
     phones, start = made_up_phones(3_000), Barrier(2)
     workspace_id, now, rng = world.installed.workspace_id, world.clock.now, world.rng
-    folder = resources.create(world.db, folders.KIND, workspace_id, NewFolder(name="f"), now, rng)["id"]
+    folder = resources.create(world.db, folders.FOLDER_TYPE, workspace_id, NewFolder(name="f"), now, rng)["id"]
 
-    def begin(order: list[str]) -> ImportReport:
+    def begin(order: list[str]) -> ImportResult:
         file = Interrupted(csv(order), lambda: start.wait(timeout=DEADLINE_SECONDS))
         if into == "batch":
             return load(world, batch_id, file)

@@ -1,6 +1,8 @@
 """The schema: made by migrations from nothing, and true to the state machines of the domain. What failures mean."""
 
 import itertools
+from typing import Any
+from uuid import uuid4
 
 import pytest
 from sqlalchemy.exc import DBAPIError
@@ -10,6 +12,18 @@ from dialer.embedded import Servers
 from dialer.errors import Contended, Unavailable
 from dialer.store.database import Database, data_error, head, rows
 
+# What migrations write: each catalog, the key of its rows, and which of them are about our schema.
+OURS = "= 'public'::regnamespace"
+CATALOGS = {
+    "pg_class": ("oid", f"relnamespace {OURS}"),
+    "pg_attribute": ("attrelid, attnum", f"attrelid IN (SELECT oid FROM pg_class WHERE relnamespace {OURS})"),
+    "pg_attrdef": ("oid", "true"),
+    "pg_constraint": ("oid", f"connamespace {OURS}"),
+    "pg_trigger": ("oid", "true"),
+    "pg_proc": ("oid", f"pronamespace {OURS}"),
+    "pg_type": ("oid", f"typnamespace {OURS}"),
+}
+
 
 def test_a_migrated_database_is_fit_for_use(db: Database) -> None:
     db.check()
@@ -17,8 +31,30 @@ def test_a_migrated_database_is_fit_for_use(db: Database) -> None:
 
 
 def test_upgrading_twice_changes_nothing(db: Database) -> None:
+    with db.begin() as connection:
+        rows(connection, "INSERT INTO workspaces (id, name) VALUES (:id, 'kept') RETURNING id", id=uuid4())
+    before = schema_and_rows(db)
+    assert len(before["pg_class"]) > 50
+    assert len(before["alembic_version"]) == len(before["workspaces"]) == 1
     db.upgrade()
+    assert schema_and_rows(db) == before
     db.check()
+
+
+def schema_and_rows(db: Database) -> dict[str, list[Any]]:
+    """Read the versions (xmin) of all rows that a migration could write, in the catalogs and in our tables."""
+    with db.begin() as connection:
+        found = {
+            catalog: [
+                tuple(row)
+                for row in rows(connection, f"SELECT {key}, xmin FROM {catalog} WHERE {of_ours} ORDER BY {key}")
+            ]
+            for catalog, (key, of_ours) in CATALOGS.items()
+        }
+        for table in rows(connection, f"SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace {OURS}"):
+            versions = rows(connection, f"SELECT xmin FROM {table.relname} ORDER BY ctid")
+            found[table.relname] = [row.xmin for row in versions]
+    return found
 
 
 def test_a_database_that_does_not_answer_is_named_in_one_line() -> None:

@@ -79,7 +79,7 @@ def hot_path(world: World) -> Iterator[tuple[str, Callable[[], object]]]:
     ends = [report(of, "ended", world.clock.now, "busy") for of in live(world)[:15]]
     yield "events", lambda: receive(world.db, world.installed.trunk_id, ends)
     yield "settle", lambda: settle(context, world.clock.now)
-    yield "progress", lambda: batches.progress(world.db, plain)
+    yield "progress", lambda: batches.read_progress(world.db, plain)
     world.clock.now = MONDAY.add(minutes=11)
     yield "retry", lambda: retry(context, world.clock.now)
     yield "rescue", lambda: rescue(context, world.clock.now, chance)

@@ -52,10 +52,10 @@ def statuses(world: World) -> dict[BatchId, str]:
 
 def notices(connection: Connection) -> list[str]:
     """What Postgres tells this session from now on."""
-    told: list[str] = []
+    notices_received: list[str] = []
     session: Any = connection.connection.driver_connection
-    session.add_notice_handler(lambda notice: told.append(f"{notice.severity}: {notice.message_primary}"))
-    return told
+    session.add_notice_handler(lambda notice: notices_received.append(f"{notice.severity}: {notice.message_primary}"))
+    return notices_received
 
 
 @pytest.mark.parametrize(("before", "wanted"), LEFT)
@@ -63,10 +63,10 @@ def test_a_batch_with_nothing_to_stop_is_left_as_it_is_with_a_notice(world: Worl
     batch_id = in_status(world, before)
     stored = everything_about(world, batch_id)
     with world.db.begin() as connection:
-        told = notices(connection)
+        notices_received = notices(connection)
         stop = "UPDATE batches SET status = :status WHERE id = :id RETURNING id"
         assert rows(connection, stop, status=wanted, id=batch_id) == []
-    assert told == [f'NOTICE: Batch {batch_id} "contacts.csv" is {before}; it is left as it is']
+    assert notices_received == [f'NOTICE: Batch {batch_id} "contacts.csv" is {before}; it is left as it is']
     assert everything_about(world, batch_id) == stored
 
 

@@ -25,7 +25,7 @@ import redis
 
 from dialer.domain.ids import BatchId
 from dialer.embedded import postgres, valkey
-from dialer.embedded.data_dir import claimed, password_of
+from dialer.embedded.data_dir import password_of, use_exclusively
 from dialer.embedded.server import free_port
 from dialer.engine.audit import audit
 from dialer.engine.context import EngineContext
@@ -90,7 +90,7 @@ class Cluster:
     ) -> None:
         self.folder = folder
         self._claim = ExitStack()
-        self._claim.enter_context(claimed(folder))
+        self._claim.enter_context(use_exclusively(folder))
         (folder / "log").mkdir(exist_ok=True)
         secret = password_of(folder)
         self.postgres = Server(

@@ -25,8 +25,8 @@ from dialer.engine.tick import tick
 from dialer.providers.pool import ProviderPool
 from dialer.providers.simulator import InProcessSimulator, NetworkProfile, SimulatedNetwork
 from dialer.service import batches, contacts, demo_setup
-from dialer.service.contacts import ImportReport
-from dialer.service.demo_setup import Installation
+from dialer.service.contacts import ImportResult
+from dialer.service.demo_setup import DemoSetup
 from dialer.service.new_batch import NewBatch
 from dialer.store.database import Database, rows, run
 from dialer.store.leases import Leases
@@ -82,7 +82,7 @@ class World:
             lambda trunk: InProcessSimulator(self.networks.get(trunk.id, self.network), self.clock), self.clock
         )
         self.context = EngineContext(self.db, self.leases, self.providers, self.clock)
-        self.installed: Installation = demo_setup.install(self.db, self.profile, self.clock.now, self.rng)
+        self.installed: DemoSetup = demo_setup.install(self.db, self.profile, self.clock.now, self.rng)
         self.networks[self.installed.trunk_id] = self.network
         self.departing: list[tuple[DateTime, Departure]] = []
         self._loaded_on = self.clock.now.date()
@@ -104,7 +104,7 @@ class World:
             batches.schedule(self.context, self.installed.workspace_id, batch_id, self.clock.now)
         return batch_id
 
-    def add(self, batch_id: BatchId, phones: Iterable[str]) -> ImportReport:
+    def add(self, batch_id: BatchId, phones: Iterable[str]) -> ImportResult:
         file = io.BytesIO("\n".join(["phone", *phones]).encode())
         workspace_id = self.installed.workspace_id
         return contacts.import_csv(self.db, workspace_id, batch_id, file, self.clock.now, self.rng)
@@ -122,7 +122,7 @@ class World:
         return self.rows(statement, **values)[0][0]
 
     def progress(self, batch_id: BatchId) -> Progress:
-        return batches.progress(self.db, batch_id)
+        return batches.read_progress(self.db, batch_id)
 
     def step(self) -> None:
         """Let every step do what is due at this moment, until nothing is."""

@@ -18,7 +18,7 @@ from sqlalchemy import create_engine, text
 
 import dialer
 from dialer.embedded import Servers, child, postgres, running, running_at, stop, valkey
-from dialer.embedded.data_dir import claimed, password_of
+from dialer.embedded.data_dir import password_of, use_exclusively
 from dialer.errors import Unavailable
 from support.deadline import DEADLINE_SECONDS
 
@@ -123,7 +123,7 @@ def test_a_folder_with_other_things_in_it_is_refused_untouched(tmp_path: Path, n
     (folder_of_others / name).write_text("of somebody")
     (folder_of_others / "photos").mkdir()
     before = contents(folder_of_others)
-    with pytest.raises(Unavailable, match=r"holds other things \(.*photos"), running(folder_of_others):
+    with pytest.raises(Unavailable, match=r"contains other files \(.*photos"), running(folder_of_others):
         pass
     assert contents(folder_of_others) == before
 
@@ -263,14 +263,14 @@ def test_a_creation_that_was_cut_short_is_begun_again(tmp_path: Path) -> None:
 def test_a_cluster_of_an_unknown_version_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "postgres").mkdir()
     (tmp_path / "postgres" / "PG_VERSION").write_text("9\n")
-    with pytest.raises(Unavailable, match="was made by PostgreSQL 9, which is not found here"), running(tmp_path):
+    with pytest.raises(Unavailable, match="needs PostgreSQL 9, which is not found here"), running(tmp_path):
         pass
     assert [path.name for path in (tmp_path / "postgres").iterdir()] == ["PG_VERSION"]
 
 
 @pytest.mark.parametrize("server", ["postgres", "redis"])
 def test_a_port_taken_by_someone_else_is_replaced_by_another(tmp_path: Path, server: str) -> None:
-    with socket.socket() as taken, claimed(tmp_path):
+    with socket.socket() as taken, use_exclusively(tmp_path):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         ports = iter([taken.getsockname()[1], free := free_port()])
@@ -383,8 +383,8 @@ def kill(holder: subprocess.Popen[str]) -> None:
 
 def start_leftovers(data_dir: Path) -> list[subprocess.Popen[bytes]]:
     """Start both servers as they would be after a parent died where the kernel does not tell its children."""
-    cluster = postgres.prepared(data_dir, durable=True)
-    cache = valkey.prepared(data_dir, password_of(data_dir), durable=True)
+    cluster = postgres.prepare(data_dir, durable=True)
+    cache = valkey.prepare(data_dir, password_of(data_dir), durable=True)
     environment = os.environ | {"LC_ALL": "C"}
     output = subprocess.DEVNULL
     started = [

@@ -132,7 +132,7 @@ def test_a_second_up_on_the_folder_is_refused_and_an_api_that_is_killed_is_start
     assert json.loads(output)["counts"]["total"] == 150
     assert "completed: 150/150" in errors
     assert up.stop() == 0
-    assert any(line.startswith("api ended with exit code -9 and is started again") for line in up.said)
+    assert any(line.startswith("api ended with exit code -9 and is restarted") for line in up.said)
 
 
 def test_term_stops_everything_and_the_admin_key_is_kept_as_long_as_it_works(start: Callable[..., Up]) -> None:
@@ -167,7 +167,7 @@ def test_an_up_whose_parent_ignored_and_blocked_its_signals_stops_everything_in_
     started = up.children()
     assert up.stop(how) == 0
     assert up.said[-1] == "Stopped; nothing is lost.\n"
-    assert not any("is started again" in line for line in up.said)
+    assert not any("is restarted" in line for line in up.said)
     assert all(is_gone(pid) for pid in started)
     assert "database system is shut down" in (up.data_dir / "log" / "postgres.log").read_text()
     assert "bye bye" in (up.data_dir / "log" / "redis.log").read_text()

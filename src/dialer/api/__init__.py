@@ -1,1 +1,1 @@
-"""The HTTP API: routes translate between HTTP and the services, one file a resource; nothing is decided here."""
+"""The HTTP API: routes translate between HTTP and the services, one file per resource. No rules here."""

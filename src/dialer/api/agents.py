@@ -1,4 +1,4 @@
-"""`/agents`: where answered calls go."""
+"""`/agents`: the agents that answered calls go to."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -8,16 +8,16 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
 from dialer.api.auth import Operator, Viewer
-from dialer.api.envelope import AskedPage, Listing
-from dialer.api.resources import add_routes, listed
-from dialer.service.agents import KIND
+from dialer.api.envelope import Listing, RequestedPage
+from dialer.api.resources import add_routes, list_page
+from dialer.service.agents import AGENT_TYPE
 from dialer.service.fields import Status, Storable
 
 router = APIRouter(prefix="/agents", tags=["Agents"])
 
 
 class Agent(BaseModel):
-    """`connection`: provider -> where its calls go. `ready`: calls can go to it; if not, why not."""
+    """`connection`: provider -> where its calls go. `ready`: it can take calls; `not_ready_reasons`: why not."""
 
     id: UUID
     name: str
@@ -32,12 +32,12 @@ class Agent(BaseModel):
 @router.get("")
 def list_agents(
     caller: Viewer,
-    page: AskedPage,
+    page: RequestedPage,
     status: Annotated[Status | None, Query(description="Only those in this status.")] = None,
     name: Annotated[Storable | None, Query(description="Only the one of this name.", max_length=255)] = None,
 ) -> Listing[Agent]:
     """List the agents, newest first."""
-    return listed(caller, KIND, Agent, page, {"status": status, "name": name})
+    return list_page(caller, AGENT_TYPE, Agent, page, {"status": status, "name": name})
 
 
-add_routes(router, lambda _: KIND, KIND, Agent, Viewer, Operator)
+add_routes(router, AGENT_TYPE, Agent, Viewer, Operator)

@@ -1,4 +1,4 @@
-"""The application: its routers, what surrounds every request, and the probes that need no key."""
+"""The FastAPI application: its routers, its middleware, and the state that its handlers use."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -26,22 +26,22 @@ from dialer.api import (
     trunks,
     webhooks,
 )
-from dialer.api.batch_streams import Watching
+from dialer.api.batch_streams import BatchStreams
 from dialer.api.openapi import describe
-from dialer.api.request_context import ExchangeMiddleware
+from dialer.api.request_context import RequestContextMiddleware
 from dialer.api.transfers import Transfers
 from dialer.engine.context import EngineContext
 from dialer.settings import Settings
-from dialer.store.process_metrics import Measures
+from dialer.store.process_metrics import ProcessMetrics
 from dialer.store.request_limits import RateLimits
 
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Let as many requests be worked on at once as there are connections for; at the end, hand in what was measured."""
+    """Run as many request threads as there are database connections; write the last metrics at the end."""
     to_thread.current_default_thread_limiter().total_tokens = app.state.settings.api_threads
     yield
-    app.state.measures.close()
+    app.state.metrics.close()
 
 
 def make_app(
@@ -51,7 +51,15 @@ def make_app(
     rng: Random,
     ask_settle: Callable[[], object] = lambda: None,
 ) -> FastAPI:
-    """Make an application that answers with these context. Nothing is connected until a request needs it."""
+    """Make an application. Nothing is connected until a request needs it.
+
+    Args:
+        context: what the engine works with.
+        settings: the settings of this process.
+        clock: the clock of requests.
+        rng: the source of random numbers.
+        ask_settle: called after call events were stored.
+    """
     app = make_routes()
     equip(app, context, settings, clock, rng, ask_settle)
     return app
@@ -65,27 +73,27 @@ def equip(
     rng: Random,
     ask_settle: Callable[[], object] = lambda: None,
 ) -> None:
-    """Give the routes what they answer with."""
+    """Set the state that the handlers use."""
     state = app.state
     state.ask_settle, state.connect = ask_settle, wiring.connecting(settings)
     state.context, state.settings, state.clock, state.rng = context, settings, clock, rng
-    state.reading = replace(context, db=context.db.hurried(settings.read_timeout_seconds, wiring.seconds))
+    state.read_context = replace(context, db=context.db.hurried(settings.read_timeout_seconds, wiring.seconds))
     state.uploads, state.exports, state.audits = Transfers("uploads"), Transfers("exports"), Transfers("audits")
     state.unsigned_reports = webhooks.UnsignedReports()
-    state.watching = Watching(state.reading.db)
+    state.batch_streams = BatchStreams(state.read_context.db)
     state.rate_limits = RateLimits(settings.redis, settings.rate_limit_per_minute)
-    state.measures = Measures(settings.redis, wiring.seconds)
-    state.figures = metrics.Figures(state.reading, settings, state.measures)
+    state.metrics = ProcessMetrics(settings.redis, wiring.seconds)
+    state.metrics_page = metrics.MetricsPage(state.read_context, settings, state.metrics)
 
 
 def make_routes() -> FastAPI:
-    """Join the routes, and what surrounds every request."""
+    """Join the routers and the middleware."""
     app = FastAPI(
         title="Dialer",
         version="1",
         redoc_url=None,
         docs_url=None,
-        # A redirect would lead to http:// behind a proxy that speaks TLS, and the key would follow it in the clear.
+        # Behind a TLS proxy a redirect would point to http://, and the client would send its key unencrypted.
         redirect_slashes=False,
         lifespan=_lifespan,
         generate_unique_id_function=lambda route: route.name,
@@ -99,6 +107,6 @@ def make_routes() -> FastAPI:
     app.include_router(probes.router)
     app.include_router(metrics.router)
     errors.install(app)
-    app.add_middleware(ExchangeMiddleware)
+    app.add_middleware(RequestContextMiddleware)
     describe(app)
     return app

@@ -1,4 +1,4 @@
-"""Who asks: a key in `Authorization: Bearer …`, checked against the database at every request, and its role."""
+"""Authentication: an API key in `Authorization: Bearer …`, checked in the database at every request, and its role."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pendulum import DateTime
 
 from dialer import wiring
-from dialer.api.request_context import here
+from dialer.api.request_context import current_request
 from dialer.domain.ids import KeyId, WorkspaceId
 from dialer.domain.roles import Role
 from dialer.engine.context import EngineContext
@@ -25,15 +25,15 @@ bearer = HTTPBearer(auto_error=False, description="A key made with `dialer keys 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks, when, and with what the request is answered."""
+    """The authenticated caller of a request, and what its handler works with."""
 
-    context: EngineContext
+    context: EngineContext  #: For GET requests one whose statements have a timeout.
     settings: Settings
     workspace_id: WorkspaceId
-    workspace: str
+    workspace: str  #: The name of the workspace.
     key_id: KeyId
     role: Role
-    now: DateTime
+    now: DateTime  #: When the request came in.
     rng: Random
 
     @property
@@ -41,29 +41,35 @@ class Caller:
         return self.context.db
 
 
-def _needs(wanted: Role) -> Callable[..., Caller]:
+def _requires(wanted: Role) -> Callable[..., Caller]:
     def caller(
         request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)]
     ) -> Caller:
         if credentials is None:
             raise NotAuthenticated("The API key is missing; send it as Authorization: Bearer <key>")
         state = request.app.state
-        who = keys.authenticate(state.context.db, credentials.credentials)
-        _count(state, who.key_id)
-        if not who.role.suffices_for(wanted):
-            raise NotAllowed(f"This needs the role {wanted}; the key has the role {who.role}")
-        context = state.reading if request.method == "GET" else state.context
+        identity = keys.authenticate(state.context.db, credentials.credentials)
+        _check_rate_limit(state, identity.key_id)
+        if not identity.role.suffices_for(wanted):
+            raise NotAllowed(f"This needs the role {wanted}; the key has the role {identity.role}")
         return Caller(
-            context, state.settings, who.workspace_id, who.workspace, who.key_id, who.role, here().now, state.rng
+            context=state.read_context if request.method == "GET" else state.context,
+            settings=state.settings,
+            workspace_id=identity.workspace_id,
+            workspace=identity.workspace,
+            key_id=identity.key_id,
+            role=identity.role,
+            now=current_request().now,
+            rng=state.rng,
         )
 
     caller.__name__ = f"needs_{wanted}"
-    caller.wanted = wanted  # type: ignore[attr-defined]  # read by the test that walks all routes
+    caller.wanted = wanted  # type: ignore[attr-defined]  # read by the test that checks the role of every route
     return caller
 
 
-def _count(state: Any, key_id: KeyId) -> None:
-    """Count this request; raises TooManyRequests. By the clock of Redis, not by ours: all processes count together."""
+def _check_rate_limit(state: Any, key_id: KeyId) -> None:
+    """Count this request; raises TooManyRequests. Redis counts by its own clock, since processes share the limit."""
     if state.rate_limits.hit(key_id.hex):
         return
     wait_seconds = ceil(state.rate_limits.free_at(key_id.hex) - wiring.clock().timestamp())
@@ -73,6 +79,6 @@ def _count(state: Any, key_id: KeyId) -> None:
     )
 
 
-Viewer = Annotated[Caller, Depends(_needs(Role.VIEWER))]
-Operator = Annotated[Caller, Depends(_needs(Role.OPERATOR))]
-Admin = Annotated[Caller, Depends(_needs(Role.ADMIN))]
+Viewer = Annotated[Caller, Depends(_requires(Role.VIEWER))]
+Operator = Annotated[Caller, Depends(_requires(Role.OPERATOR))]
+Admin = Annotated[Caller, Depends(_requires(Role.ADMIN))]

@@ -1,4 +1,4 @@
-"""`/batch-calls`: create, read, and the actions of operators."""
+"""`/batch-calls`: create, read, change and delete batches, and the actions on them."""
 
 from typing import Annotated
 from uuid import UUID
@@ -8,9 +8,9 @@ from fastapi.responses import StreamingResponse
 
 from dialer.api.auth import Caller, Operator, Viewer
 from dialer.api.body import Body, body_of
-from dialer.api.envelope import Answer, AskedPage, Listing, answer, listing
+from dialer.api.envelope import Answer, Listing, RequestedPage, answer, listing
 from dialer.api.errors import documented
-from dialer.api.idempotency import DoOnce
+from dialer.api.idempotency import Idempotency
 from dialer.api.schemas import Audit, BatchCall, Call
 from dialer.api.streaming import Streamed
 from dialer.domain.ids import AgentId, BatchId
@@ -30,13 +30,13 @@ router = APIRouter(prefix="/batch-calls", tags=["Batch calls"])
 @router.get("")
 def list_batch_calls(
     caller: Viewer,
-    page: AskedPage,
+    page: RequestedPage,
     agent_id: Annotated[UUID | None, Query(description="Only those of this agent.")] = None,
     status: Annotated[BatchStatus | None, Query(description="Only those in this status.")] = None,
     name: Annotated[Storable | None, Query(description="Only those with this name.", max_length=255)] = None,
 ) -> Listing[BatchCall]:
     """List the batches, newest first."""
-    found, total = batch_views.listed(
+    batches_page, total = batch_views.list_page(
         caller.db,
         caller.workspace_id,
         caller.now,
@@ -46,18 +46,20 @@ def list_batch_calls(
         limit=page.limit,
         offset=page.offset,
     )
-    return listing(BatchCall, found, total, page)
+    return listing(BatchCall, batches_page, total, page)
 
 
 @router.post("", status_code=201, response_model=Answer[BatchCall], responses=documented(400, 409, 413))
-def create_batch_call(caller: Operator, body: Annotated[Body[NewBatch], body_of(NewBatch)], once: DoOnce) -> Response:
+def create_batch_call(
+    caller: Operator, body: Annotated[Body[NewBatch], body_of(NewBatch)], idempotency: Idempotency
+) -> Response:
     """Create a draft."""
 
     def create(db: Database, new: NewBatch) -> Answer[BatchCall]:
         batch_id = batches.create(db, caller.workspace_id, new, caller.now, caller.rng)
         return _shown(caller, batch_id, db)
 
-    return once(caller, body, create)
+    return idempotency.run(caller, body, create)
 
 
 @router.get("/{batch_id}", responses=documented(404))
@@ -71,7 +73,7 @@ def change_batch_call(
     caller: Operator, batch_id: BatchId, body: Annotated[Body[ChangedBatch], body_of(ChangedBatch)]
 ) -> Answer[BatchCall]:
     """Change a draft: what is absent stays as it is; null clears what may be absent."""
-    edit_batch.change(caller.db, caller.workspace_id, batch_id, body.read(), caller.now)
+    edit_batch.edit(caller.db, caller.workspace_id, batch_id, body.read(), caller.now)
     return _shown(caller, batch_id)
 
 
@@ -90,14 +92,14 @@ def schedule_batch_call(caller: Operator, batch_id: BatchId) -> Answer[BatchCall
 
 @router.post("/{batch_id}/pause", responses=documented(404))
 def pause_batch_call(caller: Operator, batch_id: BatchId) -> Answer[BatchCall]:
-    """Stop: once this is answered no new call is started. Calls in progress finish."""
+    """Pause a batch: once this is answered, no new call starts. Calls in progress finish."""
     batches.pause(caller.db, caller.workspace_id, batch_id)
     return _shown(caller, batch_id)
 
 
 @router.post("/{batch_id}/resume", responses=documented(404))
 def resume_batch_call(caller: Operator, batch_id: BatchId) -> Answer[BatchCall]:
-    """Go on with a paused batch."""
+    """Resume a paused batch."""
     batches.resume(caller.db, caller.workspace_id, batch_id)
     return _shown(caller, batch_id)
 
@@ -107,7 +109,7 @@ def cancel_batch_call(
     caller: Operator,
     batch_id: BatchId,
     body: Annotated[Body[Cancellation], body_of(Cancellation, optional=True)],
-    once: DoOnce,
+    idempotency: Idempotency,
 ) -> Response:
     """End a batch for good. Calls in progress finish, or are hung up."""
 
@@ -115,7 +117,7 @@ def cancel_batch_call(
         batches.cancel(db, caller.workspace_id, batch_id, how)
         return _shown(caller, batch_id, db)
 
-    cancelled = once(caller, body, cancel, status=200)
+    cancelled = idempotency.run(caller, body, cancel, status=200)
     batches.hang_up(caller.context, batch_id, caller.rng)
     return cancelled
 
@@ -124,12 +126,12 @@ def cancel_batch_call(
 def list_calls(
     caller: Viewer,
     batch_id: BatchId,
-    page: AskedPage,
+    page: RequestedPage,
     status: Annotated[AttemptState | None, Query(description="Only those in this state.")] = None,
     outcome: Annotated[Outcome | None, Query(description="Only those with this outcome.")] = None,
 ) -> Listing[Call]:
     """List the calls of a batch, newest first."""
-    found, total = results.list_calls(
+    calls, total = results.list_calls(
         caller.db,
         caller.workspace_id,
         batch_id,
@@ -138,7 +140,7 @@ def list_calls(
         limit=page.limit,
         offset=page.offset,
     )
-    return listing(Call, found, total, page)
+    return listing(Call, calls, total, page)
 
 
 @router.get(
@@ -147,19 +149,19 @@ def list_calls(
     responses={**documented(404), 200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
 )
 def export_results(caller: Viewer, batch_id: BatchId, request: Request) -> StreamingResponse:
-    """Stream the results as CSV, a row a contact."""
-    pieces = results.results_csv(caller.db, caller.workspace_id, batch_id)
+    """Stream the results as CSV, one row per contact."""
+    chunks = results.results_csv(caller.db, caller.workspace_id, batch_id)
     headers = {"Content-Disposition": f'attachment; filename="results-{batch_id}.csv"'}
     state = request.app.state
-    slot = state.exports.one(caller.workspace_id)
-    return Streamed(pieces, "text/csv", headers, slot, caller.settings.transfer_timeout_seconds)
+    slot = state.exports.slot(caller.workspace_id)
+    return Streamed(chunks, "text/csv", headers, slot, caller.settings.transfer_timeout_seconds)
 
 
 @router.get("/{batch_id}/audit", responses=documented(404))
 def audit_batch_call(caller: Viewer, batch_id: BatchId, request: Request) -> Answer[Audit]:
     """Recompute the promises from the ledger."""
     batch_views.show(caller.db, caller.workspace_id, batch_id, caller.now)
-    with request.app.state.audits.one(caller.workspace_id):
+    with request.app.state.audits.slot(caller.workspace_id):
         return answer(Audit, audit(caller.db, caller.now, batch_id))
 
 

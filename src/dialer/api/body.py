@@ -1,5 +1,6 @@
-"""Bodies, each within bounds of size, rate and time; and JSON bodies, read by the services' own models, so that a field
-has one definition for HTTP and the command line.
+"""Request bodies: limits of size, rate and time, and JSON validated by the services' models.
+
+The services' models are used so that a field has one definition for HTTP and for the command line.
 """
 
 import hashlib
@@ -12,129 +13,136 @@ from fastapi import Depends, Request
 from starlette.requests import ClientDisconnect
 
 from dialer import wiring
-from dialer.api.request_context import here
+from dialer.api.request_context import current_request
 from dialer.errors import InvalidInput, TooLarge, UnreadableBody
-from dialer.service.fields import Fields
+from dialer.service.fields import InputModel
 from dialer.settings import Settings
 
-F = TypeVar("F", bound=Fields)
+F = TypeVar("F", bound=InputModel)
 KIB = 1024
 MIB = 1024 * KIB
 
 
 @dataclass(frozen=True, slots=True)
 class BodyLimits:
-    """`what`: what the body is called. `refused`: the error for one that does not come in time, or not to its end.
+    """How large and how slow a body may be. Only time spent waiting for the client counts."""
 
-    `stall_seconds`: the longest wait for a piece. `total_seconds`: how long all waits together may be.
-    """
-
-    what: str
+    noun: str  #: What error messages call the body: `body` or `file`.
     max_bytes: int
-    stall_seconds: float
-    total_seconds: float
+    stall_seconds: float  #: Longest wait for one chunk.
+    total_seconds: float  #: Longest wait for all chunks together.
     min_bytes_per_second: int
-    refused: type[InvalidInput] = UnreadableBody
+    error: type[InvalidInput] = UnreadableBody  #: Raised for a body that is late or incomplete.
 
 
 def json_limits(settings: Settings, max_bytes: int | None = None) -> BodyLimits:
-    """Limit a body that is held in memory as a whole."""
+    """Return the limits of a body that is held in memory as a whole."""
     size, seconds = max_bytes or settings.max_body_mb * MIB, settings.body_timeout_seconds
     return BodyLimits("body", size, seconds, seconds, settings.min_bytes_per_second)
 
 
-class Pieces:
-    """The pieces of a body. Only time that is spent waiting for the client counts."""
+class Chunks:
+    """Reads a body chunk by chunk, within its limits."""
 
     def __init__(self, request: Request, limits: BodyLimits) -> None:
         check_length(request, limits)
         self._stream = request.stream()
         self._limits = limits
         self._size = 0
-        self._waited = 0.0
+        self._waited_seconds = 0.0
 
     async def next(self) -> bytes:
-        """Return the next piece, empty at the end. Raises TooLarge, and `refused` for what is late or incomplete."""
-        began = wiring.seconds()
+        """Return the next chunk, empty at the end.
+
+        Raises:
+            TooLarge: the body is larger than its limit.
+            InvalidInput: the body is late or incomplete (`BodyLimits.error`).
+        """
+        started_at = wiring.seconds()
         try:
             with anyio.fail_after(self._seconds_left()):
-                # The stream ends with an empty piece of its own.
-                piece = await anext(self._stream, b"")
+                # Starlette ends the stream with an empty chunk.
+                chunk = await anext(self._stream, b"")
         except ClientDisconnect:
-            raise self._refused("ended before its end: the client went away") from None
+            raise self._error("is incomplete: the client disconnected") from None
         except TimeoutError:
-            raise self._refused(self._why_late()) from None
-        self._waited += wiring.seconds() - began
-        self._size += len(piece)
+            raise self._error(self._why_late()) from None
+        self._waited_seconds += wiring.seconds() - started_at
+        self._size += len(chunk)
         if self._size > self._limits.max_bytes:
             raise _too_large(self._limits)
-        return piece
+        return chunk
 
     def _seconds_left(self) -> float:
-        """Say how long the next piece may take: what comes fast enough earns further time."""
+        """Return how long the next chunk may take. Bytes received at the minimum rate extend the time."""
         limits = self._limits
-        earned = limits.stall_seconds + self._size / limits.min_bytes_per_second - self._waited
-        return max(0.0, min(limits.stall_seconds, earned, limits.total_seconds - self._waited))
+        earned = limits.stall_seconds + self._size / limits.min_bytes_per_second - self._waited_seconds
+        return max(0.0, min(limits.stall_seconds, earned, limits.total_seconds - self._waited_seconds))
 
     def _why_late(self) -> str:
         limits, left = self._limits, self._seconds_left()
         if left == limits.stall_seconds:
-            return f"nothing more of it came for {left:g} seconds"
-        if left == limits.total_seconds - self._waited:
-            return f"did not come within {limits.total_seconds:g} seconds"
-        return f"came more slowly than {limits.min_bytes_per_second:,} bytes per second"
+            return f"stalled: no data for {left:g} seconds"
+        if left == limits.total_seconds - self._waited_seconds:
+            return f"did not arrive within {limits.total_seconds:g} seconds"
+        return f"arrived more slowly than {limits.min_bytes_per_second:,} bytes per second"
 
-    def _refused(self, reason: str) -> InvalidInput:
-        return self._limits.refused.of(self._limits.what, reason)
+    def _error(self, reason: str) -> InvalidInput:
+        return self._limits.error.of(self._limits.noun, reason)
 
 
 class Body(Generic[F]):
-    """A body that came in. It is checked when it is read: a repeated request is answered before that."""
+    """A JSON body, validated by `read`: a replay of an idempotency key is answered without validating it."""
 
     def __init__(self, model: type[F], raw: bytes) -> None:
         self._model = model
         self._raw = raw
 
     def read(self) -> F:
-        """Check all fields; raises UnreadableBody or InvalidInput."""
-        return self._model.read_json(self._raw, here().now)
+        """Validate all fields; raises UnreadableBody or InvalidInput."""
+        return self._model.read_json(self._raw, current_request().now)
 
     def fingerprint(self) -> bytes:
-        """Hash what is asked for, however its JSON is laid out."""
+        """Hash the body independently of the layout of its JSON."""
         try:
-            laid_out = json.dumps(json.loads(self._raw), sort_keys=True).encode()
+            canonical = json.dumps(json.loads(self._raw), sort_keys=True).encode()
         except (ValueError, RecursionError):
-            laid_out = self._raw
-        return hashlib.sha256(laid_out).digest()
+            canonical = self._raw
+        return hashlib.sha256(canonical).digest()
 
 
-def body_of(model: type[Fields], *, optional: bool = False) -> Any:
-    """Make the dependency that takes a body of this model. `optional`: without a body every field has its default."""
+def body_of(model: type[InputModel], *, optional: bool = False) -> Any:
+    """Make the dependency that reads a body of this model.
 
-    async def take(request: Request) -> Body[Any]:
+    Args:
+        model: the service's model of the body.
+        optional: a request without a body is valid, and every field has its default.
+    """
+
+    async def read(request: Request) -> Body[Any]:
         raw = await read_body(request)
         return Body(model, raw or b"{}" if optional else raw)
 
-    take.body_model = model  # type: ignore[attr-defined]  # read by openapi.py
-    take.optional = optional  # type: ignore[attr-defined]
-    return Depends(take)
+    read.body_model = model  # type: ignore[attr-defined]  # read by openapi.py
+    read.optional = optional  # type: ignore[attr-defined]
+    return Depends(read)
 
 
 async def read_body(request: Request) -> bytes:
-    """Read a JSON body, as far as the configured limit; raises TooLarge beyond."""
+    """Read a JSON body; raises TooLarge beyond the configured limit."""
     return await read_whole(request, json_limits(request.app.state.settings))
 
 
 async def read_whole(request: Request, limits: BodyLimits) -> bytes:
     """Read a body into memory."""
-    body, pieces = bytearray(), Pieces(request, limits)
-    while piece := await pieces.next():
-        body += piece
+    body, chunks = bytearray(), Chunks(request, limits)
+    while chunk := await chunks.next():
+        body += chunk
     return bytes(body)
 
 
 def check_length(request: Request, limits: BodyLimits) -> None:
-    """Refuse at once what says of itself that it is too large."""
+    """Raise TooLarge at once if `Content-Length` is over the limit."""
     length = request.headers.get("content-length", "")
     if length.isascii() and length.isdigit() and int(length) > limits.max_bytes:
         raise _too_large(limits)
@@ -142,4 +150,4 @@ def check_length(request: Request, limits: BodyLimits) -> None:
 
 def _too_large(limits: BodyLimits) -> TooLarge:
     size = f"{limits.max_bytes // MIB:,} MiB" if limits.max_bytes >= MIB else f"{limits.max_bytes // KIB:,} KiB"
-    return TooLarge(f"The {limits.what} is larger than {size}")
+    return TooLarge(f"The {limits.noun} is larger than {size}")

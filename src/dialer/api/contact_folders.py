@@ -5,19 +5,20 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel
 
 from dialer.api.auth import Operator, Viewer
-from dialer.api.envelope import Answer, AskedPage, Listing, answer, listing
+from dialer.api.body import Body, read_body
+from dialer.api.envelope import Answer, Listing, RequestedPage, answer, listing
 from dialer.api.errors import documented
-from dialer.api.idempotency import DoOnce
-from dialer.api.resources import add_routes, listed
+from dialer.api.idempotency import Idempotency
+from dialer.api.resources import add_routes, list_page
 from dialer.api.schemas import ImportReport
-from dialer.api.uploads import json_or_file
+from dialer.api.uploads import csv_upload, import_response, is_json, run_import
 from dialer.domain.ids import ContactId, FolderId
-from dialer.service import contacts, folders
+from dialer.service import folders
 from dialer.service.contact_json import NewContacts
-from dialer.service.csv_reader import Readable
 from dialer.service.fields import Storable
 from dialer.store.database import Database
 
@@ -51,14 +52,14 @@ class FolderContact(BaseModel):
 @router.get("")
 def list_contact_folders(
     caller: Viewer,
-    page: AskedPage,
+    page: RequestedPage,
     name: Annotated[Storable | None, Query(description="Only the one of this name.", max_length=255)] = None,
 ) -> Listing[ContactFolder]:
     """List the folders, newest first."""
-    return listed(caller, folders.KIND, ContactFolder, page, {"name": name})
+    return list_page(caller, folders.FOLDER_TYPE, ContactFolder, page, {"name": name})
 
 
-add_routes(router, lambda _: folders.KIND, folders.KIND, ContactFolder, Viewer, Operator)
+add_routes(router, folders.FOLDER_TYPE, ContactFolder, Viewer, Operator)
 
 
 @router.post(
@@ -67,7 +68,9 @@ add_routes(router, lambda _: folders.KIND, folders.KIND, ContactFolder, Viewer, 
     responses=documented(400, 404, 409, 413),
     openapi_extra={"x-upload": "NewContacts"},
 )
-async def add_folder_contacts(caller: Operator, folder_id: FolderId, request: Request, once: DoOnce) -> Response:
+async def add_folder_contacts(
+    caller: Operator, folder_id: FolderId, request: Request, idempotency: Idempotency
+) -> Response:
     """Add contacts to a folder: as JSON, or as a CSV file (the body, or the field `file` of a form).
 
     Suppressed numbers are taken, and left out when the folder is loaded into a batch.
@@ -76,24 +79,28 @@ async def add_folder_contacts(caller: Operator, folder_id: FolderId, request: Re
     def add(db: Database, new: NewContacts) -> Answer[ImportReport]:
         return answer(ImportReport, folders.add(db, caller.workspace_id, folder_id, new, caller.now, caller.rng))
 
-    def store(file: Readable) -> contacts.ImportReport:
-        return folders.import_csv(caller.db, caller.workspace_id, folder_id, file, caller.now, caller.rng)
-
-    return await json_or_file(request, caller, once, NewContacts, add, store)
+    if is_json(request):
+        body = Body(NewContacts, await read_body(request))
+        return await run_in_threadpool(idempotency.run, caller, body, add, status=200)
+    with csv_upload(request, caller) as file:
+        result = await run_import(
+            folders.import_csv, caller.db, caller.workspace_id, folder_id, file, caller.now, caller.rng
+        )
+    return import_response(result)
 
 
 @router.get("/{folder_id}/contacts", responses=documented(404))
 def list_folder_contacts(
     caller: Viewer,
     folder_id: FolderId,
-    page: AskedPage,
+    page: RequestedPage,
     phone_number: Annotated[Storable | None, Query(description="Only this number.", max_length=40)] = None,
 ) -> Listing[FolderContact]:
     """List the contacts of a folder in the order in which they were added."""
-    found, total = folders.list_contacts(
+    contacts, total = folders.list_contacts(
         caller.db, caller.workspace_id, folder_id, phone_number, page.limit, page.offset
     )
-    return listing(FolderContact, found, total, page)
+    return listing(FolderContact, contacts, total, page)
 
 
 @router.get("/{folder_id}/contacts/{contact_id}", responses=documented(404))

@@ -1,21 +1,22 @@
-"""`/batch-calls/{batch_id}/contacts`: the people to be called."""
+"""`/batch-calls/{batch_id}/contacts`: the contacts of a batch."""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
 
 from dialer.api.auth import Operator, Viewer
-from dialer.api.envelope import Answer, AskedPage, Listing, answer, listing
+from dialer.api.body import Body, read_body
+from dialer.api.envelope import Answer, Listing, RequestedPage, answer, listing
 from dialer.api.errors import documented
-from dialer.api.idempotency import DoOnce
+from dialer.api.idempotency import Idempotency
 from dialer.api.schemas import Contact, ContactWithCalls, ImportReport
-from dialer.api.uploads import json_or_file
+from dialer.api.uploads import csv_upload, import_response, is_json, run_import
 from dialer.domain.ids import BatchId, ContactId
 from dialer.domain.outcomes import Outcome
 from dialer.domain.states import ContactStatus
 from dialer.service import contacts
 from dialer.service.contact_json import NewContacts
-from dialer.service.csv_reader import Readable
 from dialer.service.fields import Storable
 from dialer.store.database import Database
 
@@ -28,30 +29,34 @@ router = APIRouter(prefix="/batch-calls/{batch_id}/contacts", tags=["Contacts"])
     responses=documented(400, 404, 409, 413),
     openapi_extra={"x-upload": "NewContacts"},
 )
-async def add_contacts(caller: Operator, batch_id: BatchId, request: Request, once: DoOnce) -> Response:
+async def add_contacts(caller: Operator, batch_id: BatchId, request: Request, idempotency: Idempotency) -> Response:
     """Add contacts to a batch that is not over: as JSON, or as a CSV file (the body, or the field `file` of a form)."""
 
     def add(db: Database, new: NewContacts) -> Answer[ImportReport]:
         return answer(ImportReport, contacts.add(db, caller.workspace_id, batch_id, new, caller.now, caller.rng))
 
-    def store(file: Readable) -> contacts.ImportReport:
-        return contacts.import_csv(caller.db, caller.workspace_id, batch_id, file, caller.now, caller.rng)
-
-    return await json_or_file(request, caller, once, NewContacts, add, store)
+    if is_json(request):
+        body = Body(NewContacts, await read_body(request))
+        return await run_in_threadpool(idempotency.run, caller, body, add, status=200)
+    with csv_upload(request, caller) as file:
+        result = await run_import(
+            contacts.import_csv, caller.db, caller.workspace_id, batch_id, file, caller.now, caller.rng
+        )
+    return import_response(result)
 
 
 @router.get("", responses=documented(404))
 def list_contacts(
     caller: Viewer,
     batch_id: BatchId,
-    page: AskedPage,
+    page: RequestedPage,
     status: Annotated[ContactStatus | None, Query(description="Only those in this status.")] = None,
     outcome: Annotated[Outcome | None, Query(description="Only those with this outcome.")] = None,
     phone_number: Annotated[Storable | None, Query(description="Only this number.", max_length=40)] = None,
     external_id: Annotated[Storable | None, Query(description="Only those with this id.", max_length=255)] = None,
 ) -> Listing[Contact]:
     """List the contacts of a batch in the order in which they were added."""
-    found, total = contacts.listed(
+    views, total = contacts.list_page(
         caller.db,
         caller.workspace_id,
         batch_id,
@@ -62,7 +67,7 @@ def list_contacts(
         limit=page.limit,
         offset=page.offset,
     )
-    return listing(Contact, found, total, page)
+    return listing(Contact, views, total, page)
 
 
 @router.get("/{contact_id}", responses=documented(404))

@@ -1,4 +1,4 @@
-"""`/docs`: the OpenAPI document as a page to read. It is written here: no script, and nothing of another host."""
+"""`/docs`: the OpenAPI document as an HTML page, without scripts and without files of other hosts."""
 
 import base64
 import hashlib
@@ -56,17 +56,17 @@ def _operations(paths: Mapping[str, Any], tag: str) -> Iterator[str]:
 
 def _operation(path: str, method: str, operation: Mapping[str, Any]) -> str:
     parameters = [
-        (f"{one['name']} ({one['in']})", _type(one["schema"]), one["required"], one.get("description", ""))
-        for one in operation.get("parameters", [])
+        (f"{field['name']} ({field['in']})", _type(field["schema"]), field["required"], field.get("description", ""))
+        for field in operation.get("parameters", [])
     ]
     body = [
-        f"<p>Body, <code>{escape(kind)}</code>: {_type(content['schema'])}"
-        for kind, content in operation.get("requestBody", {}).get("content", {}).items()
+        f"<p>Body, <code>{escape(media_type)}</code>: {_type(content['schema'])}"
+        for media_type, content in operation.get("requestBody", {}).get("content", {}).items()
     ]
-    answers = [
-        (status, ", ".join(_type(one["schema"]) for one in answer.get("content", {}).values() if "schema" in one),
-         answer["description"])
-        for status, answer in operation["responses"].items()
+    responses = [
+        (status, ", ".join(_type(body["schema"]) for body in response.get("content", {}).values() if "schema" in body),
+         response["description"])
+        for status, response in operation["responses"].items()
     ]  # fmt: skip
     return "".join(
         [
@@ -74,7 +74,7 @@ def _operation(path: str, method: str, operation: Mapping[str, Any]) -> str:
             f"<p>{_text(operation.get('description', ''))}",
             _table(("Parameter", "Type", "Required", "Meaning"), parameters),
             *body,
-            _table(("Status", "Body", "Meaning"), answers),
+            _table(("Status", "Body", "Meaning"), responses),
         ]
     )
 
@@ -82,8 +82,8 @@ def _operation(path: str, method: str, operation: Mapping[str, Any]) -> str:
 def _schema(name: str, schema: Mapping[str, Any]) -> str:
     required = schema.get("required", [])
     fields = [
-        (field, _type(one), field in required, one.get("description") or _default(one))
-        for field, one in schema.get("properties", {}).items()
+        (name, _type(field), name in required, field.get("description") or _default(field))
+        for name, field in schema.get("properties", {}).items()
     ]
     values = ", ".join(f"<code>{escape(str(value))}</code>" for value in schema.get("enum", []))
     example = schema.get("example")
@@ -99,7 +99,7 @@ def _default(schema: Mapping[str, Any]) -> str:
 
 
 def _type(schema: Mapping[str, Any]) -> str:
-    """Name a schema's type in HTML, with a link where the document describes it."""
+    """Write the type of a schema as HTML, with a link to its description."""
     if ref := schema.get("$ref"):
         name = escape(ref.removeprefix(_REF))
         return f"<a href='#{name}'>{name}</a>"
@@ -112,18 +112,18 @@ def _type(schema: Mapping[str, Any]) -> str:
 
 
 def _table(head: tuple[str, ...], rows: list[Any]) -> str:
-    """Write a table. The second column is HTML already."""
+    """Write a table. The cells of the second column are HTML already."""
     if not rows:
         return ""
     lines = [
-        "".join(f"<td>{cell if index == 1 else _text(_said(cell))}" for index, cell in enumerate(row)) for row in rows
+        "".join(f"<td>{cell if index == 1 else _text(_cell(cell))}" for index, cell in enumerate(row)) for row in rows
     ]
     return (
         "<table><tr>" + "".join(f"<th>{name}" for name in head) + "".join(f"<tr>{line}" for line in lines) + "</table>"
     )
 
 
-def _said(cell: object) -> str:
+def _cell(cell: object) -> str:
     match cell:
         case bool():
             return "yes" if cell else ""
@@ -132,6 +132,6 @@ def _said(cell: object) -> str:
 
 
 def _text(text: str) -> str:
-    """Escape prose; what stands between backticks is code."""
+    """Escape text; what is between backticks becomes code."""
     parts = escape(text).split("`")
     return "".join(f"<code>{part}</code>" if index % 2 else part for index, part in enumerate(parts))

@@ -1,4 +1,7 @@
-"""What every answer is wrapped in: `data` and `meta`, with `pagination` for lists; `error` and `meta` for a refusal."""
+"""The response format: `data` and `meta`, with `pagination` for lists; `error` and `meta` for errors.
+
+Class names here are component names of the OpenAPI document, which is a public contract.
+"""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -7,7 +10,7 @@ from typing import Annotated, Any, Generic, TypeVar
 from fastapi import Depends, Query
 from pydantic import BaseModel, ConfigDict
 
-from dialer.api.request_context import here
+from dialer.api.request_context import current_request
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -66,8 +69,8 @@ class Refusal(BaseModel):
     meta: Meta
 
 
-class Page(BaseModel):
-    """Which part of a list is asked for."""
+class PageRequest(BaseModel):
+    """Which page of a list to return."""
 
     limit: int
     offset: int
@@ -75,26 +78,26 @@ class Page(BaseModel):
 
 def _page(
     limit: Annotated[int, Query(ge=1, le=100, description="How many at most.")] = 50,
-    offset: Annotated[int, Query(ge=0, le=2_147_483_647, description="How many to pass over.")] = 0,
-) -> Page:
-    return Page(limit=limit, offset=offset)
+    offset: Annotated[int, Query(ge=0, le=2_147_483_647, description="How many to skip.")] = 0,
+) -> PageRequest:
+    return PageRequest(limit=limit, offset=offset)
 
 
-AskedPage = Annotated[Page, Depends(_page)]
+RequestedPage = Annotated[PageRequest, Depends(_page)]
 
 
 def meta() -> Meta:
-    return Meta(request_id=here().request_id, ts=here().now)
+    return Meta(request_id=current_request().request_id, ts=current_request().now)
 
 
 def answer(model: type[T], data: Any) -> Answer[T]:
-    """Wrap one thing, made of a mapping or of an object's attributes."""
+    """Wrap one resource, read from a mapping or from an object's attributes."""
     return Answer[model](data=model.model_validate(data, from_attributes=True), meta=meta())  # type: ignore[valid-type]
 
 
-def listing(model: type[T], data: Iterable[Any], total: int, page: Page) -> Listing[T]:
-    """Wrap a page of a list that has `total` entries in all."""
-    entries = [model.model_validate(one, from_attributes=True) for one in data]
+def listing(model: type[T], data: Iterable[Any], total: int, page: PageRequest) -> Listing[T]:
+    """Wrap one page of a list that has `total` entries."""
+    entries = [model.model_validate(entry, from_attributes=True) for entry in data]
     has_more = page.offset + len(entries) < total
     pagination = Pagination(total=total, limit=page.limit, offset=page.offset, has_more=has_more)
     return Listing[model](data=entries, pagination=pagination, meta=meta())  # type: ignore[valid-type]

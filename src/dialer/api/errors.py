@@ -1,4 +1,4 @@
-"""Errors to HTTP: which status each of them is, and the one form in which all of them are told."""
+"""Turns errors into HTTP: the status of each error class, and the one response format."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -30,7 +30,7 @@ from dialer.errors import (
     UnreadableFile,
 )
 
-# The first that fits, so what is special stands before what is general.
+# The first match counts, so subclasses stand before their base classes.
 STATUS: Mapping[type[DialerError], int] = {
     UnreadableBody: 400,
     UnreadableFile: 400,
@@ -50,41 +50,44 @@ _CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 
 
 def install(app: FastAPI) -> None:
-    """Answer every error in the one form."""
-    app.add_exception_handler(DialerError, _told)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _http)
+    """Register the handlers, so that every error has the same format."""
+    app.add_exception_handler(DialerError, _dialer_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_error)
 
 
 log = structlog.get_logger()
 
 
-def refusal(status: int, error: ErrorBody, headers: Mapping[str, str] | None = None) -> JSONResponse:
+def error_response(status: int, error: ErrorBody, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """Build the response for an error."""
     body = Refusal(error=error, meta=meta()).model_dump(mode="json")
     return JSONResponse(body, status, dict(headers or {}))
 
 
-async def _told(_: Request, error: Exception) -> JSONResponse:
+async def _dialer_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, DialerError)
-    status = next((status for kind, status in STATUS.items() if isinstance(error, kind)), 500)
-    details = [(one.field, one.reason) for one in error.errors] if isinstance(error, InvalidInput) else []
-    return refusal(status, _body(error.code, _message(error), details), _headers(error))
+    status = next((status for error_class, status in STATUS.items() if isinstance(error, error_class)), 500)
+    details = [(wrong.field, wrong.reason) for wrong in error.errors] if isinstance(error, InvalidInput) else []
+    return error_response(status, _body(error.code, _message(error), details), _headers(error))
 
 
 def _message(error: DialerError) -> str:
-    """Word an error. What servers, drivers and the environment say is for the owner of this installation, who finds it
-    in the log: addresses, tables, names of variables. Its clients, some of whom have no key, get constant words.
+    """Choose the message for the client.
+
+    Messages of servers, drivers and the environment contain addresses, table names and variable names. Those go to the
+    log only; clients, some of whom have no key, get a constant text.
     """
     match error:
         case Unfit():
             log.error("the database cannot do what was asked", reason=str(error))
-            return "The database cannot do this as it is now; nothing was done. The log of the API says why."
+            return "The database cannot do this as it is now; nothing was done; the API's log says why"
         case Unavailable() if type(error) is Unavailable:
             log.warning("request refused: a part that is needed is unavailable", reason=str(error))
-            return "A part that this needs does not answer; nothing was done. The log of the API says why."
+            return "A server that this request needs does not answer; nothing was done; the API's log says why"
         case Contended():
             log.info("request refused: another transaction is in the way", reason=str(error))
-            return "Another request is changing this; nothing was done. Try again."
+            return "Another request is changing this; nothing was done; try again"
         case _:
             return str(error)
 
@@ -103,50 +106,53 @@ def _headers(error: DialerError) -> dict[str, str]:
             return {}
 
 
-async def _invalid(_: Request, error: Exception) -> JSONResponse:
-    """A part of the path or the query is wrong; bodies are read by the services' own models."""
+async def _validation_error(_: Request, error: Exception) -> JSONResponse:
+    """Answer for a wrong path, query or header parameter. Bodies are validated by the services' models."""
     assert isinstance(error, RequestValidationError)
-    details = [(".".join(map(str, one["loc"][1:])), _lowered(one["msg"])) for one in error.errors()]
+    details = [(".".join(map(str, wrong["loc"][1:])), _lower_first(wrong["msg"])) for wrong in error.errors()]
     message = "; ".join(f"{field}: {reason}" for field, reason in details)
-    return refusal(422, _body("invalid_input", message, details))
+    return error_response(422, _body("invalid_input", message, details))
 
 
-async def _http(request: Request, error: Exception) -> JSONResponse:
+async def _http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     code = _CODES.get(error.status_code, "refused")
     headers = {"Allow": _allowed(request)} if error.status_code == 405 else error.headers
-    return refusal(error.status_code, _body(code, error.detail, []), headers)
+    return error_response(error.status_code, _body(code, error.detail, []), headers)
 
 
 def _allowed(request: Request) -> str:
-    """Name all methods of a path: the router knows only those of the first route that fits."""
+    """List all methods of a path. The router knows only those of the first route that matches."""
     paths = request.app.openapi()["paths"]
-    mine = [path for path in paths if compile_path(path)[0].match(request.url.path)]
-    return ", ".join(sorted({method.upper() for path in mine for method in paths[path]}))
+    matching = [path for path in paths if compile_path(path)[0].match(request.url.path)]
+    return ", ".join(sorted({method.upper() for path in matching for method in paths[path]}))
 
 
 def _body(code: str, message: str, details: Sequence[tuple[str, str]]) -> ErrorBody:
-    return ErrorBody(code=code, message=message, details=[Detail(field=field, reason=why) for field, why in details])
+    return ErrorBody(
+        code=code, message=message, details=[Detail(field=field, reason=reason) for field, reason in details]
+    )
 
 
-def _lowered(text: str) -> str:
+def _lower_first(text: str) -> str:
     return text[:1].lower() + text[1:]
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Describe these refusals in the OpenAPI document."""
+    """Describe these error responses in the OpenAPI document."""
     return {status: {"model": Refusal, "description": MEANINGS[status]} for status in statuses}
 
 
 MEANINGS = {
     400: "The body is not JSON, or the upload is not a readable file.",
-    401: "No key, or a wrong one.",
-    403: "The role of the key does not suffice.",
-    404: "No such thing in this workspace.",
+    401: "The key is missing or not valid.",
+    403: "The role of the key is not sufficient.",
+    404: "No such resource in this workspace.",
     405: "This path does not have this method.",
     409: "The same idempotency key is in use right now.",
     413: "Larger than the configured limit.",
     422: "A field is wrong, or the state does not allow it; `code` says which.",
-    429: "Too many requests for this key; `Retry-After` says when to come back.",
-    503: "A server that Dialer needs does not answer, or too much is under way; nothing was done. See `Retry-After`.",
+    429: "Too many requests with this key; retry after `Retry-After`.",
+    503: "A server that Dialer needs does not answer, or too many requests are running; nothing was done. "
+    "Retry after `Retry-After`.",
 }

@@ -1,4 +1,4 @@
-"""`/batch-calls/{batch_id}/events`: what happens to a batch, as Server-Sent Events (HTML standard, section 9.2)."""
+"""`/batch-calls/{batch_id}/events`: the event stream of a batch, as Server-Sent Events (HTML standard, section 9.2)."""
 
 import json
 from collections.abc import AsyncIterator, Mapping
@@ -9,7 +9,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
 from dialer.api.auth import Viewer
-from dialer.api.batch_streams import Listener, Watching
+from dialer.api.batch_streams import BatchStreams, StreamSubscriber
 from dialer.api.errors import documented
 from dialer.domain.ids import BatchId
 from dialer.errors import NotFound
@@ -17,9 +17,9 @@ from dialer.service import batch_views
 
 router = APIRouter(prefix="/batch-calls/{batch_id}/events", tags=["Batch calls"])
 
-# The key is checked when a stream begins; a client that goes on begins a new one.
+# The key is checked only when a stream begins, so a stream is short and the client connects again.
 MAX_SECONDS = 300
-# OpenAPI 3.2, section "Special Considerations for Server-Sent Events"; earlier readers pass over it.
+# OpenAPI 3.2, section "Special Considerations for Server-Sent Events"; older readers ignore it.
 EVENT = {
     "type": "object",
     "properties": {
@@ -43,57 +43,65 @@ data: {"id": 42, "from": "draft", "to": "active", "reason": null, "at": "2030-01
             "description": "Events `status`, `progress` and `end`, and comments as heartbeats.",
             "content": {"text/event-stream": {"itemSchema": EVENT, "example": EXAMPLE}},
         },
-        204: {"description": "The batch is over, and all was told up to `Last-Event-ID`."},
+        204: {"description": "The batch is over, and `Last-Event-ID` was its last event."},
     },
 )
 async def follow_batch_call(
     caller: Viewer,
     batch_id: BatchId,
     request: Request,
-    max_seconds: Annotated[int, Query(ge=1, le=MAX_SECONDS, description="The stream ends then.")] = MAX_SECONDS,
-    last_event_id: Annotated[str, Header(description="The `id` of the last event that came.")] = "",
+    max_seconds: Annotated[
+        int, Query(ge=1, le=MAX_SECONDS, description="The stream ends after this time.")
+    ] = MAX_SECONDS,
+    last_event_id: Annotated[str, Header(description="The `id` of the last event received.")] = "",
 ) -> Response:
     """Follow a batch: `progress` at most once a second while something changes, `status` for each change of status.
 
-    Begins with the present progress; with `Last-Event-ID`, first with the changes of status since. `end` is the last
-    event of a batch that is over. A stream ends after five minutes at the most, and with its process: connect again
-    with the last id, as browsers do by themselves.
+    Begins with the current progress; with `Last-Event-ID`, first with the changes of status since. `end` is the last
+    event of a batch that is over. A stream ends after at most five minutes, or when its process stops: connect again
+    with the last id, as browsers do automatically.
     """
-    watching: Watching = request.app.state.watching
+    streams: BatchStreams = request.app.state.batch_streams
     await run_in_threadpool(batch_views.require, caller.db, caller.workspace_id, batch_id)
-    known = _number(last_event_id)
-    look = await watching.look(batch_id, 0 if known is None else known)
-    if look is None:
+    known_id = _event_id(last_event_id)
+    state = await streams.read(batch_id, 0 if known_id is None else known_id)
+    if state is None:
         raise NotFound("No such batch in this workspace")
-    if look.is_over and known == look.last_id:
+    if state.is_over and known_id == state.last_id:
         return Response(status_code=204)
-    listener = watching.join(batch_id, look.last_id if known is None else known)
-    listener.hear(look)
-    stream = _events(watching, batch_id, listener, max_seconds)
+    subscriber = streams.subscribe(batch_id, state.last_id if known_id is None else known_id)
+    subscriber.update(state)
+    stream = _stream(streams, batch_id, subscriber, max_seconds)
     return StreamingResponse(stream, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
 
-async def _events(watching: Watching, batch_id: BatchId, listener: Listener, seconds: float) -> AsyncIterator[str]:
+async def _stream(
+    streams: BatchStreams, batch_id: BatchId, subscriber: StreamSubscriber, seconds: float
+) -> AsyncIterator[str]:
     try:
-        async for _ in watching.follow(listener, seconds):
-            changes, progress = listener.take()
-            told = [_event("status", change["id"], change) for change in changes]
-            if progress is not None:
-                told.append(_event("progress", listener.last_id, progress))
-            if listener.is_over:
-                told.append(_event("end", listener.last_id, {}))
-            yield "".join(told) or ": heartbeat\n\n"
-            if listener.is_over:
+        async for _ in streams.wait(subscriber, seconds):
+            yield "".join(_events(subscriber)) or ": heartbeat\n\n"
+            if subscriber.is_over:
                 return
     finally:
-        watching.leave(batch_id, listener)
+        streams.unsubscribe(batch_id, subscriber)
+
+
+def _events(subscriber: StreamSubscriber) -> list[str]:
+    changes, progress = subscriber.take()
+    events = [_event("status", change["id"], change) for change in changes]
+    if progress is not None:
+        events.append(_event("progress", subscriber.last_id, progress))
+    if subscriber.is_over:
+        events.append(_event("end", subscriber.last_id, {}))
+    return events
 
 
 def _event(name: str, event_id: int, data: Mapping[str, Any]) -> str:
     return f"id: {event_id}\nevent: {name}\ndata: {json.dumps(data)}\n\n"
 
 
-def _number(last_event_id: str) -> int | None:
-    """Read the id of an event; what is none of ours is as good as none."""
-    is_one = last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) < 19
-    return int(last_event_id) if is_one else None
+def _event_id(header: str) -> int | None:
+    """Parse `Last-Event-ID`; None where it is no id of ours."""
+    is_id = header.isascii() and header.isdigit() and len(header) < 19
+    return int(header) if is_id else None

@@ -1,4 +1,4 @@
-"""`/keys`: who may ask. Only admins."""
+"""`/keys`: the keys of this API. Only for admins."""
 
 from datetime import datetime
 from typing import Annotated
@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from dialer.api.auth import Admin
 from dialer.api.body import Body, body_of
-from dialer.api.envelope import Answer, AskedPage, Listing, answer, listing
+from dialer.api.envelope import Answer, Listing, RequestedPage, answer, listing
 from dialer.api.errors import documented
 from dialer.domain.ids import KeyId
 from dialer.domain.roles import Role
@@ -28,21 +28,21 @@ class Key(BaseModel):
 
 
 class MadeKey(Key):
-    """`key`: the key itself, shown this once."""
+    """`key`: the key itself, shown only once."""
 
     key: str
 
 
 @router.get("")
-def list_keys(caller: Admin, page: AskedPage) -> Listing[Key]:
-    """List the keys of this workspace, newest first, the revoked ones too."""
-    found, total = keys.listed(caller.db, caller.workspace_id, page.limit, page.offset)
-    return listing(Key, found, total, page)
+def list_keys(caller: Admin, page: RequestedPage) -> Listing[Key]:
+    """List the keys of this workspace, newest first, including revoked ones."""
+    views, total = keys.list_page(caller.db, caller.workspace_id, page.limit, page.offset)
+    return listing(Key, views, total, page)
 
 
 @router.post("", status_code=201, responses=documented(400, 413))
 def create_key(caller: Admin, body: Annotated[Body[NewKey], body_of(NewKey)]) -> Answer[MadeKey]:
-    """Make a key. It is shown this once: an idempotency key is not honoured here, for its answer would be stored."""
+    """Create a key. It is shown only in this response, which is never stored: an idempotency key has no effect here."""
     return answer(MadeKey, keys.create(caller.db, caller.workspace_id, body.read(), caller.now, caller.rng))
 
 

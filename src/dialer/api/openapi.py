@@ -1,7 +1,7 @@
 """The OpenAPI document: what FastAPI derives from the routes, completed with what only the services know.
 
-Bodies are those of the services' models. A client may follow the links from what it has created to what can be done
-with it. What every answer has is said here once.
+Request bodies are the services' models. Links lead from a created resource to the operations on it. The headers that
+every response has are added here.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,21 +19,21 @@ DESCRIPTION = """
 Calls lists of people: load contacts, set the hours and the limits, start, pause, watch.
 
 Every request needs a key (`Authorization: Bearer …`) of a workspace and a role: *viewer* reads, *operator* reads and
-writes, *admin* also keeps trunks and keys. What is of another workspace is 404, as if it did not exist. Unknown fields
-are refused. Times are ISO 8601 and answered in UTC. Every POST with a JSON body honours `X-Idempotency-Key`, but
-for the one that makes keys.
+writes, *admin* also manages trunks and keys. A resource of another workspace is 404, as if it did not exist. Unknown
+fields are refused. Times are ISO 8601, and in UTC in responses. Every POST with a JSON body accepts
+`X-Idempotency-Key`, except the one that creates keys.
 """
 TAGS = {
     "Batch calls": "A list with its settings, and everything an operator does with it.",
-    "Contacts": "The people of a batch.",
+    "Contacts": "The contacts of a batch.",
     "Agents": "Where answered calls go.",
     "Phone numbers": "The outbound numbers.",
-    "Trunks": "The ways to the telephone networks. Only for admins.",
+    "Trunks": "The connections to telephone networks. Only for admins.",
     "Contact folders": "Contacts that are kept for several batches.",
     "Suppressions": "Numbers that are not called.",
-    "Keys": "Who may ask. Only for admins.",
-    "Providers": "What telephone networks report by HTTP. Proved by their signatures; no key is needed.",
-    "Probes": "For those who watch over processes. No key is needed.",
+    "Keys": "The keys of this API. Only for admins.",
+    "Providers": "Webhooks of telephone networks, authenticated by their signatures; no key is needed.",
+    "Probes": "Health checks, which need no key, and metrics.",
 }
 REF = "#/components/schemas/{model}"
 _TEXT = {"type": "string"}
@@ -42,7 +42,7 @@ CSV_EXAMPLE = "phone,name,plan\n+4930901820,Ada,gold\n"
 
 
 def describe(app: FastAPI) -> None:
-    """Complete the document when it is first asked for."""
+    """Make the application complete its document when it is first requested."""
     app.description = DESCRIPTION
     app.openapi_tags = [{"name": name, "description": text} for name, text in TAGS.items()]
     derived = app.openapi
@@ -80,22 +80,22 @@ def _add_bodies(app: FastAPI, document: dict[str, Any]) -> None:
 
 
 def _bodies(app: FastAPI) -> Iterator[tuple[str, str, Any, bool]]:
-    """Find path, method and model of each body that is taken by a dependency made by `body_of`."""
+    """Yield path, method and model of each body that is read by a dependency made by `body_of`."""
     for route in iter_route_contexts(app.routes):
         dependant = getattr(route, "dependant", None)
-        for take in _takers(dependant) if dependant else ():
+        for read in _body_readers(dependant) if dependant else ():
             for method in route.methods or ():
-                yield str(route.path_format), method.lower(), take.body_model, take.optional
+                yield str(route.path_format), method.lower(), read.body_model, read.optional
 
 
-def _takers(dependant: Dependant) -> Iterator[Any]:
+def _body_readers(dependant: Dependant) -> Iterator[Any]:
     for dependency in dependant.dependencies:
         if hasattr(dependency.call, "body_model"):
             yield dependency.call
 
 
 def _add_upload(operation: dict[str, Any]) -> None:
-    """Describe the bodies of an upload; `x-upload` names the JSON model that is taken as well."""
+    """Describe the bodies of an upload; `x-upload` names the JSON model that is accepted besides files."""
     model = operation.pop("x-upload", None)
     if model is None:
         return
@@ -118,12 +118,15 @@ def _add_headers(operation: dict[str, Any]) -> None:
         if status in ("429", "503"):
             headers["Retry-After"] = {"description": "Seconds.", "schema": _SECONDS}
         if status in ("200", "201") and "x-idempotency-key" in names:
-            headers["Idempotent-Replayed"] = {"description": "`true`: this was answered before.", "schema": _TEXT}
+            headers["Idempotent-Replayed"] = {
+                "description": "`true`: this is the stored response of an earlier request.",
+                "schema": _TEXT,
+            }
         response["headers"] = headers
 
 
 def _add_links(operation: dict[str, Any], path: str, operations: list[tuple[str, str, dict[str, Any]]]) -> None:
-    """Link what was created to everything that can be done with it alone."""
+    """Link a created resource to the operations that need only its id."""
     links = {}
     for other_path, _, other in operations:
         head, brace, tail = other_path.removeprefix(path).partition("{")

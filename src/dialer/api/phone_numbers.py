@@ -8,10 +8,10 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
 from dialer.api.auth import Operator, Viewer
-from dialer.api.envelope import AskedPage, Listing
-from dialer.api.resources import add_routes, listed
+from dialer.api.envelope import Listing, RequestedPage
+from dialer.api.resources import add_routes, list_page
 from dialer.service.fields import Status, Storable
-from dialer.service.phone_numbers import KIND
+from dialer.service.phone_numbers import PHONE_NUMBER_TYPE
 
 router = APIRouter(prefix="/phone-numbers", tags=["Phone numbers"])
 
@@ -33,7 +33,7 @@ class PhoneNumber(BaseModel):
 @router.get("")
 def list_phone_numbers(
     caller: Viewer,
-    page: AskedPage,
+    page: RequestedPage,
     status: Annotated[Status | None, Query(description="Only those in this status.")] = None,
     agent_id: Annotated[UUID | None, Query(description="Only those of this agent.")] = None,
     trunk_id: Annotated[UUID | None, Query(description="Only those on this trunk.")] = None,
@@ -41,7 +41,7 @@ def list_phone_numbers(
 ) -> Listing[PhoneNumber]:
     """List the outbound numbers, newest first."""
     filters = {"status": status, "agent_id": agent_id, "trunk_id": trunk_id, "phone_number": phone_number}
-    return listed(caller, KIND, PhoneNumber, page, filters)
+    return list_page(caller, PHONE_NUMBER_TYPE, PhoneNumber, page, filters)
 
 
-add_routes(router, lambda _: KIND, KIND, PhoneNumber, Viewer, Operator)
+add_routes(router, PHONE_NUMBER_TYPE, PhoneNumber, Viewer, Operator)

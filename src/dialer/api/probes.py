@@ -1,4 +1,4 @@
-"""`/healthz` and `/readyz`: for those who start, stop and balance processes. No key is needed."""
+"""`/healthz` and `/readyz`: health checks for process managers and load balancers. No key is needed."""
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
@@ -15,12 +15,12 @@ class Health(BaseModel):
 
 @router.get("/healthz")
 async def healthz() -> Health:
-    """Say that the process lives."""
+    """Return 200 while the process is alive."""
     return Health(status="ok")
 
 
 @router.get("/readyz", responses=documented(503))
 def readyz(request: Request) -> Health:
-    """Say whether requests can be answered: Postgres, its migrations, Redis."""
+    """Check whether requests can be answered: Postgres, its migrations, Redis."""
     wiring.check(request.app.state.context)
     return Health(status="ready")

@@ -1,7 +1,7 @@
-"""HTTP/1.1 with bounds on what one client may take of an API process: connections, bytes and time.
+"""HTTP/1.1 with limits on connections, bytes and time per client.
 
-uvicorn limits neither how long a client may take to send a header nor how long it may leave an answer unread, and with
-httptools not how long a header may be. Bodies are bounded where they are read (`body.py`).
+uvicorn limits neither how long a client may take to send a header nor how long it may leave a response unread, and with
+httptools not the size of a header either. Bodies are limited where they are read (`body.py`).
 """
 
 import asyncio
@@ -14,36 +14,34 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 KIB = 1024
 MAX_HEADER_BYTES = 64 * KIB
-# Further requests on a connection while one of it is still being answered.
+# Pipelined requests that may wait on a connection while one is being answered.
 MAX_PIPELINED = 8
-# Connections beyond the limit are told so; beyond this many times the limit they are closed without a word.
+# Connections beyond the limit get a 503; beyond this multiple of the limit they are closed without a response.
 HARD_LIMIT = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """`header_seconds`: for each header. `send_seconds`: in which a client must read what is buffered for it.
+    """The limits of a connection."""
 
-    `discard_bytes`, `discard_seconds`: how much of a body is read after it was refused. A connection that was closed
-    with unread bytes would be reset, and the client would never see the refusal.
-    """
-
-    max_connections: int
-    header_seconds: float
-    send_seconds: float
+    max_connections: int  #: Of this process.
+    header_seconds: float  #: In which a client must send each header.
+    send_seconds: float  #: In which a client must read what is buffered for it.
+    # The rest of a refused body is read and discarded up to these limits. Closing a connection with unread bytes would
+    # reset it, and the client would never see the response.
     discard_bytes: int = 64 * KIB * KIB
     discard_seconds: float = 30.0
 
 
 class _Deadline:
-    """Does something unless it is stopped in time."""
+    """Calls `on_timeout` unless it is stopped in time."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float, late: Callable[[], None]) -> None:
-        self._loop, self._seconds, self._late = loop, seconds, late
+    def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float, on_timeout: Callable[[], None]) -> None:
+        self._loop, self._seconds, self._on_timeout = loop, seconds, on_timeout
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Begin to count; where it counts already it goes on."""
+        """Start the timer, unless it runs already."""
         if self._timer is None:
             self._timer = self._loop.call_later(self._seconds, self._fire)
 
@@ -54,11 +52,11 @@ class _Deadline:
 
     def _fire(self) -> None:
         self._timer = None
-        self._late()
+        self._on_timeout()
 
 
-class _Transport:
-    """The transport that uvicorn sees: it closes only when the rest of a refused body was read."""
+class _HalfClosingTransport:
+    """The transport that uvicorn sees: `close` first reads the rest of a refused body."""
 
     def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
         self._transport = transport
@@ -88,7 +86,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._is_in_request = False
-        # Bytes since the parser last had a whole header or a piece of a body: a header, trailers or chunk extensions.
+        # Bytes received since the parser last saw a complete header or part of a body.
         self._unparsed_bytes = 0
         self._discarded_bytes = 0
         self._header = _Deadline(self.loop, self.bounds.header_seconds, self._header_is_late)
@@ -97,7 +95,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._socket = transport
-        self._transport = _Transport(transport, self._close)
+        self._transport = _HalfClosingTransport(transport, self._close)
         super().connection_made(self._transport)  # type: ignore[arg-type]
         self._header.start()
         if len(self.connections) > HARD_LIMIT * self.bounds.max_connections:
@@ -152,7 +150,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._transport.is_half_closed:
             self._close()
         elif self.cycle.response_complete:
-            # uvicorn began to wait for the next request when it had answered, and stopped when more of this one came.
+            # uvicorn starts its keep-alive timer after the response, and stops it when more of this request arrives.
             self._header.start()
 
     def on_response_complete(self) -> None:
@@ -167,7 +165,7 @@ class BoundedProtocol(HttpToolsProtocol):
             super().send_400_response(msg)
 
     def shutdown(self) -> None:
-        """Stop, as the process does, which waits for every connection: no longer for the rest of a refused body."""
+        """Close the connection on shutdown, without waiting for the rest of a refused body."""
         if self._is_answered():
             self._abort()
         else:
@@ -182,18 +180,18 @@ class BoundedProtocol(HttpToolsProtocol):
         super().resume_writing()
 
     def _is_answered(self) -> bool:
-        """Say whether what comes now belongs to a request that has had its answer."""
+        """Return whether bytes received now belong to a request that was answered already."""
         return self._transport.is_half_closed or (self._is_in_request and self.cycle.response_complete)
 
     def _header_is_late(self) -> None:
         if self.cycle is not None and not self.cycle.response_complete:
-            # The beginning of a further request waits until this one is answered.
+            # A pipelined request waits until this one is answered; its header gets its time then.
             self._header.start()
         else:
             self._refuse(HTTPStatus.REQUEST_TIMEOUT)
 
     def _refuse(self, status: HTTPStatus) -> None:
-        """Answer without the application, and close."""
+        """Respond without calling the application, and close."""
         if self._is_answered():
             self._abort()
         if self._transport.is_closing():
@@ -217,5 +215,5 @@ class BoundedProtocol(HttpToolsProtocol):
         self.flow.resume_reading()
 
     def _abort(self) -> None:
-        """Close at once, with what was not sent."""
+        """Close at once and drop unsent bytes."""
         self._socket.abort()

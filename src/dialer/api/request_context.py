@@ -1,4 +1,4 @@
-"""One request and its answer: the id under which both are logged, and the moment at which the request came in."""
+"""The request being answered: its id, which is logged and returned, and the time at which it came in."""
 
 import re
 from contextvars import ContextVar
@@ -18,7 +18,7 @@ log = structlog.get_logger()
 
 _ACCEPTED_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 METHODS = {"GET", "POST", "PATCH", "DELETE"}
-# Nothing here is a page of a site: an answer is never framed, sniffed, cached or taken for a script.
+# A response is never rendered in a frame, cached, content-sniffed or run as a script.
 # https://cheatsheetseries.owasp.org/cheatsheets/REST_Security_Cheat_Sheet.html, "Security headers"
 SECURITY_HEADERS = {
     "Cache-Control": "no-store",
@@ -31,21 +31,23 @@ SECURITY_HEADERS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Exchange:
-    request_id: str
-    now: DateTime
+class RequestContext:
+    """What every part of the API may need to know of the current request."""
+
+    request_id: str  #: The client's `X-Request-Id` if it is acceptable, else a new id.
+    now: DateTime  #: When the request came in. All steps of one request use this time.
 
 
-_current: ContextVar[Exchange] = ContextVar("exchange")
+_current: ContextVar[RequestContext] = ContextVar("request_context")
 
 
-def here() -> Exchange:
-    """The exchange that this code works for."""
+def current_request() -> RequestContext:
+    """Return the context of the request that is being answered."""
     return _current.get()
 
 
-class ExchangeMiddleware:
-    """Names each request, logs its answer in one line, and turns what nobody caught into a plain 500."""
+class RequestContextMiddleware:
+    """Gives each request an id, logs its response in one line, and answers an uncaught exception with a plain 500."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -55,16 +57,16 @@ class ExchangeMiddleware:
             await self._app(scope, receive, send)
             return
         state = scope["app"].state
-        exchange = _begin(state.clock(), state.rng, Headers(scope=scope).get("x-request-id", ""))
+        context = _begin(state.clock(), state.rng, Headers(scope=scope).get("x-request-id", ""))
         status: int | None = None
-        began = wiring.seconds()
+        started_at = wiring.seconds()
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
-                headers["X-Request-Id"] = exchange.request_id
+                headers["X-Request-Id"] = context.request_id
                 for name, value in SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
             await send(message)
@@ -74,29 +76,29 @@ class ExchangeMiddleware:
         except Exception:
             log.exception("request failed", method=scope["method"], path=scope["path"])
             if status is None:
-                await _failed(exchange)(scope, receive, send_with_headers)
+                await _internal_error(context)(scope, receive, send_with_headers)
         finally:
-            seconds = wiring.seconds() - began
+            seconds = wiring.seconds() - started_at
             log.info("request", method=scope["method"], path=scope["path"], status=status, seconds=round(seconds, 4))
-            state.measures.duration("dialer_http_request_seconds", _labels(scope, status), seconds)
+            state.metrics.duration("dialer_http_request_seconds", _labels(scope, status), seconds)
 
 
-def _begin(now: DateTime, rng: Random, given: str) -> Exchange:
-    exchange = Exchange(given if _ACCEPTED_ID.fullmatch(given) else str(uuid7(now, rng)), now)
-    _current.set(exchange)
+def _begin(now: DateTime, rng: Random, client_id: str) -> RequestContext:
+    context = RequestContext(client_id if _ACCEPTED_ID.fullmatch(client_id) else str(uuid7(now, rng)), now)
+    _current.set(context)
     structlog.contextvars.clear_contextvars()
-    structlog.contextvars.bind_contextvars(request_id=exchange.request_id)
-    return exchange
+    structlog.contextvars.bind_contextvars(request_id=context.request_id)
+    return context
 
 
 def _labels(scope: Scope, status: int | None) -> dict[str, str]:
-    """Name the route and not the path, which has ids in it; and no method that a client has made up."""
+    """Label by route, not by path (which contains ids), and by known method: a client can invent any number of both."""
     route = scope.get("route")
     method = scope["method"] if route is not None and scope["method"] in METHODS else "other"
     return {"method": method, "route": getattr(route, "path", "unmatched"), "status": str(status or "none")}
 
 
-def _failed(exchange: Exchange) -> JSONResponse:
+def _internal_error(context: RequestContext) -> JSONResponse:
     error = {"code": "internal_error", "message": "Something went wrong here; the logs say what", "details": []}
-    meta = {"request_id": exchange.request_id, "ts": exchange.now.isoformat()}
+    meta = {"request_id": context.request_id, "ts": context.now.isoformat()}
     return JSONResponse({"error": error, "meta": meta}, 500)

@@ -1,4 +1,7 @@
-"""The routes that all resources of operators have: POST, GET one, PATCH, DELETE. Lists differ in their filters."""
+"""The routes that agents, numbers, trunks, folders and suppressions share: POST, GET one, PATCH, DELETE.
+
+The routes of lists are in the files of the resources, because their filters differ.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,59 +12,71 @@ from pydantic import BaseModel
 
 from dialer.api.auth import Caller
 from dialer.api.body import body_of
-from dialer.api.envelope import Answer, Listing, Page, answer, listing
+from dialer.api.envelope import Answer, Listing, PageRequest, answer, listing
 from dialer.api.errors import documented
-from dialer.api.idempotency import DoOnce
+from dialer.api.idempotency import Idempotency
 from dialer.service import resources
-from dialer.service.fields import Fields
-from dialer.service.resources import Kind
+from dialer.service.fields import InputModel
+from dialer.service.resources import ResourceType
 from dialer.store.database import Database
 
-KindOf = Callable[[Caller], Kind]
+# For a resource whose checks depend on the caller.
+TypeOf = Callable[[Caller], ResourceType]
 
 
 def add_routes(
     router: APIRouter,
-    kind: KindOf,
-    example: Kind,
+    resource: ResourceType,
     out: type[BaseModel],
     reads: Any,
     writes: Any,
     *,
-    creates: bool = True,
+    type_of: TypeOf | None = None,
+    has_create: bool = True,
 ) -> None:
-    """Add the four routes, or all but POST.
+    """Add the four routes of a resource.
 
-    `reads`, `writes`: who may. `example`: a Kind with the models that all of them share.
+    Args:
+        router: where the routes are added.
+        resource: the resource, with the models of its bodies.
+        out: the model of its responses.
+        reads: the dependency that authenticates readers, such as `Viewer`.
+        writes: the dependency that authenticates writers, such as `Operator`.
+        type_of: returns the resource as it is for one caller, where that differs.
+        has_create: False where the resource has a POST of its own.
     """
-    noun = example.table.noun
+    noun = resource.table.noun
     a_noun = noun.replace("_", " ")
-    shown: Any = Answer[out]  # type: ignore[valid-type]
+    response: Any = Answer[out]  # type: ignore[valid-type]
 
-    if creates:
-        _add_create(router, kind, example, out, writes)
+    def for_caller(caller: Caller) -> ResourceType:
+        return type_of(caller) if type_of else resource
+
+    if has_create:
+        _add_create(router, resource, for_caller, out, writes)
 
     @router.get(
         "/{id}",
         name=f"get_{noun}",
         summary=f"Read a {a_noun}",
         description=f"Read a {a_noun}.",
-        response_model=shown,
+        response_model=response,
         responses=documented(404),
     )
     def get(caller: reads, id: UUID) -> Any:
-        return answer(out, resources.show(caller.db, kind(caller), caller.workspace_id, id))
+        return answer(out, resources.show(caller.db, for_caller(caller), caller.workspace_id, id))
 
     @router.patch(
         "/{id}",
         name=f"change_{noun}",
         summary=f"Change what is given of a {a_noun}",
         description=f"Change what is given of a {a_noun}.",
-        response_model=shown,
+        response_model=response,
         responses=documented(400, 404, 413),
     )
-    def change(caller: writes, id: UUID, body: Any = body_of(example.changed)) -> Any:
-        return answer(out, resources.change(caller.db, kind(caller), caller.workspace_id, id, body.read()))
+    def change(caller: writes, id: UUID, body: Any = body_of(resource.changed)) -> Any:
+        changed = resources.change(caller.db, for_caller(caller), caller.workspace_id, id, body.read())
+        return answer(out, changed)
 
     @router.delete(
         "/{id}",
@@ -72,17 +87,21 @@ def add_routes(
         responses=documented(404),
     )
     def delete(caller: writes, id: UUID) -> None:
-        resources.delete(caller.db, kind(caller), caller.workspace_id, id)
+        resources.delete(caller.db, for_caller(caller), caller.workspace_id, id)
 
 
-def listed(caller: Caller, kind: Kind, out: type[Any], page: Page, filters: Mapping[str, Any]) -> Listing[Any]:
-    """Answer a page of them, newest first."""
-    found, total = resources.listed(caller.db, kind, caller.workspace_id, filters, page.limit, page.offset)
-    return listing(out, found, total, page)
+def list_page(
+    caller: Caller, resource: ResourceType, out: type[Any], page: PageRequest, filters: Mapping[str, Any]
+) -> Listing[Any]:
+    """Return a page of a resource, newest first."""
+    views, total = resources.list_page(caller.db, resource, caller.workspace_id, filters, page.limit, page.offset)
+    return listing(out, views, total, page)
 
 
-def _add_create(router: APIRouter, kind: KindOf, example: Kind, out: type[BaseModel], writes: Any) -> None:
-    noun = example.table.noun
+def _add_create(
+    router: APIRouter, resource: ResourceType, for_caller: TypeOf, out: type[BaseModel], writes: Any
+) -> None:
+    noun = resource.table.noun
 
     @router.post(
         "",
@@ -93,9 +112,9 @@ def _add_create(router: APIRouter, kind: KindOf, example: Kind, out: type[BaseMo
         response_model=Answer[out],  # type: ignore[valid-type]
         responses=documented(400, 409, 413),
     )
-    def create(caller: writes, once: DoOnce, body: Any = body_of(example.new)) -> Response:
-        def work(db: Database, new: Fields) -> BaseModel:
-            made = resources.create(db, kind(caller), caller.workspace_id, new, caller.now, caller.rng)
-            return answer(out, made)
+    def create(caller: writes, idempotency: Idempotency, body: Any = body_of(resource.new)) -> Response:
+        def work(db: Database, new: InputModel) -> BaseModel:
+            created = resources.create(db, for_caller(caller), caller.workspace_id, new, caller.now, caller.rng)
+            return answer(out, created)
 
-        return once(caller, body, work)
+        return idempotency.run(caller, body, work)

@@ -1,4 +1,7 @@
-"""The shapes of answers that several resources share, and those of batches."""
+"""The response models of batches, and those that several resources share.
+
+Class names here are component names of the OpenAPI document, which is a public contract.
+"""
 
 from datetime import date, datetime, time
 from typing import Annotated, Any
@@ -28,7 +31,7 @@ class Counts(BaseModel):
 
 
 class Calls(BaseModel):
-    """`today`: attempts that count toward the daily cap, on the batch's own local day."""
+    """`today`: attempts that count toward the daily cap, on the current day in the batch's time zone."""
 
     in_progress: int
     today: int
@@ -78,9 +81,10 @@ class BatchCall(BaseModel):
 
 
 class Call(BaseModel):
-    """One attempt. `local_on`: the batch's own day that it counts to. `status` refused: surely no call was made.
+    """One attempt. `local_on`: the day that it counts toward, in the batch's time zone. `status` refused: no call was
+    made.
 
-    `sip_code`, `q850_cause` (ITU-T Q.850), `sip_call_id`, `hung_up_by`: what the network itself has said of the end.
+    `sip_code`, `q850_cause` (ITU-T Q.850), `sip_call_id`, `hung_up_by`: what the network reported about the end.
     """
 
     id: UUID
@@ -107,7 +111,7 @@ class Call(BaseModel):
 
 
 class Contact(BaseModel):
-    """A person to be called. `due_at`: when, at the earliest; null where nothing is due any more."""
+    """A contact to be called. `due_at`: the earliest time of the next call; null where none is due."""
 
     id: UUID
     batch_id: UUID
@@ -141,7 +145,7 @@ class Violation(BaseModel):
 
 
 class Audit(BaseModel):
-    """The promises recomputed from the ledger; no violation is the expected answer."""
+    """The promises, recomputed from the ledger; no violations are expected."""
 
     is_clean: bool
     violations: list[Violation]
@@ -151,7 +155,7 @@ class Audit(BaseModel):
 
 
 class RowError(BaseModel):
-    """A contact that was passed over. `row`: the line of the file, or the position in the list, from 1."""
+    """A contact that was rejected. `row`: the line of the file, or the position in the list, from 1."""
 
     row: int
     phone_number: str | None

@@ -1,4 +1,4 @@
-"""One API process: its socket, its threads, and how it stops."""
+"""One API process: its socket, its connections to Postgres, and how it stops."""
 
 import os
 import socket
@@ -17,14 +17,16 @@ from dialer.errors import Unavailable
 from dialer.settings import Settings
 
 BACKLOG = 2048
-# Requests in hand may finish; a client that uploads for longer is cut off, and nothing of its file is stored.
+# How long running requests may take to finish. A longer upload is aborted, and nothing of its file is stored.
 STOP_SECONDS = 20
 
 
 class Server(uvicorn.Server):
-    """Ends the open event streams when it is told to stop, for it waits for every request in hand.
+    """Closes the event streams on shutdown: uvicorn waits for every running request, and streams would not end.
 
-    `stopped`: was set if it was told so before it could listen to signals itself.
+    Args:
+        config: uvicorn's configuration.
+        stopped: set if a stop signal arrived before uvicorn installed its own handlers.
     """
 
     def __init__(self, config: Config, stopped: Event) -> None:
@@ -38,17 +40,24 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         app = self.config.app
         assert isinstance(app, FastAPI)
-        app.state.watching.close()
+        app.state.batch_streams.close()
         await super().shutdown(sockets)
 
 
 def serve(settings: Settings, host: str, port: int, ask_settle: Callable[[], object], stopped: Event) -> None:
-    """Answer requests until TERM or Ctrl-C. Raises Unavailable where the address cannot be had.
+    """Answer requests until TERM or Ctrl-C.
 
-    `ask_settle`: called when call reports have come in; should it fail, the next tick sees them.
-    `stopped`: whether it was told to stop before it was here.
+    Args:
+        settings: the settings of this process.
+        host: address to listen on.
+        port: port to listen on.
+        ask_settle: called after call events were stored; if it fails, the next tick finds them.
+        stopped: set if a stop signal arrived before this call.
+
+    Raises:
+        Unavailable: the address cannot be used.
     """
-    # A thread works in one transaction at a time; uploads, event streams and metrics come on top.
+    # Each thread uses one connection at a time; uploads, event streams and metrics need further ones.
     connections = settings.api_threads + AT_ONCE + 2
     context = wiring.context_of(settings, connections=connections, timeouts=wiring.REQUESTS)
     listening = _listen(host, port)
@@ -61,9 +70,9 @@ def serve(settings: Settings, host: str, port: int, ask_settle: Callable[[], obj
 
 
 def server_config(app: FastAPI, settings: Settings, stop_seconds: int = STOP_SECONDS) -> Config:
-    """Configure the server: HTTP/1.1 alone, each client within its bounds.
+    """Configure the server: HTTP/1.1 only, with limits per client.
 
-    Forwarded headers are believed from trusted proxies alone: anybody can send them.
+    Forwarded headers are read from trusted proxies only, because any client can send them.
     """
     bounds = Bounds(settings.max_connections, settings.header_timeout_seconds, settings.send_timeout_seconds)
     return Config(

@@ -1,4 +1,4 @@
-"""Answers that are made while they are sent."""
+"""Responses that are generated while they are sent."""
 
 from collections.abc import Generator
 from contextlib import AbstractContextManager
@@ -11,22 +11,26 @@ from starlette.types import Receive, Scope, Send
 
 
 class Streamed(StreamingResponse):
-    """Sends pieces as a thread makes them, and closes what makes them also when the client has gone away midway.
+    """Sends what a generator yields in a thread, and closes the generator also when the client disconnects.
 
-    `slot`: is entered before the first byte; it may raise Busy. `max_seconds`: after them the answer is broken off, so
-    that a client that reads slowly does not keep its slot.
+    Args:
+        chunks: yields the body; it runs in a thread.
+        media_type: content type of the response.
+        headers: further headers.
+        slot: entered before the first byte; it may raise Busy.
+        max_seconds: the response is aborted then, so that a client that reads slowly does not keep its slot.
     """
 
     def __init__(
         self,
-        pieces: Generator[bytes],
+        chunks: Generator[bytes],
         media_type: str,
         headers: dict[str, str],
         slot: AbstractContextManager[None],
         max_seconds: float,
     ) -> None:
-        super().__init__(pieces, media_type=media_type, headers=headers)
-        self._pieces = pieces
+        super().__init__(chunks, media_type=media_type, headers=headers)
+        self._chunks = chunks
         self._slot = slot
         self._max_seconds = max_seconds
 
@@ -36,4 +40,4 @@ class Streamed(StreamingResponse):
                 await super().__call__(scope, receive, send)
         finally:
             with CancelScope(shield=True):
-                await run_in_threadpool(self._pieces.close)
+                await run_in_threadpool(self._chunks.close)

@@ -1,7 +1,7 @@
-"""Uploads, exports and audits: how many of each may run at once, in all and for one workspace.
+"""Limits how many uploads, exports and audits run at once, in total and per workspace.
 
-Each takes a thread, a connection to Postgres or the memory of a page for as long as its client takes. What does not
-fit is answered with 503 at once, so that no workspace waits for the clients of another.
+Each holds a thread, a connection to Postgres or a page in memory for as long as its client is slow. Beyond the limit a
+request is answered with 503 at once, so that no workspace waits for the clients of another.
 """
 
 from collections import Counter
@@ -17,10 +17,10 @@ PER_WORKSPACE = 2
 
 
 class Transfers:
-    """Those of one kind in this process."""
+    """The running transfers of one kind in this process; `plural` is what error messages call them."""
 
-    def __init__(self, what: str, at_once: int = AT_ONCE, per_workspace: int = PER_WORKSPACE) -> None:
-        self._what, self._at_once, self._per_workspace = what, at_once, per_workspace
+    def __init__(self, plural: str, at_once: int = AT_ONCE, per_workspace: int = PER_WORKSPACE) -> None:
+        self._plural, self._at_once, self._per_workspace = plural, at_once, per_workspace
         self._lock = Lock()
         self._running: Counter[WorkspaceId] = Counter()
 
@@ -29,8 +29,8 @@ class Transfers:
         return self._running.total()
 
     @contextmanager
-    def one(self, workspace_id: WorkspaceId) -> Iterator[None]:
-        """Run one; raises Busy where there are too many."""
+    def slot(self, workspace_id: WorkspaceId) -> Iterator[None]:
+        """Hold a slot for one transfer; raises Busy where too many run."""
         with self._lock:
             self._check(workspace_id)
             self._running[workspace_id] += 1
@@ -42,6 +42,6 @@ class Transfers:
 
     def _check(self, workspace_id: WorkspaceId) -> None:
         if self._running[workspace_id] >= self._per_workspace:
-            raise Busy(f"This workspace has {self._per_workspace} {self._what} under way; try again when one is done")
+            raise Busy(f"This workspace has {self._per_workspace} {self._plural} under way; try again when one is done")
         if self._running.total() >= self._at_once:
-            raise Busy(f"{self._at_once} {self._what} are under way; try again when one is done")
+            raise Busy(f"{self._at_once} {self._plural} are under way; try again when one is done")

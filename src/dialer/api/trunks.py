@@ -1,4 +1,4 @@
-"""`/trunks`: the ways to the telephone networks. Only admins see or change them."""
+"""`/trunks`: the connections to telephone networks. Only for admins."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -8,13 +8,13 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
 from dialer.api.auth import Admin, Caller
-from dialer.api.envelope import Answer, AskedPage, Listing, answer
+from dialer.api.envelope import Answer, Listing, RequestedPage, answer
 from dialer.api.errors import documented
-from dialer.api.resources import add_routes, listed
+from dialer.api.resources import add_routes, list_page
 from dialer.domain.ids import TrunkId
 from dialer.service import trunks
 from dialer.service.fields import Status, Storable
-from dialer.service.resources import Kind
+from dialer.service.resources import ResourceType
 
 router = APIRouter(prefix="/trunks", tags=["Trunks"])
 
@@ -22,9 +22,9 @@ router = APIRouter(prefix="/trunks", tags=["Trunks"])
 class Trunk(BaseModel):
     """A limit that is null does not limit. Secrets of `config` are names of environment variables: `env:TRUNK_…`.
 
-    `failing_since`: many placements in a row have failed, so no calls go out until `next_probe_at`, and then one every
-    few seconds until one works. Any change of the trunk ends that. `unheard_reason`: why no listener hears the reports
-    of its network; null where one does, or where the network reports by HTTP.
+    `failing_since`: many placements in a row have failed, so no calls are placed until `next_probe_at`, and then one
+    every few seconds until one succeeds. Any change of the trunk resets this. `unheard_reason`: why no listener
+    receives the call events of its network; null where one does, or where the network posts them.
     """
 
     id: UUID
@@ -49,26 +49,26 @@ class TrunkCheck(BaseModel):
     reason: str | None
 
 
-def _kind(caller: Caller) -> Kind:
-    return trunks.kind(lambda variable: caller.settings.may_read(variable, caller.workspace))
+def _trunk_type(caller: Caller) -> ResourceType:
+    return trunks.trunk_type(lambda variable: caller.settings.may_read(variable, caller.workspace))
 
 
 @router.get("")
 def list_trunks(
     caller: Admin,
-    page: AskedPage,
+    page: RequestedPage,
     status: Annotated[Status | None, Query(description="Only those in this status.")] = None,
     name: Annotated[Storable | None, Query(description="Only the one of this name.", max_length=255)] = None,
 ) -> Listing[Trunk]:
     """List the trunks, newest first."""
-    return listed(caller, _kind(caller), Trunk, page, {"status": status, "name": name})
+    return list_page(caller, _trunk_type(caller), Trunk, page, {"status": status, "name": name})
 
 
-add_routes(router, _kind, trunks.kind(), Trunk, Admin, Admin)
+add_routes(router, trunks.trunk_type(), Trunk, Admin, Admin, type_of=_trunk_type)
 
 
 @router.post("/{id}/check", responses=documented(404))
 def check_trunk(caller: Admin, id: TrunkId) -> Answer[TrunkCheck]:
-    """Ask the network whether calls can be placed now."""
+    """Check with the network whether calls can be placed now."""
     reason = trunks.health(caller.context, caller.workspace_id, id)
     return answer(TrunkCheck, TrunkCheck(ok=reason is None, reason=reason))

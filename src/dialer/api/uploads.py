@@ -1,70 +1,63 @@
-"""Files in requests: a stream of pieces becomes a file that a thread reads, so that memory stays flat at any size.
+"""File uploads: a thread reads the CSV file of a request as a stream, so memory stays flat at any size.
 
-Nothing is put aside on the way: the thread that stores the rows asks for each piece, and the client sends it then.
+Nothing is spooled to disk: the thread that stores the rows asks for each chunk, and only then is it received.
 """
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar, TypeVarTuple
 
 from anyio import CapacityLimiter, from_thread, to_thread
 from fastapi import Request, Response
-from fastapi.concurrency import run_in_threadpool
-from pydantic import BaseModel
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from dialer.api.auth import Caller
-from dialer.api.body import MIB, Body, BodyLimits, Pieces, read_body
+from dialer.api.body import MIB, BodyLimits, Chunks
 from dialer.api.envelope import answer
-from dialer.api.idempotency import Once
 from dialer.api.schemas import ImportReport
 from dialer.errors import InvalidInput, UnreadableBody, UnreadableFile
+from dialer.service.contacts import ImportResult
 from dialer.service.csv_reader import Readable
-from dialer.service.fields import Fields
 from dialer.settings import Settings
-from dialer.store.database import Database
 
 CSV, MULTIPART, JSON = "text/csv", "multipart/form-data", "application/json"
 T = TypeVar("T")
-F = TypeVar("F", bound=Fields)
+Ts = TypeVarTuple("Ts")
+
+
+def is_json(request: Request) -> bool:
+    """Return whether the body is JSON rather than a file; raises UnreadableBody for an unknown content type."""
+    return _media_type(request) == JSON
+
+
+@contextmanager
+def csv_upload(request: Request, caller: Caller) -> Iterator[Readable]:
+    """Take an upload slot and yield the CSV file of this request; only a thread of `run_import` may read it.
+
+    Reading raises TooLarge, and UnreadableFile for a file that does not arrive completely; whoever stores its rows must
+    store none then. Raises Busy where too many uploads run.
+    """
+    with request.app.state.uploads.slot(caller.workspace_id):
+        body = _BodyFile(Chunks(request, _limits(request.app.state.settings)))
+        yield _MultipartFile(body, _boundary(request)) if _media_type(request) == MULTIPART else body
+
+
+async def run_import(work: Callable[[*Ts], T], *args: *Ts) -> T:
+    """Run `work`, which reads an upload, in a thread of its own: the threads of other requests never wait for it."""
+    return await to_thread.run_sync(work, *args, limiter=CapacityLimiter(1))
+
+
+def import_response(result: ImportResult) -> Response:
+    """Build the response that says what became of each row of a file."""
+    return Response(answer(ImportReport, result).model_dump_json(), media_type=JSON)
 
 
 def _media_type(request: Request) -> str:
-    """Read what kind of body it is; raises UnreadableBody where it is none of those that are understood."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind not in (CSV, MULTIPART, JSON):
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type not in (CSV, MULTIPART, JSON):
         raise UnreadableBody.of("Content-Type", f"must be {JSON}, {CSV} or {MULTIPART}")
-    return kind
-
-
-async def json_or_file(
-    request: Request,
-    caller: Caller,
-    once: Once,
-    model: type[F],
-    add: Callable[[Database, F], BaseModel],
-    store: Callable[[Readable], object],
-    status: int = 200,
-) -> Response:
-    """Do what a JSON body asks for, once if it has an idempotency key; or store a file, and report on its rows."""
-    if _media_type(request) == JSON:
-        body = Body(model, await read_body(request))
-        return await run_in_threadpool(once, caller, body, add, status)
-    with request.app.state.uploads.one(caller.workspace_id):
-        report = answer(ImportReport, await _upload(request, store))
-    return Response(report.model_dump_json(), media_type=JSON)
-
-
-async def _upload(request: Request, store: Callable[[Readable], T]) -> T:
-    """Let a thread store the CSV file of this request while it comes in.
-
-    Raises what `store` raises, TooLarge, and UnreadableFile for a file that never came to its end; nothing must be
-    stored then.
-    """
-    body = _Body(Pieces(request, _limits(request.app.state.settings)))
-    file: Readable = _Part(body, _boundary(request)) if _media_type(request) == MULTIPART else body
-    # A thread of its own: those of other requests never wait for the client of an upload.
-    return await to_thread.run_sync(store, file, limiter=CapacityLimiter(1))
+    return media_type
 
 
 def _limits(settings: Settings) -> BodyLimits:
@@ -78,23 +71,23 @@ def _limits(settings: Settings) -> BodyLimits:
     )
 
 
-class _Body:
-    """The body of a request, read by a thread."""
+class _BodyFile:
+    """The whole body as a file; `read` is called in a worker thread."""
 
-    def __init__(self, pieces: Pieces) -> None:
-        self._pieces = pieces
+    def __init__(self, chunks: Chunks) -> None:
+        self._chunks = chunks
 
     def read(self, _: int, /) -> bytes:
-        """Return the next piece, of whatever size; nothing at the end."""
-        return from_thread.run(self._pieces.next)
+        """Return the next chunk, of any size; empty at the end."""
+        return from_thread.run(self._chunks.next)
 
 
-class _Part:
-    """The part `file` of a multipart body (RFC 7578)."""
+class _MultipartFile:
+    """The field `file` of a multipart body (RFC 7578) as a file."""
 
-    def __init__(self, body: _Body, boundary: bytes) -> None:
+    def __init__(self, body: _BodyFile, boundary: bytes) -> None:
         self._body = body
-        self._found: list[bytes] = []
+        self._data: list[bytes] = []
         self._name = self._value = b""
         self._is_file = self._was_file = self._is_over = False
         callbacks: Any = {
@@ -112,18 +105,18 @@ class _Part:
             raise UnreadableBody.of("body", f"is no multipart body: {error}") from None
 
     def read(self, size: int, /) -> bytes:
-        """Return the next piece of the file, of whatever size; nothing at the end."""
-        while not self._found:
-            piece = self._body.read(size)
-            if not piece:
+        """Return the next chunk of the file, of any size; empty at the end."""
+        while not self._data:
+            chunk = self._body.read(size)
+            if not chunk:
                 self._check_end()
                 return b""
             try:
-                self._parser.write(piece)
+                self._parser.write(chunk)
             except FormParserError as error:
                 raise UnreadableBody.of("body", f"is no multipart body: {error}") from None
-        data = b"".join(self._found)
-        self._found.clear()
+        data = b"".join(self._data)
+        self._data.clear()
         return data
 
     def _begin(self) -> None:
@@ -148,7 +141,7 @@ class _Part:
             raise UnreadableBody.of("body", "has a part without a name")
 
     def _add_data(self, data: bytes, start: int, end: int) -> None:
-        self._found.append(data[start:end])
+        self._data.append(data[start:end])
 
     def _end(self) -> None:
         self._is_over = True

@@ -1,10 +1,10 @@
-"""`/providers/…/events`: what networks report by HTTP. Proved by the network's signature instead of a key.
+"""`/providers/…/events`: webhooks of the networks, authenticated by the network's signature instead of a key.
 
-A report is answered with 2xx only after it is committed. Then settle is asked to look; should that be lost, the next
-tick sees it.
+A webhook is answered with 2xx only after its call events are committed. Then settle is asked to run; if that request is
+lost, the next tick finds the events.
 
-Until the signature is proved anybody may be asking: the trunk is looked up before the body is read, the body is small,
-and whoever sent too many reports that were not signed is refused before anything is done.
+Until the signature is verified the sender may be anybody: the trunk is looked up before the body is read, the body is
+small, and an address that sent too many unsigned webhooks is refused before anything is done.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from limits.strategies import FixedWindowRateLimiter
 from dialer import wiring
 from dialer.api.body import KIB, json_limits, read_whole
 from dialer.api.errors import documented
-from dialer.api.request_context import here
+from dialer.api.request_context import current_request
 from dialer.domain.ids import AttemptId, TrunkId
 from dialer.engine import events
 from dialer.errors import NotFound, NotSigned, TooManyRequests
@@ -34,8 +34,9 @@ UNSIGNED_PER_MINUTE = 60
 
 
 class UnsignedReports:
-    """Counts the reports of each address to each trunk that were not signed. In memory: what strangers send must not
-    fill Redis.
+    """Counts the unsigned webhooks of each address to each trunk.
+
+    In memory, because unauthenticated requests must not be able to fill Redis.
     """
 
     def __init__(self, per_minute: int = UNSIGNED_PER_MINUTE) -> None:
@@ -43,10 +44,10 @@ class UnsignedReports:
         self._limiter = FixedWindowRateLimiter(MemoryStorage())
 
     def check(self, address: str, trunk_id: TrunkId) -> None:
-        """Raise TooManyRequests for an address that has sent too many."""
+        """Raise TooManyRequests if this address has sent too many."""
         if not self._limiter.test(self._limit, address, str(trunk_id)):
             raise TooManyRequests(
-                "Too many reports of this address were not signed", retry_after_seconds=self._limit.get_expiry()
+                "Too many reports from this address were not signed", retry_after_seconds=self._limit.get_expiry()
             )
 
     def add(self, address: str, trunk_id: TrunkId) -> None:
@@ -55,7 +56,7 @@ class UnsignedReports:
 
 @dataclass(frozen=True, slots=True)
 class Reporter:
-    """The network of a trunk, or whoever says that it is."""
+    """The sender of a webhook, before its signature is verified."""
 
     trunk_id: TrunkId
     provider: ReportsByWebhook
@@ -63,14 +64,14 @@ class Reporter:
 
 
 def _reporter(request: Request, provider: str, trunk_id: TrunkId) -> Reporter:
-    """Find the trunk, before the body is read; raises TooManyRequests and NotFound."""
+    """Find the trunk before the body is read; raises TooManyRequests and NotFound."""
     state = request.app.state
     address = request.client.host if request.client else ""
     state.unsigned_reports.check(address, trunk_id)
-    connected = state.connect(trunks.of_network(state.context.db, provider, trunk_id))
-    if not isinstance(connected, ReportsByWebhook):
+    adapter = state.connect(trunks.of_network(state.context.db, provider, trunk_id))
+    if not isinstance(adapter, ReportsByWebhook):
         raise NotFound(f"Networks of the provider {provider} do not report by HTTP")
-    return Reporter(trunk_id, connected, address)
+    return Reporter(trunk_id, adapter, address)
 
 
 FromNetwork = Annotated[Reporter, Depends(_reporter)]
@@ -85,13 +86,13 @@ Report = Annotated[bytes, Depends(_report)]
 
 @router.post("/{provider}/{trunk_id}/events", status_code=204)
 def report_events(request: Request, reporter: FromNetwork, body: Report) -> Response:
-    """Report on calls, as the trunk's network signs and words it."""
+    """Receive call events of a trunk, in the format and with the signature of its network."""
     return _receive(request, reporter, None, body)
 
 
 @router.post("/{provider}/{trunk_id}/events/{attempt_id}", status_code=204)
 def report_events_of_attempt(request: Request, reporter: FromNetwork, attempt_id: AttemptId, body: Report) -> Response:
-    """Report on the call of one attempt, as the trunk's network signs and words it."""
+    """Receive call events of one attempt, in the format and with the signature of the trunk's network."""
     return _receive(request, reporter, attempt_id, body)
 
 
@@ -99,7 +100,9 @@ def _receive(request: Request, reporter: Reporter, attempt_id: AttemptId | None,
     state = request.app.state
     headers = {key.lower(): value for key, value in request.headers.items()}
     try:
-        reports = reporter.provider.read_reports(WebhookRequest(_url(request), headers, body, attempt_id, here().now))
+        reports = reporter.provider.read_reports(
+            WebhookRequest(_url(request), headers, body, attempt_id, current_request().now)
+        )
     except NotSigned:
         state.unsigned_reports.add(reporter.address, reporter.trunk_id)
         raise
@@ -109,7 +112,7 @@ def _receive(request: Request, reporter: Reporter, attempt_id: AttemptId | None,
 
 
 def _url(request: Request) -> str:
-    """The URL that the network was told to call: what a proxy made of it is not what was signed."""
+    """Return the URL that the network was told to call. It signed that one, not the URL behind a proxy."""
     public = request.app.state.settings.public_url
     if public is None:
         return str(request.url)
@@ -121,5 +124,5 @@ def _ask_settle(request: Request) -> None:
     try:
         request.app.state.ask_settle()
     except Exception as error:
-        # The reports are safe; the next tick asks settle to look.
+        # The events are committed; the next tick starts settle.
         outage.note(error)

@@ -1,7 +1,7 @@
-"""The command `dialer`. Prints what the services answer; a refused request is one line on standard error and exit 1.
+"""The command `dialer`. Prints the results of the services; an error is one line on standard error and exit 1.
 
-The modules imported here hold the commands' options and help. What a command needs to do its work is imported when it
-is called, so that `dialer --help` answers at once and `dialer db check` loads no more than it uses.
+The modules imported here contain the commands' options and help. What a command needs to run is imported when it is
+called, so that `dialer --help` is fast and `dialer db check` loads only what it uses.
 """
 
 import sys
@@ -9,10 +9,7 @@ from collections.abc import Sequence
 
 import typer
 
-from dialer.cli import batch, contacts, diagnostics, processes, resources, run, up
-from dialer.cli.keys import keys
-from dialer.cli.quarantine import quarantine
-from dialer.cli.workspaces import workspaces
+from dialer.cli import batch, contacts, diagnostics, keys, processes, quarantine, resources, run, up, workspaces
 from dialer.embedded.processes import accept_stop_signals
 from dialer.errors import DialerError
 
@@ -24,50 +21,50 @@ HELP = """Calls a list of people: on time, never outside the hours, never over a
   dialer up                               keep an engine running on this machine,
                                           which every `dialer run` here then uses
 """
-SETTINGS = """Settings are environment variables. DIALER_DATABASE_URL and DIALER_REDIS_URL name the servers of a
-cluster; without them up, run and demo start both on this machine, and keep their data and logs in DIALER_DATA_DIR,
-which is .dialer. All of them are listed in .env.example.
+SETTINGS = """Settings are environment variables, listed in .env.example. DIALER_DATABASE_URL and DIALER_REDIS_URL are
+the servers of a cluster; without them up, run and demo start both on this machine, with data and logs in
+DIALER_DATA_DIR (default: .dialer).
 
-batch, contacts, agents, numbers, trunks, folders and suppress talk to the HTTP API: that of DIALER_URL with the key in
+batch, contacts, agents, numbers, trunks, folders and suppress use the HTTP API: the one at DIALER_URL with the key in
 DIALER_API_KEY, or that of the `dialer up` on the data folder.
 
-Exit code: 0 success; 1 refused, or not in order, with the reason on standard error; 2 wrong usage; 130 interrupted.
+Exit code: 0 success; 1 error, with the reason on standard error; 2 wrong usage; 130 interrupted.
 
-`dialer COMMAND --help` says more about each command.
+`dialer COMMAND --help` describes each command.
 """
 
 app = typer.Typer(
     help=HELP,
     epilog=SETTINGS,
     no_args_is_help=True,
-    # Plain text: boxes cut off the names of options on a narrow terminal, and errors are one line.
+    # Plain text: boxes truncate option names on a narrow terminal, and errors are one line.
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command(short_help="Call a made-up list on a simulated network and audit it.")(run.demo)
+app.command(short_help="Call generated contacts on a simulated network and audit.")(run.demo)
 app.command(short_help="Call the contacts of a CSV file to the end.")(run.run)
 app.command(short_help="Run everything on this machine, until Ctrl-C.")(up.up)
 app.command(short_help="In a cluster: answer HTTP requests.")(processes.api)
 app.command(short_help="In a cluster: run the steps. Start as many as you like.")(processes.worker)
 app.command(short_help="In a cluster: tick. Start two.")(processes.beat)
-app.command(short_help="In a cluster: receive the networks' reports.")(processes.listener)
+app.command(short_help="In a cluster: receive the networks' call events.")(processes.listener)
 app.command(short_help="Run a simulated telephone network.")(processes.simulator)
 app.command(short_help="Recompute the promises from the ledger.")(diagnostics.audit)
-app.command(short_help="Say what is wrong with this installation.")(diagnostics.doctor)
-app.add_typer(diagnostics.db, name="db")
-app.add_typer(keys, name="keys")
-app.add_typer(workspaces, name="workspaces")
-app.add_typer(quarantine, name="quarantine")
-app.add_typer(batch.batch, name="batch")
-app.add_typer(contacts.contacts, name="contacts")
+app.command(short_help="Check this installation.")(diagnostics.doctor)
+app.add_typer(diagnostics.db_group, name="db")
+app.add_typer(keys.group, name="keys")
+app.add_typer(workspaces.group, name="workspaces")
+app.add_typer(quarantine.group, name="quarantine")
+app.add_typer(batch.group, name="batch")
+app.add_typer(contacts.group, name="contacts")
 for name, group in resources.GROUPS.items():
     app.add_typer(group, name=name)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command: that of this process's arguments, unless others are given. Ends with SystemExit."""
+    """Run the command of these arguments, by default those of the process. Always raises SystemExit."""
     accept_stop_signals()
     try:
         app(arguments, prog_name="dialer")

@@ -7,23 +7,23 @@ from typing import Annotated, Any
 
 import typer
 
-from dialer.cli.options import AsJson, DataDir, FieldValues, fields
+from dialer.cli.options import AsJson, DataDir, FieldValues, parse_fields
 from dialer.domain.states import BatchStatus
 
-batch = typer.Typer(help="Batches: create, list, show, schedule, pause, resume, cancel, watch, export.",
+group = typer.Typer(help="Batches: create, list, show, schedule, pause, resume, cancel, watch, export.",
                     no_args_is_help=True)  # fmt: skip
 
 Which = Annotated[
-    str, typer.Argument(metavar="BATCH", help="By id or name; of several with the name, the one that this applies to.")
+    str, typer.Argument(metavar="BATCH", help="By id or name; if several have the name, the one to which this applies.")
 ]
 COLUMNS = ("id", "name", "status", "counts.total", "counts.completed", "counts.failed", "calls.in_progress")
 
 
-@batch.command()
+@group.command()
 def create(
     name: Annotated[str, typer.Option(help="Name of the batch.")],
     agent: Annotated[str, typer.Option(help="The agent that answered calls go to, by id or name.")],
-    given: FieldValues = None,
+    field_values: FieldValues = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -31,13 +31,13 @@ def create(
     from dialer.cli.client import connected
     from dialer.cli.tables import show_one
 
-    settings = fields(given)
+    settings = parse_fields(field_values)
     with connected(data_dir) as client:
-        body = settings | {"name": name, "agent_id": client.named("/agents", agent)["id"]}
+        body = settings | {"name": name, "agent_id": client.find("/agents", agent)["id"]}
         show_one(client.post("/batch-calls", body), as_json=as_json)
 
 
-@batch.command("list")
+@group.command("list")
 def list_(
     status: Annotated[str | None, typer.Option(help="Only those in this status.")] = None,
     data_dir: DataDir = None,
@@ -51,39 +51,39 @@ def list_(
         show_table(list(client.all("/batch-calls", status=status)), COLUMNS, as_json=as_json)
 
 
-@batch.command()
+@group.command()
 def show(which: Which, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Show a batch with its counts."""
-    from dialer.cli.batch_names import to_read
+    from dialer.cli.batch_names import batch_to_show
     from dialer.cli.client import connected
     from dialer.cli.tables import show_one
 
     with connected(data_dir) as client:
-        show_one(to_read(client, which), as_json=as_json)
+        show_one(batch_to_show(client, which), as_json=as_json)
 
 
-@batch.command()
+@group.command()
 def schedule(which: Which, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Start a draft, now or at its time."""
     _act(which, "schedule", [BatchStatus.DRAFT], None, data_dir, as_json=as_json)
 
 
-@batch.command()
+@group.command()
 def pause(which: Which, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Stop: once this has returned, no new call is started."""
+    """Pause a batch: once this has returned, no new call starts."""
     _act(which, "pause", [BatchStatus.ACTIVE, BatchStatus.SCHEDULED], None, data_dir, as_json=as_json)
 
 
-@batch.command()
+@group.command()
 def resume(which: Which, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Go on with a paused batch."""
+    """Resume a paused batch."""
     _act(which, "resume", [BatchStatus.PAUSED], None, data_dir, as_json=as_json)
 
 
-@batch.command()
+@group.command()
 def cancel(
     which: Which,
-    hang_up: Annotated[bool, typer.Option("--hang-up", help="End the calls in progress, too.")] = False,
+    hang_up: Annotated[bool, typer.Option("--hang-up", help="Also end the calls in progress.")] = False,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -105,27 +105,27 @@ def _act(
 ) -> None:
     import json
 
-    from dialer.cli.batch_names import to_change
+    from dialer.cli.batch_names import batch_for_action
     from dialer.cli.client import connected
 
     with connected(data_dir) as client:
-        one = client.post(f"/batch-calls/{to_change(client, which, among)}/{action}", body)
-    typer.echo(json.dumps(one) if as_json else f"Batch {one['id']} is {one['status']}.")
+        changed = client.post(f"/batch-calls/{batch_for_action(client, which, among)}/{action}", body)
+    typer.echo(json.dumps(changed) if as_json else f"Batch {changed['id']} is {changed['status']}.")
 
 
-@batch.command()
+@group.command()
 def watch(which: Which, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Show a batch until it is over; exit 0 if it was completed."""
     from rich.console import Console
 
-    from dialer.cli.batch_names import to_read
+    from dialer.cli.batch_names import batch_to_show
     from dialer.cli.client import connected
     from dialer.cli.event_stream import progress_of
     from dialer.cli.progress import display
     from dialer.cli.tables import show_one
 
     with connected(data_dir) as client:
-        batch_id = to_read(client, which)["id"]
+        batch_id = batch_to_show(client, which)["id"]
         display(progress_of(client, batch_id), Console(stderr=True))
         last = client.get(f"/batch-calls/{batch_id}")
     if as_json:
@@ -133,34 +133,34 @@ def watch(which: Which, data_dir: DataDir = None, as_json: AsJson = False) -> No
     raise typer.Exit(0 if last["status"] == "completed" else 1)
 
 
-@batch.command()
+@group.command()
 def export(
     which: Which,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="The file.  [default: print]")] = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Write the results as CSV, a row a contact. A file is there whole or not at all."""
+    """Write the results as CSV, one row per contact. The file is written completely or not at all."""
     import sys
 
-    from dialer.cli.batch_names import to_read
+    from dialer.cli.batch_names import batch_to_show
     from dialer.cli.client import connected
 
     with connected(data_dir) as client:
-        pieces = _results(client, to_read(client, which)["id"])
+        chunks = _results(client, batch_to_show(client, which)["id"])
         if output is None:
-            sys.stdout.buffer.writelines(pieces)
+            sys.stdout.buffer.writelines(chunks)
             return
-        _write(output, pieces)
+        _write(output, chunks)
 
 
-def _write(output: Path, pieces: Iterator[bytes]) -> None:
-    """Write a file, whole or not at all."""
+def _write(output: Path, chunks: Iterator[bytes]) -> None:
+    """Write a file atomically."""
     from dialer.errors import InvalidInput
 
     new = output.parent / f".{output.name}.new"
     try:
         with new.open("wb") as file:
-            file.writelines(pieces)
+            file.writelines(chunks)
         new.replace(output)
     except OSError as error:
         raise InvalidInput.of("output", f"{output} cannot be written: {error.strerror}") from None
@@ -170,13 +170,13 @@ def _write(output: Path, pieces: Iterator[bytes]) -> None:
 
 
 def _results(client: Any, batch_id: str) -> Iterator[bytes]:
-    from dialer.cli.client import check, reaching
+    from dialer.cli.client import connection_errors_as_unavailable, raise_for_error
 
     with (
-        reaching(str(client.http.base_url)),
-        client.http.stream("GET", f"/batch-calls/{batch_id}/results.csv") as answer,
+        connection_errors_as_unavailable(str(client.http.base_url)),
+        client.http.stream("GET", f"/batch-calls/{batch_id}/results.csv") as response,
     ):
-        if not answer.is_success:
-            answer.read()
-        check(answer)
-        yield from answer.iter_bytes()
+        if not response.is_success:
+            response.read()
+        raise_for_error(response)
+        yield from response.iter_bytes()

@@ -1,7 +1,7 @@
-"""Which batch a command means that was given a name: several batches may have it, since `run` names them after files.
+"""Finds the batch of a name. Several batches may have the same name, since `run` names them after files.
 
-An action takes the one to which it applies, a report the one that is being called, else the newest. Where that leaves
-several, or none, the candidates are listed and nothing is done.
+An action uses the batch to which it applies; a report uses the one that is being called, else the newest. If several or
+none remain, the candidates are listed and nothing is done.
 """
 
 from collections.abc import Collection, Sequence
@@ -18,37 +18,37 @@ NOT_OVER = (BatchStatus.DRAFT, *STARTED)
 MAX_LISTED = 10
 
 
-def to_change(client: Client, id_or_name: str, among: Collection[BatchStatus]) -> str:
-    """Return the id of the batch that an action applies to: the only one of the name that is in one of `among`.
+def batch_for_action(client: Client, id_or_name: str, among: Collection[BatchStatus]) -> str:
+    """Return the id of the only batch of the name whose status is in `among`.
 
-    The only batch of a name is taken in any status: the API says why the action is refused.
+    If only one batch has the name it is returned in any status: the API says why the action is refused.
     """
-    found = client.all_named("/batch-calls", id_or_name)
-    fitting = [batch for batch in found if batch["status"] in among]
-    if len(found) > 1 and len(fitting) != 1:
-        wanted = " or ".join(among)
-        raise _ambiguous(f"{len(found)} are called {id_or_name}, {len(fitting) or 'none'} of them {wanted}",
-                         fitting or found)  # fmt: skip
-    chosen: str = (fitting or found)[0]["id"]
-    return chosen
+    matches = client.find_all("/batch-calls", id_or_name)
+    applicable = [batch for batch in matches if batch["status"] in among]
+    if len(matches) > 1 and len(applicable) != 1:
+        statuses = " or ".join(among)
+        raise _ambiguous(f"{len(matches)} are called {id_or_name}, {len(applicable) or 'none'} of them {statuses}",
+                         applicable or matches)  # fmt: skip
+    batch_id: str = (applicable or matches)[0]["id"]
+    return batch_id
 
 
-def to_read(client: Client, id_or_name: str) -> Any:
-    """Return the only batch of a name that is being called, else the newest; say which where there are several."""
-    found = client.all_named("/batch-calls", id_or_name)
-    started = [batch for batch in found if batch["status"] in STARTED]
+def batch_to_show(client: Client, id_or_name: str) -> Any:
+    """Return the only batch of the name that is being called, else the newest; print which if there are several."""
+    matches = client.find_all("/batch-calls", id_or_name)
+    started = [batch for batch in matches if batch["status"] in STARTED]
     if len(started) > 1:
         raise _ambiguous(f"{len(started)} that have started are called {id_or_name}", started)
-    chosen = (started or found)[0]
-    if len(found) > 1:
-        typer.echo(f"{len(found)} batches are called {id_or_name}; taking {_listed([chosen])}.", err=True)
-    return chosen
+    batch = (started or matches)[0]
+    if len(matches) > 1:
+        typer.echo(f"{len(matches)} batches are called {id_or_name}; taking {_list([batch])}.", err=True)
+    return batch
 
 
-def _ambiguous(what: str, candidates: Sequence[Any]) -> InvalidInput:
-    return InvalidInput.of("batch", f"{what}; use an id: {_listed(candidates)}")
+def _ambiguous(problem: str, candidates: Sequence[Any]) -> InvalidInput:
+    return InvalidInput.of("batch", f"{problem}; use an id: {_list(candidates)}")
 
 
-def _listed(batches: Sequence[Any]) -> str:
+def _list(batches: Sequence[Any]) -> str:
     more = f" and {len(batches) - MAX_LISTED} older ones" if len(batches) > MAX_LISTED else ""
     return ", ".join(f"{batch['id']} ({batch['status']})" for batch in batches[:MAX_LISTED]) + more

@@ -1,4 +1,4 @@
-"""`dialer contacts`: the people of a batch."""
+"""`dialer contacts`: the contacts of a batch."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,24 +8,24 @@ import typer
 
 from dialer.cli.options import AsJson, DataDir
 
-contacts = typer.Typer(help="The contacts of a batch: import, list, show.", no_args_is_help=True)
+group = typer.Typer(help="The contacts of a batch: import, list, show.", no_args_is_help=True)
 
 WhichBatch = Annotated[str, typer.Argument(metavar="BATCH", help="By id or name.")]
 
 
-@contacts.command("import")
+@group.command("import")
 def import_(batch: WhichBatch, file: Path, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Add the contacts of a CSV file to a batch. -: standard input."""
-    from dialer.cli.batch_names import NOT_OVER, to_change
+    """Add the contacts of a CSV file to a batch. `-`: standard input."""
+    from dialer.cli.batch_names import NOT_OVER, batch_for_action
     from dialer.cli.client import connected
     from dialer.cli.upload import upload
 
     with connected(data_dir) as client:
-        batch_id = to_change(client, batch, NOT_OVER)
+        batch_id = batch_for_action(client, batch, NOT_OVER)
     upload(f"/batch-calls/{batch_id}/contacts", file, data_dir, as_json=as_json)
 
 
-@contacts.command("list")
+@group.command("list")
 def list_(
     batch: WhichBatch,
     status: Annotated[str | None, typer.Option(help="Only those in this status.")] = None,
@@ -36,25 +36,25 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """List the contacts of a batch in their order."""
-    from dialer.cli.batch_names import to_read
+    from dialer.cli.batch_names import batch_to_show
     from dialer.cli.client import connected
     from dialer.cli.tables import show_table
 
     query = {"status": status, "outcome": outcome, "phone_number": phone_number, "external_id": external_id}
     with connected(data_dir) as client:
-        batch_id = to_read(client, batch)["id"]
-        found = list(client.all(f"/batch-calls/{batch_id}/contacts", **query))
+        batch_id = batch_to_show(client, batch)["id"]
+        rows = list(client.all(f"/batch-calls/{batch_id}/contacts", **query))
     columns = ("id", "phone_number", "name", "status", "outcome", "attempts", "due_at", "finished_at")
-    show_table(found, columns, as_json=as_json)
+    show_table(rows, columns, as_json=as_json)
 
 
-@contacts.command()
+@group.command()
 def show(batch: WhichBatch, contact_id: UUID, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Show one contact with its calls."""
-    from dialer.cli.batch_names import to_read
+    from dialer.cli.batch_names import batch_to_show
     from dialer.cli.client import connected
     from dialer.cli.tables import show_one
 
     with connected(data_dir) as client:
-        batch_id = to_read(client, batch)["id"]
+        batch_id = batch_to_show(client, batch)["id"]
         show_one(client.get(f"/batch-calls/{batch_id}/contacts/{contact_id}"), as_json=as_json)

@@ -1,9 +1,8 @@
-"""Commands that look and report: migrations, the audit, and what is wrong with this installation."""
+"""Commands that check the installation: migrations, the audit, and `doctor`."""
 
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
@@ -19,31 +18,31 @@ if TYPE_CHECKING:
 
 SHOWN_TRUNKS = 50
 
-db = typer.Typer(help="The migrations of the database: upgrade, check.", no_args_is_help=True)
+db_group = typer.Typer(help="The migrations of the database: upgrade, check.", no_args_is_help=True)
 
 
-@db.command()
+@db_group.command()
 def upgrade(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Bring the schema to what this version of Dialer needs. Safe to run twice."""
     from dialer.store import health
 
-    with opened(data_dir) as database:
+    with open_database(data_dir) as database:
         health.upgrade(database)
-    _say_migration("The database is at migration {}.", as_json=as_json)
+    _print_migration("The database is at migration {}.", as_json=as_json)
 
 
-@db.command()
+@db_group.command()
 def check(data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Say whether the schema is what this version of Dialer needs; exit 1 if not."""
+    """Check whether the schema is what this version of Dialer needs; exit 1 if not."""
     from dialer.store import health
 
-    with opened(data_dir) as database:
+    with open_database(data_dir) as database:
         health.check_database(database)
-    _say_migration("The database is at migration {}, as it should be.", as_json=as_json)
+    _print_migration("The database is at migration {}, as it should be.", as_json=as_json)
 
 
 def audit(
-    batch: Annotated[UUID | None, typer.Argument(help="The batch, by id; left out: all of them.")] = None,
+    batch: Annotated[UUID | None, typer.Argument(help="The id of one batch.  [default: all batches]")] = None,
     as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
@@ -54,7 +53,7 @@ def audit(
     from dialer.engine.audit import audit as recompute
     from dialer.store import health
 
-    with opened(data_dir) as database:
+    with open_database(data_dir) as database:
         health.check_database(database)
         report = recompute(database, wiring.clock(), BatchId(batch) if batch else None)
     typer.echo(report.to_json() if as_json else audit_report(report))
@@ -63,35 +62,35 @@ def audit(
 
 
 def doctor(data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Say what is wrong with this installation, in plain words; exit 1 if anything is.
+    """Check this installation and print what is wrong; exit 1 if anything is.
 
-    Looks at Postgres and its schema, at Redis, at every active trunk, at what is overdue, and at the clocks.
+    Checks Postgres and its schema, Redis, every active trunk, overdue work, and the clocks.
     """
     from dialer import wiring
-    from dialer.cli.target import configured, located
+    from dialer.cli.target import load_settings, with_local_servers
 
-    context = wiring.context_of(located(configured(data_dir)))
+    context = wiring.context_of(with_local_servers(load_settings(data_dir)))
     try:
-        troubles = _unfit(context) or _troubles(context)
+        troubles = _server_troubles(context) or _troubles(context)
     finally:
         wiring.close(context)
-    fine = "Postgres, its schema, Redis and every active trunk are fine; nothing is overdue."
-    typer.echo(json.dumps({"troubles": troubles}) if as_json else "\n".join(troubles) or fine)
+    all_fine = "Postgres, its schema, Redis and every active trunk are fine; nothing is overdue."
+    typer.echo(json.dumps({"troubles": troubles}) if as_json else "\n".join(troubles) or all_fine)
     if troubles:
         raise typer.Exit(1)
 
 
-def _unfit(context: "EngineContext") -> list[str]:
-    """Say which servers cannot be used; the rest can only be looked at when there are none of these."""
+def _server_troubles(context: "EngineContext") -> list[str]:
+    """Return why Postgres or Redis cannot be used; everything else is checked only if both can."""
     from dialer.store import health
 
-    looks = (partial(health.check_database, context.db), partial(health.check_leases, context.leases))
-    return [f"{reason.rstrip('.')}." for reason in map(_refusal, looks) if reason]
+    checks = (lambda: health.check_database(context.db), lambda: health.check_leases(context.leases))
+    return [reason for check in checks if (reason := _failure(check))]
 
 
-def _refusal(look: Callable[[], None]) -> str | None:
+def _failure(check: Callable[[], None]) -> str | None:
     try:
-        look()
+        check()
     except DialerError as error:
         return str(error)
     return None
@@ -103,36 +102,36 @@ def _troubles(context: "EngineContext") -> list[str]:
 
     now = wiring.clock()
     with context.db.begin() as connection:
-        found = health.troubles(connection, now)
+        troubles = health.troubles(connection, now)
         trunks = health.active_trunks(connection)
-        found += health.redis_troubles(connection, context.leases)
+        troubles += health.redis_troubles(connection, context.leases)
         if not health.leases_are_loaded(connection, context.leases):
-            found.append(
-                "Redis does not know the leases, or knows them from before it was restarted: no calls start until a "
-                "worker's rescue has rebuilt them."
+            troubles.append(
+                "Redis has no leases, or has them from before it was restarted: no calls start until a worker's rescue "
+                "has rebuilt them"
             )
     reasons = context.providers.health_all([trunk for _, trunk in trunks])
     failing = [(name, reason) for (name, _), reason in zip(trunks, reasons, strict=True) if reason]
-    found += [f"Trunk {name} cannot place calls: {reason.rstrip('.')}." for name, reason in failing[:SHOWN_TRUNKS]]
+    troubles += [f"Trunk {name} cannot place calls: {reason}" for name, reason in failing[:SHOWN_TRUNKS]]
     if len(failing) > SHOWN_TRUNKS:
-        found.append(f"{len(failing) - SHOWN_TRUNKS} more trunks cannot place calls; `dialer trunks check` names why.")
-    return found
+        troubles.append(f"{len(failing) - SHOWN_TRUNKS} more trunks cannot place calls; see `dialer trunks check`")
+    return troubles
 
 
 @contextmanager
-def opened(data_dir: Path | None) -> Iterator["Database"]:
-    """Open the database that the settings, or the `dialer up` of the data folder, name."""
+def open_database(data_dir: Path | None) -> Iterator["Database"]:
+    """Open the database of the settings, or of the `dialer up` on the data folder."""
     from dialer import wiring
-    from dialer.cli.target import configured, located
+    from dialer.cli.target import load_settings, with_local_servers
 
-    database = wiring.database_of(located(configured(data_dir)))
+    database = wiring.database_of(with_local_servers(load_settings(data_dir)))
     try:
         yield database
     finally:
         database.close()
 
 
-def _say_migration(sentence: str, *, as_json: bool) -> None:
+def _print_migration(sentence: str, *, as_json: bool) -> None:
     from dialer.store.database import head
 
     typer.echo(json.dumps({"migration": head()}) if as_json else sentence.format(head()))

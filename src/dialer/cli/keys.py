@@ -1,4 +1,4 @@
-"""`dialer keys`: who may use the HTTP API. Straight on the database, for there is no key before the first."""
+"""`dialer keys`: the keys of the HTTP API. Uses the database directly, since the first key cannot come from the API."""
 
 import json
 from typing import TYPE_CHECKING, Annotated
@@ -13,61 +13,61 @@ if TYPE_CHECKING:
     from dialer.domain.ids import WorkspaceId
     from dialer.store.database import Database
 
-keys = typer.Typer(help="The keys of the HTTP API: create, list, revoke.", no_args_is_help=True)
+group = typer.Typer(help="The keys of the HTTP API: create, list, revoke.", no_args_is_help=True)
 
-Workspace = Annotated[str, typer.Option(help="The workspace whose rows the key opens.")]
+Workspace = Annotated[str, typer.Option(help="The workspace that the key gives access to.")]
 
 
-@keys.command()
+@group.command()
 def create(
-    role: Annotated[Role, typer.Option(help="viewer reads, operator writes, admin also keeps keys and trunks.")],
+    role: Annotated[Role, typer.Option(help="viewer reads, operator also writes, admin also manages keys and trunks.")],
     workspace: Annotated[
-        str, typer.Option(help="The workspace whose rows the key opens; made if there is none.")
+        str, typer.Option(help="The workspace that the key gives access to; created if there is none.")
     ] = "default",
-    name: Annotated[str, typer.Option(help="What it is for.")] = "key",
+    name: Annotated[str, typer.Option(help="What the key is for.")] = "key",
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a key and print it, this once: only its hash is kept."""
+    """Create a key and print it once: only its hash is stored."""
     from dialer import wiring
-    from dialer.cli.diagnostics import opened
-    from dialer.service import keys as service
+    from dialer.cli.diagnostics import open_database
+    from dialer.service import keys
     from dialer.service.keys import NewKey
 
     now, rng = wiring.clock(), wiring.chance()
     new = NewKey.read({"role": role, "name": name}, now)
-    with opened(data_dir) as database:
-        made = service.create(database, service.workspace(database, workspace, now, rng), new, now, rng)
-    typer.echo(json.dumps(made, default=str) if as_json else made["key"])
-    typer.echo(f"Key {made['id']} for the {role} of workspace {workspace}; it is not shown again.", err=True)
+    with open_database(data_dir) as database:
+        created = keys.create(database, keys.ensure_workspace(database, workspace, now, rng), new, now, rng)
+    typer.echo(json.dumps(created, default=str) if as_json else created["key"])
+    typer.echo(f"Key {created['id']} for the {role} of workspace {workspace}; it is not shown again.", err=True)
 
 
-@keys.command("list")
+@group.command("list")
 def list_(workspace: Workspace = "default", data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """List the keys of a workspace, without their secrets."""
-    from dialer.cli.diagnostics import opened
+    from dialer.cli.diagnostics import open_database
     from dialer.cli.tables import show_table
-    from dialer.service import keys as service
+    from dialer.service import keys
 
-    with opened(data_dir) as database:
+    with open_database(data_dir) as database:
         workspace_id = _existing(database, workspace)
-        found, _ = service.listed(database, workspace_id)
-    show_table(found, ("id", "name", "role", "created_at", "revoked_at"), as_json=as_json)
+        rows, _ = keys.list_page(database, workspace_id)
+    show_table(rows, ("id", "name", "role", "created_at", "revoked_at"), as_json=as_json)
 
 
-@keys.command()
+@group.command()
 def revoke(
     key_id: Annotated[UUID, typer.Argument(help="The id of the key, as `list` shows it.")],
     workspace: Workspace = "default",
     data_dir: DataDir = None,
 ) -> None:
-    """Make a key worthless at once."""
-    from dialer.cli.diagnostics import opened
+    """Revoke a key; its next request is refused."""
+    from dialer.cli.diagnostics import open_database
     from dialer.domain.ids import KeyId
-    from dialer.service import keys as service
+    from dialer.service import keys
 
-    with opened(data_dir) as database:
-        service.revoke(database, _existing(database, workspace), KeyId(key_id))
+    with open_database(data_dir) as database:
+        keys.revoke(database, _existing(database, workspace), KeyId(key_id))
     typer.echo(f"Key {key_id} is revoked.", err=True)
 
 
@@ -76,7 +76,7 @@ def _existing(database: "Database", name: str) -> "WorkspaceId":
     from dialer.store import configuration
 
     with database.begin() as connection:
-        found = configuration.find_workspace(connection, name)
-    if found is None:
+        workspace_id = configuration.find_workspace(connection, name)
+    if workspace_id is None:
         raise NotFound(f"No workspace is called {name}")
-    return found
+    return workspace_id

@@ -1,4 +1,4 @@
-"""Options and arguments that several commands share, among them FIELD=VALUE by the names that the API has."""
+"""Options and arguments that several commands share, among them FIELD=VALUE with the field names of the API."""
 
 import json
 from collections.abc import Sequence
@@ -9,24 +9,24 @@ import typer
 
 DataDir = Annotated[Path | None, typer.Option(help="The folder of a running `dialer up`.  [default: .dialer]")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Speed = Annotated[float, typer.Option(help="How much faster than life the simulated network runs.", min=0.1)]
+Speed = Annotated[float, typer.Option(help="How much faster than real time the simulated network runs.", min=0.1)]
 FieldValues = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="FIELD=VALUE …", help="Fields as the API names them; a value that reads as JSON is JSON, else text."
+        metavar="FIELD=VALUE …", help="Fields of the API; a value that is valid JSON is parsed, else it is text."
     ),
 ]
 
 
-def fields(given: Sequence[str] | None) -> dict[str, Any]:
-    """Read them; wrong usage is refused."""
-    read = {}
-    for one in given or ():
-        name, equals, text = one.partition("=")
+def parse_fields(arguments: Sequence[str] | None) -> dict[str, Any]:
+    """Parse FIELD=VALUE arguments; raises BadParameter for any other."""
+    fields = {}
+    for argument in arguments or ():
+        name, equals, text = argument.partition("=")
         if not equals or not name:
-            raise typer.BadParameter(f"{one} is not FIELD=VALUE", param_hint="FIELD=VALUE")
-        read[name] = _value(text)
-    return read
+            raise typer.BadParameter(f"{argument} is not FIELD=VALUE", param_hint="FIELD=VALUE")
+        fields[name] = _value(text)
+    return fields
 
 
 def _value(text: str) -> Any:

@@ -1,4 +1,4 @@
-"""The processes of a cluster, one command each. Each checks what it needs, runs until TERM or Ctrl-C, and leaves."""
+"""The processes of a cluster, one command each: check the servers, run until TERM or Ctrl-C, exit."""
 
 import asyncio
 import signal
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 def worker() -> None:
     """Run the steps: dispatch, settle, retry, rescue. Start as many as you like.
 
-    TERM lets it finish the tasks it has; what it leaves when it is killed is found by the others.
+    TERM lets it finish its running tasks. Work that a killed worker leaves behind is found by the others.
     """
-    settings = _checked()
-    from dialer.worker import app  # the Celery app is made for the settings of its process
+    settings = _checked_settings()
+    from dialer.worker import app  # imported late: it makes the Celery app from the settings
 
-    # Celery warns of root because of pickle, which no task here is: arguments are ids, in JSON.
+    # Celery warns about root because of pickle. Tasks here use JSON, so the warning does not apply.
     warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
     app.worker_main(
         ["--quiet", "worker", "--pool", "threads", "--concurrency", str(settings.worker_threads),
@@ -31,15 +31,15 @@ def worker() -> None:
 
 def beat() -> None:
     """Tick. Run two for high availability: a tick is safe to run twice."""
-    settings = _checked()
+    settings = _checked_settings()
     from dialer.worker import app
 
     app.start(["--quiet", "beat", "--scheduler", "dialer.worker:InMemory", "--loglevel", settings.log_level.upper()])
 
 
 def listener() -> None:
-    """Hold the providers' event sockets and hand their reports to the inbox."""
-    settings = _checked()
+    """Hold the providers' event sockets and store their call events in the inbox."""
+    settings = _checked_settings()
     from dialer import wiring
     from dialer.domain.ids import uuid7
     from dialer.listener import Listener
@@ -61,17 +61,17 @@ def api(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 8000,
 ) -> None:
-    """Answer HTTP requests. Start as many as you like, behind a balancer that speaks TLS.
+    """Answer HTTP requests. Start as many as you like, behind a load balancer that terminates TLS.
 
-    TERM lets it finish the requests in hand.
+    TERM lets it finish its running requests.
     """
     from dialer.cli.signals import stop_signals
 
-    settings = _checked()
+    settings = _checked_settings()
     from dialer.api.server import serve
     from dialer.worker import ask_settle
 
-    # The server ends by raising the signal that stopped it once more, which is nothing to die of.
+    # uvicorn raises the stop signal again when it ends; with this handler that does not kill the process.
     stopped = stop_signals()
     typer.echo(f"Dialer's API is at http://{host}:{port}; its documentation at /docs")
     serve(settings, host, port, ask_settle, stopped)
@@ -81,10 +81,10 @@ def simulator(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 5099,
     journal: Annotated[
-        Path | None, typer.Option(help="Folder in which the network remembers its calls over a restart.")
+        Path | None, typer.Option(help="Folder in which the network keeps its calls across restarts.")
     ] = None,
 ) -> None:
-    """Run a simulated telephone network, which trunks of the provider `simulator` connect to."""
+    """Run a simulated telephone network for trunks of the provider `simulator`."""
     asyncio.run(_simulate(host, port, journal))
 
 
@@ -104,19 +104,19 @@ async def _simulate(host: str, port: int, journal: Path | None) -> None:
 
 
 def _stop_signals() -> asyncio.Event:
-    """Return an event of the running loop that is set by TERM or Ctrl-C."""
+    """Return an event that TERM or Ctrl-C sets, in the running event loop."""
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     return stopped
 
 
-def _checked() -> "Settings":
-    """Read the settings and make sure that Postgres, its schema and Redis are fit for use."""
+def _checked_settings() -> "Settings":
+    """Load the settings and check Postgres, its schema and Redis."""
     from dialer import wiring
-    from dialer.cli.target import configured
+    from dialer.cli.target import load_settings
 
-    settings = configured()
+    settings = load_settings()
     context = wiring.context_of(settings)
     try:
         wiring.check(context)

@@ -1,4 +1,4 @@
-"""A batch on the terminal: live progress until it is over. Where there is no terminal, a plain line now and then."""
+"""Shows the progress of a batch until it is over: a live bar on a terminal, else a line now and then."""
 
 import time
 from collections import deque
@@ -12,89 +12,89 @@ from rich.table import Column
 from dialer.domain.ids import BatchId
 from dialer.domain.states import FINAL_BATCH, BatchStatus
 from dialer.errors import Unavailable
-from dialer.service import batches as service
+from dialer.service import batches
 from dialer.store.database import Database
 from dialer.store.progress import Progress
 
 REFRESH_SECONDS = 0.5
 LINE_SECONDS = 5.0
 RATE_OVER_SECONDS = 30.0
-# Longer than a Postgres takes to restart. The calls do not depend on who watches them.
+# Longer than a Postgres takes to restart. Calls do not depend on being watched.
 OUTAGE_SECONDS = 60.0
 
-Tell = Callable[[str], None]
+PrintLine = Callable[[str], None]
 
 
-class Pace:
+class CompletionRate:
     """Contacts that became final per second, over the last half minute."""
 
     def __init__(self) -> None:
-        self._seen: deque[tuple[float, int]] = deque()
+        self._samples: deque[tuple[float, int]] = deque()
 
-    def note(self, at: float, final: int) -> float | None:
-        """Note how many are final at this moment; return the rate, None while it is not known."""
-        self._seen.append((at, final))
-        while self._seen[-1][0] - self._seen[0][0] > RATE_OVER_SECONDS:
-            self._seen.popleft()
-        (first_at, first), (last_at, last) = self._seen[0], self._seen[-1]
+    def add(self, at: float, final: int) -> float | None:
+        """Add how many contacts are final now; return the rate, None while it is unknown."""
+        self._samples.append((at, final))
+        while self._samples[-1][0] - self._samples[0][0] > RATE_OVER_SECONDS:
+            self._samples.popleft()
+        (first_at, first), (last_at, last) = self._samples[0], self._samples[-1]
         return (last - first) / (last_at - first_at) if last > first else None
 
 
 def watch(db: Database, batch_id: BatchId, tend: Callable[[], None], console: Console) -> Progress:
-    """Show a batch until it is over and its last call has ended; return where it ended.
+    """Show a batch until it is over and its last call has ended; return its last progress.
 
-    `tend` is called all the while. Raises Unavailable when Postgres does not answer for a minute.
+    `tend` is called several times a second. Raises Unavailable when Postgres does not answer for a minute.
     """
-    return display(_readings(db, batch_id, tend, _teller(console)), console)
+    return display(_poll(db, batch_id, tend, _line_printer(console)), console)
 
 
 def display(readings: Iterator[Progress], console: Console) -> Progress:
-    """Show where a batch stands as often as it is read; return where it ended."""
+    """Show each progress of a batch; return the last."""
     show = _bar if console.is_terminal else _lines
-    return show(console, _teller(console), _described(readings))
+    return show(console, _line_printer(console), _described(readings))
 
 
-def _teller(console: Console) -> Tell:
+def _line_printer(console: Console) -> PrintLine:
     return lambda line: console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
 def _described(readings: Iterator[Progress]) -> Iterator[tuple[Progress, str]]:
-    pace = Pace()
+    rate = CompletionRate()
     for progress in readings:
-        yield progress, describe(progress, pace.note(time.monotonic(), _final(progress)))
+        yield progress, describe(progress, rate.add(time.monotonic(), _final(progress)))
 
 
-def _readings(db: Database, batch_id: BatchId, tend: Callable[[], None], tell: Tell) -> Iterator[Progress]:
+def _poll(db: Database, batch_id: BatchId, tend: Callable[[], None], print_line: PrintLine) -> Iterator[Progress]:
     while True:
-        progress = _read(db, batch_id, tend, tell)
+        progress = _read(db, batch_id, tend, print_line)
         yield progress
         if progress.status in FINAL_BATCH and not progress.dialing:
             return
         time.sleep(REFRESH_SECONDS)
 
 
-def _read(db: Database, batch_id: BatchId, tend: Callable[[], None], tell: Tell) -> Progress:
-    """Read where the batch stands; where Postgres does not answer, try again for a while."""
+def _read(db: Database, batch_id: BatchId, tend: Callable[[], None], print_line: PrintLine) -> Progress:
+    """Read the progress; if Postgres does not answer, retry for a minute."""
     give_up_at: float | None = None
     while True:
         tend()
         try:
-            return service.progress(db, batch_id)
+            return batches.read_progress(db, batch_id)
         except Unavailable as error:
             if give_up_at is None:
                 give_up_at = time.monotonic() + OUTAGE_SECONDS
-                tell(f"{error}; trying again for {_duration(OUTAGE_SECONDS)}")
+                print_line(f"{error}; trying again for {_duration(OUTAGE_SECONDS)}")
             elif time.monotonic() > give_up_at:
                 raise
         time.sleep(REFRESH_SECONDS)
 
 
-def _bar(console: Console, _: Tell, readings: Iterator[tuple[Progress, str]]) -> Progress:
+def _bar(console: Console, _: PrintLine, readings: Iterator[tuple[Progress, str]]) -> Progress:
     columns = (
         TextColumn("{task.fields[status]:9}"),
         BarColumn(),
         MofNCompleteColumn(),
-        # What does not fit beside the bar is wrapped, not cut off.
+        # Wrapped, not truncated, where it does not fit beside the bar.
         TextColumn("{task.description}", markup=False, table_column=Column()),
     )
     with Bar(*columns, console=console) as bar:
@@ -104,17 +104,17 @@ def _bar(console: Console, _: Tell, readings: Iterator[tuple[Progress, str]]) ->
     return progress
 
 
-def _lines(_: Console, tell: Tell, readings: Iterator[tuple[Progress, str]]) -> Progress:
+def _lines(_: Console, print_line: PrintLine, readings: Iterator[tuple[Progress, str]]) -> Progress:
     shown_at, status = float("-inf"), None
     for progress, line in readings:
         if progress.status != status or time.monotonic() - shown_at >= LINE_SECONDS:
             shown_at, status = time.monotonic(), progress.status
-            tell(f"{status}: {_final(progress):,}/{progress.total:,} {line}")
+            print_line(f"{status}: {_final(progress):,}/{progress.total:,} {line}")
     return progress
 
 
 def describe(progress: Progress, rate: float | None) -> str:
-    """Say in one line where a batch stands. `rate`: contacts per second, None where it is not known."""
+    """Format the progress as one line. `rate`: contacts per second; None: unknown."""
     parts = [
         f"{progress.completed:,} completed",
         f"{progress.failed:,} failed",

@@ -1,4 +1,4 @@
-"""`dialer agents`, `numbers`, `trunks`, `folders`, `suppress`: what is set up before anyone is called."""
+"""`dialer agents`, `numbers`, `trunks`, `folders`, `suppress`: the resources that batches use."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,13 +6,13 @@ from typing import Annotated
 
 import typer
 
-from dialer.cli.options import AsJson, DataDir, FieldValues, fields
+from dialer.cli.options import AsJson, DataDir, FieldValues, parse_fields
 
 WhichOne = Annotated[str, typer.Argument(metavar="ID", help="By id or name.")]
 
 
 def _group(title: str, path: str, named_by: str, columns: Sequence[str], create_as: str = "create") -> typer.Typer:
-    """Make the commands that all of them have."""
+    """Make the commands that every resource has."""
     group = typer.Typer(help=title, no_args_is_help=True)
 
     @group.command("list")
@@ -31,41 +31,45 @@ def _group(title: str, path: str, named_by: str, columns: Sequence[str], create_
         from dialer.cli.tables import show_one
 
         with connected(data_dir) as client:
-            show_one(client.named(path, which, named_by), as_json=as_json)
+            show_one(client.find(path, which, named_by), as_json=as_json)
 
     @group.command(create_as)
-    def create(given: FieldValues = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-        """Make one of these fields."""
+    def create(field_values: FieldValues = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+        """Create one with these fields."""
         from dialer.cli.client import connected
         from dialer.cli.tables import show_one
 
-        body = fields(given)
+        body = parse_fields(field_values)
         with connected(data_dir) as client:
             show_one(client.post(path, body), as_json=as_json)
 
     @group.command()
-    def update(which: WhichOne, given: FieldValues = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    def update(
+        which: WhichOne, field_values: FieldValues = None, data_dir: DataDir = None, as_json: AsJson = False
+    ) -> None:
         """Change these fields; null clears one."""
         from dialer.cli.client import connected
         from dialer.cli.tables import show_one
 
-        changes = fields(given)
+        changes = parse_fields(field_values)
         with connected(data_dir) as client:
-            one = client.named(path, which, named_by)
-            show_one(client.ask("PATCH", f"{path}/{one['id']}", json=changes)["data"], as_json=as_json)
+            resource = client.find(path, which, named_by)
+            show_one(client.request("PATCH", f"{path}/{resource['id']}", json=changes)["data"], as_json=as_json)
 
     @group.command("remove" if create_as == "add" else "delete")
     def delete(which: WhichOne, data_dir: DataDir = None) -> None:
-        """Delete one; what is in use is made inactive instead: update ID status=inactive."""
+        """Delete one. If it is in use, set it inactive instead: update ID status=inactive."""
         from dialer.cli.client import connected
 
         with connected(data_dir) as client:
-            client.ask("DELETE", f"{path}/{client.named(path, which, named_by)['id']}")
+            client.request("DELETE", f"{path}/{client.find(path, which, named_by)['id']}")
 
     return group
 
 
-agents = _group("Where answered calls go.", "/agents", "name", ("id", "name", "status", "ready", "connection"))
+agents = _group(
+    "The agents that answered calls go to.", "/agents", "name", ("id", "name", "status", "ready", "connection")
+)
 numbers = _group(
     "The outbound numbers.",
     "/phone-numbers",
@@ -73,7 +77,7 @@ numbers = _group(
     ("id", "phone_number", "status", "trunk_id", "agent_id", "max_concurrent_calls", "max_calls_per_day"),
 )
 trunks = _group(
-    "The ways to the telephone networks.",
+    "The connections to telephone networks.",
     "/trunks",
     "name",
     ("id", "name", "provider", "status", "calls_per_second", "max_concurrent_calls"),
@@ -98,32 +102,32 @@ def check(which: WhichOne, data_dir: DataDir = None, as_json: AsJson = False) ->
     from dialer.cli.tables import show_one
 
     with connected(data_dir) as client:
-        checked = client.post(f"/trunks/{client.named('/trunks', which)['id']}/check")
+        checked = client.post(f"/trunks/{client.find('/trunks', which)['id']}/check")
     show_one(checked, as_json=as_json)
     raise typer.Exit(0 if checked["ok"] else 1)
 
 
 @trunks.command("test")
 def call_one(
-    number: Annotated[str, typer.Argument(help="Who is called, in E.164, as in +4930123456: your own number.")],
+    number: Annotated[str, typer.Argument(help="The number to call, in E.164, as in +4930123456: your own.")],
     trunk: Annotated[str, typer.Option(help="The trunk, by name.")],
     from_: Annotated[str, typer.Option("--from", help="The outbound number, one of this trunk's.")],
     agent: Annotated[str, typer.Option(help="The agent that an answered call goes to, by id or name.")],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before calling.")] = False,
-    seconds: Annotated[int, typer.Option(help="Hang up so long after the ring time.", min=1, max=600)] = 60,
+    seconds: Annotated[int, typer.Option(help="Hang up this long after the ring time.", min=1, max=600)] = 60,
     workspace: Annotated[str, typer.Option(help="The workspace of the trunk.")] = "default",
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
     """Call one number on a trunk, outside any batch, and print every event with the network's codes.
 
-    Exit 1 unless it was answered. Runs on a machine of the cluster whose environment has the trunk's secrets.
+    Exit 1 unless it was answered. Run it on a machine of the cluster whose environment has the trunk's secrets.
     Suppressed numbers are refused; calling windows do not apply.
     """
     from dialer.cli.single_call import call_once
 
     if not yes:
-        typer.confirm(f"This calls {number} now, from {from_} on trunk {trunk}. Go on?", abort=True)
+        typer.confirm(f"This calls {number} now, from {from_} on trunk {trunk}. Continue?", abort=True)
     raise typer.Exit(0 if call_once(workspace, number, trunk, from_, agent, seconds, data_dir, as_json=as_json) else 1)
 
 
@@ -142,5 +146,5 @@ def import_contacts(which: WhichOne, file: Path, data_dir: DataDir = None, as_js
     from dialer.cli.upload import upload
 
     with connected(data_dir) as client:
-        folder = client.named("/contact-folders", which)
+        folder = client.find("/contact-folders", which)
     upload(f"/contact-folders/{folder['id']}/contacts", file, data_dir, as_json=as_json)

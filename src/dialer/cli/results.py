@@ -1,4 +1,4 @@
-"""What came of a list: the rows of its file, where its contacts ended, and what the audit says. As text or as JSON."""
+"""The results of a run: rejected rows, outcomes of the contacts, and the audit. As text or as JSON."""
 
 import json
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from rich.table import Table
 
 from dialer.domain.states import BatchStatus
 from dialer.engine.audit import AuditReport
-from dialer.service.contacts import ImportReport
+from dialer.service.contacts import ImportResult
 from dialer.store import batches
 from dialer.store.database import Database
 from dialer.store.progress import Progress
@@ -21,23 +21,24 @@ WIDTH = 72
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """A batch that is over. `rows`: how many contacts, with how many attempts, ended with which status and outcome."""
+    """The results of a batch that is over."""
 
     batch: Progress
-    loaded: ImportReport
+    imported: ImportResult
     audit: AuditReport
-    rows: Sequence[Any]
+    rows: Sequence[Any]  #: Contacts and attempts by status and outcome.
     attempts: int
 
     @classmethod
-    def read(cls, db: Database, batch: Progress, loaded: ImportReport, audit: AuditReport) -> "Results":
+    def read(cls, db: Database, batch: Progress, imported: ImportResult, audit: AuditReport) -> "Results":
+        """Read the results from the ledger."""
         with db.begin() as connection:
             rows = batches.results(connection, batch.id)
-            return cls(batch, loaded, audit, rows, batches.attempts_made(connection, batch.id))
+            return cls(batch, imported, audit, rows, batches.attempts_made(connection, batch.id))
 
     @property
     def is_good(self) -> bool:
-        """Say whether the batch was completed, every contact is final and the audit is clean."""
+        """Whether the batch was completed, every contact is final and the audit is clean."""
         unfinished = self.batch.pending + self.batch.waiting + self.batch.dialing
         return self.batch.status is BatchStatus.COMPLETED and not unfinished and self.audit.is_clean
 
@@ -48,7 +49,7 @@ class Results:
                 "batch_id": str(self.batch.id),
                 "status": self.batch.status,
                 "status_reason": self.batch.status_reason,
-                "import": asdict(self.loaded),
+                "import": asdict(self.imported),
                 "attempts": self.attempts,
                 "results": rows,
                 "audit": json.loads(self.audit.to_json()),
@@ -56,11 +57,11 @@ class Results:
         )
 
     def to_text(self) -> str:
-        """Lay out the table, and what is to be said of the whole."""
+        """Format the table, the status if it is not completed, and the audit."""
         console = Console(width=WIDTH, highlight=False)
         with console.capture() as capture:
             console.print(self._table())
-        return capture.get() + "\n".join([*self._unusual(), audit_report(self.audit)])
+        return capture.get() + "\n".join([*self._status_lines(), audit_report(self.audit)])
 
     def _table(self) -> Table:
         table = Table(title="Results", title_justify="left")
@@ -74,7 +75,7 @@ class Results:
         table.add_row("total", "", f"{self.batch.total:,}", f"{self.attempts:,}")
         return table
 
-    def _unusual(self) -> list[str]:
+    def _status_lines(self) -> list[str]:
         if self.batch.status is BatchStatus.COMPLETED:
             return []
         reason = f": {self.batch.status_reason}" if self.batch.status_reason else ""
@@ -82,20 +83,22 @@ class Results:
 
 
 def audit_report(report: AuditReport) -> str:
-    """Say what an audit found, in plain lines."""
+    """Format what an audit found, one line per broken rule."""
     scope = f"{report.attempts:,} attempts, {report.contacts:,} contacts, {report.batches:,} batches"
     if report.is_clean:
         return f"Audit clean: {scope}; P1, P2, P3 and P5 hold."
     lines = [f"Audit found {len(report.violations):,} broken rules in {scope}:"]
-    lines += [f"  {one.promise} {one.rule}: {one.message} [{', '.join(one.rows)}]" for one in report.violations]
+    lines += [
+        f"  {broken.promise} {broken.rule}: {broken.message} [{', '.join(broken.rows)}]" for broken in report.violations
+    ]
     return "\n".join(lines)
 
 
-def row_report(report: ImportReport) -> str:
-    """Say what became of the rows of a file."""
-    passed_over = f"{report.duplicates:,} duplicates, {report.suppressed:,} suppressed, {report.rejected:,} rejected"
+def row_report(report: ImportResult) -> str:
+    """Format what became of the rows of a file."""
+    skipped = f"{report.duplicates:,} duplicates, {report.suppressed:,} suppressed, {report.rejected:,} rejected"
     shown = report.errors[:SHOWN_ROW_ERRORS]
-    lines = [f"Loaded {report.imported:,} contacts; {passed_over}."]
+    lines = [f"Loaded {report.imported:,} contacts; {skipped}."]
     lines += [f"  line {error.row}: {error.reason}" for error in shown]
     if report.rejected > len(shown):
         lines.append(f"  … and {report.rejected - len(shown):,} more")

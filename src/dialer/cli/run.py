@@ -1,4 +1,4 @@
-"""`dialer run` and `dialer demo`: create a batch, load its contacts, start it and watch it to its end."""
+"""`dialer run` and `dialer demo`: create a batch, import its contacts, start it and watch it to its end."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,19 +10,19 @@ from dialer.domain.rotation import RotationStrategy
 
 
 def demo(
-    count: Annotated[int, typer.Option("--contacts", help="How many to call.", min=1, max=2_000)] = 200,
+    count: Annotated[int, typer.Option("--contacts", help="Number of contacts.", min=1, max=2_000)] = 200,
     speed: Speed = 20,
-    data_dir: Annotated[Path | None, typer.Option(help="Keep everything here.  [default: nothing is kept]")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Keep all data here.  [default: deleted at the end]")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Call a made-up list on a simulated network, with retries, and audit what was done.
+    """Call generated contacts on a simulated network, with retries, and audit the result.
 
     Takes about a minute. Exit 0 only if every contact is final and the audit is clean. The servers are embedded unless
     DIALER_DATABASE_URL and DIALER_REDIS_URL are set.
     """
-    from dialer.cli.run_batch import call_demo
+    from dialer.cli.run_batch import run_demo
 
-    raise typer.Exit(0 if call_demo(count, speed, data_dir, as_json=as_json) else 1)
+    raise typer.Exit(0 if run_demo(count, speed, data_dir, as_json=as_json) else 1)
 
 
 def run(
@@ -49,18 +49,18 @@ def run(
     as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Call the contacts of a CSV file: create a batch, load it, start it and watch it to its end.
+    """Call the contacts of a CSV file: create a batch, import them, start it and watch it to its end.
 
-    Rows that cannot be called are passed over and reported, with line and reason; a file that cannot be read is refused
-    as a whole. Exit 0 only if the batch is completed and its audit is clean.
+    Rows that cannot be called are skipped and reported with line and reason; a file that cannot be read is refused as a
+    whole. Exit 0 only if the batch is completed and its audit is clean.
 
-    Joins the cluster of DIALER_DATABASE_URL and DIALER_REDIS_URL, or the `dialer up` that runs on the data folder;
-    where neither is, everything is started for the time of this run. Ctrl-C stops watching; the batch goes on where
-    its engine does. While Postgres does not answer it is asked again for a minute: calls do not depend on who watches.
+    Uses the cluster of DIALER_DATABASE_URL and DIALER_REDIS_URL, or the `dialer up` that runs on the data folder; if
+    there is neither, an engine is started for this run. Ctrl-C stops watching; the batch continues while its engine
+    runs. If Postgres does not answer, watching is retried for a minute; calls do not depend on it.
     """
-    from dialer.cli.run_batch import call_file
+    from dialer.cli.run_batch import run_file
 
-    given = {
+    options_by_field = {
         "name": _name_of(file) if name is None else name,
         "timezone": timezone,
         "start_time": start_time,
@@ -75,8 +75,8 @@ def run(
         "phone_rotation_strategy": phone_rotation_strategy,
         "default_region": default_region,
     }
-    fields = {field: value for field, value in given.items() if value is not None} | _json_object(options)
-    raise typer.Exit(0 if call_file(file, agent, fields, data_dir, as_json=as_json) else 1)
+    fields = {field: value for field, value in options_by_field.items() if value is not None} | _json_object(options)
+    raise typer.Exit(0 if run_file(file, agent, fields, data_dir, as_json=as_json) else 1)
 
 
 def _name_of(file: Path) -> str:

@@ -1,11 +1,11 @@
-"""What TERM and Ctrl-C mean to a command."""
+"""How commands handle TERM and Ctrl-C."""
 
 import signal
 from threading import Event
 
 
 def stop_signals() -> Event:
-    """Return an event that is set by TERM or Ctrl-C; ask `is_set`, for a `wait` could deadlock with the handler."""
+    """Return an event that TERM or Ctrl-C sets. Poll `is_set`: `wait` could deadlock with the signal handler."""
     stopped = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
@@ -13,5 +13,5 @@ def stop_signals() -> Event:
 
 
 def interrupt_on_term() -> None:
-    """Make TERM raise KeyboardInterrupt, as Ctrl-C does, so that what a command has started is stopped in order."""
+    """Make TERM raise KeyboardInterrupt like Ctrl-C, so that the processes of a command are stopped in order."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -1,4 +1,4 @@
-"""`dialer trunks test`: one call, and each of its events as a line."""
+"""`dialer trunks test`: place one call and print each of its events as a line."""
 
 import asyncio
 import json
@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from dialer import wiring
-from dialer.cli.target import configured, located
+from dialer.cli.target import load_settings, with_local_servers
 from dialer.domain.call import CallEvent
 from dialer.providers.base import Placement
 from dialer.service import single_call
@@ -26,36 +26,36 @@ def call_once(
     *,
     as_json: bool,
 ) -> bool:
-    """Make the call; say whether it was answered."""
-    settings = located(configured(data_dir))
+    """Place the call; return whether it was answered."""
+    settings = with_local_servers(load_settings(data_dir))
     context = wiring.context_of(settings)
 
-    def tell(said: Placement | CallEvent) -> None:
-        told = _told(said)
-        typer.echo(json.dumps(told) if as_json else "  ".join(f"{name}={value}" for name, value in told.items()))
+    def print_update(update: Placement | CallEvent) -> None:
+        facts = _known_fields(update)
+        typer.echo(json.dumps(facts) if as_json else "  ".join(f"{name}={value}" for name, value in facts.items()))
 
-    async def call() -> bool:
-        provider = wiring.connecting(settings)(prepared.trunk)
+    async def place() -> bool:
+        provider = wiring.connecting(settings)(call.trunk)
         try:
-            return await single_call.make(context, provider, prepared, seconds, wiring.chance(), tell)
+            return await single_call.place(context, provider, call, seconds, wiring.chance(), print_update)
         finally:
             await provider.close()
 
     try:
-        prepared = single_call.prepare(context, workspace, number, trunk, from_number, agent)
-        return asyncio.run(call())
+        call = single_call.prepare(context, workspace, number, trunk, from_number, agent)
+        return asyncio.run(place())
     finally:
         wiring.close(context)
 
 
-def _told(said: Placement | CallEvent) -> dict[str, Any]:
-    """Write all that is known: whatever the network has said is a field of it."""
-    given = {field.name: getattr(said, field.name) for field in fields(said)}
-    if facts := given.pop("facts", None):
-        given |= {field.name: getattr(facts, field.name) for field in fields(facts)}
-    what = given.pop("kind", type(said).__name__.lower())
-    return {"event": str(what)} | {
+def _known_fields(update: Placement | CallEvent) -> dict[str, Any]:
+    """Return every field of a network's answer or event that has a value."""
+    values = {field.name: getattr(update, field.name) for field in fields(update)}
+    if facts := values.pop("facts", None):
+        values |= {field.name: getattr(facts, field.name) for field in fields(facts)}
+    event = values.pop("kind", type(update).__name__.lower())
+    return {"event": str(event)} | {
         name: value if isinstance(value, int | float) else str(value)
-        for name, value in given.items()
+        for name, value in values.items()
         if value is not None and name not in ("key", "attempt_id")
     }

@@ -1,9 +1,10 @@
-"""Everything on this machine: embedded servers where no URLs are set, and each process of a cluster as a child.
+"""Runs a whole engine on this machine: embedded servers where no URLs are set, and the processes of a cluster.
 
-A child that dies is started again. When the context ends they are stopped in the order in which work flows, so that
-what is in hand is finished; a kill -9 of this process takes them all along, and the next start recovers.
+A process that dies is restarted. At the end they are stopped in the order in which work flows, so that running work is
+finished. A kill -9 of this process kills them all, and the next start recovers.
 """
 
+import errno
 import os
 import socket
 import subprocess
@@ -24,143 +25,152 @@ from dialer.service import demo_setup
 from dialer.settings import Settings
 from dialer.store import health
 
-# The file of the data folder that says where the API is.
-ADDRESS = "api.url"
+# The file in the data folder that contains the URL of the API.
+API_URL_FILE = "api.url"
 POLL_SECONDS = 0.2
-# A worker that is told to stop finishes the tasks it has.
+# A worker finishes its running tasks before it stops.
 STOP_SECONDS = 30
-# A process that has lived for this long is not one that cannot start.
-SETTLED_SECONDS = 10.0
-FIRST_PAUSE_SECONDS = 0.5
-MAX_QUICK_DEATHS = 6
-
-Tell = Callable[[str], None]
+# A process that has run for this long has started; if it dies then, it is restarted at once.
+STARTED_SECONDS = 10.0
+FIRST_BACKOFF_SECONDS = 0.5
+MAX_FAILED_STARTS = 6
 
 
 @dataclass(slots=True)
-class Restarts:
-    """When a process that has died is started again: at once if it had lived, later and later if it keeps dying."""
+class RestartPolicy:
+    """When a dead process is restarted: at once if it had started, with exponential backoff if it fails to start."""
 
-    first_pause_seconds: float
-    quick_deaths: int = 0
+    first_backoff_seconds: float
+    failed_starts: int = 0
 
-    def pause_after(self, lived_seconds: float) -> float | None:
-        """Return the seconds to wait after this death; None: it has died too often."""
-        if lived_seconds >= SETTLED_SECONDS:
-            self.quick_deaths = 0
+    def backoff_after(self, ran_seconds: float) -> float | None:
+        """Return the seconds to wait before the restart; None: it has failed to start too often."""
+        if ran_seconds >= STARTED_SECONDS:
+            self.failed_starts = 0
             return 0.0
-        self.quick_deaths += 1
-        if self.quick_deaths >= MAX_QUICK_DEATHS:
+        self.failed_starts += 1
+        if self.failed_starts >= MAX_FAILED_STARTS:
             return None
-        pause: float = self.first_pause_seconds * 2 ** (self.quick_deaths - 1)
-        return pause
+        backoff: float = self.first_backoff_seconds * 2 ** (self.failed_starts - 1)
+        return backoff
 
 
 class Child:
-    """One process of the engine: a command of `dialer` that writes to a log of its own."""
+    """One process of the engine: a command of `dialer` with a log file of its own."""
 
     def __init__(
-        self, name: str, arguments: Sequence[str], environment: Mapping[str, str], log: Path, restarts: Restarts
+        self, name: str, arguments: Sequence[str], environment: Mapping[str, str], log: Path, policy: RestartPolicy
     ) -> None:
         self.name = name
         self._command = [sys.executable, "-m", "dialer", *arguments]
         self._environment = environment
         self._log = log
-        self._restarts = restarts
-        self._start_at: float | None = None
+        self._policy = policy
+        self._restart_at: float | None = None
         self._start()
 
     def tend(self) -> str | None:
-        """Start it again when it is dead and its time has come; say what happened, if anything did.
+        """Restart the process if it is dead and its backoff has passed; return a message if it has just died.
 
         Raises Unavailable when it keeps dying.
         """
-        code, now = self.process.poll(), time.monotonic()
-        if code is None:
+        exit_code, now = self.process.poll(), time.monotonic()
+        if exit_code is None:
             return None
-        if self._start_at is None:
-            pause = self._restarts.pause_after(now - self._started_at)
-            if pause is None:
-                raise Unavailable(f"{self.name} keeps dying, last with exit code {code}; {self._log} says why")
-            self._start_at = now + pause
-            return f"{self.name} ended with exit code {code} and is started again; {self._log} may say why"
-        if now >= self._start_at:
+        if self._restart_at is None:
+            backoff = self._policy.backoff_after(now - self._started_at)
+            if backoff is None:
+                raise Unavailable(f"{self.name} keeps dying, last with exit code {exit_code}; {self._log} says why")
+            self._restart_at = now + backoff
+            return f"{self.name} ended with exit code {exit_code} and is restarted; {self._log} may say why"
+        if now >= self._restart_at:
             self._start()
         return None
 
     def _start(self) -> None:
-        self._start_at, self._started_at = None, time.monotonic()
+        self._restart_at, self._started_at = None, time.monotonic()
         with self._log.open("ab") as log:
             self.process: subprocess.Popen[bytes] = embedded.child(
                 self._command, env=self._environment, stdout=log, stderr=log
             )
 
 
-class Machine:
-    """The children of one `dialer up`."""
+class Supervisor:
+    """Starts, restarts and stops the processes of one engine."""
 
-    def __init__(self, settings: Settings, tell: Tell, first_pause_seconds: float = FIRST_PAUSE_SECONDS) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        echo: Callable[[str], None],
+        first_backoff_seconds: float = FIRST_BACKOFF_SECONDS,
+    ) -> None:
         self.settings = settings
         self.log_dir = settings.data_dir / "log"
-        self._tell = tell
-        self._first_pause_seconds = first_pause_seconds
+        self._echo = echo
+        self._first_backoff_seconds = first_backoff_seconds
         self._environment = os.environ | settings.environment()
         self._children: list[Child] = []
         self.url = ""
         self.new_key: str | None = None
 
     def start(self, name: str, *arguments: str) -> None:
-        """Run a command of `dialer` under this name."""
-        restarts, log = Restarts(self._first_pause_seconds), self.log_dir / f"{name}.log"
-        self._children.append(Child(name, arguments, self._environment, log, restarts))
+        """Start a command of `dialer` as the process of this name."""
+        policy, log = RestartPolicy(self._first_backoff_seconds), self.log_dir / f"{name}.log"
+        self._children.append(Child(name, arguments, self._environment, log, policy))
 
-    def reach_at(self, port: int) -> None:
-        """Say to every process where the API will be, for networks on this machine that report to it."""
+    def set_api_port(self, port: int) -> None:
+        """Pass the URL of the API to processes that start from now on, for webhooks of networks on this machine."""
         self.url = f"http://127.0.0.1:{port}"
         self._environment.setdefault("DIALER_PUBLIC_URL", self.url)
 
-    def serve(self, port: int) -> None:
-        """Run the HTTP API; leave its address, and a key for it, in the data folder."""
+    def start_api(self, port: int) -> None:
+        """Start the HTTP API; write its URL, and a key for it, into the data folder."""
         database = wiring.database_of(self.settings)
         try:
             self.new_key = admin_key.ensure(database, self.settings.data_dir)
         finally:
             database.close()
-        (self.settings.data_dir / ADDRESS).write_text(self.url)
+        (self.settings.data_dir / API_URL_FILE).write_text(self.url)
         self.start("api", "api", "--port", str(port))
 
     def tend(self) -> None:
-        """Start dead children again; to be called a few times a second. Unavailable: one of them keeps dying."""
+        """Restart dead processes. Call this a few times a second. Raises Unavailable if one of them keeps dying."""
         for child in self._children:
-            if news := child.tend():
-                self._tell(news)
+            if message := child.tend():
+                self._echo(message)
 
     def stop(self) -> None:
-        """Stop the children, those that bring work first."""
-        for kind in ("api", "beat", "worker", "listener", "simulator"):
-            mine = [child.process for child in self._children if child.name.startswith(kind)]
-            for process in mine:
+        """Stop the processes, those that bring work first."""
+        for role in ("api", "beat", "worker", "listener", "simulator"):
+            processes = [child.process for child in self._children if child.name.startswith(role)]
+            for process in processes:
                 process.terminate()
-            for process in mine:
+            for process in processes:
                 embedded.stop(process, STOP_SECONDS)
 
 
 @contextmanager
-def machine(
+def supervised_engine(
     settings: Settings,
     *,
     workers: int,
     network: Mapping[str, object],
-    tell: Tell,
+    echo: Callable[[str], None],
     listeners: int = 1,
     api_port: int | None = None,
-) -> Iterator[Machine]:
-    """Run everything on this machine. `network`: settings of the simulated network, on top of those it has.
+) -> Iterator[Supervisor]:
+    """Run an engine on this machine until the context ends.
 
-    `api_port`: where the HTTP API is, 0: at any free port; None: there is none.
+    Args:
+        settings: the settings; servers without a URL are embedded.
+        workers: number of worker processes.
+        network: settings of the simulated network, on top of those it has.
+        echo: gets messages for the user.
+        listeners: number of listener processes.
+        api_port: port of the HTTP API; 0: any free port; None: no API.
     """
     data_dir = settings.data_dir
-    # A folder that is in use says so itself, and its `up` may be what has the port.
+    # If the folder is in use, that error is more useful: its `dialer up` may be what uses the port.
     if api_port and embedded.running_at(data_dir) is None:
         _check_free(api_port)
     with ExitStack() as stack:
@@ -169,43 +179,43 @@ def machine(
                 data_dir, need_postgres=settings.database_url is None, need_redis=settings.redis_url is None
             )
         )
-        running = Machine(settings.with_servers(servers.database_url, servers.redis_url), tell)
+        supervisor = Supervisor(settings.with_servers(servers.database_url, servers.redis_url), echo)
         port = _free_port()
-        _prepare(running.settings, dict(network) | {"url": f"tcp://127.0.0.1:{port}"})
+        _prepare(supervisor.settings, dict(network) | {"url": f"tcp://127.0.0.1:{port}"})
         if api_port is not None:
             api_port = api_port or _free_port()
-            running.reach_at(api_port)
-        stack.callback(running.stop)
-        running.start("simulator", "simulator", "--port", str(port), "--journal", str(data_dir / "simulator"))
+            supervisor.set_api_port(api_port)
+        stack.callback(supervisor.stop)
+        supervisor.start("simulator", "simulator", "--port", str(port), "--journal", str(data_dir / "simulator"))
         for number in range(1, workers + 1):
-            running.start(f"worker-{number}", "worker")
+            supervisor.start(f"worker-{number}", "worker")
         for number in range(1, listeners + 1):
-            running.start(f"listener-{number}", "listener")
-        running.start("beat", "beat")
+            supervisor.start(f"listener-{number}", "listener")
+        supervisor.start("beat", "beat")
         if api_port is not None:
-            running.serve(api_port)
-        yield running
+            supervisor.start_api(api_port)
+        yield supervisor
 
 
-def wait_for_api(running: Machine, stopped: Event) -> None:
-    """Wait until the API answers, or something is told to stop; Unavailable: it keeps dying."""
+def wait_for_api(supervisor: Supervisor, stopped: Event) -> None:
+    """Wait until the API is ready, or `stopped` is set. Raises Unavailable if a process keeps dying."""
     with httpx2.Client(verify=False, timeout=5) as client:
         while not stopped.is_set():
-            running.tend()
+            supervisor.tend()
             try:
-                if client.get(f"{running.url}/readyz").is_success:
+                if client.get(f"{supervisor.url}/readyz").is_success:
                     return
             except httpx2.TransportError:
                 time.sleep(POLL_SECONDS)
 
 
 def _prepare(settings: Settings, network: Mapping[str, object]) -> None:
-    """Bring the schema up to date and set up what can be called with."""
+    """Upgrade the schema and create the demo setup."""
     context = wiring.context_of(settings)
     try:
         health.upgrade(context.db)
         health.check_leases(context.leases)
-        # A Redis that was restored from its file may lack its last second, though its epoch looks good.
+        # A Redis restored from its file may lack its last second of writes, although its epoch is the current one.
         context.leases.void()
         demo_setup.install(context.db, network, wiring.clock(), wiring.chance())
     finally:
@@ -213,12 +223,14 @@ def _prepare(settings: Settings, network: Mapping[str, object]) -> None:
 
 
 def _check_free(port: int) -> None:
-    """Raise Unavailable where the port is taken, before anything is started."""
+    """Raise Unavailable if the port is in use, before anything is started."""
     try:
         socket.create_server(("127.0.0.1", port)).close()
     except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise Unavailable(f"Port {port} is already in use; stop the other process or pass --port") from None
         reason = os.strerror(error.errno) if error.errno else str(error)
-        raise Unavailable(f"Port {port} cannot be had: {reason}; choose another with --port") from None
+        raise Unavailable(f"Port {port} cannot be used: {reason}; pass --port") from None
 
 
 def _free_port() -> int:

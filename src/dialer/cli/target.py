@@ -1,4 +1,4 @@
-"""Where the engine is that a command talks to: a cluster, the `dialer up` of a data folder, or one of its own."""
+"""The engine that a command uses: a cluster, the running `dialer up` of a data folder, or an engine of its own."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,50 +12,50 @@ from dialer.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class Installation:
-    """An engine at work. `tend`: to be called a few times a second; Unavailable when the engine is gone for good.
+class Target:
+    """A running engine."""
 
-    `afterwards` says what becomes of a batch when the command that watches it is interrupted.
-    """
-
-    settings: Settings
-    tend: Callable[[], None]
-    afterwards: str
+    settings: Settings  #: With the URLs of its servers.
+    tend: Callable[[], None]  #: Call this a few times a second; raises Unavailable when the engine is gone for good.
+    after_interrupt: str  #: For the user: what happens to the batch when the command is interrupted.
 
 
-def configured(data_dir: Path | None = None) -> Settings:
-    """Read the settings, with the data folder of the command line if one is given, and log as they say."""
+def load_settings(data_dir: Path | None = None) -> Settings:
+    """Read the settings, with the data folder of the command line if one is given, and configure logging."""
     settings = Settings.load().at(data_dir)
     log.configure(settings.log_format, settings.log_level)
     return settings
 
 
-def located(settings: Settings) -> Settings:
-    """The settings, with the servers of a `dialer up` on the data folder where no URLs are set."""
+def with_local_servers(settings: Settings) -> Settings:
+    """Return the settings, with the servers of a `dialer up` on the data folder where no URLs are set."""
     servers = None if settings.has_servers else embedded.running_at(settings.data_dir)
     return settings.with_servers(servers.database_url, servers.redis_url) if servers else settings
 
 
 @contextmanager
-def installation(settings: Settings, tell: Callable[[str], None]) -> Iterator[Installation]:
-    """Join the engine that runs; where none does, run one for as long as the context lasts."""
+def running_engine(settings: Settings, echo: Callable[[str], None]) -> Iterator[Target]:
+    """Yield the engine that runs; where none runs, start one for the duration of the context."""
     data_dir = settings.data_dir
     servers = None if settings.has_servers else embedded.running_at(data_dir)
     if settings.has_servers:
-        yield Installation(settings, lambda: None, "The batch goes on where its workers run.")
+        yield Target(settings, lambda: None, "The batch continues on its workers.")
     elif servers is not None:
-        there = settings.with_servers(servers.database_url, servers.redis_url)
-        afterwards = f"The batch goes on in the `dialer up` on {data_dir}."
-        yield Installation(there, lambda: _check_still_up(data_dir, servers), afterwards)
+        with_urls = settings.with_servers(servers.database_url, servers.redis_url)
+        after_interrupt = f"The batch continues in the `dialer up` on {data_dir}."
+        yield Target(with_urls, lambda: _check_still_up(data_dir, servers), after_interrupt)
     else:
-        from dialer.cli.supervisor import machine  # with all that runs an engine, which others that look here need not
+        # Imported here: it loads everything that runs an engine, which most commands do not need.
+        from dialer.cli.supervisor import supervised_engine
 
-        with machine(settings, workers=1, network={}, tell=tell) as running:
-            tell(f"No engine runs on {data_dir}; one was started for this run.")
-            afterwards = f"Its engine stops too; it goes on at the next `dialer up` or `dialer run` on {data_dir}."
-            yield Installation(running.settings, running.tend, afterwards)
+        with supervised_engine(settings, workers=1, network={}, echo=echo) as supervisor:
+            echo(f"No engine runs on {data_dir}; one was started for this run.")
+            after_interrupt = (
+                f"Its engine stops too; it continues at the next `dialer up` or `dialer run` on {data_dir}."
+            )
+            yield Target(supervisor.settings, supervisor.tend, after_interrupt)
 
 
 def _check_still_up(data_dir: Path, servers: Servers) -> None:
     if embedded.running_at(data_dir) != servers:
-        raise Unavailable(f"The `dialer up` on {data_dir} has ended; the batch goes on when it is started again")
+        raise Unavailable(f"The `dialer up` on {data_dir} has ended; the batch continues when it is started again")

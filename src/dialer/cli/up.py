@@ -10,38 +10,38 @@ from dialer.cli.options import Speed
 
 
 def up(
-    data_dir: Annotated[Path | None, typer.Option(help="Where everything is kept.  [default: .dialer]")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder for all data and logs.  [default: .dialer]")] = None,
     workers: Annotated[int, typer.Option(help="Worker processes.", min=1, max=64)] = 1,
     listeners: Annotated[
-        int, typer.Option(help="Listener processes: while one is started again, the other hears.", min=1, max=8)
+        int, typer.Option(help="Listener processes: while one restarts, the other receives.", min=1, max=8)
     ] = 2,
-    port: Annotated[int, typer.Option(help="Where the HTTP API is; 0: any free port.", min=0, max=65535)] = 8000,
+    port: Annotated[int, typer.Option(help="Port of the HTTP API; 0: any free port.", min=0, max=65535)] = 8000,
     speed: Speed = 20,
 ) -> None:
     """Run everything on this machine: Postgres, Redis, API, worker, beat, listener and a simulated network.
 
-    The servers are embedded unless DIALER_DATABASE_URL and DIALER_REDIS_URL are set. A process that dies is started
-    again; one that keeps dying ends the whole with exit 1. Ctrl-C or TERM stops all of it and loses nothing: what is
-    not finished goes on at the next start.
+    The servers are embedded unless DIALER_DATABASE_URL and DIALER_REDIS_URL are set. A process that dies is restarted;
+    if one keeps dying, everything stops with exit 1. Ctrl-C or TERM stops everything and loses nothing: unfinished
+    batches continue at the next start.
     """
     from dialer.cli.admin_key import FILE
     from dialer.cli.signals import stop_signals
-    from dialer.cli.supervisor import POLL_SECONDS, machine, wait_for_api
-    from dialer.cli.target import configured
+    from dialer.cli.supervisor import POLL_SECONDS, supervised_engine, wait_for_api
+    from dialer.cli.target import load_settings
 
-    settings = configured(data_dir)
+    settings = load_settings(data_dir)
     stopped = stop_signals()
-    with machine(
-        settings, workers=workers, listeners=listeners, network={"speed": speed}, tell=typer.echo, api_port=port
-    ) as running:
-        wait_for_api(running, stopped)
-        typer.echo(f"Dialer is up at {running.url} (documentation: {running.url}/docs).")
-        typer.echo(f"Data: {settings.data_dir}; logs: {running.log_dir}; admin key: {settings.data_dir / FILE}")
-        if running.new_key:
-            typer.echo(f"The admin key, shown this once: {running.new_key}")
+    with supervised_engine(
+        settings, workers=workers, listeners=listeners, network={"speed": speed}, echo=typer.echo, api_port=port
+    ) as supervisor:
+        wait_for_api(supervisor, stopped)
+        typer.echo(f"Dialer is up at {supervisor.url} (documentation: {supervisor.url}/docs).")
+        typer.echo(f"Data: {settings.data_dir}; logs: {supervisor.log_dir}; admin key: {settings.data_dir / FILE}")
+        if supervisor.new_key:
+            typer.echo(f"The admin key, shown this once: {supervisor.new_key}")
         typer.echo(f"Call a list: dialer run FILE.csv --agent demo --data-dir {settings.data_dir}")
         while not stopped.is_set():
-            running.tend()
+            supervisor.tend()
             time.sleep(POLL_SECONDS)
         typer.echo("Stopping …")
     typer.echo("Stopped; nothing is lost.")

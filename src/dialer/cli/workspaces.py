@@ -1,4 +1,4 @@
-"""`dialer workspaces`: what each workspace may call. Straight on the database: it is for the machine's owner alone."""
+"""`dialer workspaces`: what each workspace may call. Uses the database directly: only the installation's owner may."""
 
 from typing import Annotated
 
@@ -6,22 +6,22 @@ import typer
 
 from dialer.cli.options import AsJson, DataDir
 
-workspaces = typer.Typer(help="What each workspace may call: list, limit.", no_args_is_help=True)
+group = typer.Typer(help="What each workspace may call: list, limit.", no_args_is_help=True)
 
 
-@workspaces.command("list")
+@group.command("list")
 def list_(data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """List the workspaces, with the countries and the kinds of numbers that they may call."""
-    from dialer.cli.diagnostics import opened
+    """List the workspaces, with the countries and the types of numbers that they may call."""
+    from dialer.cli.diagnostics import open_database
     from dialer.cli.tables import show_table
-    from dialer.service import workspaces as service
+    from dialer.service import workspaces
 
-    with opened(data_dir) as database:
-        found = service.listed(database)
-    show_table(found, ("name", "countries", "premium_rate", "created_at"), as_json=as_json)
+    with open_database(data_dir) as database:
+        rows = workspaces.list_all(database)
+    show_table(rows, ("name", "countries", "premium_rate", "created_at"), as_json=as_json)
 
 
-@workspaces.command()
+@group.command()
 def limit(
     name: Annotated[str, typer.Argument(help="The name of the workspace.")],
     countries: Annotated[
@@ -32,10 +32,10 @@ def limit(
     ] = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Change what a workspace may call. It counts from the next call on, also for contacts that were loaded before."""
-    from dialer.cli.diagnostics import opened
-    from dialer.service import workspaces as service
+    """Change what a workspace may call. Applies from the next call on, also to contacts that were imported before."""
+    from dialer.cli.diagnostics import open_database
+    from dialer.service import workspaces
 
-    with opened(data_dir) as database:
-        service.limit(database, name, None if countries is None else countries.split(","), premium_rate)
+    with open_database(data_dir) as database:
+        workspaces.limit(database, name, None if countries is None else countries.split(","), premium_rate)
     typer.echo(f"Workspace {name} is changed.", err=True)

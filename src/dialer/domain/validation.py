@@ -25,6 +25,7 @@ def field_errors(error: ValidationError) -> list[FieldError]:
 
 
 def storable(text: str) -> str:
+    """Refuse text with a NUL, which Postgres cannot store."""
     if "\0" in text:
         raise wrong_field("has a character that cannot be stored (NUL)")
     return text

@@ -1,8 +1,8 @@
-"""The data folder: private, used by one process at a time, which says in it where its servers are.
+"""The data folder: private, used by one process at a time, which publishes the URLs of its servers in it.
 
-`lock`      held (flock) by the process that runs the servers; its pid, and once they serve, their URLs
-`password`  of both servers
-`log/`      what the servers say; of the start before in `*.log.old`
+`lock`      locked (flock) by the process that runs the servers; contains its pid and, once they run, their URLs
+`password`  password of both servers
+`log/`      logs of the servers and processes; those of the previous start are `*.log.old`
 `postgres/`, `redis/`  the data
 """
 
@@ -18,55 +18,55 @@ from typing import TextIO
 
 from dialer.errors import Unavailable
 
-# What every data folder has. The first start makes these before anything else.
-MARKS = {"lock", "log", "password"}
-# What an empty folder, or one whose first start was broken off, may also hold.
+# Every data folder contains these. The first start makes them before anything else.
+REQUIRED = {"lock", "log", "password"}
+# What an empty folder, or one whose first start was interrupted, may also contain.
 HARMLESS = {"password.new", "lost+found"}
 
-# A holder that was killed, or a reader in `announced`, lets go within this time.
+# How long a killed process, or a reader in `published_urls`, may still hold the lock.
 LOCK_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """The right to use the folder; lost with the process, however it ends."""
+class FolderLock:
+    """The exclusive lock of the folder. The kernel releases it when the process ends."""
 
-    lock: TextIO
+    file: TextIO
 
-    def announce(self, database_url: str = "", redis_url: str = "") -> None:
-        """Write who we are and where the servers are."""
-        self.lock.seek(0)
-        self.lock.truncate()
-        self.lock.write(f"{os.getpid()}\n{database_url}\n{redis_url}\n")
-        self.lock.flush()
+    def publish(self, database_url: str = "", redis_url: str = "") -> None:
+        """Write the pid of this process and the URLs of the servers."""
+        self.file.seek(0)
+        self.file.truncate()
+        self.file.write(f"{os.getpid()}\n{database_url}\n{redis_url}\n")
+        self.file.flush()
 
 
 @contextmanager
-def claimed(data_dir: Path) -> Iterator[Claim]:
-    """Create the folder if need be and hold it; raises `Unavailable` while another process does."""
-    with _lock_file(data_dir) as lock:
-        if not _is_taken(lock):
-            raise Unavailable(f"{data_dir} is in use by another dialer (pid {lock.readline().strip() or 'unknown'})")
-        claim = Claim(lock)
-        claim.announce()
+def use_exclusively(data_dir: Path) -> Iterator[FolderLock]:
+    """Create the folder if necessary and lock it; raises `Unavailable` while another process uses it."""
+    with _lock_file(data_dir) as file:
+        if not _lock_with_retries(file):
+            raise Unavailable(f"{data_dir} is in use by another dialer (pid {file.readline().strip() or 'unknown'})")
+        lock = FolderLock(file)
+        lock.publish()
         try:
-            yield claim
+            yield lock
         finally:
-            lock.truncate(0)
+            file.truncate(0)
 
 
-def announced(data_dir: Path) -> tuple[str, str] | None:
-    """Return the database and Redis URLs that the live holder of the folder announced, if any."""
+def published_urls(data_dir: Path) -> tuple[str, str] | None:
+    """Return the database and Redis URLs that the live user of the folder has published, if any."""
     try:
-        # Contacts would be written to whatever servers another user has put there.
-        _refuse_another_users(data_dir)
+        # Otherwise contacts could be written to servers of another user.
+        _check_owner(data_dir)
         with (data_dir / "lock").open() as lock:
-            if _locks(lock, fcntl.LOCK_SH):
+            if _try_lock(lock, fcntl.LOCK_SH):
                 return None
             _, database_url, redis_url = lock.read().splitlines()
     except FileNotFoundError:
         return None
-    except ValueError:  # being written this very moment
+    except ValueError:  # it is being written at this moment
         return None
     except OSError as error:
         raise _unusable(data_dir, error) from error
@@ -74,7 +74,7 @@ def announced(data_dir: Path) -> tuple[str, str] | None:
 
 
 def password_of(data_dir: Path) -> str:
-    """Return the password of this folder's servers, made up at the first call."""
+    """Return the password of this folder's servers, generated at the first call."""
     path = data_dir / "password"
     if not path.exists():
         write_private(path, secrets.token_hex(24))
@@ -82,7 +82,7 @@ def password_of(data_dir: Path) -> str:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file, whole or not at all, that only its owner may read."""
+    """Write a file atomically, readable only by its owner."""
     new = path.with_name(path.name + ".new")
     new.unlink(missing_ok=True)
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
@@ -92,7 +92,7 @@ def write_private(path: Path, text: str) -> None:
 
 def _lock_file(data_dir: Path) -> TextIO:
     try:
-        _refuse_what_is_not_ours(data_dir)
+        _check_contents(data_dir)
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         data_dir.chmod(0o700)
         (data_dir / "log").mkdir(mode=0o700, exist_ok=True)
@@ -101,35 +101,35 @@ def _lock_file(data_dir: Path) -> TextIO:
         raise _unusable(data_dir, error) from error
 
 
-def _refuse_what_is_not_ours(data_dir: Path) -> None:
-    """Raise Unavailable for a folder that belongs to another user or holds other things, before anything is changed."""
+def _check_contents(data_dir: Path) -> None:
+    """Raise Unavailable for a folder of another user or with other contents, before anything is changed."""
     if not data_dir.exists():
         return
-    _refuse_another_users(data_dir)
+    _check_owner(data_dir)
     names = {path.name for path in data_dir.iterdir()}
-    others = names - MARKS - HARMLESS
-    if others and not names >= MARKS:
+    others = names - REQUIRED - HARMLESS
+    if others and not names >= REQUIRED:
         raise Unavailable(
-            f"{data_dir} holds other things ({', '.join(sorted(others)[:3])}) and is no data folder of dialer: "
-            "choose an empty one, or one that does not exist yet (--data-dir)"
+            f"{data_dir} contains other files ({', '.join(sorted(others)[:3])}) and is no data folder of dialer: "
+            "choose an empty folder, or one that does not exist yet (--data-dir)"
         )
 
 
-def _refuse_another_users(data_dir: Path) -> None:
+def _check_owner(data_dir: Path) -> None:
     if data_dir.stat().st_uid != os.geteuid():
         raise Unavailable(f"{data_dir} belongs to another user: choose a data folder of your own (--data-dir)")
 
 
-def _is_taken(lock: TextIO) -> bool:
+def _lock_with_retries(file: TextIO) -> bool:
     deadline = time.monotonic() + LOCK_SECONDS
-    while not (taken := _locks(lock, fcntl.LOCK_EX)) and time.monotonic() < deadline:
+    while not (is_locked := _try_lock(file, fcntl.LOCK_EX)) and time.monotonic() < deadline:
         time.sleep(0.02)
-    return taken
+    return is_locked
 
 
-def _locks(lock: TextIO, kind: int) -> bool:
+def _try_lock(file: TextIO, mode: int) -> bool:
     try:
-        fcntl.flock(lock, kind | fcntl.LOCK_NB)
+        fcntl.flock(file, mode | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

@@ -1,8 +1,8 @@
-"""As whom Postgres runs. It refuses root, so under root it must be someone else.
+"""The user that Postgres runs as. Postgres refuses to run as root, so under root it needs another user.
 
-Out: an account, as which its programs are started and to which its files are given. Best is a user namespace, in which
-root is called nobody: nothing has to be opened to anyone. Where the system forbids those, Postgres really runs as
-nobody, who is let into the data folder and there finds only what is its own. Nothing outside that folder is changed.
+The best way is a user namespace in which root has the uid of nobody: no file permission has to change. Where the system
+forbids user namespaces, Postgres runs as the real nobody, which gets access to the data folder and owns only its files
+there. Nothing outside that folder is changed.
 """
 
 import os
@@ -15,49 +15,51 @@ from dialer.errors import Unavailable
 
 NOBODY = 65534
 
-_RENAMED = ("unshare", "--user", f"--map-user={NOBODY}", f"--map-group={NOBODY}")
+_IN_NAMESPACE = ("unshare", "--user", f"--map-user={NOBODY}", f"--map-group={NOBODY}")
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
-    """`owner`: whose its files are, as seen from here. `prefix`: before each command. `user`: the uid to change to."""
+class OsUser:
+    """A user as which programs can be started."""
 
-    owner: int
-    prefix: tuple[str, ...] = ()
-    user: int | None = None
+    owner: int  #: The uid of its files, as this process sees it.
+    prefix: tuple[str, ...] = ()  #: To be put before each command.
+    uid: int | None = None  #: The uid to switch to; None: that of this process.
 
     def own(self, path: Path) -> None:
-        """Give a file or a tree to this account; it may be another's when the rights on this machine have changed."""
+        """Give a file or a tree to this user. It may belong to another if user namespaces were forbidden before."""
         if path.stat().st_uid == self.owner:
             return
-        for each in (*path.rglob("*"), path):  # the top last: were this interrupted, it would be done again
-            os.chown(each, self.owner, self.owner, follow_symlinks=False)
+        for child in (*path.rglob("*"), path):  # the top last, so that an interrupted run is repeated
+            os.chown(child, self.owner, self.owner, follow_symlinks=False)
 
 
-def account_for(data_dir: Path) -> Account:
-    """Choose the account, and let it into `data_dir`; raises `Unavailable` if it cannot get there."""
+def os_user_for(data_dir: Path) -> OsUser:
+    """Choose the user, and give it access to `data_dir`; raises `Unavailable` if that is impossible."""
     if os.geteuid() != 0:
-        return Account(os.geteuid())
+        return OsUser(os.geteuid())
     if (
         shutil.which("unshare")
-        and subprocess.run([*_RENAMED, "true"], capture_output=True, check=False).returncode == 0
+        and subprocess.run([*_IN_NAMESPACE, "true"], capture_output=True, check=False).returncode == 0
     ):
-        return Account(0, prefix=_RENAMED)
-    _let_in(data_dir)
-    return Account(NOBODY, user=NOBODY)
+        return OsUser(0, prefix=_IN_NAMESPACE)
+    _give_access(data_dir)
+    return OsUser(NOBODY, uid=NOBODY)
 
 
-def _let_in(data_dir: Path) -> None:
+def _give_access(data_dir: Path) -> None:
     try:
         os.chown(data_dir, 0, NOBODY)
         data_dir.chmod(0o710)
-        enters = subprocess.run(
+        access = subprocess.run(
             ["test", "-x", data_dir], env={"PATH": os.defpath}, user=NOBODY, group=NOBODY, extra_groups=[], check=False
         )
     except OSError as error:
-        raise Unavailable(f"PostgreSQL refuses root, and no other user can be taken here: {error.strerror}") from error
-    if enters.returncode != 0:
         raise Unavailable(
-            f"PostgreSQL refuses root and so runs as uid {NOBODY}, who cannot reach {data_dir}: "
-            "choose a data folder that does not lie in a private one, or run dialer as an ordinary user"
+            f"PostgreSQL refuses to run as root, and another user cannot be used here: {error.strerror}"
+        ) from error
+    if access.returncode != 0:
+        raise Unavailable(
+            f"PostgreSQL refuses to run as root and so runs as uid {NOBODY}, which cannot access {data_dir}: "
+            "choose a data folder outside private folders, or run dialer as an ordinary user"
         )

@@ -1,7 +1,7 @@
-"""Processes that do not outlive their parent, and their orderly end.
+"""Child processes that do not outlive their parent, and how to stop them.
 
-In: a command, or the id of a process. Out: the process, or its exit code. A process is never signalled by its name, and
-one that is not our child never without a look at its arguments.
+In: a command, or a pid. Out: the process, or its exit code. A process is never signalled by name, and one that is not
+our child only after a check of its arguments.
 """
 
 import ctypes
@@ -23,10 +23,10 @@ _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def accept_stop_signals() -> None:
-    """Undo what this process inherited: TERM and Ctrl-C (INT) are neither ignored nor blocked any more.
+    """Accept TERM and Ctrl-C (INT), even if this process inherited that they are ignored or blocked.
 
-    A shell ignores INT in what it starts in the background, `nohup make test &` for one, and any parent may ignore or
-    block both; children inherit it. Python then installs no handler for INT, so Ctrl-C and TERM would stop nothing.
+    A shell ignores INT in background jobs such as `nohup make test &`, and any parent may ignore or block both signals;
+    children inherit that. Python then installs no handler for INT, so Ctrl-C and TERM would have no effect.
     """
     for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
         if signal.getsignal(number) is signal.SIG_IGN:
@@ -45,12 +45,12 @@ def child(
     user: int | None = None,
     death_signal: Signals = signal.SIGKILL,
 ) -> subprocess.Popen[bytes]:
-    """Start a process that gets `death_signal` when its parent dies, also when that is killed with -9.
+    """Start a process that gets `death_signal` when its parent dies, even by `kill -9`.
 
-    It is the calling *thread* whose end the kernel reports: call this from one that lives as long as the child shall.
-    Linux only; elsewhere the child may outlive a killed parent. The child has a session of its own, so that a Ctrl-C
-    in the terminal reaches the parent alone, and it accepts TERM and INT whatever the parent ignores or blocks. With
-    `user` (a uid, also taken as the gid) it runs as that one.
+    The kernel sends the signal when the calling *thread* ends, so call this from one that lives as long as the child
+    should. Linux only; elsewhere the child may outlive a killed parent. The child has a session of its own, so that
+    Ctrl-C in the terminal reaches only the parent, and it accepts TERM and INT even if the parent ignores or blocks
+    them. With `user` (a uid, also used as the gid) it runs as that user.
     """
     return subprocess.Popen(
         argv,
@@ -63,36 +63,33 @@ def child(
         group=user,
         extra_groups=None if user is None else [],
         start_new_session=True,
-        preexec_fn=_prepared(death_signal),
+        preexec_fn=_prepare_child(death_signal),
     )
 
 
-def stop(process: subprocess.Popen[bytes], seconds: float, asking: Sequence[Signals] = (signal.SIGTERM,)) -> int:
-    """Ask with each signal in turn, within `seconds` in all, then kill; return the exit code.
-
-    Called twice: the same.
-    """
-    for number in asking:
+def stop(process: subprocess.Popen[bytes], seconds: float, stop_signals: Sequence[Signals] = (signal.SIGTERM,)) -> int:
+    """Send each signal in turn, within `seconds` in total, then kill; return the exit code. Safe to call twice."""
+    for number in stop_signals:
         process.send_signal(number)
         with suppress(subprocess.TimeoutExpired):
-            return process.wait(seconds / len(asking))
+            return process.wait(seconds / len(stop_signals))
     process.kill()
     return process.wait()
 
 
-def stop_leftover(pid: int, argument: Path, seconds: float, asking: Sequence[Signals]) -> None:
-    """Stop a process of a dead parent like `stop` does, if and while `argument` is among its arguments."""
-    for number in (*asking, signal.SIGKILL):
+def stop_leftover(pid: int, argument: Path, seconds: float, stop_signals: Sequence[Signals]) -> None:
+    """Stop a process of a dead parent like `stop`, but only while `argument` is one of its arguments."""
+    for number in (*stop_signals, signal.SIGKILL):
         if not _has_argument(pid, argument):
             return
         with suppress(ProcessLookupError):
             os.kill(pid, number)
-        deadline = time.monotonic() + seconds / len(asking)
+        deadline = time.monotonic() + seconds / len(stop_signals)
         while _has_argument(pid, argument) and time.monotonic() < deadline:
             time.sleep(0.02)
 
 
-def _prepared(death_signal: Signals) -> Callable[[], None]:
+def _prepare_child(death_signal: Signals) -> Callable[[], None]:
     parent = os.getpid()
 
     def prepare() -> None:
@@ -100,7 +97,7 @@ def _prepared(death_signal: Signals) -> Callable[[], None]:
         if _LIBC is None:
             return
         _LIBC.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(death_signal))
-        if os.getppid() != parent:  # it died before the kernel knew
+        if os.getppid() != parent:  # the parent died before prctl
             os._exit(1)
 
     return prepare
@@ -111,7 +108,7 @@ def _has_argument(pid: int, argument: Path) -> bool:
 
 
 def _command_line(pid: int) -> str:
-    """Return the arguments of a process, "" if it is gone (or a zombie, which has none)."""
+    """Return the arguments of a process; "": it is gone, or a zombie."""
     if not Path("/proc/self/cmdline").exists():
         ps = ["ps", "-ww", "-o", "command=", "-p", str(pid)]
         return subprocess.run(ps, capture_output=True, text=True, check=False).stdout.strip()

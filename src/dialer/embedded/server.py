@@ -1,7 +1,7 @@
-"""What both servers have in common: a program, a free port, a log, a start that is waited for, an end that is sure.
+"""Starts and stops a server: find a free port, start the program, wait until it answers, stop it.
 
-In: a recipe. Out: the port on which the server answers. What stands in the way only for a moment (the port was taken in
-between, a killed server's lock is still there) is tried again; anything else is `Unavailable`, with the end of the log.
+In: a `ServerProgram`. Out: the port on which the server answers. A temporary obstacle (another process took the port,
+the lock of a killed server is still there) is retried; anything else raises `Unavailable` with the end of the log.
 """
 
 import re
@@ -18,56 +18,56 @@ from typing import BinaryIO, Protocol
 from dialer.embedded.processes import stop
 from dialer.errors import Unavailable
 
-# Recovery after a crash replays at most about a gigabyte of log.
+# Recovery after a crash replays up to about a gigabyte of write-ahead log.
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
 
-_PASSES = ("Address already in use", 'lock file "', "pre-existing shared memory block")
+_TEMPORARY_ERRORS = ("Address already in use", 'lock file "', "pre-existing shared memory block")
 
 
-class Recipe(Protocol):
-    """How one kind of server is started, seen to answer, and asked to end."""
+class ServerProgram(Protocol):
+    """How one type of server is started, checked and stopped."""
 
     @property
     def name(self) -> str: ...
     @property
     def log(self) -> Path: ...
     @property
-    def asking(self) -> Sequence[Signals]: ...
+    def stop_signals(self) -> Sequence[Signals]: ...
     def launch(self, port: int, output: BinaryIO) -> subprocess.Popen[bytes]: ...
     def answers(self, pid: int, port: int, /) -> bool: ...
 
 
 @contextmanager
-def serving_port(recipe: Recipe, choose_port: Callable[[], int]) -> Iterator[int]:
+def serving_port(program: ServerProgram, choose_port: Callable[[], int]) -> Iterator[int]:
     """Run the server until the context ends; yields its port once it answers."""
-    if recipe.log.exists():
-        recipe.log.replace(recipe.log.with_suffix(".log.old"))
+    if program.log.exists():
+        program.log.replace(program.log.with_suffix(".log.old"))
     deadline = time.monotonic() + START_SECONDS
     while True:
         port = choose_port()
-        with _launched(recipe, port) as process:
-            if _comes_up(recipe, process, port, deadline):
+        with _launched(program, port) as process:
+            if _comes_up(program, process, port, deadline):
                 yield port
                 return
-        _raise_unless_it_passes(recipe, deadline)
+        _raise_unless_temporary(program, deadline)
         time.sleep(0.1)
 
 
 def free_port() -> int:
-    """Choose a port that is free on 127.0.0.1 now; it may be taken a moment later."""
+    """Choose a port of 127.0.0.1 that is free now; another process may take it before it is used."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
 
 
-def version(program: Path, pattern: str, user: int | None = None) -> tuple[int, ...] | None:
-    """Return the numbers that `pattern` finds in what `--version` prints; None if it cannot be run (by `user`)."""
+def version(executable: Path, pattern: str, user: int | None = None) -> tuple[int, ...] | None:
+    """Return the numbers that `pattern` finds in the output of `--version`; None: it cannot be run (by `user`)."""
     groups: list[int] | None = None if user is None else []
     try:
-        printed = subprocess.run(
-            [program, "--version"],
+        output = subprocess.run(
+            [executable, "--version"],
             capture_output=True,
             timeout=10,
             user=user,
@@ -77,40 +77,40 @@ def version(program: Path, pattern: str, user: int | None = None) -> tuple[int, 
         ).stdout
     except (OSError, subprocess.SubprocessError):
         return None
-    found = re.search(pattern, printed.decode(errors="replace"))
-    return tuple(int(number) for number in found.groups()) if found else None
+    match = re.search(pattern, output.decode(errors="replace"))
+    return tuple(int(number) for number in match.groups()) if match else None
 
 
 def wheel(package: str) -> Path | None:
-    """Return the folder of an installed package without importing it."""
+    """Return the folder of an installed package, without importing it; None: it is not installed."""
     spec = find_spec(package)
     return Path(spec.submodule_search_locations[0]) if spec and spec.submodule_search_locations else None
 
 
 def tail(text: str) -> str:
-    """Return the last lines of what a program wrote."""
+    """Return the last lines of a program's output."""
     return "\n".join(text.strip().splitlines()[-8:])
 
 
 @contextmanager
-def _launched(recipe: Recipe, port: int) -> Iterator[subprocess.Popen[bytes]]:
-    with recipe.log.open("wb") as output:
-        process = recipe.launch(port, output)
+def _launched(program: ServerProgram, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    with program.log.open("wb") as output:
+        process = program.launch(port, output)
     try:
         yield process
     finally:
-        stop(process, STOP_SECONDS, recipe.asking)
+        stop(process, STOP_SECONDS, program.stop_signals)
 
 
-def _comes_up(recipe: Recipe, process: subprocess.Popen[bytes], port: int, deadline: float) -> bool:
+def _comes_up(program: ServerProgram, process: subprocess.Popen[bytes], port: int, deadline: float) -> bool:
     while process.poll() is None and time.monotonic() < deadline:
-        if recipe.answers(process.pid, port):
+        if program.answers(process.pid, port):
             return True
         time.sleep(0.02)
     return False
 
 
-def _raise_unless_it_passes(recipe: Recipe, deadline: float) -> None:
-    said = tail(recipe.log.read_text(errors="replace"))
-    if time.monotonic() > deadline or not any(obstacle in said for obstacle in _PASSES):
-        raise Unavailable(f"{recipe.name} did not start; {recipe.log} ends with:\n{said}")
+def _raise_unless_temporary(program: ServerProgram, deadline: float) -> None:
+    log_end = tail(program.log.read_text(errors="replace"))
+    if time.monotonic() > deadline or not any(error in log_end for error in _TEMPORARY_ERRORS):
+        raise Unavailable(f"{program.name} did not start; {program.log} ends with:\n{log_end}")

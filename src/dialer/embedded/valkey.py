@@ -1,7 +1,7 @@
 """One Valkey, or Redis, on 127.0.0.1.
 
-In: the data folder and the password. Out: a redis:// URL. What was acknowledged is on disk within a second (append-only
-file), unless durability is not wanted: then nothing is ever written.
+In: the data folder and the password. Out: a redis:// URL. Acknowledged writes are on disk within a second (append-only
+file); without `durable` nothing is written to disk.
 """
 
 import shutil
@@ -24,7 +24,7 @@ OLDEST = (6, 2)
 
 @dataclass(frozen=True, slots=True)
 class Valkey:
-    """A folder of data and the program that serves it."""
+    """A data folder and the program that serves it."""
 
     program: Path
     home: Path
@@ -33,8 +33,8 @@ class Valkey:
     durable: bool
 
     name: ClassVar = "Valkey"
-    # Again and again, for it is refused while the first rewrite of the append-only file runs.
-    asking: ClassVar = (signal.SIGTERM,) * 20
+    # Repeated, because it is refused while the first rewrite of the append-only file runs.
+    stop_signals: ClassVar = (signal.SIGTERM,) * 20
 
     def launch(self, port: int, output: BinaryIO) -> subprocess.Popen[bytes]:
         write_private(self.settings, self._settings(port))
@@ -48,20 +48,20 @@ class Valkey:
         return self.home / "server.conf"
 
     def answers(self, _pid: int, port: int) -> bool:
-        """Ask; the password makes sure that it is our server, and a PONG that it has read its data."""
+        """Send PING. The password proves that it is our server, and PONG that it has loaded its data."""
         try:
             with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
                 connection.sendall(f"AUTH {self.password}\r\nPING\r\nQUIT\r\n".encode())
-                with connection.makefile("rb") as answer:
-                    return answer.read().startswith(b"+OK\r\n+PONG\r\n")
+                with connection.makefile("rb") as response:
+                    return response.read().startswith(b"+OK\r\n+PONG\r\n")
         except OSError:
             return False
 
     def _settings(self, port: int) -> str:
-        """Return the settings, with the password, which must not be seen among the arguments.
+        """Return the configuration file. It contains the password, which must not appear in the process list.
 
-        Paths are relative to the working folder: absolute ones would have to be quoted. The title of the process stays
-        as it was, so that a leftover server can be told by its arguments.
+        Paths are relative to the working folder, because absolute ones would have to be quoted. The process title is
+        not changed, so that a leftover server can be recognised by its arguments.
         """
         lines = (
             "bind 127.0.0.1",
@@ -83,11 +83,11 @@ def serving(
     data_dir: Path, password: str, *, durable: bool, choose_port: Callable[[], int] = free_port
 ) -> Iterator[str]:
     """Run Valkey until the context ends; yields its URL."""
-    with serving_port(prepared(data_dir, password, durable=durable), choose_port) as port:
+    with serving_port(prepare(data_dir, password, durable=durable), choose_port) as port:
         yield f"redis://:{password}@127.0.0.1:{port}/0"
 
 
-def prepared(data_dir: Path, password: str, *, durable: bool) -> Valkey:
+def prepare(data_dir: Path, password: str, *, durable: bool) -> Valkey:
     """Find the program and stop the server of a dead parent."""
     home = data_dir / "redis"
     home.mkdir(mode=0o700, exist_ok=True)
@@ -107,7 +107,7 @@ def _find() -> Path:
 
 
 def _candidates() -> Iterator[Path]:
-    """Yield the programs there may be: first what the machine's owner put on PATH, then the wheel's."""
+    """Yield the programs that may exist: first on PATH, then in the installed wheel."""
     for name in ("valkey-server", "redis-server"):
         if on_path := shutil.which(name):
             yield Path(on_path)
@@ -118,5 +118,5 @@ def _candidates() -> Iterator[Path]:
 def _stop_leftover(valkey: Valkey) -> None:
     written = valkey.home / "server.pid"
     if written.exists():
-        stop_leftover(int(written.read_text() or 0), valkey.settings, STOP_SECONDS, Valkey.asking)
+        stop_leftover(int(written.read_text() or 0), valkey.settings, STOP_SECONDS, Valkey.stop_signals)
         written.unlink(missing_ok=True)

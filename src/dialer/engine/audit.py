@@ -10,17 +10,17 @@ from pendulum import DateTime
 
 from dialer.domain.ids import BatchId
 from dialer.errors import NotFound
-from dialer.store.audit import Violation, extent, violations
+from dialer.store.audit import BrokenRule, extent, violations
 from dialer.store.database import Database
 
-__all__ = ["AuditReport", "Violation", "audit"]
+__all__ = ["AuditReport", "BrokenRule", "audit"]
 
 
 @dataclass(frozen=True, slots=True)
 class AuditReport:
     """The broken rules, and over how many attempts, contacts and batches they were looked for."""
 
-    violations: tuple[Violation, ...]
+    violations: tuple[BrokenRule, ...]
     attempts: int
     contacts: int
     batches: int

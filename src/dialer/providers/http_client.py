@@ -164,6 +164,17 @@ def explain(error: BaseException, timeout_seconds: float) -> tuple[RefusalCause,
 
     What the other side sent is quoted in part at most.
     """
+    if (explained := _explain_request(error, timeout_seconds)) is not None:
+        return explained
+    for link in _chain(error):
+        if (explained := _explain_connection(link)) is not None:
+            return explained
+    if isinstance(error, httpx2.RemoteProtocolError):
+        return RefusalCause.PROTOCOL_ERROR, f"what it answered is not HTTP, or broke off ({printable(str(error))})"
+    return RefusalCause.NETWORK_UNREACHABLE, f"the connection failed ({type(error).__name__})"
+
+
+def _explain_request(error: BaseException, timeout_seconds: float) -> tuple[RefusalCause, str] | None:
     match error:
         case _TooLate():
             return RefusalCause.TOO_LATE, "it was too late to send it"
@@ -175,19 +186,20 @@ def explain(error: BaseException, timeout_seconds: float) -> tuple[RefusalCause,
             return RefusalCause.TIMED_OUT, "no connection in time"
         case httpx2.TimeoutException() | TimeoutError():
             return RefusalCause.TIMED_OUT, f"no answer within {timeout_seconds:g} seconds"
-    for link in _chain(error):
-        match link:
-            case ssl.SSLCertVerificationError():
-                return RefusalCause.TLS_FAILED, f"its TLS certificate is not trusted ({link.verify_message})"
-            case ssl.SSLError():
-                return RefusalCause.TLS_FAILED, f"TLS failed ({link.reason or type(link).__name__})"
-            case AddressRefused():
-                return RefusalCause.NETWORK_UNREACHABLE, str(link)
-            case ConnectionRefusedError():
-                return RefusalCause.NETWORK_UNREACHABLE, "nothing listens there"
-    if isinstance(error, httpx2.RemoteProtocolError):
-        return RefusalCause.PROTOCOL_ERROR, f"what it answered is not HTTP, or broke off ({printable(str(error))})"
-    return RefusalCause.NETWORK_UNREACHABLE, f"the connection failed ({type(error).__name__})"
+    return None
+
+
+def _explain_connection(error: BaseException) -> tuple[RefusalCause, str] | None:
+    match error:
+        case ssl.SSLCertVerificationError():
+            return RefusalCause.TLS_FAILED, f"its TLS certificate is not trusted ({error.verify_message})"
+        case ssl.SSLError():
+            return RefusalCause.TLS_FAILED, f"TLS failed ({error.reason or type(error).__name__})"
+        case AddressRefused():
+            return RefusalCause.NETWORK_UNREACHABLE, str(error)
+        case ConnectionRefusedError():
+            return RefusalCause.NETWORK_UNREACHABLE, "nothing listens there"
+    return None
 
 
 def printable(text: str) -> str:

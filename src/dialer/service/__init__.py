@@ -1,1 +1,1 @@
-"""What an operator can ask for, one file a noun. No web framework and no SQL here."""
+"""What an operator can do, one file per noun. No web framework and no SQL here."""

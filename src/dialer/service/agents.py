@@ -8,8 +8,8 @@ from dialer.domain.ids import AgentId, WorkspaceId
 from dialer.domain.validation import wrong_field
 from dialer.errors import InvalidInput
 from dialer.providers import registry
-from dialer.service.fields import Changes, Fields, Metadata, Name, Status
-from dialer.service.resources import Kind, View
+from dialer.service.fields import Changes, InputModel, Metadata, Name, Status
+from dialer.service.resources import ResourceType, View
 from dialer.store import configuration
 from dialer.store.database import Database
 from dialer.store.resources import AGENTS
@@ -46,7 +46,9 @@ class Connections(create_model("_Schemas", __base__=_AnyConnections, **_schemas(
     """Provider -> where its answered calls go. Of a provider that another package brings, that package knows what."""
 
 
-class NewAgent(Fields):
+class NewAgent(InputModel):
+    """An agent to be created."""
+
     model_config = ConfigDict(json_schema_extra={"example": {"name": "Receptionist", "connection": {"simulator": {}}}})
 
     name: Name
@@ -55,12 +57,14 @@ class NewAgent(Fields):
 
 
 class ChangedAgent(Changes):
+    """The fields of an agent to be changed."""
+
     name: Name = ""
     status: Status = "active"
     connection: Connections = Connections()
 
 
-def _seen(view: View) -> View:
+def _complete(view: View) -> View:
     reasons = _reasons(view["status"], view["connection"], view["trunks"])
     return view | {"ready": not reasons, "not_ready_reasons": reasons}
 
@@ -82,11 +86,23 @@ def _reasons(
     ]
 
 
-KIND = Kind(AGENTS, NewAgent, ChangedAgent, {}, seen=_seen)
+AGENT_TYPE = ResourceType(AGENTS, NewAgent, ChangedAgent, {}, complete=_complete)
 
 
 def find(db: Database, workspace: str, id_or_name: str) -> tuple[WorkspaceId, AgentId]:
-    """Find an agent of a workspace by its id or name; InvalidInput names those that there are."""
+    """Find an agent by its id or name.
+
+    Args:
+        db: the database.
+        workspace: the name of the workspace.
+        id_or_name: the id or the name of the agent.
+
+    Returns:
+        The ids of the workspace and of the agent.
+
+    Raises:
+        InvalidInput: there is no such agent; the message lists those that there are.
+    """
     with db.begin() as connection:
         workspace_id = configuration.find_workspace(connection, workspace)
         agent = configuration.find_agent(connection, workspace_id, id_or_name) if workspace_id else None

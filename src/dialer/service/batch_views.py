@@ -1,4 +1,4 @@
-"""Batches as people read them."""
+"""Batches as the API shows them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,20 @@ from dialer.store.database import Connection, Database
 
 
 def show(db: Database, workspace_id: WorkspaceId, batch_id: BatchId, now: DateTime) -> dict[str, Any]:
-    """Read one batch with its counts; NotFound: the workspace has none of this id."""
+    """Read one batch with its counts.
+
+    Args:
+        db: the database.
+        workspace_id: the workspace of the caller.
+        batch_id: the batch.
+        now: the current time, which decides what "today" is in the batch's zone.
+
+    Returns:
+        The batch.
+
+    Raises:
+        NotFound: there is no such batch in this workspace.
+    """
     with db.begin() as connection:
         row = batch_views.read(connection, workspace_id, batch_id)
         if row is None:
@@ -23,13 +36,22 @@ def show(db: Database, workspace_id: WorkspaceId, batch_id: BatchId, now: DateTi
 
 
 def require(db: Database, workspace_id: WorkspaceId, batch_id: BatchId) -> None:
-    """Raise NotFound unless the workspace has this batch."""
+    """Check that a batch belongs to a workspace.
+
+    Args:
+        db: the database.
+        workspace_id: the workspace of the caller.
+        batch_id: the batch.
+
+    Raises:
+        NotFound: it does not.
+    """
     with db.begin() as connection:
         if not batch_views.belongs(connection, workspace_id, batch_id):
             raise NotFound("No such batch in this workspace")
 
 
-def listed(
+def list_page(
     db: Database,
     workspace_id: WorkspaceId,
     now: DateTime,
@@ -40,18 +62,32 @@ def listed(
     limit: int,
     offset: int,
 ) -> tuple[list[dict[str, Any]], int]:
-    """Read a page of the batches, newest first; and how many there are."""
+    """Read a page of the batches, newest first.
+
+    Args:
+        db: the database.
+        workspace_id: the workspace of the caller.
+        now: the current time, which decides what "today" is in each batch's zone.
+        agent_id: only batches of this agent.
+        status: only batches in this status.
+        name: only batches with this name.
+        limit: the size of the page.
+        offset: how many batches come before the page.
+
+    Returns:
+        The batches, and how many match in all.
+    """
     with db.begin() as connection:
-        found, total = batch_views.page(connection, workspace_id, agent_id, status, name, limit, offset)
-        return _views(connection, found, now), total
+        page, total = batch_views.page(connection, workspace_id, agent_id, status, name, limit, offset)
+        return _views(connection, page, now), total
 
 
-def _views(connection: Connection, found: Sequence[Any], now: DateTime) -> list[dict[str, Any]]:
-    """Add what depends on the moment. A zone that this system does not know has no today, and nothing is called."""
-    days = {row.id: now.in_timezone(row.timezone).date() for row in found if is_known_zone(row.timezone)}
+def _views(connection: Connection, page: Sequence[Any], now: DateTime) -> list[dict[str, Any]]:
+    """Add the calls of today. A batch whose zone this system does not know has no "today", and places no calls."""
+    days = {row.id: now.in_timezone(row.timezone).date() for row in page if is_known_zone(row.timezone)}
     today = batches.calls_today(connection, days)
     return [
         dict(row._mapping)
         | {"calls": {"in_progress": row.in_progress, "today": today.get(row.id, 0), "attempts": row.attempts}}
-        for row in found
+        for row in page
     ]

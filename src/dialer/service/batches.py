@@ -1,4 +1,4 @@
-"""What an operator can ask for a batch: create it, start it, pause, resume and cancel it."""
+"""Actions on a batch: create, schedule, pause, resume, cancel and delete it."""
 
 from collections.abc import Collection, Mapping, Sequence
 from random import Random
@@ -15,10 +15,10 @@ from dialer.engine.context import EngineContext
 from dialer.errors import Contended, DialerError, InvalidInput, NotFound, StateConflict, Unavailable
 from dialer.providers import registry
 from dialer.service import contacts
-from dialer.service.fields import Fields
+from dialer.service.fields import InputModel
 from dialer.service.new_batch import NewBatch
 from dialer.store import batch_edits, batches, configuration, numbers, resources
-from dialer.store import progress as progressing
+from dialer.store import progress as batch_progress
 from dialer.store.batches import Batch
 from dialer.store.database import Connection, Database
 from dialer.store.numbers import OutboundNumber, Trunk
@@ -35,8 +35,18 @@ log = structlog.get_logger()
 def create(db: Database, workspace_id: WorkspaceId, new: NewBatch, now: DateTime, rng: Random) -> BatchId:
     """Create a draft.
 
+    Args:
+        db: the database.
+        workspace_id: the workspace of the caller.
+        new: the settings of the batch.
+        now: the current time.
+        rng: source of random numbers, for ids.
+
+    Returns:
+        The id of the batch.
+
     Raises:
-        InvalidInput: an id that it names is not in this workspace; nothing is stored.
+        InvalidInput: a field refers to an id that is not in this workspace; nothing is stored.
         StateConflict: the agent is not ready (`agent_not_ready`), or there is no number to call from
             (`no_outbound_number`).
     """
@@ -51,22 +61,33 @@ def create(db: Database, workspace_id: WorkspaceId, new: NewBatch, now: DateTime
 
 
 def check_ready(connection: Connection, workspace_id: WorkspaceId, new: NewBatch) -> None:
-    """Raise InvalidInput or StateConflict unless the agent and the numbers of a batch can be used."""
+    """Check that the agent and the outbound numbers of a batch can be used.
+
+    Args:
+        connection: an open transaction.
+        workspace_id: the workspace of the caller.
+        new: the settings of the batch.
+
+    Raises:
+        InvalidInput: a field refers to an id that is not in this workspace.
+        StateConflict: the agent is not ready (`agent_not_ready`), or there is no number to call from
+            (`no_outbound_number`).
+    """
     agent = configuration.find_agent(connection, workspace_id, str(new.agent_id))
     if agent is None:
         raise InvalidInput.of("agent_id", "no such agent in this workspace")
     if not configuration.knows_zone(connection, new.timezone):
         raise InvalidInput.of("timezone", "is not known to Postgres")
-    found = configuration.outbound(connection, workspace_id, new.phone_number_ids, agent.id)
+    numbers_found = configuration.outbound(connection, workspace_id, new.phone_number_ids, agent.id)
     if new.contact_folder_id and not resources.exists(
         connection, resources.FOLDERS, workspace_id, new.contact_folder_id
     ):
         raise InvalidInput.of("contact_folder_id", "no such folder in this workspace")
-    missing = set(new.phone_number_ids) - {row.id for row in found}
+    missing = set(new.phone_number_ids) - {row.id for row in numbers_found}
     if missing:
         raise InvalidInput.of("phone_number_ids", f"no such number in this workspace: {min(missing)}")
-    usable = [row for row in found if row.status == "active" and row.trunk_status == "active"]
-    if not usable or (new.phone_number_ids and len(usable) < len(found)):
+    usable = [row for row in numbers_found if row.status == "active" and row.trunk_status == "active"]
+    if not usable or (new.phone_number_ids and len(usable) < len(numbers_found)):
         raise StateConflict(
             "Every outbound number of a batch must be active, and there must be one", code="no_outbound_number"
         )
@@ -92,23 +113,34 @@ def _check_agent(agent: str, is_active: bool, connection: Mapping[str, Any], tru
 def schedule(context: EngineContext, workspace_id: WorkspaceId, batch_id: BatchId, now: DateTime) -> BatchStatus:
     """Start a draft: it becomes active now, or scheduled if its time lies ahead.
 
+    Args:
+        context: what the engine works with.
+        workspace_id: the workspace of the caller.
+        batch_id: the batch.
+        now: the current time.
+
+    Returns:
+        The new status.
+
     Raises:
-        NotFound: no such batch in this workspace.
+        NotFound: there is no such batch in this workspace.
         StateConflict: it is no draft, has no contacts, its window never opens, its agent is not ready, or a trunk
             cannot place calls; the batch stays as it is.
-        Contended: it is being changed again and again.
+        Contended: other requests keep changing it.
     """
     for _ in range(TRIES):
-        if became := _schedule(context, workspace_id, batch_id, now):
-            return became
-    raise Contended("The batch is being changed again and again; try again when it is not")
+        if status := _schedule(context, workspace_id, batch_id, now):
+            return status
+    raise Contended("Other requests keep changing this batch; try again later")
 
 
 def _schedule(
     context: EngineContext, workspace_id: WorkspaceId, batch_id: BatchId, now: DateTime
 ) -> BatchStatus | None:
-    """Start a draft with the settings that were checked. None: they were changed meanwhile, and nothing was done."""
-    batch, starts_at, outbound = context.db.insist(lambda connection: _held(connection, workspace_id, batch_id))
+    """Start a draft with the settings that were checked; None: they changed meanwhile, and nothing was done."""
+    batch, starts_at, outbound = context.db.insist(
+        lambda connection: _read_for_start(connection, workspace_id, batch_id)
+    )
     if batch.status is not BatchStatus.DRAFT:
         raise _conflict(batch.status, "only a draft batch can be scheduled", "batch_not_draft")
     if not batch.pending:
@@ -125,10 +157,10 @@ def _schedule(
     )
 
 
-def _held(
+def _read_for_start(
     connection: Connection, workspace_id: WorkspaceId, batch_id: BatchId
 ) -> tuple[Batch, DateTime | None, Sequence[OutboundNumber]]:
-    """Read a batch, its time and its numbers as they are at one moment; raises NotFound."""
+    """Read a batch, its start time and its numbers in one consistent state; raises NotFound."""
     if not batch_edits.hold(connection, workspace_id, batch_id):
         raise NotFound("No such batch in this workspace")
     (batch,) = batches.load(connection, [batch_id])
@@ -149,7 +181,15 @@ def _check_outbound(context: EngineContext, batch: Batch, outbound: Sequence[Out
 
 
 def is_reachable(context: EngineContext, batch_id: BatchId) -> bool:
-    """Say whether every trunk that the batch may use can place calls now."""
+    """Check whether every trunk that the batch may use can place calls now.
+
+    Args:
+        context: what the engine works with.
+        batch_id: the batch.
+
+    Returns:
+        Whether all of them can.
+    """
     with context.db.begin() as connection:
         outbound = numbers.of_batches(connection, [batch_id]).get(batch_id, [])
     trunks = {number.trunk.id: number.trunk for number in outbound if number.is_usable}
@@ -157,23 +197,58 @@ def is_reachable(context: EngineContext, batch_id: BatchId) -> bool:
 
 
 def discard(db: Database, workspace_id: WorkspaceId, batch_id: BatchId) -> bool:
-    """Delete a batch that was never started, with its contacts; say whether there was one."""
+    """Delete a draft with its contacts.
+
+    Args:
+        db: the database.
+        workspace_id: the workspace of the caller.
+        batch_id: the batch.
+
+    Returns:
+        Whether it was deleted; False: it is no draft any more.
+    """
     with db.begin() as connection:
         return batch_edits.delete_draft(connection, workspace_id, batch_id)
 
 
 def pause(db: Database, workspace_id: WorkspaceId, batch_id: BatchId) -> BatchStatus:
-    """Stop creating attempts; once this returns, none is created (P4). Calls in progress finish."""
+    """Pause a batch. Once this returns, no new attempt is created (P4). Calls in progress finish.
+
+    Args:
+        db: the database.
+        workspace_id: the workspace of the caller.
+        batch_id: the batch.
+
+    Returns:
+        The new status.
+
+    Raises:
+        NotFound: there is no such batch in this workspace.
+        StateConflict: it is neither active nor scheduled (`batch_not_active`).
+    """
     among = [BatchStatus.ACTIVE, BatchStatus.SCHEDULED]
     return _change(db, workspace_id, batch_id, BatchStatus.PAUSED, among, "paused", "batch_not_active")
 
 
 def resume(db: Database, workspace_id: WorkspaceId, batch_id: BatchId) -> BatchStatus:
-    """Go on: active, or scheduled again while its time still lies ahead."""
+    """Resume a paused batch: active, or scheduled again while its time still lies ahead.
+
+    Args:
+        db: the database.
+        workspace_id: the workspace of the caller.
+        batch_id: the batch.
+
+    Returns:
+        The new status.
+
+    Raises:
+        NotFound: there is no such batch in this workspace.
+        StateConflict: it is not paused (`batch_not_paused`).
+    """
     return _change(db, workspace_id, batch_id, BatchStatus.ACTIVE, [BatchStatus.PAUSED], "resumed", "batch_not_paused")
 
 
-class Cancellation(Fields):
+class Cancellation(InputModel):
     """How a batch is cancelled. `in_progress`: what becomes of the calls that there are."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"in_progress": "hang_up"}})
@@ -182,18 +257,36 @@ class Cancellation(Fields):
 
 
 def cancel(db: Database, workspace_id: WorkspaceId, batch_id: BatchId, how: Cancellation | None = None) -> BatchStatus:
-    """End a batch for good: contacts that nobody is calling become cancelled.
+    """End a batch for good: its contacts that are not being called become cancelled.
 
-    Calls in progress finish; or, with `hang_up`, rescue ends them within seconds (`hang_up` below: at once).
+    Args:
+        db: the database.
+        workspace_id: the workspace of the caller.
+        batch_id: the batch.
+        how: whether calls in progress finish (the default) or are hung up, by rescue within seconds or by `hang_up`
+            below at once.
+
+    Returns:
+        The new status.
+
+    Raises:
+        NotFound: there is no such batch in this workspace.
+        StateConflict: it is over already (`batch_is_final`).
     """
-    is_hard = how is not None and how.in_progress == "hang_up"
+    hangs_up = how is not None and how.in_progress == "hang_up"
     return _change(
-        db, workspace_id, batch_id, BatchStatus.CANCELLED, LIVE, "cancelled", "batch_is_final", hang_up=is_hard
+        db, workspace_id, batch_id, BatchStatus.CANCELLED, LIVE, "cancelled", "batch_is_final", hang_up=hangs_up
     )
 
 
 def hang_up(context: EngineContext, batch_id: BatchId, rng: Random) -> None:
-    """End the calls of a batch that was cancelled with them; rescue ends those that are not reached here."""
+    """Hang up the calls of a batch that was cancelled with `hang_up`. What fails here is left to rescue.
+
+    Args:
+        context: what the engine works with.
+        batch_id: the batch.
+        rng: source of random numbers, for ids.
+    """
     try:
         rescue.hang_up(context, rng, batch_id)
     except (Contended, Unavailable) as error:
@@ -203,8 +296,13 @@ def hang_up(context: EngineContext, batch_id: BatchId, rng: Random) -> None:
 def delete(db: Database, workspace_id: WorkspaceId, batch_id: BatchId) -> None:
     """Delete a batch that is not live, with its contacts and its attempts.
 
+    Args:
+        db: the database.
+        workspace_id: the workspace of the caller.
+        batch_id: the batch.
+
     Raises:
-        NotFound: no such batch in this workspace.
+        NotFound: there is no such batch in this workspace.
         StateConflict: it is live, or calls of it are still in progress (`batch_is_live`).
     """
     db.insist(lambda connection: _delete(connection, workspace_id, batch_id))
@@ -221,13 +319,24 @@ def _delete(connection: Connection, workspace_id: WorkspaceId, batch_id: BatchId
     batch_edits.delete(connection, batch_id)
 
 
-def progress(db: Database, batch_id: BatchId) -> Progress:
-    """Say where a batch stands."""
+def read_progress(db: Database, batch_id: BatchId) -> Progress:
+    """Read the progress of a batch.
+
+    Args:
+        db: the database.
+        batch_id: the batch.
+
+    Returns:
+        Its status and counts.
+
+    Raises:
+        NotFound: there is no such batch.
+    """
     with db.begin() as connection:
-        found = progressing.read(connection, batch_id)
-    if found is None:
+        progress = batch_progress.read(connection, batch_id)
+    if progress is None:
         raise NotFound(f"No batch {batch_id}")
-    return found
+    return progress
 
 
 def _change(
@@ -242,14 +351,14 @@ def _change(
     hang_up: bool = False,
 ) -> BatchStatus:
     def change(connection: Connection) -> BatchStatus:
-        became = batches.change_status(connection, workspace_id, batch_id, status, among, hang_up=hang_up)
-        if became is not None:
-            return became
-        found = progressing.read(connection, batch_id)
-        if found is None or configuration.workspace_of(connection, batch_id) != workspace_id:
+        new_status = batches.change_status(connection, workspace_id, batch_id, status, among, hang_up=hang_up)
+        if new_status is not None:
+            return new_status
+        progress = batch_progress.read(connection, batch_id)
+        if progress is None or configuration.workspace_of(connection, batch_id) != workspace_id:
             raise NotFound("No such batch in this workspace")
-        article, wanted = "an" if among[0] == "active" else "a", " or ".join(among)
-        raise _conflict(found.status, f"only {article} {wanted} batch can be {done}", code)
+        article, allowed = "an" if among[0] == "active" else "a", " or ".join(among)
+        raise _conflict(progress.status, f"only {article} {allowed} batch can be {done}", code)
 
     return db.insist(change)
 

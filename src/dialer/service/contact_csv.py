@@ -1,10 +1,9 @@
-"""Reads contacts from a CSV file: bytes go in; contacts, and reports of the rows that are none, come out one at a time.
+"""Contacts in a CSV file: bytes go in; contacts and rejected rows come out, one at a time.
 
-The column `phone` or `phone_number` is required; the other CONTACT_FIELDS are known; every other column becomes a
-variable of the name that the header gives it. Known names are read in any case, with spaces, hyphens and underscores or
-without. Cells are read without the spaces around them, and an empty one counts as absent. Cells missing at the end of a
-row are empty; cells beyond the header, or under an empty name in it, must be. Nothing is stored and nothing is compared
-with other rows here.
+The column `phone` or `phone_number` is required, and the other CONTACT_FIELDS are optional; every other column becomes
+a variable with the name in the header. Names of known columns match in any case, with or without spaces, hyphens and
+underscores. Cells are stripped, and an empty cell counts as absent. Cells missing at the end of a row are empty; cells
+beyond the header, or under an empty header cell, must be empty. Nothing is stored here, and rows are not compared.
 """
 
 import re
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 from dialer.domain.calling_rules import EVERYTHING, CallingRules
 from dialer.domain.contact import CONTACT_FIELDS, MAX_VARIABLE_NAME_CHARACTERS, NewContact, parse_contact
 from dialer.errors import InvalidInput
-from dialer.service.csv_reader import Readable, read_rows, refusal
+from dialer.service.csv_reader import CsvRow, Readable, read_rows, unreadable
 
 _KNOWN = {field.replace("_", ""): field for field in CONTACT_FIELDS} | {"phone": "phone_number"}
 _SHOWN_COLUMNS = 10
@@ -22,22 +21,22 @@ _SHOWN_CHARACTERS = 40
 
 
 @dataclass(frozen=True, slots=True)
-class RowError:
-    """A row that was passed over. `row` is the line in which it begins, as an editor counts."""
+class RejectedRow:
+    """A row that cannot be called."""
 
-    row: int
-    phone_number: str | None
+    row: int  #: The line of the file in which it begins, or the position in a JSON list; both from 1.
+    phone_number: str | None  #: As it was written, shortened.
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """Which column holds what."""
+    """What each column holds."""
 
-    fields: tuple[tuple[str, int], ...]
-    variables: tuple[tuple[str, int], ...]
-    nameless: tuple[int, ...]
-    width: int
+    fields: tuple[tuple[str, int], ...]  #: CONTACT_FIELDS with the index of their column.
+    variables: tuple[tuple[str, int], ...]  #: Names of variables with the index of their column.
+    nameless: tuple[int, ...]  #: Columns whose header cell is empty.
+    width: int  #: Number of header cells.
 
 
 def read_contacts(
@@ -47,27 +46,38 @@ def read_contacts(
     batch_timezone: str,
     rules: CallingRules = EVERYTHING,
     columns: Collection[str] | None = None,
-) -> Iterator[NewContact | RowError]:
-    """Yield a contact or a RowError for each row that is not blank.
+) -> Iterator[NewContact | RejectedRow]:
+    """Yield a contact or a rejection for each row that is not blank.
 
-    `columns`: only these are read, by their names in lower case, and nothing is refused for what others hold.
-    Raises UnreadableFile while iterating, possibly after many rows: store them in one transaction.
+    Args:
+        stream: the file.
+        default_region: country of numbers without a country code, as in `DE`; None: such numbers are rejected.
+        batch_timezone: zone of times without an offset.
+        rules: what the workspace may call.
+        columns: names in lower case; all other columns are ignored. None: every column is read.
+
+    Yields:
+        NewContact, or RejectedRow with the line in which the row begins.
+
+    Raises:
+        UnreadableFile: while iterating, possibly after many rows, so store them in one transaction.
     """
     rows = read_rows(stream, _has_phone)
     layout = _read_header(next(rows, None), columns)
-    for line, cells in rows:
-        padded = (cells if columns is None else cells[: layout.width]) + [""] * (layout.width - len(cells))
+    for line, row_cells in rows:
+        cells = row_cells if columns is None else row_cells[: layout.width]
+        padded = cells + [""] * (layout.width - len(cells))
         try:
             fields, variables = _read_row(layout, padded)
             yield parse_contact(
                 fields, variables, default_region=default_region, batch_timezone=batch_timezone, rules=rules
             )
         except InvalidInput as error:
-            yield RowError(line, _phone_shown(layout, padded), str(error))
+            yield RejectedRow(line, _phone_cell(layout, padded), str(error))
 
 
 def _read_row(layout: _Layout, cells: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
-    """Return a row's fields and variables."""
+    """Return the fields and the variables of a row."""
     for index in (*layout.nameless, *range(layout.width, len(cells))):
         if cells[index].strip():
             raise InvalidInput.of("row", f"has a value in column {index + 1}, which the header does not name")
@@ -76,17 +86,17 @@ def _read_row(layout: _Layout, cells: Sequence[str]) -> tuple[dict[str, str], di
     return fields, variables
 
 
-def _phone_shown(layout: _Layout, cells: Sequence[str]) -> str | None:
+def _phone_cell(layout: _Layout, cells: Sequence[str]) -> str | None:
     return cells[dict(layout.fields)["phone_number"]].strip()[:_SHOWN_CHARACTERS] or None
 
 
-def _read_header(row: tuple[int, list[str]] | None, wanted: Collection[str] | None) -> _Layout:
+def _read_header(row: CsvRow | None, wanted: Collection[str] | None) -> _Layout:
     if row is None:
-        raise refusal("is empty")
-    header = row[1]
+        raise unreadable("is empty")
+    header = row.cells
     names = [_canonical(cell) for cell in header]
     if "phone_number" not in names:
-        raise refusal(f"has no column phone or phone_number; its columns are {_shown(header)}")
+        raise unreadable(f"has no column phone or phone_number; its columns are {_shortened(header)}")
     columns = [(name, index) for index, name in enumerate(names) if name and (wanted is None or name.lower() in wanted)]
     _refuse_bad_names([name for name, _ in columns])
     return _Layout(
@@ -100,10 +110,12 @@ def _read_header(row: tuple[int, list[str]] | None, wanted: Collection[str] | No
 def _refuse_bad_names(names: Sequence[str]) -> None:
     twice = [name for index, name in enumerate(names) if name in names[:index]]
     if twice:
-        raise refusal(f"has more than one column for {_shown(twice[:1])}")
+        raise unreadable(f"has more than one column for {_shortened(twice[:1])}")
     long = [name for name in names if len(name) > MAX_VARIABLE_NAME_CHARACTERS]
     if long:
-        raise refusal(f"the column name {_shown(long[:1])} is longer than {MAX_VARIABLE_NAME_CHARACTERS} characters")
+        raise unreadable(
+            f"the column name {_shortened(long[:1])} is longer than {MAX_VARIABLE_NAME_CHARACTERS} characters"
+        )
 
 
 def _has_phone(header: Sequence[str]) -> bool:
@@ -115,6 +127,6 @@ def _canonical(cell: str) -> str:
     return _KNOWN.get(re.sub(r"[\s_-]", "", name).lower(), name)
 
 
-def _shown(names: Sequence[str]) -> str:
-    shown = [name.strip()[:_SHOWN_CHARACTERS] for name in names[:_SHOWN_COLUMNS]]
-    return ", ".join(shown) + (", …" if len(names) > _SHOWN_COLUMNS else "")
+def _shortened(names: Sequence[str]) -> str:
+    shortened = [name.strip()[:_SHOWN_CHARACTERS] for name in names[:_SHOWN_COLUMNS]]
+    return ", ".join(shortened) + (", …" if len(names) > _SHOWN_COLUMNS else "")

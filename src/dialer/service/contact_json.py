@@ -1,4 +1,4 @@
-"""Contacts in a JSON body: what has not their form is refused with the body, what cannot be called is passed over."""
+"""Contacts in a JSON body. A wrong field refuses the whole body; a contact that cannot be called is only reported."""
 
 from collections.abc import Iterator
 from typing import Annotated
@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from dialer.domain.calling_rules import CallingRules
 from dialer.domain.contact import NewContact, parse_contact
 from dialer.errors import InvalidInput
-from dialer.service.contact_csv import RowError
-from dialer.service.fields import Fields
+from dialer.service.contact_csv import RejectedRow
+from dialer.service.fields import InputModel
 
 MAX_CONTACTS = 10_000
 
@@ -35,25 +35,32 @@ class ContactFields(BaseModel):
     variables: dict[str, Scalar] = {}
 
 
-class NewContacts(Fields):
+class NewContacts(InputModel):
     """1 to 10,000 contacts to be added."""
 
     contacts: list[ContactFields] = Field(min_length=1, max_length=MAX_CONTACTS)
 
-    def parsed(
-        self, *, default_region: str | None, batch_timezone: str, rules: CallingRules
-    ) -> Iterator[NewContact | RowError]:
-        """Yield a contact, or why it cannot be called, for each; rows are counted from 1."""
-        for row, contact in enumerate(self.contacts, 1):
-            priority = None if contact.priority is None else str(contact.priority)
-            fields = contact.model_dump(exclude={"variables"}) | {"priority": priority}
-            try:
-                yield parse_contact(
-                    fields,
-                    contact.variables,
-                    default_region=default_region,
-                    batch_timezone=batch_timezone,
-                    rules=rules,
-                )
-            except InvalidInput as error:
-                yield RowError(row, contact.phone_number.strip()[:40] or None, str(error))
+
+def read_contacts(
+    new: NewContacts, *, default_region: str | None, batch_timezone: str, rules: CallingRules
+) -> Iterator[NewContact | RejectedRow]:
+    """Yield a contact or a rejection for each entry.
+
+    Args:
+        new: the body.
+        default_region: country of numbers without a country code, as in `DE`; None: such numbers are rejected.
+        batch_timezone: zone of times without an offset.
+        rules: what the workspace may call.
+
+    Yields:
+        NewContact, or RejectedRow with the position in the list, from 1.
+    """
+    for position, contact in enumerate(new.contacts, 1):
+        priority = None if contact.priority is None else str(contact.priority)
+        fields = contact.model_dump(exclude={"variables"}) | {"priority": priority}
+        try:
+            yield parse_contact(
+                fields, contact.variables, default_region=default_region, batch_timezone=batch_timezone, rules=rules
+            )
+        except InvalidInput as error:
+            yield RejectedRow(position, contact.phone_number.strip()[:40] or None, str(error))

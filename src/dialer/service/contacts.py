@@ -1,10 +1,14 @@
-"""Loading contacts into a batch: a whole file or nothing, with a report of the rows that were passed over."""
+"""Contacts of a batch: import (all rows of a file that can be called, or nothing), list and show.
+
+An import is read from the outside in: `import_csv` reads the settings, parses the rows (`contact_csv`, `csv_reader`),
+stages the contacts and stores them (`store/contact_import`).
+"""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import partial
 from random import Random
-from typing import Any, Protocol
+from typing import Any
+from uuid import UUID
 
 from pendulum import DateTime
 
@@ -16,82 +20,143 @@ from dialer.domain.outcomes import Outcome
 from dialer.domain.phone import normalise, plausible_timezones
 from dialer.domain.states import FINAL_BATCH, ContactStatus
 from dialer.errors import Contended, NotFound
-from dialer.service.contact_csv import RowError, read_contacts
+from dialer.service import contact_csv, contact_json
+from dialer.service.contact_csv import RejectedRow
 from dialer.service.contact_json import NewContacts
 from dialer.service.csv_reader import Readable
-from dialer.store import batches, call_views, contact_views, folder_contacts, workspaces
+from dialer.store import batches, call_views, contact_import, contact_views, folder_contacts, workspaces
 from dialer.store.batches import ImportSettings
-from dialer.store.contact_import import Imported, batch_is_over, stage, store, take_turn
+from dialer.store.contact_import import Imported
 from dialer.store.database import Connection, Database
 
-SHOWN_ERRORS = 100
+MAX_SHOWN_ERRORS = 100
 
 
 @dataclass(frozen=True, slots=True)
-class ImportReport:
-    """What became of each row; the four counts add up to the rows of the file. `errors`: the first 100."""
+class ImportResult:
+    """What became of each row; the four counts add up to the rows of the file."""
 
     imported: int
-    duplicates: int
+    duplicates: int  #: The number was in the batch, or earlier in the file.
     suppressed: int
-    rejected: int
-    errors: tuple[RowError, ...]
+    rejected: int  #: Rows that cannot be called.
+    errors: tuple[RejectedRow, ...]  #: The first 100 of those.
 
 
 @dataclass(slots=True)
-class Rejected:
-    """The rows that were passed over: how many, and the first of them."""
+class Rejections:
+    """Collects the rejected rows of one import: their number, and the first of them."""
 
     count: int = 0
-    shown: list[RowError] = field(default_factory=list)
+    first: list[RejectedRow] = field(default_factory=list)
 
-    def sort_out(self, found: Iterable[NewContact | RowError]) -> Iterator[NewContact]:
-        """Yield the contacts; note the rows that are none."""
-        for one in found:
-            if isinstance(one, RowError):
-                self.count += 1
-                if len(self.shown) < SHOWN_ERRORS:
-                    self.shown.append(one)
-            else:
-                yield one
+    def filter(self, rows: Iterable[NewContact | RejectedRow]) -> Iterator[NewContact]:
+        """Yield the contacts and collect the rejected rows.
 
-    def report(self, stored: Imported) -> ImportReport:
-        """Say what became of each row, when all have been sorted out and stored."""
-        return ImportReport(stored.imported, stored.duplicates, stored.suppressed, self.count, tuple(self.shown))
+        Args:
+            rows: contacts and rejected rows, as a reader yields them.
+
+        Yields:
+            The contacts.
+        """
+        for row in rows:
+            if isinstance(row, NewContact):
+                yield row
+                continue
+            self.count += 1
+            if len(self.first) < MAX_SHOWN_ERRORS:
+                self.first.append(row)
+
+    def result(self, imported: Imported) -> ImportResult:
+        """Return the result, when all rows have been read and stored.
+
+        Args:
+            imported: the counts of the contacts that were stored or left out.
+
+        Returns:
+            What became of each row.
+        """
+        return ImportResult(imported.imported, imported.duplicates, imported.suppressed, self.count, tuple(self.first))
 
 
 def import_csv(
     db: Database, workspace_id: WorkspaceId, batch_id: BatchId, stream: Readable, now: DateTime, rng: Random
-) -> ImportReport:
-    """Add the contacts of a CSV file to a batch that is not over.
+) -> ImportResult:
+    """Add the contacts of a CSV file to a batch that is not over. All are stored in one transaction.
+
+    Args:
+        db: the database.
+        workspace_id: the workspace of the caller.
+        batch_id: the batch.
+        stream: the file; it is read once, in chunks.
+        now: the current time.
+        rng: source of random numbers, for ids.
+
+    Returns:
+        What became of each row.
 
     Raises:
-        NotFound: no such batch in this workspace.
-        StateConflict: the batch is over (`batch_is_final`), or has ended while the file was read.
+        NotFound: there is no such batch in this workspace.
+        StateConflict: the batch is over (`batch_is_final`), or ended while the file was read.
         UnreadableFile: the file as a whole cannot be read.
-    Nothing is stored then.
+        Contended: the batch was changed while the file was read.
     """
-    return _add(db, workspace_id, batch_id, partial(read_contacts, stream), now, rng)
+    with db.session() as session:
+        settings, rules = _settings_and_rules(session, workspace_id, batch_id)
+        rows = contact_csv.read_contacts(
+            stream, default_region=settings.default_region, batch_timezone=settings.timezone, rules=rules
+        )
+        return _store(session, workspace_id, batch_id, settings, rows, now, rng)
 
 
 def add(
     db: Database, workspace_id: WorkspaceId, batch_id: BatchId, new: NewContacts, now: DateTime, rng: Random
-) -> ImportReport:
-    """Add contacts to a batch that is not over; raises NotFound and StateConflict as `import_csv` does."""
-    return _add(db, workspace_id, batch_id, new.parsed, now, rng)
+) -> ImportResult:
+    """Add the contacts of a JSON body to a batch that is not over.
+
+    Args:
+        db: the database.
+        workspace_id: the workspace of the caller.
+        batch_id: the batch.
+        new: the contacts.
+        now: the current time.
+        rng: source of random numbers, for ids.
+
+    Returns:
+        What became of each contact.
+
+    Raises:
+        NotFound: there is no such batch in this workspace.
+        StateConflict: the batch is over (`batch_is_final`).
+        Contended: the batch was changed meanwhile.
+    """
+    with db.session() as session:
+        settings, rules = _settings_and_rules(session, workspace_id, batch_id)
+        rows = contact_json.read_contacts(
+            new, default_region=settings.default_region, batch_timezone=settings.timezone, rules=rules
+        )
+        return _store(session, workspace_id, batch_id, settings, rows, now, rng)
 
 
 def load_folder(db: Database, batch_id: BatchId, folder_id: FolderId, now: DateTime, rng: Random) -> None:
-    """Add the contacts of a folder to a batch that was created just now, in the transaction that has created it."""
+    """Add the contacts of a folder to a batch, in the transaction that creates the batch.
+
+    Args:
+        db: the database, within that transaction.
+        batch_id: the batch.
+        folder_id: the folder.
+        now: the current time.
+        rng: source of random numbers, for ids.
+    """
     with db.begin() as connection:
         by_zone = batches.respects_contact_timezone(connection, batch_id)
-        found = folder_contacts.everyone(connection, folder_id)
-        copied = stage(db, ((uuid7(now, rng), one, _lane(one) if by_zone else "") for one in found))
-        take_turn(connection, batch_id)
-        store(connection, batch_id, copied)
+        contacts = folder_contacts.everyone(connection, folder_id)
+        staged = contact_import.stage(db, _with_ids_and_lanes(contacts, by_zone, now, rng))
+        contact_import.lock_target(connection, batch_id)
+        contact_import.store(connection, batch_id, staged)
 
 
-def listed(
+def list_page(
     db: Database,
     workspace_id: WorkspaceId,
     batch_id: BatchId,
@@ -103,65 +168,105 @@ def listed(
     limit: int,
     offset: int,
 ) -> tuple[list[dict[str, Any]], int]:
-    """Read a page of a batch's contacts in their order; and how many there are. A number is read as on import."""
+    """Read a page of a batch's contacts, in the order in which they were added.
+
+    Args:
+        db: the database.
+        workspace_id: the workspace of the caller.
+        batch_id: the batch.
+        status: only contacts in this status.
+        outcome: only contacts with this outcome.
+        phone_number: only this number, in any format that an import accepts.
+        external_id: only contacts with this id.
+        limit: the size of the page.
+        offset: how many contacts come before the page.
+
+    Returns:
+        The contacts, and how many match in all.
+
+    Raises:
+        NotFound: there is no such batch in this workspace.
+        InvalidInput: `phone_number` is no number.
+    """
     with db.begin() as connection:
         settings = batches.import_settings(connection, workspace_id, batch_id)
         if settings is None:
             raise NotFound("No such batch in this workspace")
         number = None if phone_number is None else normalise(phone_number, settings.default_region)
-        asked = contact_views.Asked(batch_id, status, outcome, number, external_id)
-        found, total = contact_views.page(connection, asked, limit, offset)
-        return [dict(row._mapping) for row in found], total
+        contact_filter = contact_views.ContactFilter(batch_id, status, outcome, number, external_id)
+        contacts, total = contact_views.page(connection, contact_filter, limit, offset)
+        return [dict(row._mapping) for row in contacts], total
 
 
 def show(db: Database, workspace_id: WorkspaceId, batch_id: BatchId, contact_id: ContactId) -> dict[str, Any]:
-    """Read one contact with its `calls`, oldest first."""
+    """Read one contact.
+
+    Args:
+        db: the database.
+        workspace_id: the workspace of the caller.
+        batch_id: the batch of the contact.
+        contact_id: the contact.
+
+    Returns:
+        The contact with its `calls`, oldest first.
+
+    Raises:
+        NotFound: there is no such contact in this batch.
+    """
     with db.begin() as connection:
         contact = contact_views.read(connection, workspace_id, batch_id, contact_id)
         if contact is None:
             raise NotFound("No such contact in this batch")
-        made = call_views.of_contact(connection, contact_id)
-        return dict(contact._mapping) | {"calls": [dict(call._mapping) for call in made]}
+        calls = call_views.of_contact(connection, contact_id)
+        return dict(contact._mapping) | {"calls": [dict(call._mapping) for call in calls]}
 
 
-class Read(Protocol):
-    def __call__(
-        self, *, default_region: str | None, batch_timezone: str, rules: CallingRules
-    ) -> Iterator[NewContact | RowError]: ...
+def _settings_and_rules(
+    session: Database, workspace_id: WorkspaceId, batch_id: BatchId
+) -> tuple[ImportSettings, CallingRules]:
+    with session.begin() as connection:
+        return _settings(connection, workspace_id, batch_id), workspaces.rules(connection, workspace_id)
 
 
-def _add(
-    db: Database, workspace_id: WorkspaceId, batch_id: BatchId, read: Read, now: DateTime, rng: Random
-) -> ImportReport:
-    rejected = Rejected()
-    with db.session() as session:
-        with session.begin() as connection:
-            settings = _import_settings(connection, workspace_id, batch_id)
-            rules = workspaces.rules(connection, workspace_id)
-        found = read(default_region=settings.default_region, batch_timezone=settings.timezone, rules=rules)
-        by_zone = settings.respect_contact_timezone
-        copied = stage(
-            session, ((uuid7(now, rng), one, _lane(one) if by_zone else "") for one in rejected.sort_out(found))
-        )
-        with session.begin() as connection:
-            take_turn(connection, batch_id)
-            present = _import_settings(connection, workspace_id, batch_id)
-            if replace(present, status=settings.status) != settings:
-                raise Contended("The batch was changed while its contacts were read; send them again")
-            stored = store(connection, batch_id, copied)
-    return rejected.report(stored)
-
-
-def _import_settings(connection: Connection, workspace_id: WorkspaceId, batch_id: BatchId) -> ImportSettings:
-    """Read them; raises NotFound, and StateConflict where the batch is over."""
+def _settings(connection: Connection, workspace_id: WorkspaceId, batch_id: BatchId) -> ImportSettings:
+    """Read the settings of the batch; raises NotFound, and StateConflict where the batch is over."""
     settings = batches.import_settings(connection, workspace_id, batch_id)
     if settings is None:
         raise NotFound("No such batch in this workspace")
     if settings.status in FINAL_BATCH:
-        raise batch_is_over(settings.status)
+        raise contact_import.batch_is_over(settings.status)
     return settings
 
 
+def _store(
+    session: Database,
+    workspace_id: WorkspaceId,
+    batch_id: BatchId,
+    settings: ImportSettings,
+    rows: Iterable[NewContact | RejectedRow],
+    now: DateTime,
+    rng: Random,
+) -> ImportResult:
+    """Stage the contacts as they are read, then store them, unless the batch's settings changed meanwhile."""
+    rejections = Rejections()
+    contacts = rejections.filter(rows)
+    staged = contact_import.stage(session, _with_ids_and_lanes(contacts, settings.respect_contact_timezone, now, rng))
+    with session.begin() as connection:
+        contact_import.lock_target(connection, batch_id)
+        present = _settings(connection, workspace_id, batch_id)
+        if replace(present, status=settings.status) != settings:
+            raise Contended("The batch was changed while its contacts were read; send them again")
+        imported = contact_import.store(connection, batch_id, staged)
+    return rejections.result(imported)
+
+
+def _with_ids_and_lanes(
+    contacts: Iterable[NewContact], by_zone: bool, now: DateTime, rng: Random
+) -> Iterator[tuple[UUID, NewContact, str]]:
+    for contact in contacts:
+        yield uuid7(now, rng), contact, _lane(contact) if by_zone else ""
+
+
 def _lane(contact: NewContact) -> str:
-    """A contact's own zone, or every zone its number may be in; a number that tells nothing follows the batch."""
+    """Return the lane of the contact's zone, or of every zone its number may be in; else that of the batch."""
     return zones_lane([contact.timezone] if contact.timezone else plausible_timezones(contact.phone_number))

@@ -1,4 +1,4 @@
-"""A simulated installation to try things on: a workspace with a simulated trunk, three numbers and the agent `demo`."""
+"""The demo setup: a workspace with a simulated trunk, three outbound numbers and the agent `demo`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,15 +19,27 @@ NUMBERS = ("+12025550191", "+12025550192", "+12025550193")
 
 
 @dataclass(frozen=True, slots=True)
-class Installation:
+class DemoSetup:
+    """The ids of what was set up."""
+
     workspace_id: WorkspaceId
     trunk_id: TrunkId
     agent_id: AgentId
     number_ids: tuple[NumberId, ...]
 
 
-def install(db: Database, config: Mapping[str, Any], now: DateTime, rng: Random) -> Installation:
-    """Set up what is missing; the trunk gets this configuration. Called twice: the same."""
+def install(db: Database, config: Mapping[str, Any], now: DateTime, rng: Random) -> DemoSetup:
+    """Create what is missing. Calling this twice is safe.
+
+    Args:
+        db: the database.
+        config: settings of the simulated trunk, on top of those it has.
+        now: the current time.
+        rng: source of random numbers, for ids.
+
+    Returns:
+        The ids of the demo setup.
+    """
     with db.begin() as connection:
         workspace_id = configuration.ensure_workspace(connection, WorkspaceId(uuid7(now, rng)), WORKSPACE)
         trunk_id = configuration.ensure_trunk(
@@ -40,4 +52,4 @@ def install(db: Database, config: Mapping[str, Any], now: DateTime, rng: Random)
             configuration.ensure_number(connection, NumberId(uuid7(now, rng)), workspace_id, number, trunk_id, agent_id)
             for number in NUMBERS
         )
-    return Installation(workspace_id, trunk_id, agent_id, number_ids)
+    return DemoSetup(workspace_id, trunk_id, agent_id, number_ids)

@@ -1,4 +1,4 @@
-"""Changing a draft: what is given replaces what is there, and the whole is checked as if it were new."""
+"""Changes of a draft: given fields replace stored ones, and the result is validated like a new batch."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -24,51 +24,62 @@ class ChangedBatch(BatchSettings, Changes):
     name: Name = ""
 
 
-def change(db: Database, workspace_id: WorkspaceId, batch_id: BatchId, changed: ChangedBatch, now: DateTime) -> None:
+def edit(db: Database, workspace_id: WorkspaceId, batch_id: BatchId, changed: ChangedBatch, now: DateTime) -> None:
     """Change a draft.
 
+    Args:
+        db: the database.
+        workspace_id: the workspace of the caller.
+        batch_id: the batch.
+        changed: the fields; those that were not set stay as they are.
+        now: the current time.
+
     Raises:
-        NotFound: no such batch in this workspace.
-        StateConflict: it is no draft, or its contacts were loaded by settings that would change.
-        InvalidInput: what would come out is no batch that can be.
+        NotFound: there is no such batch in this workspace.
+        StateConflict: it is no draft, or a setting would change by which its contacts were loaded.
+        InvalidInput: the changed batch would not be valid.
     """
-    given = changed.model_dump(exclude_unset=True)
-    db.insist(lambda connection: _change(connection, workspace_id, batch_id, given, now))
+    changes = changed.model_dump(exclude_unset=True)
+    db.insist(lambda connection: _edit(connection, workspace_id, batch_id, changes, now))
 
 
-def _change(
-    connection: Connection, workspace_id: WorkspaceId, batch_id: BatchId, given: Mapping[str, Any], now: DateTime
+def _edit(
+    connection: Connection, workspace_id: WorkspaceId, batch_id: BatchId, changes: Mapping[str, Any], now: DateTime
 ) -> None:
     status = batch_edits.lock(connection, workspace_id, batch_id)
     if status is None:
         raise NotFound("No such batch in this workspace")
     if status is not BatchStatus.DRAFT:
         raise StateConflict(f"Batch is {status}; only a draft can be changed", code="batch_not_draft")
-    whole = _whole(connection, workspace_id, batch_id, given)
-    passed = [name for name in ("scheduled_at", "expires_at") if given.get(name) and getattr(whole, name) <= now]
+    edited = _edited(connection, workspace_id, batch_id, changes)
+    passed = [name for name in ("scheduled_at", "expires_at") if changes.get(name) and getattr(edited, name) <= now]
     if passed:
         raise InvalidInput([FieldError(name, "must lie ahead") for name in passed])
-    if "phone_number_ids" in given:
-        check_ready(connection, workspace_id, whole)
-    if "timezone" in given and not configuration.knows_zone(connection, whole.timezone):
+    if "phone_number_ids" in changes:
+        check_ready(connection, workspace_id, edited)
+    if "timezone" in changes and not configuration.knows_zone(connection, edited.timezone):
         raise InvalidInput.of("timezone", "is not known to Postgres")
-    batch_edits.update(connection, batch_id, whole.columns(), whole.phone_number_ids)
+    batch_edits.update(connection, batch_id, edited.columns(), edited.phone_number_ids)
 
 
-def _whole(connection: Connection, workspace_id: WorkspaceId, batch_id: BatchId, given: Mapping[str, Any]) -> NewBatch:
+def _edited(
+    connection: Connection, workspace_id: WorkspaceId, batch_id: BatchId, changes: Mapping[str, Any]
+) -> NewBatch:
+    """Return the stored batch with the changes, validated as a new batch."""
     row = batch_views.read(connection, workspace_id, batch_id)
     assert row is not None
     stored = {name: row._mapping[name] for name in NewBatch.model_fields}
-    # A time that was left as it is may have passed since; the folder may have been deleted.
+    # Validated with a time long ago, because a stored time that is not changed may have passed. The folder of the
+    # contacts may have been deleted.
     source = {} if row.contact_folder_id else {"contact_source": "manual"}
-    whole = NewBatch.read(stored | source | _with_its_type(given), _LONG_AGO)
-    return whole.model_copy(update={"contact_source": row.contact_source})
+    edited = NewBatch.read(stored | source | _with_schedule_type(changes), _LONG_AGO)
+    return edited.model_copy(update={"contact_source": row.contact_source})
 
 
-def _with_its_type(given: Mapping[str, Any]) -> dict[str, Any]:
-    """A time to start at means that the batch is scheduled, none that it is not, unless the type is given too."""
-    if "scheduled_at" in given and "schedule_type" not in given:
-        return {**given, "schedule_type": "scheduled" if given["scheduled_at"] else "immediate"}
-    if given.get("schedule_type") == "immediate":
-        return {"scheduled_at": None, **given}
-    return dict(given)
+def _with_schedule_type(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Derive `schedule_type` from `scheduled_at` where only that is given, and clear the time of an immediate batch."""
+    if "scheduled_at" in changes and "schedule_type" not in changes:
+        return {**changes, "schedule_type": "scheduled" if changes["scheduled_at"] else "immediate"}
+    if changes.get("schedule_type") == "immediate":
+        return {"scheduled_at": None, **changes}
+    return dict(changes)

@@ -1,7 +1,7 @@
-"""What an operator gives: the fields of something to be created or changed, checked all at once.
+"""The base class of all input models, and the field types that several of them use.
 
-Unknown fields are refused, so that a typo is not silently ignored. Text of a command line is read leniently ("10" is a
-number), JSON strictly. The kinds of fields that several things have are here too.
+All fields are validated at once. Unknown fields are refused, so that a typo is not silently ignored. Values from the
+command line are parsed leniently ("10" is a number), JSON strictly.
 """
 
 import json
@@ -36,14 +36,25 @@ from dialer.errors import InvalidInput, UnreadableBody
 MAX_METADATA_BYTES = 16 * 1024
 
 
-class Fields(BaseModel):
-    """The fields of one thing. `now` of both readers: what must lie ahead lies after it."""
+class InputModel(BaseModel):
+    """The fields of something to be created or changed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     @classmethod
     def read(cls, fields: Mapping[str, Any], now: DateTime) -> Self:
-        """Check all fields; InvalidInput names every wrong one."""
+        """Validate the fields of a command line.
+
+        Args:
+            fields: the values by name; text is converted.
+            now: times that must lie ahead are compared with it.
+
+        Returns:
+            The model.
+
+        Raises:
+            InvalidInput: names every wrong field.
+        """
         try:
             return cls.model_validate(fields, context=now)
         except ValidationError as error:
@@ -51,7 +62,19 @@ class Fields(BaseModel):
 
     @classmethod
     def read_json(cls, body: bytes, now: DateTime) -> Self:
-        """Check all fields of a JSON object; UnreadableBody: it is none."""
+        """Validate a JSON object.
+
+        Args:
+            body: the JSON text.
+            now: times that must lie ahead are compared with it.
+
+        Returns:
+            The model.
+
+        Raises:
+            UnreadableBody: the body is not JSON.
+            InvalidInput: names every wrong field.
+        """
         try:
             return cls.model_validate_json(body, strict=True, context=now)
         except ValidationError as error:
@@ -65,16 +88,16 @@ def _without_defaults(schema: dict[str, Any]) -> None:
         field.pop("default", None)
 
 
-class Changes(Fields):
-    """Fields of which any may be absent: what is, stays as it was, and its default here means nothing."""
+class Changes(InputModel):
+    """The fields of a change. An absent field stays as it is; the defaults here mean nothing."""
 
     model_config = ConfigDict(json_schema_extra=_without_defaults)
 
 
 def _written_as(pattern: str, example: str, parse: Callable[[str], Any]) -> BeforeValidator:
-    """Accept text of this form alone; pydantic would also read numbers as seconds since the epoch or midnight.
+    """Accept text of this format only: pydantic would also read numbers as seconds since the epoch or since midnight.
 
-    Parsed here, for in strict JSON pydantic reads no text that has passed through a validator.
+    Parsed here, because in strict JSON mode pydantic does not parse text that went through a validator.
     """
 
     def check(value: Any) -> Any:
@@ -90,7 +113,7 @@ def _written_as(pattern: str, example: str, parse: Callable[[str], Any]) -> Befo
 
 
 def _no_bool(value: Any) -> Any:
-    """Refuse what Python takes for 0 and 1."""
+    """Refuse booleans, which Python accepts as 0 and 1."""
     if isinstance(value, bool):
         raise wrong_field("must be a number")
     return value
@@ -117,19 +140,30 @@ def _number(text: str) -> str:
 
 
 def each_once(values: list[Any]) -> list[Any]:
+    """Refuse a list that contains a value twice.
+
+    Args:
+        values: the list.
+
+    Returns:
+        The same list.
+
+    Raises:
+        PydanticCustomError: it contains a value twice.
+    """
     if len(set(values)) < len(values):
         raise wrong_field("must not name one twice")
     return values
 
 
 def _storable_json(metadata: dict[str, Any]) -> dict[str, Any]:
-    """Refuse what is no JSON, or none that Postgres stores: NaN, NUL, half of a surrogate pair, endless nesting."""
+    """Refuse what is no JSON, or JSON that Postgres cannot store: NaN, NUL, lone surrogates, endless nesting."""
     try:
         text = json.dumps(metadata, allow_nan=False, ensure_ascii=False)
         size = len(text.encode())
     except (TypeError, ValueError, RecursionError):
         raise wrong_field("cannot be stored as JSON") from None
-    # Without the escaped backslashes, what still reads as the escape of NUL is one.
+    # An escaped backslash before "u0000" is not an escape of NUL.
     if "\\u0000" in text.replace("\\\\", ""):
         raise wrong_field("has a character that cannot be stored (NUL)")
     if size > MAX_METADATA_BYTES:
@@ -162,5 +196,5 @@ Region = Annotated[str, AfterValidator(_region)]
 Metadata = Annotated[dict[str, Any], AfterValidator(_storable_json)]
 Status = Literal["active", "inactive"]
 PhoneNumber = Annotated[str, AfterValidator(_number)]
-# Of a list without repetitions, in the JSON schema.
+# JSON schema of a list without duplicates.
 UNIQUE: JsonDict = {"uniqueItems": True}

@@ -1,29 +1,35 @@
 """Contact folders: contacts that are kept for several batches."""
 
-from functools import partial
+from collections.abc import Iterable
 from random import Random
 from typing import Any
 
 from pendulum import DateTime
 from pydantic import ConfigDict
 
+from dialer.domain.calling_rules import CallingRules
+from dialer.domain.contact import NewContact
 from dialer.domain.ids import ContactId, FolderId, WorkspaceId, uuid7
 from dialer.domain.phone import normalise
 from dialer.errors import NotFound
-from dialer.service import resources
-from dialer.service.contact_csv import read_contacts
+from dialer.service import contact_csv, contact_json, resources
+from dialer.service.contact_csv import RejectedRow
 from dialer.service.contact_json import NewContacts
-from dialer.service.contacts import ImportReport, Read, Rejected
+from dialer.service.contacts import ImportResult, Rejections
 from dialer.service.csv_reader import Readable
-from dialer.service.fields import Changes, Fields, Name, Region
-from dialer.service.resources import Kind
-from dialer.store import folder_contacts, workspaces
-from dialer.store.contact_import import stage, store_in_folder, take_turn
+from dialer.service.fields import Changes, InputModel, Name, Region
+from dialer.service.resources import ResourceType
+from dialer.store import contact_import, folder_contacts, workspaces
 from dialer.store.database import Database
 from dialer.store.resources import FOLDERS, exists
 
+# A folder has no time zone of its own; times without an offset are read in this one.
+TIMEZONE = "UTC"
 
-class NewFolder(Fields):
+
+class NewFolder(InputModel):
+    """A folder to be created."""
+
     model_config = ConfigDict(json_schema_extra={"example": {"name": "Customers", "default_region": "DE"}})
 
     name: Name
@@ -31,60 +37,110 @@ class NewFolder(Fields):
 
 
 class ChangedFolder(Changes):
+    """The fields of a folder to be changed."""
+
     name: Name = ""
     default_region: Region | None = None
 
 
-KIND = Kind(FOLDERS, NewFolder, ChangedFolder, {})
+FOLDER_TYPE = ResourceType(FOLDERS, NewFolder, ChangedFolder, {})
 
 
 def import_csv(
     db: Database, workspace_id: WorkspaceId, folder_id: FolderId, stream: Readable, now: DateTime, rng: Random
-) -> ImportReport:
-    """Add the contacts of a CSV file; raises NotFound and UnreadableFile, and has stored nothing then."""
-    return _add(db, workspace_id, folder_id, partial(read_contacts, stream), now, rng)
+) -> ImportResult:
+    """Add the contacts of a CSV file to a folder. All are stored in one transaction.
+
+    Args:
+        db: the database.
+        workspace_id: the workspace of the caller.
+        folder_id: the folder.
+        stream: the file; it is read once, in chunks.
+        now: the current time.
+        rng: source of random numbers, for ids.
+
+    Returns:
+        What became of each row.
+
+    Raises:
+        NotFound: there is no such folder in this workspace.
+        UnreadableFile: the file as a whole cannot be read.
+    """
+    with db.session() as session:
+        region, rules = _region_and_rules(session, workspace_id, folder_id)
+        rows = contact_csv.read_contacts(stream, default_region=region, batch_timezone=TIMEZONE, rules=rules)
+        return _store(session, workspace_id, folder_id, rows, now, rng)
 
 
 def add(
     db: Database, workspace_id: WorkspaceId, folder_id: FolderId, new: NewContacts, now: DateTime, rng: Random
-) -> ImportReport:
-    """Add contacts; raises NotFound."""
-    return _add(db, workspace_id, folder_id, new.parsed, now, rng)
+) -> ImportResult:
+    """Add the contacts of a JSON body to a folder.
 
+    Args:
+        db: the database.
+        workspace_id: the workspace of the caller.
+        folder_id: the folder.
+        new: the contacts.
+        now: the current time.
+        rng: source of random numbers, for ids.
 
-def _add(
-    db: Database, workspace_id: WorkspaceId, folder_id: FolderId, read: Read, now: DateTime, rng: Random
-) -> ImportReport:
-    rejected = Rejected()
+    Returns:
+        What became of each contact.
+
+    Raises:
+        NotFound: there is no such folder in this workspace.
+    """
     with db.session() as session:
-        folder = resources.show(session, KIND, workspace_id, folder_id)
-        with session.begin() as connection:
-            rules = workspaces.rules(connection, workspace_id)
-        found = read(default_region=folder["default_region"], batch_timezone="UTC", rules=rules)
-        copied = stage(session, ((uuid7(now, rng), one, "") for one in rejected.sort_out(found)))
-        with session.begin() as connection:
-            take_turn(connection, folder_id)
-            if not exists(connection, FOLDERS, workspace_id, folder_id):
-                raise NotFound("No such contact folder in this workspace")
-            stored = store_in_folder(connection, folder_id, copied)
-    return rejected.report(stored)
+        region, rules = _region_and_rules(session, workspace_id, folder_id)
+        rows = contact_json.read_contacts(new, default_region=region, batch_timezone=TIMEZONE, rules=rules)
+        return _store(session, workspace_id, folder_id, rows, now, rng)
 
 
 def list_contacts(
     db: Database, workspace_id: WorkspaceId, folder_id: FolderId, phone_number: str | None, limit: int, offset: int
 ) -> tuple[list[dict[str, Any]], int]:
-    """Read a page of a folder's contacts in their order; and how many there are. A number is read as on import."""
+    """Read a page of a folder's contacts, in the order in which they were added.
+
+    Args:
+        db: the database.
+        workspace_id: the workspace of the caller.
+        folder_id: the folder.
+        phone_number: only this number, in any format that an import accepts.
+        limit: the size of the page.
+        offset: how many contacts come before the page.
+
+    Returns:
+        The contacts, and how many match in all.
+
+    Raises:
+        NotFound: there is no such folder in this workspace.
+        InvalidInput: `phone_number` is no number.
+    """
     with db.begin() as connection:
-        folder = resources.show(db.within(connection), KIND, workspace_id, folder_id)
+        folder = resources.show(db.within(connection), FOLDER_TYPE, workspace_id, folder_id)
         number = None if phone_number is None else normalise(phone_number, folder["default_region"])
-        found, total = folder_contacts.page(connection, folder_id, number, limit, offset)
-        return [dict(row._mapping) for row in found], total
+        contacts, total = folder_contacts.page(connection, folder_id, number, limit, offset)
+        return [dict(row._mapping) for row in contacts], total
 
 
 def show_contact(db: Database, workspace_id: WorkspaceId, folder_id: FolderId, contact_id: ContactId) -> dict[str, Any]:
-    """Read one contact of a folder; raises NotFound."""
+    """Read one contact of a folder.
+
+    Args:
+        db: the database.
+        workspace_id: the workspace of the caller.
+        folder_id: the folder.
+        contact_id: the contact.
+
+    Returns:
+        The contact.
+
+    Raises:
+        NotFound: there is no such folder or contact.
+    """
     with db.begin() as connection:
-        resources.show(db.within(connection), KIND, workspace_id, folder_id)
+        resources.show(db.within(connection), FOLDER_TYPE, workspace_id, folder_id)
         row = folder_contacts.read(connection, folder_id, contact_id)
         if row is None:
             raise NotFound("No such contact in this folder")
@@ -92,8 +148,46 @@ def show_contact(db: Database, workspace_id: WorkspaceId, folder_id: FolderId, c
 
 
 def delete_contact(db: Database, workspace_id: WorkspaceId, folder_id: FolderId, contact_id: ContactId) -> None:
-    """Take one contact out of a folder; batches that have it already keep it. Raises NotFound."""
+    """Delete one contact of a folder. Batches into which it was loaded keep it.
+
+    Args:
+        db: the database.
+        workspace_id: the workspace of the caller.
+        folder_id: the folder.
+        contact_id: the contact.
+
+    Raises:
+        NotFound: there is no such folder or contact.
+    """
     with db.begin() as connection:
-        resources.show(db.within(connection), KIND, workspace_id, folder_id)
+        resources.show(db.within(connection), FOLDER_TYPE, workspace_id, folder_id)
         if not folder_contacts.delete(connection, folder_id, contact_id):
             raise NotFound("No such contact in this folder")
+
+
+def _region_and_rules(
+    session: Database, workspace_id: WorkspaceId, folder_id: FolderId
+) -> tuple[str | None, CallingRules]:
+    folder = resources.show(session, FOLDER_TYPE, workspace_id, folder_id)
+    with session.begin() as connection:
+        return folder["default_region"], workspaces.rules(connection, workspace_id)
+
+
+def _store(
+    session: Database,
+    workspace_id: WorkspaceId,
+    folder_id: FolderId,
+    rows: Iterable[NewContact | RejectedRow],
+    now: DateTime,
+    rng: Random,
+) -> ImportResult:
+    """Stage the contacts as they are read, then store them, unless the folder was deleted meanwhile."""
+    rejections = Rejections()
+    contacts = ((uuid7(now, rng), contact, "") for contact in rejections.filter(rows))
+    staged = contact_import.stage(session, contacts)
+    with session.begin() as connection:
+        contact_import.lock_target(connection, folder_id)
+        if not exists(connection, FOLDERS, workspace_id, folder_id):
+            raise NotFound("No such contact folder in this workspace")
+        imported = contact_import.store_in_folder(connection, folder_id, staged)
+    return rejections.result(imported)

@@ -1,7 +1,7 @@
-"""Idempotency keys: what is asked for with one key is done once, however often the request comes.
+"""Idempotency keys: the work of one key is done once, however often the request arrives.
 
-The answer is stored in the transaction that does what was asked, and given again as it stands; a crash keeps both or
-neither. Refusals are not kept: nothing was done, so the same request may be tried again.
+The response is stored in the transaction that does the work, and returned unchanged to each repetition; a crash keeps
+both or neither. Errors are not stored: nothing was done, so the same request may be tried again.
 """
 
 from collections.abc import Callable
@@ -14,39 +14,51 @@ from dialer.store.idempotency import Scope
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """An answer, as text; `is_replay`: it was given before."""
+class StoredResponse:
+    """A response as it is stored with its key."""
 
-    status: int
-    body: str
-    is_replay: bool = False
+    status: int  #: HTTP status.
+    body: str  #: JSON text.
+    is_replay: bool = False  #: The work was done by an earlier request.
 
 
-def do_once(db: Database, scope: Scope, request_hash: bytes, status: int, work: Callable[[Database], str]) -> Done:
-    """Do `work` in one transaction, unless it was done under this key: then answer as it did.
+def run_once(
+    db: Database, scope: Scope, request_hash: bytes, status: int, work: Callable[[Database], str]
+) -> StoredResponse:
+    """Run `work` in one transaction, unless it was run under this key before.
+
+    Args:
+        db: the database.
+        scope: the key, and the workspace and route in which it counts.
+        request_hash: hash of the request body; the same key with another body is an error.
+        status: HTTP status to store with a new response.
+        work: does the work with the database it is given, and returns the response body.
+
+    Returns:
+        The response of `work`, or the stored response of the first request.
 
     Raises:
         KeyInUse: a request with this key is still running.
-        StateConflict: the key was used for another body (`idempotency_key_reused`).
+        StateConflict: the key was used with another body (`idempotency_key_reused`).
     """
-    return db.insist(lambda connection: _do_once(db.within(connection), connection, scope, request_hash, status, work))
+    return db.insist(lambda connection: _run_once(db.within(connection), connection, scope, request_hash, status, work))
 
 
-def _do_once(
+def _run_once(
     db: Database,
     connection: Connection,
     scope: Scope,
     request_hash: bytes,
     status: int,
     work: Callable[[Database], str],
-) -> Done:
-    if not idempotency.take(connection, scope):
+) -> StoredResponse:
+    if not idempotency.lock_key(connection, scope):
         raise KeyInUse("A request with this idempotency key is still running; ask again for its answer")
-    kept = idempotency.find(connection, scope)
-    if kept is None:
+    stored = idempotency.find(connection, scope)
+    if stored is None:
         body = work(db)
-        idempotency.keep(connection, scope, request_hash, status, body)
-        return Done(status, body)
-    if bytes(kept.request_hash) != request_hash:
+        idempotency.insert(connection, scope, request_hash, status, body)
+        return StoredResponse(status, body)
+    if bytes(stored.request_hash) != request_hash:
         raise StateConflict("This idempotency key was used for another body", code="idempotency_key_reused")
-    return Done(kept.status, kept.body, is_replay=True)
+    return StoredResponse(stored.status, stored.body, is_replay=True)

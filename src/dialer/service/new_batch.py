@@ -1,4 +1,4 @@
-"""What a batch is created from: the fields, bounds and defaults of the public contract."""
+"""The settings of a batch: fields, bounds and defaults of the public contract."""
 
 from datetime import datetime, time
 from typing import Annotated, Any, Literal
@@ -17,8 +17,8 @@ from dialer.service.fields import (
     CallSeconds,
     ClockTime,
     Day,
-    Fields,
     Flag,
+    InputModel,
     Limit,
     Metadata,
     Minutes,
@@ -46,11 +46,11 @@ Retried = Annotated[
 ]
 
 
-class BatchSettings(Fields):
-    """What can be chosen for a batch until it is started. `retry_delays`: outcome -> minutes.
+class BatchSettings(InputModel):
+    """The settings of a batch, which may be changed until it is started. `retry_delays`: outcome -> minutes."""
 
-    `timezone` stands before the times, and `start_time` before `end_time`: a check sees the fields above its own.
-    """
+    # The order matters, because a validator sees only the fields above its own: `timezone` and `schedule_type` come
+    # before the times, and `start_time` before `end_time`.
 
     name: Name
     phone_number_ids: Annotated[
@@ -110,7 +110,11 @@ class NewBatch(BatchSettings):
     contact_folder_id: UUID | None = Field(default=None, validate_default=True)
 
     def columns(self) -> dict[str, Any]:
-        """The values of the columns of the same names; times are instants in UTC."""
+        """Convert the fields for the table `batches`.
+
+        Returns:
+            The values of the columns with the same names; times are in UTC.
+        """
         return self.model_dump(exclude={"phone_number_ids"})
 
     @field_validator("scheduled_at")

@@ -1,15 +1,17 @@
-"""Outbound numbers: what the called see, each on a trunk, with limits of its own."""
+"""Outbound numbers: the caller IDs of calls. Each belongs to a trunk and may have limits of its own."""
 
 from uuid import UUID
 
 from pydantic import ConfigDict, Field
 
-from dialer.service.fields import Changes, Fields, Limit, PhoneNumber, Status
-from dialer.service.resources import Kind
+from dialer.service.fields import Changes, InputModel, Limit, PhoneNumber, Status
+from dialer.service.resources import ResourceType
 from dialer.store.resources import AGENTS, PHONE_NUMBERS, TRUNKS
 
 
-class NewPhoneNumber(Fields):
+class NewPhoneNumber(InputModel):
+    """An outbound number to be created."""
+
     model_config = ConfigDict(
         json_schema_extra={
             "example": {
@@ -29,6 +31,8 @@ class NewPhoneNumber(Fields):
 
 
 class ChangedPhoneNumber(Changes):
+    """The fields of an outbound number to be changed."""
+
     trunk_id: UUID = Field(default=UUID(int=0))
     agent_id: UUID | None = None
     status: Status = "active"
@@ -36,4 +40,6 @@ class ChangedPhoneNumber(Changes):
     max_calls_per_day: Limit | None = None
 
 
-KIND = Kind(PHONE_NUMBERS, NewPhoneNumber, ChangedPhoneNumber, {"trunk_id": TRUNKS, "agent_id": AGENTS})
+PHONE_NUMBER_TYPE = ResourceType(
+    PHONE_NUMBERS, NewPhoneNumber, ChangedPhoneNumber, {"trunk_id": TRUNKS, "agent_id": AGENTS}
+)

@@ -1,4 +1,4 @@
-"""What an operator can ask about quarantine: what is in it, and to try it again once its cause is mended."""
+"""Quarantine: what failed because of its own data. Listed here, and retried once the cause is fixed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,22 +15,38 @@ from dialer.store.quarantine import Entry
 
 @dataclass(frozen=True, slots=True)
 class Retried:
-    """`tried`: entries that left quarantine. `failed`: those that stay, each with the reason."""
+    """What became of a retry, by the ids of the entries."""
 
-    tried: tuple[int, ...]
-    failed: Mapping[int, str]
+    tried: tuple[int, ...]  #: Left quarantine.
+    failed: Mapping[int, str]  #: Stay, with the reason.
 
 
-def listed(db: Database) -> list[dict[str, Any]]:
-    """Read all entries, the oldest first."""
+def list_entries(db: Database) -> list[dict[str, Any]]:
+    """Read all entries.
+
+    Args:
+        db: the database.
+
+    Returns:
+        The entries, oldest first.
+    """
     with db.begin() as connection:
         return [asdict(entry) for entry in quarantine.entries(connection)]
 
 
 def retry(db: Database, now: DateTime, entry_ids: Sequence[int] | None = None) -> Retried:
-    """Try these entries again, or all: reports go back into the inbox, batches and attempts are due now.
+    """Retry entries: call events return to the inbox, batches and attempts become due now.
 
-    Raises NotFound for an id that is not there; the entries before it have left.
+    Args:
+        db: the database.
+        now: the current time.
+        entry_ids: the entries; None: all.
+
+    Returns:
+        Which entries left quarantine, and which stay.
+
+    Raises:
+        NotFound: an id is unknown; the entries before it have been retried.
     """
     if entry_ids is None:
         with db.begin() as connection:
@@ -63,7 +79,7 @@ def _retry(connection: Connection, entry_id: int, now: DateTime) -> None:
 
 def _receive_again(connection: Connection, entry: Entry) -> None:
     if entry.report is not None and entry.trunk_id is not None:
-        # Where it is in the inbox by now, since its network has sent it again, this changes nothing.
+        # Does nothing if the network has sent the event again meanwhile.
         inbox.receive(connection, entry.trunk_id, [entry.report])
     elif entry.report_id is None or not inbox.reopen(connection, [entry.report_id]):
         raise StateConflict("no report was kept with it")

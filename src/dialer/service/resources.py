@@ -1,4 +1,4 @@
-"""What operators set up before they call: created, read, changed and deleted in one way, whatever it is."""
+"""Agents, numbers, trunks, folders and suppressions: one way to create, read, change and delete all of them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,92 +10,156 @@ from pendulum import DateTime
 
 from dialer.domain.ids import WorkspaceId, uuid7
 from dialer.errors import InvalidInput, NotFound
-from dialer.service.fields import Fields
+from dialer.service.fields import InputModel
 from dialer.store import resources
 from dialer.store.database import Connection, Database
-from dialer.store.resources import Table
+from dialer.store.resources import ResourceTable
 
 View = dict[str, Any]
 
 
-def _as_it_is(view: View) -> View:
+def _unchanged(view: View) -> View:
     return view
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """One kind of them. `refers_to`: field -> the table in whose rows its id must be, in the same workspace.
+class ResourceType:
+    """What distinguishes one type of resource from the others."""
 
-    `seen` completes what people read; `checked` refuses what only this kind knows to be wrong (given: all values);
-    `filled` gives a new one what was not said.
-    """
-
-    table: Table
-    new: type[Fields]
-    changed: type[Fields]
-    refers_to: Mapping[str, Table]
-    seen: Callable[[View], View] = _as_it_is
-    checked: Callable[[View], None] = lambda _: None
-    filled: Callable[[View], View] = _as_it_is
+    table: ResourceTable
+    new: type[InputModel]  #: Body of POST.
+    changed: type[InputModel]  #: Body of PATCH.
+    refers_to: Mapping[str, ResourceTable]  #: Field -> the table that must have its id, in the same workspace.
+    complete: Callable[[View], View] = _unchanged  #: Adds computed fields to a row.
+    check: Callable[[View], None] = lambda _: None  #: Raises InvalidInput; gets all values after the change.
+    add_defaults: Callable[[View], View] = _unchanged  #: Adds defaults that depend on other fields to a new row.
 
 
-def listed(
-    db: Database, kind: Kind, workspace_id: WorkspaceId, filters: Mapping[str, Any], limit: int, offset: int
+def list_page(
+    db: Database, resource: ResourceType, workspace_id: WorkspaceId, filters: Mapping[str, Any], limit: int, offset: int
 ) -> tuple[list[View], int]:
-    """Read a page, newest first; and how many there are."""
+    """Read a page of a resource, newest first.
+
+    Args:
+        db: the database.
+        resource: the type of resource.
+        workspace_id: the workspace of the caller.
+        filters: column -> value that it must have; None: any.
+        limit: the size of the page.
+        offset: how many rows come before the page.
+
+    Returns:
+        The rows, and how many match in all.
+    """
     with db.begin() as connection:
-        found, total = resources.page(connection, kind.table, workspace_id, filters, limit, offset)
-        return [kind.seen(dict(row._mapping)) for row in found], total
+        page, total = resources.page(connection, resource.table, workspace_id, filters, limit, offset)
+        return [resource.complete(dict(row._mapping)) for row in page], total
 
 
-def show(db: Database, kind: Kind, workspace_id: WorkspaceId, row_id: UUID) -> View:
-    """Read one; raises NotFound."""
+def show(db: Database, resource: ResourceType, workspace_id: WorkspaceId, row_id: UUID) -> View:
+    """Read one row.
+
+    Args:
+        db: the database.
+        resource: the type of resource.
+        workspace_id: the workspace of the caller.
+        row_id: the id.
+
+    Returns:
+        The row.
+
+    Raises:
+        NotFound: this workspace has no such row.
+    """
     with db.begin() as connection:
-        return _read(connection, kind, workspace_id, row_id)
+        return _read(connection, resource, workspace_id, row_id)
 
 
-def create(db: Database, kind: Kind, workspace_id: WorkspaceId, new: Fields, now: DateTime, rng: Random) -> View:
-    """Store a new one; raises InvalidInput for what cannot be, or is there already."""
+def create(
+    db: Database, resource: ResourceType, workspace_id: WorkspaceId, new: InputModel, now: DateTime, rng: Random
+) -> View:
+    """Store a new row.
+
+    Args:
+        db: the database.
+        resource: the type of resource.
+        workspace_id: the workspace of the caller.
+        new: the fields.
+        now: the current time.
+        rng: source of random numbers, for the id.
+
+    Returns:
+        The row.
+
+    Raises:
+        InvalidInput: a field is wrong, refers to nothing, or its value is taken.
+    """
     values = new.model_dump(exclude_none=True)
-    kind.checked(values)
-    values = kind.filled(values)
+    resource.check(values)
+    values = resource.add_defaults(values)
     row_id = uuid7(now, rng)
     with db.begin() as connection:
-        _check_references(connection, kind, workspace_id, values)
-        resources.insert(connection, kind.table, values | {"id": row_id, "workspace_id": workspace_id})
-        return _read(connection, kind, workspace_id, row_id)
+        _check_references(connection, resource, workspace_id, values)
+        resources.insert(connection, resource.table, values | {"id": row_id, "workspace_id": workspace_id})
+        return _read(connection, resource, workspace_id, row_id)
 
 
-def change(db: Database, kind: Kind, workspace_id: WorkspaceId, row_id: UUID, changed: Fields) -> View:
-    """Change what is given, and nothing else; raises NotFound and InvalidInput."""
-    given = changed.model_dump(exclude_unset=True)
+def change(db: Database, resource: ResourceType, workspace_id: WorkspaceId, row_id: UUID, changed: InputModel) -> View:
+    """Change the given fields of a row.
+
+    Args:
+        db: the database.
+        resource: the type of resource.
+        workspace_id: the workspace of the caller.
+        row_id: the id.
+        changed: the fields; those that were not set stay as they are.
+
+    Returns:
+        The row after the change.
+
+    Raises:
+        NotFound: this workspace has no such row.
+        InvalidInput: a field is wrong, refers to nothing, or its value is taken.
+    """
+    changes = changed.model_dump(exclude_unset=True)
     with db.begin() as connection:
-        kind.checked(_read(connection, kind, workspace_id, row_id) | given)
-        _check_references(connection, kind, workspace_id, given)
-        if given and not resources.update(connection, kind.table, workspace_id, row_id, given):
-            raise _missing(kind)
-        return _read(connection, kind, workspace_id, row_id)
+        resource.check(_read(connection, resource, workspace_id, row_id) | changes)
+        _check_references(connection, resource, workspace_id, changes)
+        if changes and not resources.update(connection, resource.table, workspace_id, row_id, changes):
+            raise _missing(resource)
+        return _read(connection, resource, workspace_id, row_id)
 
 
-def delete(db: Database, kind: Kind, workspace_id: WorkspaceId, row_id: UUID) -> None:
-    """Delete one; raises NotFound, and StateConflict while others refer to it."""
+def delete(db: Database, resource: ResourceType, workspace_id: WorkspaceId, row_id: UUID) -> None:
+    """Delete a row.
+
+    Args:
+        db: the database.
+        resource: the type of resource.
+        workspace_id: the workspace of the caller.
+        row_id: the id.
+
+    Raises:
+        NotFound: this workspace has no such row.
+        StateConflict: other rows refer to it (`…_in_use`).
+    """
     with db.begin() as connection:
-        if not resources.delete(connection, kind.table, workspace_id, row_id):
-            raise _missing(kind)
+        if not resources.delete(connection, resource.table, workspace_id, row_id):
+            raise _missing(resource)
 
 
-def _read(connection: Connection, kind: Kind, workspace_id: WorkspaceId, row_id: UUID) -> View:
-    row = resources.read(connection, kind.table, workspace_id, row_id)
+def _read(connection: Connection, resource: ResourceType, workspace_id: WorkspaceId, row_id: UUID) -> View:
+    row = resources.read(connection, resource.table, workspace_id, row_id)
     if row is None:
-        raise _missing(kind)
-    return kind.seen(dict(row._mapping))
+        raise _missing(resource)
+    return resource.complete(dict(row._mapping))
 
 
-def _check_references(connection: Connection, kind: Kind, workspace_id: WorkspaceId, values: View) -> None:
-    for field, table in kind.refers_to.items():
+def _check_references(connection: Connection, resource: ResourceType, workspace_id: WorkspaceId, values: View) -> None:
+    for field, table in resource.refers_to.items():
         if values.get(field) is not None and not resources.exists(connection, table, workspace_id, values[field]):
             raise InvalidInput.of(field, f"no such {table.noun} in this workspace")
 
 
-def _missing(kind: Kind) -> NotFound:
-    return NotFound(f"No such {kind.table.noun.replace('_', ' ')} in this workspace")
+def _missing(resource: ResourceType) -> NotFound:
+    return NotFound(f"No such {resource.table.noun.replace('_', ' ')} in this workspace")

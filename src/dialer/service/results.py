@@ -1,4 +1,4 @@
-"""What came of a batch: its calls, and the table of its results."""
+"""The results of a batch: its calls, and the CSV file of its contacts."""
 
 import csv
 import io
@@ -21,10 +21,10 @@ COLUMNS = (
     "sip_code", "q850_cause", "sip_call_id", "hung_up_by", "finished_at", "variables",
 )  # fmt: skip
 _ROWS = 500
-# Clients have a time in which they must read a piece.
-_PIECE_BYTES = 65_536
+# Small enough that a slow client can read a chunk before the send timeout.
+_CHUNK_BYTES = 65_536
 _E164 = re.compile(r"\+[1-9][0-9]{1,14}")
-# What a spreadsheet takes for a formula: https://owasp.org/www-community/attacks/CSV_Injection
+# First characters of what a spreadsheet runs as a formula: https://owasp.org/www-community/attacks/CSV_Injection
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
@@ -38,31 +38,58 @@ def list_calls(
     limit: int,
     offset: int,
 ) -> tuple[list[dict[str, Any]], int]:
-    """Read a page of a batch's calls, newest first; and how many there are."""
-    with db.begin() as connection:
-        require(connection, workspace_id, batch_id)
-        found, total = call_views.page(connection, batch_id, status, outcome, limit, offset)
-        return [dict(row._mapping) for row in found], total
+    """Read a page of a batch's calls, newest first.
 
+    Args:
+        db: the database.
+        workspace_id: the workspace of the caller.
+        batch_id: the batch.
+        status: only calls in this state.
+        outcome: only calls with this outcome.
+        limit: the size of the page.
+        offset: how many calls come before the page.
 
-def results_csv(db: Database, workspace_id: WorkspaceId, batch_id: BatchId) -> Generator[bytes]:
-    """Return the results as CSV, in pieces: a row a contact. Raises NotFound before the first piece.
+    Returns:
+        The calls, and how many match in all.
 
-    Each piece is read in a transaction of its own, so that a client that reads slowly holds none open. A contact that
-    is called meanwhile has its row as it was when that was read.
+    Raises:
+        NotFound: there is no such batch in this workspace.
     """
     with db.begin() as connection:
         require(connection, workspace_id, batch_id)
-    return _pieces(db, batch_id)
+        page, total = call_views.page(connection, batch_id, status, outcome, limit, offset)
+        return [dict(row._mapping) for row in page], total
 
 
-def _pieces(db: Database, batch_id: BatchId) -> Generator[bytes]:
+def results_csv(db: Database, workspace_id: WorkspaceId, batch_id: BatchId) -> Generator[bytes]:
+    """Generate the results as CSV, one row per contact.
+
+    Each page is read in a transaction of its own, so that a slow client keeps none open. A contact that is called
+    meanwhile appears as it was when its page was read.
+
+    Args:
+        db: the database.
+        workspace_id: the workspace of the caller.
+        batch_id: the batch.
+
+    Returns:
+        The file in chunks.
+
+    Raises:
+        NotFound: there is no such batch in this workspace; raised by this call, before the first chunk.
+    """
+    with db.begin() as connection:
+        require(connection, workspace_id, batch_id)
+    return _chunks(db, batch_id)
+
+
+def _chunks(db: Database, batch_id: BatchId) -> Generator[bytes]:
     yield _lines([COLUMNS])
     after = 0
-    while found := _page(db, batch_id, after):
-        lines = _lines([[cell(row._mapping[name]) for name in COLUMNS] for row in found])
-        yield from (lines[first : first + _PIECE_BYTES] for first in range(0, len(lines), _PIECE_BYTES))
-        after = found[-1].position
+    while contacts := _page(db, batch_id, after):
+        lines = _lines([[cell(row._mapping[name]) for name in COLUMNS] for row in contacts])
+        yield from (lines[first : first + _CHUNK_BYTES] for first in range(0, len(lines), _CHUNK_BYTES))
+        after = contacts[-1].position
 
 
 def _page(db: Database, batch_id: BatchId, after: int) -> Sequence[Any]:
@@ -77,7 +104,14 @@ def _lines(table: Any) -> bytes:
 
 
 def cell(value: Any) -> str:
-    """Write a value so that a spreadsheet shows it and never runs it; telephone numbers stay as they are."""
+    """Format a value so that a spreadsheet does not run it as a formula; telephone numbers stay unchanged.
+
+    Args:
+        value: a value of a result column.
+
+    Returns:
+        The text of the cell.
+    """
     match value:
         case None:
             return ""
@@ -91,6 +125,15 @@ def cell(value: Any) -> str:
 
 
 def require(connection: Connection, workspace_id: WorkspaceId, batch_id: BatchId) -> None:
-    """Raise NotFound unless the batch is of this workspace."""
+    """Check that a batch belongs to a workspace.
+
+    Args:
+        connection: an open transaction.
+        workspace_id: the workspace of the caller.
+        batch_id: the batch.
+
+    Raises:
+        NotFound: it does not.
+    """
     if configuration.workspace_of(connection, batch_id) != workspace_id:
         raise NotFound("No such batch in this workspace")

@@ -1,8 +1,8 @@
-"""A single call on a trunk, outside any batch, so that an operator sees what the network says of it.
+"""A single test call on a trunk, outside any batch, so that an operator sees what the network reports.
 
-In: names of a trunk, an outbound number and an agent, and who is called. Out: each thing that becomes known, told as it
-comes. It is in no ledger and counts for no limit but the trunk's rate. Suppressed numbers are refused, as everywhere;
-the calling window of batches does not apply: whoever asks for the call wants it now.
+In: a trunk, an outbound number, an agent and the number to call. Out: the network's answer and each call event, as they
+come. The call is not in the ledger and counts toward no limit except the trunk's rate. Suppressed numbers are refused,
+as everywhere; calling windows do not apply.
 """
 
 import asyncio
@@ -32,109 +32,142 @@ from dialer.store.inbox import Received
 from dialer.store.numbers import Trunk
 
 LINK_SECONDS = 10
-# What a network may take to report an end that was asked for.
+# How long a network may take to report the end after a hang-up.
 END_SECONDS = 10
 POLL_SECONDS = 0.5
 
-Tell = Callable[[Placement | CallEvent], None]
+# Gets the network's answer, then each call event.
+OnUpdate = Callable[[Placement | CallEvent], None]
 
 
 @dataclass(frozen=True, slots=True)
 class SingleCall:
-    """One call that may be made. `rate`: of its trunk; None: it has none."""
+    """A call that may be placed."""
 
     trunk: Trunk
-    rate: RateLimit | None
+    rate: RateLimit | None  #: The rate of the trunk; None: it has none.
     from_number: str
     to_number: str
-    connection: dict[str, Any]
+    connection: dict[str, Any]  #: Where the answered call goes, in the provider's format.
 
 
 def prepare(
     context: EngineContext, workspace: str, to_number: str, trunk: str, from_number: str, agent: str
 ) -> SingleCall:
-    """Find what the call needs.
+    """Find what the call needs, and check that it may be placed.
+
+    Args:
+        context: what the engine works with.
+        workspace: the name of the workspace.
+        to_number: the number to call.
+        trunk: the name of the trunk.
+        from_number: the outbound number.
+        agent: the id or the name of the agent.
+
+    Returns:
+        The call.
 
     Raises:
-        InvalidInput: what is named is not there, or is no number.
-        StateConflict: the number is suppressed (`suppressed`) or may not be called, or the agent may not take the call
+        InvalidInput: a name is unknown, or a number is malformed.
+        StateConflict: the number is suppressed (`suppressed`) or must not be called, or the agent may not take the call
             (`agent_not_ready`).
     """
     workspace_id, agent_id = agents.find(context.db, workspace, agent)
     to_number = normalise(to_number, None)
     with context.db.begin() as connection:
-        found = _one(connection, resources.TRUNKS, workspace_id, "name", trunk)
-        number = _one(connection, resources.PHONE_NUMBERS, workspace_id, "phone_number", normalise(from_number, None))
+        trunk_row = _find(connection, resources.TRUNKS, workspace_id, "name", trunk)
+        number = _find(connection, resources.PHONE_NUMBERS, workspace_id, "phone_number", normalise(from_number, None))
         suppressed = resources.page(connection, resources.SUPPRESSIONS, workspace_id, {"phone_number": to_number}, 1, 0)
         forbidden = workspaces.rules(connection, workspace_id).refusal(to_number)
-        named = configuration.find_agent(connection, workspace_id, str(agent_id))
-    if number.trunk_id != found.id:
+        agent_row = configuration.find_agent(connection, workspace_id, str(agent_id))
+    if number.trunk_id != trunk_row.id:
         raise InvalidInput.of("from", f"{number.phone_number} belongs to another trunk")
     if suppressed[1]:
-        raise StateConflict(f"{to_number} is suppressed: it is not called, not even once", code="suppressed")
+        raise StateConflict(f"{to_number} is suppressed, so no test call is placed", code="suppressed")
     if forbidden:
         raise StateConflict(f"{to_number} {REASONS[forbidden]}", code=forbidden)
-    place = (named.connection if named else {}).get(found.provider)
-    if place is None or not registry.permits_agent(found.provider, found.config, place):
+    agent_connection = (agent_row.connection if agent_row else {}).get(trunk_row.provider)
+    if agent_connection is None or not registry.permits_agent(trunk_row.provider, trunk_row.config, agent_connection):
         raise StateConflict(
-            f"Trunk {found.name} does not permit the connection of agent {agent}", code="agent_not_ready"
+            f"Trunk {trunk_row.name} does not permit the connection of agent {agent}", code="agent_not_ready"
         )
-    per_second = found.calls_per_second
-    rate = None if per_second is None else RateLimit.per_second(found.id, float(per_second))
-    chosen = Trunk(found.id, found.provider, found.config, workspace)
-    return SingleCall(chosen, rate, number.phone_number, to_number, place)
+    per_second = trunk_row.calls_per_second
+    return SingleCall(
+        trunk=Trunk(trunk_row.id, trunk_row.provider, trunk_row.config, workspace),
+        rate=None if per_second is None else RateLimit.per_second(trunk_row.id, float(per_second)),
+        from_number=number.phone_number,
+        to_number=to_number,
+        connection=agent_connection,
+    )
 
 
-def _one(connection: Connection, table: resources.Table, workspace_id: WorkspaceId, name: str, value: str) -> Any:
-    found, _ = resources.page(connection, table, workspace_id, {name: value}, 1, 0)
-    if not found:
+def _find(
+    connection: Connection, table: resources.ResourceTable, workspace_id: WorkspaceId, column: str, value: str
+) -> Any:
+    matches, _ = resources.page(connection, table, workspace_id, {column: value}, 1, 0)
+    if not matches:
         raise InvalidInput.of(table.noun, f"there is none called {value} in this workspace")
-    return found[0]
+    return matches[0]
 
 
-async def make(
-    context: EngineContext, provider: Provider, call: SingleCall, longest_seconds: float, rng: Random, tell: Tell
+async def place(
+    context: EngineContext, provider: Provider, call: SingleCall, max_seconds: float, rng: Random, on_update: OnUpdate
 ) -> bool:
-    """Make the call and tell what becomes of it, to its end; say whether it was answered.
+    """Place the call and follow it to its end.
 
-    After `longest_seconds`, or when this is cancelled, it is hung up. Raises Unavailable where the network's reports
-    cannot be heard, or Redis does not answer.
+    Args:
+        context: what the engine works with.
+        provider: a connection to the call's trunk, for this call alone.
+        call: the call.
+        max_seconds: after the ring time and this time the call is hung up, and also when this is cancelled.
+        rng: source of random numbers, for the id.
+        on_update: gets the network's answer and each call event.
+
+    Returns:
+        Whether the call was answered.
+
+    Raises:
+        Unavailable: the trunk's events cannot be received, or Redis does not answer.
     """
     attempt_id = AttemptId(uuid7(context.clock(), rng))
-    told: asyncio.Queue[CallEvent] = asyncio.Queue()
-    async with _reports(context, provider, call, attempt_id, told):
-        await _pass_rate(context, call, attempt_id)
+    events_of_call: asyncio.Queue[CallEvent] = asyncio.Queue()
+    async with _receiving_events(context, provider, call, attempt_id, events_of_call):
+        await _wait_for_rate(context, call, attempt_id)
         now = context.clock()
         placement = await provider.place(_request(call, attempt_id, now))
-        tell(placement)
+        on_update(placement)
         if isinstance(placement, Refused):
             return False
         handle = CallHandle(
             attempt_id, call.to_number, call.from_number, now, getattr(placement, "provider_call_id", None)
         )
-        return await _follow(provider, handle, told, RING_SECONDS + longest_seconds, tell)
+        return await _follow(provider, handle, events_of_call, RING_SECONDS + max_seconds, on_update)
 
 
 async def _follow(
-    provider: Provider, handle: CallHandle, told: "asyncio.Queue[CallEvent]", seconds: float, tell: Tell
+    provider: Provider,
+    handle: CallHandle,
+    events_of_call: "asyncio.Queue[CallEvent]",
+    seconds: float,
+    on_update: OnUpdate,
 ) -> bool:
     was_answered = False
 
-    async def to_the_end() -> None:
+    async def until_ended() -> None:
         nonlocal was_answered
         while True:
-            event = await told.get()
-            tell(event)
+            event = await events_of_call.get()
+            on_update(event)
             was_answered |= event.kind is EventKind.ANSWERED
             if event.kind is EventKind.ENDED:
                 return
 
     try:
-        await asyncio.wait_for(to_the_end(), seconds)
+        await asyncio.wait_for(until_ended(), seconds)
     except (TimeoutError, asyncio.CancelledError):
         await provider.hang_up(handle)
         with suppress(TimeoutError):
-            await asyncio.wait_for(to_the_end(), END_SECONDS)
+            await asyncio.wait_for(until_ended(), END_SECONDS)
     return was_answered
 
 
@@ -151,59 +184,64 @@ def _request(call: SingleCall, attempt_id: AttemptId, now: DateTime) -> CallRequ
     )
 
 
-async def _pass_rate(context: EngineContext, call: SingleCall, attempt_id: AttemptId) -> None:
-    """Wait for a moment at which the trunk's rate lets the call leave (P2)."""
+async def _wait_for_rate(context: EngineContext, call: SingleCall, attempt_id: AttemptId) -> None:
+    """Wait until the rate of the trunk lets the call leave (P2)."""
     while call.rate is not None:
-        left = await asyncio.to_thread(context.leases.leave, context.clock(), call.rate, [attempt_id])
-        if left.count:
+        departure = await asyncio.to_thread(context.leases.leave, context.clock(), call.rate, [attempt_id])
+        if departure.count:
             return
-        await asyncio.sleep(left.wait_seconds)
+        await asyncio.sleep(departure.wait_seconds)
 
 
 @asynccontextmanager
-async def _reports(
+async def _receiving_events(
     context: EngineContext,
     provider: Provider,
     call: SingleCall,
     attempt_id: AttemptId,
-    told: "asyncio.Queue[CallEvent]",
+    events_of_call: "asyncio.Queue[CallEvent]",
 ) -> AsyncIterator[None]:
-    """Have the reports on this call told: those that this process hears, and those that reach the API by webhook."""
+    """Fill the queue with the events of this call: from a socket of this process, or from webhooks in the inbox."""
     is_up = asyncio.Event()
-    why: list[str] = []
+    down_reason: list[str] = []
 
-    async def hand_over(reports: Sequence[CallEvent]) -> None:
+    async def on_events(batch: Sequence[CallEvent]) -> None:
         if registry.shared_link(call.trunk) is None:
-            # A network may send each report to one listener only: store those on other calls as the listener would.
-            await asyncio.to_thread(events.receive, context.db, call.trunk.id, reports)
-        for report in reports:
-            if report.attempt_id == attempt_id:
-                told.put_nowait(report)
+            # A network may send each event to one listener only: store those of other calls as the listener would.
+            await asyncio.to_thread(events.receive, context.db, call.trunk.id, batch)
+        for event in batch:
+            if event.attempt_id == attempt_id:
+                events_of_call.put_nowait(event)
 
-    async def linked(reason: str | None) -> None:
-        why[:] = [reason] if reason else []
+    async def on_link_state(reason: str | None) -> None:
+        down_reason[:] = [reason] if reason else []
         if reason is None:
             is_up.set()
 
-    is_posted = isinstance(provider, ReportsByWebhook)
-    hearing = asyncio.create_task(_poll(context, attempt_id, told) if is_posted else provider.listen(hand_over, linked))
+    by_webhook = isinstance(provider, ReportsByWebhook)
+    receiving = asyncio.create_task(
+        _poll_inbox(context, attempt_id, events_of_call) if by_webhook else provider.listen(on_events, on_link_state)
+    )
     try:
-        if not is_posted and registry.needs_listener(call.trunk.provider):
-            await _wait(is_up, why)
+        if not by_webhook and registry.needs_listener(call.trunk.provider):
+            await _wait_for_link(is_up, down_reason)
         yield
     finally:
-        hearing.cancel()
-        await asyncio.gather(hearing, return_exceptions=True)
+        receiving.cancel()
+        await asyncio.gather(receiving, return_exceptions=True)
 
 
-async def _wait(is_up: asyncio.Event, why: Sequence[str]) -> None:
+async def _wait_for_link(is_up: asyncio.Event, down_reason: Sequence[str]) -> None:
     try:
         await asyncio.wait_for(is_up.wait(), LINK_SECONDS)
     except TimeoutError:
-        raise Unavailable(f"The reports of the trunk cannot be heard: {'; '.join(why) or 'no answer'}") from None
+        reason = "; ".join(down_reason) or "no answer"
+        raise Unavailable(f"The call events of the trunk cannot be received: {reason}") from None
 
 
-async def _poll(context: EngineContext, attempt_id: AttemptId, told: "asyncio.Queue[CallEvent]") -> None:
+async def _poll_inbox(
+    context: EngineContext, attempt_id: AttemptId, events_of_call: "asyncio.Queue[CallEvent]"
+) -> None:
     def stored(after_id: int) -> list[Received]:
         with context.db.begin() as connection:
             return inbox.of_attempt(connection, attempt_id, after_id)
@@ -216,5 +254,5 @@ async def _poll(context: EngineContext, attempt_id: AttemptId, told: "asyncio.Qu
     while True:
         for received in await asyncio.to_thread(stored, after_id):
             after_id = received.id
-            told.put_nowait(received.event)
+            events_of_call.put_nowait(received.event)
         await asyncio.sleep(POLL_SECONDS)

@@ -1,4 +1,4 @@
-"""Suppressed numbers (do-not-call): looked at again in every claim, so a number added a moment ago is not called."""
+"""Suppressed numbers (do-not-call). Every claim checks them, so a number that was just added is not called."""
 
 from collections.abc import Iterator
 from random import Random
@@ -11,10 +11,10 @@ from pydantic import AfterValidator, ConfigDict, Field
 from dialer.domain.contact import NewContact
 from dialer.domain.ids import WorkspaceId, uuid7
 from dialer.service.contact_csv import read_contacts
-from dialer.service.contacts import ImportReport, Rejected
+from dialer.service.contacts import ImportResult, Rejections
 from dialer.service.csv_reader import Readable
-from dialer.service.fields import Changes, Fields, PhoneNumber, storable
-from dialer.service.resources import Kind
+from dialer.service.fields import Changes, InputModel, PhoneNumber, storable
+from dialer.service.resources import ResourceType
 from dialer.store import suppressions
 from dialer.store.contact_import import Imported
 from dialer.store.database import Database
@@ -23,7 +23,9 @@ from dialer.store.resources import SUPPRESSIONS
 Reason = Annotated[str, Field(max_length=255), AfterValidator(storable)]
 
 
-class NewSuppression(Fields):
+class NewSuppression(InputModel):
+    """A number to be suppressed."""
+
     model_config = ConfigDict(
         json_schema_extra={"example": {"phone_number": "+12025550112", "reason": "asked not to be called"}}
     )
@@ -33,28 +35,41 @@ class NewSuppression(Fields):
 
 
 class ChangedSuppression(Changes):
+    """The fields of a suppression to be changed."""
+
     reason: Reason | None = None
 
 
 COLUMNS = ("phone_number", "reason")
-KIND = Kind(SUPPRESSIONS, NewSuppression, ChangedSuppression, {})
+SUPPRESSION_TYPE = ResourceType(SUPPRESSIONS, NewSuppression, ChangedSuppression, {})
 
 
-def import_csv(db: Database, workspace_id: WorkspaceId, stream: Readable, now: DateTime, rng: Random) -> ImportReport:
-    """Suppress the numbers of a CSV file (column `phone` or `phone_number`, and `reason`), whatever else it holds.
+def import_csv(db: Database, workspace_id: WorkspaceId, stream: Readable, now: DateTime, rng: Random) -> ImportResult:
+    """Suppress the numbers of a CSV file. All are stored in one transaction.
 
-    Raises UnreadableFile: nothing of it was stored then.
+    Args:
+        db: the database.
+        workspace_id: the workspace that must not call them.
+        stream: the file, with the column `phone` or `phone_number`, and perhaps `reason`; others are ignored.
+        now: the current time.
+        rng: source of random numbers, for ids.
+
+    Returns:
+        What became of each row.
+
+    Raises:
+        UnreadableFile: the file as a whole cannot be read.
     """
-    rejected = Rejected()
-    numbers = read_contacts(stream, default_region=None, batch_timezone="UTC", columns=COLUMNS)
+    rejections = Rejections()
+    rows = read_contacts(stream, default_region=None, batch_timezone="UTC", columns=COLUMNS)
     with db.session() as session:
-        seen = suppressions.stage(session, _rows(rejected.sort_out(numbers), now, rng))
+        staged = suppressions.stage(session, _suppressions(rejections.filter(rows), now, rng))
         with session.begin() as connection:
             stored = suppressions.store(connection, workspace_id)
-    return rejected.report(Imported(stored, seen - stored, 0))
+    return rejections.result(Imported(stored, staged - stored, 0))
 
 
-def _rows(found: Iterator[NewContact], now: DateTime, rng: Random) -> Iterator[tuple[UUID, str, str | None]]:
-    for one in found:
-        reason = next((str(value) for name, value in one.variables.items() if name.lower() == "reason"), None)
-        yield uuid7(now, rng), one.phone_number, reason and reason[:255]
+def _suppressions(contacts: Iterator[NewContact], now: DateTime, rng: Random) -> Iterator[tuple[UUID, str, str | None]]:
+    for contact in contacts:
+        reason = next((str(value) for name, value in contact.variables.items() if name.lower() == "reason"), None)
+        yield uuid7(now, rng), contact.phone_number, reason and reason[:255]

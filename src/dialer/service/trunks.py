@@ -1,4 +1,4 @@
-"""Trunks: the ways to the telephone networks. Their secrets stay in the environment; here are only their names."""
+"""Trunks: connections to telephone networks. Secrets stay in the environment; a config contains only their names."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -12,17 +12,17 @@ from dialer.engine.context import EngineContext
 from dialer.errors import FieldError, InvalidInput, NotFound
 from dialer.providers import registry
 from dialer.service import resources
-from dialer.service.fields import Changes, Fields, Limit, Metadata, Name, Status
-from dialer.service.resources import Kind, View
+from dialer.service.fields import Changes, InputModel, Limit, Metadata, Name, Status
+from dialer.service.resources import ResourceType, View
 from dialer.store import numbers
 from dialer.store.database import Database
 from dialer.store.numbers import Trunk
 from dialer.store.resources import TRUNKS
 
 _SECRET = re.compile(r"password|passwd|secret|token|api_?key|credential|private", re.IGNORECASE)
-# How a config refers to a variable of the environment.
+# How a config refers to an environment variable.
 REFERENCE = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)")
-# The same words for every variable that is not the workspace's: they must not tell which variables there are.
+# One message for every variable that this workspace may not read: it must not tell which variables exist.
 NOT_ALLOWED = "must refer to an environment variable (env:TRUNK_…) that DIALER_SECRET_ENV gives to this workspace"
 
 Rate = Annotated[float, Field(ge=0.001, le=99_999, allow_inf_nan=False)]
@@ -39,7 +39,9 @@ Provider = Annotated[
 ]
 
 
-class NewTrunk(Fields):
+class NewTrunk(InputModel):
+    """A trunk to be created."""
+
     model_config = ConfigDict(
         json_schema_extra={"example": {"name": "Lab", "provider": "simulator", "config": {}, "calls_per_second": 5}}
     )
@@ -53,6 +55,8 @@ class NewTrunk(Fields):
 
 
 class ChangedTrunk(Changes):
+    """The fields of a trunk to be changed."""
+
     name: Name = ""
     config: Metadata = {}
     calls_per_second: Rate | None = None
@@ -60,41 +64,71 @@ class ChangedTrunk(Changes):
     status: Status = "active"
 
 
-def kind(may_read: Callable[[str], bool] = lambda _: False) -> Kind:
-    """Trunks. `may_read`: whether their configs may refer to this environment variable."""
+def trunk_type(may_read: Callable[[str], bool] = lambda _: False) -> ResourceType:
+    """Return the resource type of trunks.
 
-    def checked(values: View) -> None:
+    Args:
+        may_read: whether a config may refer to this environment variable.
+
+    Returns:
+        The resource type.
+    """
+
+    def check(values: View) -> None:
         config = values.get("config", {})
         errors = list(_wrong_secrets(config, "config", may_read))
         if errors:
             raise InvalidInput(errors)
         try:
-            chosen = registry.plugin(values["provider"])
-            chosen.check(config)
+            registry.plugin(values["provider"]).check(config)
         except InvalidInput as error:
-            raise InvalidInput([FieldError(f"config.{one.field}", one.reason) for one in error.errors]) from None
+            raise InvalidInput([FieldError(f"config.{wrong.field}", wrong.reason) for wrong in error.errors]) from None
 
-    return Kind(TRUNKS, NewTrunk, ChangedTrunk, {}, checked=checked, filled=_limited)
+    return ResourceType(TRUNKS, NewTrunk, ChangedTrunk, {}, check=check, add_defaults=_add_rate)
 
 
-def _limited(values: View) -> View:
-    """Give a trunk that names no rate the one of its network, so that nothing waits in that network's own queue."""
+def _add_rate(values: View) -> View:
+    """Set the provider's default rate where none is given, so that calls do not queue up inside the network."""
     rate = registry.plugin(values["provider"]).calls_per_second
     return {"calls_per_second": rate} | values if rate is not None else values
 
 
 def health(context: EngineContext, workspace_id: WorkspaceId, trunk_id: TrunkId) -> str | None:
-    """Say why no calls can be placed on a trunk now, or not be followed; None: they can. Raises NotFound."""
-    found = resources.show(context.db, kind(), workspace_id, trunk_id)
-    trouble = context.providers.health(of_network(context.db, found["provider"], trunk_id))
-    unheard = found["unheard_reason"]
-    if not found["is_heard"] and registry.needs_listener(found["provider"]):
+    """Check whether calls can be placed on a trunk, and their events received.
+
+    Args:
+        context: what the engine works with.
+        workspace_id: the workspace of the caller.
+        trunk_id: the trunk.
+
+    Returns:
+        None: yes; else the reason why not.
+
+    Raises:
+        NotFound: this workspace has no such trunk.
+    """
+    row = resources.show(context.db, trunk_type(), workspace_id, trunk_id)
+    trouble = context.providers.health(of_network(context.db, row["provider"], trunk_id))
+    unheard = row["unheard_reason"]
+    if not row["is_heard"] and registry.needs_listener(row["provider"]):
         unheard = unheard or "is a listener running?"
     return trouble or (unheard and f"its reports are not heard: {unheard}")
 
 
 def of_network(db: Database, provider: str, trunk_id: TrunkId) -> Trunk:
-    """Find the trunk that a network reports on; raises NotFound."""
+    """Find the trunk of a webhook.
+
+    Args:
+        db: the database.
+        provider: the provider in the URL of the webhook.
+        trunk_id: the trunk in that URL.
+
+    Returns:
+        The trunk.
+
+    Raises:
+        NotFound: there is no such trunk, or it is of another provider.
+    """
     with db.begin() as connection:
         trunk = numbers.trunk(connection, trunk_id)
     if trunk is None or trunk.provider != provider:
@@ -103,7 +137,7 @@ def of_network(db: Database, provider: str, trunk_id: TrunkId) -> Trunk:
 
 
 def _wrong_secrets(config: Mapping[str, Any], path: str, may_read: Callable[[str], bool]) -> Iterator[FieldError]:
-    """A secret must be a reference, and a reference must be to a variable that may be read."""
+    """Yield an error for each secret that is no reference, and for each reference that this workspace may not use."""
     for name, value in config.items():
         where = f"{path}.{name}"
         if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""Workspaces, as the machine's owner sees and limits them. No key of the API gets here."""
+"""Workspaces and what they may call. Only for the owner of the installation: the API does not use this module."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,16 +12,31 @@ from dialer.store.database import Database
 ALL_COUNTRIES = "all"
 
 
-def listed(db: Database) -> list[dict[str, Any]]:
-    """Read all workspaces with what they may call; `countries` null: every country."""
+def list_all(db: Database) -> list[dict[str, Any]]:
+    """Read all workspaces.
+
+    Args:
+        db: the database.
+
+    Returns:
+        Each workspace with what it may call; `countries` None: every country.
+    """
     with db.begin() as connection:
         return [dict(row._mapping) for row in workspaces.listed(connection)]
 
 
 def limit(db: Database, name: str, countries: Sequence[str] | None, premium_rate: bool | None) -> None:
-    """Change what a workspace may call; None: that stays as it is. `countries`: ISO 3166 codes, or `all` alone.
+    """Change what a workspace may call. Applies to every call from now on, also of contacts that were loaded before.
 
-    It counts for every call from now on, and for contacts that were loaded before. Raises NotFound and InvalidInput.
+    Args:
+        db: the database.
+        name: the name of the workspace.
+        countries: ISO 3166 codes, or `all` alone; None: unchanged.
+        premium_rate: whether it may call premium-rate and shared-cost numbers; None: unchanged.
+
+    Raises:
+        NotFound: there is no such workspace.
+        InvalidInput: a country code is wrong.
     """
     with db.begin() as connection:
         workspace_id = configuration.find_workspace(connection, name)

@@ -1,4 +1,4 @@
-"""Old rows out of the way: attempts move to attempts_archive, settled reports go."""
+"""Retention: attempts of old batches move to `attempts_archive`, settled call events are deleted."""
 
 from pendulum import DateTime
 from sqlalchemy import Connection
@@ -10,7 +10,7 @@ _ATTEMPT = ", ".join(COLUMNS)
 
 
 def mark_batches(connection: Connection, before: DateTime, now: DateTime) -> int:
-    """Mark the batches that were over by then, and whose last call has ended; from now on the audit leaves them out."""
+    """Mark the batches that were over and drained before this time; the audit ignores them from now on."""
     return run(
         connection,
         """
@@ -25,7 +25,7 @@ def mark_batches(connection: Connection, before: DateTime, now: DateTime) -> int
 
 
 def move_attempts(connection: Connection, limit: int) -> int:
-    """Move a page of the attempts of marked batches; return how many."""
+    """Move at most `limit` attempts of marked batches; return how many."""
     return run(
         connection,
         f"""
@@ -41,7 +41,7 @@ def move_attempts(connection: Connection, limit: int) -> int:
 
 
 def remove_reports(connection: Connection, before: DateTime, limit: int) -> int:
-    """Remove a page of the oldest reports that were settled by then; return how many."""
+    """Delete at most `limit` of the oldest call events if they were settled before this time; return how many."""
     return run(
         connection,
         """

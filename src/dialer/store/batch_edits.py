@@ -1,4 +1,4 @@
-"""Batches as operators make, change and delete them, in SQL."""
+"""Creating, changing and deleting batches."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,45 +12,52 @@ from dialer.domain.states import BatchStatus
 from dialer.errors import StateConflict
 from dialer.store.database import rows, run
 
-# A column whose type SQL cannot tell from a bare NULL or list is cast.
+# Columns whose type Postgres cannot infer from NULL or a list.
 _CASTS = {"retry_delays": "jsonb", "metadata": "jsonb", "working_days": "smallint[]", "excluded_dates": "date[]"}
 
 
-def _stored(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return what is sent for each column, and the placeholder that it is sent through."""
-    sent = {name: json.dumps(of) if _CASTS.get(name) == "jsonb" else of for name, of in values.items()}
-    return sent, {name: f"CAST(:{name} AS {_CASTS[name]})" if name in _CASTS else f":{name}" for name in sent}
+def _parameters(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the parameter of each column, and its placeholder in the statement."""
+    parameters = {
+        column: json.dumps(value) if _CASTS.get(column) == "jsonb" else value for column, value in values.items()
+    }
+    placeholders = {
+        column: f"CAST(:{column} AS {_CASTS[column]})" if column in _CASTS else f":{column}" for column in parameters
+    }
+    return parameters, placeholders
 
 
 def insert(connection: Connection, values: Mapping[str, Any], number_ids: Sequence[UUID]) -> None:
     """Store a new draft with its outbound numbers in their order. `values`: the columns of batches by name."""
-    sent, holders = _stored(values)
-    run(connection, f"INSERT INTO batches ({', '.join(sent)}) VALUES ({', '.join(holders.values())})", **sent)
+    parameters, placeholders = _parameters(values)
+    columns = ", ".join(parameters)
+    run(connection, f"INSERT INTO batches ({columns}) VALUES ({', '.join(placeholders.values())})", **parameters)
     _insert_numbers(connection, values["id"], number_ids)
 
 
 def update(connection: Connection, batch_id: BatchId, values: Mapping[str, Any], number_ids: Sequence[UUID]) -> None:
     """Write the settings of a draft that this transaction has locked.
 
-    Raises StateConflict (`batch_has_contacts`) for a setting that decided how its contacts were loaded.
+    Raises StateConflict (`batch_has_contacts`) for a setting by which its contacts were loaded.
     """
-    sent, holders = _stored(values)
-    changes = ", ".join(f"{name} = {holder}" for name, holder in holders.items())
+    parameters, placeholders = _parameters(values)
+    changes = ", ".join(f"{column} = {placeholder}" for column, placeholder in placeholders.items())
     if _would_change_lanes(connection, batch_id, values):
         raise StateConflict(
             "respect_contact_timezone and sticky_caller_id can only be changed while there are no contacts",
             code="batch_has_contacts",
         )
-    run(connection, f"UPDATE batches SET {changes} WHERE id = :batch", batch=batch_id, **sent)
+    run(connection, f"UPDATE batches SET {changes} WHERE id = :batch", batch=batch_id, **parameters)
     run(connection, "DELETE FROM batch_numbers WHERE batch_id = :id", id=batch_id)
     _insert_numbers(connection, batch_id, number_ids)
 
 
 def _would_change_lanes(connection: Connection, batch_id: BatchId, values: Mapping[str, Any]) -> bool:
-    """Say whether contacts were loaded by settings that would change. The trigger that refuses this too would leave an
-    error in the log of Postgres.
+    """Return whether contacts were loaded by settings that would change.
+
+    A trigger refuses this too, but would leave an error in the log of Postgres.
     """
-    found = rows(
+    changed = rows(
         connection,
         """
         SELECT 1 FROM batches b
@@ -61,7 +68,7 @@ def _would_change_lanes(connection: Connection, batch_id: BatchId, values: Mappi
         respect=values["respect_contact_timezone"],
         sticky=values["sticky_caller_id"],
     )
-    return bool(found)
+    return bool(changed)
 
 
 def _insert_numbers(connection: Connection, batch_id: BatchId, number_ids: Sequence[UUID]) -> None:
@@ -77,34 +84,34 @@ def _insert_numbers(connection: Connection, batch_id: BatchId, number_ids: Seque
 
 
 def lock(connection: Connection, workspace_id: WorkspaceId, batch_id: BatchId) -> BatchStatus | None:
-    """Lock one batch against everything that changes it; its status is returned, None: there is none."""
-    found = rows(
+    """Lock a batch against all changes and return its status; None: there is no such batch."""
+    locked = rows(
         connection,
         "SELECT status FROM batches WHERE id = :id AND workspace_id = :workspace FOR UPDATE",
         id=batch_id,
         workspace=workspace_id,
     )
-    return BatchStatus(found[0].status) if found else None
+    return BatchStatus(locked[0].status) if locked else None
 
 
 def hold(connection: Connection, workspace_id: WorkspaceId, batch_id: BatchId) -> bool:
-    """Keep a batch from being changed or deleted between this transaction's reads; False: there is none.
+    """Keep a batch from being changed or deleted until this transaction ends; False: there is no such batch.
 
-    FOR SHARE, which an import of contacts does not conflict with.
+    FOR SHARE, which does not block an import of contacts.
     """
     held = "SELECT 1 FROM batches WHERE id = :id AND workspace_id = :workspace FOR SHARE"
     return bool(rows(connection, held, id=batch_id, workspace=workspace_id))
 
 
 def calls_in_progress(connection: Connection, batch_id: BatchId) -> int:
-    """Count the contacts that are being called. Of a batch that is over, and locked, it only ever falls."""
+    """Count the contacts that are being called. If the batch is over and locked, this number can only fall."""
     (row,) = rows(connection, "SELECT dialing FROM batch_progress WHERE batch_id = :id", id=batch_id)
     return int(row.dialing)
 
 
 def delete(connection: Connection, batch_id: BatchId) -> None:
     """Delete a batch that this transaction has locked, with all that belongs to it."""
-    # What counts toward the daily cap of a number goes on to do so; what is of days gone by goes now.
+    # Attempts of today still count toward the daily cap of their number. Those of earlier days are not needed.
     run(connection, "DELETE FROM deleted_attempts WHERE utc_on < CAST(dialer_now() AT TIME ZONE 'UTC' AS date)")
     run(
         connection,
@@ -116,7 +123,8 @@ def delete(connection: Connection, batch_id: BatchId) -> None:
         id=batch_id,
     )
     run(connection, "DELETE FROM attempts_archive WHERE batch_id = :id", id=batch_id)
-    # Before the contacts, each of which would look for its own; in order, for late reports are settled in order.
+    # Before the contacts, because each deleted contact would search for its attempts. In the order of ids, in which
+    # settle locks attempts too.
     run(
         connection,
         "DELETE FROM attempts WHERE id IN (SELECT id FROM attempts WHERE batch_id = :id ORDER BY id FOR UPDATE)",

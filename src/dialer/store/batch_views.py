@@ -1,4 +1,4 @@
-"""Batches in SQL as people read them: the settings, the counts, the progress, and the changes for event streams."""
+"""Batches as the API shows them: settings, counts and progress, and the changes for event streams."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,23 +34,24 @@ WHERE b.workspace_id = :workspace
 
 @dataclass(frozen=True, slots=True)
 class BatchChanges:
-    """Where a batch stands. `changes`: of its status, after the one that was asked about; `last_id`: the newest."""
+    """The state of a batch for an event stream."""
 
-    progress: Mapping[str, Any]
-    changes: tuple[Mapping[str, Any], ...]
-    last_id: int
+    progress: Mapping[str, Any]  #: Status, counts and due time: the data of a `progress` event.
+    changes: tuple[Mapping[str, Any], ...]  #: Changes of status after the given id: the data of `status` events.
+    last_id: int  #: The id of the newest change of status.
 
     @property
     def is_over(self) -> bool:
+        """Whether the batch is final and its last call has ended."""
         return self.progress["status"] in FINAL_BATCH and not self.progress["calls"]["in_progress"]
 
 
 def read(connection: Connection, workspace_id: WorkspaceId, batch_id: BatchId) -> Row[Any] | None:
     """Read one batch of this workspace."""
-    found = rows(
+    batches = rows(
         connection, f"{_VIEW} WHERE b.id = :id AND b.workspace_id = :workspace", id=batch_id, workspace=workspace_id
     )
-    return found[0] if found else None
+    return batches[0] if batches else None
 
 
 def page(
@@ -62,28 +63,28 @@ def page(
     limit: int,
     offset: int,
 ) -> tuple[Sequence[Row[Any]], int]:
-    """Read a page of the batches, newest first; and count all that the filters let through."""
-    asked = {"workspace": workspace_id, "agent": agent_id, "status": status, "name": name}
-    (counted,) = rows(connection, f"SELECT count(*) AS n FROM batches b {_FILTER}", **asked)
-    found = rows(
+    """Read a page of the batches, newest first; and count all that match."""
+    filters = {"workspace": workspace_id, "agent": agent_id, "status": status, "name": name}
+    (counted,) = rows(connection, f"SELECT count(*) AS n FROM batches b {_FILTER}", **filters)
+    batches = rows(
         connection,
         f"{_VIEW} {_FILTER} ORDER BY b.id DESC LIMIT :limit OFFSET :offset",
         limit=limit,
         offset=offset,
-        **asked,
+        **filters,
     )
-    return found, counted.n
+    return batches, counted.n
 
 
 def belongs(connection: Connection, workspace_id: WorkspaceId, batch_id: BatchId) -> bool:
-    """Say whether the workspace has this batch."""
-    mine = "SELECT 1 FROM batches WHERE id = :id AND workspace_id = :workspace"
-    return bool(rows(connection, mine, id=batch_id, workspace=workspace_id))
+    """Return whether the workspace has this batch."""
+    query = "SELECT 1 FROM batches WHERE id = :id AND workspace_id = :workspace"
+    return bool(rows(connection, query, id=batch_id, workspace=workspace_id))
 
 
 def changes_since(connection: Connection, after: Mapping[BatchId, int]) -> dict[BatchId, BatchChanges]:
-    """Read these batches, each with its changes of status after the given one; those that are gone are left out."""
-    found = rows(
+    """Read the state of batches. `after`: batch -> the last known change of status. Deleted batches are left out."""
+    states = rows(
         connection,
         """
         SELECT b.id, json_build_object(
@@ -103,4 +104,4 @@ def changes_since(connection: Connection, after: Mapping[BatchId, int]) -> dict[
         ids=list(after),
         afters=list(after.values()),
     )
-    return {row.id: BatchChanges(row.progress, tuple(row.changes), row.last_id or 0) for row in found}
+    return {row.id: BatchChanges(row.progress, tuple(row.changes), row.last_id or 0) for row in states}

@@ -1,4 +1,4 @@
-"""The calls of a batch in SQL as people read them: every attempt, also those that were archived, and their contacts."""
+"""The calls of a batch as the API shows them: all attempts, also archived ones, and the rows of `results.csv`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -34,11 +34,11 @@ def page(
     limit: int,
     offset: int,
 ) -> tuple[Sequence[Row[Any]], int]:
-    """Read a page of the calls of a batch, newest first; and count all that the filters let through."""
-    asked = {"batch": batch_id, "status": status, "outcome": outcome}
-    (counted,) = rows(connection, f"SELECT count(*) AS n FROM ({_CALLS}) AS calls", **asked)
+    """Read a page of the calls of a batch, newest first; and count all that match."""
+    filters = {"batch": batch_id, "status": status, "outcome": outcome}
+    (counted,) = rows(connection, f"SELECT count(*) AS n FROM ({_CALLS}) AS calls", **filters)
     newest_first = f"SELECT {_SHOWN} FROM ({_CALLS}) AS calls ORDER BY id DESC LIMIT :limit OFFSET :offset"
-    return rows(connection, newest_first, limit=limit, offset=offset, **asked), counted.n
+    return rows(connection, newest_first, limit=limit, offset=offset, **filters), counted.n
 
 
 def of_contact(connection: Connection, contact_id: ContactId) -> Sequence[Row[Any]]:
@@ -54,7 +54,7 @@ def of_contact(connection: Connection, contact_id: ContactId) -> Sequence[Row[An
 
 
 def results(connection: Connection, batch_id: BatchId, after: int, limit: int) -> Sequence[Row[Any]]:
-    """Read a row a contact in their order, after the one of this position: how it ended, and its last call."""
+    """Read the results of contacts after this position, in their order: outcome and last call of each."""
     return rows(
         connection,
         f"""

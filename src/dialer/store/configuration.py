@@ -1,4 +1,4 @@
-"""Workspaces, trunks, agents and outbound numbers in SQL: what operators set up before they call anyone."""
+"""Workspaces, trunks, agents and outbound numbers: get or create by name, and look-ups for services."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from dialer.store.numbers import config_of
 
 
 def ensure_workspace(connection: Connection, new_id: WorkspaceId, name: str) -> WorkspaceId:
-    """Return the workspace of this name, made now if there is none."""
+    """Return the workspace of this name, created now if there is none."""
     run(
         connection, "INSERT INTO workspaces (id, name) VALUES (:id, :name) ON CONFLICT DO NOTHING", id=new_id, name=name
     )
@@ -30,7 +30,7 @@ def ensure_trunk(
     provider: str,
     config: Mapping[str, Any],
 ) -> TrunkId:
-    """Return the trunk of this name, with these settings on top of those it has, made if there is none."""
+    """Return the trunk of this name, with these settings merged into its config; created if there is none."""
     (row,) = rows(
         connection,
         """
@@ -52,7 +52,7 @@ def ensure_trunk(
 def ensure_agent(
     connection: Connection, new_id: AgentId, workspace_id: WorkspaceId, name: str, connections: Mapping[str, Any]
 ) -> AgentId:
-    """Return the agent of this name, made now if there is none. `connections`: provider -> where its calls go."""
+    """Return the agent of this name, created now if there is none. `connections`: provider -> where its calls go."""
     run(
         connection,
         """
@@ -81,7 +81,7 @@ def ensure_number(
     trunk_id: TrunkId,
     agent_id: AgentId | None,
 ) -> NumberId:
-    """Return the outbound number, made now if the workspace has none like it."""
+    """Return the outbound number, created now if the workspace does not have it."""
     run(
         connection,
         """
@@ -104,8 +104,8 @@ def ensure_number(
 
 
 def find_agent(connection: Connection, workspace_id: WorkspaceId, id_or_name: str) -> Row[Any] | None:
-    """Read the agent of this id or name: id, name, status, connection."""
-    found = rows(
+    """Read the agent with this id or name: id, name, status, connection."""
+    agents = rows(
         connection,
         """
         SELECT id, name, status, connection FROM agents
@@ -114,19 +114,19 @@ def find_agent(connection: Connection, workspace_id: WorkspaceId, id_or_name: st
         workspace=workspace_id,
         wanted=id_or_name,
     )
-    return found[0] if found else None
+    return agents[0] if agents else None
 
 
 def agent_names(connection: Connection, workspace_id: WorkspaceId) -> list[str]:
     """List the names of a workspace's agents."""
-    found = rows(connection, "SELECT name FROM agents WHERE workspace_id = :id ORDER BY name", id=workspace_id)
-    return [row.name for row in found]
+    agents = rows(connection, "SELECT name FROM agents WHERE workspace_id = :id ORDER BY name", id=workspace_id)
+    return [row.name for row in agents]
 
 
 def outbound(
     connection: Connection, workspace_id: WorkspaceId, number_ids: Sequence[UUID], agent_id: AgentId
 ) -> Sequence[Row[Any]]:
-    """Read the numbers that a batch would use: those listed, else all of its agent's; with their trunks' providers."""
+    """Read the numbers that a batch would use: the given ones, else all of its agent's; with their trunks."""
     return rows(
         connection,
         f"""
@@ -143,9 +143,9 @@ def outbound(
 
 
 def knows_zone(connection: Connection, timezone: str) -> bool:
-    """Say whether Postgres has this time zone too, for the audit reads windows with its own data.
+    """Return whether Postgres knows this time zone: the audit computes windows with the zone data of Postgres.
 
-    By using it: to look into pg_timezone_names reads every file of every zone, which takes 30 ms.
+    Found out by using the zone, because `pg_timezone_names` reads the files of all zones, which takes 30 ms.
     """
     try:
         with connection.begin_nested():
@@ -156,12 +156,12 @@ def knows_zone(connection: Connection, timezone: str) -> bool:
 
 
 def workspace_of(connection: Connection, batch_id: BatchId) -> WorkspaceId | None:
-    """Say to which workspace a batch belongs."""
-    found = rows(connection, "SELECT workspace_id FROM batches WHERE id = :id", id=batch_id)
-    return WorkspaceId(found[0].workspace_id) if found else None
+    """Return the workspace of a batch; None: there is no such batch."""
+    batches = rows(connection, "SELECT workspace_id FROM batches WHERE id = :id", id=batch_id)
+    return WorkspaceId(batches[0].workspace_id) if batches else None
 
 
 def find_workspace(connection: Connection, name: str) -> WorkspaceId | None:
-    """Find a workspace by its name."""
-    found = rows(connection, "SELECT id FROM workspaces WHERE name = :name", name=name)
-    return WorkspaceId(found[0].id) if found else None
+    """Return the workspace of this name; None: there is none."""
+    workspaces = rows(connection, "SELECT id FROM workspaces WHERE name = :name", name=name)
+    return WorkspaceId(workspaces[0].id) if workspaces else None

@@ -1,7 +1,7 @@
-"""Bulk import: contacts stream through COPY into a staging table, then to where they belong with one statement.
+"""Bulk import: COPY contacts into a staging table, then move them into their batch or folder with one statement.
 
-Staging takes as long as the client that sends the file, so each page of it is a transaction of its own: one that stays
-open would keep vacuum from its work in all tables. What was staged is stored in one transaction: all of it, or nothing.
+Staging takes as long as the client takes to send the file, so each page of it is a transaction of its own: a
+transaction that stays open would block vacuum in all tables. Staged contacts are stored in one transaction.
 """
 
 import json
@@ -22,6 +22,7 @@ from dialer.domain.ids import BatchId, FolderId
 from dialer.errors import StateConflict
 from dialer.store.database import Database, forgetting_values, rows, run
 
+# A new id, the contact, and its lane.
 Staged = tuple[UUID, NewContact, str]
 
 STAGING = """
@@ -32,12 +33,12 @@ CREATE TEMPORARY TABLE staged_contacts (
 COPY = """
 COPY staged_contacts (id, phone_number, name, timezone, priority, external_id, expires_at, variables, lane) FROM STDIN
 """
-# Between two pages the connection is free, also to read more of what is being copied.
+# Rows per COPY. Between two of them the connection is free: a folder is read over the connection that stages it.
 PAGE = 2_000
-# Imports into one place take turns: two that bring the same numbers in different orders would wait for each other. A
-# turn may last as long as it takes to store a million contacts, so this wait has a longer timeout.
-WAIT_FOR_TURN = "SELECT set_config('lock_timeout', '60s', true)"
-TAKE_TURN = "SELECT pg_advisory_xact_lock(hashtextextended('import ' || CAST(:of AS text), 0))"
+# Imports into one batch or folder run one after the other: two that store the same numbers in different orders would
+# deadlock. Storing a million contacts takes a while, so this lock has a longer timeout.
+LOCK_TIMEOUT = "SELECT set_config('lock_timeout', '60s', true)"
+LOCK_TARGET = "SELECT pg_advisory_xact_lock(hashtextextended('import ' || CAST(:target AS text), 0))"
 DROP_SUPPRESSED = """
 DELETE FROM staged_contacts s USING suppressions x JOIN batches b ON b.workspace_id = x.workspace_id
 WHERE b.id = :batch AND x.phone_number = s.phone_number
@@ -58,55 +59,58 @@ ON CONFLICT (folder_id, phone_number) DO NOTHING
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """How many contacts were stored, were there or in the file already, or are on the do-not-call list."""
+    """The counts of one import."""
 
-    imported: int
-    duplicates: int
-    suppressed: int
+    imported: int  #: Stored.
+    duplicates: int  #: In the batch or folder already, or earlier in the file.
+    suppressed: int  #: On the do-not-call list, and left out.
 
 
 def stage(db: Database, contacts: Iterable[Staged]) -> int:
-    """Copy contacts, each with its new id and its lane, into a new staging table; return how many there are.
+    """Copy contacts into a new staging table; return how many.
 
-    `db`: one whose transactions share a connection (`Database.session`, `Database.within`). Memory stays flat: rows go
-    to Postgres as they come.
+    Memory stays flat: rows are sent to Postgres as they are read.
+
+    Args:
+        db: one whose transactions share a connection (`Database.session`, `Database.within`).
+        contacts: contacts with new ids and lanes.
     """
     with db.begin() as connection:
         run(connection, STAGING)
-    copied, more = 0, iter(contacts)
-    while page := list(islice(more, PAGE)):
+    staged, remaining = 0, iter(contacts)
+    while page := list(islice(remaining, PAGE)):
         with db.begin() as connection:
             _copy(connection, page)
-        copied += len(page)
+        staged += len(page)
     with db.begin() as connection:
         run(connection, "ANALYZE staged_contacts")
-    return copied
+    return staged
 
 
-def take_turn(connection: Connection, place: BatchId | FolderId) -> None:
-    """Wait until no other import stores into this batch or folder; ends with the transaction."""
-    rows(connection, WAIT_FOR_TURN)
-    rows(connection, TAKE_TURN, of=place)
+def lock_target(connection: Connection, target: BatchId | FolderId) -> None:
+    """Make other imports into this batch or folder wait until this transaction ends, and wait for those before it."""
+    rows(connection, LOCK_TIMEOUT)
+    rows(connection, LOCK_TARGET, target=target)
 
 
-def store(connection: Connection, batch_id: BatchId, copied: int) -> Imported:
-    """Store what was staged, in its order; the first of several equal numbers stays."""
+def store(connection: Connection, batch_id: BatchId, staged: int) -> Imported:
+    """Move the staged contacts into a batch, in their order; of equal numbers the first is kept."""
     suppressed = run(connection, DROP_SUPPRESSED, batch=batch_id)
-    with _refusing_late_ones():
+    with _batch_is_over_as_conflict():
         imported = run(connection, STORE, batch=batch_id)
     run(connection, "DROP TABLE staged_contacts")
-    return Imported(imported, copied - imported - suppressed, suppressed)
+    return Imported(imported, staged - imported - suppressed, suppressed)
 
 
-def store_in_folder(connection: Connection, folder_id: FolderId, copied: int) -> Imported:
-    """Store what was staged in a folder likewise. Who is suppressed is asked when they are loaded into a batch."""
+def store_in_folder(connection: Connection, folder_id: FolderId, staged: int) -> Imported:
+    """Move the staged contacts into a folder. Suppressions apply when the folder is loaded into a batch."""
     imported = run(connection, STORE_IN_FOLDER, folder=folder_id)
     run(connection, "DROP TABLE staged_contacts")
-    return Imported(imported, copied - imported, 0)
+    return Imported(imported, staged - imported, 0)
 
 
 def batch_is_over(status: str) -> StateConflict:
-    """The error for contacts that come too late."""
+    """Make the error for contacts that are added to a batch in this final status."""
     return StateConflict(f"Batch is {status}; contacts cannot be added to a batch that is over", code="batch_is_final")
 
 
@@ -118,8 +122,8 @@ def _copy(connection: Connection, page: Sequence[Staged]) -> None:
 
 
 @contextmanager
-def _refusing_late_ones() -> Iterator[None]:
-    """Name the fact where the database refuses contacts because their batch has ended while the file was read."""
+def _batch_is_over_as_conflict() -> Iterator[None]:
+    """Raise StateConflict where a constraint refuses contacts because their batch ended while the file was read."""
     try:
         yield
     except IntegrityError as error:

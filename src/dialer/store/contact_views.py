@@ -1,4 +1,4 @@
-"""Contacts in SQL as people read them."""
+"""Contacts as the API shows them."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -18,8 +18,8 @@ outcome, attempts, CASE WHEN status IN ('pending', 'waiting') THEN due_at END AS
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """Which contacts of a batch are asked for; None: any."""
+class ContactFilter:
+    """Which contacts of a batch to read; None: any."""
 
     batch_id: BatchId
     status: ContactStatus | None = None
@@ -28,24 +28,27 @@ class Asked:
     external_id: str | None = None
 
     def where(self) -> str:
-        """Write the condition of what is asked alone, so that each has its index."""
+        """Write the condition with only the filters that are set, so that Postgres can use an index for each."""
         return " AND ".join(f"{name} = :{name}" for name, value in asdict(self).items() if value is not None)
 
 
-def page(connection: Connection, asked: Asked, limit: int, offset: int) -> tuple[Sequence[Row[Any]], int]:
-    """Read a page of contacts in their order; and count all that were asked for."""
-    in_order = f"SELECT {_COLUMNS} FROM contacts WHERE {asked.where()} ORDER BY position LIMIT :limit OFFSET :offset"
-    found = rows(connection, in_order, limit=limit, offset=offset, **asdict(asked))
-    return found, _count(connection, asked)
+def page(
+    connection: Connection, contact_filter: ContactFilter, limit: int, offset: int
+) -> tuple[Sequence[Row[Any]], int]:
+    """Read a page of contacts in their order; and count all that match."""
+    where = contact_filter.where()
+    in_order = f"SELECT {_COLUMNS} FROM contacts WHERE {where} ORDER BY position LIMIT :limit OFFSET :offset"
+    contacts = rows(connection, in_order, limit=limit, offset=offset, **asdict(contact_filter))
+    return contacts, _count(connection, contact_filter)
 
 
-def _count(connection: Connection, asked: Asked) -> int:
-    """Count them; those of a batch, or of one status, have been counted already."""
-    if asked == Asked(asked.batch_id, asked.status):
-        counted = f"SELECT {asked.status or 'total'} AS n FROM batch_progress WHERE batch_id = :batch_id"
+def _count(connection: Connection, contact_filter: ContactFilter) -> int:
+    """Count the contacts that match. Those of a batch, and of each status, are counted in `batch_progress`."""
+    if contact_filter == ContactFilter(contact_filter.batch_id, contact_filter.status):
+        count = f"SELECT {contact_filter.status or 'total'} AS n FROM batch_progress WHERE batch_id = :batch_id"
     else:
-        counted = f"SELECT count(*) AS n FROM contacts WHERE {asked.where()}"
-    (row,) = rows(connection, counted, **asdict(asked))
+        count = f"SELECT count(*) AS n FROM contacts WHERE {contact_filter.where()}"
+    (row,) = rows(connection, count, **asdict(contact_filter))
     return int(row.n)
 
 
@@ -53,7 +56,7 @@ def read(
     connection: Connection, workspace_id: WorkspaceId, batch_id: BatchId, contact_id: ContactId
 ) -> Row[Any] | None:
     """Read one contact of a batch of this workspace."""
-    found = rows(
+    contacts = rows(
         connection,
         f"""
         SELECT {_COLUMNS} FROM contacts WHERE id = :id AND batch_id = :batch
@@ -63,4 +66,4 @@ def read(
         batch=batch_id,
         workspace=workspace_id,
     )
-    return found[0] if found else None
+    return contacts[0] if contacts else None

@@ -1,4 +1,4 @@
-"""The contacts of a folder in SQL."""
+"""The contacts of a folder."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ _COLUMNS = "id, folder_id, phone_number, name, timezone, priority, external_id, 
 
 
 def everyone(connection: Connection, folder_id: FolderId) -> Iterator[NewContact]:
-    """Yield all contacts of a folder in their order, from a cursor of the server."""
+    """Yield all contacts of a folder in their order, from a server-side cursor."""
     in_order = f"SELECT {_COLUMNS} FROM folder_contacts WHERE folder_id = :folder ORDER BY position"
     for row in stream(connection, in_order, folder=folder_id):
         yield NewContact(
@@ -31,31 +31,31 @@ def everyone(connection: Connection, folder_id: FolderId) -> Iterator[NewContact
 def page(
     connection: Connection, folder_id: FolderId, phone_number: str | None, limit: int, offset: int
 ) -> tuple[Sequence[Row[Any]], int]:
-    """Read a page of a folder's contacts in their order; and count all, or those of this number."""
+    """Read a page of a folder's contacts in their order; and count all that match."""
     where = "folder_id = :folder AND (CAST(:number AS text) IS NULL OR phone_number = :number)"
-    asked = {"folder": folder_id, "number": phone_number}
-    (counted,) = rows(connection, f"SELECT count(*) AS n FROM folder_contacts WHERE {where}", **asked)
+    filters = {"folder": folder_id, "number": phone_number}
+    (counted,) = rows(connection, f"SELECT count(*) AS n FROM folder_contacts WHERE {where}", **filters)
     in_order = f"SELECT {_COLUMNS} FROM folder_contacts WHERE {where} ORDER BY position LIMIT :limit OFFSET :offset"
-    return rows(connection, in_order, limit=limit, offset=offset, **asked), counted.n
+    return rows(connection, in_order, limit=limit, offset=offset, **filters), counted.n
 
 
 def read(connection: Connection, folder_id: FolderId, contact_id: ContactId) -> Row[Any] | None:
     """Read one contact of a folder."""
-    found = rows(
+    contacts = rows(
         connection,
         f"SELECT {_COLUMNS} FROM folder_contacts WHERE folder_id = :folder AND id = :id",
         folder=folder_id,
         id=contact_id,
     )
-    return found[0] if found else None
+    return contacts[0] if contacts else None
 
 
 def delete(connection: Connection, folder_id: FolderId, contact_id: ContactId) -> bool:
-    """Take one contact out of a folder; False: it has none of this id."""
-    gone = run(
+    """Delete one contact of a folder; False: it has none with this id."""
+    deleted = run(
         connection,
         "DELETE FROM folder_contacts WHERE folder_id = :folder AND id = :id",
         folder=folder_id,
         id=contact_id,
     )
-    return gone == 1
+    return deleted == 1

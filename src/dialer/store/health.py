@@ -1,6 +1,6 @@
-"""Whether Postgres and Redis are fit for use, and what the ledger says about the health of an installation.
+"""Checks Postgres and Redis, and finds problems of an installation in the ledger.
 
-Out come sentences for operators. Nothing is repaired here.
+Returns sentences for operators. Nothing is repaired here.
 """
 
 from collections.abc import Iterator
@@ -31,13 +31,13 @@ def check_database(db: Database) -> None:
 
 def check_leases(leases: Leases) -> None:
     """Raise Unavailable unless Redis answers."""
-    # A parameter of the URL that the client does not know is a TypeError when it first connects.
+    # The client raises TypeError at the first connection for an unknown parameter of the URL.
     with _usable("DIALER_REDIS_URL", RedisError, TypeError):
         leases.ping()
 
 
 def upgrade(db: Database) -> None:
-    """Bring the schema to what this code needs; raises Unavailable where that cannot be."""
+    """Migrate the schema to what this code needs; raises Unavailable if that is impossible."""
     try:
         with _usable("DIALER_DATABASE_URL", DBAPIError):
             db.upgrade()
@@ -50,17 +50,18 @@ def upgrade(db: Database) -> None:
 
 @contextmanager
 def _usable(setting: str, *errors: type[Exception]) -> Iterator[None]:
-    """Turn what a server or its client says at the first contact into one line that names the setting."""
+    """Raise Unavailable with one line that names the setting, for errors of the first connection."""
     try:
         yield
     except errors as error:
-        said = error.orig if isinstance(error, DBAPIError) and error.orig else error
-        raise Unavailable(f"{setting} cannot be used: {str(said).strip().splitlines()[0]}") from error
+        cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
+        raise Unavailable(f"{setting} cannot be used: {str(cause).strip().splitlines()[0]}") from error
 
 
 def troubles(connection: Connection, now: DateTime) -> list[str]:
-    """List what should not be: work that nobody does, a clock that is not the ledger's, failing trunks, rows that are
-    locked, what fails, and what is in quarantine.
+    """List what is wrong according to the ledger.
+
+    Overdue work, a wrong clock, failing trunks and agents, locked rows, failing call events, quarantine.
     """
     (row,) = rows(
         connection,
@@ -80,12 +81,12 @@ def troubles(connection: Connection, now: DateTime) -> list[str]:
         (row.attempts, "attempts have waited for rescue", "are a beat and a worker running?"),
         (row.contacts, "contacts have waited for their retry", "are a beat and a worker running?"),
     )
-    found = [f"{count:,} {what} for over a minute: {question}" for count, what, question in overdue if count]
+    sentences = [f"{count:,} {what} for over a minute: {question}" for count, what, question in overdue if count]
     skew_seconds = abs(float(row.skew_seconds))
     if skew_seconds > SKEW_SECONDS:
-        found.append(f"This machine's clock is {skew_seconds:.1f} s from that of Postgres: mend it.")
+        sentences.append(f"This machine's clock is {skew_seconds:.1f} s from that of Postgres: synchronise it")
     return [
-        *found,
+        *sentences,
         *trunk_breaker.sentences(connection),
         *trunk_listeners.sentences(connection),
         *agent_health.sentences(connection),
@@ -96,38 +97,34 @@ def troubles(connection: Connection, now: DateTime) -> list[str]:
 
 
 def redis_troubles(connection: Connection, leases: Leases) -> list[str]:
-    """Say which clocks are wrong, that of Redis and those of processes that do nothing because of it; and whether Redis
-    may forget slots.
-    """
+    """List wrong clocks, of Redis and of processes that stopped because of theirs, and a policy that evicts slots."""
     (row,) = rows(connection, "SELECT extract(epoch FROM dialer_now()) AS now")
-    off_seconds = leases.seconds_since_epoch() - float(row.now)
-    found = [
+    skew_seconds = leases.seconds_since_epoch() - float(row.now)
+    sentences = [
         f"The clock of {process} is {abs(skew):.1f} s {'ahead of' if skew > 0 else 'behind'} that of Postgres, so it "
-        "does nothing: synchronise it."
+        "does nothing: synchronise it"
         for process, skew in sorted(leases.skews().items())
     ]
-    if abs(off_seconds) > SKEW_SECONDS:
-        found.append(f"The clock of Redis is {abs(off_seconds):.1f} s from that of Postgres: synchronise it.")
+    if abs(skew_seconds) > SKEW_SECONDS:
+        sentences.append(f"The clock of Redis is {abs(skew_seconds):.1f} s from that of Postgres: synchronise it")
     if policy := leases.eviction_policy():
-        found.append(
-            f"Redis evicts keys ({policy}), so it may forget who holds a slot: set maxmemory-policy noeviction."
-        )
-    return found
+        sentences.append(f"Redis evicts keys ({policy}), so it may lose slots: set maxmemory-policy noeviction")
+    return sentences
 
 
 def leases_are_loaded(connection: Connection, leases: Leases) -> bool:
-    """Say whether Redis knows the leases that the ledger counts on; without them nothing is granted."""
+    """Return whether Redis has the leases of the ledger's epoch; without them no slot is granted."""
     epoch = leases.epoch()
     return epoch is not None and epoch == lease_epoch.current(connection)
 
 
 def active_trunks(connection: Connection) -> list[tuple[str, Trunk]]:
     """Read the active trunks with their names."""
-    found = rows(
+    trunks = rows(
         connection,
         f"""
         SELECT id, name, provider, {config_of("t")} AS config, {WORKSPACE} FROM trunks t WHERE status = 'active'
         ORDER BY name
         """,
     )
-    return [(row.name, Trunk(row.id, row.provider, row.config, row.workspace)) for row in found]
+    return [(row.name, Trunk(row.id, row.provider, row.config, row.workspace)) for row in trunks]

@@ -1,5 +1,4 @@
-"""Answers kept for requests that may come again, in the transaction that did what was asked (so a crash keeps both or
-neither)."""
+"""Responses stored under idempotency keys, in the transaction that did the work: a crash keeps both or neither."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,15 +12,15 @@ from dialer.store.database import rows, run
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Where a key counts. `route`: method and path."""
+    """A key, and where it counts."""
 
     workspace_id: WorkspaceId
-    route: str
+    route: str  #: Method and path, as in `POST /v1/batch-calls`.
     key: str
 
 
-def take(connection: Connection, scope: Scope) -> bool:
-    """Hold the key until this transaction ends; False: another request holds it right now."""
+def lock_key(connection: Connection, scope: Scope) -> bool:
+    """Lock the key until this transaction ends; False: another request holds the lock."""
     (row,) = rows(
         connection,
         "SELECT pg_try_advisory_xact_lock(hashtextextended(:scope, 1)) AS taken",
@@ -31,8 +30,8 @@ def take(connection: Connection, scope: Scope) -> bool:
 
 
 def find(connection: Connection, scope: Scope) -> Row[Any] | None:
-    """Read the answer that was given: request_hash, status, body."""
-    found = rows(
+    """Read the stored response: request_hash, status, body."""
+    stored = rows(
         connection,
         """
         SELECT request_hash, status, body FROM idempotency_keys
@@ -42,11 +41,11 @@ def find(connection: Connection, scope: Scope) -> Row[Any] | None:
         route=scope.route,
         key=scope.key,
     )
-    return found[0] if found else None
+    return stored[0] if stored else None
 
 
-def keep(connection: Connection, scope: Scope, request_hash: bytes, status: int, body: str) -> None:
-    """Store the answer."""
+def insert(connection: Connection, scope: Scope, request_hash: bytes, status: int, body: str) -> None:
+    """Store the response of a request."""
     run(
         connection,
         """
@@ -63,7 +62,7 @@ def keep(connection: Connection, scope: Scope, request_hash: bytes, status: int,
 
 
 def remove(connection: Connection, before: DateTime, limit: int) -> int:
-    """Remove a page of the answers that are older; return how many."""
+    """Delete at most `limit` responses that were stored before this time; return how many."""
     return run(
         connection,
         """

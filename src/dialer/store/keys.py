@@ -1,4 +1,4 @@
-"""API keys in SQL. The hash of a secret goes in and comes out; the secret is never here."""
+"""API keys. Only the hash of a secret is stored; the secret itself never gets here."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -33,8 +33,8 @@ def insert(
 
 
 def find_live(connection: Connection, key_id: UUID) -> Row[Any] | None:
-    """Read a key that was not revoked, with its hash and the name of its workspace."""
-    found = rows(
+    """Read a key that is not revoked, with its hash and the name of its workspace."""
+    keys = rows(
         connection,
         """
         SELECT k.id, k.workspace_id, w.name AS workspace, k.role, k.secret_hash
@@ -42,14 +42,14 @@ def find_live(connection: Connection, key_id: UUID) -> Row[Any] | None:
         """,
         id=key_id,
     )
-    return found[0] if found else None
+    return keys[0] if keys else None
 
 
 def read(connection: Connection, workspace_id: WorkspaceId, key_id: KeyId) -> Row[Any] | None:
     """Read one key of this workspace."""
-    one = f"SELECT {COLUMNS} FROM api_keys WHERE id = :id AND workspace_id = :workspace"
-    found = rows(connection, one, id=key_id, workspace=workspace_id)
-    return found[0] if found else None
+    query = f"SELECT {COLUMNS} FROM api_keys WHERE id = :id AND workspace_id = :workspace"
+    keys = rows(connection, query, id=key_id, workspace=workspace_id)
+    return keys[0] if keys else None
 
 
 def of_workspace(
@@ -58,21 +58,22 @@ def of_workspace(
     """Read the keys of a workspace, newest first."""
     return rows(
         connection,
-        f"SELECT {COLUMNS} FROM api_keys WHERE workspace_id = :of ORDER BY id DESC LIMIT :limit OFFSET :offset",
-        of=workspace_id,
+        f"SELECT {COLUMNS} FROM api_keys WHERE workspace_id = :workspace ORDER BY id DESC LIMIT :limit OFFSET :offset",
+        workspace=workspace_id,
         limit=limit,
         offset=offset,
     )
 
 
 def count(connection: Connection, workspace_id: WorkspaceId) -> int:
-    """Count the keys of a workspace, the revoked ones too."""
-    (row,) = rows(connection, "SELECT count(*) AS n FROM api_keys WHERE workspace_id = :of", of=workspace_id)
+    """Count the keys of a workspace, revoked ones too."""
+    query = "SELECT count(*) AS n FROM api_keys WHERE workspace_id = :workspace"
+    (row,) = rows(connection, query, workspace=workspace_id)
     return int(row.n)
 
 
 def revoke(connection: Connection, workspace_id: WorkspaceId, key_id: KeyId) -> bool:
-    """Make a key worthless from this commit on; False: the workspace has none of this id."""
+    """Revoke a key from this commit on; False: the workspace has none with this id."""
     revoked = run(
         connection,
         """

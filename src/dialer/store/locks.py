@@ -1,6 +1,4 @@
-"""Sessions that keep rows locked: who they are, since when, and whose batches wait for them. For people; nothing is
-decided here.
-"""
+"""Finds sessions that keep rows locked: who they are, since when, and which batches wait for them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,27 +8,27 @@ from sqlalchemy import Connection, Row
 
 from dialer.store.database import rows
 
-# Longer than a transaction of a step lasts: the server ends one after 10 s without a statement.
+# Longer than any transaction of a step: Postgres ends those after 10 s without a statement.
 HELD_SECONDS = 10
 LONGEST_STATEMENT = 200
 NAMED_BATCHES = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
-    """A session whose transaction was left open. `name`: the same as long as it is the same transaction."""
+class LockHolder:
+    """A session whose transaction was left open."""
 
-    name: str
-    sentence: str
+    name: str  #: Identifies the transaction.
+    sentence: str  #: For operators.
 
 
-def holders(connection: Connection, held_seconds: float = HELD_SECONDS) -> list[Holder]:
-    """Find the sessions that have had rows locked for so long which steps need.
+def holders(connection: Connection, held_seconds: float = HELD_SECONDS) -> list[LockHolder]:
+    """Find sessions that have held locks which steps need for at least this long.
 
-    What other users' sessions do, and since when, Postgres shows only to roles with pg_read_all_stats; to others such a
-    session is shown as soon as it holds a lock.
+    Postgres shows since when a session of another user has been open only to roles with pg_read_all_stats. For other
+    roles such a session is reported as soon as it holds a lock.
     """
-    found = rows(
+    sessions = rows(
         connection,
         f"""
         SELECT s.pid, s.usename, s.application_name, s.xact_start, left(s.query, {LONGEST_STATEMENT}) AS query,
@@ -55,19 +53,19 @@ def holders(connection: Connection, held_seconds: float = HELD_SECONDS) -> list[
         seconds=held_seconds,
     )
     return [
-        Holder(f"{row.pid}:{min(row.xids or ['0'])}", _sentence(row, _locked(connection, row.xids or [])))
-        for row in found
+        LockHolder(f"{row.pid}:{min(row.xids or ['0'])}", _sentence(row, _locked_batches(connection, row.xids or [])))
+        for row in sessions
     ]
 
 
 def sentences(connection: Connection) -> list[str]:
-    """Say for operators who keeps which batches from being called."""
+    """Return for operators which sessions block which batches."""
     return [holder.sentence for holder in holders(connection)]
 
 
-def _locked(connection: Connection, xids: Sequence[str]) -> list[str]:
-    """Name the batches whose rows were locked or written by these transactions, as the rows themselves say."""
-    found = rows(
+def _locked_batches(connection: Connection, xids: Sequence[str]) -> list[str]:
+    """Return the names of batches whose rows these transactions have locked or written (their `xmax`)."""
+    batches = rows(
         connection,
         f"""
         SELECT b.name FROM batches b JOIN batch_progress p ON p.batch_id = b.id
@@ -76,20 +74,20 @@ def _locked(connection: Connection, xids: Sequence[str]) -> list[str]:
         """,
         xids=list(xids),
     )
-    return [row.name for row in found]
+    return [row.name for row in batches]
 
 
 def _sentence(row: Row[Any], batches: Sequence[str]) -> str:
-    who = f"session {row.pid} ({row.application_name or 'unnamed'}, user {row.usename})"
+    session = f"session {row.pid} ({row.application_name or 'unnamed'}, user {row.usename})"
     since = f", open since {row.xact_start:%Y-%m-%d %H:%M:%S} UTC" if row.xact_start else ""
     statement = f" Its last statement: {' '.join(row.query.split())}." if row.query and row.xact_start else ""
     return (
-        f"{_what(row.tables, batches)} locked by a transaction of {who}{since}: what it has locked is neither called "
+        f"{_locked_rows(row.tables, batches)} locked by a transaction of {session}{since}: these are neither called "
         f"nor settled until it ends.{statement} End it there, or with SELECT pg_terminate_backend({row.pid})."
     )
 
 
-def _what(tables: Sequence[str], batches: Sequence[str]) -> str:
+def _locked_rows(tables: Sequence[str], batches: Sequence[str]) -> str:
     if not batches:
         return f"Rows of {', '.join(tables)} are"
     named = ", ".join(batches[:NAMED_BATCHES]) + (", …" if len(batches) > NAMED_BATCHES else "")

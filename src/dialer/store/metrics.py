@@ -1,4 +1,4 @@
-"""The facts that metrics show: counted in one statement that costs as much as there are live batches, not contacts."""
+"""Gauges from the ledger. One statement, whose cost grows with the number of live batches, not of contacts."""
 
 from typing import Any
 
@@ -10,8 +10,8 @@ from dialer.domain.ids import first_of
 from dialer.store.database import rows
 
 
-def facts(connection: Connection, now: DateTime) -> dict[str, Any]:
-    """Read them: scalars, and mappings of a label's value -> count."""
+def gauges(connection: Connection, now: DateTime) -> dict[str, Any]:
+    """Read the gauges: numbers, and mappings from the value of a label to a number."""
     (row,) = rows(
         connection,
         """
@@ -52,7 +52,7 @@ def facts(connection: Connection, now: DateTime) -> dict[str, Any]:
 
 
 def queue_depths(broker_url: str, queues: tuple[str, ...]) -> dict[str, int]:
-    """Count the tasks that wait in each queue; nothing where the broker is not Redis, or is away."""
+    """Count the waiting tasks of each queue; empty where the broker is not Redis, or is away."""
     if not broker_url.startswith(("redis://", "rediss://")):
         return {}
     try:

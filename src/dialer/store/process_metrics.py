@@ -1,7 +1,7 @@
-"""What processes measure: kept in memory, added up in Redis about once a second, read by whoever is asked.
+"""Counters and durations of all processes: buffered in memory, added up in Redis about once a second.
 
 One hash, `{dialer}:measures`: field -> number. A field is a JSON list: name, labels, and for durations the bucket.
-Losing them loses no call: where Redis is away, what was measured is kept for the next time, up to a limit.
+No call depends on them: while Redis is away a process buffers its samples, up to a limit.
 """
 
 import json
@@ -20,13 +20,15 @@ FLUSH_SECONDS = 1.0
 MAX_FIELDS = 10_000
 
 Labels = Mapping[str, str]
-Found = dict[tuple[str, tuple[tuple[str, str], ...], str], float]
+Samples = dict[tuple[str, tuple[tuple[str, str], ...], str], float]
 
 
-class Measures:
-    """The counts and durations of one process. Every method may be called by any thread, and none raises.
+class ProcessMetrics:
+    """The counters and durations of one process. Every method is thread-safe, and none raises.
 
-    `seconds`: a clock that never goes back.
+    Args:
+        url: where Redis is.
+        seconds: a monotonic clock.
     """
 
     def __init__(self, url: str, seconds: Callable[[], float]) -> None:
@@ -37,7 +39,7 @@ class Measures:
         self._flushed_at = seconds()
 
     def count(self, name: str, labels: Labels, by: int = 1) -> None:
-        """Add to a count."""
+        """Add to a counter."""
         if by:
             self._add({_field(name, labels): by})
 
@@ -48,15 +50,15 @@ class Measures:
 
     @contextmanager
     def timed(self, name: str, labels: Labels) -> Iterator[None]:
-        """Measure how long something takes, also when it fails."""
-        began = self._seconds()
+        """Measure how long the body of a `with` takes, also when it raises."""
+        started_at = self._seconds()
         try:
             yield
         finally:
-            self.duration(name, labels, self._seconds() - began)
+            self.duration(name, labels, self._seconds() - started_at)
 
     def flush(self) -> None:
-        """Add what was measured to what is in Redis."""
+        """Add the buffered samples to those in Redis."""
         with self._lock:
             added, self._added, self._flushed_at = self._added, defaultdict(float), self._seconds()
         if not added:
@@ -67,32 +69,32 @@ class Measures:
                     pipe.hincrbyfloat(KEY, field, by)
                 pipe.execute()
         except redis.RedisError:
-            self._keep(added)
+            self._buffer(added)
 
-    def read(self) -> Found:
-        """Return what all processes have measured: (name, labels, bucket or "") -> number; nothing if Redis is away."""
+    def read(self) -> Samples:
+        """Return the samples of all processes: (name, labels, bucket or "") -> number; empty if Redis is away."""
         self.flush()
         try:
-            kept = self._redis.hgetall(KEY)
+            fields = self._redis.hgetall(KEY)
         except redis.RedisError:
             return {}
-        found: Found = {}
-        for field, value in kept.items():
+        samples: Samples = {}
+        for field, total in fields.items():
             name, labels, bucket = json.loads(field)
-            found[name, tuple((key, of) for key, of in labels), bucket] = float(value)
-        return found
+            samples[name, tuple((key, value) for key, value in labels), bucket] = float(total)
+        return samples
 
     def close(self) -> None:
-        """Add what is left, and let go of the connection."""
+        """Write the buffered samples and close the connection."""
         self.flush()
         self._redis.close()
 
     def _add(self, fields: Mapping[str, float]) -> None:
-        self._keep(fields)
+        self._buffer(fields)
         if self._seconds() - self._flushed_at >= FLUSH_SECONDS:
             self.flush()
 
-    def _keep(self, fields: Mapping[str, float]) -> None:
+    def _buffer(self, fields: Mapping[str, float]) -> None:
         with self._lock:
             if len(self._added) < MAX_FIELDS:
                 for field, by in fields.items():

@@ -1,4 +1,4 @@
-"""How many requests a key has made: counted in Redis, so that all API processes count together."""
+"""The rate limit of API keys: counted in Redis, so that all API processes share the limit."""
 
 import structlog
 from limits import RateLimitItemPerMinute
@@ -10,7 +10,7 @@ log = structlog.get_logger()
 
 
 class RateLimits:
-    """A sliding window of a minute a key. Where Redis is away requests pass: to count them is not worth an outage."""
+    """A sliding window of one minute per key. While Redis is away all requests pass: better than refusing them."""
 
     def __init__(self, redis_url: str, per_minute: int) -> None:
         self._item = RateLimitItemPerMinute(per_minute)
@@ -20,7 +20,7 @@ class RateLimits:
         self._is_away = False
 
     def hit(self, name: str) -> bool:
-        """Count one request of this name; False: it is one too many."""
+        """Count one request of this key; False: it is over the limit."""
         try:
             is_allowed = self._limiter.hit(self._item, name)
         except RedisError as error:
@@ -32,5 +32,5 @@ class RateLimits:
         return is_allowed
 
     def free_at(self, name: str) -> float:
-        """Say when the next request is allowed, in seconds since the epoch."""
+        """Return when the next request is allowed, in seconds since the epoch."""
         return self._limiter.get_window_stats(self._item, name).reset_time

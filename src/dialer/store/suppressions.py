@@ -1,4 +1,4 @@
-"""Suppressed numbers in SQL: many at once, staged as contacts are (`contact_import.py`)."""
+"""Bulk import of suppressed numbers, staged as contacts are (`contact_import.py`)."""
 
 from collections.abc import Iterable
 from itertools import islice
@@ -17,13 +17,13 @@ CREATE TEMPORARY TABLE staged_suppressions (
 
 
 def stage(db: Database, numbers: Iterable[tuple[UUID, str, str | None]]) -> int:
-    """Put new ones (id, number, reason) into a staging table, page by page; return how many there are."""
+    """Stage suppressions (id, number, reason), one transaction a page; return how many."""
     with db.begin() as connection:
         run(connection, STAGING)
-    seen, more = 0, iter(numbers)
-    while page := list(islice(more, PAGE)):
+    staged, remaining = 0, iter(numbers)
+    while page := list(islice(remaining, PAGE)):
         ids, phones, reasons = zip(*page, strict=True)
-        seen += len(page)
+        staged += len(page)
         with db.begin() as connection:
             run(
                 connection,
@@ -37,11 +37,11 @@ def stage(db: Database, numbers: Iterable[tuple[UUID, str, str | None]]) -> int:
                 phones=list(phones),
                 reasons=list(reasons),
             )
-    return seen
+    return staged
 
 
 def store(connection: Connection, workspace_id: WorkspaceId) -> int:
-    """Store what was staged; return how many are new."""
+    """Store the staged suppressions; return how many are new."""
     stored = run(
         connection,
         """

@@ -1,4 +1,4 @@
-"""Who hears which trunk's network, a row a trunk and listener: so it is known whether reports may have been missed."""
+"""Which listener hears which trunk's network: one row per trunk and listener. Shows whether events may be missed."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -9,14 +9,14 @@ from dialer.domain.ids import TrunkId
 from dialer.domain.timeouts import HEARD_SECONDS
 from dialer.store.database import rows, run
 
-# Of a row `l`: this listener hears the trunk now.
+# SQL condition on a row `l`: this listener hears the trunk now.
 HEARS = f"l.linked_at IS NOT NULL AND l.heard_at > dialer_now() - interval '{HEARD_SECONDS} seconds'"
 
 
 def up(connection: Connection, trunk_id: TrunkId, listener_id: UUID, *, is_anew: bool = False) -> bool:
-    """Note that this listener hears the trunk now; True: it did not before.
+    """Record that this listener hears the trunk now; True: it did not before, so events may have been missed.
 
-    `is_anew`: by a new connection, so there was a break, even if that could not be noted when it came.
+    `is_anew`: the connection is new, so there was a break, even if it could not be recorded.
     """
     (row,) = rows(
         connection,
@@ -37,7 +37,7 @@ def up(connection: Connection, trunk_id: TrunkId, listener_id: UUID, *, is_anew:
 
 
 def down(connection: Connection, trunk_id: TrunkId, listener_id: UUID, reason: str) -> None:
-    """Note that this listener does not hear the trunk, and why."""
+    """Record that this listener does not hear the trunk, and why."""
     run(
         connection,
         """
@@ -52,7 +52,7 @@ def down(connection: Connection, trunk_id: TrunkId, listener_id: UUID, reason: s
 
 
 def renew(connection: Connection, trunk_ids: Sequence[TrunkId], listener_id: UUID) -> None:
-    """Note that this listener lives and still hears these trunks."""
+    """Record that this listener is alive and still hears these trunks."""
     run(
         connection,
         """
@@ -65,7 +65,7 @@ def renew(connection: Connection, trunk_ids: Sequence[TrunkId], listener_id: UUI
 
 
 def forget(connection: Connection, listener_id: UUID) -> None:
-    """Remove what was noted by a listener that leaves, and by those that have left without a word."""
+    """Delete the rows of a listener that stops, and of listeners that died a day ago."""
     run(
         connection,
         """
@@ -77,8 +77,8 @@ def forget(connection: Connection, listener_id: UUID) -> None:
 
 
 def sentences(connection: Connection) -> list[str]:
-    """Say for operators which trunks nobody hears, and why: listeners say so, or a batch is held by it."""
-    found = rows(
+    """Return for operators which trunks no listener hears, and why: those a listener reports, or that hold a batch."""
+    trunks = rows(
         connection,
         f"""
         SELECT t.name, max(l.reason) AS reason FROM trunks t LEFT JOIN trunk_links l ON l.trunk_id = t.id
@@ -94,4 +94,6 @@ def sentences(connection: Connection) -> list[str]:
         ORDER BY t.name
         """,
     )
-    return [f"The reports of trunk {row.name} are not heard: {row.reason or 'is a listener running?'}" for row in found]
+    return [
+        f"The reports of trunk {row.name} are not heard: {row.reason or 'is a listener running?'}" for row in trunks
+    ]

@@ -1,4 +1,4 @@
-"""Workspaces in SQL, and what each may call."""
+"""Workspaces and their calling rules."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -22,17 +22,17 @@ def rules(connection: Connection, workspace_id: WorkspaceId) -> CallingRules:
 
 
 def rules_of(row: Row[Any]) -> CallingRules:
-    """Read the rules from a row with the columns `countries` and `premium_rate`."""
+    """Make the rules from a row with the columns `countries` and `premium_rate`."""
     return CallingRules(None if row.countries is None else frozenset(row.countries), row.premium_rate)
 
 
-def set_rules(connection: Connection, name: str, given: CallingRules) -> bool:
+def set_rules(connection: Connection, name: str, new: CallingRules) -> bool:
     """Write what the workspace of this name may call; False: there is none."""
     changed = run(
         connection,
         "UPDATE workspaces SET countries = CAST(:countries AS text[]), premium_rate = :premium WHERE name = :name",
-        countries=None if given.countries is None else sorted(given.countries),
-        premium=given.premium_rate,
+        countries=None if new.countries is None else sorted(new.countries),
+        premium=new.premium_rate,
         name=name,
     )
     return changed == 1

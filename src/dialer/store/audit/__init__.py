@@ -1,9 +1,9 @@
-"""The promises, recomputed in SQL from what the ledger says; one file a promise.
+"""The audit: recomputes the promises in SQL from the ledger; one file per promise.
 
-In come a connection, the present and perhaps one batch; out come the broken rules with the rows that break them.
-Nothing is written, and no row of the ledger is looked at in Python.
+In: a connection, the current time and perhaps one batch. Out: the broken rules with the rows that break them. Nothing
+is written, and no row of the ledger is read in Python.
 """
 
-from dialer.store.audit.recompute import Violation, extent, violations
+from dialer.store.audit.recompute import BrokenRule, extent, violations
 
-__all__ = ["Violation", "extent", "violations"]
+__all__ = ["BrokenRule", "extent", "violations"]

@@ -41,7 +41,7 @@ UNKNOWN_ZONE = Rule(
 
 
 def _while_stopped(name: str, moment: str) -> Rule:
-    """No attempt may have come to this moment while its batch was not active."""
+    """Return the rule that no attempt has reached this state while its batch was not active."""
     return Rule(
         "P4",
         f"{name}_while_stopped",

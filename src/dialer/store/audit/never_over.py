@@ -1,15 +1,16 @@
-"""P2: no limit was exceeded, at any moment. Each attempt is judged by the limits that it stored when it was created."""
+"""P2: no limit was ever exceeded. Each attempt is checked against the limits that were stored when it was created."""
 
 from dialer.store.audit.rule import Rule, known_zone
 
 
-def _limit(name: str, table: str, of: str, limit: str, until: str, counts: str) -> Rule:
-    """A limit on how many attempts of one kind (`of`) may count at once, each from its creation to `until`.
+def _limit(name: str, table: str, key: str, limit: str, until: str, counts: str) -> Rule:
+    """Return the rule that at most `limit` attempts with the same `key` count at once, each from creation to `until`.
 
-    One pass over all beginnings and ends in time. An end frees before a beginning at the same moment. An attempt that
-    ended as it began holds nothing, but needed room. Of those that began together, the strictest limit is first.
+    One pass over all starts and ends in order of time. At the same time, ends come before starts. An attempt that ended
+    when it started occupies nothing, but needed a free slot. Of those that started together, the strictest limit counts
+    first.
     """
-    used = of.partition(",")[0]
+    used = key.partition(",")[0]
     return Rule(
         "P2",
         name,
@@ -18,13 +19,13 @@ def _limit(name: str, table: str, of: str, limit: str, until: str, counts: str) 
                    AS fact
         FROM (
             SELECT id, at, most, CASE step WHEN 0 THEN 1 ELSE 0 END
-                      + sum(step) OVER (PARTITION BY {of} ORDER BY at, step, most ROWS UNBOUNDED PRECEDING) AS held
+                      + sum(step) OVER (PARTITION BY {key} ORDER BY at, step, most ROWS UNBOUNDED PRECEDING) AS held
             FROM (
-                SELECT id, {of}, created_at AS at, CASE WHEN {until} = created_at THEN 0 ELSE 1 END AS step,
+                SELECT id, {key}, created_at AS at, CASE WHEN {until} = created_at THEN 0 ELSE 1 END AS step,
                        {limit} AS most
                 FROM {table} WHERE {used} IN (SELECT {used} FROM ledger WHERE {limit} IS NOT NULL)
                 UNION ALL
-                SELECT NULL, {of}, {until}, -1, NULL
+                SELECT NULL, {key}, {until}, -1, NULL
                 FROM {table} WHERE {used} IN (SELECT {used} FROM ledger WHERE {limit} IS NOT NULL)
                                AND {until} > created_at
             ) AS moments
@@ -34,7 +35,7 @@ def _limit(name: str, table: str, of: str, limit: str, until: str, counts: str) 
     )
 
 
-# A day counts what was placed; a refused attempt is given back when it ends.
+# A day counts placed attempts; the allowance of a refused attempt is given back when it ends.
 GIVEN_BACK = "CASE WHEN state = 'refused' THEN ended_at END"
 
 BATCH_SLOTS = _limit(
@@ -63,7 +64,7 @@ NUMBER_DAY = _limit(
     "from its number that day",
 )
 
-# Two requests that leave in one order may be noted a little closer to each other than they left.
+# The recorded times of two requests may be a little closer together than the requests were.
 NOTED_WITHIN = "0.95"
 
 RATE = Rule(

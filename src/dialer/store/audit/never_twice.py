@@ -5,7 +5,7 @@ from dialer.store.audit.rule import Rule
 OVERLAP = Rule(
     "P1",
     "overlapping_attempts",
-    # Two that are both live are the next rule's.
+    # Two live attempts are covered by the next rule.
     """
     SELECT id, format('Attempt %s of contact %s was created at %s, while an earlier one had not ended',
                       id, contact_id, created_at) AS fact
@@ -53,7 +53,7 @@ REFUSED_BUT_REPORTED = Rule(
 CALLED_AGAIN = Rule(
     "P1",
     "called_again",
-    # Whoever was reached, cannot be reached, or may have been reached (unknown) is not rung again.
+    # A contact that was reached, cannot be reached or may have been reached (unknown) is not called again.
     """
     SELECT id, CASE WHEN latest_created_at > settled_since
                     THEN format('Contact %s was called again after an attempt that settled it', id)

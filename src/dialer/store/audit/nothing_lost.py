@@ -1,4 +1,4 @@
-"""P5: contacts, attempts, reports and counts agree, and whatever is not final will be looked at again."""
+"""P5: contacts, attempts, call events and counts agree, and everything that is not final will be processed again."""
 
 from dialer.store.audit.rule import Rule
 
@@ -41,7 +41,7 @@ FINISHED_UNCALLED = Rule(
 WRONG_OUTCOME = Rule(
     "P5",
     "outcome_contradicts_ledger",
-    # A contact also fails when its last attempt was refused for its own fault: that outcome is no attempt's.
+    # A contact also fails when its last attempt was refused because of the contact; no attempt has that outcome.
     """
     SELECT id, format('Contact %s is %s with outcome %s; its last attempt ended as %s', id, status, outcome,
                       coalesce(latest_outcome, latest_state)) AS fact
@@ -140,7 +140,7 @@ RETRY_OVERDUE = Rule(
 NOBODY_WAKES = Rule(
     "P5",
     "batch_asleep",
-    # A batch without a due time waits for an event: a call that ends, or a retry. Where neither can come, it is lost.
+    # A batch without a due time waits for the end of a call, or for a retry. If neither can happen, it is stuck.
     """
     SELECT b.id, format('Batch %s is active and due at no time, with %s contacts pending, %s waiting, %s dialing', b.id,
                         p.pending, p.waiting, p.dialing) AS fact
@@ -174,7 +174,7 @@ START_OVERDUE = Rule(
 LANE_UNSERVED = Rule(
     "P5",
     "lane_not_served",
-    # Dispatch looks at lanes only in batches whose contacts may differ.
+    # Dispatch reads lanes only in batches whose contacts may be in different ones.
     """
     SELECT p.id, format('Contact %s stands in the lane %s, which batch %s does not look at', p.id, p.lane, b.id) AS fact
     FROM people p JOIN these_batches b ON b.id = p.batch_id

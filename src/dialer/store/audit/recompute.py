@@ -1,4 +1,4 @@
-"""All rules as one statement: one snapshot, so that work in progress is never mistaken for a breach."""
+"""Runs all rules as one statement, on one snapshot, so that work in progress never looks like a broken rule."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ from dialer.store.database import rows
 RULES = (*never_twice.RULES, *never_over.RULES, *never_outside.RULES, *nothing_lost.RULES)
 ROWS_SHOWN = 20
 
-# Nested loops and compiled code are bets on how many rows there are; a young ledger has no statistics to bet on. And
-# the plan, which takes longer than a small ledger, is the same each time.
+# Nested loops and JIT pay off only if row estimates are right, and a young ledger has no statistics. A generic plan
+# saves planning, which takes longer than reading a small ledger.
 STEADY_PLANS = """
     SELECT set_config('enable_nestloop', 'off', true), set_config('jit', 'off', true),
            set_config('plan_cache_mode', 'force_generic_plan', true)
@@ -37,13 +37,13 @@ _TERMS = {name: f"CAST(allowed_by ->> '{name}' AS integer)" for name in _NUMBERS
 }
 TERMS = ", ".join(f"{sql} AS {name}" for name, sql in _TERMS.items())
 
-# What the rules read of each table.
+# The columns that rules may read of each table.
 BATCH = "id, status, scheduled_at, respect_contact_timezone, sticky_caller_id"
 CONTACT = "id, batch_id, status, outcome, attempts, due_at, lane"
 ATTEMPT = ", ".join(COLUMNS)
 REPORT = "id, trunk_id, attempt_id, kind, outcome, received_at, settled_at, verdict"
 
-# A call whose reports came before the network's answer was noted has left all the same; what was refused made no call.
+# A call whose events came before the network's answer was recorded was placed too; a refused attempt made no call.
 PLACED_AT = "CASE WHEN state <> 'refused' THEN coalesce(placed_at, sent_at) END AS placed_at"
 
 LEDGER = f"""
@@ -95,35 +95,35 @@ UNKNOWN_ZONES = """
 
 
 @dataclass(frozen=True, slots=True)
-class Violation:
-    """A rule that is broken. `count`: how often; `rows`: the ids concerned, the first ones of them."""
+class BrokenRule:
+    """A rule that is broken."""
 
     promise: Promise
     rule: str
-    message: str
-    rows: tuple[str, ...]
-    count: int
+    message: str  #: About the first row.
+    rows: tuple[str, ...]  #: The first ids that break the rule.
+    count: int  #: How many break it.
 
 
-def violations(connection: Connection, now: DateTime, batch_id: BatchId | None) -> tuple[Violation, ...]:
-    """Check every rule over all batches, or over one; limits of numbers and trunks over all that share them."""
+def violations(connection: Connection, now: DateTime, batch_id: BatchId | None) -> tuple[BrokenRule, ...]:
+    """Check every rule for all batches, or for one; limits of numbers and trunks always for all that share them."""
     rows(connection, STEADY_PLANS)
-    found = _breaches(connection, {"now": now} | _one(batch_id))
-    return tuple(_violation(RULES[rule], list(breaches)) for rule, breaches in groupby(found, lambda row: row.rule))
+    breaches = _breaches(connection, {"now": now} | _batch_parameter(batch_id))
+    return tuple(_broken(RULES[rule], list(same)) for rule, same in groupby(breaches, lambda row: row.rule))
 
 
 def extent(connection: Connection, batch_id: BatchId | None) -> tuple[int, int, int]:
-    """Count the attempts, contacts and batches that an audit looks at."""
-    (row,) = rows(connection, _scope(batch_id is not None) + EXTENT, **_one(batch_id))
+    """Count the attempts, contacts and batches that an audit covers."""
+    (row,) = rows(connection, _scope(batch_id is not None) + EXTENT, **_batch_parameter(batch_id))
     return row.attempts, row.contacts, row.batches
 
 
-def _one(batch_id: BatchId | None) -> dict[str, Any]:
+def _batch_parameter(batch_id: BatchId | None) -> dict[str, Any]:
     return {} if batch_id is None else {"batch_id": batch_id}
 
 
 def _breaches(connection: Connection, values: dict[str, Any]) -> Sequence[Row[Any]]:
-    """Run all rules. Only by trying does Postgres say cheaply whether it knows a zone, so its names are read if not."""
+    """Run all rules. Postgres lists its zones slowly, so they are read only if a zone turns out to be unknown."""
     statement = _statement("batch_id" in values)
     try:
         with connection.begin_nested():
@@ -135,22 +135,22 @@ def _breaches(connection: Connection, values: dict[str, Any]) -> Sequence[Row[An
     return rows(connection, statement, **values, unknown_zones=[row.zone for row in unknown])
 
 
-def _violation(rule: Rule, breaches: Sequence[Row[Any]]) -> Violation:
+def _broken(rule: Rule, breaches: Sequence[Row[Any]]) -> BrokenRule:
     first = breaches[0]
     more = f" ({first.total - 1} more like it)" if first.total > 1 else ""
-    return Violation(rule.promise, rule.name, f"{first.fact}{more}.", tuple(row.id for row in breaches), first.total)
+    return BrokenRule(rule.promise, rule.name, f"{first.fact}{more}.", tuple(row.id for row in breaches), first.total)
 
 
 @cache
-def _statement(of_one: bool) -> str:
+def _statement(one_batch: bool) -> str:
     ledger = f", ledger AS MATERIALIZED ({LEDGER}), people AS MATERIALIZED ({PEOPLE})"
-    # Where all batches are looked at, every attempt is in the ledger already.
-    neighbours = f"MATERIALIZED ({NEIGHBOURS})" if of_one else f"NOT MATERIALIZED (SELECT {NEIGHBOUR} FROM ledger)"
-    asked = " UNION ALL ".join(_asked(index, rule) for index, rule in enumerate(RULES))
-    return f"{_scope(of_one)} {ledger}, neighbours AS {neighbours} {asked} ORDER BY rule, id"
+    # If all batches are audited, every attempt is in the ledger already.
+    neighbours = f"MATERIALIZED ({NEIGHBOURS})" if one_batch else f"NOT MATERIALIZED (SELECT {NEIGHBOUR} FROM ledger)"
+    breaches = " UNION ALL ".join(_breaches_of(index, rule) for index, rule in enumerate(RULES))
+    return f"{_scope(one_batch)} {ledger}, neighbours AS {neighbours} {breaches} ORDER BY rule, id"
 
 
-def _asked(index: int, rule: Rule) -> str:
+def _breaches_of(index: int, rule: Rule) -> str:
     return f"""
     (SELECT {index} AS rule, CAST(id AS text) AS id, fact, count(*) OVER () AS total FROM ({rule.sql}) AS breaches
      ORDER BY id LIMIT {ROWS_SHOWN})
@@ -158,12 +158,14 @@ def _asked(index: int, rule: Rule) -> str:
 
 
 @cache
-def _scope(of_one: bool) -> str:
-    own = " AND batch_id = :batch_id" if of_one else ""
-    one = " AND id = :batch_id" if of_one else ""
-    # Of a batch that was archived the attempts are elsewhere.
+def _scope(one_batch: bool) -> str:
+    own = " AND batch_id = :batch_id" if one_batch else ""
+    one = " AND id = :batch_id" if one_batch else ""
+    # The attempts of an archived batch are in another table.
     kept = f"WHERE batch_id NOT IN (SELECT id FROM batches WHERE archived_at IS NOT NULL){own}"
-    reports = f"SELECT {REPORT} FROM inbox" + (" WHERE attempt_id IN (SELECT id FROM these_attempts)" if of_one else "")
+    reports = f"SELECT {REPORT} FROM inbox" + (
+        " WHERE attempt_id IN (SELECT id FROM these_attempts)" if one_batch else ""
+    )
     return f"""
     WITH these_batches AS NOT MATERIALIZED (SELECT {BATCH} FROM batches WHERE archived_at IS NULL{one}),
     these_contacts AS NOT MATERIALIZED (SELECT {CONTACT} FROM contacts {kept}),

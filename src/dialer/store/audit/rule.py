@@ -1,4 +1,4 @@
-"""What a rule of the audit is, and the tables it may ask.
+"""What a rule of the audit is, and the tables it may read.
 
     these_batches, these_contacts, these_attempts, these_reports    the rows under audit: all, or one batch's
     ledger      these_attempts with the limits they were allowed by and their place among their contact's attempts
@@ -16,17 +16,17 @@ Promise = Literal["P1", "P2", "P3", "P4", "P5"]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """`sql` selects a row for each breach: `id`, what breaks the rule, and `fact`, a sentence about it."""
+    """One rule."""
 
     promise: Promise
     name: str
-    sql: str
+    sql: str  #: Selects a row for each breach: `id`, the row that breaks the rule, and `fact`, a sentence about it.
 
 
 def known_zone(zone: str) -> str:
-    """Name a time zone so that Postgres takes it for nothing else; `zone` is an SQL expression.
+    """Return SQL that names a time zone unambiguously; `zone` is an SQL expression.
 
-    The colon says that it is the name of a zone: without it CET would be the abbreviation, which has no summer time,
-    and "Mars+5" an offset. A zone that is unknown, which is a breach of its own, is read as UTC and not an error.
+    The colon marks the name of a zone: without it CET would be the abbreviation, which has no summer time, and "Mars+5"
+    an offset. An unknown zone breaks a rule of its own, and is read as UTC here instead of raising an error.
     """
     return f"(':' || CASE WHEN {zone} = ANY(CAST(:unknown_zones AS text[])) THEN 'UTC' ELSE {zone} END)"
