@@ -17,6 +17,7 @@ import structlog
 from dialer import wiring
 from dialer.domain.call import CallEvent
 from dialer.domain.ids import TrunkId
+from dialer.domain.trunk import Trunk
 from dialer.engine import events
 from dialer.errors import DialerError
 from dialer.log import Outage
@@ -24,7 +25,6 @@ from dialer.providers import registry
 from dialer.providers.base import Provider
 from dialer.store import attempts, numbers, trunk_listeners
 from dialer.store.database import Database
-from dialer.store.numbers import Trunk
 
 log = structlog.get_logger()
 
@@ -184,7 +184,7 @@ class Listener:
                 if reason is not None:
                     trunk_listeners.down(connection, trunk.id, self._id, reason)
                 elif trunk_listeners.up(connection, trunk.id, self._id, is_anew=is_anew):
-                    attempts.look_soon(connection, trunk.id)
+                    attempts.rescue_trunk_now(connection, trunk.id)
 
     def _leave(self) -> None:
         with suppress(DialerError), self._db.begin() as connection:

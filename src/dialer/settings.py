@@ -13,6 +13,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from dialer.domain.allow_list import DEFAULT_WORKSPACE, LOOPBACK, workspaces_by_entry
 from dialer.errors import FieldError, InvalidInput, Unavailable
 
+# Celery's queues: for the tasks that steps send, and for those that beat sends.
+QUEUES = ("dialer", "dialer.beat")
 # Variables with this prefix that secret_env does not list belong to the workspace `default`.
 VARIABLES_BEGIN_WITH = "TRUNK_"
 NO_NETWORKS = ("none",)

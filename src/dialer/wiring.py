@@ -1,4 +1,4 @@
-"""The only place where context are chosen and joined, with the clock and the chance of the process."""
+"""The only place where a process gets its parts: database, leases, providers, clock and random numbers."""
 
 import os
 from collections.abc import Callable
@@ -9,6 +9,7 @@ from pendulum import DateTime
 from dialer.clock import chance as chance
 from dialer.clock import clock as clock
 from dialer.clock import seconds as seconds
+from dialer.domain.trunk import Trunk
 from dialer.engine.context import EngineContext
 from dialer.errors import Unavailable
 from dialer.log import Outage
@@ -21,19 +22,18 @@ from dialer.settings import Settings
 from dialer.store import health
 from dialer.store.database import Database, Timeouts
 from dialer.store.leases import Leases
-from dialer.store.numbers import Trunk
 
-# A step holds no transaction open while it waits for anything but Postgres, or for Redis, which answers within seconds.
+# A step keeps no transaction open while it waits for anything but Postgres, or Redis, which answers within seconds.
 STEPS = Timeouts(lock_seconds=5, idle_seconds=10)
-# Nor does a request while it waits for its client.
+# A request keeps none open while it waits for its client.
 REQUESTS = Timeouts(lock_seconds=2, idle_seconds=30)
 
 REREAD_SECONDS = 5.0
 
 
 class LedgerClock:
-    """The ledger's clock, read every few seconds and carried on by one that never goes back: whatever this machine
-    believes, requests are judged by the time that the workers go by. `seconds`: that other clock.
+    """The ledger's clock, read every few seconds and continued by a monotonic one, so that API requests use the same
+    time as the workers, whatever this machine's clock says. `seconds`: the monotonic clock.
     """
 
     def __init__(self, db: Database, seconds: Callable[[], float]) -> None:
@@ -62,20 +62,20 @@ class LedgerClock:
 
 
 def connecting(settings: Settings) -> Callable[[Trunk], Provider]:
-    """Return what makes the provider of a trunk; it raises InvalidInput or Unavailable for one that cannot be used."""
+    """Return a function that makes a trunk's provider, or raises InvalidInput or Unavailable if it cannot be used."""
 
     def connect(trunk: Trunk) -> Provider:
         egress = Egress.to(settings.networks_of(trunk.workspace))
-        around = ProviderEnvironment(clock, secret_of(settings, trunk.workspace), settings.public_url, egress)
-        return registry.plugin(trunk.provider).connect(trunk.id, trunk.config, around)
+        environment = ProviderEnvironment(clock, secret_of(settings, trunk.workspace), settings.public_url, egress)
+        return registry.plugin(trunk.provider).connect(trunk.id, trunk.config, environment)
 
     return connect
 
 
 def secret_of(settings: Settings, workspace: str) -> Callable[[str], str]:
-    """Return what reads a value of a trunk's config that may refer to a variable of the environment.
+    """Return a function that reads a value of a trunk's config, which may refer to an environment variable.
 
-    A variable that is not the workspace's is refused in the same words whether it is set or not.
+    A variable that the workspace may not use is refused with the same message whether it is set or not.
     """
 
     def secret(value: str) -> str:
@@ -85,25 +85,25 @@ def secret_of(settings: Settings, workspace: str) -> Callable[[str], str]:
         name = reference[1]
         if not settings.may_read(name, workspace):
             raise Unavailable(f"The trunk {NOT_ALLOWED}")
-        found = os.environ.get(name)
-        if not found:
+        secret_value = os.environ.get(name)
+        if not secret_value:
             raise Unavailable(f"The environment variable {name} is not set in this process")
-        return found
+        return secret_value
 
     return secret
 
 
 def context_of(settings: Settings, *, connections: int | None = None, timeouts: Timeouts = STEPS) -> EngineContext:
-    """Join the context that every step needs. Nothing is connected until it is used.
+    """Make the context that every step needs. Nothing is connected until it is used.
 
-    `connections`: how many to Postgres may be open for long; by default what a worker needs.
+    `connections`: size of the pool of Postgres; by default what a worker needs.
     """
     database = database_of(settings, pool_size=connections or settings.worker_threads + 2, timeouts=timeouts)
     return EngineContext(database, Leases(settings.redis), ProviderPool(connecting(settings), clock), clock)
 
 
 def database_of(settings: Settings, *, pool_size: int = 2, timeouts: Timeouts | None = None) -> Database:
-    """Make the way to the ledger alone, for what needs nothing else."""
+    """Make the database alone, for commands that need nothing else."""
     try:
         return Database(settings.database, pool_size=pool_size, timeouts=timeouts)
     except ValueError:
@@ -111,13 +111,13 @@ def database_of(settings: Settings, *, pool_size: int = 2, timeouts: Timeouts | 
 
 
 def check(context: EngineContext) -> None:
-    """Raise Unavailable, in words for an operator, unless Postgres, its schema and Redis are fit for use."""
+    """Raise Unavailable, worded for operators, unless Postgres, its schema and Redis can be used."""
     health.check_database(context.db)
     health.check_leases(context.leases)
 
 
 def close(context: EngineContext) -> None:
-    """Let go of all connections."""
+    """Close all connections."""
     context.providers.close()
     context.leases.close()
     context.db.close()

@@ -1,10 +1,10 @@
 """The Celery app: beat ticks, workers run the steps. Tasks carry ids only and are at most five lines.
 
 Losing a task loses nothing, since the next tick finds what was due: so tasks are acknowledged early and have no ETA.
-They do not expire either, for that would be judged by the clocks of two machines: what beat sends is done once in half
-its interval, however much of it is in the queue.
+They do not expire either, because two machines' clocks would decide about that. A step that beat sends runs once in
+half its interval, however many of its tasks are queued.
 
-Every step goes by the ledger's clock. Where this machine's own is far from it, nothing is done here.
+Every step uses the ledger's clock. A worker whose own clock is far from it does nothing.
 """
 
 import logging
@@ -25,19 +25,17 @@ from pendulum import DateTime
 from dialer import log, wiring
 from dialer.domain.ids import BatchId
 from dialer.domain.timeouts import MAX_SKEW_SECONDS
-from dialer.engine import dispatch as dispatching
-from dialer.engine import place as placing
-from dialer.engine import rescue as rescuing
-from dialer.engine import retention as retaining
-from dialer.engine import retry as retrying
-from dialer.engine import settle as settling
-from dialer.engine import tick as ticking
-from dialer.engine.context import QUEUES
-from dialer.engine.place import Departure
-from dialer.engine.settle import SettleReport
+from dialer.engine.departure import Departure
+from dialer.engine.dispatch import dispatch
+from dialer.engine.place import place
+from dialer.engine.rescue import rescue
+from dialer.engine.retention import retention
+from dialer.engine.retry import retry
+from dialer.engine.settle import SettleReport, settle
+from dialer.engine.tick import tick
 from dialer.errors import Contended, DialerError, Unavailable
 from dialer.scheduler import Scheduler
-from dialer.settings import Settings
+from dialer.settings import QUEUES, Settings
 from dialer.store import numbers
 from dialer.store.process_metrics import ProcessMetrics
 
@@ -45,14 +43,14 @@ CHUNK = 50
 QUEUE, BEAT_QUEUE = QUEUES
 RESCUE_SECONDS = 5.0
 RETENTION_SECONDS = 3600.0
-# A settle that was asked for and got lost is asked for again after this.
+# A settle task that was queued and got lost is queued again after this.
 ASKED_SECONDS = 2
-# Departures in hand at once: a thread waits for its network's answers, which may take seconds.
+# Departures in progress at once: a thread waits for its network's answers, which may take seconds.
 DEPARTURE_THREADS = 32
-# When a departure is tried again that neither the ledger nor the clock of this machine allow to be looked at.
+# When a departure is tried again where the ledger does not answer, or the clock of this machine is wrong.
 AGAIN_SECONDS = 1.0
 
-# What the networks have, before the first task is taken, to answer for the first time.
+# Timeout of the first connections to the networks, which are made before the first task is taken.
 WARM_UP_SECONDS = 5.0
 
 settings = Settings.load()
@@ -63,34 +61,34 @@ measures = ProcessMetrics(settings.redis, wiring.seconds)
 scheduler = Scheduler(DEPARTURE_THREADS, wiring.seconds)
 process_name = f"{socket.gethostname()}:{os.getpid()}"
 logger = structlog.get_logger()
-# What passes by itself. The next tick finds what was due, so these need no traceback each.
+# Errors that pass by themselves. The next tick finds what was due, so they need no traceback each.
 PASSING = (Unavailable, Contended, OperationalError)
 outage = log.Outage("steps are put off", wiring.seconds)
 
 
 class Consumer(consumer.Consumer):  # type: ignore[misc]  # Celery brings no types
-    """Takes messages from the broker, and goes on after one that cannot be read: Celery's own ends its process."""
+    """Consumes messages, and goes on after one that cannot be read: Celery's own consumer ends its process then."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self.loop: Callable[..., None] = partial(self._survive, self.loop)
 
     def create_task_handler(self, *arguments: Any) -> Callable[[Any], None]:
-        """Reject what is no task. It would be delivered again otherwise, to the next worker."""
+        """Reject a message that is no task; otherwise it would be delivered again, to the next worker."""
         handle = super().create_task_handler(*arguments)
 
         def take(message: Any) -> None:
             try:
                 handle(message)
             except Exception as error:
-                # Also a connection error, among which kombu counts KeyError: it shows again in the loop.
+                # Connection errors too: kombu counts KeyError among them. A real one is raised again in the loop.
                 logger.warning("message rejected: it is no task", reason=repr(error)[:200])
                 message.reject_log_error(consumer.consumer.logger, self.connection_errors)
 
         return take
 
     def _survive(self, loop: Callable[..., None], *arguments: Any) -> None:
-        """Connect again after a message that was taken from Redis and cannot even be unpacked; it is gone then."""
+        """Connect again after a message that cannot be decoded. It was taken from Redis already, so it is lost."""
         try:
             loop(*arguments)
         except self.connection_errors:
@@ -101,7 +99,7 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]  # Celery brings no typ
 
 
 class InMemory(beat.Scheduler):  # type: ignore[misc]  # Celery brings no types
-    """The schedule of beat. A file would only remember what the next second makes up for, so nothing is kept."""
+    """The schedule of beat, without a file: the next second makes up for whatever was missed."""
 
     def apply_entry(self, entry: beat.ScheduleEntry, producer: Any = None) -> None:
         """Send a task; one that cannot be sent is sent at its next time."""
@@ -113,8 +111,8 @@ class InMemory(beat.Scheduler):  # type: ignore[misc]  # Celery brings no types
     def close(self) -> None:
         """Leave the connection open: it ends with the process.
 
-        TERM calls this in the middle of whatever beat does. A connection that was closed under a tick would raise its
-        error there, in place of the exit that TERM asks for, and beat would go on.
+        The TERM handler calls this in the middle of whatever beat does. A connection that is closed under a tick would
+        raise its error there instead of the exit that TERM asks for, and beat would go on.
         """
 
 
@@ -139,11 +137,11 @@ app = Celery("dialer", broker=settings.broker)
 app.conf.update(
     beat_schedule={name: _every(seconds, name) for name, seconds in INTERVALS.items()},
     broker_connection_retry_on_startup=True,
-    # A restored task is one that the tick has long made up for; the visibility time-out outlasts any task by far.
+    # The visibility timeout is longer than any task. The tick has long made up for a task that is restored after it.
     broker_transport_options={"visibility_timeout": 3600, "socket_timeout": 5, "socket_connect_timeout": 5},
     enable_utc=True,
-    # The anonymous exchange routes by the queue's name alone: bindings kept in Redis would be lost with its memory.
-    # Workers take from both in turn, so that what beat sends does not wait behind a flood of call reports.
+    # The anonymous exchange routes by the queue's name alone: bindings in Redis would be lost with its memory.
+    # Workers take from both in turn, so that beat's tasks do not wait behind a flood of call reports (P6).
     task_queues=[Queue(name, exchange="", routing_key=name) for name in (QUEUE, BEAT_QUEUE)],
     task_default_queue=QUEUE,
     task_default_exchange="",
@@ -161,7 +159,7 @@ app.conf.update(
 
 @worker_init.connect
 def warm_up(**_: object) -> None:
-    """Reach the networks before the first task is taken, so that the first calls leave as fast as all others."""
+    """Connect to the networks before the first task is taken, so that the first calls leave as fast as all others."""
     with context.db.begin() as connection:
         trunks = numbers.reporting_trunks(connection)
     context.providers.warm_up(trunks, WARM_UP_SECONDS)
@@ -174,7 +172,7 @@ def _configure_logging(**_: Any) -> None:
 
 
 def _is_no_retry(record: logging.LogRecord) -> bool:
-    """Log one of the tries to reach the broker, which Celery makes every few seconds."""
+    """Log only one of the connection attempts to the broker, which Celery makes every few seconds."""
     if record.msg != consumer.consumer.CONNECTION_ERROR:
         return True
     outage.note(ConnectionError(record.getMessage().partition("\n")[0]))
@@ -183,31 +181,34 @@ def _is_no_retry(record: logging.LogRecord) -> bool:
 
 @worker_shutdown.connect
 def _finish_departures(**_: Any) -> None:
-    """What was reserved leaves, or is given back, before the process ends."""
+    """Let reserved calls leave, or give them back, before the process ends."""
     scheduler.close()
 
 
-def step(work: Callable[..., None]) -> Any:
-    """Make a task of a step: give it the time of the ledger, and measure how long it takes."""
-    interval = INTERVALS.get(work.__name__, 0.0)
+def task(name: str) -> Callable[[Callable[..., None]], Any]:
+    """Make a Celery task of a step: give it the time of the ledger, and measure how long it takes."""
+    interval = INTERVALS.get(name, 0.0)
 
-    @app.task(name=f"dialer.{work.__name__}")
-    @wraps(work)
-    def task(*ids: Any, by_beat: bool = False) -> None:
-        try:
-            now = ledger_now()
-            if now is None or (by_beat and not context.leases.is_first(work.__name__, interval / 2)):
-                return
-            with measures.timed("dialer_step_seconds", {"step": work.__name__}):
-                work(now, *ids)
-        except PASSING as error:
-            outage.note(error)
+    def make(work: Callable[..., None]) -> Any:
+        @app.task(name=f"dialer.{name}")
+        @wraps(work)
+        def run(*ids: Any, by_beat: bool = False) -> None:
+            try:
+                now = ledger_now()
+                if now is None or (by_beat and not context.leases.is_first(name, interval / 2)):
+                    return
+                with measures.timed("dialer_step_seconds", {"step": name}):
+                    work(now, *ids)
+            except PASSING as error:
+                outage.note(error)
 
-    return task
+        return run
+
+    return make
 
 
 def ledger_now() -> DateTime | None:
-    """Read the ledger's clock; None: this machine's is too far from it to do anything, and that is said and noted."""
+    """Read the ledger's clock; None: this machine's clock is too far from it to do anything, which is logged."""
     now = context.db.now()
     skew_seconds = (wiring.clock() - now).total_seconds()
     if abs(skew_seconds) <= MAX_SKEW_SECONDS:
@@ -218,106 +219,101 @@ def ledger_now() -> DateTime | None:
     return None
 
 
-@step
-def tick(now: DateTime) -> None:
-    report = ticking.tick(context, now)
+@task("tick")
+def tick_task(now: DateTime) -> None:
+    report = tick(context, now)
     dispatch_all(report.due)
     if report.has_reports:
         ask_settle()
 
 
-@step
-def dispatch(now: DateTime, batch_ids: Sequence[BatchId]) -> None:
-    _dispatch(now, batch_ids, lambda: None)
+@task("dispatch")
+def dispatch_task(now: DateTime, batch_ids: Sequence[BatchId]) -> None:
+    dispatch_now(now, batch_ids)
 
 
-@step
-def settle(now: DateTime) -> None:
+@task("settle")
+def settle_task(now: DateTime) -> None:
     context.leases.begun("settle")
-    report = settling.settle(context, now)
+    report = settle(context, now)
     if report.is_full:
         ask_settle()
     refill(now, report)
 
 
-@step
-def retry(now: DateTime) -> None:
-    dispatch_all(retrying.retry(context, now).batches)
+@task("retry")
+def retry_task(now: DateTime) -> None:
+    dispatch_all(retry(context, now).batches)
 
 
-@step
-def rescue(now: DateTime) -> None:
-    report = rescuing.rescue(context, now, rng)
+@task("rescue")
+def rescue_task(now: DateTime) -> None:
+    report = rescue(context, now, rng)
     dispatch_all(report.freed)
     count_outcomes(report.outcomes)
 
 
-@step
-def retention(now: DateTime) -> None:
-    retaining.retention(context, now, settings.retention_days)
+@task("retention")
+def retention_task(now: DateTime) -> None:
+    retention(context, now, settings.retention_days)
 
 
-def _dispatch(now: DateTime, batch_ids: Sequence[BatchId], placed: Callable[[], None]) -> None:
-    """Dispatch, and let each departure leave at its time; `placed` is called after each of them."""
-    report = dispatching.dispatch(context, batch_ids, now, rng)
+def dispatch_now(now: DateTime, batch_ids: Sequence[BatchId], freed_at: DateTime | None = None) -> None:
+    """Dispatch, and let each departure leave at its time. `freed_at`: when the report came in that freed the slots."""
+    report = dispatch(context, batch_ids, now, rng)
     for departure in report.departures:
-        scheduler.after(departure.wait_seconds, partial(leave, departure, placed))
+        scheduler.after(departure.wait_seconds, partial(leave, departure, freed_at))
     dispatch_all(report.again)
     if report.leases_lost:
-        rescue.delay()
+        rescue_task.delay()
 
 
-def leave(departure: Departure, placed: Callable[[], None]) -> None:
-    """Let calls leave for their network; what may not yet is scheduled again."""
+def leave(departure: Departure, freed_at: DateTime | None) -> None:
+    """Let calls leave for their network; what may not leave yet is scheduled again."""
     try:
         now = ledger_now()
     except DialerError as error:
         outage.note(error)
         now = None
     if now is None:
-        scheduler.after(AGAIN_SECONDS, partial(leave, departure, placed))
+        scheduler.after(AGAIN_SECONDS, partial(leave, departure, freed_at))
         return
     try:
         with measures.timed("dialer_step_seconds", {"step": "place"}):
-            report = placing.place(context, departure, now)
+            report = place(context, departure, now)
     except PASSING as error:
         # Rescue looks at what was reserved.
         outage.note(error)
         return
     for later in report.later:
-        scheduler.after(later.wait_seconds, partial(leave, later, placed))
-    for said, count in (("placed", report.placed), ("refused", report.refused), ("unclear", report.unclear)):
-        measures.count("dialer_placements", {"said": said}, count)
+        scheduler.after(later.wait_seconds, partial(leave, later, freed_at))
+    for answer, count in (("placed", report.placed), ("refused", report.refused), ("unclear", report.unclear)):
+        measures.count("dialer_placements", {"said": answer}, count)
     measures.count("dialer_attempts", {"outcome": "refused"}, report.refused)
-    placed()
+    if freed_at is not None:
+        measures.duration("dialer_refill_seconds", {}, (wiring.clock() - freed_at).total_seconds())
 
 
 def refill(now: DateTime, report: SettleReport) -> None:
     """Dispatch batches with freed slots in this task and not in another, so that they are refilled at once."""
-    oldest_at = report.oldest_at
-
-    def placed() -> None:
-        if oldest_at is not None:
-            measures.duration("dialer_refill_seconds", {}, (wiring.clock() - oldest_at).total_seconds())
-
-    _dispatch(now, report.freed[:CHUNK], placed)
+    dispatch_now(now, report.freed[:CHUNK], report.oldest_at)
     dispatch_all(report.freed[CHUNK:])
     count_outcomes(report.outcomes)
 
 
 def count_outcomes(outcomes: Mapping[str, int]) -> None:
-    """Add how attempts ended to the measures."""
+    """Add how attempts ended to the metrics."""
     for outcome, count in outcomes.items():
         measures.count("dialer_attempts", {"outcome": outcome}, count)
 
 
 def ask_settle() -> None:
-    """Put a settle into the queue unless one is there: it will see all that is in the inbox by then."""
+    """Queue a settle task unless one is queued: it will see all that is in the inbox by then."""
     if context.leases.ask_once("settle", ASKED_SECONDS):
-        settle.delay()
+        settle_task.delay()
 
 
 def dispatch_all(batch_ids: Sequence[BatchId]) -> None:
-    """Hand batches to dispatch, in chunks that different workers may take."""
+    """Hand batches to dispatch tasks, in chunks that different workers may take."""
     for first in range(0, len(batch_ids), CHUNK):
-        dispatch.delay(list(batch_ids[first : first + CHUNK]))
+        dispatch_task.delay(list(batch_ids[first : first + CHUNK]))

@@ -14,11 +14,11 @@ from fastapi.testclient import TestClient
 
 from api.conftest import Api
 from dialer.domain.ids import TrunkId
+from dialer.domain.trunk import Trunk
 from dialer.errors import Unavailable
 from dialer.providers.egress import AddressRefused
 from dialer.providers.pool import ProviderPool
 from dialer.store import numbers
-from dialer.store.numbers import Trunk
 from dialer.wiring import connecting
 from support.networks.asterisk import trunk
 

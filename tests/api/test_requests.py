@@ -265,7 +265,7 @@ def test_steps_of_workers_are_measured(api: Api, client: TestClient, draft: Draf
     path = f"/batch-calls/{draft(contacts=2)['id']}"
     client.post(f"{path}/schedule")
     # In a process of its own, as a worker is.
-    work = "from dialer import worker; worker.tick.run(); worker.dispatch.run([]); worker.measures.close()"
+    work = "from dialer import worker; worker.tick_task.run(); worker.dispatch_task.run([]); worker.measures.close()"
     environment = os.environ | dict(api.settings.environment())
     subprocess.run([sys.executable, "-c", work], env=environment, check=True, timeout=60, capture_output=True)
     world.clock.now = world.clock.now.add(seconds=2)

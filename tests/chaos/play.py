@@ -28,9 +28,10 @@ from dialer.domain.call import CallEvent, EventKind
 from dialer.domain.ids import AttemptId, BatchId, TrunkId
 from dialer.domain.outcomes import Outcome
 from dialer.engine.context import EngineContext
+from dialer.engine.departure import Departure
 from dialer.engine.dispatch import dispatch
 from dialer.engine.events import receive
-from dialer.engine.place import Departure, place
+from dialer.engine.place import place
 from dialer.engine.rescue import rescue
 from dialer.engine.retry import retry
 from dialer.engine.settle import settle

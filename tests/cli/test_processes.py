@@ -91,7 +91,7 @@ def test_a_worker_with_json_logs_prints_no_banner_and_no_warning_of_root_and_lea
 ) -> None:
     with running("worker") as process:
         assert process.stderr is not None
-        worker.rescue.delay()
+        worker.rescue_task.delay()
         assert json.loads(process.stderr.readline())["event"] == "leases rebuilt from the ledger"
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=DEADLINE_SECONDS)

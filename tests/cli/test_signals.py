@@ -28,9 +28,9 @@ COMMANDS = {
 @pytest.fixture
 def has_started(installed: Database, broker: redis.Redis, tmp_path: Path) -> dict[str, Callable[[], object]]:
     """How each command shows that it works. The worker: by what it logs of the first task."""
-    from dialer.worker import BEAT_QUEUE, rescue
+    from dialer.worker import BEAT_QUEUE, rescue_task
 
-    rescue.delay()
+    rescue_task.delay()
 
     def says(text: str) -> Callable[[], object]:
         return lambda: text in (tmp_path / "output").read_text()

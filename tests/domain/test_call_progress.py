@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pendulum import DateTime
 
 from dialer.domain.call import CallEvent, EventKind
-from dialer.domain.call_progress import STATE_OF, Course, Verdict, follow
+from dialer.domain.call_progress import STATE_OF, CallProgress, Verdict, follow
 from dialer.domain.ids import AttemptId, uuid7
 from dialer.domain.outcomes import Outcome
 from dialer.domain.states import ATTEMPT_TRANSITIONS, LIVE_ATTEMPT, AttemptState
@@ -44,63 +44,63 @@ REPORTS = st.lists(
 
 @given(OPEN_STATES, REPORTS)
 def test_no_order_of_reports_moves_an_attempt_back(state: AttemptState, reports: list[CallEvent]) -> None:
-    course = Course(state)
+    progress = CallProgress(state)
     for report in reports:
-        after, _ = follow(course, [report])
-        assert after.state is course.state or after.state in ATTEMPT_TRANSITIONS[course.state]
-        assert DEPTH[after.state] >= DEPTH[course.state]
-        course = after
+        after, _ = follow(progress, [report])
+        assert after.state is progress.state or after.state in ATTEMPT_TRANSITIONS[progress.state]
+        assert DEPTH[after.state] >= DEPTH[progress.state]
+        progress = after
 
 
 @given(OPEN_STATES, REPORTS)
 def test_the_first_end_wins_and_its_word_is_kept(state: AttemptState, reports: list[CallEvent]) -> None:
-    course, _ = follow(Course(state), reports)
+    progress, _ = follow(CallProgress(state), reports)
     ends = [report for report in reports if report.kind is EventKind.ENDED]
     if ends:
-        kept = (course.state, course.outcome, course.ended_at, course.talk_seconds)
+        kept = (progress.state, progress.outcome, progress.ended_at, progress.talk_seconds)
         assert kept == (AttemptState.ENDED, ends[0].outcome, ends[0].at, ends[0].talk_seconds)
     else:
-        assert (course.outcome, course.ended_at) == (None, None)
-        assert course.state is max([state, *(STATE_OF[report.kind] for report in reports)], key=lambda of: DEPTH[of])
+        assert (progress.outcome, progress.ended_at) == (None, None)
+        assert progress.state is max([state, *(STATE_OF[report.kind] for report in reports)], key=lambda of: DEPTH[of])
 
 
 @given(OPEN_STATES, REPORTS)
 def test_each_report_gets_one_verdict_and_one_is_applied_for_each_step(
     state: AttemptState, reports: list[CallEvent]
 ) -> None:
-    course, verdicts = follow(Course(state), reports)
+    progress, verdicts = follow(CallProgress(state), reports)
     assert len(verdicts) == len(reports)
     assert set(verdicts) <= {Verdict.APPLIED, Verdict.LATE}
-    assert (Verdict.APPLIED in verdicts) == (course.state is not state)
+    assert (Verdict.APPLIED in verdicts) == (progress.state is not state)
     assert verdicts.count(Verdict.APPLIED) <= 3
 
 
 @given(OPEN_STATES, REPORTS)
 def test_a_report_that_is_repeated_changes_nothing(state: AttemptState, reports: list[CallEvent]) -> None:
-    course, _ = follow(Course(state), reports)
-    again, verdicts = follow(course, reports)
-    assert again == course
+    progress, _ = follow(CallProgress(state), reports)
+    again, verdicts = follow(progress, reports)
+    assert again == progress
     assert verdicts == [Verdict.LATE] * len(reports)
 
 
 @given(st.permutations([RINGING, ANSWERED, ENDED, ENDED, RINGING]))
 def test_every_order_of_a_whole_call_comes_to_the_same_end(reports: list[CallEvent]) -> None:
-    course, verdicts = follow(Course(AttemptState.PLACED), reports)
-    assert (course.state, course.outcome, course.ended_at) == (AttemptState.ENDED, Outcome.ANSWERED, ENDED.at)
-    assert course.answered_at == ANSWERED.at
-    assert course.provider_call_id == "CA1"
+    progress, verdicts = follow(CallProgress(AttemptState.PLACED), reports)
+    assert (progress.state, progress.outcome, progress.ended_at) == (AttemptState.ENDED, Outcome.ANSWERED, ENDED.at)
+    assert progress.answered_at == ANSWERED.at
+    assert progress.provider_call_id == "CA1"
     assert verdicts[reports.index(ENDED)] is Verdict.APPLIED
 
 
 @given(REPORTS)
 def test_what_is_reported_about_a_refused_call_is_a_contradiction(reports: list[CallEvent]) -> None:
-    refused = Course(AttemptState.REFUSED, cause="busy trunk", ended_at=T0)
+    refused = CallProgress(AttemptState.REFUSED, cause="busy trunk", ended_at=T0)
     assert follow(refused, reports) == (refused, [Verdict.CONTRADICTION] * len(reports))
 
 
 def test_a_call_that_may_exist_turns_out_to_exist() -> None:
-    course, verdicts = follow(Course(AttemptState.UNCLEAR), [RINGING])
-    assert (course.state, course.ringing_at, verdicts) == (AttemptState.RINGING, RINGING.at, [Verdict.APPLIED])
+    progress, verdicts = follow(CallProgress(AttemptState.UNCLEAR), [RINGING])
+    assert (progress.state, progress.ringing_at, verdicts) == (AttemptState.RINGING, RINGING.at, [Verdict.APPLIED])
 
 
 @pytest.mark.parametrize(
@@ -117,21 +117,21 @@ def test_a_call_that_may_exist_turns_out_to_exist() -> None:
 def test_the_end_tells_when_the_call_was_answered_if_the_report_of_it_was_lost(
     outcome: Outcome, talk: float | None, answered_at: DateTime | None
 ) -> None:
-    course, _ = follow(Course(AttemptState.PLACED), [replace(ENDED, outcome=outcome, talk_seconds=talk)])
-    assert course.answered_at == answered_at
+    progress, _ = follow(CallProgress(AttemptState.PLACED), [replace(ENDED, outcome=outcome, talk_seconds=talk)])
+    assert progress.answered_at == answered_at
 
 
 def test_a_report_of_the_answer_goes_before_what_the_length_of_the_talk_would_tell() -> None:
-    course, _ = follow(Course(AttemptState.PLACED), [ANSWERED, replace(ENDED, talk_seconds=58)])
-    assert (course.answered_at, course.talk_seconds) == (ANSWERED.at, 58)
+    progress, _ = follow(CallProgress(AttemptState.PLACED), [ANSWERED, replace(ENDED, talk_seconds=58)])
+    assert (progress.answered_at, progress.talk_seconds) == (ANSWERED.at, 58)
 
 
 def test_a_call_that_nobody_answered_was_never_answered_though_its_talk_is_reported_as_zero() -> None:
-    course, _ = follow(Course(AttemptState.RINGING), [UNANSWERED])
-    assert (course.answered_at, course.talk_seconds) == (None, 0)
+    progress, _ = follow(CallProgress(AttemptState.RINGING), [UNANSWERED])
+    assert (progress.answered_at, progress.talk_seconds) == (None, 0)
 
 
 def test_the_id_that_the_network_gave_first_is_kept() -> None:
-    course, _ = follow(Course(AttemptState.PLACED, provider_call_id="CA0"), [RINGING])
-    assert course.provider_call_id == "CA0"
-    assert course.ringing_at == RINGING.at
+    progress, _ = follow(CallProgress(AttemptState.PLACED, provider_call_id="CA0"), [RINGING])
+    assert progress.provider_call_id == "CA0"
+    assert progress.ringing_at == RINGING.at

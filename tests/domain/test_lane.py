@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pendulum import DateTime
 
 from dialer.domain.ids import NumberId
-from dialer.domain.lane import Lane, next_open, zones_lane
+from dialer.domain.lane import Lane, zones_lane
 from dialer.domain.window import CallingWindow
 
 ZONES = ("America/New_York", "America/Chicago", "Europe/Berlin", "Asia/Kolkata", "Australia/Lord_Howe", "Etc/GMT+5")
@@ -27,6 +27,7 @@ def test_no_text_asks_for_nothing_beyond_the_batch() -> None:
 def test_a_lane_is_read_as_it_was_written(zones: list[str], number: NumberId | None) -> None:
     text = zones_lane(zones) + (f"|{number}" if number else "")
     assert Lane.parse(text) == Lane(tuple(zones), number)
+    assert str(Lane(tuple(zones), number)) == text
 
 
 def test_the_window_is_read_in_each_zone_of_the_lane_and_not_in_the_batch_s_own() -> None:
@@ -52,7 +53,7 @@ def test_a_number_alone_leaves_the_window_to_the_batch() -> None:
     ],
 )
 def test_the_next_opening_is_the_first_moment_at_which_all_zones_are_open(lane: str, opens_at: DateTime | None) -> None:
-    assert next_open(NINE_TO_FIVE, lane, MONDAY) == opens_at
+    assert Lane.parse(lane).next_open(NINE_TO_FIVE, MONDAY) == opens_at
 
 
 @given(st.lists(st.sampled_from(ZONES), min_size=1, max_size=3, unique=True), st.integers(0, 60 * 24 * 200))
@@ -61,7 +62,7 @@ def test_the_next_opening_is_what_a_walk_by_quarters_of_an_hour_finds(zones: lis
     windows = [CallingWindow(zone, time(9), time(17)) for zone in zones]
     week = range(8 * 24 * 4)
     walked = (at + timedelta(minutes=15 * step) for step in week)
-    found = next_open(NINE_TO_FIVE, zones_lane(zones), at)
+    found = Lane(tuple(zones)).next_open(NINE_TO_FIVE, at)
     first = next((moment for moment in walked if all(window.is_open(moment) for window in windows)), None)
     if first is None:
         assert found is None or found > at.add(days=7)

@@ -7,6 +7,7 @@ import pytest
 
 from dialer.domain.call import CallEvent
 from dialer.domain.ids import AttemptId, uuid7
+from dialer.domain.trunk import Trunk
 from dialer.engine.audit import audit
 from dialer.engine.rescue import RescueReport, rescue
 from dialer.engine.retry import retry
@@ -22,7 +23,6 @@ from dialer.providers.base import (
 )
 from dialer.providers.pool import ProviderPool
 from dialer.providers.simulator import CarrierCall
-from dialer.store.numbers import Trunk
 from support.engine_steps import end, go, hand_in, later, live, report
 from support.world import World
 

@@ -10,6 +10,7 @@ import pytest
 from dialer.domain.ids import AttemptId, BatchId
 from dialer.domain.outcomes import CauseClass
 from dialer.domain.timeouts import PLACE_SECONDS
+from dialer.domain.trunk import Trunk
 from dialer.engine.context import EngineContext
 from dialer.engine.dispatch import dispatch
 from dialer.engine.retry import retry
@@ -18,7 +19,6 @@ from dialer.engine.tick import tick
 from dialer.providers.base import CallRequest, Placed, Placement, Refused, Unclear
 from dialer.providers.pool import ProviderPool
 from dialer.store.database import rows
-from dialer.store.numbers import Trunk
 from support.engine_steps import (
     Dispatched,
     assert_clean,

@@ -8,6 +8,7 @@ import pytest
 
 from dialer.domain.ids import AttemptId, BatchId
 from dialer.domain.timeouts import HEARD_SECONDS
+from dialer.domain.trunk import Trunk
 from dialer.engine.context import EngineContext
 from dialer.engine.dispatch import dispatch
 from dialer.engine.events import receive
@@ -18,7 +19,6 @@ from dialer.providers.base import CallHandle, CallRequest, LookupResult, NotFoun
 from dialer.providers.pool import ProviderPool
 from dialer.service import trunks
 from dialer.store import attempts, trunk_listeners
-from dialer.store.numbers import Trunk
 from support.engine_steps import assert_clean, go, held, later, live, report
 from support.world import World
 
@@ -167,7 +167,7 @@ def test_a_trunk_that_is_heard_again_has_its_calls_asked_about_at_once(world: Wo
     later(world, 1)
     with world.db.begin() as connection:
         assert trunk_listeners.up(connection, world.installed.trunk_id, EAR)
-        assert attempts.look_soon(connection, world.installed.trunk_id) == 1
+        assert attempts.rescue_trunk_now(connection, world.installed.trunk_id) == 1
         assert not trunk_listeners.up(connection, world.installed.trunk_id, EAR)
     assert rescued(world, world.context).asked == 1
 
@@ -178,7 +178,7 @@ def test_a_call_that_is_being_placed_is_not_asked_about_when_its_trunk_is_heard_
     dispatch(world.context, [world.batch(1)], world.clock.now, world.rng)
     world.sql("UPDATE attempts SET state = :state", state=state)
     with world.db.begin() as connection:
-        assert attempts.look_soon(connection, world.installed.trunk_id) == 0
+        assert attempts.rescue_trunk_now(connection, world.installed.trunk_id) == 0
 
 
 def test_a_break_that_could_not_be_noted_counts_from_the_next_connection(world: World, unclear: EngineContext) -> None:

@@ -11,16 +11,17 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from dialer.domain.attempt import PlacedCall, UnclearCall
 from dialer.domain.ids import AttemptId, BatchId
 from dialer.domain.outcomes import Outcome
 from dialer.embedded import Servers
 from dialer.engine.dispatch import dispatch
 from dialer.engine.rescue import rescue, tell_of_locks
 from dialer.engine.retry import retry
-from dialer.engine.settle import End, close, settle
+from dialer.engine.settle import AttemptEnd, close, settle
 from dialer.engine.tick import tick
 from dialer.errors import Contended, Unavailable
-from dialer.store import archive, attempts, contacts, departures, inbox, lease_epoch, locks
+from dialer.store import archive, attempts, contacts, inbox, lease_epoch, locks, permits
 from dialer.store.database import Database, Timeouts, rows, run
 from support.deadline import DEADLINE_SECONDS
 from support.engine_steps import assert_clean, at_once, end, go, hand_in, later, live, look, queued, report, until
@@ -33,7 +34,7 @@ IN_PSQL = {
     "its contact": "UPDATE contacts SET name = 'edited' WHERE batch_id = :batch",
 }
 locked = pytest.mark.parametrize("what", IN_PSQL)
-GONE = End("gone_from_network", Outcome.UNKNOWN)
+GONE = AttemptEnd("gone_from_network", Outcome.UNKNOWN)
 
 
 @contextmanager
@@ -84,9 +85,11 @@ def test_what_is_locked_is_waited_for_once_and_not_once_for_each_half_of_the_pag
 
 @pytest.mark.parametrize("write", [
     attempts.lock,
-    lambda connection, ids: attempts.mark_placed(connection, [(of, "one") for of in ids]),
-    lambda connection, ids: attempts.mark_unclear(connection, [(of, "x") for of in ids], rescue_at=MONDAY),
-    lambda connection, ids: departures.permit(connection, ids),
+    lambda connection, ids: attempts.mark_placed(connection, [PlacedCall(attempt_id, "one") for attempt_id in ids]),
+    lambda connection, ids: attempts.mark_unclear(
+        connection, [UnclearCall(attempt_id, "x") for attempt_id in ids], rescue_at=MONDAY
+    ),
+    lambda connection, ids: permits.permit(connection, ids),
 ], ids=["lock", "mark_placed", "mark_unclear", "permit"])  # fmt: skip
 def test_attempts_are_locked_in_the_order_of_their_ids(world: World, write: Callable[..., object]) -> None:
     """Two who lock the same attempts wait for each other, and never in a circle."""
@@ -227,7 +230,7 @@ def test_placements_that_were_refused_are_closed_except_where_something_is_locke
     go(world, stuck, free)
     world.sql("UPDATE attempts SET state = 'reserved'")
     with held(world, what, stuck):
-        ends = dict.fromkeys(live(world), End("switch_congestion"))
+        ends = dict.fromkeys(live(world), AttemptEnd("switch_congestion"))
         assert close(world.context, ends, world.clock.now).ended == 3
         assert live(world) == attempts_of(world, stuck)
     assert close(world.context, ends, world.clock.now).ended == 3

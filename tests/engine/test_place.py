@@ -14,18 +14,19 @@ from dialer.domain.ids import AttemptId, BatchId
 from dialer.domain.outcomes import CauseClass
 from dialer.domain.pacing import RateLimit
 from dialer.domain.timeouts import LEAVE_SECONDS, PLACE_SECONDS
+from dialer.domain.trunk import Trunk
 from dialer.engine.context import EngineContext
+from dialer.engine.departure import Departure
 from dialer.engine.dispatch import dispatch
-from dialer.engine.place import Departure, PlaceReport, place
+from dialer.engine.place import PlaceReport, place
 from dialer.engine.rescue import rescue
 from dialer.engine.retry import retry
 from dialer.errors import Unavailable
 from dialer.providers.base import CallRequest, Placed, Placement, Refused, Unclear
 from dialer.providers.pool import ProviderPool
-from dialer.store import departures
+from dialer.store import permits
 from dialer.store.database import Database, rows, run
 from dialer.store.leases import Leases
-from dialer.store.numbers import Trunk
 from support.deadline import DEADLINE_SECONDS
 from support.engine_steps import assert_clean, at_once, day_allowance, go, held, later, look, queued, set_limit, until
 from support.world import MONDAY, World, made_up_phones
@@ -103,7 +104,7 @@ def test_a_departure_that_runs_twice_sends_each_request_once(world: World) -> No
 def test_a_request_does_not_leave_that_another_worker_is_being_permitted_to_send(world: World) -> None:
     departure = reserved(world, world.batch(3))
     with ThreadPoolExecutor(1) as pool, world.db.begin() as other:
-        assert len(departures.permit(other, departure.attempt_ids).may_leave) == 3
+        assert len(permits.permit(other, departure.attempt_ids).may_leave) == 3
         leaving = pool.submit(leave, world, departure)
         until(lambda: queued(world) == 1 or leaving.done())
         other.commit()

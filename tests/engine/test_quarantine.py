@@ -11,7 +11,8 @@ import pytest
 from dialer.domain.call import CallEvent
 from dialer.domain.ids import AttemptId
 from dialer.domain.timeouts import CALL_SECONDS, GIVE_UP_SECONDS
-from dialer.engine.bisect import apart
+from dialer.domain.trunk import Trunk
+from dialer.engine.bisect import run_bisecting
 from dialer.engine.events import receive
 from dialer.engine.rescue import rescue
 from dialer.engine.retention import retention
@@ -25,7 +26,6 @@ from dialer.service import quarantine as service
 from dialer.store import health, inbox, quarantine
 from dialer.store.database import rows
 from dialer.store.metrics import gauges
-from dialer.store.numbers import Trunk
 from dialer.store.quarantine import Fault
 from support.engine_steps import assert_clean, go, hand_in, later, live, look, report
 from support.world import World, made_up_phones
@@ -244,7 +244,7 @@ def test_only_reports_that_could_be_locked_are_counted_as_failed_and_closed(worl
         rows(other, "SELECT 1 FROM inbox WHERE id = :id FOR UPDATE", id=held)
         with world.db.begin() as connection:
             fault = Fault("23514", "broken", is_of_data=True)
-            failed = inbox.note_failures(connection, [(held, fault), (free, fault)])
+            failed = inbox.note_failures(connection, {held: fault, free: fault})
             assert [one.id for one in failed] == [free]
     assert world.rows("SELECT id, tries FROM inbox ORDER BY id") == [(held, 0), (free, 1)]
 
@@ -539,7 +539,7 @@ def test_a_server_that_is_away_says_nothing_about_the_rows() -> None:
         raise Unavailable("away")
 
     with pytest.raises(Unavailable):
-        apart([1, 2], work, lambda *_: None)
+        run_bisecting([1, 2], work, lambda *_: None)
 
 
 def test_what_is_locked_is_put_off_and_has_not_failed() -> None:
@@ -550,7 +550,7 @@ def test_what_is_locked_is_put_off_and_has_not_failed() -> None:
 
     failed: list[int] = []
     locked: list[int] = []
-    assert sum(apart([1, 2, 3, 4], work, lambda item, _: failed.append(item), locked.append)) == 7
+    assert sum(run_bisecting([1, 2, 3, 4], work, lambda item, _: failed.append(item), locked.append)) == 7
     assert (failed, locked) == ([], [3])
 
 
@@ -563,6 +563,6 @@ def test_exactly_those_that_fail_alone_are_passed_over_and_the_order_is_kept(bad
         return numbers
 
     passed_over: list[int] = []
-    context = apart(list(range(7)), work, lambda item, _: passed_over.append(item))
+    context = run_bisecting(list(range(7)), work, lambda item, _: passed_over.append(item))
     assert [item for part in context for item in part] == [n for n in range(7) if n not in bad]
     assert passed_over == sorted(bad)

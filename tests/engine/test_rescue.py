@@ -13,21 +13,21 @@ import pytest
 
 from dialer.domain.call import CallEvent
 from dialer.domain.ids import AttemptId, BatchId
+from dialer.domain.slots import Lease
 from dialer.domain.timeouts import CALL_SECONDS, GIVE_UP_SECONDS
+from dialer.domain.trunk import Trunk
 from dialer.engine.audit import audit
 from dialer.engine.context import EngineContext
 from dialer.engine.dispatch import dispatch
 from dialer.engine.events import receive
 from dialer.engine.rescue import RescueReport, hang_up, rescue
 from dialer.engine.retry import retry
-from dialer.engine.settle import End, close, settle
+from dialer.engine.settle import AttemptEnd, close, settle
 from dialer.providers.base import Absent, CallHandle, CallRequest, LookupFailed, LookupResult, Placement, Seen
 from dialer.providers.pool import ProviderPool
 from dialer.store import lease_epoch, numbers
 from dialer.store.database import rows
-from dialer.store.lease_requests import Lease
 from dialer.store.leases import Leases
-from dialer.store.numbers import Trunk
 from support.deadline import DEADLINE_SECONDS
 from support.engine_steps import (
     assert_clean,
@@ -345,7 +345,7 @@ def test_an_attempt_that_is_settled_and_given_up_at_once_ends_once_by_the_first_
     world: World, first: str
 ) -> None:
     receive(world.db, world.installed.trunk_id, reserved(world))
-    never_placed = dict.fromkeys(live(world), End("never_placed"))
+    never_placed = dict.fromkeys(live(world), AttemptEnd("never_placed"))
     both: dict[str, Callable[[], object]] = {
         "settle": partial(settle, world.context, world.clock.now),
         "rescue": partial(close, world.context, never_placed, world.clock.now),

@@ -13,7 +13,7 @@ from dialer.domain.ids import AttemptId, BatchId, uuid7
 from dialer.domain.outcomes import Outcome
 from dialer.engine.audit import audit
 from dialer.engine.events import receive
-from dialer.engine.settle import PAGE, End, SettleReport, close, settle
+from dialer.engine.settle import PAGE, AttemptEnd, SettleReport, close, settle
 from dialer.engine.tick import tick
 from dialer.errors import Unavailable
 from dialer.store.database import run
@@ -84,7 +84,7 @@ def test_reports_in_any_order_once_or_twice_end_the_same(
 def test_reports_get_their_verdict_whatever_they_are_about(world: World) -> None:
     _, (attempt_id,) = dialed(world)
     forget_placing(world, attempt_id)
-    close(world.context, {attempt_id: End("never_placed")}, world.clock.now)
+    close(world.context, {attempt_id: AttemptEnd("never_placed")}, world.clock.now)
     stranger = AttemptId(uuid7(MONDAY, world.rng))
     hand_in(world, report(stranger, "ringing", MONDAY), report(attempt_id, "ringing", MONDAY))
     hand_in(world, report(attempt_id, "ended", MONDAY, "answered"))
@@ -108,7 +108,7 @@ def test_a_call_that_was_seen_cannot_be_closed_as_never_placed(world: World, kin
     _, (attempt_id,) = dialed(world)
     if kind != "placed":
         hand_in(world, report(attempt_id, kind, MONDAY))
-    assert close(world.context, {attempt_id: End("never_placed")}, world.clock.now).ended == 0
+    assert close(world.context, {attempt_id: AttemptEnd("never_placed")}, world.clock.now).ended == 0
     assert (attempt(world).state, contact(world).status) == (kind, "dialing")
 
 
@@ -154,7 +154,9 @@ def test_reports_of_one_attempt_settled_at_once_end_it_once(world: World) -> Non
             partial(hand_in, world, *ends),
             partial(hand_in, world, *reversed(ends)),
             partial(settle, world.context, world.clock.now),
-            partial(close, world.context, dict.fromkeys(attempt_ids, End("gone", Outcome.ANSWERED)), world.clock.now),
+            partial(
+                close, world.context, dict.fromkeys(attempt_ids, AttemptEnd("gone", Outcome.ANSWERED)), world.clock.now
+            ),
         )
         while settle(world.context, world.clock.now).reports:
             pass
@@ -206,7 +208,7 @@ def test_nobody_is_called_again_in_a_batch_that_was_cancelled(world: World) -> N
     assert world.progress(batch_id).drained_at is None
     later(world, 9)
     forget_placing(world, two)
-    close(world.context, {two: End("never_placed")}, world.clock.now)
+    close(world.context, {two: AttemptEnd("never_placed")}, world.clock.now)
     found = world.rows("SELECT status, status_reason, outcome FROM contacts")
     assert {tuple(row) for row in found} == {
         ("failed", "batch_cancelled", "busy"),

@@ -4,9 +4,9 @@ import asyncio
 from uuid import UUID
 
 from dialer.domain.ids import TrunkId
+from dialer.domain.trunk import Trunk
 from dialer.errors import Unavailable
 from dialer.providers.pool import HEALTH_CHECKS_AT_ONCE, ProviderPool
-from dialer.store.numbers import Trunk
 from support.world import Clock
 
 GOOD, SILENT, BROKEN, UNUSABLE = (Trunk(TrunkId(UUID(int=nth)), str(nth), {}) for nth in range(4))

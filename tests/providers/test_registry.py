@@ -13,9 +13,9 @@ from uuid import UUID
 import pytest
 
 from dialer.domain.ids import TrunkId
+from dialer.domain.trunk import Trunk
 from dialer.errors import Unavailable
 from dialer.providers import registry
-from dialer.store.numbers import Trunk
 from support.networks import asterisk
 
 ROOT = Path(__file__).parents[2]

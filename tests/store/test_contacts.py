@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from dialer.domain.ids import BatchId, ContactId
+from dialer.domain.lane import NO_LANE, Lane
 from dialer.domain.states import ContactStatus
 from dialer.store import contacts
-from dialer.store.contacts import Result
+from dialer.store.contacts import ContactResult
 from dialer.store.database import run
 from support.engine_steps import end, go, live
 from support.world import MONDAY, World, made_up_phones
@@ -16,8 +17,10 @@ from support.world import MONDAY, World, made_up_phones
 IN_AN_HOUR = MONDAY.add(hours=1)
 
 
-def retry_later(contact_id: ContactId, outcome: str | None, *, counts: bool) -> Result:
-    return Result(contact_id, ContactStatus.WAITING, None, outcome, IN_AN_HOUR, None, counts, refusals=int(not counts))
+def retry_later(contact_id: ContactId, outcome: str | None, *, counts: bool) -> ContactResult:
+    return ContactResult(
+        contact_id, ContactStatus.WAITING, None, outcome, IN_AN_HOUR, None, counts, refusals=int(not counts)
+    )
 
 
 def people(world: World, columns: str) -> list[tuple[Any, ...]]:
@@ -67,12 +70,12 @@ def test_only_contacts_that_are_due_and_of_the_named_batches_are_requeued(world:
 
 
 def test_lanes_come_in_the_calling_order_of_their_contacts(world: World) -> None:
-    batch_id = world.batch(4)
+    batch_id, utc = world.batch(4), Lane(("UTC",))
     world.sql("UPDATE contacts SET lane = 'UTC' WHERE position IN (2, 4)")
     world.sql("UPDATE contacts SET priority = 1 WHERE position = 4")
     with world.db.begin() as connection:
-        assert contacts.lanes(connection, [batch_id], 10) == {batch_id: ["UTC", "", "UTC", ""]}
-        assert contacts.lanes(connection, [batch_id], 1) == {batch_id: ["UTC", ""]}
+        assert contacts.lanes(connection, [batch_id], 10) == {batch_id: [utc, NO_LANE, utc, NO_LANE]}
+        assert contacts.lanes(connection, [batch_id], 1) == {batch_id: [utc, NO_LANE]}
 
 
 def test_a_contact_that_someone_is_changing_does_not_hold_up_the_retries_of_others(world: World) -> None:

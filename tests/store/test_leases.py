@@ -14,7 +14,7 @@ from pendulum import DateTime
 
 from dialer.domain.ids import AttemptId, TrunkId
 from dialer.domain.pacing import RateLimit
-from dialer.store.lease_requests import BatchAsk, Gate, Granted, Lease, Left
+from dialer.domain.slots import BatchRoutes, Lease, RateAllowance, SlotGrant, SlotLimit
 from dialer.store.leases import Leases
 from support.lease_setup import (
     BATCH,
@@ -28,12 +28,12 @@ from support.lease_setup import (
     A,
     B,
     C,
-    asks,
     hunt,
     lease,
     load,
     memory,
     numbers,
+    requests,
     ring,
     route,
     take,
@@ -67,18 +67,18 @@ LIMITS = pytest.mark.parametrize(
 
 @LIMITS
 def test_no_more_is_granted_than_a_limit_allows_and_the_reason_is_named(
-    leases: Leases, batch: BatchAsk, reason: str
+    leases: Leases, batch: BatchRoutes, reason: str
 ) -> None:
-    wanted = asks(batch, 5)
+    wanted = requests(batch, 5)
     grants = leases.acquire(NOW, [batch], wanted)
-    assert [one.ask for one in grants.granted] == wanted[:3]
+    assert [one.request for one in grants.granted] == wanted[:3]
     assert grants.held == {BATCH: reason}
     assert take(leases, batch, 2) == ()
 
 
 @LIMITS
 def test_a_slot_that_was_put_back_is_granted_again_but_a_call_that_was_made_keeps_counting_for_its_day(
-    leases: Leases, batch: BatchAsk, reason: str
+    leases: Leases, batch: BatchRoutes, reason: str
 ) -> None:
     first, second, _ = take(leases, batch, 3)
     leases.put_back([lease(first)])
@@ -88,7 +88,7 @@ def test_a_slot_that_was_put_back_is_granted_again_but_a_call_that_was_made_keep
 
 
 @LIMITS
-def test_who_is_refused_holds_nothing_anywhere(leases: Leases, batch: BatchAsk, reason: str) -> None:
+def test_who_is_refused_holds_nothing_anywhere(leases: Leases, batch: BatchRoutes, reason: str) -> None:
     take(leases, batch, 3)
     before = memory(leases)
     take(leases, batch, 3)
@@ -97,17 +97,17 @@ def test_who_is_refused_holds_nothing_anywhere(leases: Leases, batch: BatchAsk, 
 
 @LIMITS
 def test_a_limit_that_is_set_or_lowered_later_counts_those_who_hold_already(
-    leases: Leases, batch: BatchAsk, reason: str
+    leases: Leases, batch: BatchRoutes, reason: str
 ) -> None:
     take(leases, hunt(route(cap=100)), 3)
     assert take(leases, batch, 1) == ()
 
 
-def test_limits_of_a_number_and_a_trunk_are_shared_by_batches_in_the_order_of_the_asks(leases: Leases) -> None:
+def test_limits_of_a_number_and_a_trunk_are_shared_by_batches_in_the_order_of_the_requests(leases: Leases) -> None:
     one, two = hunt(route(trunk_limit=4)), hunt(route(trunk_limit=4), batch=OTHER)
-    mixed = [ask for pair in zip(asks(one, 5), asks(two, 5), strict=True) for ask in pair]
+    mixed = [ask for pair in zip(requests(one, 5), requests(two, 5), strict=True) for ask in pair]
     grants = leases.acquire(NOW, [one, two], mixed)
-    assert [granted.ask for granted in grants.granted] == mixed[:4]
+    assert [granted.request for granted in grants.granted] == mixed[:4]
     assert grants.held == {BATCH: "trunk", OTHER: "trunk"}
 
 
@@ -121,7 +121,7 @@ def test_linear_hunting_uses_up_one_number_before_the_next(leases: Leases) -> No
 
 def test_each_ask_tries_the_numbers_in_its_own_order(leases: Leases) -> None:
     batch = hunt(route(A), route(B, number_limit=1), route(C))
-    wanted = [ask for order in ((2, 0, 1), (1, 2, 0), (1, 2, 0), (0,)) for ask in asks(batch, 1, order)]
+    wanted = [ask for order in ((2, 0, 1), (1, 2, 0), (1, 2, 0), (0,)) for ask in requests(batch, 1, order)]
     assert numbers(leases.acquire(NOW, [batch], wanted).granted) == [C, B, C, A]
 
 
@@ -140,7 +140,7 @@ def test_round_robin_begins_again_when_the_number_used_last_is_gone(leases: Leas
 
 def test_nothing_is_held_back_where_all_was_granted_even_if_numbers_were_passed_over(leases: Leases) -> None:
     batch = hunt(route(A, number_limit=1), route(B, number_limit=2), route(C))
-    grants = leases.acquire(NOW, [batch], asks(batch, 6))
+    grants = leases.acquire(NOW, [batch], requests(batch, 6))
     assert numbers(grants.granted) == [A, B, B, C, C, C]
     assert (grants.held, grants.free_at) == ({}, {})
 
@@ -148,7 +148,7 @@ def test_nothing_is_held_back_where_all_was_granted_even_if_numbers_were_passed_
 def test_of_several_reasons_the_one_is_named_that_says_when_there_will_be_room(leases: Leases) -> None:
     slow = RateLimit(TRUNK, 1, 3000)
     batch = hunt(route(A, number_limit=1), route(B, rate=slow, trunk=OTHER_TRUNK), route(C, number_limit=1))
-    grants = leases.acquire(NOW, [batch], asks(batch, 5))
+    grants = leases.acquire(NOW, [batch], requests(batch, 5))
     assert numbers(grants.granted) == [A, B, C]
     # The first call leaves after a window of silence; the next one is planned when that is near enough.
     assert (grants.held, grants.free_at) == ({BATCH: "rate"}, {BATCH: NOW.add(seconds=3.06)})
@@ -156,34 +156,34 @@ def test_of_several_reasons_the_one_is_named_that_says_when_there_will_be_room(l
 
 def test_a_number_that_a_call_will_free_is_named_before_one_whose_day_is_used_up(leases: Leases) -> None:
     batch = hunt(route(A, cap=1), route(B, number_limit=1))
-    grants = leases.acquire(NOW, [batch], asks(batch, 3))
+    grants = leases.acquire(NOW, [batch], requests(batch, 3))
     assert (numbers(grants.granted), grants.held) == ([A, B], {BATCH: "number"})
 
 
 def test_a_name_that_holds_a_lease_is_not_granted_another(leases: Leases) -> None:
     batch = ring(route(A), route(B))
-    wanted = asks(batch, 2)
+    wanted = requests(batch, 2)
     leases.acquire(NOW, [batch], wanted)
     before = memory(leases)
     assert leases.acquire(NOW, [batch], wanted).granted == ()
     assert memory(leases) == before
 
 
-def release(leases: Leases, granted: Sequence[Granted]) -> None:
+def release(leases: Leases, granted: Sequence[SlotGrant]) -> None:
     leases.release(map(lease, granted))
 
 
-def put_back(leases: Leases, granted: Sequence[Granted]) -> None:
+def put_back(leases: Leases, granted: Sequence[SlotGrant]) -> None:
     leases.put_back(map(lease, granted))
 
 
-def forget(leases: Leases, granted: Sequence[Granted]) -> None:
-    leases.forget([one.ask.attempt_id for one in granted])
+def forget(leases: Leases, granted: Sequence[SlotGrant]) -> None:
+    leases.forget([one.attempt_id for one in granted])
 
 
 @pytest.mark.parametrize("give_back", [release, put_back, forget])
 def test_giving_back_twice_is_giving_back_once(
-    leases: Leases, give_back: Callable[[Leases, Sequence[Granted]], None]
+    leases: Leases, give_back: Callable[[Leases, Sequence[SlotGrant]], None]
 ) -> None:
     batch = hunt(route(cap=9, rate=RateLimit(TRUNK, 9, 1000)))
     others, mine = take(leases, batch, 2), take(leases, batch, 2)
@@ -192,14 +192,14 @@ def test_giving_back_twice_is_giving_back_once(
     give_back(leases, mine)
     give_back(leases, ())
     assert memory(leases) == once
-    held = {str(one.ask.attempt_id) for one in others}
+    held = {str(one.attempt_id) for one in others}
     assert once["{dialer}:holds"].keys() == held == once[f"{{dialer}}:slots:batch:{BATCH}"]
     counted = once[f"{{dialer}}:day:{A}:2026-03-02"]
-    assert counted == (held | {str(one.ask.attempt_id) for one in mine} if give_back is release else held)
+    assert counted == (held | {str(one.attempt_id) for one in mine} if give_back is release else held)
 
 
 def test_a_lease_is_overdue_thirty_seconds_after_its_grant_or_when_it_was_renewed_to(leases: Leases) -> None:
-    first, second, third = (one.ask.attempt_id for one in take(leases, hunt(route()), 3))
+    first, second, third = (one.attempt_id for one in take(leases, hunt(route()), 3))
     leases.renew([second], NOW.add(seconds=20))
     leases.renew([third], NOW.add(seconds=120))
     leases.renew([next(NAMES)], NOW)
@@ -215,7 +215,7 @@ def test_overdue_leases_come_in_pages_of_a_thousand(leases: Leases) -> None:
     page = leases.overdue(NOW.add(seconds=30))
     assert len(page) == 1000
     leases.forget(page)
-    assert set(leases.overdue(NOW.add(seconds=30))) == {one.ask.attempt_id for one in granted} - set(page)
+    assert set(leases.overdue(NOW.add(seconds=30))) == {one.attempt_id for one in granted} - set(page)
 
 
 @pytest.mark.parametrize("lost", [f"slots:batch:{BATCH}", f"slots:number:{B}", f"slots:trunk:{TRUNK}"])
@@ -236,7 +236,7 @@ def test_leases_that_were_lost_are_found_and_restored(leases: Leases, lost: str)
 def test_nothing_is_granted_or_written_while_the_marker_is_missing(leases: Leases) -> None:
     leases._redis.flushall()
     batch = ring(route(cap=1, rate=RATE), route(B))
-    grants = leases.acquire(NOW, [batch], asks(batch, 3))
+    grants = leases.acquire(NOW, [batch], requests(batch, 3))
     assert (grants.epoch, grants.granted, leases.epoch()) == (None, (), None)
     assert memory(leases) == {}
 
@@ -252,7 +252,7 @@ def test_a_rebuild_replaces_what_redis_knew_by_what_the_ledger_says(leases: Leas
     assert leases.missing(live) == []
     assert set(leases.overdue(NOW.add(seconds=30))) == {one.attempt_id for one in live}
     batch = ring(route(A, number_limit=1), route(B), route(C, cap=1), limit=3)
-    grants = leases.acquire(NOW, [batch], asks(batch, 2))
+    grants = leases.acquire(NOW, [batch], requests(batch, 2))
     assert (grants.epoch, numbers(grants.granted), grants.held) == (epoch, [B], {BATCH: "slots"})
 
 
@@ -265,8 +265,8 @@ def test_departures_of_a_trunk_are_planned_evenly_and_not_far_ahead(leases: Leas
     batch = hunt(route(rate=RateLimit(TRUNK, 10, 1000)))
     granted = take(leases, batch, 100)
     # Every 102 ms, after a window in which those may count that left before anybody counted.
-    assert [one.at for one in granted] == [NOW.add(microseconds=1000 * ceil(1000 + 102 * n)) for n in range(20)]
-    assert [one.wait_seconds for one in granted] == [(one.at - NOW).total_seconds() for one in granted]
+    assert [one.leaves_at for one in granted] == [NOW.add(microseconds=1000 * ceil(1000 + 102 * n)) for n in range(20)]
+    assert [one.wait_seconds for one in granted] == [(one.leaves_at - NOW).total_seconds() for one in granted]
     assert len(take(leases, batch, 100, NOW.add(seconds=1))) == 10
 
 
@@ -274,7 +274,7 @@ def test_a_rate_of_many_calls_a_second_is_planned_in_full(leases: Leases) -> Non
     """Departures are told in whole milliseconds; those that are planned 7.5 ms apart must not become 8 ms apart."""
     batch = hunt(route(rate=RateLimit(TRUNK, 136, 1000)))
     granted = take(leases, batch, 40) + take(leases, batch, 40)
-    assert [one.at for one in granted] == [NOW.add(microseconds=1000 * ceil(1000 + 7.5 * n)) for n in range(80)]
+    assert [one.leaves_at for one in granted] == [NOW.add(microseconds=1000 * ceil(1000 + 7.5 * n)) for n in range(80)]
 
 
 def test_a_rate_that_is_new_lower_or_higher_counts_from_the_next_grant(leases: Leases) -> None:
@@ -282,7 +282,7 @@ def test_a_rate_that_is_new_lower_or_higher_counts_from_the_next_grant(leases: L
     take(leases, hunt(route()), 5)
     assert take(leases, slow, 1) == ()
     at = NOW.add(seconds=5)
-    assert [one.at for one in take(leases, fast, 1, at)] == [at.add(seconds=0.102)]
+    assert [one.leaves_at for one in take(leases, fast, 1, at)] == [at.add(seconds=0.102)]
     # At the lower rate not even one more fits before the horizon.
     assert take(leases, slow, 9, at) == ()
 
@@ -291,7 +291,7 @@ def test_a_rate_is_silent_for_a_window_after_redis_was_rebuilt_but_not_for_a_pro
     for is_probe, seconds in ((False, 1), (True, 0)):
         load(leases)
         batch = hunt(replace(route(rate=RATE), is_probe=is_probe))
-        assert [one.at for one in take(leases, batch, 1)] == [NOW.add(seconds=seconds)]
+        assert [one.leaves_at for one in take(leases, batch, 1)] == [NOW.add(seconds=seconds)]
 
 
 def test_redis_goes_by_its_own_clock_whatever_a_worker_says(leases: Leases) -> None:
@@ -299,8 +299,8 @@ def test_redis_goes_by_its_own_clock_whatever_a_worker_says(leases: Leases) -> N
     batch = hunt(route(rate=RateLimit(TRUNK, 1, 50)))
     (first,) = take(mine, batch, 1, NOW.add(years=1))
     (second,) = take(mine, batch, 1, NOW.subtract(years=1))
-    assert 0 < (second.at - first.at).total_seconds() < 10
-    assert abs(first.at.timestamp() - mine.seconds_since_epoch()) < 10
+    assert 0 < (second.leaves_at - first.leaves_at).total_seconds() < 10
+    assert abs(first.leaves_at.timestamp() - mine.seconds_since_epoch()) < 10
 
 
 @pytest.fixture
@@ -310,7 +310,7 @@ def counting(leases: Leases) -> Leases:
     return leases
 
 
-def leave(leases: Leases, at: DateTime, count: int, rate: RateLimit = RATE) -> Left:
+def leave(leases: Leases, at: DateTime, count: int, rate: RateLimit = RATE) -> RateAllowance:
     return leases.leave(at, rate, [next(NAMES) for _ in range(count)])
 
 
@@ -331,9 +331,9 @@ def call(leases: Leases, at: float, took: float, rate: RateLimit = ONE) -> None:
 
 def test_no_more_leave_in_a_window_than_the_rate_allows_and_the_others_are_told_when(counting: Leases) -> None:
     names = [next(NAMES) for _ in range(3)]
-    assert counting.leave(NOW, RATE, names) == Left(2, 1.005)
+    assert counting.leave(NOW, RATE, names) == RateAllowance(2, 1.005)
     counting.answered(NOW, RATE, 0, names[:2])
-    assert leave(counting, ms(1004), 1) == Left(0, 0.001)
+    assert leave(counting, ms(1004), 1) == RateAllowance(0, 0.001)
     assert leave(counting, ms(1005), 3).count == 2
 
 
@@ -407,8 +407,8 @@ def test_a_network_that_says_too_fast_is_left_alone_for_so_long(counting: Leases
     batch = hunt(route())
     counting.pause_trunk(NOW, TRUNK, 7)
     counting.pause_trunk(NOW, TRUNK, 2)
-    assert leave(counting, NOW, 1) == Left(0, 7)
-    grants = counting.acquire(NOW, [batch], asks(batch, 1))
+    assert leave(counting, NOW, 1) == RateAllowance(0, 7)
+    grants = counting.acquire(NOW, [batch], requests(batch, 1))
     assert (grants.granted, grants.held, grants.free_at) == ((), {BATCH: "rate"}, {BATCH: NOW.add(seconds=7)})
     assert len(take(counting, batch, 1, NOW.add(seconds=7))) == 1
     assert leave(counting, NOW.add(seconds=7), 1).count == 1
@@ -417,16 +417,16 @@ def test_a_network_that_says_too_fast_is_left_alone_for_so_long(counting: Leases
 def test_nothing_is_planned_for_a_time_at_which_the_network_wants_to_be_left_alone(counting: Leases) -> None:
     batch = hunt(route(rate=RATE))
     counting.pause_trunk(NOW, TRUNK, 7)
-    grants = counting.acquire(NOW, [batch], asks(batch, 1))
+    grants = counting.acquire(NOW, [batch], requests(batch, 1))
     assert (grants.granted, grants.held, grants.free_at) == ((), {BATCH: "rate"}, {BATCH: NOW.add(seconds=4)})
     at = NOW.add(seconds=4)
-    assert [one.at for one in take(counting, batch, 1, at)] == [NOW.add(seconds=7)]
+    assert [one.leaves_at for one in take(counting, batch, 1, at)] == [NOW.add(seconds=7)]
 
 
 @pytest.mark.parametrize("how", ["forget", "put_back"])
 def test_what_was_given_back_is_not_waited_for_by_those_that_were_planned_after_it(counting: Leases, how: str) -> None:
     batch = hunt(route(rate=ONE))
-    first, second = [one.ask.attempt_id for one in take(counting, batch, 2, NOW)]
+    first, second = [one.attempt_id for one in take(counting, batch, 2, NOW)]
     # Both are overdue, so that the second would wait for the first.
     assert counting.leave(ms(1900), ONE, [second]).count == 0
     if how == "forget":
@@ -437,7 +437,7 @@ def test_what_was_given_back_is_not_waited_for_by_those_that_were_planned_after_
 
 
 def test_one_that_does_not_come_for_a_second_is_not_waited_for(counting: Leases) -> None:
-    first, second = [one.ask.attempt_id for one in take(counting, hunt(route(rate=ONE)), 2)]
+    first, second = [one.attempt_id for one in take(counting, hunt(route(rate=ONE)), 2)]
     assert [counting.leave(ms(at), ONE, [second]).count for at in (1999, 2001)] == [0, 1]
     assert counting.leave(ms(2001), ONE, [first]).count == 0
 
@@ -447,13 +447,13 @@ def test_of_several_trunks_the_one_that_is_free_first_says_when_the_batch_goes_o
     batch = hunt(route(A), route(B, trunk=other))
     leases.pause_trunk(NOW, TRUNK, 2)
     leases.pause_trunk(NOW, other, 5)
-    assert leases.acquire(NOW, [batch], asks(batch, 1)).free_at == {BATCH: NOW.add(seconds=2)}
+    assert leases.acquire(NOW, [batch], requests(batch, 1)).free_at == {BATCH: NOW.add(seconds=2)}
 
 
 def test_what_has_left_is_not_waited_for_by_those_that_were_planned_after_it(leases: Leases) -> None:
     rate = RateLimit(TRUNK, 2, 200)
     leave(leases, NOW, 1, rate)
-    first, second, third = [one.ask.attempt_id for one in take(leases, hunt(route(rate=rate)), 3)]
+    first, second, third = [one.attempt_id for one in take(leases, hunt(route(rate=rate)), 3)]
     assert leases.leave(ms(320), rate, [first, second]).count == 2
     leases.answered(ms(320), rate, 0, [first, second])
     assert leases.leave(ms(525), rate, [third]).count == 1
@@ -461,12 +461,12 @@ def test_what_has_left_is_not_waited_for_by_those_that_were_planned_after_it(lea
 
 def test_where_departures_are_late_no_more_are_planned_than_fit_before_the_horizon(leases: Leases) -> None:
     batch = hunt(route(rate=RATE))
-    late = [one.ask.attempt_id for one in take(leases, batch, 9)]
+    late = [one.attempt_id for one in take(leases, batch, 9)]
     assert len(late) == 4
     at = NOW.add(seconds=4)
     # None of these has left, so that two more make as many as there may be.
     assert len(take(leases, batch, 9, at)) == 2
-    assert leases.acquire(at, [batch], asks(batch, 1)).free_at == {BATCH: at.add(seconds=0.51)}
+    assert leases.acquire(at, [batch], requests(batch, 1)).free_at == {BATCH: at.add(seconds=0.51)}
     leases.leave(at, RATE, late[:1])
     assert len(take(leases, batch, 9, at)) == 1
     # Some died with their process.
@@ -475,9 +475,9 @@ def test_where_departures_are_late_no_more_are_planned_than_fit_before_the_horiz
 
 def test_those_that_were_planned_first_leave_first_unless_they_do_not_come(leases: Leases) -> None:
     batch = hunt(route(rate=RATE))
-    first, second, third, _ = [one.ask.attempt_id for one in take(leases, batch, 9)]
+    first, second, third, _ = [one.attempt_id for one in take(leases, batch, 9)]
     at = ms(1900)
-    assert leases.leave(at, RATE, [third]) == Left(0, 0.5)
+    assert leases.leave(at, RATE, [third]) == RateAllowance(0, 0.5)
     assert [leases.leave(at, RATE, [name]).count for name in (second, first, third)] == [1, 1, 0]
     leases.answered(at, RATE, 0, [first, second])
     assert leases.leave(ms(2905), RATE, [third]).count == 1
@@ -490,7 +490,7 @@ def test_a_clock_that_is_set_back_does_not_stop_a_trunk(leases: Leases) -> None:
     assert [leave(leases, tomorrow.add(seconds=n), 2).count for n in range(2)] == [0, 2]
     (first, *_) = take(leases, batch, 9, NOW.add(seconds=1))
     assert first.wait_seconds < 4
-    assert leave(leases, NOW, 1) == Left(0, 1)
+    assert leave(leases, NOW, 1) == RateAllowance(0, 1)
     assert leave(leases, NOW.add(seconds=1), 1).count == 1
 
 
@@ -538,8 +538,8 @@ def test_a_daily_cap_is_kept_only_where_what_was_called_before_is_loaded(leases:
     tomorrow = TODAY + timedelta(days=1)
     assert leases.unloaded(capped, [TODAY]) == set()
     assert leases.unloaded(capped, [TODAY, tomorrow]) == leases.unloaded({A: "2"}, [TODAY]) == {A}
-    new = hunt(replace(route(A), gates=(Gate.of_number_day(A, TODAY, 5, "2"),)))
-    grants = leases.acquire(NOW, [new], asks(new, 1))
+    new = hunt(replace(route(A), limits=(SlotLimit.of_number_day(A, TODAY, 5, "2"),)))
+    grants = leases.acquire(NOW, [new], requests(new, 1))
     assert (grants.granted, grants.held) == ((), {BATCH: "number_day"})
     leases.count_days([Lease(next(NAMES), BATCH, A, TRUNK, TODAY) for _ in range(3)])
     leases.mark_loaded({A: "2"}, [TODAY])
@@ -551,14 +551,14 @@ def test_a_redis_with_the_memory_of_another_run_grants_nothing_and_lets_nothing_
     assert len(take(counting, batch, 1)) == 1
     # As its snapshot would say after a restart.
     counting._redis.set("{dialer}:run", "0" * 40)
-    assert counting.acquire(NOW, [batch], asks(batch, 1)).epoch is None
+    assert counting.acquire(NOW, [batch], requests(batch, 1)).epoch is None
     assert counting.epoch() is None
-    assert leave(counting, NOW, 1) == Left(0, 1)
+    assert leave(counting, NOW, 1) == RateAllowance(0, 1)
     load(counting)
     assert counting.epoch() == EPOCH_ID
     assert len(take(counting, batch, 1)) == 1
     # What left before is not known any more: a window passes first.
-    assert leave(counting, NOW, 1) == Left(0, 1)
+    assert leave(counting, NOW, 1) == RateAllowance(0, 1)
     assert leave(counting, NOW.add(seconds=1), 1).count == 1
 
 
@@ -587,6 +587,6 @@ def test_a_holder_of_which_redis_forgot_a_part_is_found_and_freed(leases: Leases
     look_at = NOW.add(seconds=40)
     assert leases.remind(look_at) == 1
     assert leases.remind(look_at.add(seconds=5)) == 0
-    assert leases.overdue(look_at) == [granted.ask.attempt_id]
-    leases.forget([granted.ask.attempt_id])
+    assert leases.overdue(look_at) == [granted.attempt_id]
+    leases.forget([granted.attempt_id])
     assert [key for key in leases._redis.scan_iter("*") if "slots" in key or "holds" in key] == []

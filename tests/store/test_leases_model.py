@@ -13,11 +13,12 @@ from pendulum import DateTime
 
 from dialer.domain.ids import AttemptId, BatchId, NumberId, TrunkId
 from dialer.domain.pacing import RateLimit
+from dialer.domain.slots import BatchRoutes, Lease, NumberRoute, SlotLimit, SlotRequest
 from dialer.domain.timeouts import HORIZON_SECONDS
 from dialer.embedded import Servers
-from dialer.store.lease_requests import Ask, BatchAsk, Gate, Lease, Route
+from dialer.store.lease_requests import day_key, limit_key, slot_keys
 from dialer.store.leases import Leases
-from support.lease_setup import NAMES, NOW, TODAY, load, memory
+from support.lease_setup import NAMES, NOW, TODAY, TURN, load, memory, outbound
 
 NUMBERS = [NumberId(UUID(int=n)) for n in (11, 12, 13)]
 TRUNKS = [TrunkId(UUID(int=n)) for n in (21, 22)]
@@ -28,21 +29,21 @@ LIMITS = st.none() | st.integers(1, 4)
 
 
 @st.composite
-def sites(draw: st.DrawFn) -> list[BatchAsk]:
+def sites(draw: st.DrawFn) -> list[BatchRoutes]:
     """Two batches that share numbers and trunks, each with its own numbers in its own order."""
     rates = {
         trunk: draw(st.none() | st.builds(RateLimit, st.just(trunk), st.sampled_from([1, 2, 3, 7, 90]), st.just(1000)))
         for trunk in TRUNKS
     }
-    trunk_gates = {trunk: Gate.of_trunk(trunk, draw(LIMITS)) for trunk in TRUNKS}
+    trunk_limits = {trunk: SlotLimit.of_trunk(trunk, draw(LIMITS)) for trunk in TRUNKS}
     routes = []
     for number in NUMBERS:
         trunk, cap = draw(st.sampled_from(TRUNKS)), draw(LIMITS)
-        gates = [Gate.of_number(number, draw(LIMITS)), trunk_gates[trunk]]
-        gates += [Gate.of_number_day(number, TODAY, cap, "1")] if cap else []
-        routes.append(Route(number, trunk, tuple(gates), rates[trunk]))
+        limits = [SlotLimit.of_number(number, draw(LIMITS)), trunk_limits[trunk]]
+        limits += [SlotLimit.of_number_day(number, TODAY, cap, "1")] if cap else []
+        routes.append(NumberRoute(outbound(number, trunk), tuple(limits), rates[trunk]))
     return [
-        BatchAsk(
+        BatchRoutes(
             batch,
             draw(st.integers(1, 5)),
             tuple(draw(st.permutations(routes))[: draw(st.integers(1, 3))]),
@@ -61,7 +62,7 @@ STEPS = st.one_of(
 
 @dataclass
 class Model:
-    """The rules, one ask after the other."""
+    """The rules, one request after the other."""
 
     sets: dict[str, set[AttemptId]] = field(default_factory=lambda: defaultdict(set))
     planned: dict[RateLimit, float] = field(default_factory=dict)
@@ -70,27 +71,27 @@ class Model:
     held: dict[AttemptId, Lease] = field(default_factory=dict)
     past: list[Lease] = field(default_factory=list)
 
-    def acquire(self, now: int, batch: BatchAsk, ask: Ask) -> tuple[NumberId, int] | None:
-        slots = Gate.of_batch(batch.batch_id, batch.limit)
-        if len(self.sets[slots.key]) >= batch.limit:
+    def acquire(self, now: int, batch: BatchRoutes, request: SlotRequest) -> tuple[NumberId, int] | None:
+        slots = SlotLimit.of_batch(batch.batch_id, batch.limit)
+        if len(self.sets[limit_key(slots)]) >= batch.limit:
             return None
-        for route in self.order(batch, ask):
+        for route in self.order(batch, request):
             at = self.room(now, route)
             if at is not None:
-                self.hold(ask.attempt_id, batch, route, slots, at)
+                self.hold(request.attempt_id, batch, route, slots, at)
                 return route.number_id, ceil(at)
         return None
 
-    def order(self, batch: BatchAsk, ask: Ask) -> list[Route]:
+    def order(self, batch: BatchRoutes, request: SlotRequest) -> list[NumberRoute]:
         if not batch.round_robin:
-            return [batch.routes[index] for index in ask.order]
+            return [batch.routes[index] for index in request.order]
         listed = [route.number_id for route in batch.routes]
         last = self.cursors.get(batch.batch_id)
         first = listed.index(last) + 1 if last in listed else 0
         return [*batch.routes[first:], *batch.routes[:first]]
 
-    def room(self, now: int, route: Route) -> float | None:
-        if any(gate.limit is not None and len(self.sets[gate.key]) >= gate.limit for gate in route.gates):
+    def room(self, now: int, route: NumberRoute) -> float | None:
+        if any(limit.limit is not None and len(self.sets[limit_key(limit)]) >= limit.limit for limit in route.limits):
             return None
         if route.rate is None:
             return now
@@ -104,9 +105,9 @@ class Model:
             del waiting[name]
         return at if at <= now + horizon and len(waiting) <= horizon / route.rate.interval_ms else None
 
-    def hold(self, name: AttemptId, batch: BatchAsk, route: Route, slots: Gate, at: float) -> None:
-        for gate in (slots, *route.gates):
-            self.sets[gate.key].add(name)
+    def hold(self, name: AttemptId, batch: BatchRoutes, route: NumberRoute, slots: SlotLimit, at: float) -> None:
+        for limit in (slots, *route.limits):
+            self.sets[limit_key(limit)].add(name)
         if route.rate:
             self.planned[route.rate] = at + route.rate.interval_ms
             self.waiting[route.trunk_id][name] = ceil(at)
@@ -121,25 +122,28 @@ class Model:
         self.held.pop(lease.attempt_id, None)
         if how != "release":
             self.waiting[lease.trunk_id].pop(lease.attempt_id, None)
-        for key in lease.slot_keys if how == "release" else (*lease.slot_keys, lease.day_key):
+        day = [] if how == "release" else [day_key(lease.number_id, lease.utc_on)]
+        for key in (*slot_keys(lease), *day):
             self.sets[key].discard(lease.attempt_id)
 
 
-def follow(leases: Leases, batches: list[BatchAsk], steps: list[tuple[str, Any]]) -> None:
+def follow(leases: Leases, batches: list[BatchRoutes], steps: list[tuple[str, Any]]) -> None:
     load(leases, capped=NUMBERS)
     model, now = Model(), NOW
     for step, what in steps:
         if step == "wait":
             now = now.add(microseconds=1000 * what)
         elif step == "acquire":
-            wanted = [_ask(batches[index], seed) for index, seed in what]
+            wanted = [_request(batches[index], seed) for index, seed in what]
             granted = leases.acquire(now, batches, wanted).granted
-            told = {one.ask.attempt_id: (one.route.number_id, _ms(one.at)) for one in granted}
-            for ask, (index, _) in zip(wanted, what, strict=True):
-                assert told.get(ask.attempt_id) == model.acquire(_ms(now), batches[index], ask)
+            granted_at = {grant.attempt_id: (grant.number.id, _ms(grant.leaves_at)) for grant in granted}
+            for request, (index, _) in zip(wanted, what, strict=True):
+                assert granted_at.get(request.attempt_id) == model.acquire(_ms(now), batches[index], request)
         elif model.past:
             _give_back(leases, model, step, [model.past[index % len(model.past)] for index in what])
-        assert _slots(leases) == {key: {str(of) for of in names} for key, names in model.sets.items() if names}
+        assert _slots(leases) == {
+            key: {str(attempt_id) for attempt_id in names} for key, names in model.sets.items() if names
+        }
     assert {str(name) for name in model.held} == memory(leases).get("{dialer}:holds", {}).keys()
 
 
@@ -152,10 +156,10 @@ def _give_back(leases: Leases, model: Model, how: str, some: list[Lease]) -> Non
         model.give_back(how, lease)
 
 
-def _ask(batch: BatchAsk, seed: int) -> Ask:
+def _request(batch: BatchRoutes, seed: int) -> SlotRequest:
     count = len(batch.routes)
     turned = tuple((seed + step) % count for step in range(count))
-    return Ask(next(NAMES), batch.batch_id, () if batch.round_robin else turned)
+    return SlotRequest(next(NAMES), batch.batch_id, TURN, () if batch.round_robin else turned)
 
 
 def _slots(leases: Leases) -> dict[str, set[str]]:
@@ -168,7 +172,9 @@ def _ms(at: DateTime) -> int:
 
 @settings(max_examples=80)
 @given(sites(), st.lists(STEPS, max_size=20))
-def test_leases_are_granted_by_the_rules_and_no_others(batches: list[BatchAsk], steps: list[tuple[str, Any]]) -> None:
+def test_leases_are_granted_by_the_rules_and_no_others(
+    batches: list[BatchRoutes], steps: list[tuple[str, Any]]
+) -> None:
     leases = Leases(fakeredis.FakeRedis(server=fakeredis.FakeServer(), decode_responses=True), is_virtual=True)
     follow(leases, batches, steps)
     leases.close()
@@ -177,7 +183,7 @@ def test_leases_are_granted_by_the_rules_and_no_others(batches: list[BatchAsk], 
 @settings(max_examples=80)
 @given(batches=sites(), steps=st.lists(STEPS, max_size=20))
 def test_a_real_server_grants_them_by_the_same_rules(
-    servers: Servers, batches: list[BatchAsk], steps: list[tuple[str, Any]]
+    servers: Servers, batches: list[BatchRoutes], steps: list[tuple[str, Any]]
 ) -> None:
     leases = Leases(servers.redis_url, is_virtual=True)
     follow(leases, batches, steps)

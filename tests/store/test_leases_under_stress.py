@@ -11,8 +11,8 @@ from uuid import UUID
 import pytest
 
 from dialer.domain.ids import AttemptId, NumberId
+from dialer.domain.slots import BatchRoutes, Lease, SlotGrant
 from dialer.errors import Unavailable
-from dialer.store.lease_requests import BatchAsk, Granted, Lease
 from dialer.store.leases import Leases
 from support.deadline import DEADLINE_SECONDS
 from support.lease_setup import BATCH, NOW, RATE, TODAY, TRUNK, A, B, C, hunt, load, numbers, ring, route, take
@@ -27,13 +27,13 @@ from support.lease_setup import BATCH, NOW, RATE, TODAY, TRUNK, A, B, C, hunt, l
     ],
 )
 def test_many_workers_at_once_are_granted_exactly_what_the_limits_allow(
-    leases: Leases, batch: BatchAsk, expected: dict[NumberId, int]
+    leases: Leases, batch: BatchRoutes, expected: dict[NumberId, int]
 ) -> None:
     for _ in range(10):
         load(leases)
         granted = [one for taken in at_once(lambda: [take(leases, batch, 2)]) for one in taken]
         assert Counter(numbers(granted)) == expected
-        assert len({one.ask.attempt_id for one in granted}) == len(granted)
+        assert len({one.attempt_id for one in granted}) == len(granted)
 
 
 def test_many_workers_at_once_share_one_exact_round(leases: Leases) -> None:
@@ -44,10 +44,10 @@ def test_many_workers_at_once_share_one_exact_round(leases: Leases) -> None:
     assert {tuple(numbers(turn)) for turn in turns} == {(A, B, C, A), (B, C, A, B), (C, A, B, C)}
 
 
-def at_once(work: Callable[[], list[tuple[Granted, ...]]], workers: int = 8) -> list[tuple[Granted, ...]]:
+def at_once(work: Callable[[], list[tuple[SlotGrant, ...]]], workers: int = 8) -> list[tuple[SlotGrant, ...]]:
     start = Barrier(workers)
 
-    def begin() -> list[tuple[Granted, ...]]:
+    def begin() -> list[tuple[SlotGrant, ...]]:
         start.wait(DEADLINE_SECONDS)
         return work()
 

@@ -24,6 +24,7 @@ import pendulum
 import redis
 
 from dialer.domain.ids import BatchId
+from dialer.domain.trunk import Trunk
 from dialer.embedded import postgres, valkey
 from dialer.embedded.data_dir import password_of, use_exclusively
 from dialer.embedded.server import free_port
@@ -38,7 +39,6 @@ from dialer.service import contacts as contact_lists
 from dialer.service.new_batch import NewBatch
 from dialer.settings import Settings
 from dialer.store.database import Database, rows, run
-from dialer.store.numbers import Trunk
 from dialer.wiring import context_of
 from support.proxy import Proxy
 from support.world import made_up_phones

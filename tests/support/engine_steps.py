@@ -12,13 +12,13 @@ from pendulum import DateTime
 from dialer.domain.call import CallEvent, EventKind
 from dialer.domain.ids import AttemptId, BatchId
 from dialer.domain.outcomes import Outcome
+from dialer.domain.slots import BatchRoutes, SlotGrants, SlotRequest
 from dialer.engine.audit import audit
 from dialer.engine.context import EngineContext
 from dialer.engine.dispatch import dispatch
 from dialer.engine.events import receive
 from dialer.engine.place import place
 from dialer.engine.settle import SettleReport, settle
-from dialer.store.lease_requests import Ask, BatchAsk, Grants
 from dialer.store.leases import Leases
 from support.deadline import DEADLINE_SECONDS
 from support.lease_setup import memory
@@ -36,9 +36,9 @@ class Meddled(Leases):
         super().__init__(url, is_virtual=True)
         self._before, self._after = before, after
 
-    def acquire(self, now: DateTime, batches: Sequence[BatchAsk], asks: Sequence[Ask]) -> Grants:
+    def acquire(self, now: DateTime, batches: Sequence[BatchRoutes], requests: Sequence[SlotRequest]) -> SlotGrants:
         self._before()
-        grants = super().acquire(now, batches, asks)
+        grants = super().acquire(now, batches, requests)
         self._after()
         return grants
 
@@ -52,9 +52,9 @@ def at_once(*work: Callable[[], Any]) -> list[Any]:
     """Do all this in threads that start together."""
     start = Barrier(len(work))
 
-    def begin(one: Callable[[], Any]) -> Any:
+    def begin(job: Callable[[], Any]) -> Any:
         start.wait(DEADLINE_SECONDS)
-        return one()
+        return job()
 
     with ThreadPoolExecutor(len(work)) as pool:
         return list(pool.map(begin, work))
@@ -88,14 +88,15 @@ def go(world: World, *batch_ids: BatchId, context: EngineContext | None = None) 
     """Dispatch these batches now, and let leave what may leave now."""
     context = context or world.context
     report = dispatch(context, batch_ids, world.clock.now, world.rng)
-    now = [place(context, one, world.clock.now) for one in report.departures if one.wait_seconds <= 0]
-    world.schedule(one for one in report.departures if one.wait_seconds > 0)
-    world.schedule(later for one in now for later in one.later)
+    due = [departure for departure in report.departures if departure.wait_seconds <= 0]
+    placed = [place(context, departure, world.clock.now) for departure in due]
+    world.schedule(departure for departure in report.departures if departure.wait_seconds > 0)
+    world.schedule(departure for place_report in placed for departure in place_report.later)
     return Dispatched(
         report.claimed,
-        sum(one.placed for one in now),
-        sum(one.refused for one in now),
-        sum(one.unclear for one in now),
+        sum(place_report.placed for place_report in placed),
+        sum(place_report.refused for place_report in placed),
+        sum(place_report.unclear for place_report in placed),
         report.again,
         report.leases_lost,
     )
@@ -108,8 +109,8 @@ def live(world: World) -> list[AttemptId]:
 
 def report(attempt_id: AttemptId, kind: str, at: DateTime, outcome: str | None = None, **more: Any) -> CallEvent:
     """What a network says of a call; its key tells the kind alone."""
-    said = Outcome(outcome) if outcome else None
-    return CallEvent(more.pop("key", f"{attempt_id}:{kind}"), attempt_id, EventKind(kind), at, said, **more)
+    ended_as = Outcome(outcome) if outcome else None
+    return CallEvent(more.pop("key", f"{attempt_id}:{kind}"), attempt_id, EventKind(kind), at, ended_as, **more)
 
 
 def hand_in(world: World, *events: CallEvent) -> SettleReport:
@@ -153,5 +154,5 @@ def later(world: World, seconds: float) -> None:
 
 def assert_clean(world: World) -> None:
     """Ask the audit."""
-    found = audit(world.db, world.clock.now)
-    assert found.is_clean, found.violations
+    audited = audit(world.db, world.clock.now)
+    assert audited.is_clean, audited.violations

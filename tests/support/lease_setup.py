@@ -10,9 +10,12 @@ from uuid import UUID
 import pendulum
 from pendulum import DateTime
 
+from dialer.domain.calling_span import CallingSpan
 from dialer.domain.ids import AttemptId, BatchId, NumberId, TrunkId
+from dialer.domain.lane import NO_LANE
 from dialer.domain.pacing import RateLimit
-from dialer.store.lease_requests import Ask, BatchAsk, Gate, Granted, Lease, Route
+from dialer.domain.slots import BatchRoutes, Lease, NumberRoute, SlotGrant, SlotLimit, SlotRequest, Turn
+from dialer.domain.trunk import OutboundNumber, Trunk
 from dialer.store.leases import Leases
 
 NOW = pendulum.datetime(2026, 3, 2, 8)
@@ -22,6 +25,8 @@ BATCH, OTHER = BatchId(UUID(int=2)), BatchId(UUID(int=3))
 TRUNK = TrunkId(UUID(int=4))
 A, B, C = (NumberId(UUID(int=n)) for n in (5, 6, 7))
 RATE = RateLimit(TRUNK, limit=2, window_ms=1000)
+# Leases do not look at it; dispatch reads it from the grant.
+TURN = Turn(NO_LANE, CallingSpan(NOW, NOW.add(seconds=20), None))
 NAMES = (AttemptId(UUID(int=n)) for n in count(1000))
 
 
@@ -41,42 +46,48 @@ def route(
     cap: int | None = None,
     rate: RateLimit | None = None,
     trunk: TrunkId = TRUNK,
-) -> Route:
-    gates = [Gate.of_number(number, number_limit), Gate.of_trunk(trunk, trunk_limit)]
+) -> NumberRoute:
+    limits = [SlotLimit.of_number(number, number_limit), SlotLimit.of_trunk(trunk, trunk_limit)]
     if cap is not None:
-        gates.append(Gate.of_number_day(number, TODAY, cap, "1"))
-    return Route(number, trunk, tuple(gates), rate)
+        limits.append(SlotLimit.of_number_day(number, TODAY, cap, "1"))
+    return NumberRoute(outbound(number, trunk), tuple(limits), rate)
 
 
-def ring(*routes: Route, limit: int = 100, batch: BatchId = BATCH) -> BatchAsk:
-    return BatchAsk(batch, limit, routes, round_robin=True)
+def outbound(number: NumberId, trunk: TrunkId) -> OutboundNumber:
+    return OutboundNumber(number, "+12025550100", None, None, Trunk(trunk, "simulator", {}), None, None, is_usable=True)
 
 
-def hunt(*routes: Route, limit: int = 100, batch: BatchId = BATCH) -> BatchAsk:
-    return BatchAsk(batch, limit, routes)
+def ring(*routes: NumberRoute, limit: int = 100, batch: BatchId = BATCH) -> BatchRoutes:
+    return BatchRoutes(batch, limit, routes, round_robin=True)
 
 
-def asks(batch: BatchAsk, wanted: int, order: Sequence[int] | None = None) -> list[Ask]:
+def hunt(*routes: NumberRoute, limit: int = 100, batch: BatchId = BATCH) -> BatchRoutes:
+    return BatchRoutes(batch, limit, routes)
+
+
+def requests(batch: BatchRoutes, wanted: int, order: Sequence[int] | None = None) -> list[SlotRequest]:
     in_order = () if batch.round_robin else tuple(range(len(batch.routes)) if order is None else order)
-    return [Ask(next(NAMES), batch.batch_id, in_order) for _ in range(wanted)]
+    return [SlotRequest(next(NAMES), batch.batch_id, TURN, in_order) for _ in range(wanted)]
 
 
-def take(leases: Leases, batch: BatchAsk, wanted: int, at: DateTime = NOW) -> tuple[Granted, ...]:
-    return leases.acquire(at, [batch], asks(batch, wanted)).granted
+def take(leases: Leases, batch: BatchRoutes, wanted: int, at: DateTime = NOW) -> tuple[SlotGrant, ...]:
+    return leases.acquire(at, [batch], requests(batch, wanted)).granted
 
 
-def numbers(granted: Sequence[Granted]) -> list[NumberId]:
-    return [one.route.number_id for one in granted]
+def numbers(granted: Sequence[SlotGrant]) -> list[NumberId]:
+    return [grant.number.id for grant in granted]
 
 
-def lease(granted: Granted) -> Lease:
-    return Lease(granted.ask.attempt_id, granted.ask.batch_id, granted.route.number_id, granted.route.trunk_id, TODAY)
+def lease(granted: SlotGrant) -> Lease:
+    return Lease(granted.attempt_id, granted.batch_id, granted.number.id, granted.number.trunk.id, TODAY)
 
 
 def memory(leases: Leases) -> dict[str, Any]:
     """All that Redis holds beside its marker, read with what each type of key has for that."""
     client: Any = leases._redis
     read = {"set": client.smembers, "string": client.get}
-    read["hash"] = lambda of: {name: json.loads(value) for name, value in client.hgetall(of).items()}
+    read["hash"] = lambda key: {name: json.loads(value) for name, value in client.hgetall(key).items()}
     keys = sorted(key for key in client.scan_iter("*") if key not in ("{dialer}:epoch", "{dialer}:run"))
-    return {key: read.get(client.type(key), lambda of: client.zrange(of, 0, -1, withscores=True))(key) for key in keys}
+    return {
+        key: read.get(client.type(key), lambda key: client.zrange(key, 0, -1, withscores=True))(key) for key in keys
+    }

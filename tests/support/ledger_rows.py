@@ -58,8 +58,8 @@ class Ledger:
     def __init__(self, world: World, contacts: int = 6, **options: Any) -> None:
         self.world = world
         self.batch_id = world.batch(contacts, **options)
-        found = world.rows("SELECT id FROM contacts WHERE batch_id = :id ORDER BY position", id=self.batch_id)
-        self.contacts = [str(row.id) for row in found]
+        contact_rows = world.rows("SELECT id FROM contacts WHERE batch_id = :id ORDER BY position", id=self.batch_id)
+        self.contacts = [str(row.id) for row in contact_rows]
         self._attempts: list[dict[str, Any]] = []
 
     def attempt(
@@ -118,13 +118,13 @@ class Ledger:
     def found(self) -> dict[str, tuple[str, ...]]:
         """Audit this batch and say which rules are broken, with the rows that break them."""
         report = audit(self.world.db, self.world.clock.now, self.batch_id)
-        return {f"{one.promise} {one.rule}": one.rows for one in report.violations}
+        return {f"{broken.promise} {broken.rule}": broken.rows for broken in report.violations}
 
 
 def found(world: World) -> dict[str, tuple[str, ...]]:
     """Audit everything and say which rules are broken, with the rows that break them."""
     report = audit(world.db, world.clock.now)
-    return {f"{one.promise} {one.rule}": one.rows for one in report.violations}
+    return {f"{broken.promise} {broken.rule}": broken.rows for broken in report.violations}
 
 
 def _at(seconds: float | None) -> DateTime | None:

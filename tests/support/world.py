@@ -15,9 +15,10 @@ from pendulum import DateTime
 
 from dialer.domain.ids import BatchId, TrunkId
 from dialer.engine.context import EngineContext
+from dialer.engine.departure import Departure
 from dialer.engine.dispatch import DispatchReport, dispatch
 from dialer.engine.events import receive
-from dialer.engine.place import Departure, PlaceReport, place
+from dialer.engine.place import PlaceReport, place
 from dialer.engine.rescue import rescue
 from dialer.engine.retry import retry
 from dialer.engine.settle import settle
@@ -152,13 +153,13 @@ class World:
 
     def schedule(self, departures: Iterable[Departure]) -> None:
         """Let these calls leave when their time has come."""
-        self.departing += [(self.clock.now.add(seconds=one.wait_seconds), one) for one in departures]
+        self.departing += [(self.clock.now.add(seconds=later.wait_seconds), later) for later in departures]
 
     def depart(self, context: EngineContext | None = None) -> list[PlaceReport]:
         """Let the calls leave whose time has come."""
         reports = []
-        while due := [one for one in self.departing if one[0] <= self.clock.now]:
-            first = min(due, key=lambda one: one[0])
+        while due := [planned for planned in self.departing if planned[0] <= self.clock.now]:
+            first = min(due, key=lambda planned: planned[0])
             self.departing.remove(first)
             reports.append(place(context or self.context, first[1], self.clock.now))
             self.schedule(reports[-1].later)

@@ -10,7 +10,7 @@ from typing import Any
 
 import redis
 
-from dialer.engine.context import QUEUES
+from dialer.settings import QUEUES
 from dialer.store.lease_requests import asked_key
 from support.cluster import wait_until
 from support.world import World

@@ -217,8 +217,8 @@ def test_tasks_left_in_the_queue_by_a_long_outage_are_worked_off_and_do_no_harm(
         made.add_simulator()
         batch_id = made.batch(200, max_concurrent_calls=LIMIT)
         script = (
-            "import sys, json; from dialer.worker import dispatch, settle, tick\n"
-            "for ids in json.load(sys.stdin): dispatch.delay(ids); settle.delay(); tick.delay()"
+            "import sys, json; from dialer.worker import dispatch_task, settle_task, tick_task\n"
+            "for ids in json.load(sys.stdin): dispatch_task.delay(ids); settle_task.delay(); tick_task.delay()"
         )
         stale = [[str(batch_id)] if n % 2 else [str(uuid4()), str(batch_id)] for n in range(2_000)]
         environment = {"DIALER_DATABASE_URL": made.postgres.url, "DIALER_REDIS_URL": made.redis.url}

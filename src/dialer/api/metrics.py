@@ -21,9 +21,9 @@ from pydantic import SecretStr
 
 from dialer.api.errors import documented
 from dialer.api.request_context import current_request
-from dialer.engine.context import QUEUES, EngineContext
+from dialer.engine.context import EngineContext
 from dialer.errors import DialerError, NotAuthenticated
-from dialer.settings import Settings
+from dialer.settings import QUEUES, Settings
 from dialer.store import metrics as ledger_metrics
 from dialer.store.process_metrics import BUCKETS, ProcessMetrics, Samples
 
@@ -32,7 +32,7 @@ router = APIRouter(tags=["Probes"])
 FRESH_SECONDS = 1
 HISTOGRAMS = {
     "dialer_step_seconds": "How long a step of the engine takes; settle includes the dispatch that refills its slots.",
-    "dialer_refill_seconds": "From the receipt of a call event to the network's answer to the call that refilled its slot.",
+    "dialer_refill_seconds": "From receiving a call event to the network's answer to the call that refills its slot.",
     "dialer_http_request_seconds": "How long a request takes until its response is complete.",
 }
 COUNTERS = {

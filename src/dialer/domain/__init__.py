@@ -1,1 +1,1 @@
-"""The rules of calling, pure: no clock, no chance, no input or output. Time and chance come in as arguments."""
+"""The rules of calling. Pure: no clock, no random numbers, no I/O; time and randomness come in as arguments."""

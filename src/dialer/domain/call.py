@@ -1,4 +1,4 @@
-"""A call at its network: what it can be found by, and the events that a provider reports about it."""
+"""A call at its network: what the network can find it by, and the events that a provider reports about it."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,25 +10,27 @@ from dialer.domain.outcomes import Outcome
 
 
 class EventKind(StrEnum):
-    RINGING = "ringing"
-    ANSWERED = "answered"
-    ENDED = "ended"
+    """What a provider reports about a call, in the order in which a call goes through it."""
+
+    RINGING = "ringing"  #: The phone rings, or the network plays early media. May be missing.
+    ANSWERED = "answered"  #: The call was answered, by a person or a machine.
+    ENDED = "ended"  #: The call is over; the event carries its outcome.
 
 
 class HungUpBy(StrEnum):
     """Who ended a call."""
 
     CALLER = "caller"  #: Our side: Dialer, its switch or the agent.
-    CALLEE = "callee"  #: The person, or the phone.
-    NETWORK = "network"  #: Something between the two.
+    CALLEE = "callee"  #: The person, or the person's phone.
+    NETWORK = "network"  #: Anything between the two.
 
 
 @dataclass(frozen=True, slots=True)
 class CallFacts:
-    """What the network itself has said of a call's end; None: not known.
+    """What the network itself reports of a call's end; None: not known.
 
-    `sip_code`: its final response, 300 to 699, where the call was not answered. `q850_cause`: ITU-T Q.850.
-    `sip_call_id`: the Call-ID by which its operator finds the call.
+    `sip_code`: the final response, 300 to 699, of a call that was not answered. `q850_cause`: cause of ITU-T Q.850.
+    `sip_call_id`: the Call-ID by which the network's operator finds the call.
     """
 
     sip_code: int | None = None
@@ -42,10 +44,10 @@ NOTHING_SAID = CallFacts()
 
 @dataclass(frozen=True, slots=True)
 class CallEvent:
-    """One report about one call. Late, repeated and reordered ones are normal.
+    """One report about one call. Late, repeated and reordered reports are normal.
 
-    `key` is the same each time the provider repeats this report, and unlike that of any other report of its trunk.
-    `outcome` is set on `ended` alone, as `facts` are. `talk_seconds` is what the provider measured, on `ended` alone.
+    `key` is the same each time the provider repeats this report, and differs from those of all other reports of its
+    trunk. `outcome`, `facts` and `talk_seconds` (as measured by the provider) are set on `ended` only.
     """
 
     key: str
@@ -61,8 +63,9 @@ class CallEvent:
 
 @dataclass(frozen=True, slots=True)
 class CallHandle:
-    """An attempt, and what its call can be found by at its network. `created_at`: half a minute at most before it was
-    placed. `provider_call_id` None: the network was not heard yet.
+    """An attempt and what its network can find its call by. `created_at`: at most half a minute before it was placed.
+
+    `provider_call_id` None: the network has not answered or reported yet.
     """
 
     attempt_id: AttemptId
@@ -74,9 +77,9 @@ class CallHandle:
 
 @dataclass(frozen=True, slots=True)
 class OtherAttempts:
-    """What the ledger knows of the other attempts between an attempt's two numbers, made within minutes of it.
+    """The other attempts between the same two numbers within minutes, as the ledger knows them.
 
-    `call_ids`: their calls. `is_one_unknown`: one of them is live, and its call is not known either.
+    `call_ids`: their calls. `is_one_unknown`: one of them is live and its call is not known either.
     """
 
     call_ids: frozenset[str] = frozenset()

@@ -1,4 +1,4 @@
-"""The course of one call: how reports, in whatever order they come, move an attempt forward and never back."""
+"""How far a call has come: reports, in whatever order they arrive, move its attempt forward and never back."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -7,7 +7,8 @@ from enum import StrEnum
 from pendulum import DateTime
 
 from dialer.domain import sip
-from dialer.domain.call import NOTHING_SAID, CallEvent, CallFacts, EventKind
+from dialer.domain.breaker import DROP_SECONDS
+from dialer.domain.call import NOTHING_SAID, CallEvent, CallFacts, EventKind, HungUpBy
 from dialer.domain.outcomes import CauseClass, Outcome
 from dialer.domain.retry import REACHED
 from dialer.domain.states import ATTEMPT_TRANSITIONS, AttemptState
@@ -20,22 +21,19 @@ STATE_OF = {
 
 
 class Verdict(StrEnum):
-    """What became of a report. `late`: the attempt was already further; `contradiction`: it was surely not placed;
-    `quarantined`: it could not be settled because of its own data, and can be tried again (`set_aside`: the same in
-    rows that a worker of the previous release has written).
-    """
+    """What became of a report in the inbox."""
 
-    APPLIED = "applied"
-    LATE = "late"
-    CONTRADICTION = "contradiction"
-    UNKNOWN_ATTEMPT = "unknown_attempt"
-    QUARANTINED = "quarantined"
-    SET_ASIDE = "set_aside"
+    APPLIED = "applied"  #: It moved its attempt forward. Set by settle.
+    LATE = "late"  #: Its attempt was already in this state or a later one. Set by settle; nothing changes.
+    CONTRADICTION = "contradiction"  #: It is about an attempt that was never placed. Set by settle; nothing changes.
+    UNKNOWN_ATTEMPT = "unknown_attempt"  #: Its trunk has no such attempt. Set by settle; nothing changes.
+    QUARANTINED = "quarantined"  #: Its own data cannot be settled. Set by settle; `dialer quarantine retry` undoes it.
+    SET_ASIDE = "set_aside"  #: The same, in rows of the previous release. Rescue has them settled again.
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
-    """Where an attempt is, and when it came through each state."""
+class CallProgress:
+    """Which state an attempt is in, and when it entered each state that it has been in."""
 
     state: AttemptState
     provider_call_id: str | None = None
@@ -53,7 +51,7 @@ class Course:
 
     @property
     def is_network_failure(self) -> bool:
-        """Say whether the call failed before it rang, for reasons that are not the person's."""
+        """Say whether the call failed before it rang, for a reason that is the network's."""
         if self.outcome is not Outcome.FAILED or self.has_rung:
             return False
         return sip.cause_class(self.facts, has_rung=False) is CauseClass.INFRASTRUCTURE
@@ -64,47 +62,55 @@ class Course:
         is_persons = self.outcome in (Outcome.BUSY, Outcome.REJECTED, Outcome.INVALID_NUMBER, *REACHED)
         return self.has_rung or is_persons or (self.outcome is Outcome.NO_ANSWER and self.facts.sip_code is not None)
 
+    @property
+    def shows_destination(self) -> bool:
+        """Say whether the call shows if its agent's destination exists: not if the person hung up at once."""
+        if self.outcome is not Outcome.ANSWERED or self.talk_seconds is None:
+            return False
+        return self.talk_seconds >= DROP_SECONDS or self.facts.hung_up_by is not HungUpBy.CALLEE
 
-def follow(course: Course, events: Iterable[CallEvent]) -> tuple[Course, list[Verdict]]:
-    """Apply reports in the order in which they came; say of each what became of it."""
+
+def follow(progress: CallProgress, events: Iterable[CallEvent]) -> tuple[CallProgress, list[Verdict]]:
+    """Apply reports in the order in which they arrived; return how far the call has come, and a verdict on each."""
     verdicts = []
     for event in events:
-        if STATE_OF[event.kind] in ATTEMPT_TRANSITIONS[course.state]:
-            course = _apply(course, event)
+        if STATE_OF[event.kind] in ATTEMPT_TRANSITIONS[progress.state]:
+            progress = _apply(progress, event)
             verdicts.append(Verdict.APPLIED)
         else:
-            refused = course.state is AttemptState.REFUSED
-            verdicts.append(Verdict.CONTRADICTION if refused else Verdict.LATE)
-    return course, verdicts
+            is_refused = progress.state is AttemptState.REFUSED
+            verdicts.append(Verdict.CONTRADICTION if is_refused else Verdict.LATE)
+    return progress, verdicts
 
 
-def _apply(course: Course, event: CallEvent) -> Course:
-    course = replace(
-        course,
+def _apply(progress: CallProgress, event: CallEvent) -> CallProgress:
+    progress = replace(
+        progress,
         state=STATE_OF[event.kind],
-        provider_call_id=course.provider_call_id or event.provider_call_id,
+        provider_call_id=progress.provider_call_id or event.provider_call_id,
     )
     match event.kind:
         case EventKind.RINGING:
-            return replace(course, ringing_at=event.at)
+            return replace(progress, ringing_at=event.at)
         case EventKind.ANSWERED:
-            return replace(course, answered_at=event.at)
+            return replace(progress, answered_at=event.at)
         case EventKind.ENDED:
             return replace(
-                course,
+                progress,
                 ended_at=event.at,
                 outcome=event.outcome,
                 cause=event.cause,
                 talk_seconds=event.talk_seconds,
                 facts=event.facts,
-                answered_at=course.answered_at or _answered_before_end(event),
+                answered_at=progress.answered_at or _answered_before_end(event),
             )
 
 
 def _answered_before_end(event: CallEvent) -> DateTime | None:
-    """When a lost or later `answered` report would have said that the call was answered.
+    """Return when the call was answered, where the `answered` report is lost or comes after the end.
 
-    A network may well report no talk of a call that nobody answered as zero seconds of it.
+    Some networks report zero seconds of talk for a call that nobody answered, so zero counts only where the outcome
+    says that someone did.
     """
     if event.talk_seconds is None or not (event.talk_seconds or event.outcome in REACHED):
         return None

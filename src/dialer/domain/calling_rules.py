@@ -1,6 +1,6 @@
-"""What a workspace may call: numbers that cost the caller more, and countries.
+"""Which numbers a workspace may call: by country, and whether premium-rate and shared-cost numbers are allowed.
 
-In: a number in E.164. Out: why it must not be called, or nothing. The kinds of numbers are those of phonenumbers.
+In: a number in E.164. Out: why it must not be called, or nothing. The types of numbers are those of phonenumbers.
 """
 
 import re
@@ -25,8 +25,8 @@ _COUNTRY_CODE = re.compile(rf"\+({'|'.join(map(str, phonenumbers.COUNTRY_CODE_TO
 
 @dataclass(frozen=True, slots=True)
 class CallingRules:
-    """`countries`: the ISO 3166 codes of those that may be called; None: all. `premium_rate`: whether premium-rate and
-    shared-cost numbers may.
+    """`countries`: ISO 3166 codes of the countries that may be called; None: all. `premium_rate`: whether premium-rate
+    and shared-cost numbers may be called.
     """
 
     countries: frozenset[str] | None = None
@@ -49,7 +49,7 @@ def is_costly(e164: str) -> bool:
     code, national = _split(e164)
     if code in _COSTLY_CODES:
         return True
-    # Most numbers match no pattern of the kind, and to parse each would take most of the time of a large import.
+    # Most numbers match no such pattern. Parsing each of them would take most of the time of a large import.
     pattern = _costly_numbers(code)
     if pattern is None or not pattern.fullmatch(national):
         return False
@@ -57,9 +57,7 @@ def is_costly(e164: str) -> bool:
 
 
 def country_of(e164: str) -> str | None:
-    """Return the ISO 3166 code of the number's country; 001 where it is of none, as satellite telephones are; None for
-    what is no number.
-    """
+    """Return the ISO 3166 code of the number's country; 001: satellite phones and others without; None: no number."""
     regions = phonenumbers.COUNTRY_CODE_TO_REGION_CODE.get(_split(e164)[0], ())
     if len(regions) <= 1:
         return regions[0] if regions else None
@@ -70,7 +68,7 @@ def country_of(e164: str) -> str | None:
 
 
 def _split(e164: str) -> tuple[int, str]:
-    """Return the country code, 0 where there is no such, and what follows it."""
+    """Return the country code, 0 where there is none, and the digits after it."""
     match = _COUNTRY_CODE.match(e164)
     return (int(match[1]), e164[match.end() :]) if match else (0, "")
 

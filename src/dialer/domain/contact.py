@@ -1,6 +1,6 @@
-"""One contact to be called: fields as text go in, from a CSV row or a JSON body, a checked value comes out.
+"""One contact to be called: fields as text go in, from a CSV row or a JSON body; a validated contact comes out.
 
-Nothing is looked up: whether the number is in the batch already, or suppressed, is the store's business.
+Nothing is looked up here: the store checks whether the number is in the batch already, or suppressed.
 """
 
 import json
@@ -23,29 +23,26 @@ DEFAULT_PRIORITY = 5
 
 CONTACT_FIELDS = ("phone_number", "name", "timezone", "priority", "external_id", "expires_at")
 
-# What an agent is told of a contact: text where it comes from a file, any scalar of JSON where it comes from there.
+# A variable of a contact, which is passed to its agent: text from a CSV file, any scalar from JSON.
 Variable = str | int | float | bool | None
 
 _PRIORITIES = {str(priority): priority for priority in range(1, 11)}
-# PostgreSQL stores neither of them; a JSON string may hold both.
+# NUL and surrogates: a JSON string may contain them, PostgreSQL cannot store them.
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _JSON = json.JSONEncoder(ensure_ascii=False)
 
 
 @dataclass(frozen=True, slots=True)
 class NewContact:
-    """A contact that may be stored.
+    """A contact that may be stored."""
 
-    `phone_number` is E.164. `priority`: 1 to 10, 1 is called first. `timezone`: the contact's own, None when not given.
-    """
-
-    phone_number: str
-    name: str | None
-    timezone: str | None
-    priority: int
-    external_id: str | None
-    expires_at: DateTime | None
-    variables: Mapping[str, Variable]
+    phone_number: str  #: E.164.
+    name: str | None  #: Passed to the agent.
+    timezone: str | None  #: The contact's own IANA time zone. None: derived from the number, where the batch wants it.
+    priority: int  #: 1 to 10; 1 is called first.
+    external_id: str | None  #: The operator's own id of the contact; returned in the results.
+    expires_at: DateTime | None  #: Not called from then on. None: it never expires.
+    variables: Mapping[str, Variable]  #: Passed to the agent.
 
 
 def parse_contact(

@@ -1,4 +1,4 @@
-"""The types of ids, and the UUID version 7 (RFC 9562, section 5.7) that all of them are."""
+"""The types of ids. All of them are UUIDs of version 7 (RFC 9562, section 5.7)."""
 
 from random import Random
 from typing import NewType
@@ -18,12 +18,12 @@ FolderId = NewType("FolderId", UUID)
 
 
 def uuid7(now: DateTime, rng: Random) -> UUID:
-    """Make an id whose order is the order of creation to the millisecond; the other 74 bits come from `rng`."""
+    """Make an id that sorts by its time of creation, to the millisecond; the other 74 bits come from `rng`."""
     return _uuid7(now, rng.getrandbits(74))
 
 
 def first_of(now: DateTime) -> UUID:
-    """Return the least id that can be made at this millisecond."""
+    """Return the smallest id that can be made in this millisecond."""
     return _uuid7(now, 0)
 
 

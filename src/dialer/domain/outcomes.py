@@ -1,36 +1,30 @@
-"""How a call ended, and whose fault it is when it could not be placed."""
+"""How a call ended, and what a refused placement is due to."""
 
 from enum import StrEnum
 
 
 class Outcome(StrEnum):
-    """What an ended attempt came to."""
+    """How the call of an ended attempt ended. Reported by the provider, except `unknown`; drives the retry rules."""
 
-    ANSWERED = "answered"
-    MACHINE = "machine"
-    BUSY = "busy"
-    NO_ANSWER = "no_answer"
-    REJECTED = "rejected"
-    INVALID_NUMBER = "invalid_number"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    UNKNOWN = "unknown"
+    ANSWERED = "answered"  #: A person answered, or the network does not tell people from machines.
+    MACHINE = "machine"  #: A voice mailbox or another machine answered; only where the provider detects machines.
+    BUSY = "busy"  #: The person was on the phone. Retried by default after 10 minutes.
+    NO_ANSWER = "no_answer"  #: It rang until the ring timeout, or the phone could not be reached.
+    REJECTED = "rejected"  #: The person, or a service for them, declined the call.
+    INVALID_NUMBER = "invalid_number"  #: Nobody has this number. Never retried.
+    FAILED = "failed"  #: The network could not complete the call.
+    CANCELLED = "cancelled"  #: Dialer or an operator ended the call before it was answered. Never retried.
+    UNKNOWN = "unknown"  #: Set by rescue: the call is over, and how is not known. Never retried (P1).
 
 
 class CauseClass(StrEnum):
-    """Who is to blame for a refused placement.
+    """What a refused placement is due to. Set by the provider; decides what happens to the contact and the trunk."""
 
-    `contact`: this number cannot be called, so the contact fails. `infrastructure` and `policy`: the contact is
-    innocent, keeps all its attempts and is called again later. `rate`: the network takes calls more slowly than they
-    come; nothing has failed, and the contact is called again as soon as the network lets it. `agent`: an answered call
-    would have nowhere to go, so the agent is held on this trunk; the contact keeps all its attempts.
-    """
-
-    CONTACT = "contact"
-    INFRASTRUCTURE = "infrastructure"
-    POLICY = "policy"
-    RATE = "rate"
-    AGENT = "agent"
+    CONTACT = "contact"  #: This number cannot be called. The contact fails.
+    INFRASTRUCTURE = "infrastructure"  #: The trunk fails. Called again later; counted by the trunk's breaker.
+    POLICY = "policy"  #: Our own rule stopped the call, for example a pause. The contact is called again later.
+    RATE = "rate"  #: The network takes fewer calls a second. No failure: the contact is called again when it allows.
+    AGENT = "agent"  #: An answered call would have no destination. The agent is held on the trunk; called again later.
 
 
 class RefusalCause(StrEnum):

@@ -1,9 +1,10 @@
-"""Telephone numbers: what people write goes in, E.164 comes out, or the reason why it cannot be called.
+"""Telephone numbers: text as people write it goes in; E.164 comes out, or the reason why it cannot be called.
 
 Accepted: E.164, any international format, national formats and international prefixes (00, 011, …) of the default
-region, spaces and punctuation, digits of any script, a leading `tel:`. Refused although a number could be made of them:
-extensions (nobody can dial them, and without them another person answers), letters, and what a spreadsheet leaves of a
-number (4.9E+11, 4930123456.0). Nothing is looked up: a number that exists in its country's plan may be unassigned.
+region, spaces and punctuation, digits of any script, a leading `tel:`. Refused although they could be parsed:
+extensions (they cannot be dialled, and without them another person answers), letters, and numbers that a spreadsheet
+has reformatted (4.9E+11, 4930123456.0). Nothing is looked up: a number that is valid in its country's plan may be
+unassigned.
 """
 
 import re
@@ -74,7 +75,7 @@ def check_region(code: str) -> str:
 
 
 def national(e164: str) -> str:
-    """Return the digits as they are dialled within the number's own country, its trunk prefix included."""
+    """Return the digits as dialled within the number's own country, with its trunk prefix."""
     text = phonenumbers.format_number(phonenumbers.parse(e164), PhoneNumberFormat.NATIONAL)
     return "".join(phonenumbers.normalize_digits_only(text))
 

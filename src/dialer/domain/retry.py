@@ -1,4 +1,4 @@
-"""What becomes of a contact when an attempt is over: done, failed, or called again after a delay."""
+"""Retry rules: when an attempt is over, its contact is completed, failed, or called again after a delay."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,17 +14,19 @@ DEFAULT_DELAY_MINUTES: Mapping[Outcome, int] = {
     Outcome.REJECTED: 60,
 }
 REACHED = frozenset({Outcome.ANSWERED, Outcome.MACHINE})
+# The delay after a refusal doubles from the first to the last of these.
 REFUSED_FIRST_SECONDS = 15
 REFUSED_LAST_SECONDS = 600
+# The delay after a refusal because of the rate.
 RATE_EXCEEDED_SECONDS = 2
 MOST_NETWORK_FAILURES = 10
-"""After so many refusals a call that its network failed uses up an attempt like any other: a number that no route leads
-to must not keep its batch open for ever."""
+"""After this many refusals, a call that fails in its network uses up an attempt like any other: a number without route
+must not keep its batch open for ever (P5)."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetryRules:
-    """`max_attempts`: further attempts in all, whatever the mix of outcomes. `delays`: minutes, over the defaults."""
+    """`max_attempts`: retries in all, whatever their outcomes. `delays`: in minutes; they replace the defaults."""
 
     enabled: bool = False
     max_attempts: int = 0
@@ -32,7 +34,7 @@ class RetryRules:
     delays: Mapping[Outcome, float] = field(default_factory=dict)
 
     def covers(self, outcome: Outcome) -> bool:
-        """Say whether this outcome is worth another attempt; never an invalid number, never an unknown end."""
+        """Say whether a call with this outcome is retried; never an invalid number, never an unknown end (P1)."""
         if outcome is Outcome.MACHINE:
             return self.machine
         return outcome in DEFAULT_DELAY_MINUTES
@@ -47,7 +49,7 @@ class RetryDecision:
 
 
 def after_call(rules: RetryRules, outcome: Outcome, attempts: int) -> RetryDecision:
-    """Decide after an ended call; `attempts` counts all of this contact's that were placed, this one included."""
+    """Decide after a call that ended. `attempts`: how many of this contact's were placed, this one included."""
     if rules.enabled and rules.covers(outcome) and attempts <= rules.max_attempts:
         minutes = rules.delays.get(outcome, DEFAULT_DELAY_MINUTES[outcome])
         return RetryDecision(ContactStatus.WAITING, minutes * 60.0)
@@ -55,11 +57,11 @@ def after_call(rules: RetryRules, outcome: Outcome, attempts: int) -> RetryDecis
 
 
 def after_refusal(cause_class: CauseClass, refusals: int) -> RetryDecision:
-    """Decide after a placement that surely made no call; `refusals` counts this contact's so far, this one included.
+    """Decide after a placement that made no call. `refusals`: how many this contact has had, this one included.
 
-    The contact is innocent unless the refusal says otherwise: it keeps its attempts and is called again after a delay
-    that doubles from 15 s to 10 min, so that a trunk that is down is not hammered. A network that only takes calls more
-    slowly is asked again soon.
+    Unless the number itself was refused, the contact keeps its attempts and is called again after a delay that doubles
+    from 15 s to 10 min, so that a trunk that is down is not flooded. A network that takes fewer calls a second is asked
+    again soon.
     """
     if cause_class is CauseClass.CONTACT:
         return RetryDecision(ContactStatus.FAILED)

@@ -1,16 +1,16 @@
-"""What a key may do. Each role may do what the ones before it may."""
+"""The roles of API keys. Each role may do all that the roles before it may do."""
 
 from enum import StrEnum
 
 
 class Role(StrEnum):
-    """viewer reads; operator reads and writes; admin also keeps keys and trunks."""
+    """What a key may do."""
 
-    VIEWER = "viewer"
-    OPERATOR = "operator"
-    ADMIN = "admin"
+    VIEWER = "viewer"  #: Reads.
+    OPERATOR = "operator"  #: Also writes: batches, contacts, agents and numbers.
+    ADMIN = "admin"  #: Also manages keys and trunks.
 
     def suffices_for(self, wanted: "Role") -> bool:
-        """Say whether this role may do what `wanted` may."""
+        """Say whether this role may do what the role `wanted` may do."""
         order = list(Role)
         return order.index(self) >= order.index(wanted)

@@ -1,21 +1,115 @@
-"""Which outbound number an attempt uses: the order in which the numbers of a batch are tried.
+"""Which outbound number an attempt uses: which numbers of its batch can be used, and in which order they are tried.
 
-The first number of the order that has room under its own limits and its trunk's is taken; that choice is made where
-the slot is granted, so that it is exact across workers. For the same reason the cursor of `round_robin` lives there.
+    usable_numbers   leaves out numbers that are inactive, whose trunk has no listener or an open circuit breaker, or
+                     whose trunk does not lead to the batch's agent; says why the batch is held if none is left
+    number_order     puts the others in the order of the batch's strategy, or keeps a contact to its own number
+
+The last part is in `blocked_by`, `after_cursor` and `grant` of store/leases.lua, so that it is exact across workers.
+There the first number in this order is taken that has room under its own limits, its daily cap and those of its trunk;
+one without room is passed over. For `round_robin` the order is made there too, since only Redis knows which number the
+batch used last: from the number after that one, in a circle; the number that is granted becomes the last one.
 """
 
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
 
+from pendulum import DateTime
+
+from dialer.domain.hold import CONFIGURATION_AGAIN, LISTENER_AGAIN, Hold
+from dialer.domain.ids import NumberId, TrunkId
+from dialer.domain.trunk import OutboundNumber
+
 
 class RotationStrategy(StrEnum):
-    RANDOM = "random"
-    SEQUENTIAL = "sequential"
-    ROUND_ROBIN = "round_robin"
+    """How an outbound number is chosen for each attempt of a batch."""
+
+    RANDOM = "random"  #: Any number that has room, all with the same probability.
+    SEQUENTIAL = "sequential"  #: The first number that has room: one is used up before the next.
+    ROUND_ROBIN = "round_robin"  #: The number after the one that the batch used last.
+
+
+@dataclass(frozen=True, slots=True)
+class NumberChoice:
+    """The numbers that a batch can use now. `hold`: why there is none."""
+
+    numbers: tuple[OutboundNumber, ...]
+    hold: Hold | None = None
+
+    @property
+    def probes_agent(self) -> bool:
+        """Say whether the batch's agent is held on all of them, so that one call finds out whether it works again."""
+        return all(number.agent_is_held for number in self.numbers)
+
+
+def usable_numbers(
+    numbers: Sequence[OutboundNumber],
+    now: DateTime,
+    without_listener: Set[TrunkId] = frozenset(),
+    not_permitted: Set[TrunkId] = frozenset(),
+) -> NumberChoice:
+    """Leave out the numbers that cannot be used now; where none is left, say why, the first reason that applies.
+
+    `without_listener`: trunks that need a listener and have none; without one the end of a call would not be reported.
+    `not_permitted`: trunks that do not let answered calls go to the batch's agent.
+    """
+    active = [number for number in numbers if number.is_usable]
+    permitted = [number for number in active if number.trunk.id not in not_permitted]
+    with_agent = [number for number in permitted if not number.agent_is_held or _is_due(number.agent_probe_at, now)]
+    with_listener = [number for number in with_agent if number.trunk.id not in without_listener]
+    usable = tuple(number for number in with_listener if number.trunk_probe_at is None or number.trunk_probe_at <= now)
+    if usable:
+        return NumberChoice(usable)
+    if active and not with_agent:
+        return NumberChoice((), _agent_hold(permitted, now))
+    return NumberChoice((), _number_hold(numbers, with_agent, with_listener, now))
+
+
+def _is_due(at: DateTime | None, now: DateTime) -> bool:
+    return at is not None and at <= now
+
+
+def _agent_hold(permitted: Sequence[OutboundNumber], now: DateTime) -> Hold:
+    """Say why answered calls would have no destination on any active trunk."""
+    probes = [number.agent_probe_at for number in permitted if number.agent_probe_at]
+    reason = "agent_failing" if permitted else "agent_not_permitted"
+    return Hold(reason, min(probes, default=now.add(seconds=CONFIGURATION_AGAIN)))
+
+
+def _number_hold(
+    numbers: Sequence[OutboundNumber],
+    with_agent: Sequence[OutboundNumber],
+    with_listener: Sequence[OutboundNumber],
+    now: DateTime,
+) -> Hold:
+    """Say what is wrong with the numbers: there are none, none is active, none has a listener, or all trunks fail."""
+    if not numbers:
+        return Hold("no_outbound_number", is_final=True)
+    if not with_agent:
+        return Hold("no_active_number", now.add(seconds=CONFIGURATION_AGAIN))
+    again = [number.trunk_probe_at for number in with_listener if number.trunk_probe_at]
+    if len(with_listener) < len(with_agent):
+        again.append(now.add(seconds=LISTENER_AGAIN))
+    return Hold("trunk_failing" if with_listener else "trunk_unheard", min(again, default=now))
+
+
+def number_order(
+    strategy: RotationStrategy, numbers: Sequence[OutboundNumber], own_number: NumberId | None, rng: Random
+) -> tuple[int, ...]:
+    """Say in which order an attempt tries these numbers, by index. Empty: round robin.
+
+    `own_number`: the number that first called the contact, where its batch keeps to it. It is tried alone while it can
+    be used; otherwise the strategy decides.
+    """
+    for index, number in enumerate(numbers):
+        if number.id == own_number:
+            return (index,)
+    return order(strategy, len(numbers), rng)
 
 
 def order(strategy: RotationStrategy, count: int, rng: Random) -> tuple[int, ...]:
-    """Say in which order to try `count` numbers, by index. Empty: from the number after the one used last.
+    """Say in which order the strategy tries `count` numbers, by index. Empty: from the number after the last one used.
 
     `random` tries a uniform permutation, so the first number with room is uniform over those that have room.
     `sequential` is linear hunting: one number is used up before the next is touched.

@@ -1,8 +1,8 @@
-"""What a network's code for the end of an unanswered call means: one table for all networks.
+"""What the SIP code or Q.850 cause of an unanswered call means: one table for all networks.
 
 In: the final response to our INVITE (RFC 3261 section 21, and the RFCs named below), or, where no SIP code is known,
-the cause of ITU-T Q.850. Out: the outcome, and who is to blame. docs/outcomes.md shows the table; a test holds the two
-together.
+the cause of ITU-T Q.850. Out: the outcome, and what it is due to. docs/outcomes.md shows the table; a test compares
+the two.
 """
 
 from collections.abc import Mapping
@@ -14,14 +14,14 @@ from dialer.domain.outcomes import CauseClass, Outcome
 
 @dataclass(frozen=True, slots=True)
 class CallEnd:
-    """`cause_class`: `contact`, where the person or the number is to blame; `infrastructure`, where the network is."""
+    """`cause_class`: `contact` where the person or the number is the reason, `infrastructure` where the network is."""
 
     outcome: Outcome
     cause_class: CauseClass = CauseClass.CONTACT
 
     @property
     def far_end(self) -> HungUpBy:
-        """Who has said so: the network, where it found nobody who could."""
+        """Who ended the call: the network where it did not reach the person's side, otherwise the callee."""
         is_network = self.cause_class is CauseClass.INFRASTRUCTURE or self.outcome is Outcome.INVALID_NUMBER
         return HungUpBy.NETWORK if is_network else HungUpBy.CALLEE
 
@@ -29,12 +29,12 @@ class CallEnd:
 NETWORK_FAILURE = CallEnd(Outcome.FAILED, CauseClass.INFRASTRUCTURE)
 
 SIP: Mapping[int, CallEnd] = {
-    # Redirects are not followed: they lead to numbers of no list. The person has forwarded the phone.
+    # Redirects are not followed: they lead to numbers that are in no batch. The person has forwarded the phone.
     300: CallEnd(Outcome.FAILED),
     400: NETWORK_FAILURE,
     404: CallEnd(Outcome.INVALID_NUMBER),
     410: CallEnd(Outcome.INVALID_NUMBER),
-    # RFC 5079: the callee takes no anonymous calls.
+    # RFC 5079: the callee does not accept anonymous calls.
     433: CallEnd(Outcome.FAILED),
     # "The callee's end system was contacted successfully but the callee is currently unavailable."
     480: CallEnd(Outcome.NO_ANSWER),
@@ -51,7 +51,7 @@ SIP: Mapping[int, CallEnd] = {
     608: CallEnd(Outcome.REJECTED),
 }
 AFTER_RINGING: Mapping[int, CallEnd] = {
-    # The network stopped the ringing. Without ringing they say that the callee's side was never reached.
+    # The network stopped the ringing. Without ringing these codes mean that the callee was never reached.
     408: CallEnd(Outcome.NO_ANSWER),
     487: CallEnd(Outcome.NO_ANSWER),
 }
@@ -130,7 +130,7 @@ def of_sip(code: int, *, has_rung: bool) -> CallEnd:
 
 
 def of_q850(cause: int) -> CallEnd:
-    """Say what a cause of Q.850 means; only where no SIP code is known."""
+    """Say what a cause of Q.850 means. Used only where no SIP code is known."""
     if cause in Q850:
         return Q850[cause]
     is_network = FIRST_OF_NETWORK <= cause <= LAST_CAUSE
@@ -138,12 +138,12 @@ def of_q850(cause: int) -> CallEnd:
 
 
 def final_code(code: int | None) -> int | None:
-    """Return the code if it is that of a final response which ends a call."""
+    """Return the code if it is that of a final response that ends a call."""
     return code if code is not None and FIRST_FINAL <= code <= LAST_FINAL else None
 
 
 def cause_class(facts: CallFacts, *, has_rung: bool) -> CauseClass:
-    """Say who is to blame for a call that failed; `contact` where the network's code is not known."""
+    """Say what a call that failed is due to; `contact` where the network's code is not known."""
     if facts.sip_code is not None:
         return of_sip(facts.sip_code, has_rung=has_rung).cause_class
     return of_q850(facts.q850_cause).cause_class if facts.q850_cause is not None else CauseClass.CONTACT

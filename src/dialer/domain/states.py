@@ -1,36 +1,42 @@
-"""The three state machines. Drawn in docs/states.md, enforced by CHECK constraints and by the WHERE of each write."""
+"""The states of batches, contacts and attempts. Drawn in docs/states.md, kept by CHECK constraints and WHERE."""
 
 from enum import StrEnum
 
 
 class BatchStatus(StrEnum):
-    DRAFT = "draft"
-    SCHEDULED = "scheduled"
-    ACTIVE = "active"
-    PAUSED = "paused"
-    COMPLETED = "completed"
-    CANCELLED = "cancelled"
-    FAILED = "failed"
+    """Where a batch is between its creation and its end."""
+
+    DRAFT = "draft"  #: Set when the batch is created. Contacts are imported; nothing is called until it is started.
+    SCHEDULED = "scheduled"  #: Set by the operator's start with a later time. Tick makes it active at that time.
+    ACTIVE = "active"  #: Set by start, resume or tick. Dispatch calls its contacts and ends it when none is left.
+    PAUSED = "paused"  #: Set by the operator. No new call leaves; calls in progress go on. Left by resume or cancel.
+    COMPLETED = "completed"  #: Set by dispatch when all contacts are final. Final.
+    CANCELLED = "cancelled"  #: Set by the operator. Its contacts that are not being called become cancelled. Final.
+    FAILED = "failed"  #: Set by dispatch when the batch can never call, for example without any number. Final.
 
 
 class ContactStatus(StrEnum):
-    PENDING = "pending"
-    WAITING = "waiting"
-    DIALING = "dialing"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    SKIPPED = "skipped"
-    CANCELLED = "cancelled"
+    """Where a contact is between its import and its last attempt."""
+
+    PENDING = "pending"  #: Set by import, and by retry when its time has come. Dispatch may call it now.
+    WAITING = "waiting"  #: Set by settle after an attempt that is to be repeated. Retry makes it pending at `due_at`.
+    DIALING = "dialing"  #: Set by dispatch with the attempt. Settle or rescue moves it on when the attempt is over.
+    COMPLETED = "completed"  #: Set by settle: the person or a machine answered. Final.
+    FAILED = "failed"  #: Set by settle: not reached, and no attempt is left. Final.
+    SKIPPED = "skipped"  #: Set by dispatch: suppressed, expired, or its window never opens. Never called again. Final.
+    CANCELLED = "cancelled"  #: Set when its batch is cancelled; by settle, if its attempt is refused after that. Final.
 
 
 class AttemptState(StrEnum):
-    RESERVED = "reserved"
-    UNCLEAR = "unclear"
-    PLACED = "placed"
-    RINGING = "ringing"
-    ANSWERED = "answered"
-    ENDED = "ended"
-    REFUSED = "refused"
+    """Where an attempt is between its reservation and the end of its call."""
+
+    RESERVED = "reserved"  #: Set by dispatch before the provider is asked. Place moves it on; rescue looks after 30 s.
+    UNCLEAR = "unclear"  #: Set by place: no clear answer, the call may exist. Never placed again (P1); rescue asks.
+    PLACED = "placed"  #: Set by place, or by rescue: the network has the call. Reports move it on.
+    RINGING = "ringing"  #: Set by settle: the phone rings. Reports move it on.
+    ANSWERED = "answered"  #: Set by settle: the call was answered. Its end is reported, or rescue asks about it.
+    ENDED = "ended"  #: Set by settle, or by rescue without a report: the call is over and has an outcome. Final.
+    REFUSED = "refused"  #: Set by place or rescue: no call was made, so the contact keeps its attempts. Final.
 
 
 BATCH_TRANSITIONS: dict[BatchStatus, frozenset[BatchStatus]] = {
@@ -66,7 +72,7 @@ CONTACT_TRANSITIONS: dict[ContactStatus, frozenset[ContactStatus]] = {
     ContactStatus.CANCELLED: frozenset(),
 }
 
-# `unclear` may be overtaken by any report: a call that may exist turns out to exist.
+# Any report moves `unclear` on: the call that may exist does exist.
 ATTEMPT_TRANSITIONS: dict[AttemptState, frozenset[AttemptState]] = {
     AttemptState.RESERVED: frozenset(
         {

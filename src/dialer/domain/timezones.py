@@ -1,4 +1,4 @@
-"""Time zones: which names this system knows (IANA, exact spelling), and which moment a local time means."""
+"""Time zones: which names this system knows (IANA, exact spelling), and which instant a local time means."""
 
 from datetime import UTC, datetime
 from functools import cache
@@ -9,7 +9,7 @@ from pendulum import DateTime
 
 
 def is_known_zone(name: str) -> bool:
-    """Say whether this system's time zone data has rules for the name."""
+    """Say whether this system's time zone data has this name."""
     return name in _known_zones()
 
 
@@ -23,6 +23,6 @@ def moment_of(at: datetime, timezone: str) -> DateTime:
 
 @cache
 def _known_zones() -> frozenset[str]:
-    # Asking ZoneInfo for one name would accept "europe/berlin" where the file system ignores case. Each machine means
-    # another zone by "localtime", and "Factory" is what a machine has before its owner has chosen one.
+    # ZoneInfo("europe/berlin") would be accepted where the file system ignores case. "localtime" is another zone on
+    # each machine, and "Factory" is the setting of a machine whose owner has not chosen a zone yet.
     return frozenset(available_timezones()) - {"localtime", "Factory"}

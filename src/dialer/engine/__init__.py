@@ -1,1 +1,1 @@
-"""The life of a call, one file a step. Each step is a plain function of its parts, its ids and `now`."""
+"""The life of a call, one file for each step. A step is a plain function of its context, its ids and `now`."""

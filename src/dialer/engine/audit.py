@@ -1,4 +1,4 @@
-"""Audit: the promises P1 to P5, recomputed from what is written in the ledger, whatever the engine believes.
+"""Audit: checks the promises P1 to P5 against the ledger, with rules that are written independently of the engine.
 
 Changes nothing and may run at any time. An empty list of violations is the expected answer.
 """
@@ -18,7 +18,7 @@ __all__ = ["AuditReport", "BrokenRule", "audit"]
 
 @dataclass(frozen=True, slots=True)
 class AuditReport:
-    """The broken rules, and over how many attempts, contacts and batches they were looked for."""
+    """The broken rules, and how many attempts, contacts and batches were checked."""
 
     violations: tuple[BrokenRule, ...]
     attempts: int
@@ -34,7 +34,7 @@ class AuditReport:
 
 
 def audit(db: Database, now: DateTime, batch_id: BatchId | None = None) -> AuditReport:
-    """Check all batches, or one: its own rules, and the limits of its numbers and trunks over all who share them.
+    """Check all batches, or one: its own rules, and the limits of its numbers and trunks over all their batches.
 
     Raises NotFound if there is no such batch.
     """

@@ -1,7 +1,7 @@
-"""Do it for all at once; where that fails, in halves, down to the one that always fails: it alone is passed over.
+"""Bisection: process all items at once; where that fails, process halves, down to the single item that always fails.
 
-So that one broken row, whatever is wrong with it, cannot stop the others; nor can a row that someone else keeps locked.
-What says nothing about the rows (a server that is away, a schema that does not fit) is raised as it is.
+Then one broken row, whatever is wrong with it, does not stop the others (P5, P6). An error that says nothing about the
+rows, as of a server that is down or a schema that does not fit, is raised as it is.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,29 +18,34 @@ R = TypeVar("R")
 log = structlog.get_logger()
 
 
-def apart(
+def _ignore(_: object) -> None:
+    """Do nothing about an item that is locked."""
+
+
+def run_bisecting(
     items: Sequence[T],
     work: Callable[[Sequence[T]], R],
-    pass_over: Callable[[T, Exception], None],
-    put_off: Callable[[T], None] = lambda _: None,
+    on_failure: Callable[[T, Exception], None],
+    on_locked: Callable[[T], None] = _ignore,
 ) -> list[R]:
-    """Return what `work` returned for each part of the items, in their order.
+    """Return the result of `work` for each part of the items, in their order.
 
-    `pass_over` gets the one that fails; `put_off` the one that is locked, which is no failure.
+    `on_failure` is called with an item that fails alone, `on_locked` with one whose rows another transaction holds,
+    which is no failure of the item.
     """
-    return _Apart(work, pass_over, put_off).do(items)
+    return _Bisection(work, on_failure, on_locked).run(items)
 
 
 @dataclass(frozen=True, slots=True)
-class _Apart(Generic[T, R]):
-    """`told`: the kinds of error whose traceback is in the log; many rows may fail alike."""
+class _Bisection(Generic[T, R]):
+    """`logged`: types of errors whose traceback is in the log already, since many rows may fail alike."""
 
     work: Callable[[Sequence[T]], R]
-    pass_over: Callable[[T, Exception], None]
-    put_off: Callable[[T], None]
-    told: set[type[Exception]] = field(default_factory=set)
+    on_failure: Callable[[T, Exception], None]
+    on_locked: Callable[[T], None]
+    logged: set[type[Exception]] = field(default_factory=set)
 
-    def do(self, items: Sequence[T]) -> list[R]:
+    def run(self, items: Sequence[T]) -> list[R]:
         try:
             return [self.work(items)]
         except Unavailable:
@@ -49,29 +54,17 @@ class _Apart(Generic[T, R]):
             if not items:
                 raise
             if len(items) == 1:
-                self._alone(items[0], error)
+                self._pass_over(items[0], error)
                 return []
             log.warning("tried in halves", items=len(items), reason=repr(error))
         half = len(items) // 2
-        return [*self.do(items[:half]), *self.do(items[half:])]
+        return [*self.run(items[:half]), *self.run(items[half:])]
 
-    def _alone(self, item: T, error: Exception) -> None:
+    def _pass_over(self, item: T, error: Exception) -> None:
         if isinstance(error, Contended):
             log.warning("locked, and put off", item=str(item), reason=str(error))
-            self.put_off(item)
+            self.on_locked(item)
             return
-        log.warning("passed over", item=str(item), reason=repr(error), exc_info=type(error) not in self.told)
-        self.told.add(type(error))
-        self.pass_over(item, error)
-
-
-def passing_locks(work: Callable[[bool], R]) -> R:
-    """Do `work`; where rows that it needs stay locked by someone else, do it again without them.
-
-    `work` is told whether to pass over what is locked.
-    """
-    try:
-        return work(False)
-    except Contended as error:
-        log.info("locked rows are passed over", reason=str(error))
-        return work(True)
+        log.warning("passed over", item=str(item), reason=repr(error), exc_info=type(error) not in self.logged)
+        self.logged.add(type(error))
+        self.on_failure(item, error)

@@ -1,4 +1,4 @@
-"""What every step needs: the ledger, the leases, and the ways to the networks."""
+"""What every step needs: the ledger, the leases and the providers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,13 +9,10 @@ from dialer.providers.pool import ProviderPool
 from dialer.store.database import Database
 from dialer.store.leases import Leases
 
-# The queues of tasks: what the steps ask of each other, and what beat asks of them.
-QUEUES = ("dialer", "dialer.beat")
-
 
 @dataclass(frozen=True, slots=True)
 class EngineContext:
-    """`clock`: that of this machine, by which requests leave it. All else goes by the ledger's."""
+    """`clock`: the clock of this machine, by which requests leave it. Everything else uses the ledger's clock."""
 
     db: Database
     leases: Leases

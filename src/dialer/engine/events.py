@@ -1,51 +1,55 @@
-"""Events: what a provider reports goes into the inbox, once, and is answered only after the commit. Decides nothing."""
+"""Events: what a provider reports is stored in the inbox, once, and acknowledged only after the commit.
+
+Decides nothing about calls: settle does.
+"""
 
 from collections.abc import Sequence
 
 from dialer.domain.call import CallEvent
 from dialer.domain.ids import TrunkId
-from dialer.engine.bisect import apart
+from dialer.engine import quarantine
+from dialer.engine.bisect import run_bisecting
 from dialer.errors import Contended, Unavailable
-from dialer.store import attempts, inbox, quarantine
+from dialer.store import attempts, inbox
 from dialer.store.database import Database
 
 
 def receive_shared(db: Database, trunk_ids: Sequence[TrunkId], events: Sequence[CallEvent]) -> int:
-    """Store what came in on a connection that several trunks share, each report as its attempt's trunk's.
+    """Store reports from a connection that several trunks share, each under the trunk of its attempt.
 
-    Such a connection also tells of calls that are none of these trunks': they are passed over. Otherwise as `receive`.
+    Such a connection also reports calls of other trunks: they are passed over. Otherwise as `receive`.
     """
     with db.begin() as connection:
         trunk_of = attempts.trunks_of(connection, list({event.attempt_id for event in events}))
-    return sum(
-        receive(db, of, own)
-        for of in trunk_ids
-        if (own := [one for one in events if trunk_of.get(one.attempt_id) == of])
-    )
+    stored = 0
+    for trunk_id in trunk_ids:
+        own = [event for event in events if trunk_of.get(event.attempt_id) == trunk_id]
+        stored += receive(db, trunk_id, own) if own else 0
+    return stored
 
 
 def receive(db: Database, trunk_id: TrunkId, events: Sequence[CallEvent]) -> int:
     """Store reports; those that the trunk has sent before are passed over. Return how many were new.
 
-    One that cannot be stored does not keep the others from it. Raises Unavailable then, so that its network sends it
-    again; until its own data must be to blame: then it is kept in quarantine and counts as received.
+    A report that cannot be stored does not stop the others. Unavailable is raised then, so that its network sends it
+    again; until only its own data can be to blame: then it is kept in quarantine and counts as received.
     """
-    refused: list[tuple[CallEvent, Exception]] = []
+    refused: list[Exception] = []
 
-    def store(some: Sequence[CallEvent]) -> int:
+    def store(part: Sequence[CallEvent]) -> int:
         with db.begin() as connection:
-            return inbox.receive(connection, trunk_id, some)
+            return inbox.receive(connection, trunk_id, part)
 
-    def pass_over(event: CallEvent, error: Exception) -> None:
-        with db.begin() as connection:
-            if not quarantine.count_refused(connection, trunk_id, event, error):
-                refused.append((event, error))
+    def on_failure(event: CallEvent, error: Exception) -> None:
+        if not quarantine.keep_unstorable(db, trunk_id, event, error):
+            refused.append(error)
 
-    def put_off(event: CallEvent) -> None:
-        refused.append((event, Contended("another transaction is in the way")))
+    def on_locked(_: CallEvent) -> None:
+        refused.append(Contended("another transaction is in the way"))
 
-    stored = sum(apart([inbox.cleaned(event) for event in events], store, pass_over, put_off))
+    stored = sum(run_bisecting([inbox.cleaned(event) for event in events], store, on_failure, on_locked))
     if refused:
-        _, error = refused[0]
-        raise Unavailable(f"{len(refused)} of {len(events)} reports cannot be stored yet, send them again: {error!r}")
+        raise Unavailable(
+            f"{len(refused)} of {len(events)} reports cannot be stored yet, send them again: {refused[0]!r}"
+        )
     return stored

@@ -1,6 +1,6 @@
-"""Retention: the attempts of batches that ended long ago are archived; old reports, and answers to keys, are removed.
+"""Retention: archives the attempts of batches that ended long ago; removes old reports and idempotency responses.
 
-Contacts and their outcomes stay with their batch. It never touches a batch that is being called.
+Contacts and their outcomes stay with their batch. A batch that is not over is never touched.
 """
 
 from collections.abc import Callable
@@ -13,12 +13,14 @@ from dialer.store import archive, idempotency, quarantine
 from dialer.store.database import Connection
 
 PAGE = 10_000
-# How long the answer to an idempotency key is kept: a day is promised, and a client may be late.
+# How long the response to an idempotency key is kept: a day is promised, and a client may be late.
 ANSWER_HOURS = 48
 
 
 @dataclass(frozen=True, slots=True)
 class RetentionReport:
+    """How many batches and attempts were archived; how many reports and responses (`answers`) were removed."""
+
     batches: int
     attempts: int
     reports: int
@@ -26,7 +28,7 @@ class RetentionReport:
 
 
 def retention(context: EngineContext, now: DateTime, days: int) -> RetentionReport:
-    """Archive what has been over for so many days, page by page. A crash leaves the rest to the next run."""
+    """Archive batches that have been over for `days`, page by page. A crash leaves the rest to the next run."""
     before = now.subtract(days=days)
     with context.db.begin() as connection:
         marked = archive.mark_batches(connection, before, now)

@@ -1,4 +1,4 @@
-"""Retry: contacts that wait for another attempt become pending when their time has come. Due times live in Postgres."""
+"""Retry: contacts that wait for another attempt become pending at their due time, which is stored in Postgres."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pendulum import DateTime
 
 from dialer.domain.ids import BatchId
-from dialer.engine.bisect import apart, passing_locks
+from dialer.engine import quarantine
+from dialer.engine.bisect import run_bisecting
 from dialer.engine.context import EngineContext
-from dialer.store import contacts, progress, quarantine
+from dialer.engine.locked_rows import retry_skipping_locked
+from dialer.store import contacts, progress
 from dialer.store.database import wait_shortly
 
 PAGE = 5_000
@@ -16,6 +18,8 @@ PAGE = 5_000
 
 @dataclass(frozen=True, slots=True)
 class RetryReport:
+    """How many contacts became pending, and the batches for dispatch."""
+
     requeued: int
     batches: tuple[BatchId, ...]
 
@@ -23,7 +27,7 @@ class RetryReport:
 def retry(context: EngineContext, now: DateTime, page: int = PAGE) -> RetryReport:
     """Requeue a page of the contacts that are due, most overdue first, and wake their batches.
 
-    A batch whose contacts cannot be requeued, or that is locked by someone else, does not keep those of others from it.
+    A batch whose contacts cannot be requeued, or that another session has locked, does not stop the others.
     """
     passed_over: set[BatchId] = set()
     while True:
@@ -31,26 +35,32 @@ def retry(context: EngineContext, now: DateTime, page: int = PAGE) -> RetryRepor
             due = contacts.batches_to_requeue(connection, now, page, passed_over)
         if not due:
             return RetryReport(0, ())
-        requeued = _requeue(context, due, now)
-        done = {batch_id for some in requeued for batch_id in some.batches}
-        # Contacts of those that are passed over must not fill every page.
+        reports = _requeue(context, due, now)
+        done = {batch_id for report in reports for batch_id in report.batches}
+        # The contacts of batches that are passed over must not fill every page (P6).
         passed_over |= set(due) - done
         if done:
-            return RetryReport(sum(some.requeued for some in requeued), tuple(of for of in due if of in done))
+            requeued = sum(report.requeued for report in reports)
+            return RetryReport(requeued, tuple(batch_id for batch_id in due if batch_id in done))
 
 
 def _requeue(context: EngineContext, due: Sequence[BatchId], now: DateTime) -> list[RetryReport]:
-    def requeue(some: Sequence[BatchId], skip_locked: bool) -> RetryReport:
-        with context.db.begin() as connection:
-            wait_shortly(connection)
-            free = sorted(progress.lock_progress(connection, some, skip_locked=skip_locked))
-            requeued = contacts.requeue_waiting(connection, free, now, PAGE)
-            progress.wake(connection, free, now)
-            quarantine.forget(connection, "batch", free)
-            return RetryReport(requeued, tuple(free))
+    def requeue(batch_ids: Sequence[BatchId]) -> RetryReport:
+        return retry_skipping_locked(_requeue_batches, context, batch_ids, now)
 
-    def pass_over(batch_id: BatchId, error: Exception) -> None:
-        with context.db.begin() as connection:
-            quarantine.note(connection, "batch", batch_id, error)
+    def on_failure(batch_id: BatchId, error: Exception) -> None:
+        quarantine.note_batch(context, batch_id, error)
 
-    return apart(due, lambda some: passing_locks(lambda skip_locked: requeue(some, skip_locked)), pass_over)
+    return run_bisecting(due, requeue, on_failure)
+
+
+def _requeue_batches(
+    skip_locked: bool, context: EngineContext, batch_ids: Sequence[BatchId], now: DateTime
+) -> RetryReport:
+    with context.db.begin() as connection:
+        wait_shortly(connection)
+        free = sorted(progress.lock_progress(connection, batch_ids, skip_locked=skip_locked))
+        requeued = contacts.requeue_waiting(connection, free, now, PAGE)
+        progress.wake(connection, free, now)
+        quarantine.release_batches(connection, free)
+        return RetryReport(requeued, tuple(free))

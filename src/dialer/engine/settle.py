@@ -1,31 +1,36 @@
-"""Settle: reports move attempts forward, ended attempts move their contacts, and freed slots go back to dispatch.
+"""Settle: reports move attempts forward, attempts that are over move their contacts on, freed slots go to dispatch.
 
-Reports that are late, repeated or reordered change nothing. Where an attempt ends by any other word than a report
-(refused by the network, given up by rescue), it is closed here too, so that there is one way in which a call is over.
+Reports that are late, repeated or reordered change nothing. Where an attempt ends without a report (refused by the
+network, given up by rescue), it is closed here too, so that there is one way in which a call is over.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 import structlog
 from pendulum import DateTime
 
+from dialer.domain.attempt import Attempt
 from dialer.domain.call import CallEvent
 from dialer.domain.call_progress import Verdict, follow
 from dialer.domain.ids import AttemptId, BatchId, TrunkId
-from dialer.engine.bisect import apart, passing_locks
-from dialer.engine.call_health import note_calls
+from dialer.engine import quarantine
+from dialer.engine.bisect import run_bisecting
 from dialer.engine.context import EngineContext
-from dialer.engine.moves import End as End
-from dialer.engine.moves import Move, Written, let_go, write
+from dialer.engine.locked_rows import retry_skipping_locked
+from dialer.engine.moves import AttemptEnd as AttemptEnd
+from dialer.engine.moves import Move, WrittenMoves, release_leases, write_moves
+from dialer.engine.trunk_breaker import note_calls
 from dialer.errors import Unavailable
-from dialer.store import attempts, inbox, quarantine
-from dialer.store.attempts import Attempt
+from dialer.store import attempts, inbox
 from dialer.store.database import Connection, wait_shortly
-from dialer.store.inbox import Received
+from dialer.store.inbox import ReceivedReport, ReportVerdict
 
 PAGE = 500
+
+# What moves an attempt without a report: an end, or the events that its network answers when it is asked.
+Change = AttemptEnd | Sequence[CallEvent]
 
 log = structlog.get_logger()
 
@@ -51,171 +56,185 @@ class SettleReport:
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """Attempts that are over by another word than a report: how many, the batches for dispatch, and how they ended."""
+    """Attempts that are over without a report: how many, the batches for dispatch, and how the attempts ended."""
 
     ended: int
     freed: tuple[BatchId, ...]
     outcomes: Mapping[str, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class SettledPage:
+    """The reports that one transaction has taken, and what it has written."""
+
+    reports: Sequence[ReceivedReport] = ()
+    written: WrittenMoves = field(default_factory=WrittenMoves)
+
+
+@dataclass(frozen=True, slots=True)
+class LockedAttempts:
+    """`known`: attempts whose rows are locked now. `held`: those that exist and another session has locked."""
+
+    known: Mapping[AttemptId, Attempt]
+    held: Set[AttemptId]
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """What reports do: the attempts that they move, and what becomes of each report."""
+
+    moves: Sequence[Move]
+    verdicts: Sequence[ReportVerdict]
+
+
 def settle(context: EngineContext, now: DateTime) -> SettleReport:
     """Drain one page of the inbox. Several may run at once; a crash leaves the page to the next.
 
-    A report that cannot be settled waits, longer each time, and so does one whose batch is locked by someone else; the
-    others are settled. Where only its own data can be to blame, it is put into quarantine, and rescue asks the network.
+    A report that cannot be settled waits, longer each time, and so does one whose batch is locked by another session;
+    the others are settled. Where only its own data can be to blame, it is quarantined, and rescue asks the network.
     """
     try:
-        return _settle(context, lambda connection: inbox.take_page(connection, PAGE), now)
+        return _settle(context, None, now)
     except Unavailable:
         raise
     except Exception:
         log.exception("a page of reports cannot be settled as a whole")
     with context.db.begin() as connection:
         ids = inbox.due(connection, PAGE)
-    failed: list[tuple[int, Exception]] = []
+    errors: dict[int, Exception] = {}
     locked: list[int] = []
-    reports = apart(
-        ids,
-        lambda some: _settle(context, lambda connection: inbox.take(connection, some), now),
-        lambda row_id, error: failed.append((row_id, error)),
-        locked.append,
-    )
-    _pass_over(context, failed, locked, now)
-    return _merged(reports, len(failed) + len(locked))
+
+    def settle_part(report_ids: Sequence[int]) -> SettleReport:
+        return _settle(context, report_ids, now)
+
+    def on_failure(report_id: int, error: Exception) -> None:
+        errors[report_id] = error
+
+    reports = run_bisecting(ids, settle_part, on_failure, locked.append)
+    quarantine.put_off_reports(context, errors, locked, now)
+    return _merged(reports, len(errors) + len(locked))
 
 
 def _merged(reports: Sequence[SettleReport], passed_over: int) -> SettleReport:
     return SettleReport(
         sum(report.reports for report in reports) + passed_over,
         sum(report.ended for report in reports),
-        tuple(dict.fromkeys(of for report in reports for of in report.freed)),
+        tuple(dict.fromkeys(batch_id for report in reports for batch_id in report.freed)),
         sum((Counter(report.outcomes) for report in reports), Counter[str]()),
         min((report.oldest_at for report in reports if report.oldest_at), default=None),
     )
 
 
-def _pass_over(
-    context: EngineContext, errors: Sequence[tuple[int, Exception]], locked: Sequence[int], now: DateTime
-) -> None:
-    """Let reports wait that failed or were locked, and put those into quarantine that alone are to blame."""
-    with context.db.begin() as connection:
-        inbox.put_off(connection, locked)
-        failed = inbox.note_failures(connection, [(row_id, quarantine.fault_of(error)) for row_id, error in errors])
-        guilty = inbox.judge(connection, failed)
-        inbox.mark_settled(connection, [(one.id, Verdict.QUARANTINED) for one in guilty], now)
-        quarantine.keep_settled(connection, [one.id for one in guilty])
-    for kind, count in Counter(one.fault.kind for one in failed).items():
-        log.error("reports cannot be settled yet", count=count, kind=kind)
-    for one in guilty:
-        log.error("report in quarantine", report_id=one.id, attempt_id=str(one.attempt_id), reason=one.fault.error)
-
-
-def _settle(context: EngineContext, take: Callable[[Connection], list[Received]], now: DateTime) -> SettleReport:
-    """Settle some reports. Those whose attempt, batch or contact stays locked by someone else are put off."""
-
-    def work(skip_locked: bool) -> tuple[list[Received], Written]:
-        with context.db.begin() as connection:
-            page = take(connection)
-            if not page:
-                return page, Written()
-            wait_shortly(connection)
-            known, held = _lock(connection, {received.event.attempt_id for received in page}, skip_locked)
-            moves, verdicts = _follow_all(page, known)
-            written = write(connection, moves, now, skip_locked)
-            held |= written.held
-            of_held = {received.id for received in page if received.event.attempt_id in held}
-            inbox.mark_settled(connection, [said for said in verdicts if said[0] not in of_held], now)
-            if of_held:
-                inbox.put_off(connection, sorted(of_held))
-            return page, written
-
-    page, written = passing_locks(work)
-    if not page:
+def _settle(context: EngineContext, report_ids: Sequence[int] | None, now: DateTime) -> SettleReport:
+    """Settle these reports, or a page of those that are due. Those with rows that stay locked are put off."""
+    page = retry_skipping_locked(_settle_page, context, report_ids, now)
+    if not page.reports:
         return SettleReport(0, 0, ())
-    let_go(context, written.moves, now)
+    written = page.written
+    release_leases(context, written.moves, now)
     note_calls(context, written.moves, now)
-    oldest_at = min(received.received_at for received in page)
-    return SettleReport(len(page), written.ended, written.freed, written.outcomes, oldest_at)
+    oldest_at = min(report.received_at for report in page.reports)
+    return SettleReport(len(page.reports), written.ended, written.freed, written.outcomes, oldest_at)
 
 
-def _lock(
-    connection: Connection, attempt_ids: Set[AttemptId], skip_locked: bool
-) -> tuple[dict[AttemptId, Attempt], set[AttemptId]]:
-    """Lock attempts; return them, and which of the others exist and were passed over."""
+def _settle_page(
+    skip_locked: bool, context: EngineContext, report_ids: Sequence[int] | None, now: DateTime
+) -> SettledPage:
+    with context.db.begin() as connection:
+        page = inbox.take_page(connection, PAGE) if report_ids is None else inbox.take(connection, report_ids)
+        if not page:
+            return SettledPage()
+        wait_shortly(connection)
+        locked = _lock(connection, {report.event.attempt_id for report in page}, skip_locked)
+        followed = _follow_all(page, locked.known)
+        written = write_moves(connection, followed.moves, now, skip_locked)
+        held = locked.held | written.held
+        put_off = {report.id for report in page if report.event.attempt_id in held}
+        inbox.mark_settled(connection, [verdict for verdict in followed.verdicts if verdict.id not in put_off], now)
+        if put_off:
+            inbox.put_off(connection, sorted(put_off))
+        return SettledPage(page, written)
+
+
+def _lock(connection: Connection, attempt_ids: Set[AttemptId], skip_locked: bool) -> LockedAttempts:
     known = attempts.lock(connection, attempt_ids, skip_locked=skip_locked)
     missing = attempt_ids - known.keys()
-    return known, attempts.existing(connection, missing) if missing and skip_locked else set()
+    return LockedAttempts(known, attempts.existing(connection, missing) if missing and skip_locked else set())
 
 
-def close(context: EngineContext, ends: Mapping[AttemptId, End], now: DateTime) -> Closed:
-    """End attempts by another word than a report. Called twice: the same.
+def _follow_all(page: Sequence[ReceivedReport], known: Mapping[AttemptId, Attempt]) -> Followed:
+    """Apply each attempt's reports in the order in which they came. Only its own trunk may report on it."""
+    by_attempt: dict[tuple[AttemptId, TrunkId], list[ReceivedReport]] = defaultdict(list)
+    for report in page:
+        by_attempt[report.event.attempt_id, report.trunk_id].append(report)
+    moves: list[Move] = []
+    verdicts: list[ReportVerdict] = []
+    for (attempt_id, trunk_id), reports in by_attempt.items():
+        attempt = known.get(attempt_id)
+        if attempt is None or attempt.trunk_id != trunk_id:
+            verdicts += [ReportVerdict(report.id, Verdict.UNKNOWN_ATTEMPT) for report in reports]
+            continue
+        progress, of_reports = follow(attempt.progress, [report.event for report in reports])
+        verdicts += [ReportVerdict(report.id, verdict) for report, verdict in zip(reports, of_reports, strict=True)]
+        if progress.state is not attempt.progress.state:
+            moves.append(Move(attempt, progress))
+    return Followed(moves, verdicts)
 
-    An attempt that cannot be closed, or is locked by someone else, is passed over; rescue comes back to it.
+
+def close(context: EngineContext, ends: Mapping[AttemptId, AttemptEnd], now: DateTime) -> Closed:
+    """End attempts without a report. Called twice: the same.
+
+    An attempt that cannot be closed, or is locked by another session, is passed over; rescue comes back to it.
     """
+    return _move_all(context, ends, now)
 
-    return _move_all(context, list(ends), lambda attempt: ends[attempt.id].close(attempt, now), now)
 
+def follow_networks(context: EngineContext, events: Mapping[AttemptId, Sequence[CallEvent]], now: DateTime) -> Closed:
+    """Move attempts on by what their networks answered when rescue asked. Called twice: the same.
 
-def follow_networks(context: EngineContext, told: Mapping[AttemptId, Sequence[CallEvent]], now: DateTime) -> Closed:
-    """Move attempts on by what their networks have answered when they were asked. Called twice: the same.
-
-    Not by way of the inbox: a report with the same key may be there already and may be what cannot be settled.
+    Not through the inbox: a report with the same key may be there already, and may be the one that cannot be settled.
     """
-
-    def decide(attempt: Attempt) -> Move | None:
-        course, _ = follow(attempt.course, told[attempt.id])
-        return None if course.state is attempt.course.state else Move(attempt, course)
-
-    return _move_all(context, [of for of, events in told.items() if events], decide, now)
+    return _move_all(context, {attempt_id: reported for attempt_id, reported in events.items() if reported}, now)
 
 
-def _move_all(
-    context: EngineContext, attempt_ids: Sequence[AttemptId], decide: Callable[[Attempt], Move | None], now: DateTime
-) -> Closed:
-    def move(some: Sequence[AttemptId]) -> Written:
-        def work(skip_locked: bool) -> Written:
-            with context.db.begin() as connection:
-                wait_shortly(connection)
-                known = attempts.lock(connection, some, skip_locked=skip_locked)
-                moves = [move for attempt in known.values() if (move := decide(attempt))]
-                written = write(connection, moves, now, skip_locked)
-                if written.ended:
-                    quarantine.forget(connection, "attempt", [move.attempt.id for move in written.moves])
-                return written
-
-        written = passing_locks(work)
-        let_go(context, written.moves, now)
+def _move_all(context: EngineContext, changes: Mapping[AttemptId, Change], now: DateTime) -> Closed:
+    def move(attempt_ids: Sequence[AttemptId]) -> WrittenMoves:
+        written = retry_skipping_locked(_move, context, attempt_ids, changes, now)
+        release_leases(context, written.moves, now)
         note_calls(context, written.moves, now)
         return written
 
-    def pass_over(attempt_id: AttemptId, error: Exception) -> None:
-        with context.db.begin() as connection:
-            quarantine.note(connection, "attempt", attempt_id, error, attempt_id)
+    def on_failure(attempt_id: AttemptId, error: Exception) -> None:
+        quarantine.note_attempt(context, attempt_id, error)
 
-    done = apart(attempt_ids, move, pass_over) if attempt_ids else []
+    done = run_bisecting(list(changes), move, on_failure) if changes else []
     return Closed(
         sum(written.ended for written in done),
-        tuple(dict.fromkeys(of for written in done for of in written.freed)),
+        tuple(dict.fromkeys(batch_id for written in done for batch_id in written.freed)),
         sum((written.outcomes for written in done), Counter[str]()),
     )
 
 
-def _follow_all(
-    page: Sequence[Received], known: Mapping[AttemptId, Attempt]
-) -> tuple[list[Move], list[tuple[int, Verdict]]]:
-    """Apply each attempt's reports in the order in which they came. Only its own trunk can know anything of it."""
-    reports: dict[tuple[AttemptId, TrunkId], list[Received]] = defaultdict(list)
-    for received in page:
-        reports[received.event.attempt_id, received.trunk_id].append(received)
-    moves: list[Move] = []
-    verdicts: list[tuple[int, Verdict]] = []
-    for (attempt_id, trunk_id), mine in reports.items():
-        attempt = known.get(attempt_id)
-        if attempt is None or attempt.trunk_id != trunk_id:
-            verdicts += [(received.id, Verdict.UNKNOWN_ATTEMPT) for received in mine]
-            continue
-        course, said = follow(attempt.course, [received.event for received in mine])
-        verdicts += [(received.id, verdict) for received, verdict in zip(mine, said, strict=True)]
-        if course.state is not attempt.course.state:
-            moves.append(Move(attempt, course))
-    return moves, verdicts
+def _move(
+    skip_locked: bool,
+    context: EngineContext,
+    attempt_ids: Sequence[AttemptId],
+    changes: Mapping[AttemptId, Change],
+    now: DateTime,
+) -> WrittenMoves:
+    with context.db.begin() as connection:
+        wait_shortly(connection)
+        known = attempts.lock(connection, attempt_ids, skip_locked=skip_locked)
+        moves = [move for attempt in known.values() if (move := _changed(attempt, changes[attempt.id], now))]
+        written = write_moves(connection, moves, now, skip_locked)
+        if written.ended:
+            quarantine.release_attempts(connection, [move.attempt.id for move in written.moves])
+        return written
+
+
+def _changed(attempt: Attempt, change: Change, now: DateTime) -> Move | None:
+    """Apply an end or a network's answer to a locked attempt; None: it changes nothing."""
+    if isinstance(change, AttemptEnd):
+        return change.close(attempt, now)
+    progress, _ = follow(attempt.progress, change)
+    return None if progress.state is attempt.progress.state else Move(attempt, progress)

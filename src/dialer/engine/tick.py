@@ -1,6 +1,6 @@
-"""Tick: find the batches that are due, in proportion to what is due and not to what exists. Never looks at contacts.
+"""Tick: finds the batches that are due, and whether reports wait in the inbox. Never looks at contacts.
 
-Safe to run twice at once: what one tick has taken, the other passes over.
+Its work grows with what is due, not with what exists. Safe to run twice at once: each batch is taken by one tick.
 """
 
 from collections.abc import Sequence
@@ -9,18 +9,19 @@ from dataclasses import dataclass
 from pendulum import DateTime
 
 from dialer.domain.ids import BatchId
-from dialer.engine.bisect import apart
+from dialer.engine import quarantine
+from dialer.engine.bisect import run_bisecting
 from dialer.engine.context import EngineContext
-from dialer.store import batches, inbox, progress, quarantine
+from dialer.store import batches, inbox, progress
 
 DUE_LIMIT = 2_000
-# A batch that was handed over and lost on the way is due again after this.
+# A batch whose dispatch task is lost is due again after this.
 AGAIN_SECONDS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class TickReport:
-    """`due`: batches for dispatch, longest due first. `has_reports`: the inbox waits for settle."""
+    """`due`: batches for dispatch, longest due first. `has_reports`: reports wait for settle."""
 
     started: int
     due: tuple[BatchId, ...]
@@ -28,7 +29,7 @@ class TickReport:
 
 
 def tick(context: EngineContext, now: DateTime) -> TickReport:
-    """Start the scheduled batches whose time has come and hand over what is due."""
+    """Start the scheduled batches whose time has come, and hand over those that are due."""
     started = _start(context, now)
     with context.db.begin() as connection:
         due = progress.hand_over_due(connection, now, now.add(seconds=AGAIN_SECONDS), DUE_LIMIT)
@@ -37,18 +38,17 @@ def tick(context: EngineContext, now: DateTime) -> TickReport:
 
 
 def _start(context: EngineContext, now: DateTime) -> int:
-    """Start what is scheduled; a batch that cannot be started does not keep the others from it."""
+    """Start the batches whose scheduled time has come; one that cannot be started does not stop the others."""
 
-    def start(some: Sequence[BatchId]) -> int:
+    def start(batch_ids: Sequence[BatchId]) -> int:
         with context.db.begin() as connection:
-            started = batches.start_scheduled(connection, some, now)
-            quarantine.forget(connection, "batch", some)
+            started = batches.start_scheduled(connection, batch_ids, now)
+            quarantine.release_batches(connection, batch_ids)
             return started
 
-    def pass_over(batch_id: BatchId, error: Exception) -> None:
-        with context.db.begin() as connection:
-            quarantine.note(connection, "batch", batch_id, error)
+    def on_failure(batch_id: BatchId, error: Exception) -> None:
+        quarantine.note_batch(context, batch_id, error)
 
     with context.db.begin() as connection:
         due = batches.due_to_start(connection, now)
-    return sum(apart(due, start, pass_over)) if due else 0
+    return sum(run_bisecting(due, start, on_failure)) if due else 0

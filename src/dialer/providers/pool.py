@@ -15,6 +15,7 @@ from pendulum import DateTime
 from dialer.domain.ids import AttemptId, TrunkId
 from dialer.domain.outcomes import CauseClass
 from dialer.domain.timeouts import PLACE_SECONDS
+from dialer.domain.trunk import Trunk
 from dialer.errors import DialerError
 from dialer.providers.base import (
     TOO_LATE,
@@ -28,7 +29,6 @@ from dialer.providers.base import (
     Refused,
     Unclear,
 )
-from dialer.store.numbers import Trunk
 
 T = TypeVar("T")
 Connect = Callable[[Trunk], Provider]

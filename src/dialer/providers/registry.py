@@ -8,9 +8,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from dialer.domain.trunk import Trunk
 from dialer.errors import DialerError, InvalidInput, Unavailable
 from dialer.providers.base import ProviderPlugin
-from dialer.store.numbers import Trunk
 
 GROUP = "dialer.providers"
 

@@ -8,8 +8,10 @@ import structlog
 from pendulum import DateTime
 from pydantic import ConfigDict
 
+from dialer.domain.batch import Batch
 from dialer.domain.ids import BatchId, FolderId, WorkspaceId, uuid7
 from dialer.domain.states import FINAL_BATCH, BatchStatus
+from dialer.domain.trunk import OutboundNumber, Trunk
 from dialer.engine import rescue
 from dialer.engine.context import EngineContext
 from dialer.errors import Contended, DialerError, InvalidInput, NotFound, StateConflict, Unavailable
@@ -19,9 +21,7 @@ from dialer.service.fields import InputModel
 from dialer.service.new_batch import NewBatch
 from dialer.store import batch_edits, batches, configuration, numbers, resources
 from dialer.store import progress as batch_progress
-from dialer.store.batches import Batch
 from dialer.store.database import Connection, Database
-from dialer.store.numbers import OutboundNumber, Trunk
 from dialer.store.progress import Progress
 
 DELETABLE = FINAL_BATCH | {BatchStatus.DRAFT}

@@ -71,7 +71,7 @@ def _retry(connection: Connection, entry_id: int, now: DateTime) -> None:
         case "batch":
             progress.wake(connection, [BatchId(entry.row_id)], now)
         case "attempt":
-            attempts.look_at(connection, [AttemptId(entry.row_id)])
+            attempts.rescue_now(connection, [AttemptId(entry.row_id)])
         case "report":
             _receive_again(connection, entry)
     quarantine.forget(connection, entry.kind, [entry.subject])

@@ -20,6 +20,7 @@ from dialer.domain.ids import AttemptId, WorkspaceId, uuid7
 from dialer.domain.pacing import RateLimit
 from dialer.domain.phone import normalise
 from dialer.domain.timeouts import PLACE_SECONDS, RING_SECONDS
+from dialer.domain.trunk import Trunk
 from dialer.engine import events
 from dialer.engine.context import EngineContext
 from dialer.errors import InvalidInput, StateConflict, Unavailable
@@ -28,8 +29,7 @@ from dialer.providers.base import CallRequest, ContactCard, Placement, Provider,
 from dialer.service import agents
 from dialer.store import configuration, inbox, resources, workspaces
 from dialer.store.database import Connection
-from dialer.store.inbox import Received
-from dialer.store.numbers import Trunk
+from dialer.store.inbox import ReceivedReport
 
 LINK_SECONDS = 10
 # How long a network may take to report the end after a hang-up.
@@ -242,7 +242,7 @@ async def _wait_for_link(is_up: asyncio.Event, down_reason: Sequence[str]) -> No
 async def _poll_inbox(
     context: EngineContext, attempt_id: AttemptId, events_of_call: "asyncio.Queue[CallEvent]"
 ) -> None:
-    def stored(after_id: int) -> list[Received]:
+    def stored(after_id: int) -> list[ReceivedReport]:
         with context.db.begin() as connection:
             return inbox.of_attempt(connection, attempt_id, after_id)
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema
 
 from dialer.domain.ids import TrunkId, WorkspaceId
+from dialer.domain.trunk import Trunk
 from dialer.domain.validation import wrong_field
 from dialer.engine.context import EngineContext
 from dialer.errors import FieldError, InvalidInput, NotFound
@@ -16,7 +17,6 @@ from dialer.service.fields import Changes, InputModel, Limit, Metadata, Name, St
 from dialer.service.resources import ResourceType, View
 from dialer.store import numbers
 from dialer.store.database import Database
-from dialer.store.numbers import Trunk
 from dialer.store.resources import TRUNKS
 
 _SECRET = re.compile(r"password|passwd|secret|token|api_?key|credential|private", re.IGNORECASE)

@@ -1,4 +1,7 @@
-"""Agents whose answered calls go nowhere on a trunk, in SQL. A change of the agent or the trunk removes the row."""
+"""The circuit breakers of agents in SQL: a row for each agent whose destination is missing on a trunk.
+
+A change of the agent or the trunk removes the row. What is counted is in engine/agent_breaker.py.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -16,12 +19,12 @@ DROPPED = "answered_calls_dropped"
 
 def providers(connection: Connection, trunk_ids: Collection[TrunkId]) -> dict[TrunkId, str]:
     """Read the providers of these trunks."""
-    found = rows(connection, "SELECT id, provider FROM trunks WHERE id = ANY(:ids)", ids=list(trunk_ids))
-    return {row.id: row.provider for row in found}
+    records = rows(connection, "SELECT id, provider FROM trunks WHERE id = ANY(:ids)", ids=list(trunk_ids))
+    return {row.id: row.provider for row in records}
 
 
 def talked(connection: Connection, agents: Collection[OnTrunk]) -> None:
-    """Forget the drops of agents whose answered calls go on. Those that are held stay held."""
+    """Remove the drops of agents whose answered calls go on. Agents that are held stay held."""
     run(
         connection,
         """
@@ -38,7 +41,7 @@ def talked(connection: Connection, agents: Collection[OnTrunk]) -> None:
 
 def dropped(connection: Connection, drops: Mapping[OnTrunk, int], now: DateTime) -> list[OnTrunk]:
     """Add answered calls in a row that were dropped at once; return the agents that are held from now on."""
-    found = rows(
+    records = rows(
         connection,
         f"""
         INSERT INTO agent_health AS h (agent_id, trunk_id, drops, held_at, reason)
@@ -58,7 +61,7 @@ def dropped(connection: Connection, drops: Mapping[OnTrunk, int], now: DateTime)
         drops=list(drops.values()),
         now=now,
     )
-    return [(row.agent_id, row.trunk_id) for row in found if row.held_at]
+    return [(row.agent_id, row.trunk_id) for row in records if row.held_at]
 
 
 def refused(connection: Connection, attempt_ids: Sequence[AttemptId], reason: str, probe_at: DateTime) -> int:
@@ -80,7 +83,7 @@ def refused(connection: Connection, attempt_ids: Sequence[AttemptId], reason: st
 
 
 def worked(connection: Connection, attempt_ids: Sequence[AttemptId]) -> int:
-    """Release the agents of these attempts that were held until their destination was asked for again."""
+    """Release the agents of these attempts that were held until a call probes their destination."""
     return run(
         connection,
         """
@@ -92,8 +95,8 @@ def worked(connection: Connection, attempt_ids: Sequence[AttemptId]) -> int:
 
 
 def sentences(connection: Connection) -> list[str]:
-    """Say for operators which agents are held on which trunks, or are not permitted there, and what to do."""
-    found = rows(
+    """Describe for operators which agents are held or not permitted on which trunks, and what to do."""
+    records = rows(
         connection,
         """
         SELECT a.name AS agent, t.name AS trunk, h.reason, h.drops, h.probe_at
@@ -109,7 +112,7 @@ def sentences(connection: Connection) -> list[str]:
         WHERE b.status = 'active' AND p.held_by = 'agent_not_permitted' ORDER BY a.name
         """,
     )
-    return [_held(row) for row in found] + [
+    return [_held(row) for row in records] + [
         f"Agent {row.name} gets no calls: its trunk does not permit its connection {row.connection}. Give the trunk's "
         "config the context of its extension, or name exactly this connection in the config's destinations."
         for row in not_permitted

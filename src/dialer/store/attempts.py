@@ -1,26 +1,27 @@
 """The ledger of attempts in SQL. Rows are locked in id order wherever several are written."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, fields
-from datetime import date
+from dataclasses import fields
 from typing import Any
 
 import pendulum
 from pendulum import DateTime
 from sqlalchemy import Connection, Row
 
+from dialer.domain.attempt import Attempt, AttemptUpdate, OverdueAttempt, PlacedCall, UnclearCall
 from dialer.domain.call import CallFacts, CallHandle, OtherAttempts
-from dialer.domain.call_progress import Course
-from dialer.domain.ids import AttemptId, BatchId, ContactId, NumberId, TrunkId
+from dialer.domain.call_progress import CallProgress
+from dialer.domain.ids import AttemptId, BatchId, TrunkId
+from dialer.domain.lane import Lane
 from dialer.domain.outcomes import Outcome
 from dialer.domain.states import AttemptState
 from dialer.domain.timeouts import CALL_SECONDS, FIRST_ASK_SECONDS, LAST_ASK_SECONDS
+from dialer.domain.trunk import Trunk
 from dialer.store.database import passing_over, rows, run
-from dialer.store.lease_requests import Lease
-from dialer.store.numbers import WORKSPACE, Trunk, config_of
+from dialer.store.numbers import WORKSPACE, config_of
 
 LIVE = "('reserved', 'unclear', 'placed', 'ringing', 'answered')"
-# Every column, also of attempts_archive.
+# All columns, of attempts and of attempts_archive.
 COLUMNS = (
     "id", "batch_id", "contact_id", "trunk_id", "phone_number_id", "to_number", "from_number", "state", "outcome",
     "cause", "provider_call_id", "local_on", "utc_on", "granted_at", "created_at", "placed_at", "ringing_at",
@@ -37,41 +38,11 @@ a.id, a.to_number, a.from_number, a.created_at, a.provider_call_id, a.trunk_id, 
 """.strip()
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """An attempt under its lock, with what its contact has used up.
-
-    `batch_talk_seconds`: how long a conversation of its batch typically lasts, once that is known. `trunk_has_failed`:
-    its trunk's last placement or call did. `max_call_seconds`: how long it may last once it is answered; None: as long
-    as any call may.
-    """
-
-    id: AttemptId
-    batch_id: BatchId
-    contact_id: ContactId
-    trunk_id: TrunkId
-    number_id: NumberId
-    utc_on: date
-    local_on: date
-    created_at: DateTime
-    course: Course
-    contact_attempts: int
-    contact_refusals: int
-    lane: str
-    batch_talk_seconds: float | None
-    trunk_has_failed: bool
-    max_call_seconds: int | None = None
-
-    @property
-    def lease(self) -> Lease:
-        return Lease(self.id, self.batch_id, self.number_id, self.trunk_id, self.utc_on)
-
-
 def lock(
     connection: Connection, attempt_ids: Collection[AttemptId], *, skip_locked: bool = False
 ) -> dict[AttemptId, Attempt]:
-    """Lock these attempts in id order and read them; those that do not exist, or are passed over, are left out."""
-    found = rows(
+    """Lock these attempts in id order and read them; those that do not exist, or are skipped, are left out."""
+    records = rows(
         connection,
         f"""
         SELECT {_ATTEMPT}, c.attempts AS contact_attempts, c.refusals AS contact_refusals, c.lane,
@@ -82,17 +53,17 @@ def lock(
         """,
         ids=list(set(attempt_ids)),
     )
-    return {row.id: _attempt(row) for row in found}
+    return {row.id: _attempt(row) for row in records}
 
 
 def existing(connection: Connection, attempt_ids: Collection[AttemptId]) -> set[AttemptId]:
-    """Say which of these attempts there are."""
-    found = rows(connection, "SELECT id FROM attempts WHERE id = ANY(:ids)", ids=list(attempt_ids))
-    return {row.id for row in found}
+    """Return those of these attempts that exist."""
+    records = rows(connection, "SELECT id FROM attempts WHERE id = ANY(:ids)", ids=list(attempt_ids))
+    return {row.id for row in records}
 
 
 def _attempt(row: Row[Any]) -> Attempt:
-    course = Course(
+    progress = CallProgress(
         state=AttemptState(row.state),
         provider_call_id=row.provider_call_id,
         ringing_at=_moment(row.ringing_at),
@@ -111,10 +82,10 @@ def _attempt(row: Row[Any]) -> Attempt:
         utc_on=row.utc_on,
         local_on=row.local_on,
         created_at=pendulum.instance(row.created_at),
-        course=course,
+        progress=progress,
         contact_attempts=row.contact_attempts,
         contact_refusals=row.contact_refusals,
-        lane=row.lane,
+        lane=Lane.parse(row.lane),
         batch_talk_seconds=row.batch_talk_seconds,
         trunk_has_failed=row.trunk_has_failed,
         max_call_seconds=row.max_call_seconds,
@@ -125,29 +96,16 @@ def _moment(value: Any) -> DateTime | None:
     return pendulum.instance(value) if value else None
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
-    """Where an attempt has come to. `rescue_at`: when rescue looks at it again; None: it is over.
+def write_updates(connection: Connection, updates: Sequence[AttemptUpdate]) -> int:
+    """Write how far the calls of locked attempts have come.
 
-    `is_counted`: it uses up one of its contact's attempts.
-    """
-
-    id: AttemptId
-    course: Course
-    rescue_at: DateTime | None
-    is_counted: bool
-
-
-def write_courses(connection: Connection, written: Sequence[Written]) -> int:
-    """Write where locked attempts have come to.
-
-    The network's clock is not ours: no time is stored that lies before the attempt or after this moment.
+    The network's clock may be wrong: no time is stored that lies before the attempt or after this moment.
     """
     columns = {
-        field.name: [getattr(one.course, field.name) for one in written]
-        for field in fields(Course)
+        field.name: [getattr(update.progress, field.name) for update in updates]
+        for field in fields(CallProgress)
         if field.name != "facts"
-    } | {field.name: [getattr(one.course.facts, field.name) for one in written] for field in fields(CallFacts)}
+    } | {field.name: [getattr(update.progress.facts, field.name) for update in updates] for field in fields(CallFacts)}
     return run(
         connection,
         f"""
@@ -172,23 +130,23 @@ def write_courses(connection: Connection, written: Sequence[Written]) -> int:
                    talk_seconds, sip_code, q850_cause, sip_call_id, hung_up_by, is_counted)
         WHERE a.id = c.id AND a.state IN {LIVE}
         """,
-        ids=[one.id for one in written],
-        rescue_at=[one.rescue_at for one in written],
-        is_counted=[one.is_counted for one in written],
+        ids=[update.id for update in updates],
+        rescue_at=[update.rescue_at for update in updates],
+        is_counted=[update.is_counted for update in updates],
         **columns,
     )
 
 
 def mark_placed(
     connection: Connection,
-    placed: Sequence[tuple[AttemptId, str]],
+    placed: Sequence[PlacedCall],
     rescue_at: DateTime | None = None,
     *,
     skip_locked: bool = False,
 ) -> int:
-    """Note that the network has these calls; those whose reports came first, or that rescue closed, stay as they are.
+    """Write that the network has these calls; those whose reports came first, or that rescue closed, stay as they are.
 
-    `rescue_at` None: rescue looks at them again when it would have anyway.
+    `rescue_at` None: the time of their next rescue does not change.
     """
     return run(
         connection,
@@ -201,20 +159,20 @@ def mark_placed(
         FROM unnest(CAST(:ids AS uuid[]), CAST(:call_ids AS text[])) AS p (id, provider_call_id), locked
         WHERE a.id = p.id AND a.id = locked.id AND a.state IN ('reserved', 'unclear')
         """,
-        ids=[attempt_id for attempt_id, _ in placed],
-        call_ids=[call_id for _, call_id in placed],
+        ids=[call.attempt_id for call in placed],
+        call_ids=[call.provider_call_id for call in placed],
         rescue_at=rescue_at,
     )
 
 
 def mark_unclear(
     connection: Connection,
-    unclear: Sequence[tuple[AttemptId, str]],
+    unclear: Sequence[UnclearCall],
     rescue_at: DateTime,
     *,
     skip_locked: bool = False,
 ) -> int:
-    """Note that these calls may exist; the cause is what is known of why."""
+    """Write that these calls may exist, with what is known of the cause."""
     return run(
         connection,
         f"""
@@ -224,14 +182,14 @@ def mark_unclear(
         FROM unnest(CAST(:ids AS uuid[]), CAST(:causes AS text[])) AS u (id, cause), locked
         WHERE a.id = u.id AND a.id = locked.id AND a.state = 'reserved'
         """,
-        ids=[attempt_id for attempt_id, _ in unclear],
-        causes=[cause for _, cause in unclear],
+        ids=[call.attempt_id for call in unclear],
+        causes=[call.cause for call in unclear],
         rescue_at=rescue_at,
     )
 
 
-def give_back_days(connection: Connection, days: Sequence[tuple[BatchId, date]]) -> None:
-    """Take refused attempts out of the count of their batch's local day."""
+def give_back_days(connection: Connection, refused: Sequence[Attempt]) -> None:
+    """Subtract refused attempts from the count of their batch's local day (P2)."""
     run(
         connection,
         """
@@ -241,40 +199,14 @@ def give_back_days(connection: Connection, days: Sequence[tuple[BatchId, date]])
               GROUP BY batch_id, local_on) AS back
         WHERE (d.batch_id, d.local_on) = (back.batch_id, back.local_on)
         """,
-        batches=[batch_id for batch_id, _ in days],
-        days=[day for _, day in days],
+        batches=[attempt.batch_id for attempt in refused],
+        days=[attempt.local_on for attempt in refused],
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Overdue:
-    """A live attempt that nobody has reported on for too long, or whose report could not be settled.
-
-    `is_unsent`: its request has never been permitted to leave, and cannot be any more once it is 15 s old.
-    `has_end_in_quarantine`: its network has reported the end, in a report that cannot be settled.
-    `gone_at`: when its network first said that it does not have the call. `heard_without_break`: some listener has
-    heard that network from before the attempt was made until after that. `is_too_long`: it has lasted longer than
-    a call of its batch, or any call, may; if it is up.
-    """
-
-    call: CallHandle
-    trunk: Trunk
-    state: AttemptState
-    is_unsent: bool
-    has_end_in_quarantine: bool
-    has_report_waiting: bool
-    gone_at: DateTime | None
-    heard_without_break: bool
-    is_too_long: bool
-
-    @property
-    def id(self) -> AttemptId:
-        return self.call.attempt_id
-
-
-def take_overdue(connection: Connection, now: DateTime, again_at: DateTime, limit: int) -> list[Overdue]:
-    """Take the attempts that rescue must look at; should this rescuer die, they are overdue again at `again_at`."""
-    found = rows(
+def take_overdue(connection: Connection, now: DateTime, again_at: DateTime, limit: int) -> list[OverdueAttempt]:
+    """Take the attempts that are due for rescue; should this process die, they are due again at `again_at`."""
+    records = rows(
         connection,
         f"""
         WITH overdue AS MATERIALIZED (
@@ -300,24 +232,24 @@ def take_overdue(connection: Connection, now: DateTime, again_at: DateTime, limi
         limit=limit,
     )
     return [
-        Overdue(
-            _handle(row),
-            Trunk(row.trunk_id, row.provider, row.config, row.workspace),
-            AttemptState(row.state),
-            row.is_unsent,
-            row.has_end_in_quarantine,
-            row.has_report_waiting,
-            _moment(row.gone_at),
-            row.heard_without_break,
-            row.is_too_long,
+        OverdueAttempt(
+            call=_handle(row),
+            trunk=Trunk(row.trunk_id, row.provider, row.config, row.workspace),
+            state=AttemptState(row.state),
+            is_unsent=row.is_unsent,
+            has_end_in_quarantine=row.has_end_in_quarantine,
+            has_report_waiting=row.has_report_waiting,
+            gone_at=_moment(row.gone_at),
+            heard_without_break=row.heard_without_break,
+            is_too_long=row.is_too_long,
         )
-        for row in found
+        for row in records
     ]
 
 
 def others(connection: Connection, attempt_ids: Sequence[AttemptId]) -> dict[AttemptId, OtherAttempts]:
-    """Read what is known of other attempts between the numbers of these; those whose own call is known are left out."""
-    found = rows(
+    """Read the other attempts between the numbers of these; attempts whose own call is known are left out."""
+    records = rows(
         connection,
         f"""
         SELECT a.id, o.call_ids, o.is_one_unknown
@@ -335,17 +267,17 @@ def others(connection: Connection, attempt_ids: Sequence[AttemptId]) -> dict[Att
         """,
         ids=list(attempt_ids),
     )
-    return {row.id: OtherAttempts(frozenset(row.call_ids or ()), row.is_one_unknown) for row in found}
+    return {row.id: OtherAttempts(frozenset(row.call_ids or ()), row.is_one_unknown) for row in records}
 
 
 def trunks_of(connection: Connection, attempt_ids: Sequence[AttemptId]) -> dict[AttemptId, TrunkId]:
-    """Say on which trunks these attempts were made; those that the ledger does not know are left out."""
-    found = rows(connection, "SELECT id, trunk_id FROM attempts WHERE id = ANY(:ids)", ids=list(attempt_ids))
-    return {row.id: row.trunk_id for row in found}
+    """Return the trunks of these attempts; attempts that the ledger does not know are left out."""
+    records = rows(connection, "SELECT id, trunk_id FROM attempts WHERE id = ANY(:ids)", ids=list(attempt_ids))
+    return {row.id: row.trunk_id for row in records}
 
 
 def mark_gone(connection: Connection, attempt_ids: Sequence[AttemptId]) -> int:
-    """Note of these attempts that their network does not have them now, unless it has said so before."""
+    """Write since when their network does not have these attempts, unless that is written already."""
     return run(
         connection,
         """
@@ -357,10 +289,10 @@ def mark_gone(connection: Connection, attempt_ids: Sequence[AttemptId]) -> int:
     )
 
 
-def look_soon(connection: Connection, trunk_id: TrunkId) -> int:
-    """Have rescue ask about all calls of a trunk whose reports may have been missed.
+def rescue_trunk_now(connection: Connection, trunk_id: TrunkId) -> int:
+    """Have rescue ask at once about all calls of a trunk, whose reports may have been missed.
 
-    Not about those that are just being placed: their network may not have them yet.
+    Calls that are just being placed are left out: their network may not have them yet (P1).
     """
     return run(
         connection,
@@ -375,8 +307,8 @@ def look_soon(connection: Connection, trunk_id: TrunkId) -> int:
     )
 
 
-def look_at(connection: Connection, attempt_ids: Sequence[AttemptId]) -> int:
-    """Have rescue ask about these calls at once, those that are not over."""
+def rescue_now(connection: Connection, attempt_ids: Sequence[AttemptId]) -> int:
+    """Have rescue ask at once about those of these calls that are not over."""
     return run(
         connection,
         """
@@ -387,10 +319,10 @@ def look_at(connection: Connection, attempt_ids: Sequence[AttemptId]) -> int:
     )
 
 
-def look_later(connection: Connection, attempt_ids: Sequence[AttemptId]) -> int:
-    """Have rescue ask again about answered calls that are up when they have lasted twice as long as now.
+def rescue_later(connection: Connection, attempt_ids: Sequence[AttemptId]) -> int:
+    """Have rescue ask again about answered calls that are up, once they have lasted twice as long as now.
 
-    Not later than they may last; from then on they are hung up again and again.
+    At the latest when they have lasted as long as they may; from then on each rescue hangs them up.
     """
     return run(
         connection,
@@ -411,11 +343,11 @@ def look_later(connection: Connection, attempt_ids: Sequence[AttemptId]) -> int:
 
 
 def to_hang_up(connection: Connection, batch_id: BatchId | None = None) -> list[tuple[Trunk, CallHandle]]:
-    """Read the calls in progress of batches that were cancelled with them (or of one such batch).
+    """Read the calls in progress of batches that were cancelled with hang-up (or of one such batch).
 
-    A call that is just being placed is not among them: the network may not know it yet. It is when this is asked again.
+    A call that is just being placed is left out: its network may not know it yet. A later call of this returns it.
     """
-    found = rows(
+    records = rows(
         connection,
         f"""
         SELECT {_CALL}
@@ -429,7 +361,7 @@ def to_hang_up(connection: Connection, batch_id: BatchId | None = None) -> list[
         """,
         batch=batch_id,
     )
-    return [(Trunk(row.trunk_id, row.provider, row.config, row.workspace), _handle(row)) for row in found]
+    return [(Trunk(row.trunk_id, row.provider, row.config, row.workspace), _handle(row)) for row in records]
 
 
 def _handle(row: Row[Any]) -> CallHandle:

@@ -1,4 +1,4 @@
-"""Batches in SQL: their settings as the steps need them, and what an operator may change."""
+"""Batches in SQL: their settings as the engine needs them, and the changes that an operator may make."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,8 @@ import pendulum
 from pendulum import DateTime
 from sqlalchemy import Connection, Row
 
-from dialer.domain.ids import AgentId, BatchId, WorkspaceId
+from dialer.domain.batch import Batch
+from dialer.domain.ids import BatchId, WorkspaceId
 from dialer.domain.outcomes import Outcome
 from dialer.domain.retry import RetryRules
 from dialer.domain.rotation import RotationStrategy
@@ -20,48 +21,9 @@ from dialer.store import quarantine
 from dialer.store.database import rows, run
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """A batch as dispatch and settle need it: the settings of one `version`, and its counts when it was read.
-
-    `window` None: it cannot be read on this system, so nothing is called. `talk_seconds`: how long a conversation
-    typically lasts, once that is known. `ring_timeout_seconds`, `max_call_seconds` None: as long as any call may.
-    """
-
-    id: BatchId
-    workspace_id: WorkspaceId
-    name: str
-    agent_id: AgentId
-    status: BatchStatus
-    version: int
-    strategy: RotationStrategy
-    window: CallingWindow | None
-    retry: RetryRules
-    max_concurrent_calls: int
-    max_calls_per_day: int | None
-    respect_contact_timezone: bool
-    sticky_caller_id: bool
-    expires_at: DateTime | None
-    priority: int
-    agent_is_active: bool
-    connection: Mapping[str, Any]
-    pending: int
-    waiting: int
-    dialing: int
-    held_by: str | None = None
-    talk_seconds: float | None = None
-    ring_timeout_seconds: int | None = None
-    max_call_seconds: int | None = None
-
-    @property
-    def has_lanes(self) -> bool:
-        """Say whether its contacts may differ in when, or from which number, they can be called."""
-        return self.respect_contact_timezone or self.sticky_caller_id
-
-
 def load(connection: Connection, batch_ids: Collection[BatchId]) -> list[Batch]:
     """Read batches of any status, in id order; those that do not exist are left out."""
-    found = rows(
+    records = rows(
         connection,
         """
         SELECT b.id, b.workspace_id, b.name, b.agent_id, b.status, b.version, b.phone_rotation_strategy, b.timezone,
@@ -75,7 +37,7 @@ def load(connection: Connection, batch_ids: Collection[BatchId]) -> list[Batch]:
         """,
         ids=list(batch_ids),
     )
-    return [_batch(row) for row in found]
+    return [_batch(row) for row in records]
 
 
 def _batch(row: Row[Any]) -> Batch:
@@ -113,7 +75,7 @@ def _batch(row: Row[Any]) -> Batch:
 
 
 def _window(row: Row[Any]) -> CallingWindow | None:
-    """Read the window; None: what an operator wrote in SQL, or another system's zones knew, is none here."""
+    """Read the window; None: it was written in SQL and is invalid, or its zone is not known on this system."""
     try:
         return CallingWindow(
             row.timezone, row.start_time, row.end_time, frozenset(row.working_days), frozenset(row.excluded_dates)
@@ -126,7 +88,7 @@ def calls_today(connection: Connection, days: Mapping[BatchId, date]) -> dict[Ba
     """Count the attempts that count toward each batch's cap on its own local day."""
     if not days:
         return {}
-    found = rows(
+    records = rows(
         connection,
         """
         SELECT d.batch_id, d.attempts
@@ -137,12 +99,12 @@ def calls_today(connection: Connection, days: Mapping[BatchId, date]) -> dict[Ba
         ids=list(days),
         days=list(days.values()),
     )
-    return {row.batch_id: row.attempts for row in found}
+    return {row.batch_id: row.attempts for row in records}
 
 
 def due_to_start(connection: Connection, now: DateTime) -> list[BatchId]:
-    """List the scheduled batches whose time has come, without those that just failed to start."""
-    found = rows(
+    """List the scheduled batches whose time has come, without those that failed to start within the last minute."""
+    records = rows(
         connection,
         f"""
         SELECT id FROM batches b WHERE status = 'scheduled' AND scheduled_at <= :now AND {quarantine.NOT_JUST_NOW}
@@ -150,11 +112,11 @@ def due_to_start(connection: Connection, now: DateTime) -> list[BatchId]:
         """,
         now=now,
     )
-    return [row.id for row in found]
+    return [row.id for row in records]
 
 
 def start_scheduled(connection: Connection, batch_ids: Sequence[BatchId], now: DateTime) -> int:
-    """Make those of these batches active that are scheduled and whose time has come."""
+    """Activate those of these batches that are scheduled and whose time has come."""
     return run(
         connection,
         """
@@ -190,9 +152,9 @@ def change_status(
     version: int | None = None,
     hang_up: bool = False,
 ) -> BatchStatus | None:
-    """Move a batch to `status` if it is in one of `among`; the new status is returned, None: it was in another.
+    """Move a batch to `status` if its status is one of `among`; return the new status, None: it had another one.
 
-    `version`: and if its settings are still those. `hang_up`: its calls in progress are to be ended, too.
+    `version`: only if its settings still have this version. `hang_up`: its calls in progress are to be ended, too.
     """
     changed = rows(
         connection,
@@ -214,15 +176,15 @@ def change_status(
 
 def scheduled_at(connection: Connection, batch_id: BatchId) -> DateTime | None:
     """Read when a scheduled batch starts; None: it starts at once."""
-    found = rows(
+    records = rows(
         connection, "SELECT scheduled_at FROM batches WHERE id = :id AND schedule_type = 'scheduled'", id=batch_id
     )
-    return pendulum.instance(found[0].scheduled_at) if found else None
+    return pendulum.instance(records[0].scheduled_at) if records else None
 
 
 @dataclass(frozen=True, slots=True)
 class ImportSettings:
-    """What reading contacts for a batch depends on."""
+    """The settings of a batch that the reading of its contacts depends on."""
 
     status: BatchStatus
     timezone: str
@@ -231,8 +193,8 @@ class ImportSettings:
 
 
 def import_settings(connection: Connection, workspace_id: WorkspaceId, batch_id: BatchId) -> ImportSettings | None:
-    """Read them, if there is such a batch in this workspace."""
-    found = rows(
+    """Read them; None: there is no such batch in this workspace."""
+    records = rows(
         connection,
         """
         SELECT status, timezone, default_region, respect_contact_timezone FROM batches
@@ -241,14 +203,14 @@ def import_settings(connection: Connection, workspace_id: WorkspaceId, batch_id:
         id=batch_id,
         workspace=workspace_id,
     )
-    if not found:
+    if not records:
         return None
-    (row,) = found
+    (row,) = records
     return ImportSettings(BatchStatus(row.status), row.timezone, row.default_region, row.respect_contact_timezone)
 
 
 def respects_contact_timezone(connection: Connection, batch_id: BatchId) -> bool:
-    """Say whether its contacts are called by their own zones."""
+    """Say whether the calling window must be open in each contact's own time zones."""
     (row,) = rows(connection, "SELECT respect_contact_timezone FROM batches WHERE id = :id", id=batch_id)
     return bool(row.respect_contact_timezone)
 

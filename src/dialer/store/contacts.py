@@ -1,14 +1,14 @@
-"""Contacts in SQL: claimed for an attempt, moved on by its result, requeued when their time has come."""
+"""Contacts in SQL: claimed for an attempt, moved on by its result, requeued at their due time."""
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import date
-from typing import Any
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 from pendulum import DateTime
 from sqlalchemy import Connection
 
-from dialer.domain.ids import AttemptId, BatchId, ContactId, NumberId, TrunkId
+from dialer.domain.attempt import Offer, ReservedAttempt
+from dialer.domain.ids import BatchId, ContactId
+from dialer.domain.lane import Lane
 from dialer.domain.states import AttemptState, ContactStatus
 from dialer.domain.timeouts import RESCUE_AFTER
 from dialer.store import quarantine
@@ -16,46 +16,9 @@ from dialer.store.database import passing_over, rows, run
 from dialer.store.numbers import VERSION
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """A granted slot that looks for a contact of its batch and lane.
-
-    It is good only while the ledger's clock is in [valid_from, valid_until): inside the calling window, the local day
-    and the UTC day that it was granted for; and while the number has the version for which it was granted: a cap that
-    was set since has not counted it. `allowed_by`: JSON text, stored with the attempt.
-    """
-
-    attempt_id: AttemptId
-    batch_id: BatchId
-    lane: str
-    number_id: NumberId
-    trunk_id: TrunkId
-    from_number: str
-    number_version: str
-    granted_at: DateTime
-    valid_from: DateTime
-    valid_until: DateTime
-    local_on: date
-    utc_on: date
-    allowed_by: str
-
-
-@dataclass(frozen=True, slots=True)
-class Claimed:
-    """An attempt that is now in the ledger as `reserved`."""
-
-    attempt_id: AttemptId
-    batch_id: BatchId
-    contact_id: ContactId
-    to_number: str
-    name: str | None = None
-    external_id: str | None = None
-    variables: Mapping[str, Any] = field(default_factory=dict)
-
-
-def lanes(connection: Connection, batch_ids: Sequence[BatchId], limit: int) -> dict[BatchId, list[str]]:
-    """List the lanes of each batch's next contacts in calling order, one entry a contact, `limit` of a lane at most."""
-    found = rows(
+def lanes(connection: Connection, batch_ids: Sequence[BatchId], limit: int) -> dict[BatchId, list[Lane]]:
+    """List the lane of each next contact of each batch, in calling order, at most `limit` contacts of a lane."""
+    records = rows(
         connection,
         """
         WITH RECURSIVE asked AS (
@@ -78,20 +41,21 @@ def lanes(connection: Connection, batch_ids: Sequence[BatchId], limit: int) -> d
         ids=list(batch_ids),
         limit=limit,
     )
-    ordered: dict[BatchId, list[str]] = {batch_id: [] for batch_id in batch_ids}
-    for row in found:
-        ordered[row.batch_id].append(row.lane)
+    parsed = {text: Lane.parse(text) for text in {row.lane for row in records}}
+    ordered: dict[BatchId, list[Lane]] = {batch_id: [] for batch_id in batch_ids}
+    for row in records:
+        ordered[row.batch_id].append(parsed[row.lane])
     return ordered
 
 
-def claim(connection: Connection, offers: Sequence[Offer]) -> list[Claimed]:
+def claim(connection: Connection, offers: Sequence[Offer]) -> list[ReservedAttempt]:
     """Give each offer the next contact of its lane and write the attempt, for all batches in one statement.
 
-    The batches are locked by this transaction. A contact that is suppressed or has expired is skipped for good, and its
-    offer finds nobody. SKIP LOCKED: a contact that someone else is changing is not waited for. It stands in a lateral
-    subquery with the LIMIT, so that exactly the rows that are taken are locked.
+    The batches are locked by this transaction. A contact that is suppressed or expired is skipped for good, and its
+    offer finds no contact. SKIP LOCKED: a contact that another session is changing is not waited for. It is in a
+    lateral subquery with the LIMIT, so that exactly the rows that are taken are locked.
     """
-    found = rows(
+    records = rows(
         connection,
         f"""
         WITH clock AS MATERIALIZED (SELECT dialer_now() AS now),
@@ -165,7 +129,7 @@ def claim(connection: Connection, offers: Sequence[Offer]) -> list[Claimed]:
         """,
         attempts=[offer.attempt_id for offer in offers],
         batches=[offer.batch_id for offer in offers],
-        lanes=[offer.lane for offer in offers],
+        lanes=[str(offer.lane) for offer in offers],
         numbers=[offer.number_id for offer in offers],
         trunks=[offer.trunk_id for offer in offers],
         froms=[offer.from_number for offer in offers],
@@ -179,17 +143,18 @@ def claim(connection: Connection, offers: Sequence[Offer]) -> list[Claimed]:
         rescue_after=f"{RESCUE_AFTER[AttemptState.RESERVED]} seconds",
     )
     return [
-        Claimed(
+        ReservedAttempt(
             row.attempt_id, row.batch_id, row.contact_id, row.phone_number, row.name, row.external_id, row.variables
         )
-        for row in found
+        for row in records
     ]
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    """What an attempt that is over does to its contact. `counts`: it used up one of the contact's attempts. `refusals`:
-    how many it adds to those by which the delay doubles.
+class ContactResult:
+    """What an attempt that is over does to its contact. `counts`: it used up one of the contact's attempts.
+
+    `refusals`: how many it adds; the delay before the next attempt doubles with each.
     """
 
     contact_id: ContactId
@@ -203,16 +168,16 @@ class Result:
 
 
 def lock(connection: Connection, contact_ids: Collection[ContactId], *, skip_locked: bool = False) -> set[ContactId]:
-    """Lock these contacts in id order; say which are locked. Their batches' counts are locked by this transaction."""
-    found = rows(
+    """Lock these contacts in id order; return those that are locked. Their batches' counts are locked already."""
+    records = rows(
         connection,
         f"SELECT id FROM contacts WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE {passing_over(skip_locked)}",
         ids=list(contact_ids),
     )
-    return {row.id for row in found}
+    return {row.id for row in records}
 
 
-def write_results(connection: Connection, results: Sequence[Result]) -> int:
+def write_results(connection: Connection, results: Sequence[ContactResult]) -> int:
     """Move the contacts of finished attempts on; their batches' counts are locked by this transaction."""
     return run(
         connection,
@@ -239,9 +204,11 @@ def write_results(connection: Connection, results: Sequence[Result]) -> int:
     )
 
 
-def batches_to_requeue(connection: Connection, now: DateTime, limit: int, but: Collection[BatchId]) -> list[BatchId]:
-    """List the batches of the contacts whose retry is due, the most overdue contacts first; but not these batches."""
-    found = rows(
+def batches_to_requeue(
+    connection: Connection, now: DateTime, limit: int, passed_over: Collection[BatchId]
+) -> list[BatchId]:
+    """List the batches of a page of the contacts whose retry is due, most overdue first, without `passed_over`."""
+    records = rows(
         connection,
         f"""
         SELECT DISTINCT id FROM (
@@ -252,14 +219,14 @@ def batches_to_requeue(connection: Connection, now: DateTime, limit: int, but: C
         ) AS due
         """,
         now=now,
-        but=list(but),
+        but=list(passed_over),
         limit=limit,
     )
-    return [row.id for row in found]
+    return [row.id for row in records]
 
 
 def requeue_waiting(connection: Connection, batch_ids: Sequence[BatchId], now: DateTime, limit: int) -> int:
-    """Make contacts of these batches pending whose time has come; their counts are locked by this transaction."""
+    """Make those contacts of these batches pending that are due; the batches' counts are locked by this transaction."""
     return run(
         connection,
         """
@@ -275,7 +242,7 @@ def requeue_waiting(connection: Connection, batch_ids: Sequence[BatchId], now: D
 
 
 def expire(connection: Connection, batch_id: BatchId, now: DateTime) -> int:
-    """Skip the contacts of an expired batch that nobody is calling."""
+    """Skip the contacts of an expired batch that are not being called."""
     return run(
         connection,
         """
@@ -287,8 +254,8 @@ def expire(connection: Connection, batch_id: BatchId, now: DateTime) -> int:
     )
 
 
-def skip_lanes(connection: Connection, batch_id: BatchId, dead: Sequence[str], now: DateTime) -> int:
-    """Skip the contacts of lanes whose windows are never open together; their batch's counts are locked."""
+def skip_lanes(connection: Connection, batch_id: BatchId, dead: Sequence[Lane], now: DateTime) -> int:
+    """Skip the contacts of lanes that are never open; their batch's counts are locked by this transaction."""
     return run(
         connection,
         """
@@ -296,6 +263,6 @@ def skip_lanes(connection: Connection, batch_id: BatchId, dead: Sequence[str], n
         WHERE batch_id = :id AND lane = ANY(:lanes) AND status = 'pending'
         """,
         id=batch_id,
-        lanes=list(dead),
+        lanes=[str(lane) for lane in dead],
         now=now,
     )

@@ -23,23 +23,23 @@ from sqlalchemy.pool import QueuePool
 
 from dialer.errors import Contended, DialerError, Unavailable, Unfit
 
-# SQLSTATE of a serialization failure, a deadlock, and a lock that was not to be had in time.
+# SQLSTATE of a serialization failure, a deadlock, and a lock timeout.
 CONTENTION = {"40001", "40P01", "55P03"}
 FOREIGN_KEY = "23503"
-# Classes of SQLSTATE. The server cannot be reached, or goes away: connection, resources, operator intervention.
+# Classes of SQLSTATE. The server cannot be reached or stops: connection, resources, operator intervention.
 AWAY = {"08", "53", "57"}
-# The database does not fit, for now, what this release asks: prepared plans (0A, 26), a transaction that may not write
+# The database does not fit this release for now: prepared plans (0A, 26), a transaction that may not write
 # after a failover (25), rights (28), names and columns (3D, 3F, 42), an object in another state (55), the disk (58).
 UNFIT = {"0A", "25", "26", "28", "3D", "3F", "42", "55", "58"}
 # The values of a row itself: conversion, constraints, limits of size.
 DATA = {"22", "23", "54"}
-# Of those, the ones whose first line already repeats a value: invalid input syntax for type integer: "…".
+# Of those, the classes whose first line contains a value: invalid input syntax for type integer: "…".
 VALUES_IN_MESSAGE = {"22", "54"}
 INSISTENCE = 4
-# How long a step waits for rows that others hold, before it passes over them: less than the second after which
-# Postgres looks for a deadlock and may break off an operator's statement.
+# How long a step waits for rows that others have locked before it skips them: less than the second after which
+# Postgres looks for deadlocks and may cancel an operator's statement.
 LOCK_WAIT = "400ms"
-# Both sides give up a connection about 30 s after the other has gone without a word.
+# Both sides close a connection about 30 s after the other side has disappeared.
 KEEPALIVE = {"idle": 10, "interval": 5, "count": 4}
 LOST_AFTER_MS = 30_000
 STREAMED_ROWS = 1_000
@@ -51,8 +51,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """What Postgres breaks off, in seconds: a statement that waits for a lock, and a transaction in which nothing is
-    asked, so that a process that was stopped in the middle of one does not keep its locks.
+    """When Postgres cancels, in seconds: a statement that waits for a lock, and a transaction that is idle, so that a
+    process that was stopped in the middle of one does not keep its locks.
     """
 
     lock_seconds: float
@@ -60,11 +60,11 @@ class Timeouts:
 
 
 class Database:
-    """A pool of connections. Sessions live in UTC and READ COMMITTED: the guards in each WHERE count on seeing what
-    others committed while they waited for a lock.
+    """A pool of connections. Sessions use UTC and READ COMMITTED: the guards in each WHERE rely on seeing what others
+    committed while the statement waited for a lock.
 
-    `timeouts` None: sessions have those of the server, which are usually none.
-    `virtual_now`, where given, is the ledger's clock too: a transaction begins by setting `dialer.now` to it.
+    `timeouts` None: sessions have those of the server, which usually has none. `virtual_now`, where given, replaces the
+    ledger's clock: each transaction begins by setting `dialer.now` to it.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class Database:
         return now
 
     def insist(self, work: Callable[[Connection], T]) -> T:
-        """Do this in one transaction; where another is in the way, do it again, a few times."""
+        """Call `work` in one transaction; retry it a few times where another transaction is in the way."""
         for _ in range(INSISTENCE):
             with suppress(Contended), self.begin() as connection:
                 return work(connection)
@@ -122,13 +122,13 @@ class Database:
             return work(connection)
 
     def hurried(self, max_seconds: float, seconds: Callable[[], float]) -> "Database":
-        """The same database, for reads: a transaction that takes longer is broken off. `seconds`: a clock."""
+        """Return the same database for reads: a transaction that takes longer is cancelled. `seconds`: a clock."""
         return _Hurried(self, max_seconds, seconds)
 
     @contextmanager
     def session(self) -> Iterator["Database"]:
-        """The same database, whose transactions follow each other on one connection, so that they share temporary
-        tables. Between them no transaction is open. A session that failed is closed, and its tables go with it.
+        """Yield the same database on one connection, so that its transactions, one after the other, share temporary
+        tables. Between them no transaction is open. A session that failed is closed, and its tables with it.
         """
         with _judged(), self._engine.connect() as connection:
             try:
@@ -138,20 +138,20 @@ class Database:
                 raise
 
     def within(self, connection: Connection) -> "Database":
-        """The same database, whose every transaction is this one: what services do with it is committed together."""
+        """Return the same database with all transactions inside this one: what services do is committed together."""
         return _Within(connection)
 
     def revision(self) -> str | None:
-        """Say at which migration the database is; None: at none."""
+        """Return the migration of the database; None: it has none."""
         with self.begin() as connection:
             return MigrationContext.configure(connection).get_current_revision()
 
     def check(self) -> None:
-        """Raise Unavailable, in words for an operator, unless the database answers and is at this code's migration."""
-        found, wanted = self.revision(), head()
-        if found != wanted:
+        """Raise Unavailable, worded for operators, unless the database answers and has this code's migration."""
+        present, wanted = self.revision(), head()
+        if present != wanted:
             raise Unavailable(
-                f"The database is at migration {found or 'none'}, this version of Dialer needs {wanted}: "
+                f"The database is at migration {present or 'none'}, this version of Dialer needs {wanted}: "
                 "run `dialer db upgrade`"
             )
 
@@ -173,7 +173,7 @@ class _Within(Database):
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
-        """Go on in the transaction that there is; an exception undoes all of it."""
+        """Continue the open transaction; an exception rolls all of it back."""
         yield self._connection
 
     @contextmanager
@@ -181,7 +181,7 @@ class _Within(Database):
         yield self
 
     def insist(self, work: Callable[[Connection], T]) -> T:
-        """Do this once: only whoever began the transaction can begin it anew."""
+        """Call `work` once: only the code that began the transaction can begin it again."""
         return work(self._connection)
 
 
@@ -206,9 +206,9 @@ class _Hurried(Database):
         def hurry(connection: Connection, *_: Any) -> None:
             nonlocal limit
             left = ends_at - self._seconds()
-            # Sent again only where it has changed by much: most reads take milliseconds.
+            # Sent again only where it has changed much: most reads take milliseconds.
             if left < 0.9 * limit:
-                # Zero would mean that there is no limit.
+                # Zero would mean no limit.
                 milliseconds, limit = max(1, round(left * 1000)), left
                 with closing(connection.connection.cursor()) as cursor:
                     cursor.execute("SELECT set_config('statement_timeout', %s, true)", [str(milliseconds)])
@@ -223,7 +223,7 @@ class _Hurried(Database):
 
 @contextmanager
 def _judged() -> Iterator[None]:
-    """Raise Contended or Unavailable in place of a failure that passes by itself."""
+    """Raise Contended or Unavailable in place of an error that passes by itself."""
     try:
         yield
     except PoolTimeout as error:
@@ -235,7 +235,7 @@ def _judged() -> Iterator[None]:
 
 
 def head() -> str:
-    """Name the newest migration that this code brings."""
+    """Return the newest migration of this code."""
     revision = ScriptDirectory.from_config(_config()).get_current_head()
     assert revision is not None
     return revision
@@ -247,12 +247,12 @@ def rows(connection: Connection, sql: str, /, **values: Any) -> Sequence[Row[Any
 
 
 def stream(connection: Connection, sql: str, /, **values: Any) -> Generator[Row[Any]]:
-    """Run one statement and yield its rows from a cursor of the server: memory stays flat however many there are.
+    """Run one statement and yield its rows from a server-side cursor: memory does not grow with the number of rows.
 
-    To be closed before its transaction ends, where not all rows are taken.
+    Must be closed before its transaction ends, where not all rows are consumed.
     """
-    with connection.execute(_statement(sql), values, execution_options={"yield_per": STREAMED_ROWS}) as found:
-        yield from found
+    with connection.execute(_statement(sql), values, execution_options={"yield_per": STREAMED_ROWS}) as records:
+        yield from records
 
 
 def run(connection: Connection, sql: str, /, **values: Any) -> int:
@@ -260,12 +260,12 @@ def run(connection: Connection, sql: str, /, **values: Any) -> int:
     return connection.execute(_statement(sql), values).rowcount
 
 
-# Reading the placeholders of a long statement takes longer than sending it.
+# Parsing the placeholders of a long statement takes longer than sending it.
 _statement = lru_cache(maxsize=512)(text)
 
 
 def run_script(connection: Connection, path: Path) -> None:
-    """Run the statements of a file as they stand: neither a colon nor a percent sign is a placeholder there."""
+    """Run the statements of a file as they are: neither colons nor percent signs are placeholders there."""
     connection.connection.cursor().execute(path.read_text("utf-8"))
 
 
@@ -276,30 +276,30 @@ def _config() -> Config:
 
 
 def set_now(connection: Connection, now: DateTime) -> None:
-    """Let the ledger's clock stand at `now` in this session, if it does not already."""
+    """Set the ledger's clock to `now` in this session, unless it is already."""
     if connection.info.get("now") != now:
         connection.execute(SET_NOW, {"now": now.isoformat()})
         connection.info["now"] = now
 
 
 def _forget_now(connection: Connection) -> None:
-    """What a transaction has set ends with it, where it is rolled back; with the session it has ended already."""
+    """Forget the clock of a session: a rollback has undone its setting."""
     if not connection.invalidated:
         connection.info.pop("now", None)
 
 
 def wait_shortly(connection: Connection) -> None:
-    """Until this transaction ends, let no statement wait for a lock for longer than LOCK_WAIT; it raises Contended."""
+    """Until this transaction ends, a statement that waits for a lock for longer than LOCK_WAIT raises Contended."""
     rows(connection, f"SELECT set_config('lock_timeout', '{LOCK_WAIT}', true)")
 
 
 def passing_over(skip_locked: bool) -> str:
-    """Say in SQL whether a locking clause passes over the rows that others hold, or waits for them."""
+    """Return the SQL by which a locking clause skips rows that others have locked; "": it waits for them."""
     return "SKIP LOCKED" if skip_locked else ""
 
 
 def data_error(error: Exception) -> str | None:
-    """Return what is wrong with the values themselves, as SQLSTATE or the driver's error; None: it is not they."""
+    """Return the SQLSTATE, or the driver's name, of an error in a row's own values; None: it is another error."""
     if not isinstance(error, DBAPIError):
         return None
     state = _state(error.orig)
@@ -309,26 +309,26 @@ def data_error(error: Exception) -> str | None:
 
 
 def _passing(error: DBAPIError) -> DialerError | None:
-    """Judge a failure: Contended or Unavailable where it passes by itself. None: the rows may be to blame."""
-    state, said = _state(error.orig), _first_line(error)
+    """Return Contended or Unavailable for an error that passes by itself; None: the rows may be to blame."""
+    state, line = _state(error.orig), _first_line(error)
     if state == FOREIGN_KEY:
-        # What was there when it was looked up is not any more: who looks again is told so.
-        return Contended(f"What this refers to was deleted just now: {said}")
+        # The row existed when it was looked up and was deleted since: a retry finds out.
+        return Contended(f"What this refers to was deleted just now: {line}")
     if state in CONTENTION:
-        return Contended(f"Another transaction is in the way: {said}")
+        return Contended(f"Another transaction is in the way: {line}")
     if state is None:
         is_away = isinstance(error.orig, psycopg.OperationalError | psycopg.InterfaceError)
-        return Unavailable(f"Postgres does not answer: {said}") if is_away else None
+        return Unavailable(f"Postgres does not answer: {line}") if is_away else None
     if state[:2] in AWAY:
-        return Unavailable(f"Postgres does not answer: {said}")
+        return Unavailable(f"Postgres does not answer: {line}")
     if state[:2] in UNFIT:
-        return Unfit(f"The database cannot do this as it is now: {said} (SQLSTATE {state})")
+        return Unfit(f"The database cannot do this as it is now: {line} (SQLSTATE {state})")
     return None
 
 
 @contextmanager
 def forgetting_values() -> Iterator[None]:
-    """Take the values out of what the driver raises here, for statements that do not pass through SQLAlchemy."""
+    """Remove row values from the driver's errors, for statements that do not pass through SQLAlchemy."""
     try:
         yield
     except psycopg.Error as error:
@@ -345,8 +345,8 @@ def _forget_values(context: ExceptionContext) -> None:
 
 
 def _forget_values_of(error: psycopg.Error) -> None:
-    """Keep what is wrong and drop the row, which Postgres repeats in DETAIL and CONTEXT: it holds names and telephone
-    numbers, and what is raised ends up in logs.
+    """Keep the message and drop the row, which Postgres repeats in DETAIL and CONTEXT: it contains names and phone
+    numbers, and errors end up in logs.
     """
     if error.sqlstate is None:
         return
@@ -355,7 +355,7 @@ def _forget_values_of(error: psycopg.Error) -> None:
 
 
 def _leave_unfit(context: ExceptionContext) -> None:
-    """Close a connection that does not fit the database any more: it may have prepared plans for an older schema, or
+    """Close a connection that does not fit the database any more: it may have prepared plans of an older schema, or
     lead to a server that was the primary before a failover.
     """
     state = _state(context.original_exception)
@@ -365,7 +365,7 @@ def _leave_unfit(context: ExceptionContext) -> None:
 
 
 def _limit(connection: psycopg.Connection[Any], timeouts: Timeouts) -> None:
-    """Set the timeouts of a new session, by a statement: connection poolers refuse options that they do not know."""
+    """Set the timeouts of a new session with a statement: connection poolers refuse options that they do not know."""
     values = {
         "lock_timeout": round(timeouts.lock_seconds * 1000),
         "idle_in_transaction_session_timeout": round(timeouts.idle_seconds * 1000),

@@ -13,11 +13,12 @@ from redis import RedisError
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
+from dialer.domain.trunk import Trunk
 from dialer.errors import Unavailable
 from dialer.store import agent_health, inbox, lease_epoch, locks, quarantine, trunk_breaker, trunk_listeners
 from dialer.store.database import Database, rows
 from dialer.store.leases import Leases
-from dialer.store.numbers import WORKSPACE, Trunk, config_of
+from dialer.store.numbers import WORKSPACE, config_of
 
 LATE = timedelta(seconds=60)
 SKEW_SECONDS = 2.0

@@ -1,6 +1,6 @@
-"""The inbox: what providers reported, committed before it is acknowledged and before anything is decided about it."""
+"""The inbox: reports of providers, committed before they are acknowledged and before anything is decided about them."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
@@ -19,15 +19,15 @@ from dialer.errors import UnreadableReport
 from dialer.store.database import rows, run
 from dialer.store.quarantine import Fault, storable
 
-COURSE = tuple(EventKind)
+CALL_ORDER = tuple(EventKind)
 LONGEST_TALK_SECONDS = 7 * 86_400
-# What an entry of the index on (trunk_id, event_key) can surely hold.
+# The longest key that fits into the index on (trunk_id, event_key) in any case.
 LONGEST_KEY = 1_000
-# A report whose attempt, batch or contact is locked by someone else is tried again after this.
+# A report whose attempt, batch or contact is locked by another session is tried again after this.
 LOCKED_AGAIN_SECONDS = 2
-# Reports that came in lately: if none of them was settled, those that fail need not be to blame.
+# The latest reports: if none of them was settled, those that fail need not be to blame (P5).
 LATEST = 1_000
-# The ledger's clock, read once, so that an index can be used with it.
+# The ledger's clock, read once for each statement, so that an index can be used.
 NOW = "(SELECT dialer_now())"
 _FACTS = "sip_code, q850_cause, sip_call_id, hung_up_by"
 _REPORTED = f"event_key, attempt_id, kind, at, outcome, cause, talk_seconds, provider_call_id, {_FACTS}"
@@ -35,7 +35,7 @@ _COLUMNS = f"id, trunk_id, received_at, {_REPORTED}"
 
 
 @dataclass(frozen=True, slots=True)
-class Received:
+class ReceivedReport:
     """A report in the inbox, its place there, and the trunk that it came from."""
 
     id: int
@@ -47,10 +47,10 @@ class Received:
 def receive(connection: Connection, trunk_id: TrunkId, events: Sequence[CallEvent]) -> int:
     """Store the reports that are not there yet, by the provider's own key; return how many were new.
 
-    One order for all who store the same reports at the same time, so that they wait for each other and not in a circle;
-    it is that of a call's course.
+    All sessions store reports in one order, so that those that store the same reports do not deadlock: by attempt, then
+    in the order in which a call goes through them.
     """
-    events = sorted(events, key=lambda event: (event.attempt_id, COURSE.index(event.kind), event.key))
+    events = sorted(events, key=lambda event: (event.attempt_id, CALL_ORDER.index(event.kind), event.key))
     return run(
         connection,
         f"""
@@ -80,7 +80,7 @@ def receive(connection: Connection, trunk_id: TrunkId, events: Sequence[CallEven
 
 
 def cleaned(event: CallEvent) -> CallEvent:
-    """Write a report so that it can be stored, whatever its network has put into it."""
+    """Make a report storable, whatever its network has put into it."""
     key = storable(event.key)
     return replace(
         event,
@@ -93,7 +93,7 @@ def cleaned(event: CallEvent) -> CallEvent:
 
 
 def _believable_facts(facts: CallFacts) -> CallFacts:
-    """Pass over codes that are none: a provider of somebody else's making may say anything."""
+    """Drop codes that are not valid: a third party's provider may report anything."""
     cause = facts.q850_cause
     return replace(
         facts,
@@ -104,12 +104,12 @@ def _believable_facts(facts: CallFacts) -> CallFacts:
 
 
 def _believable(talk_seconds: float | None) -> float | None:
-    """Pass over what no network can have measured: it could not be reckoned with, and would stop all other reports."""
+    """Drop a length that no network can have measured: arithmetic with it fails and would stop all other reports."""
     return talk_seconds if talk_seconds is not None and 0 <= talk_seconds <= LONGEST_TALK_SECONDS else None
 
 
-def take_page(connection: Connection, limit: int) -> list[Received]:
-    """Lock the reports that have been due longest and that nobody is settling, in the order in which they came."""
+def take_page(connection: Connection, limit: int) -> list[ReceivedReport]:
+    """Lock the reports that have been due longest and are not being settled, in the order in which they came."""
     return _received(
         rows(
             connection,
@@ -122,8 +122,8 @@ def take_page(connection: Connection, limit: int) -> list[Received]:
     )
 
 
-def take(connection: Connection, ids: Sequence[int]) -> list[Received]:
-    """Lock those of these reports that nobody has settled or is settling, in the order in which they came."""
+def take(connection: Connection, ids: Sequence[int]) -> list[ReceivedReport]:
+    """Lock those of these reports that are not settled or being settled, in the order in which they came."""
     return _received(
         rows(
             connection,
@@ -138,12 +138,12 @@ def take(connection: Connection, ids: Sequence[int]) -> list[Received]:
 
 def due(connection: Connection, limit: int) -> list[int]:
     """List the reports that have been due longest."""
-    found = rows(
+    records = rows(
         connection,
         f"SELECT id FROM inbox WHERE settled_at IS NULL AND due_at <= {NOW} ORDER BY due_at, id LIMIT :limit",
         limit=limit,
     )
-    return [row.id for row in found]
+    return [row.id for row in records]
 
 
 def last_id(connection: Connection) -> int:
@@ -151,8 +151,8 @@ def last_id(connection: Connection) -> int:
     return int(rows(connection, "SELECT coalesce(max(id), 0) AS id FROM inbox")[0].id)
 
 
-def of_attempt(connection: Connection, attempt_id: AttemptId, after_id: int) -> list[Received]:
-    """Read the reports on one attempt that came in later than another report, settled or not."""
+def of_attempt(connection: Connection, attempt_id: AttemptId, after_id: int) -> list[ReceivedReport]:
+    """Read the reports on one attempt that came in after another report, settled or not."""
     return _received(
         rows(
             connection,
@@ -163,11 +163,11 @@ def of_attempt(connection: Connection, attempt_id: AttemptId, after_id: int) -> 
     )
 
 
-def _received(found: Sequence[Row[Any]]) -> list[Received]:
-    return [_report(row) for row in sorted(found, key=lambda row: row.id)]
+def _received(records: Sequence[Row[Any]]) -> list[ReceivedReport]:
+    return [_report(row) for row in sorted(records, key=lambda row: row.id)]
 
 
-def _report(row: Row[Any]) -> Received:
+def _report(row: Row[Any]) -> ReceivedReport:
     try:
         kind, outcome = EventKind(row.kind), Outcome(row.outcome) if row.outcome else None
         hung_up_by = HungUpBy(row.hung_up_by) if row.hung_up_by else None
@@ -184,25 +184,33 @@ def _report(row: Row[Any]) -> Received:
         provider_call_id=row.provider_call_id,
         facts=CallFacts(row.sip_code, row.q850_cause, row.sip_call_id, hung_up_by),
     )
-    return Received(row.id, row.trunk_id, event, pendulum.instance(row.received_at))
+    return ReceivedReport(row.id, row.trunk_id, event, pendulum.instance(row.received_at))
 
 
-def mark_settled(connection: Connection, verdicts: Sequence[tuple[int, Verdict]], now: DateTime) -> int:
-    """Note of each report what became of it."""
+@dataclass(frozen=True, slots=True)
+class ReportVerdict:
+    """What became of a report in the inbox."""
+
+    id: int
+    verdict: Verdict
+
+
+def mark_settled(connection: Connection, verdicts: Sequence[ReportVerdict], now: DateTime) -> int:
+    """Write the verdict on each report; it is settled then."""
     return run(
         connection,
         """
         UPDATE inbox i SET settled_at = :now, verdict = v.verdict
         FROM unnest(CAST(:ids AS bigint[]), CAST(:verdicts AS text[])) AS v (id, verdict) WHERE i.id = v.id
         """,
-        ids=[row_id for row_id, _ in verdicts],
-        verdicts=[verdict for _, verdict in verdicts],
+        ids=[report.id for report in verdicts],
+        verdicts=[report.verdict for report in verdicts],
         now=now,
     )
 
 
 def put_off(connection: Connection, ids: Sequence[int]) -> int:
-    """Let reports wait a moment because rows that they need are locked; this is no failure of theirs."""
+    """Let reports wait a moment because rows that they need are locked. Not counted as a failure."""
     return run(
         connection,
         """
@@ -215,7 +223,7 @@ def put_off(connection: Connection, ids: Sequence[int]) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class FailedReport:
     """A report that has failed again, under its lock."""
 
     id: int
@@ -225,12 +233,11 @@ class Failed:
     seconds: float
 
 
-def note_failures(connection: Connection, faults: Sequence[tuple[int, Fault]]) -> list[Failed]:
-    """Count that these reports could not be settled and let each wait, longer each time.
+def note_failures(connection: Connection, faults: Mapping[int, Fault]) -> list[FailedReport]:
+    """Count that these reports could not be settled, and let each wait with a growing backoff.
 
     Only those are written, and returned, that this transaction could lock.
     """
-    faults_by_id = dict(faults)
     written = rows(
         connection,
         f"""
@@ -244,30 +251,30 @@ def note_failures(connection: Connection, faults: Sequence[tuple[int, Fault]]) -
                                        FOR NO KEY UPDATE SKIP LOCKED)
         RETURNING i.id, i.attempt_id, i.tries, extract(epoch FROM dialer_now() - i.failing_since) AS seconds
         """,
-        ids=list(faults_by_id),
-        kinds=[fault.kind for fault in faults_by_id.values()],
-        errors=[fault.error for fault in faults_by_id.values()],
+        ids=list(faults),
+        kinds=[fault.kind for fault in faults.values()],
+        errors=[fault.error for fault in faults.values()],
     )
-    return [Failed(row.id, row.attempt_id, faults_by_id[row.id], row.tries, float(row.seconds)) for row in written]
+    return [FailedReport(row.id, row.attempt_id, faults[row.id], row.tries, float(row.seconds)) for row in written]
 
 
-def judge(connection: Connection, failed: Sequence[Failed]) -> list[Failed]:
-    """Return those of them that only their own data can be to blame for."""
-    of_data = [one for one in failed if one.fault.is_of_data]
+def judge(connection: Connection, failed: Sequence[FailedReport]) -> list[FailedReport]:
+    """Return the failed reports whose own data alone can be to blame."""
+    of_data = [report for report in failed if report.fault.is_of_data]
     if not of_data:
         return []
-    equal = _equal(connection, {one.fault.kind for one in of_data})
-    alone = [one for one in of_data if _failure(one, equal[one.fault.kind]).is_the_rows_own]
-    return [one for one in alone if _settled_within(connection, one.seconds)]
+    equal = _equal(connection, {report.fault.kind for report in of_data})
+    alone = [report for report in of_data if _failure(report, equal[report.fault.kind]).is_the_rows_own]
+    return [report for report in alone if _settled_within(connection, report.seconds)]
 
 
-def _failure(one: Failed, equal: int) -> Failure:
-    return Failure(one.fault.is_of_data, one.tries, one.seconds, equal, others_go_well=True)
+def _failure(report: FailedReport, equal: int) -> Failure:
+    return Failure(report.fault.is_of_data, report.tries, report.seconds, equal, others_go_well=True)
 
 
 def _equal(connection: Connection, kinds: Collection[str]) -> dict[str, int]:
-    """Count the reports that fail with each kind of error now; many are not counted to the end."""
-    found = rows(
+    """Count the reports that fail with each kind of error now, up to one more than MOST_EQUAL."""
+    records = rows(
         connection,
         f"""
         SELECT k.kind, (SELECT count(*) FROM (
@@ -277,11 +284,11 @@ def _equal(connection: Connection, kinds: Collection[str]) -> dict[str, int]:
         """,
         kinds=list(kinds),
     )
-    return {row.kind: row.n for row in found}
+    return {row.kind: row.n for row in records}
 
 
 def _settled_within(connection: Connection, seconds: float) -> bool:
-    """Say whether any of the latest reports has moved an attempt within so many seconds."""
+    """Say whether one of the latest reports has moved its attempt within so many seconds."""
     (row,) = rows(
         connection,
         f"""
@@ -295,7 +302,7 @@ def _settled_within(connection: Connection, seconds: float) -> bool:
 
 
 def reopen(connection: Connection, row_ids: Sequence[int]) -> int:
-    """Let reports that are in quarantine be settled after all, as if they had just come in."""
+    """Let quarantined reports be settled again, as if they had just come in."""
     return run(
         connection,
         """
@@ -309,7 +316,7 @@ def reopen(connection: Connection, row_ids: Sequence[int]) -> int:
 
 def left_behind(connection: Connection, limit: int) -> list[int]:
     """List reports that a worker of the previous release closed without effect, of calls that are still in progress."""
-    found = rows(
+    records = rows(
         connection,
         """
         SELECT i.id FROM inbox i JOIN attempts a ON a.id = i.attempt_id AND a.trunk_id = i.trunk_id
@@ -318,7 +325,7 @@ def left_behind(connection: Connection, limit: int) -> list[int]:
         """,
         limit=limit,
     )
-    return [row.id for row in found]
+    return [row.id for row in records]
 
 
 def is_empty(connection: Connection) -> bool:
@@ -327,8 +334,8 @@ def is_empty(connection: Connection) -> bool:
 
 
 def sentences(connection: Connection) -> list[str]:
-    """Say for operators which kinds of error keep reports from being settled."""
-    found = rows(
+    """Describe for operators which kinds of error keep reports from being settled."""
+    records = rows(
         connection,
         """
         SELECT error_kind, count(*) AS n, min(failing_since) AS since, max(tries) AS tries,
@@ -339,5 +346,5 @@ def sentences(connection: Connection) -> list[str]:
     return [
         f"{row.n:,} call reports cannot be settled since {row.since:%Y-%m-%d %H:%M:%S} UTC and are tried again every "
         f"minute, up to {row.tries} times so far: {row.error}"
-        for row in found
+        for row in records
     ]

@@ -1,4 +1,4 @@
-"""The leases that should be, as the ledger says: what Redis is compared with, and rebuilt from."""
+"""The leases that should exist according to the ledger: Redis is compared with them, and rebuilt from them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,16 +7,16 @@ from pendulum import DateTime
 from sqlalchemy import Connection, Row
 
 from dialer.domain.ids import AttemptId, BatchId, NumberId
+from dialer.domain.slots import Lease
 from dialer.domain.states import AttemptState
 from dialer.store.database import rows
-from dialer.store.lease_requests import Lease
 
 
 def live(connection: Connection, attempt_ids: Sequence[AttemptId] | None = None) -> list[Lease]:
-    """Read the leases that the ledger says are held: of all live attempts, or of those among these."""
+    """Read the leases of all live attempts, or of those of these attempts that are live."""
     among = "" if attempt_ids is None else "AND id = ANY(:ids)"
     values = {} if attempt_ids is None else {"ids": list(attempt_ids)}
-    found = rows(
+    records = rows(
         connection,
         f"""
         SELECT id, batch_id, phone_number_id, trunk_id, utc_on FROM attempts
@@ -24,22 +24,22 @@ def live(connection: Connection, attempt_ids: Sequence[AttemptId] | None = None)
         """,
         **values,
     )
-    return [_lease(row) for row in found]
+    return [_lease(row) for row in records]
 
 
 def of_attempts(connection: Connection, attempt_ids: Sequence[AttemptId]) -> list[tuple[Lease, AttemptState]]:
-    """Read the leases of those of these attempts that the ledger has, and the state of each."""
-    found = rows(
+    """Read the leases, with the state of each, of those of these attempts that the ledger has."""
+    records = rows(
         connection,
         "SELECT id, batch_id, phone_number_id, trunk_id, utc_on, state FROM attempts WHERE id = ANY(:ids)",
         ids=list(attempt_ids),
     )
-    return [(_lease(row), AttemptState(row.state)) for row in found]
+    return [(_lease(row), AttemptState(row.state)) for row in records]
 
 
 def counted(connection: Connection, now: DateTime) -> list[Lease]:
-    """Read the attempts, live or over, that count toward the daily caps of numbers on the present UTC day."""
-    found = rows(
+    """Read the attempts, live or over, that count toward the daily caps of numbers on the current UTC day."""
+    records = rows(
         connection,
         """
         SELECT a.id, a.batch_id, a.phone_number_id, a.trunk_id, a.utc_on
@@ -54,12 +54,12 @@ def counted(connection: Connection, now: DateTime) -> list[Lease]:
         """,
         now=now,
     )
-    return [_lease(row) for row in found]
+    return [_lease(row) for row in records]
 
 
 def last_numbers(connection: Connection) -> dict[BatchId, NumberId]:
     """Read which number each running round-robin batch used last."""
-    found = rows(
+    records = rows(
         connection,
         """
         SELECT b.id, last.phone_number_id FROM batches b
@@ -68,7 +68,7 @@ def last_numbers(connection: Connection) -> dict[BatchId, NumberId]:
         WHERE b.phone_rotation_strategy = 'round_robin' AND b.status IN ('active', 'paused', 'scheduled')
         """,
     )
-    return {row.id: row.phone_number_id for row in found}
+    return {row.id: row.phone_number_id for row in records}
 
 
 def _lease(row: Row[Any]) -> Lease:

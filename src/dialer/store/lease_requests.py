@@ -1,10 +1,9 @@
-"""The requests and answers of leases.lua and departures.lua, and their keys.
+"""The JSON of requests to leases.lua and of its answers, and the keys of leases.lua and departures.lua.
 
-Pure: values go in, the plan of a script call comes out, and the other way round.
+Pure: slot requests go in, the JSON of a script call comes out; its answer goes in, grants come out.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from datetime import date
 from typing import Any
 from uuid import UUID
@@ -12,140 +11,26 @@ from uuid import UUID
 import pendulum
 from pendulum import DateTime
 
-from dialer.domain.ids import AttemptId, BatchId, NumberId, TrunkId
-from dialer.domain.pacing import RateLimit
-from dialer.domain.timeouts import HORIZON_SECONDS
+from dialer.domain.ids import BatchId, NumberId, TrunkId
+from dialer.domain.slots import (
+    UNLIMITED,
+    BatchRoutes,
+    Lease,
+    LimitKind,
+    NumberRoute,
+    SlotGrant,
+    SlotGrants,
+    SlotLimit,
+    SlotRequest,
+)
+from dialer.domain.timeouts import HORIZON_SECONDS, LEASE_SECONDS
 
 EPOCH, LOADED_ON, DEADLINES, HOLDS = (f"{{dialer}}:{name}" for name in ("epoch", "run", "deadlines", "holds"))
-# A lease whose attempt has not reached the ledger by then belongs to a dispatch that died.
-LOOK_AFTER_SECONDS = 30
-UNLIMITED = 1_000_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Gate:
-    """One limit: at most `limit` attempts at once in the set at `key`. `name` is what it is called in a reason.
-
-    Numbers and trunks have a gate also where they have no limit (None), so that one which is set later is kept at once.
-    `loaded`: for a daily cap, the key that says for which `version` of the number the set was loaded from the ledger;
-    nothing passes the gate while that is another one.
-    """
-
-    key: str
-    limit: int | None
-    name: str
-    loaded: str = ""
-    version: str = ""
-
-    @classmethod
-    def of_batch(cls, batch_id: BatchId, limit: int) -> "Gate":
-        return cls(slots_key("batch", batch_id), limit, "slots")
-
-    @classmethod
-    def of_number(cls, number_id: NumberId, limit: int | None) -> "Gate":
-        return cls(slots_key("number", number_id), limit, "number")
-
-    @classmethod
-    def of_number_day(cls, number_id: NumberId, day: date, limit: int, version: str) -> "Gate":
-        return cls(_day(number_id, day), limit, "number_day", loaded_key(number_id, day), version)
-
-    @classmethod
-    def of_trunk(cls, trunk_id: TrunkId, limit: int | None) -> "Gate":
-        return cls(slots_key("trunk", trunk_id), limit, "trunk")
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """One outbound number that an attempt may use, with the limits that it falls under there.
-
-    `is_probe`: the trunk's circuit breaker is open, so nothing has left on it for a while, and the rate is that of
-    probes.
-    """
-
-    number_id: NumberId
-    trunk_id: TrunkId
-    gates: tuple[Gate, ...] = ()
-    rate: RateLimit | None = None
-    is_probe: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class BatchAsk:
-    """What all asks of one batch share. `round_robin`: each attempt takes the number after the last one's."""
-
-    batch_id: BatchId
-    limit: int
-    routes: tuple[Route, ...]
-    round_robin: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """One attempt that wants a slot. `order`: the routes of its batch by index, best first; empty for round robin."""
-
-    attempt_id: AttemptId
-    batch_id: BatchId
-    order: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Granted:
-    """`at`: when the call may leave, by the clock of Redis. `wait_seconds`: how long after the grant that is."""
-
-    ask: Ask
-    route: Route
-    at: DateTime
-    wait_seconds: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Grants:
-    """The answer. `epoch` None: Redis has lost its memory and nothing is granted until it is rebuilt.
-
-    `free_at`: when a rate allows another call to be granted, by the ledger's clock.
-    """
-
-    epoch: UUID | None
-    granted: tuple[Granted, ...] = ()
-    held: Mapping[BatchId, str] = field(default_factory=dict)
-    free_at: Mapping[BatchId, DateTime] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Left:
-    """Which attempts may leave now: the first `count` of those that asked. The next may ask after `wait_seconds`."""
-
-    count: int
-    wait_seconds: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """The lease of an attempt that the ledger knows. `utc_on`: the day it counts to at its number."""
-
-    attempt_id: AttemptId
-    batch_id: BatchId
-    number_id: NumberId
-    trunk_id: TrunkId
-    utc_on: date
-
-    @property
-    def slot_keys(self) -> tuple[str, ...]:
-        ids = (("batch", self.batch_id), ("number", self.number_id), ("trunk", self.trunk_id))
-        return tuple(slots_key(kind, of) for kind, of in ids)
-
-    @property
-    def put_back_keys(self) -> tuple[str, ...]:
-        """All that counts an attempt that was surely never placed."""
-        return (*self.slot_keys, self.day_key, planned_key(self.trunk_id))
-
-    @property
-    def day_key(self) -> str:
-        return _day(self.number_id, self.utc_on)
+_OWNERS = {LimitKind.BATCH: "batch", LimitKind.NUMBER: "number", LimitKind.TRUNK: "trunk"}
 
 
 class Keys:
-    """The keys that a script call touches, each once; the plan refers to them by their index from 1."""
+    """The keys that a script call uses, each once; its JSON refers to them by their index from 1."""
 
     def __init__(self) -> None:
         self.all = [EPOCH, DEADLINES, HOLDS, LOADED_ON]
@@ -158,48 +43,62 @@ class Keys:
         return self._index[key]
 
 
-def plan_of(
-    now: DateTime, batches: Sequence[BatchAsk], asks: Sequence[Ask], keys: Keys, *, is_virtual: bool
+def script_request(
+    now: DateTime, batches: Sequence[BatchRoutes], requests: Sequence[SlotRequest], keys: Keys, *, is_virtual: bool
 ) -> dict[str, Any]:
-    """Return the plan of a script call. `is_virtual`: `now` is the time of Redis too."""
+    """Write the JSON of a script call. `is_virtual`: `now` is also the time of Redis."""
     index = {batch.batch_id: position for position, batch in enumerate(batches)}
     return {
-        "look_at": milliseconds(now.add(seconds=LOOK_AFTER_SECONDS)),
-        "batches": [_plan_batch(batch, keys) for batch in batches],
-        "asks": [[str(ask.attempt_id), index[ask.batch_id], ask.order] for ask in asks],
+        "look_at": milliseconds(now.add(seconds=LEASE_SECONDS)),
+        "batches": [_batch(batch, keys) for batch in batches],
+        "asks": [[str(request.attempt_id), index[request.batch_id], request.order] for request in requests],
     } | ({"now": milliseconds(now)} if is_virtual else {})
 
 
-def _plan_batch(batch: BatchAsk, keys: Keys) -> dict[str, Any]:
-    def gate(of: Gate) -> list[Any]:
-        limit = [keys(of.key), UNLIMITED if of.limit is None else of.limit, of.name]
-        return [*limit, keys(of.loaded), of.version] if of.loaded else limit
-
-    def route(of: Route) -> dict[str, Any]:
-        plan = {"id": str(of.number_id), "gates": [gate(one) for one in of.gates], "pace": keys(pace_key(of.trunk_id))}
-        if of.rate is None:
-            return plan
-        # A probe is not planned ahead: what comes of the one before decides whether it leaves.
-        silence, horizon = (0, 0) if of.is_probe else (of.rate.window_ms, HORIZON_SECONDS * 1000)
-        paced = {"window": of.rate.window_ms, "interval": of.rate.interval_ms, "silence": silence, "horizon": horizon}
-        return plan | {"planned": keys(planned_key(of.trunk_id))} | paced
-
+def _batch(batch: BatchRoutes, keys: Keys) -> dict[str, Any]:
     cursor = {"cursor": keys(cursor_key(batch.batch_id))} if batch.round_robin else {}
-    own = [gate(Gate.of_batch(batch.batch_id, batch.limit))]
-    return {"gates": own, "routes": [route(of) for of in batch.routes]} | cursor
+    own = [_gate(SlotLimit.of_batch(batch.batch_id, batch.limit), keys)]
+    return {"gates": own, "routes": [_route(route, keys) for route in batch.routes]} | cursor
 
 
-def grants_of(
-    answer: dict[str, Any], batches: Sequence[BatchAsk], asks: Sequence[Ask], now: DateTime, epoch: UUID | None
-) -> Grants:
-    """Read the answer of a script call that was made at `now`, under an epoch that was found to be good."""
+def _route(route: NumberRoute, keys: Keys) -> dict[str, Any]:
+    gates = [_gate(limit, keys) for limit in route.limits]
+    written = {"id": str(route.number_id), "gates": gates, "pace": keys(pace_key(route.trunk_id))}
+    if route.rate is None:
+        return written
+    # A probe is not planned ahead: the result of the one before decides whether it leaves.
+    silence, horizon = (0, 0) if route.is_probe else (route.rate.window_ms, HORIZON_SECONDS * 1000)
+    paced = {
+        "window": route.rate.window_ms,
+        "interval": route.rate.interval_ms,
+        "silence": silence,
+        "horizon": horizon,
+    }
+    return written | {"planned": keys(planned_key(route.trunk_id))} | paced
+
+
+def _gate(limit: SlotLimit, keys: Keys) -> list[Any]:
+    gate = [keys(limit_key(limit)), UNLIMITED if limit.limit is None else limit.limit, limit.kind.value]
+    if limit.day is None:
+        return gate
+    return [*gate, keys(loaded_key(NumberId(limit.owner_id), limit.day)), limit.version]
+
+
+def read_grants(
+    answer: dict[str, Any],
+    batches: Sequence[BatchRoutes],
+    requests: Sequence[SlotRequest],
+    now: DateTime,
+    epoch: UUID | None,
+) -> SlotGrants:
+    """Read the answer of a script call that was made at `now`, under an epoch that is valid."""
     if epoch is None or "now" not in answer:
-        return Grants(None)
+        return SlotGrants(None)
     routes = {batch.batch_id: batch.routes for batch in batches}
     began = answer["now"]
     granted = tuple(
-        Granted(asks[ask], routes[asks[ask].batch_id][route], _moment(at), (at - began) / 1000)
-        for ask, route, at in answer["granted"]
+        SlotGrant(requests[index], routes[requests[index].batch_id][route], _moment(at), (at - began) / 1000)
+        for index, route, at in answer["granted"]
     )
     # An empty Lua table is encoded as {} whether it was a list or a mapping.
     held = {batches[int(index)].batch_id: name for index, name in (answer.get("held") or {}).items()}
@@ -207,14 +106,32 @@ def grants_of(
         batches[int(index)].batch_id: now.add(microseconds=round((at - began) * 1000))
         for index, at in (answer.get("free_at") or {}).items()
     }
-    return Grants(epoch, granted, held, free_at)
+    return SlotGrants(epoch, granted, held, free_at)
 
 
-def slots_key(kind: str, of: UUID | str) -> str:
-    return f"{{dialer}}:slots:{kind}:{of}"
+def limit_key(limit: SlotLimit) -> str:
+    """Return the key of the set of attempts that hold a slot of this limit."""
+    if limit.day is not None:
+        return day_key(NumberId(limit.owner_id), limit.day)
+    return slots_key(_OWNERS[limit.kind], limit.owner_id)
 
 
-def _day(number_id: NumberId, day: date) -> str:
+def slot_keys(lease: Lease) -> list[str]:
+    """The sets that the attempt leaves when its call is over; the day keeps counting it."""
+    owners = (("batch", lease.batch_id), ("number", lease.number_id), ("trunk", lease.trunk_id))
+    return [slots_key(kind, owner_id) for kind, owner_id in owners]
+
+
+def put_back_keys(lease: Lease) -> list[str]:
+    """The sets that count an attempt which was never placed."""
+    return [*slot_keys(lease), day_key(lease.number_id, lease.utc_on), planned_key(lease.trunk_id)]
+
+
+def slots_key(kind: str, owner_id: UUID | str) -> str:
+    return f"{{dialer}}:slots:{kind}:{owner_id}"
+
+
+def day_key(number_id: NumberId, day: date) -> str:
     return f"{{dialer}}:day:{number_id}:{day.isoformat()}"
 
 
@@ -245,7 +162,7 @@ def asked_key(work: str) -> str:
 
 
 def milliseconds(at: DateTime) -> int:
-    # Through a float some whole milliseconds would come out one too low (those of 2038, as it happens).
+    # Through a float some whole milliseconds come out one too low, for example in 2038.
     return at.int_timestamp * 1000 + at.microsecond // 1000
 
 

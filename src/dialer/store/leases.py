@@ -1,9 +1,9 @@
-"""Who holds a slot now: leases in Redis, granted by one Lua script (its key space is drawn at the head of leases.lua).
+"""Leases in Redis: which attempts hold slots now. One Lua script grants them (its keys are listed in leases.lua).
 
-Attempts come in, those with room in every limit they fall under come out. A holder is the attempt's id, so giving back
-twice is giving back once, and there is no counter that could drift. Nothing is freed because time has passed: a
-deadline only says when rescue must compare a lease with the ledger. Rates go by the clock of Redis, the only one that
-all workers share there.
+Slot requests go in; grants come out for those with room under all their limits (P2). Each limit is a set of attempt
+ids, so that releasing twice is releasing once, and no counter can drift. Nothing is freed because time has passed: a
+deadline only says when rescue must compare a lease with the ledger. Rates use the clock of Redis, the one that all
+workers share.
 """
 
 import json
@@ -22,37 +22,36 @@ from redis.retry import Retry
 
 from dialer.domain.ids import AttemptId, BatchId, NumberId, TrunkId
 from dialer.domain.pacing import RateLimit
+from dialer.domain.slots import BatchRoutes, Lease, RateAllowance, SlotGrants, SlotRequest
+from dialer.domain.timeouts import LEASE_SECONDS
 from dialer.errors import Unavailable
 from dialer.store.lease_requests import (
     DEADLINES,
     EPOCH,
     HOLDS,
     LOADED_ON,
-    LOOK_AFTER_SECONDS,
-    Ask,
-    BatchAsk,
-    Grants,
     Keys,
-    Lease,
-    Left,
     asked_key,
     cursor_key,
+    day_key,
     departure_keys,
-    grants_of,
     loaded_key,
     milliseconds,
-    plan_of,
     planned_key,
+    put_back_keys,
+    read_grants,
+    script_request,
+    slot_keys,
     slots_key,
 )
 
 DAY_KEPT_SECONDS = 3 * 86_400
-# How soon to ask again while Redis has to be rebuilt from the ledger.
+# How soon a departure may ask again while Redis has to be rebuilt from the ledger.
 REBUILD_SECONDS = 1.0
 PAGE = 1_000
-# All that a rebuild replaces. The counts of metrics and of requests stay.
 CLOCKS = "{dialer}:clock:"
 PLANNED = planned_key("")
+# The keys that a rebuild replaces. Metrics and API rate limits stay.
 LEASE_KINDS = (
     "slots",
     "day",
@@ -70,12 +69,12 @@ LEASE_KINDS = (
 
 
 class Leases:
-    """All leases of one installation. Every method may be repeated."""
+    """All leases of one installation. Every method may be called again after an error."""
 
     def __init__(self, server: str | redis.Redis, *, is_virtual: bool = False) -> None:
-        """Take a URL, or a client that decodes what it is answered.
+        """Take a URL, or a client that decodes responses.
 
-        `is_virtual`: the times that are given are those of Redis too, as under the virtual clock of a test.
+        `is_virtual`: `now` arguments replace the clock of Redis, as under the virtual clock of a test.
         """
         self._redis = _connect(server) if isinstance(server, str) else server
         self._is_virtual = is_virtual
@@ -89,20 +88,20 @@ class Leases:
         with _answering():
             self._redis.ping()
 
-    def acquire(self, now: DateTime, batches: Sequence[BatchAsk], asks: Sequence[Ask]) -> Grants:
-        """Grant slots in the order of `asks`; each gets all its gates of the first route with room, or nothing."""
+    def acquire(self, now: DateTime, batches: Sequence[BatchRoutes], requests: Sequence[SlotRequest]) -> SlotGrants:
+        """Grant slots in the order of `requests`: each gets all slots of the first route with room, or nothing."""
         keys = Keys()
-        plan = plan_of(now, batches, asks, keys, is_virtual=self._is_virtual)
+        request = script_request(now, batches, requests, keys, is_virtual=self._is_virtual)
         with self._asking() as pipe:
             pipe.info("server")
-            self._acquire(keys=keys.all, args=[json.dumps(plan)], client=pipe)
+            self._acquire(keys=keys.all, args=[json.dumps(request)], client=pipe)
             server, answer = _answers(pipe)
-        found = json.loads(answer)
-        epoch = _good_epoch(found.get("epoch"), found.get("loaded_on"), server)
-        return grants_of(found, batches, asks, now, epoch)
+        grants = json.loads(answer)
+        epoch = _valid_epoch(grants.get("epoch"), grants.get("loaded_on"), server)
+        return read_grants(grants, batches, requests, now, epoch)
 
-    def leave(self, now: DateTime, rate: RateLimit, attempt_ids: Sequence[AttemptId]) -> Left:
-        """Pass the rate of a trunk for calls that would leave now; none may while Redis has lost its memory."""
+    def leave(self, now: DateTime, rate: RateLimit, attempt_ids: Sequence[AttemptId]) -> RateAllowance:
+        """Ask how many of these calls the trunk's rate lets leave now; none while Redis has lost its memory."""
         names = [str(attempt_id) for attempt_id in attempt_ids]
         with self._asking() as pipe:
             pipe.info("server")
@@ -110,10 +109,10 @@ class Leases:
             pipe.get(LOADED_ON)
             self._departures(pipe, rate.trunk_id, "leave", now, rate.window_ms, rate.limit, *names)
             server, epoch, loaded_on, answer = _answers(pipe)
-        if _good_epoch(epoch, loaded_on, server) is None:
-            return Left(0, REBUILD_SECONDS)
-        found = json.loads(answer)
-        return Left(found["left"], found["wait"] / 1000)
+        if _valid_epoch(epoch, loaded_on, server) is None:
+            return RateAllowance(0, REBUILD_SECONDS)
+        allowance = json.loads(answer)
+        return RateAllowance(allowance["left"], allowance["wait"] / 1000)
 
     def depart(
         self, now: DateTime, rate: RateLimit, leaving: Sequence[AttemptId], withdrawn: Sequence[AttemptId]
@@ -123,12 +122,12 @@ class Leases:
         self._departures(self._redis, rate.trunk_id, "left", now, rate.window_ms, len(leaving), *names)
 
     def answered(self, now: DateTime, rate: RateLimit, took_seconds: float, attempt_ids: Sequence[AttemptId]) -> None:
-        """Note that the network has answered about these calls: by now they have begun, if they have."""
+        """Record that the network has answered the requests of these calls: those that began have begun before now."""
         took_ms = round(max(0.0, took_seconds) * 1000, 3)
         self._departures(self._redis, rate.trunk_id, "answered", now, rate.window_ms, took_ms, *map(str, attempt_ids))
 
     def pause_trunk(self, now: DateTime, trunk_id: TrunkId, seconds: float) -> None:
-        """Let no call leave on this trunk for so long: its network said that they come too fast."""
+        """Let no call leave on this trunk for so long: its network refuses the rate."""
         self._departures(self._redis, trunk_id, "pause", now, round(seconds * 1000))
 
     def _departures(self, client: Any, trunk_id: TrunkId, what: str, now: DateTime, *values: float | str) -> None:
@@ -138,71 +137,71 @@ class Leases:
 
     def release(self, leases: Iterable[Lease]) -> None:
         """Free the slots of attempts that are over; the day keeps counting them."""
-        self._remove({lease.attempt_id: list(lease.slot_keys) for lease in leases})
+        self._remove({lease.attempt_id: slot_keys(lease) for lease in leases})
 
     def put_back(self, leases: Iterable[Lease]) -> None:
-        """Free the slots and the day allowance of attempts that were surely never placed."""
-        self._remove({lease.attempt_id: list(lease.put_back_keys) for lease in leases})
+        """Free the slots and the day allowance of attempts that were never placed."""
+        self._remove({lease.attempt_id: put_back_keys(lease) for lease in leases})
 
     def forget(self, attempt_ids: Sequence[AttemptId]) -> None:
-        """Free all that is held in these names: for attempts that never reached the ledger."""
+        """Free everything that is held for these attempts, which never reached the ledger."""
         with _answering():
-            held = self._redis.hmget(HOLDS, [str(of) for of in attempt_ids]) if attempt_ids else []
-        self._remove({of: json.loads(keys or "[]") for of, keys in zip(attempt_ids, held, strict=True)})
+            held = self._redis.hmget(HOLDS, [str(attempt_id) for attempt_id in attempt_ids]) if attempt_ids else []
+        self._remove({attempt_id: json.loads(keys or "[]") for attempt_id, keys in zip(attempt_ids, held, strict=True)})
 
     def renew(self, attempt_ids: Iterable[AttemptId], look_at: DateTime) -> None:
-        """Move the moment at which rescue must look at these leases."""
+        """Set when rescue must compare these leases with the ledger."""
         with self._pipeline() as pipe:
-            scores = {str(of): milliseconds(look_at) for of in attempt_ids}
+            scores = {str(attempt_id): milliseconds(look_at) for attempt_id in attempt_ids}
             if scores:
                 pipe.zadd(DEADLINES, scores, xx=True)
 
     def overdue(self, now: DateTime) -> list[AttemptId]:
         """List a page of the leases whose deadline has passed, longest overdue first."""
         with _answering():
-            found = self._redis.zrange(DEADLINES, "-inf", milliseconds(now), byscore=True, offset=0, num=PAGE)
-        return [AttemptId(UUID(str(member))) for member in found]
+            members = self._redis.zrange(DEADLINES, "-inf", milliseconds(now), byscore=True, offset=0, num=PAGE)
+        return [AttemptId(UUID(str(member))) for member in members]
 
     def epoch(self) -> UUID | None:
-        """Say under which epoch this server was loaded, since it was started; None: it has lost its memory, or has the
-        memory of another time or of another server.
+        """Return the epoch under which this run of the server was loaded; None: it has lost its memory, or has an older
+        one, from before a restart or from another server.
         """
         with self._asking() as pipe:
             pipe.info("server")
             pipe.get(EPOCH)
             pipe.get(LOADED_ON)
             server, epoch, loaded_on = _answers(pipe)
-        return _good_epoch(epoch, loaded_on, server)
+        return _valid_epoch(epoch, loaded_on, server)
 
     def ask_once(self, work: str, seconds: int) -> bool:
-        """Say whether nobody has asked for this work yet: not since it was begun, and not for so many seconds."""
+        """Say whether this is the first request for this work since it was last begun, or within so many seconds."""
         with _answering():
             return bool(self._redis.set(asked_key(work), 1, nx=True, ex=seconds))
 
     def begun(self, work: str) -> None:
-        """Note that this work was begun: what comes from now on must be asked for again."""
+        """Record that this work has begun: whatever comes from now on must be requested again."""
         with _answering():
             self._redis.delete(asked_key(work))
 
     def is_first(self, work: str, seconds: float) -> bool:
-        """Say whether this work was not begun by anybody within so many seconds."""
+        """Say whether no process has begun this work within so many seconds."""
         with _answering():
             return bool(self._redis.set(asked_key(f"{work}:begun"), 1, nx=True, px=max(1, round(seconds * 1000))))
 
     def note_skew(self, process: str, seconds: float) -> None:
-        """Note for operators that the clock of a process is so far ahead of the ledger's; forgotten after a minute."""
+        """Record for operators that a process's clock is so far ahead of the ledger's; expires after a minute."""
         with _answering():
             self._redis.set(f"{CLOCKS}{process}", round(seconds, 1), ex=60)
 
     def skews(self) -> dict[str, float]:
-        """Read which processes do nothing because of their clocks, and how far each is ahead of the ledger's."""
+        """Read which processes do nothing because of their clocks, and how far each clock is ahead of the ledger's."""
         with _answering():
             keys = list(self._redis.scan_iter(f"{CLOCKS}*", count=PAGE))
-            found = self._redis.mget(keys) if keys else []
-        return {key.removeprefix(CLOCKS): float(skew) for key, skew in zip(keys, found, strict=True) if skew}
+            clock_skews = self._redis.mget(keys) if keys else []
+        return {key.removeprefix(CLOCKS): float(skew) for key, skew in zip(keys, clock_skews, strict=True) if skew}
 
     def eviction_policy(self) -> str | None:
-        """Say by which policy the server evicts keys when its memory is full; None: it refuses writes then."""
+        """Return the policy by which the server evicts keys when its memory is full; None: it refuses writes."""
         with self._asking() as pipe:
             pipe.info("memory")
             (memory,) = _answers(pipe)
@@ -216,15 +215,15 @@ class Leases:
         return float(seconds + microseconds / 1e6)
 
     def void(self) -> None:
-        """Forget under which epoch Redis was loaded, so that nothing is granted until it is rebuilt."""
+        """Delete the epoch marker. No slot is granted until rescue rebuilds Redis."""
         with _answering():
             self._redis.delete(EPOCH)
 
     def missing(self, leases: Sequence[Lease]) -> list[Lease]:
-        """List those of these leases that Redis does not hold in every set they belong to."""
+        """List the leases that are missing from at least one set that they belong to."""
         members: dict[str, list[Lease]] = defaultdict(list)
         for lease in leases:
-            for key in lease.slot_keys:
+            for key in slot_keys(lease):
                 members[key].append(lease)
         with _answering():
             pipe = self._redis.pipeline(transaction=False)
@@ -240,8 +239,8 @@ class Leases:
         return [lease for lease in leases if lease.attempt_id in lost]
 
     def remind(self, look_at: DateTime) -> int:
-        """Note anew when rescue looks at holders, and what they hold, where Redis has lost some of it, as after a
-        failover or an eviction: nothing else would ever find them. Return how many there were.
+        """Restore the deadline, and the list of what is held, of attempts for which Redis has lost them, as after a
+        failover or an eviction: nothing else would ever free their slots (P6). Return how many there were.
         """
         with _answering():
             keys = list(self._redis.scan_iter(slots_key("*", "*"), count=PAGE))
@@ -269,10 +268,10 @@ class Leases:
         return len(forgotten)
 
     def restore(self, live: Iterable[Lease], look_at: DateTime) -> None:
-        """Write leases that the ledger says are held."""
+        """Write the leases of attempts that are live in the ledger."""
         with self._pipeline() as pipe:
             for lease in live:
-                keys = list(lease.slot_keys)
+                keys = slot_keys(lease)
                 for key in keys:
                     pipe.sadd(key, str(lease.attempt_id))
                 pipe.hset(HOLDS, str(lease.attempt_id), json.dumps(keys))
@@ -282,21 +281,21 @@ class Leases:
         """Count these attempts toward the daily caps of their numbers."""
         days: dict[str, list[str]] = defaultdict(list)
         for lease in counted:
-            days[lease.day_key].append(str(lease.attempt_id))
+            days[day_key(lease.number_id, lease.utc_on)].append(str(lease.attempt_id))
         with self._pipeline() as pipe:
             for key, members in days.items():
                 pipe.sadd(key, *members)
                 pipe.expire(key, DAY_KEPT_SECONDS)
 
     def unloaded(self, capped: Mapping[NumberId, str], days: Sequence[date]) -> set[NumberId]:
-        """Say of which numbers with a daily cap, given with their versions, some of these days are not loaded."""
+        """Return the numbers in `capped` that are not loaded for one of these days. `capped`: with their versions."""
         asked = [(number_id, version, day) for number_id, version in capped.items() for day in days]
         with _answering():
-            found = self._redis.mget([loaded_key(number_id, day) for number_id, _, day in asked]) if asked else []
-        return {number_id for (number_id, version, _), is_now in zip(asked, found, strict=True) if is_now != version}
+            loaded = self._redis.mget([loaded_key(number_id, day) for number_id, _, day in asked]) if asked else []
+        return {number_id for (number_id, version, _), present in zip(asked, loaded, strict=True) if present != version}
 
     def mark_loaded(self, capped: Mapping[NumberId, str], days: Sequence[date]) -> None:
-        """Let these numbers be used on these days: their sets know all calls that the ledger knows."""
+        """Let these numbers be used on these days: their sets hold all calls that the ledger has."""
         with self._pipeline() as pipe:
             for number_id, version in capped.items():
                 for day in days:
@@ -312,10 +311,10 @@ class Leases:
         capped: Mapping[NumberId, str],
         days: Sequence[date],
     ) -> None:
-        """Replace all that Redis knows by what the ledger says, and mark it as loaded.
+        """Replace all leases by those of the ledger, and mark Redis as loaded.
 
-        `counted`: attempts that are over but count toward the caps of `days`. The last departures of a trunk are not
-        in the ledger's indexes, so every rate starts with a window of silence.
+        `counted`: attempts that count toward the caps of `days`, also those that are over. The last departures of a
+        trunk cannot be read quickly from the ledger, so every rate starts with one window without departures (P2).
         """
         with _answering():
             run = self._run()
@@ -323,7 +322,7 @@ class Leases:
             for kind in LEASE_KINDS:
                 for page in _pages(self._redis.scan_iter(f"{{dialer}}:{kind}*", count=PAGE)):
                     self._redis.delete(*page)
-        self.restore(live, now.add(seconds=LOOK_AFTER_SECONDS))
+        self.restore(live, now.add(seconds=LEASE_SECONDS))
         self.count_days(counted)
         self.mark_loaded(capped, days)
         with self._pipeline() as pipe:
@@ -368,7 +367,7 @@ class Leases:
                 pipe.execute()
 
 
-def _good_epoch(epoch: object, loaded_on: object, server: object) -> UUID | None:
+def _valid_epoch(epoch: object, loaded_on: object, server: object) -> UUID | None:
     """Return the epoch, if this run of the server is the one that was loaded under it.
 
     A server that was restarted, or took over from another, may have an older memory, its markers included (P2).
@@ -377,12 +376,12 @@ def _good_epoch(epoch: object, loaded_on: object, server: object) -> UUID | None
 
 
 def _run_of(server: object) -> str:
-    """Name the run of a server; "": it is one that cannot tell, as fakeredis, and has no memory of another run."""
+    """Return the id of a server's run; "": it has none, as fakeredis, which keeps nothing over a restart."""
     return str(server.get("run_id", "")) if isinstance(server, dict) else ""
 
 
 def _answers(pipe: Any) -> list[Any]:
-    """Execute a pipeline; only INFO may be a command that the server does not know."""
+    """Execute a pipeline; raise its first error, except that the server does not know INFO."""
     answers = list(pipe.execute(raise_on_error=False))
     for answer in answers:
         if isinstance(answer, redis.RedisError) and "unknown command 'info'" not in str(answer):
@@ -409,7 +408,7 @@ def _connect(url: str) -> redis.Redis:
             socket_timeout=2,
             socket_connect_timeout=2,
             health_check_interval=30,
-            # Once more for a connection that was closed while it was idle; more would hold a step for a minute.
+            # One retry, for a connection that was closed while idle; more retries could block a step for a minute.
             retry=Retry(NoBackoff(), 1),
         )
     except ValueError:

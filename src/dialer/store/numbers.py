@@ -1,76 +1,34 @@
 """Outbound numbers and the trunks they belong to, as dispatch needs them."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
 import pendulum
-from pendulum import DateTime
 from sqlalchemy import Connection
 
 from dialer.domain.ids import BatchId, NumberId, TrunkId
+from dialer.domain.trunk import OutboundNumber, Trunk
 from dialer.store.database import rows
 from dialer.store.trunk_listeners import HEARS
 
-# Of a number n. Text, so that it is the same in Postgres, in Redis and here.
+# SQL of the version of a number n. Text, so that it is equal in Postgres, in Redis and in Python.
 VERSION = "coalesce(extract(epoch FROM n.capped_at)::text, '')"
 
 
-# Of a trunk t: the name of its workspace.
+# SQL of the name of the workspace of a trunk t.
 WORKSPACE = "(SELECT w.name FROM workspaces w WHERE w.id = t.workspace_id) AS workspace"
 
 
 def config_of(trunk: str) -> str:
-    """Write the SQL of a trunk's config. What a migration has added stands in a column of its own until the config is
-    next written: the previous release refuses keys that it does not know.
+    """Return the SQL of a trunk's config. Keys that a migration has added are in a column of their own until the config
+    is next written: the previous release refuses keys that it does not know.
     """
     return f"{trunk}.added_config || {trunk}.config"
 
 
-@dataclass(frozen=True, slots=True)
-class Trunk:
-    """A trunk as a provider needs it: which provider, and its settings there.
-
-    `workspace`: the name of the one it is of, by which the machine's owner allows variables and networks; "": none.
-    """
-
-    id: TrunkId
-    provider: str
-    config: Mapping[str, Any]
-    workspace: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class OutboundNumber:
-    """An outbound number with its own limits and its trunk's. `is_usable`: it and its trunk are active.
-
-    `version`: since when its calls are counted toward its daily cap; "": it has none.
-
-    `trunk_has_failed`: the trunk's last placement did. `trunk_probe_at`: its breaker is open, until it is probed then.
-    `trunk_is_heard`: a listener hears the trunk's network. `agent_is_held`: the batch's agent has failed on the trunk,
-    until `agent_probe_at`, or where that is None until an operator changes something.
-    """
-
-    id: NumberId
-    phone_number: str
-    max_concurrent_calls: int | None
-    max_calls_per_day: int | None
-    trunk: Trunk
-    trunk_max_concurrent_calls: int | None
-    trunk_calls_per_second: float | None
-    is_usable: bool
-    trunk_has_failed: bool = False
-    trunk_probe_at: DateTime | None = None
-    trunk_is_heard: bool = True
-    version: str = ""
-    agent_is_held: bool = False
-    agent_probe_at: DateTime | None = None
-
-
 def of_batches(connection: Connection, batch_ids: Sequence[BatchId]) -> dict[BatchId, list[OutboundNumber]]:
     """Read the numbers of each batch in rotation order: those it lists, or else all of its agent's, oldest first."""
-    found = rows(
+    records = rows(
         connection,
         f"""
         SELECT b.id AS batch_id, n.id, n.phone_number, n.max_concurrent_calls, n.max_calls_per_day,
@@ -92,7 +50,7 @@ def of_batches(connection: Connection, batch_ids: Sequence[BatchId]) -> dict[Bat
         ids=list(batch_ids),
     )
     numbers: dict[BatchId, list[OutboundNumber]] = defaultdict(list)
-    for row in found:
+    for row in records:
         rate = row.trunk_calls_per_second
         numbers[row.batch_id].append(
             OutboundNumber(
@@ -116,8 +74,8 @@ def of_batches(connection: Connection, batch_ids: Sequence[BatchId]) -> dict[Bat
 
 
 def reporting_trunks(connection: Connection) -> list[Trunk]:
-    """Read the trunks that may have something to report: the active ones, and those with calls that are not over."""
-    found = rows(
+    """Read the trunks that may report on calls: the active ones, and those with calls that are not over."""
+    records = rows(
         connection,
         f"""
         SELECT id, provider, {config_of("t")} AS config, {WORKSPACE} FROM trunks t
@@ -125,19 +83,19 @@ def reporting_trunks(connection: Connection) -> list[Trunk]:
         ORDER BY id
         """,
     )
-    return [Trunk(row.id, row.provider, row.config, row.workspace) for row in found]
+    return [Trunk(row.id, row.provider, row.config, row.workspace) for row in records]
 
 
 def trunk(connection: Connection, trunk_id: TrunkId) -> Trunk | None:
     """Read one trunk, whichever workspace it is of."""
-    one = f"SELECT id, provider, {config_of('t')} AS config, {WORKSPACE} FROM trunks t WHERE id = :id"
-    found = rows(connection, one, id=trunk_id)
-    return Trunk(found[0].id, found[0].provider, found[0].config, found[0].workspace) if found else None
+    sql = f"SELECT id, provider, {config_of('t')} AS config, {WORKSPACE} FROM trunks t WHERE id = :id"
+    records = rows(connection, sql, id=trunk_id)
+    return Trunk(records[0].id, records[0].provider, records[0].config, records[0].workspace) if records else None
 
 
 def capped(connection: Connection) -> dict[NumberId, str]:
     """Read the numbers that have a daily cap, with their versions."""
-    found = rows(
+    records = rows(
         connection, f"SELECT id, {VERSION} AS version FROM phone_numbers n WHERE max_calls_per_day IS NOT NULL"
     )
-    return {row.id: row.version for row in found}
+    return {row.id: row.version for row in records}

@@ -1,4 +1,4 @@
-"""What changes of a batch with every call, apart from what operators edit: due times, counts, what holds it back."""
+"""The row of a batch that changes with every call: its counts, its next dispatch, and what holds it back."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,64 +8,37 @@ import pendulum
 from pendulum import DateTime
 from sqlalchemy import Connection
 
+from dialer.domain.batch import BatchCounts, LockedBatch, NextDispatch
 from dialer.domain.ids import BatchId
 from dialer.domain.states import BatchStatus
 from dialer.store.database import passing_over, rows, run, wait_shortly
 
 
 @dataclass(frozen=True, slots=True)
-class Locked:
-    """A batch under its lock, as it is now: the ledger's last word."""
-
-    id: BatchId
-    version: int
-    epoch: UUID | None
-    dialing: int
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """The contacts of a batch that are not final, as this transaction has left them."""
-
-    pending: int
-    waiting: int
-    dialing: int
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """When dispatch must look at a batch again, and what holds it back until then. `at` None: at an event."""
-
-    batch_id: BatchId
-    at: DateTime | None
-    held_by: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a batch stands, for people."""
+    """The state of a batch as operators see it."""
 
-    id: BatchId
-    name: str
-    status: BatchStatus
-    status_reason: str | None
-    held_by: str | None
-    next_dispatch_at: DateTime | None
-    drained_at: DateTime | None
-    total: int
-    pending: int
-    waiting: int
-    dialing: int
-    completed: int
-    failed: int
-    skipped: int
-    cancelled: int
+    id: BatchId  #: UUID version 7, made when the batch is created.
+    name: str  #: Chosen by the operator.
+    status: BatchStatus  #: See BatchStatus.
+    status_reason: str | None  #: Why it failed. None: it did not.
+    held_by: str | None  #: Why the last dispatch started no more calls. None: nothing held it back.
+    next_dispatch_at: DateTime | None  #: When dispatch looks at it again at the latest. None: at an event.
+    drained_at: DateTime | None  #: When its last contact became final. None: some are not.
+    total: int  #: All its contacts.
+    pending: int  #: Contacts that may be called now.
+    waiting: int  #: Contacts that wait for a retry.
+    dialing: int  #: Contacts with an attempt in progress.
+    completed: int  #: Contacts that were reached.
+    failed: int  #: Contacts that were not reached and have no attempt left.
+    skipped: int  #: Contacts that are never called: suppressed, expired, or outside every window.
+    cancelled: int  #: Contacts that were not called any more when the batch was cancelled.
 
 
 def hand_over_due(connection: Connection, now: DateTime, again_at: DateTime, limit: int) -> list[BatchId]:
-    """Take the batches that are due now, longest due first; should they get lost, they are due again at `again_at`.
+    """Take the batches that are due now, longest due first; should their tasks be lost, they are due at `again_at`.
 
-    SKIP LOCKED: a row that is locked belongs to a dispatch that is writing when this batch is due.
+    SKIP LOCKED: a locked row belongs to a dispatch that is just writing when its batch is due next.
     """
     taken = rows(
         connection,
@@ -85,15 +58,15 @@ def hand_over_due(connection: Connection, now: DateTime, again_at: DateTime, lim
 
 def lock_active(
     connection: Connection, batch_ids: Sequence[BatchId], *, skip_locked: bool = False
-) -> dict[BatchId, Locked]:
-    """Lock those of these batches that are still active, with their counts, in id order (P4 is this WHERE).
+) -> dict[BatchId, LockedBatch]:
+    """Lock those of these batches that are still active, with their counts, in id order (P4: this WHERE).
 
-    NO KEY UPDATE: an import, whose new rows refer to the batch, need not wait for it. An operator's statement locks its
-    batches in the order in which it finds them, so two may wait in a circle: this side gives up, with Contended, before
-    Postgres looks for a deadlock (after 1 s) and may break off the operator's pause.
+    NO KEY UPDATE: an import, whose new rows refer to the batch, need not wait for it. An operator's statement locks
+    batches in the order in which it finds them, which may be a deadlock with this one: this side gives up, with
+    Contended, before Postgres looks for deadlocks (after 1 s) and may cancel the operator's pause.
     """
     wait_shortly(connection)
-    found = rows(
+    records = rows(
         connection,
         f"""
         SELECT b.id, b.version, p.dialing, (SELECT epoch FROM lease_epoch) AS epoch
@@ -103,22 +76,22 @@ def lock_active(
         """,
         ids=list(batch_ids),
     )
-    return {row.id: Locked(**row._mapping) for row in found}
+    return {row.id: LockedBatch(**row._mapping) for row in records}
 
 
-def open_counts(connection: Connection, batch_ids: Sequence[BatchId]) -> dict[BatchId, Counts]:
+def open_counts(connection: Connection, batch_ids: Sequence[BatchId]) -> dict[BatchId, BatchCounts]:
     """Count the contacts of each batch that are not final."""
-    found = rows(
+    records = rows(
         connection,
         "SELECT batch_id, pending, waiting, dialing FROM batch_progress WHERE batch_id = ANY(:ids)",
         ids=list(batch_ids),
     )
-    return {row.batch_id: Counts(row.pending, row.waiting, row.dialing) for row in found}
+    return {row.batch_id: BatchCounts(row.pending, row.waiting, row.dialing) for row in records}
 
 
 def lock_progress(connection: Connection, batch_ids: Collection[BatchId], *, skip_locked: bool = False) -> set[BatchId]:
-    """Lock the counts of these batches in id order, before any of their contacts is written; say which are locked."""
-    found = rows(
+    """Lock the counts of these batches in id order, before their contacts are written; return those that are locked."""
+    records = rows(
         connection,
         f"""
         SELECT batch_id FROM batch_progress WHERE batch_id = ANY(:ids)
@@ -126,10 +99,10 @@ def lock_progress(connection: Connection, batch_ids: Collection[BatchId], *, ski
         """,
         ids=sorted(set(batch_ids)),
     )
-    return {row.batch_id for row in found}
+    return {row.batch_id for row in records}
 
 
-def note_looks(connection: Connection, looks: Sequence[Look]) -> None:
+def write_next_dispatches(connection: Connection, nexts: Sequence[NextDispatch]) -> None:
     """Write when each batch is due next; the rows are locked by this transaction."""
     run(
         connection,
@@ -138,14 +111,14 @@ def note_looks(connection: Connection, looks: Sequence[Look]) -> None:
         FROM unnest(CAST(:ids AS uuid[]), CAST(:ats AS timestamptz[]), CAST(:held AS text[])) AS look (id, at, held_by)
         WHERE p.batch_id = look.id
         """,
-        ids=[look.batch_id for look in looks],
-        ats=[look.at for look in looks],
-        held=[look.held_by for look in looks],
+        ids=[next_dispatch.batch_id for next_dispatch in nexts],
+        ats=[next_dispatch.at for next_dispatch in nexts],
+        held=[next_dispatch.held_by for next_dispatch in nexts],
     )
 
 
 def note_talk(connection: Connection, talk_seconds: Mapping[BatchId, float]) -> None:
-    """Write how long a conversation of these batches typically lasts; their counts are locked by this transaction."""
+    """Write the typical length of these batches' conversations; their counts are locked by this transaction."""
     run(
         connection,
         """
@@ -159,9 +132,7 @@ def note_talk(connection: Connection, talk_seconds: Mapping[BatchId, float]) -> 
 
 
 def wake(connection: Connection, batch_ids: Collection[BatchId], now: DateTime) -> None:
-    """Make active batches due now, if they are not due earlier; their counts are locked by this transaction, or nobody
-    else's business.
-    """
+    """Make active batches due now, if they are not due earlier. Locks their counts, where this transaction has not."""
     run(
         connection,
         """
@@ -177,7 +148,7 @@ def wake(connection: Connection, batch_ids: Collection[BatchId], now: DateTime) 
 
 def held_by_room(connection: Connection, trunk_ids: Sequence[UUID], limit: int) -> list[BatchId]:
     """List the batches that wait for room on these trunks, those with the fewest calls in progress first."""
-    found = rows(
+    records = rows(
         connection,
         """
         SELECT p.batch_id FROM batch_progress p JOIN batches b ON b.id = p.batch_id
@@ -189,12 +160,12 @@ def held_by_room(connection: Connection, trunk_ids: Sequence[UUID], limit: int) 
         trunks=list(trunk_ids),
         limit=limit,
     )
-    return [row.batch_id for row in found]
+    return [row.batch_id for row in records]
 
 
 def read(connection: Connection, batch_id: BatchId) -> Progress | None:
-    """Read where a batch stands."""
-    found = rows(
+    """Read the state of a batch; None: there is no such batch."""
+    records = rows(
         connection,
         """
         SELECT b.id, b.name, b.status, b.status_reason, p.held_by, p.next_dispatch_at, p.drained_at,
@@ -203,9 +174,9 @@ def read(connection: Connection, batch_id: BatchId) -> Progress | None:
         """,
         id=batch_id,
     )
-    if not found:
+    if not records:
         return None
-    values = dict(found[0]._mapping)
+    values = dict(records[0]._mapping)
     for name in ("next_dispatch_at", "drained_at"):
         values[name] = pendulum.instance(values[name]) if values[name] else None
     return Progress(**values | {"status": BatchStatus(values["status"])})

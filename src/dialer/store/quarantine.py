@@ -1,7 +1,8 @@
-"""Quarantine: what fails is kept here with its error, so that it cannot stop the others, and can be tried again.
+"""The table of quarantine: what fails is kept with its error, so that it does not stop the others and can be retried.
 
-A `report` is here because its own data cannot be settled, or stored. An `attempt` and a `batch` are only passed over
-for now: they are tried again by themselves, and leave when it goes well.
+A `report` is here because its own data cannot be settled, or stored. An `attempt` or a `batch` is only passed over for
+now: it is tried again automatically, and removed when that succeeds. What is put here, and when, is decided in
+engine/quarantine.py.
 """
 
 import json
@@ -25,7 +26,7 @@ Kind = Literal["report", "attempt", "batch"]
 # A batch that was passed over is tried again after this.
 AGAIN_SECONDS = 60
 LONGEST_ERROR = 500
-# Of a batch b: whether it may be tried (again).
+# SQL: a batch b was not passed over within the last minute.
 NOT_JUST_NOW = f"""NOT EXISTS (
     SELECT 1 FROM quarantine s WHERE s.kind = 'batch' AND s.subject = CAST(b.id AS text)
     AND s.last_at > dialer_now() - interval '{AGAIN_SECONDS} seconds')"""
@@ -33,7 +34,7 @@ NOT_JUST_NOW = f"""NOT EXISTS (
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Why something failed. `kind`: SQLSTATE, or the name of the exception. `is_of_data`: its own values are wrong."""
+    """Why a row failed. `kind`: SQLSTATE or name of the exception. `is_of_data`: the row's own values are wrong."""
 
     kind: str
     error: str
@@ -41,7 +42,7 @@ class Fault:
 
 
 def fault_of(error: Exception) -> Fault:
-    """Judge an error that was not raised as Unavailable or Contended."""
+    """Classify an error that was not raised as Unavailable or Contended."""
     state = type(error).__name__ if isinstance(error, UnreadableReport) else data_error(error)
     return Fault(state or _name(error), storable(repr(error))[:LONGEST_ERROR], is_of_data=state is not None)
 
@@ -51,7 +52,7 @@ def _name(error: Exception) -> str:
 
 
 def note(connection: Connection, kind: Kind, subject: object, error: Exception, attempt_id: UUID | None = None) -> None:
-    """Write down what is passed over for now, and how often."""
+    """Write that a row is passed over for now, and how often it was."""
     fault = fault_of(error)
     run(
         connection,
@@ -71,7 +72,7 @@ def note(connection: Connection, kind: Kind, subject: object, error: Exception, 
 
 
 def forget(connection: Connection, kind: Kind, subjects: Sequence[object]) -> None:
-    """Take back what was written of these: they went well."""
+    """Remove rows that could be processed."""
     run(
         connection,
         "DELETE FROM quarantine WHERE kind = :kind AND subject = ANY(:subjects)",
@@ -81,7 +82,7 @@ def forget(connection: Connection, kind: Kind, subjects: Sequence[object]) -> No
 
 
 def keep_settled(connection: Connection, row_ids: Sequence[int]) -> None:
-    """Keep these reports of the inbox, which this transaction has closed, with the error that they have there."""
+    """Keep these reports of the inbox, which this transaction has closed, with their errors from there."""
     run(
         connection,
         """
@@ -97,7 +98,7 @@ def keep_settled(connection: Connection, row_ids: Sequence[int]) -> None:
 
 
 def count_refused(connection: Connection, trunk_id: TrunkId, event: CallEvent, error: Exception) -> bool:
-    """Count that a report could not be stored; True: it is kept here, now or since before, and counts as received."""
+    """Count that a report could not be stored; True: it is kept here, now or already, and counts as received."""
     fault = fault_of(error)
     (row,) = rows(
         connection,
@@ -158,7 +159,7 @@ def _event(payload: str) -> CallEvent:
             "kind": EventKind(values["kind"]),
             "at": at,
             "outcome": Outcome(values["outcome"]) if values["outcome"] else None,
-            # The previous release kept none.
+            # The previous release stored no facts.
             "facts": CallFacts(**values.get("facts", {})),
         }
     )
@@ -166,7 +167,7 @@ def _event(payload: str) -> CallEvent:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What is in quarantine. `subject`: the id of a batch, an attempt or a report. `report`: to be received again."""
+    """A row of quarantine. `subject`: the id of a batch, an attempt or a report. `report`: to be received again."""
 
     id: int
     kind: Kind
@@ -194,14 +195,14 @@ _ENTRY = "id, kind, subject, attempt_id, error_kind, error, times, since, trunk_
 
 
 def entries(connection: Connection) -> list[Entry]:
-    """Read all of it, the oldest first."""
+    """Read all entries, the oldest first."""
     return [_entry(row) for row in rows(connection, f"SELECT {_ENTRY} FROM quarantine ORDER BY id")]
 
 
 def find(connection: Connection, entry_id: int) -> Entry | None:
-    """Read one entry and lock it, so that it is tried again once."""
-    found = rows(connection, f"SELECT {_ENTRY} FROM quarantine WHERE id = :id FOR UPDATE", id=entry_id)
-    return _entry(found[0]) if found else None
+    """Read one entry and lock it, so that it is retried once."""
+    records = rows(connection, f"SELECT {_ENTRY} FROM quarantine WHERE id = :id FOR UPDATE", id=entry_id)
+    return _entry(records[0]) if records else None
 
 
 def _entry(row: Row[Any]) -> Entry:
@@ -220,8 +221,8 @@ def _entry(row: Row[Any]) -> Entry:
 
 
 def sentences(connection: Connection, limit: int = 20) -> list[str]:
-    """Say for operators what is in quarantine, the latest first."""
-    found = rows(
+    """Describe the entries for operators, the latest first."""
+    records = rows(
         connection,
         """
         SELECT id, kind, subject, error, times, since FROM quarantine ORDER BY last_at DESC LIMIT :limit
@@ -231,12 +232,12 @@ def sentences(connection: Connection, limit: int = 20) -> list[str]:
     return [
         f"{row.kind.capitalize()} {row.subject} is in quarantine since {row.since:%Y-%m-%d %H:%M:%S} UTC, "
         f"{row.times} times: {row.error} (try it again: dialer quarantine retry {row.id})"
-        for row in found
+        for row in records
     ]
 
 
 def remove_reports(connection: Connection, before: DateTime, limit: int) -> int:
-    """Remove a page of the reports that came here long ago, and of those that were refused and never came again."""
+    """Remove a page of the old reports, and of those that were refused and not sent again within an hour."""
     return run(
         connection,
         """
@@ -252,5 +253,5 @@ def remove_reports(connection: Connection, before: DateTime, limit: int) -> int:
 
 
 def storable(text: str) -> str:
-    """Write what Postgres cannot hold in other characters: NUL, and surrogates without their half."""
+    """Replace what Postgres cannot store: NUL, and surrogates without their pair."""
     return text.replace("\x00", "\\0").encode("utf-8", "replace").decode()

@@ -1,26 +1,33 @@
-"""The circuit breakers of trunks in SQL: a row where the last placement or call failed. An operator's change ends it.
+"""The circuit breakers of trunks in SQL: a row for each trunk whose last placement or call failed.
 
-A placement that its network takes removes the row of one that only failed to place. Where calls have failed on the
-network without ringing (`of_calls`), only a call that rings, or ends for a reason of the person's, does.
+A placement that succeeds removes the row of a trunk that failed to place. Where calls have failed on the network
+without ringing (`of_calls`), only a call that rings, or ends for a reason of the person's, removes it. An operator's
+change of the trunk removes it too. When the breaker opens is decided in engine/trunk_breaker.py.
 """
 
 from collections.abc import Collection
+from dataclasses import dataclass
 
 from pendulum import DateTime
 from sqlalchemy import Connection
 
-from dialer.domain.breaker import next_pause
 from dialer.domain.ids import TrunkId
 from dialer.store.database import rows, run
 
 
-def failed(
-    connection: Connection, trunk_id: TrunkId, failures: int, reason: str, now: DateTime, *, of_calls: bool = False
-) -> float | None:
-    """Add placements or calls that failed in a row; return for how many seconds the trunk is left alone now, if it is.
+@dataclass(frozen=True, slots=True)
+class TrunkFailures:
+    """A trunk's failures in a row. `pause_seconds`: its last pause; 0: none. `is_probe`: that pause is over."""
 
-    `of_calls`: the network took these, and they failed before they rang.
-    """
+    in_a_row: int
+    pause_seconds: float
+    is_probe: bool
+
+
+def add_failures(
+    connection: Connection, trunk_id: TrunkId, failures: int, reason: str, now: DateTime, *, of_calls: bool
+) -> TrunkFailures:
+    """Add placements or calls that failed in a row. `of_calls`: the network took them and they never rang."""
     (row,) = rows(
         connection,
         """
@@ -36,35 +43,37 @@ def failed(
         of_calls=of_calls,
         now=now,
     )
-    pause = next_pause(row.failures, row.pause_seconds, is_probe=row.is_probe)
-    if pause is not None:
-        run(
-            connection,
-            """
-            UPDATE trunk_health SET opened_at = coalesce(opened_at, :now), probe_at = :probe_at, pause_seconds = :pause
-            WHERE trunk_id = :trunk
-            """,
-            trunk=trunk_id,
-            now=now,
-            probe_at=now.add(seconds=pause),
-            pause=pause,
-        )
-    return pause
+    return TrunkFailures(row.failures, row.pause_seconds, row.is_probe)
+
+
+def open_breaker(connection: Connection, trunk_id: TrunkId, now: DateTime, pause_seconds: float) -> None:
+    """Let no call leave on the trunk for so long; then one probes it."""
+    run(
+        connection,
+        """
+        UPDATE trunk_health SET opened_at = coalesce(opened_at, :now), probe_at = :probe_at, pause_seconds = :pause
+        WHERE trunk_id = :trunk
+        """,
+        trunk=trunk_id,
+        now=now,
+        probe_at=now.add(seconds=pause_seconds),
+        pause=pause_seconds,
+    )
 
 
 def worked(connection: Connection, trunk_id: TrunkId) -> bool:
-    """Forget the failures of a trunk that takes placements, unless its calls fail; True: it had been left alone."""
-    found = rows(
+    """Remove the failures of a trunk that takes placements, unless its calls fail; True: its breaker was open."""
+    records = rows(
         connection,
         "DELETE FROM trunk_health WHERE trunk_id = :trunk AND NOT of_calls RETURNING opened_at",
         trunk=trunk_id,
     )
-    return any(row.opened_at is not None for row in found)
+    return any(row.opened_at is not None for row in records)
 
 
 def calls_work(connection: Connection, trunk_ids: Collection[TrunkId]) -> list[TrunkId]:
-    """Forget the failures of trunks whose calls reach people; return those that had been left alone."""
-    found = rows(
+    """Remove the failures of trunks whose calls reach people; return those whose breaker was open."""
+    records = rows(
         connection,
         """
         WITH locked AS (SELECT trunk_id FROM trunk_health WHERE trunk_id = ANY(:trunks) ORDER BY trunk_id FOR UPDATE)
@@ -72,12 +81,12 @@ def calls_work(connection: Connection, trunk_ids: Collection[TrunkId]) -> list[T
         """,
         trunks=list(trunk_ids),
     )
-    return [row.trunk_id for row in found if row.opened_at is not None]
+    return [row.trunk_id for row in records if row.opened_at is not None]
 
 
 def sentences(connection: Connection) -> list[str]:
-    """Say for operators which trunks are left alone, and why."""
-    found = rows(
+    """Describe for operators which breakers are open, and why."""
+    records = rows(
         connection,
         """
         SELECT t.name, h.failures, h.reason, h.probe_at, h.of_calls
@@ -88,7 +97,7 @@ def sentences(connection: Connection) -> list[str]:
     return [
         f"Trunk {row.name} is failing, so no calls go out on it: {row.failures} {_failures(row.of_calls)} in a row, "
         f"the last because of {row.reason}; it is tried again at {row.probe_at:%Y-%m-%d %H:%M:%S} UTC."
-        for row in found
+        for row in records
     ]
 
 

@@ -1,4 +1,4 @@
-"""The last look at attempts before their requests leave: once for each, so that none is ever sent twice (P1, P4)."""
+"""The permit of an attempt, just before its request leaves: given once, so that no request is sent twice (P1, P4)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,10 +14,10 @@ from dialer.store.workspaces import rules_of
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """`may_leave`: these attempts, within LEAVE_SECONDS. `refused`: those that must not leave any more, and why.
-    `later`: those that somebody is changing at this moment, or whose batch. `rules`: what their workspaces may call.
+    """`may_leave`: attempts that may leave within LEAVE_SECONDS. `refused`: those that must not leave, and why.
+    `later`: those whose row, or whose batch, another session has locked. `rules`: what their workspaces may call.
 
-    Attempts that are in none of them are not `reserved` any more, or were sent before: rescue or a report ends them.
+    Attempts in none of them are not `reserved` any more, or were sent before: rescue or a report ends them.
     """
 
     may_leave: frozenset[AttemptId]
@@ -27,13 +27,13 @@ class Permit:
 
 
 def permit(connection: Connection, attempt_ids: Sequence[AttemptId], *, skip_locked: bool = False) -> Permit:
-    """Let those of these attempts leave that are reserved, young enough, of an active batch, and not suppressed.
+    """Permit those of these attempts to leave that are reserved, young enough, of an active batch, and not suppressed.
 
-    FOR SHARE: who pauses a batch waits until this is committed, and sees what is leaving; and who asks here while a
-    pause is under way waits for it, and sees the pause. `skip_locked`: or leaves for later what is locked.
+    FOR SHARE: a pause of the batch waits until this is committed, and then sees what is leaving; and this waits for a
+    pause that is not committed yet, and then sees it (P4). `skip_locked`: what is locked is left for later instead.
     """
     wait_shortly(connection)
-    found = rows(
+    records = rows(
         connection,
         f"""
         WITH asked AS MATERIALIZED (SELECT DISTINCT batch_id FROM attempts WHERE id = ANY(:ids)),
@@ -61,10 +61,10 @@ def permit(connection: Connection, attempt_ids: Sequence[AttemptId], *, skip_loc
         """,
         ids=list(attempt_ids),
     )
-    waiting = [row for row in found if row.is_waiting and not row.may_leave]
+    waiting = [row for row in records if row.is_waiting and not row.may_leave]
     return Permit(
-        may_leave=frozenset(row.id for row in found if row.may_leave),
+        may_leave=frozenset(row.id for row in records if row.may_leave),
         refused={row.id: row.reason for row in waiting if row.reason},
         later=frozenset(row.id for row in waiting if not row.reason),
-        rules={row.id: rules_of(row) for row in found},
+        rules={row.id: rules_of(row) for row in records},
     )

@@ -9,13 +9,13 @@ import pytest
 
 from dialer.domain.breaker import BREAK_AFTER, FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS, PROBE_SECONDS
 from dialer.domain.ids import AttemptId, BatchId
+from dialer.domain.trunk import Trunk
 from dialer.engine.audit import audit
 from dialer.engine.retry import retry
 from dialer.providers.base import TOO_LATE, CallRequest, Placement
 from dialer.providers.pool import ProviderPool
 from dialer.providers.simulator import NetworkProfile
 from dialer.store import health
-from dialer.store.numbers import Trunk
 from support.engine_steps import at_once, go, later, look
 from support.world import MONDAY, World, made_up_phones
 

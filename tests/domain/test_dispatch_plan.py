@@ -14,17 +14,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pendulum import DateTime
 
+from dialer.domain.batch import Batch, BatchCounts, NextDispatch
+from dialer.domain.calling_span import CallingSpan, span_of
+from dialer.domain.dispatch_plan import BatchPlan, next_dispatch, offer_of, plan_batch, slot_requests, with_lanes
+from dialer.domain.hold import Hold
 from dialer.domain.ids import AgentId, AttemptId, BatchId, NumberId, TrunkId, WorkspaceId
+from dialer.domain.lane import NO_LANE, Lane
 from dialer.domain.retry import RetryRules
 from dialer.domain.rotation import RotationStrategy
+from dialer.domain.slots import NumberRoute, SlotGrant, SlotGrants, SlotRequest, Turn
 from dialer.domain.states import BatchStatus
 from dialer.domain.timeouts import GRANT_SECONDS, RING_LEAD_SECONDS
+from dialer.domain.trunk import OutboundNumber, Trunk
 from dialer.domain.window import ALL_WEEK, CallingWindow
-from dialer.engine.plan import Hold, Plan, Span, look_again, offer_of, plan_batch, requests_of, span_of, with_lanes
-from dialer.store.batches import Batch
-from dialer.store.lease_requests import Ask, Granted, Grants, Route
-from dialer.store.numbers import OutboundNumber, Trunk
-from dialer.store.progress import Counts, Look
 
 NOW = pendulum.datetime(2026, 3, 2, 12)  # a Monday
 EPOCH = UUID(int=1)
@@ -66,7 +68,9 @@ def number(n: int = 20, **given: Any) -> OutboundNumber:
     return replace(usual, **given)
 
 
-def plan(today: int = 0, now: DateTime = NOW, numbers: Sequence[OutboundNumber] = (number(),), **given: Any) -> Plan:
+def plan(
+    today: int = 0, now: DateTime = NOW, numbers: Sequence[OutboundNumber] = (number(),), **given: Any
+) -> BatchPlan:
     return plan_batch(batch(**given), numbers, today, now)
 
 
@@ -117,7 +121,7 @@ def test_numbers_whose_trunk_nobody_hears_are_not_used_and_hold_the_batch_where_
     unheard, works = number(21, trunk=deaf), number(22)
     fails = number(23, trunk=failing, trunk_probe_at=NOW.add(seconds=40))
 
-    def held(*numbers: OutboundNumber) -> Plan:
+    def held(*numbers: OutboundNumber) -> BatchPlan:
         return plan_batch(batch(), numbers, 0, NOW, {deaf.id})
 
     assert held(unheard, works).numbers == (works,)
@@ -157,21 +161,21 @@ NIGHT = CallingWindow("Europe/Berlin", time(22), time(6), ALL_WEEK)
 GRANT_ENDS = NOW.add(seconds=GRANT_SECONDS)
 
 
-def span(window: CallingWindow, now: DateTime) -> Span | None:
+def span(window: CallingWindow, now: DateTime) -> CallingSpan | None:
     return span_of([window], window, now)
 
 
 def test_a_grant_is_good_for_twenty_seconds_inside_the_window() -> None:
-    assert span(NINE_TO_FIVE, NOW) == Span(NOW.at(9), GRANT_ENDS, NOW.at(17))
-    assert span(ALWAYS, NOW) == Span(NOW.start_of("day"), GRANT_ENDS, None)
-    assert span(NINE_TO_FIVE, NOW.at(9)) == Span(NOW.at(9), NOW.at(9, 0, 20), NOW.at(17))
+    assert span(NINE_TO_FIVE, NOW) == CallingSpan(NOW.at(9), GRANT_ENDS, NOW.at(17))
+    assert span(ALWAYS, NOW) == CallingSpan(NOW.start_of("day"), GRANT_ENDS, None)
+    assert span(NINE_TO_FIVE, NOW.at(9)) == CallingSpan(NOW.at(9), NOW.at(9, 0, 20), NOW.at(17))
     assert span(NINE_TO_FIVE, NOW.at(8, 59, 59)) is None
 
 
 def test_a_grant_ends_before_the_window_does_so_that_the_call_rings_inside() -> None:
     last = NOW.at(17).subtract(seconds=RING_LEAD_SECONDS)
-    assert span(NINE_TO_FIVE, last.subtract(seconds=5)) == Span(NOW.at(9), last, NOW.at(17))
-    assert span(NINE_TO_FIVE, last.subtract(microseconds=1)) == Span(NOW.at(9), last, NOW.at(17))
+    assert span(NINE_TO_FIVE, last.subtract(seconds=5)) == CallingSpan(NOW.at(9), last, NOW.at(17))
+    assert span(NINE_TO_FIVE, last.subtract(microseconds=1)) == CallingSpan(NOW.at(9), last, NOW.at(17))
     assert span(NINE_TO_FIVE, last) is None
 
 
@@ -179,21 +183,21 @@ def test_no_grant_outlives_the_local_day_whose_cap_it_counts_to() -> None:
     # Berlin is an hour ahead of UTC in winter.
     local_midnight = NOW.at(23)
     before, after = span(NIGHT, local_midnight.subtract(seconds=5)), span(NIGHT, local_midnight)
-    assert before == Span(NOW.at(21), local_midnight, MIDNIGHT.at(5))
-    assert after == Span(local_midnight, local_midnight.add(seconds=GRANT_SECONDS), MIDNIGHT.at(5))
+    assert before == CallingSpan(NOW.at(21), local_midnight, MIDNIGHT.at(5))
+    assert after == CallingSpan(local_midnight, local_midnight.add(seconds=GRANT_SECONDS), MIDNIGHT.at(5))
 
 
 def test_no_grant_outlives_the_utc_day_whose_caps_of_numbers_it_counts_to() -> None:
     before, after = span(NIGHT, MIDNIGHT.subtract(seconds=5)), span(NIGHT, MIDNIGHT)
-    assert before == Span(NOW.at(23), MIDNIGHT, MIDNIGHT.at(5))
-    assert after == Span(MIDNIGHT, MIDNIGHT.add(seconds=GRANT_SECONDS), MIDNIGHT.at(5))
+    assert before == CallingSpan(NOW.at(23), MIDNIGHT, MIDNIGHT.at(5))
+    assert after == CallingSpan(MIDNIGHT, MIDNIGHT.add(seconds=GRANT_SECONDS), MIDNIGHT.at(5))
 
 
 def test_all_zones_of_a_contact_must_be_open_and_the_first_to_close_counts() -> None:
     eastern, pacific = (replace(NINE_TO_FIVE, timezone=f"America/{city}") for city in ("New_York", "Los_Angeles"))
     both, own = [eastern, pacific], eastern
     assert span_of(both, own, NOW.at(16, 59)) is None  # nine in New York has long been, in Los Angeles not yet
-    assert span_of(both, own, NOW.at(17)) == Span(NOW.at(17), NOW.at(17, 0, 20), NOW.at(22))
+    assert span_of(both, own, NOW.at(17)) == CallingSpan(NOW.at(17), NOW.at(17, 0, 20), NOW.at(22))
     assert span_of(both, own, NOW.at(21, 59, 50)) is None
 
 
@@ -218,27 +222,27 @@ def test_every_moment_of_a_span_is_open_and_of_one_day(second: int, window: Call
     assert window.is_open(last.add(seconds=RING_LEAD_SECONDS - 1))
 
 
-FREE = Counts(pending=50, waiting=0, dialing=5)
-LOADED = Grants(EPOCH)
+FREE = BatchCounts(pending=50, waiting=0, dialing=5)
+LOADED = SlotGrants(EPOCH)
 
 
 def look(
-    of: Plan, after: Counts = FREE, claimed: int = 0, grants: Grants = LOADED
+    planned: BatchPlan, after: BatchCounts = FREE, claimed: int = 0, grants: SlotGrants = LOADED
 ) -> tuple[DateTime | None, str | None]:
-    found = look_again(of, after, claimed, grants, NOW)
-    assert found.batch_id == of.batch.id
+    found = next_dispatch(planned, after, claimed, grants, NOW)
+    assert found.batch_id == planned.batch.id
     return found.at, found.held_by
 
 
-def held(reason: str, free_at: DateTime | None = None) -> Grants:
+def held(reason: str, free_at: DateTime | None = None) -> SlotGrants:
     own = batch().id
-    return Grants(EPOCH, held={own: reason}, free_at={own: free_at} if free_at else {})
+    return SlotGrants(EPOCH, held={own: reason}, free_at={own: free_at} if free_at else {})
 
 
-def granted(count: int, grants: Grants = LOADED) -> Grants:
-    route = Route(number().id, TRUNK.id)
-    asks = [Ask(AttemptId(UUID(int=100 + n)), batch().id) for n in range(count)]
-    return replace(grants, granted=tuple(Granted(ask, route, NOW) for ask in asks))
+def granted(count: int, grants: SlotGrants = LOADED) -> SlotGrants:
+    turn = Turn(NO_LANE, CallingSpan(NOW, GRANT_ENDS, None))
+    requests = [SlotRequest(AttemptId(UUID(int=100 + n)), batch().id, turn) for n in range(count)]
+    return replace(grants, granted=tuple(SlotGrant(request, NumberRoute(number()), NOW) for request in requests))
 
 
 EVENING = NOW.at(20)
@@ -246,22 +250,22 @@ CLOSED = replace(plan(respect_contact_timezone=True, pending=50), wanted=10)
 
 
 @pytest.mark.parametrize(
-    ("of", "given", "expected"),
+    ("planned", "given", "expected"),
     [
         # Held as a whole: until then.
         (plan(window=NINE_TO_FIVE, now=NOW.at(7)), {}, (NOW.at(9), "window")),
         (plan(agent_is_active=False), {}, (SOON, "agent_inactive")),
         (plan(expires_at=NOW), {}, (None, "expired")),
         # Only an event can change anything.
-        (plan(), {"after": Counts(0, 3, 2)}, (None, "retry")),
-        (plan(), {"after": Counts(0, 0, 2)}, (None, "calls")),
-        (plan(), {"after": Counts(50, 0, 10)}, (None, "slots")),
+        (plan(), {"after": BatchCounts(0, 3, 2)}, (None, "retry")),
+        (plan(), {"after": BatchCounts(0, 0, 2)}, (None, "calls")),
+        (plan(), {"after": BatchCounts(50, 0, 10)}, (None, "slots")),
         # Something is left to do, and nothing stands in the way.
         (plan(), {}, (NOW, None)),
         (plan(), {"claimed": 5, "grants": granted(5)}, (NOW, None)),
         (plan(max_calls_per_day=5, today=2), {"claimed": 3}, (NOW, "daily_cap")),
         # Redis must be loaded first.
-        (plan(), {"grants": Grants(None)}, (NOW.add(seconds=1), "leases")),
+        (plan(), {"grants": SlotGrants(None)}, (NOW.add(seconds=1), "leases")),
         # Somebody else's room.
         (plan(), {"grants": held("trunk")}, (NOW.add(seconds=2), "trunk")),
         (plan(), {"grants": held("number")}, (NOW.add(seconds=2), "number")),
@@ -277,26 +281,30 @@ CLOSED = replace(plan(respect_contact_timezone=True, pending=50), wanted=10)
         (replace(CLOSED, opens_at=EVENING), {"after": replace(FREE, pending=51)}, (NOW, "contact_timezone")),
     ],
 )
-def test_when_to_look_again(of: Plan, given: dict[str, Any], expected: tuple[DateTime | None, str | None]) -> None:
-    assert look(of, **given) == expected
+def test_when_to_look_again(
+    planned: BatchPlan, given: dict[str, Any], expected: tuple[DateTime | None, str | None]
+) -> None:
+    assert look(planned, **given) == expected
 
 
 def test_a_number_that_is_used_up_is_looked_at_again_at_the_end_of_the_utc_day() -> None:
     before = MIDNIGHT.subtract(minutes=4)
-    assert look_again(plan(), FREE, 0, held("number_day"), before) == Look(batch().id, MIDNIGHT, "number_day")
+    assert next_dispatch(plan(), FREE, 0, held("number_day"), before) == NextDispatch(
+        batch().id, MIDNIGHT, "number_day"
+    )
 
 
 @pytest.mark.parametrize(
     ("expires_at", "after", "at"),
     [
-        (EVENING, Counts(0, 3, 2), EVENING),
+        (EVENING, BatchCounts(0, 3, 2), EVENING),
         (NOW.add(seconds=1), FREE, NOW),
-        (EVENING, Counts(50, 0, 10), EVENING),
-        (NOW.subtract(seconds=1), Counts(0, 0, 2), None),
+        (EVENING, BatchCounts(50, 0, 10), EVENING),
+        (NOW.subtract(seconds=1), BatchCounts(0, 0, 2), None),
     ],
 )
 def test_a_batch_that_expires_is_looked_at_then_at_the_latest(
-    expires_at: DateTime, after: Counts, at: DateTime | None
+    expires_at: DateTime, after: BatchCounts, at: DateTime | None
 ) -> None:
     assert look(plan(expires_at=expires_at), after)[0] == at
 
@@ -304,29 +312,29 @@ def test_a_batch_that_expires_is_looked_at_then_at_the_latest(
 def test_turns_go_to_the_open_lanes_in_calling_order() -> None:
     made = with_lanes(
         plan(pending=9, max_concurrent_calls=3, window=NINE_TO_FIVE, respect_contact_timezone=True),
-        ["Asia/Tokyo", "UTC", "Europe/Berlin", "UTC", "UTC", "Asia/Tokyo"],
+        [Lane.parse(zone) for zone in ("Asia/Tokyo", "UTC", "Europe/Berlin", "UTC", "UTC", "Asia/Tokyo")],
         NOW,
     )
-    assert [turn.lane for turn in made.turns] == ["UTC", "Europe/Berlin", "UTC"]
+    assert [str(turn.lane) for turn in made.turns] == ["UTC", "Europe/Berlin", "UTC"]
     assert made.opens_at == NOW.add(days=1).start_of("day")  # nine o'clock in Tokyo
 
 
 def test_a_zone_that_this_system_does_not_know_holds_its_own_contacts_and_nobody_else() -> None:
     own = plan(respect_contact_timezone=True)
-    mixed, alone = (with_lanes(own, lanes, NOW) for lanes in (["Mars/Olympus", "UTC"], ["Mars/Olympus"]))
-    assert [turn.lane for turn in mixed.turns] == ["UTC"]
+    unknown, utc = Lane(("Mars/Olympus",)), Lane(("UTC",))
+    mixed, alone = (with_lanes(own, lanes, NOW) for lanes in ([unknown, utc], [unknown]))
+    assert [str(turn.lane) for turn in mixed.turns] == ["UTC"]
     assert (alone.turns, alone.opens_at) == ((), None)
 
 
-def asked(*plans: Plan) -> list[tuple[Ask, str]]:
-    _, asks = requests_of({one.batch.id: one for one in plans}, NOW, Random(5))
-    return [(ask, turn.lane) for ask, turn in asks.items()]
+def requested(*plans: BatchPlan) -> list[SlotRequest]:
+    return slot_requests({batch_plan.batch.id: batch_plan for batch_plan in plans}, NOW, Random(5))
 
 
 def test_asks_of_many_batches_take_turns_by_what_they_have_in_progress() -> None:
     busy = plan(id=BatchId(UUID(int=30)), dialing=3, max_concurrent_calls=6)
     idle = plan(id=BatchId(UUID(int=31)), dialing=0, max_concurrent_calls=5)
-    order = [ask.batch_id.int - 30 for ask, _ in asked(busy, idle)]
+    order = [request.batch_id.int - 30 for request in requested(busy, idle)]
     assert order[:3] == [1, 1, 1]
     assert Counter(order) == {0: 3, 1: 5}
     assert set(order[3:5]) == {0, 1}
@@ -334,15 +342,16 @@ def test_asks_of_many_batches_take_turns_by_what_they_have_in_progress() -> None
 
 def test_a_batch_of_higher_priority_is_entitled_to_more() -> None:
     high, low = (plan(id=BatchId(UUID(int=30 + n)), priority=n, max_concurrent_calls=100) for n in (1, 10))
-    order = [ask.batch_id for ask, _ in asked(high, low)]
+    order = [request.batch_id for request in requested(high, low)]
     assert Counter(order[:22]) == {high.batch.id: 20, low.batch.id: 2}
 
 
 def test_a_sticky_contact_asks_for_its_own_number_alone_while_that_can_be_used() -> None:
     first, second, third = number(40), number(41), number(42, is_usable=False)
     sticky = plan(numbers=[first, second, third], sticky_caller_id=True)
-    made = with_lanes(sticky, [f"|{second.id}", "", f"|{third.id}", f"UTC|{first.id}"], NOW)
-    assert {lane: ask.order for ask, lane in asked(made)} == {
+    lanes = (f"|{second.id}", "", f"|{third.id}", f"UTC|{first.id}")
+    made = with_lanes(sticky, [Lane.parse(lane) for lane in lanes], NOW)
+    assert {str(request.turn.lane): request.order for request in requested(made)} == {
         f"|{second.id}": (1,),
         "": (0, 1),
         f"|{third.id}": (0, 1),
@@ -356,8 +365,8 @@ def test_an_offer_says_by_what_it_was_allowed() -> None:
         numbers=[number(max_calls_per_day=7)],
         retry=RetryRules(enabled=True, max_attempts=2),
     )
-    ((ask, _),) = asked(replace(made, turns=made.turns[:1]))
-    offer = offer_of(made, Granted(ask, Route(number().id, TRUNK.id), NOW), made.turns[0], NOW)
+    (request,) = requested(replace(made, turns=made.turns[:1]))
+    offer = offer_of(made.batch, SlotGrant(request, NumberRoute(made.numbers[0]), NOW), NOW)
     assert (offer.local_on, offer.utc_on) == (NOW.date(), NOW.date())
     assert (offer.valid_from, offer.valid_until) == (NOW.at(8), GRANT_ENDS)
     assert '"start_time": "09:00"' in offer.allowed_by
