@@ -1,4 +1,4 @@
-"""Real servers for every test that needs them: those of the environment, or embedded ones on free loopback ports."""
+"""Real Postgres and Redis for the tests: those of the environment, or embedded ones on free loopback ports."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -18,10 +18,10 @@ from dialer.store.leases import Leases
 from support.empty_database import EMPTY
 from support.world import Connections, World
 
-# How long an example takes says how busy the machine is.
+# No deadline: the duration of an example depends on the load of the machine.
 settings.register_profile("dialer", deadline=None, print_blob=True)
 settings.load_profile("dialer")
-# As in the processes: a traceback with the values of all variables takes minutes where they are large.
+# As in the processes: formatting a traceback with the values of large variables takes minutes.
 structlog.configure(
     processors=[
         structlog.processors.add_log_level,
@@ -41,7 +41,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 
 @pytest.fixture(scope="session")
 def migrated(servers: Servers) -> str:
-    """The URL of a database whose schema was made by the migrations, from nothing."""
+    """The URL of a database whose schema the migrations have created."""
     engine = create_engine(servers.database_url)
     with engine.begin() as connection:
         connection.execute(text("DROP SCHEMA public CASCADE"))
@@ -55,7 +55,7 @@ def migrated(servers: Servers) -> str:
 
 @pytest.fixture(scope="session")
 def database(migrated: str) -> Iterator[Database]:
-    """The connections of one test after the other."""
+    """Connections that all tests share, one after the other."""
     database = Database(migrated)
     yield database
     database.close()
@@ -63,14 +63,14 @@ def database(migrated: str) -> Iterator[Database]:
 
 @pytest.fixture
 def db(database: Database) -> Database:
-    """An empty database of the present schema."""
+    """An empty database of the current schema."""
     empty(database)
     return database
 
 
 @pytest.fixture
 def leases(servers: Servers) -> Iterator[Leases]:
-    """Leases on a real Redis that holds nothing."""
+    """Leases on a real, empty Redis."""
     with redis.Redis.from_url(servers.redis_url) as client:
         client.flushdb()
     leases = Leases(servers.redis_url, is_virtual=True)
@@ -79,14 +79,14 @@ def leases(servers: Servers) -> Iterator[Leases]:
 
 
 def empty(database: Database) -> None:
-    """Remove every row; the one row of lease_epoch stays, without an epoch."""
+    """Delete all rows; only the row of lease_epoch stays, without an epoch."""
     with database.begin() as connection:
         connection.exec_driver_sql(EMPTY)
 
 
 @pytest.fixture(scope="session")
 def connections(servers: Servers, migrated: str) -> Iterator[Connections]:
-    """The connections of one World after the other."""
+    """Connections that all Worlds share, one after the other."""
     connections = Connections(migrated, servers.redis_url)
     yield connections
     connections.close()
@@ -96,16 +96,16 @@ def connections(servers: Servers, migrated: str) -> Iterator[Connections]:
 def make_world(
     db: Database, leases: Leases, servers: Servers, connections: Connections
 ) -> Iterator[Callable[..., World]]:
-    """Make a World on the empty servers: `make_world(outcomes={"answered": 1})`."""
-    made: list[World] = []
+    """Create a World on empty servers: `make_world(outcomes={"answered": 1})`."""
+    worlds: list[World] = []
 
     def make(**profile: Any) -> World:
-        lent = None if made else connections
-        made.append(World(servers.database_url, servers.redis_url, profile, lent=lent))
-        return made[-1]
+        lent = None if worlds else connections
+        worlds.append(World(servers.database_url, servers.redis_url, profile, lent=lent))
+        return worlds[-1]
 
     yield make
-    for world in made:
+    for world in worlds:
         world.close()
 
 

@@ -1,4 +1,4 @@
-"""The listener in front of a simulated network and a real database: no report is lost, and none is stored twice."""
+"""The listener in front of a simulated network and a real database: no call event is lost, and none is stored twice."""
 
 import asyncio
 import json
@@ -118,7 +118,7 @@ def test_each_report_is_stored_once_and_settle_is_asked_after_it_is_there(db: Da
         async with line(db) as trunk, listening(db, lambda: asked.append(trunk.stored())):
             await asyncio.gather(*(trunk.call() for _ in range(5)))
             await trunk.has_stored(calls=5)
-            # A later call: whatever came twice would have come before it ends.
+            # A duplicate would arrive before the end of this later call.
             await trunk.call()
             await trunk.has_stored(calls=6)
 
@@ -201,7 +201,7 @@ def test_a_trunk_that_is_not_heard_is_logged_once_and_again_when_the_reason_chan
         return [line["reason"] for line in logged if line["event"] == "trunk is not heard"]
 
     async def tried_again(trunk: Line) -> None:
-        """Wait until the trunk has been tried three times more: each notes why it is not heard."""
+        """Wait until the listener has tried the trunk three more times, and recorded why it has no connection."""
         for _ in range(3):
             trunk.sql("UPDATE trunk_links SET reason = 'not tried yet'")
             await until(lambda: trunk.value("SELECT max(reason) FROM trunk_links") != "not tried yet")
@@ -278,7 +278,7 @@ def test_what_cannot_be_stored_while_the_database_is_down_is_not_acknowledged_an
             heard = len(trunk.server.connections)
             proxy.down()
             await trunk.call()
-            # The socket breaks on the report that cannot be stored, and is not opened anew: the trunks cannot be read.
+            # The listener closes the socket after an event that it cannot store, and cannot read the trunks to open it.
             await until(lambda: len(trunk.server.connections) < heard)
             assert trunk.stored() == REPORTS_PER_CALL
             proxy.up()

@@ -1,4 +1,4 @@
-"""What reaches standard error: one line an event, in the format that was asked for, without telephone numbers."""
+"""What is logged to standard error: one line an entry, in the configured format, without phone numbers."""
 
 import asyncio
 import json
@@ -99,7 +99,7 @@ def test_the_owner_reads_which_address_a_trunk_was_refused(capsys: pytest.Captur
     log.configure("json", "info")
     with pytest.raises(AddressRefused) as refused:
         asyncio.run(Egress().connect("127.0.0.99", 22, 5, open_at))
-    # Tried again, it is not told again.
+    # The second attempt is not logged.
     with pytest.raises(AddressRefused):
         asyncio.run(Egress().connect("127.0.0.99", 22, 5, open_at))
     (line,) = lines(capsys)

@@ -1,4 +1,4 @@
-"""What is shipped around the engine: documents, lock files and containers say what the code says."""
+"""The documents, lock files and container files agree with the code."""
 
 import json
 import os
@@ -26,7 +26,7 @@ MACHINES: Mapping[str, Mapping[Any, frozenset[StrEnum]]] = {
     "Contact": CONTACT_TRANSITIONS,
     "Attempt": ATTEMPT_TRANSITIONS,
 }
-# Making a connection loads the broker's transport, which Celery would do only when it starts.
+# Creating a connection loads the broker's transport, which Celery loads only when it starts.
 LOAD_EVERY_PROCESS = """
 import json, sys
 before = set(sys.modules)
@@ -37,10 +37,10 @@ worker.app.connection()
 print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules.keys() - before})))
 """
 LOCKS = ("requirements.lock", "requirements.prod.lock")
-# In pieces, so that this file does not name them itself.
+# In parts, so that this file does not contain the names itself.
 REGISTRIES = [
-    ".".join(context)
-    for context in (
+    ".".join(parts)
+    for parts in (
         ("pypi", "org"),
         ("python" + "hosted", "org"),
         ("npm" + "js", "org"),
@@ -107,7 +107,7 @@ def test_no_process_imports_a_package_that_the_image_lacks() -> None:
     owners = packages_distributions()
     packages = {canonicalize_name(owner) for module in modules for owner in owners.get(module, ())}
     assert "celery" in packages
-    # kombu takes PyYAML where there is one, and does without it.
+    # kombu uses PyYAML only if it is installed.
     assert packages - _locked("requirements.prod.lock").keys() <= {"dialer", "pyyaml"}
 
 
@@ -121,8 +121,8 @@ def test_no_file_names_the_host_of_a_registry() -> None:
     files = [ROOT / name for name in listed.stdout.decode().split("\0") if name]
     texts = {file: file.read_bytes() for file in files if file.is_file()}
     assert Path(__file__) in texts
-    found = [(file.name, host) for file, text in texts.items() for host in REGISTRIES if host.encode() in text]
-    assert found == []
+    mentions = [(file.name, host) for file, text in texts.items() for host in REGISTRIES if host.encode() in text]
+    assert mentions == []
 
 
 def test_the_build_can_see_every_file_that_the_image_copies() -> None:
@@ -139,13 +139,15 @@ def test_every_container_of_the_engine_runs_a_command_that_exists(services: Mapp
     lines += [service["healthcheck"]["test"][2:] for service in ours if _checked_by(service) == "dialer"]
     assert ["worker"] in lines
     for words in lines:
-        # Unknown commands and options are refused before the help is shown.
+        # Unknown commands and options fail before the help is printed.
         assert CliRunner().invoke(cli.app, [*words, "--help"]).exit_code == 0, words
 
 
 def test_the_image_and_the_compose_file_agree_on_what_healthy_means(services: Mapping[str, Any]) -> None:
-    (said,) = re.findall(r"^HEALTHCHECK .*CMD (\[.*\])$", (ROOT / "worker.Dockerfile").read_text("utf-8"), re.MULTILINE)
-    assert ["CMD", *json.loads(said)] == services["worker"]["healthcheck"]["test"]
+    (command,) = re.findall(
+        r"^HEALTHCHECK .*CMD (\[.*\])$", (ROOT / "worker.Dockerfile").read_text("utf-8"), re.MULTILINE
+    )
+    assert ["CMD", *json.loads(command)] == services["worker"]["healthcheck"]["test"]
 
 
 def test_every_container_is_confined(services: Mapping[str, Any]) -> None:
@@ -177,18 +179,18 @@ def test_without_passwords_nothing_starts() -> None:
 def compose() -> Mapping[str, Any]:
     resolved = _compose({"POSTGRES_PASSWORD": "secret", "REDIS_PASSWORD": "secret"})
     assert resolved.returncode == 0, resolved.stderr
-    found: Mapping[str, Any] = json.loads(resolved.stdout)
-    return found
+    config: Mapping[str, Any] = json.loads(resolved.stdout)
+    return config
 
 
 @pytest.fixture(scope="module")
 def services(compose: Mapping[str, Any]) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = compose["services"]
-    return found
+    services: Mapping[str, Any] = compose["services"]
+    return services
 
 
 def _compose(variables: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """Let Compose resolve the file; the developer's own `.env` stays out of it."""
+    """Let Compose resolve the file, without the developer's own `.env`."""
     program = Path(sys.executable).with_name("docker-compose")
     options = ["--file", "docker-compose.yml", "--env-file", os.devnull, "--profile", "*"]
     return subprocess.run(

@@ -1,4 +1,4 @@
-"""The scheduler: work is done at its time, and what was accepted is done before the process leaves."""
+"""The scheduler runs work at its time, and runs all accepted work before the process exits."""
 
 from threading import Event
 from time import monotonic
@@ -43,7 +43,7 @@ def test_work_that_raises_is_logged_and_stops_nothing() -> None:
     scheduler, done = Scheduler(1, monotonic), Event()
 
     def broken() -> None:
-        raise ValueError("as told")
+        raise ValueError("expected")
 
     with capture_logs() as logged:
         scheduler.after(0, broken)

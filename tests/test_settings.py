@@ -1,4 +1,4 @@
-"""The environment is read once, all that is wrong in it is said at once, and no value of it is ever repeated."""
+"""Settings are read once from the environment; all errors are reported together, and never show a value."""
 
 from pathlib import Path
 from typing import Any
@@ -96,7 +96,7 @@ def test_a_variable_is_read_by_the_workspaces_that_the_owner_lists_and_by_no_oth
     monkeypatch.setenv("DIALER_SECRET_ENV", "TRUNK_ACME_TOKEN@acme, CARRIER @ acme | beta, OWN")
     settings = Settings.load()
     readers = {
-        name: [one for one in ("default", "acme", "beta", "gamma") if settings.may_read(name, one)]
+        name: [workspace for workspace in ("default", "acme", "beta", "gamma") if settings.may_read(name, workspace)]
         for name in ("TRUNK_ACME_TOKEN", "CARRIER", "OWN", "TRUNK_OTHER", "DIALER_DATABASE_URL", "PATH")
     }
     assert readers == {

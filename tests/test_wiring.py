@@ -1,4 +1,4 @@
-"""The clock of the API is that of the ledger, however wrong this machine's is."""
+"""The API uses the database's clock, even when this machine's clock is wrong."""
 
 from dataclasses import dataclass, field
 
@@ -8,14 +8,14 @@ from pendulum import DateTime
 from dialer.errors import Unavailable
 from dialer.store.database import Database
 from dialer.wiring import REREAD_SECONDS, LedgerClock
-from support.engine_steps import until
+from support.engine_steps import wait_until
 
 NOON = pendulum.datetime(2026, 3, 2, 12)
 
 
 @dataclass
 class Ledger(Database):
-    """A ledger of which only the clock is asked."""
+    """A database of which only the clock is used."""
 
     times: list[DateTime | None] = field(default_factory=list)
 
@@ -34,8 +34,8 @@ def test_the_ledgers_clock_goes_on_by_itself_and_is_read_again_every_few_seconds
     passed[0] = REREAD_SECONDS
     assert clock() == NOON.add(seconds=REREAD_SECONDS)
     assert len(ledger.times) == 2
-    # The first time Postgres is away, and what was known goes on.
+    # Postgres is unavailable the first time, so the clock continues from the last reading.
     passed[0] = REREAD_SECONDS + 1
     assert clock() == NOON.add(seconds=REREAD_SECONDS + 1)
-    until(lambda: len(ledger.times) == 1)
-    until(lambda: clock() == NOON.add(hours=1))
+    wait_until(lambda: len(ledger.times) == 1)
+    wait_until(lambda: clock() == NOON.add(hours=1))

@@ -15,7 +15,7 @@ from dialer.engine.settle import settle
 from dialer.engine.tick import tick
 from dialer.store.database import Timeouts, run
 from support.deadline import DEADLINE_SECONDS
-from support.engine_steps import queued, until
+from support.engine_steps import lock_waiters, wait_until
 from support.world import World
 
 Draft = Callable[..., dict[str, Any]]
@@ -238,8 +238,8 @@ def test_scheduling_a_batch_that_another_deletes_or_cancels_says_what_is_so(
             run(other, meanwhile, id=batch_id)
             asked = pool.submit(served.client.post, f"/batch-calls/{batch_id}/schedule")
             for _ in range(2):
-                until(lambda: queued(world) == 1)
-                until(lambda: queued(world) == 0)
+                wait_until(lambda: lock_waiters(world) == 1)
+                wait_until(lambda: lock_waiters(world) == 0)
         answer = asked.result()
     wiring.close(context)
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)

@@ -13,7 +13,7 @@ from api.conftest import Api, Draft, Served
 from dialer.api.batch_streams import BatchStreams, StreamSubscriber
 from dialer.store.batch_views import BatchChanges
 from support.deadline import DEADLINE_SECONDS
-from support.engine_steps import until
+from support.engine_steps import wait_until
 from support.world import World
 
 
@@ -83,7 +83,7 @@ def test_many_listeners_cost_one_query_a_second(served: Served, draft: Draft) ->
         streams = [pool.submit(events, served, batch_id) for _ in range(40)]
         served.until_streams(40)
         before, begun_at = batch_streams.polls, time.monotonic()
-        until(lambda: batch_streams.polls >= before + 3)
+        wait_until(lambda: batch_streams.polls >= before + 3)
         assert batch_streams.polls - before <= time.monotonic() - begun_at + 1
         served.client.post(f"/batch-calls/{batch_id}/cancel")
         for stream in streams:
@@ -133,7 +133,7 @@ def test_a_stream_survives_any_error_of_a_poll(served: Served, draft: Draft, wor
             if view is not None:
                 world.sql(f"CREATE VIEW batch_history {view}")
             polls = batch_streams.polls
-            until(lambda: batch_streams.polls >= polls + 2)
+            wait_until(lambda: batch_streams.polls >= polls + 2)
         finally:
             world.sql("DROP VIEW IF EXISTS batch_history")
             world.sql("ALTER TABLE put_away RENAME TO batch_history")

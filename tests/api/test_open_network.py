@@ -17,7 +17,7 @@ from dialer.api.protocol import MAX_HEADER_BYTES, MAX_PIPELINED
 from dialer.api.transfers import PER_WORKSPACE
 from dialer.api.webhooks import UnsignedReports
 from support.deadline import DEADLINE_SECONDS
-from support.engine_steps import until
+from support.engine_steps import wait_until
 from support.world import World
 
 MIB = 1024 * 1024
@@ -119,7 +119,7 @@ def test_requests_that_are_answered_after_their_connection_was_closed_leave_no_e
     with api.served() as served:
         for _ in range(5):
             answer_to(served, b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n" * 10 * MAX_PIPELINED)
-        until(lambda: connections(served) == 0)
+        wait_until(lambda: connections(served) == 0)
     assert capsys.readouterr().err == ""
 
 
@@ -144,13 +144,13 @@ def test_connections_beyond_the_limit_are_told_so_and_served_again_when_others_a
         with ExitStack() as stack:
             for _ in range(7):
                 stack.enter_context(connect(served))
-            until(lambda: connections(served) >= 8)
+            wait_until(lambda: connections(served) >= 8)
             refused = answer_to(served, b"")
             assert refused.startswith(b"HTTP/1.1 503 ")
             assert b"retry-after: " in refused
             # Who is connected is served.
             assert served.client.get("/agents").status_code == 200
-        until(lambda: b" 200 " in answer_to(served, b"GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n"))
+        wait_until(lambda: b" 200 " in answer_to(served, b"GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n"))
 
 
 def test_a_report_to_a_trunk_that_is_not_there_is_refused_before_its_body_comes(api: Api) -> None:
@@ -237,13 +237,13 @@ def test_exports_that_are_read_slowly_hold_no_transaction_open_and_are_limited_b
     """
     with api.served(send_timeout_seconds=600) as served:
         slow = [unread(served, batch_id) for _ in range(PER_WORKSPACE)]
-        until(lambda: not world.value(open_ones))
+        wait_until(lambda: not world.value(open_ones))
         refused = served.client.get(f"/batch-calls/{batch_id}/results.csv")
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "busy")
         assert int(refused.headers["Retry-After"]) > 0
         for connection in slow:
             connection.close()
-        until(lambda: served.client.get(f"/batch-calls/{batch_id}/results.csv").status_code == 200)
+        wait_until(lambda: served.client.get(f"/batch-calls/{batch_id}/results.csv").status_code == 200)
 
 
 @pytest.mark.parametrize("limit", [{"send_timeout_seconds": 0.3}, {"transfer_timeout_seconds": 0.3}])
@@ -253,7 +253,7 @@ def test_an_export_that_is_not_read_is_given_up(api: Api, draft: Draft, world: W
     with api.served(**limit) as served:
         slow = [unread(served, batch_id) for _ in range(PER_WORKSPACE)]
         exports = served.app.state.exports
-        until(lambda: not exports.running)
+        wait_until(lambda: not exports.running)
         for connection in slow:
             connection.close()
 

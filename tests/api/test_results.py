@@ -12,7 +12,7 @@ from api.conftest import Api, Draft
 from dialer.domain.call import CallFacts, HungUpBy
 from dialer.service.results import COLUMNS, cell
 from dialer.store.database import STREAMED_ROWS
-from support.engine_steps import end, go, live, until
+from support.engine_steps import dispatch_and_place, end_call, live_attempts, wait_until
 from support.world import World
 
 
@@ -53,8 +53,8 @@ def test_what_the_network_said_is_in_the_calls_and_in_the_results(
     batch = draft(contacts=1)
     path = f"/batch-calls/{batch['id']}"
     client.post(f"{path}/schedule")
-    go(world, batch["id"])
-    end(world, live(world)[0], "busy", facts=CallFacts(486, 17, "c-1@carrier", HungUpBy.CALLEE))
+    dispatch_and_place(world, batch["id"])
+    end_call(world, live_attempts(world)[0], "busy", facts=CallFacts(486, 17, "c-1@carrier", HungUpBy.CALLEE))
     (call,) = client.get(f"{path}/calls").json()["data"]
     (row,) = table(client.get(f"{path}/results.csv").text)
     names = ("sip_code", "q850_cause", "sip_call_id", "hung_up_by")
@@ -121,6 +121,6 @@ def test_a_client_that_goes_away_midway_gives_its_connection_back(api: Api, draf
             while head.count(b"\n") < 2:
                 head += next(pieces)
             assert head.startswith(b"contact_id,")
-        until(lambda: not world.value(reading))
+        wait_until(lambda: not world.value(reading))
         whole = served.client.get(f"/batch-calls/{batch_id}/results.csv")
         assert whole.text.count("\n") == 40 * STREAMED_ROWS + 1

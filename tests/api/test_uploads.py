@@ -17,7 +17,7 @@ import pytest
 from api.conftest import Api, Draft, Served
 from dialer.api.transfers import PER_WORKSPACE
 from support.deadline import DEADLINE_SECONDS
-from support.engine_steps import until
+from support.engine_steps import wait_until
 from support.world import World
 
 MIB = 1024 * 1024
@@ -48,7 +48,7 @@ def half(served: Served, batch_id: str, kind: str, body: bytes, missing: int = 1
 
 
 def wait_for(world: World, condition: str, **values: Any) -> None:
-    until(lambda: bool(world.value(f"SELECT {condition}", **values)))
+    wait_until(lambda: bool(world.value(f"SELECT {condition}", **values)))
 
 
 STAGING = "SELECT 1 FROM pg_class WHERE relname = 'staged_contacts'"
@@ -142,7 +142,7 @@ def test_a_workspace_with_slow_uploads_is_told_to_try_later_and_others_are_not(
         for connection in slow:
             connection.close()
         wait_for(world, f"NOT {UNDER_WAY}")
-        until(lambda: upload(served, batch_id, rows(1000)).status_code == 200)
+        wait_until(lambda: upload(served, batch_id, rows(1000)).status_code == 200)
 
 
 def drip(connection: socket.socket) -> bytes:
@@ -245,7 +245,7 @@ def _until_up(client: httpx2.Client) -> None:
             return client.get("../readyz").is_success
         return False
 
-    until(is_up)
+    wait_until(is_up)
 
 
 def _peak(pid: int) -> int:

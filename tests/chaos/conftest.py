@@ -1,15 +1,15 @@
-"""The people of all stories, on the servers of the session."""
+"""The harness of all scenarios, on the servers of the test session."""
 
 from collections.abc import Iterator
 
 import pytest
 
-from chaos.play import Cast
+from chaos.harness import Harness
 from conftest import Servers  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="session")
-def cast(servers: Servers, migrated: str) -> Iterator[Cast]:
-    cast = Cast(migrated, servers.redis_url)
-    yield cast
-    cast.close()
+def harness(servers: Servers, migrated: str) -> Iterator[Harness]:
+    harness = Harness(migrated, servers.redis_url)
+    yield harness
+    harness.close()

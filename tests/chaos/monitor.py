@@ -1,4 +1,4 @@
-"""The one who sees everything and belongs to no process: asks Postgres who waits for whom, and cuts its connections."""
+"""Observes and controls the servers from outside of the processes: lock holders, sessions, the position of the WAL."""
 
 from collections.abc import Sequence
 from threading import Event
@@ -7,11 +7,11 @@ import psycopg
 import redis
 from sqlalchemy.engine import make_url
 
-POLL = Event()
+NEVER_SET = Event()
 
 
 class Monitor:
-    """Connections of its own to both servers."""
+    """Own connections to Postgres and Redis."""
 
     def __init__(self, database_url: str, redis_url: str) -> None:
         url = make_url(database_url).set(drivername="postgresql")
@@ -19,28 +19,28 @@ class Monitor:
         self.redis = redis.Redis.from_url(redis_url, decode_responses=True)
         self.raw_redis = redis.Redis.from_url(redis_url)
 
-    def waiting(self, backends: Sequence[int | None]) -> list[tuple[int, ...]]:
-        """Say of each backend who holds the locks it waits for: nobody, where it does not wait."""
-        found = self.postgres.execute(
+    def blockers(self, backends: Sequence[int | None]) -> list[tuple[int, ...]]:
+        """Return for each backend the backends that block it; empty: it does not wait for a lock."""
+        blockers = self.postgres.execute(
             "SELECT pg_blocking_pids(pid) FROM unnest(%s::int[]) WITH ORDINALITY AS asked (pid, nth) ORDER BY nth",
             [[backend or 0 for backend in backends]],
         )
-        return [tuple(sorted(holders)) for (holders,) in found]
+        return [tuple(sorted(holders)) for (holders,) in blockers]
 
-    def written_to(self) -> object:
-        """Say how far Postgres has written."""
+    def wal_position(self) -> object:
+        """Return the write position of the WAL, which changes with every write."""
         return self._one("SELECT pg_current_wal_insert_lsn()")
 
     def cancel(self, backend: int | None) -> None:
-        """Break off the statement of this backend."""
+        """Cancel the statement of this backend."""
         self._one("SELECT pg_cancel_backend(%s)", backend or 0)
 
-    def cut(self, backend: int) -> None:
-        """End this backend's session, and return when it is gone."""
+    def terminate(self, backend: int) -> None:
+        """Terminate this backend, and return when it is gone."""
         self._one("SELECT pg_terminate_backend(%s)", backend)
-        # To let Postgres wait for it takes a tenth of a second.
+        # pg_terminate_backend with a timeout polls only every 100 ms.
         while self.postgres.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", [backend]).fetchone():
-            POLL.wait(0.001)
+            NEVER_SET.wait(0.001)
 
     def close(self) -> None:
         self.postgres.close()

@@ -1,7 +1,7 @@
-"""Every step, broken off at every place where it touches Postgres, Redis or a network: what is left goes to its end.
+"""Injects a fault into every step at every fault point, then lets the engine finish and checks the promises.
 
-The places are found by walking: the step is begun again and again, and each time it gets one touch further, until it
-ends unharmed. So a touch that is new is tried too, without being named here.
+The step is run again and again: the first time with a fault at its first fault point, then at its second, and so on,
+until it ends without a fault. So a new fault point is tested without being listed here.
 """
 
 import io
@@ -13,10 +13,10 @@ from uuid import UUID
 
 import pytest
 
-from chaos.judge import Judge
-from chaos.play import Cast, Process
-from chaos.stage import Actor, Died, Stage, Touch
-from chaos.story import faults_at
+from chaos.harness import Harness, Process
+from chaos.invariants import InvariantChecker
+from chaos.scenario import faults_at
+from chaos.turn_scheduler import Actor, FaultPoint, ProcessDied, TurnScheduler
 from dialer.domain.ids import BatchId
 from dialer.engine.dispatch import dispatch
 from dialer.engine.events import receive
@@ -31,63 +31,66 @@ from support.world import World, made_up_phones
 
 pytestmark = [pytest.mark.proof, pytest.mark.timeout(240)]
 
-# All of these calls are answered, or are not: so some contacts are called again.
+# Half of the calls are busy, so that some contacts are called again.
 PROFILE = {"outcomes": {"answered": 1, "busy": 1}, "talk_seconds": {"mean": 5, "min": 1, "max": 20}}
 OPTIONS: dict[str, Any] = {"retry_failed": True, "max_retry_attempts": 1, "retry_delays": {"busy": 1}}
 CONTACTS = 3
 
 
-class Alone:
-    """A stage with one actor, whom the fault befalls at the nth touch that it can befall; nothing does after that."""
+class SingleFault:
+    """Stands in for the turn scheduler: one actor, and a fault at the nth point where this fault is possible.
+
+    `injected_at`: what the actor was doing then; None: it reached fewer points.
+    """
 
     def __init__(self, fault: str, nth: int) -> None:
-        self._fault, self._left = fault, nth
-        self.struck: str | None = None
-        self.broken: list[str] = []
+        self._fault, self._points_left = fault, nth
+        self.injected_at: str | None = None
+        self.violations: list[str] = []
 
-    def touch(self, actor: Actor, what: str) -> str | None:
+    def fault_point(self, actor: Actor, what: str) -> str | None:
         if actor.is_dead:
-            raise Died
-        self._left -= self._fault in faults_at(Touch(actor.name, 0, 0, what))
-        if self._left or self.struck:
+            raise ProcessDied
+        self._points_left -= self._fault in faults_at(FaultPoint(actor.name, 0, 0, what))
+        if self._points_left or self.injected_at:
             return None
-        self.struck = what
+        self.injected_at = what
         if self._fault == "die":
             actor.is_dead = True
-            raise Died
+            raise ProcessDied
         return self._fault
 
     def executed(self, actor: Actor) -> None:
-        """Nobody else could have had the turn."""
+        """Do nothing: no other actor could have had the turn."""
 
 
 @dataclass
-class Lot:
-    """One batch that a step is tried on."""
+class BatchCase:
+    """The batch on which a step is run."""
 
     world: World
     process: Process
     batch_id: BatchId
     phones: Sequence[str]
 
-    def up_to_calls(self) -> None:
+    def place_calls(self) -> None:
         self.world.dispatch([self.batch_id])
 
-    def up_to_reports(self, minutes: float = 1) -> None:
-        self.up_to_calls()
+    def receive_events(self, minutes: float = 1) -> None:
+        self.place_calls()
         self.later(minutes)
         while events := self.world.network.due(self.world.clock.now):
             receive(self.world.db, self.world.installed.trunk_id, events)
             self.world.network.acknowledge([event.key for event in events])
 
-    def up_to_retries(self) -> None:
-        self.up_to_reports()
+    def settle_calls(self) -> None:
+        self.receive_events()
         settle(self.world.context, self.world.clock.now)
         self.later(2)
 
-    def up_to_silence(self) -> None:
-        """Calls whose reports are lost, a lease that nobody has, and a Redis that was emptied."""
-        self.up_to_calls()
+    def lose_events_and_redis(self) -> None:
+        """Place calls, lose their call events, and empty Redis."""
+        self.place_calls()
         self.later(5)
         self.world.network.acknowledge([event.key for event in self.world.network.due(self.world.clock.now)])
         self.world.flush_redis()
@@ -96,126 +99,130 @@ class Lot:
         self.world.clock.now = self.world.clock.now.add(seconds=60 * minutes)
 
 
-def nothing(_: Lot) -> None:
-    """The batch is as it was made."""
+def do_nothing(_: BatchCase) -> None:
+    """Leave the batch as it was created."""
 
 
-def tick_it(lot: Lot) -> None:
-    tick(lot.process.context, lot.process.now)
+def run_tick(case: BatchCase) -> None:
+    tick(case.process.context, case.process.now)
 
 
-def dispatch_it(lot: Lot) -> None:
-    report = dispatch(lot.process.context, [lot.batch_id], lot.process.now, lot.process.rng)
+def run_dispatch(case: BatchCase) -> None:
+    report = dispatch(case.process.context, [case.batch_id], case.process.now, case.process.rng)
     for departure in report.departures:
-        place(lot.process.context, departure, lot.process.now)
+        place(case.process.context, departure, case.process.now)
 
 
-def receive_it(lot: Lot) -> None:
-    events = lot.world.network.due(lot.world.clock.now)
-    receive(lot.process.context.db, lot.world.installed.trunk_id, events)
-    lot.world.network.acknowledge([event.key for event in events])
+def run_receive(case: BatchCase) -> None:
+    events = case.world.network.due(case.world.clock.now)
+    receive(case.process.context.db, case.world.installed.trunk_id, events)
+    case.world.network.acknowledge([event.key for event in events])
 
 
-def settle_it(lot: Lot) -> None:
-    settle(lot.process.context, lot.process.now)
+def run_settle(case: BatchCase) -> None:
+    settle(case.process.context, case.process.now)
 
 
-def retry_it(lot: Lot) -> None:
-    retry(lot.process.context, lot.process.now)
+def run_retry(case: BatchCase) -> None:
+    retry(case.process.context, case.process.now)
 
 
-def rescue_it(lot: Lot) -> None:
-    rescue(lot.process.context, lot.process.now, lot.process.rng)
+def run_rescue(case: BatchCase) -> None:
+    rescue(case.process.context, case.process.now, case.process.rng)
 
 
-def import_them(lot: Lot) -> None:
-    file = io.BytesIO("\n".join(["phone", *lot.phones]).encode())
+def run_import(case: BatchCase) -> None:
+    process, file = case.process, io.BytesIO("\n".join(["phone", *case.phones]).encode())
     contacts.import_csv(
-        lot.process.context.db, lot.world.installed.workspace_id, lot.batch_id, file, lot.process.now, lot.process.rng
+        process.context.db, case.world.installed.workspace_id, case.batch_id, file, process.now, process.rng
     )
 
 
-def schedule_it(lot: Lot) -> None:
-    batches.schedule(lot.process.context, lot.world.installed.workspace_id, lot.batch_id, lot.process.now)
+def run_schedule(case: BatchCase) -> None:
+    batches.schedule(case.process.context, case.world.installed.workspace_id, case.batch_id, case.process.now)
 
 
-def cancel_it(lot: Lot) -> None:
-    lot.process.actor.touch("cancel")
-    with lot.process.context.db.begin() as connection:
-        connection.exec_driver_sql(f"UPDATE batches SET status = 'cancelled' WHERE id = '{lot.batch_id}'")
+def run_cancel(case: BatchCase) -> None:
+    case.process.actor.fault_point("cancel")
+    with case.process.context.db.begin() as connection:
+        connection.exec_driver_sql(f"UPDATE batches SET status = 'cancelled' WHERE id = '{case.batch_id}'")
 
 
 @dataclass(frozen=True)
-class Trial:
-    """A step, what comes before it, and how the batch is made."""
+class StepCase:
+    """A step, what is run before it, and how the batch is created.
 
-    before: Callable[[Lot], None]
-    step: Callable[[Lot], None]
+    `start`: whether the batch is scheduled. `loaded`: whether it has contacts. `points`: the step must have more fault
+    points than this.
+    """
+
+    before: Callable[[BatchCase], None]
+    step: Callable[[BatchCase], None]
     start: bool = True
     loaded: bool = True
     points: int = 3
 
 
-TRIALS = {
-    "tick": Trial(nothing, tick_it),
-    "dispatch": Trial(nothing, dispatch_it, points=15),
-    "receive": Trial(Lot.up_to_calls, receive_it),
-    "settle": Trial(Lot.up_to_reports, settle_it, points=10),
-    "retry": Trial(Lot.up_to_retries, retry_it),
-    "rescue": Trial(Lot.up_to_silence, rescue_it, points=20),
-    "import": Trial(nothing, import_them, start=False, loaded=False, points=5),
-    "schedule": Trial(nothing, schedule_it, start=False),
-    "cancel": Trial(Lot.up_to_calls, cancel_it),
+STEPS = {
+    "tick": StepCase(do_nothing, run_tick),
+    "dispatch": StepCase(do_nothing, run_dispatch, points=15),
+    "receive": StepCase(BatchCase.place_calls, run_receive),
+    "settle": StepCase(BatchCase.receive_events, run_settle, points=10),
+    "retry": StepCase(BatchCase.settle_calls, run_retry),
+    "rescue": StepCase(BatchCase.lose_events_and_redis, run_rescue, points=20),
+    "import": StepCase(do_nothing, run_import, start=False, loaded=False, points=5),
+    "schedule": StepCase(do_nothing, run_schedule, start=False),
+    "cancel": StepCase(BatchCase.place_calls, run_cancel),
 }
 
 
 @pytest.mark.parametrize("fault", ["die", "cut", "answer lost", "refuse", "serialization"])
-@pytest.mark.parametrize("name", TRIALS)
-def test_a_step_that_is_broken_off_anywhere_loses_nobody_and_rings_nobody_twice(
-    name: str, fault: str, cast: Cast, make_world: Callable[..., World]
+@pytest.mark.parametrize("name", STEPS)
+def test_after_a_fault_at_any_point_of_a_step_no_contact_is_lost_or_called_twice(
+    name: str, fault: str, harness: Harness, make_world: Callable[..., World]
 ) -> None:
-    trial, world = TRIALS[name], make_world(**PROFILE)
-    cast.begin(world)
-    process = cast.processes["worker0"]
+    step_case, world = STEPS[name], make_world(**PROFILE)
+    harness.use(world)
+    process = harness.processes["worker0"]
     process.skew_seconds, process.rng = 0.0, world.rng
     phones = iter(made_up_phones(5_000))
     batch_of: dict[str, UUID] = {}
     for nth in range(1, 500):
-        mine = [next(phones) for _ in range(CONTACTS)]
-        batch_id = world.batch(mine if trial.loaded else [], start=trial.start, **OPTIONS)
-        batch_of |= dict.fromkeys(mine, batch_id)
-        lot = Lot(world, process, batch_id, mine)
-        trial.before(lot)
-        alone = Alone(fault, nth)
-        broken_off(lot, trial, alone)
-        judge = Judge(world, batch_of)
-        recover(lot, trial)
-        assert list(judge.end()) == [], f"{name} broken off by {fault} at touch {nth}, {alone.struck}"
-        if alone.struck is None:
+        phones_of_batch = [next(phones) for _ in range(CONTACTS)]
+        batch_id = world.batch(phones_of_batch if step_case.loaded else [], start=step_case.start, **OPTIONS)
+        batch_of |= dict.fromkeys(phones_of_batch, batch_id)
+        case = BatchCase(world, process, batch_id, phones_of_batch)
+        step_case.before(case)
+        injector = SingleFault(fault, nth)
+        run_with_fault(case, step_case, injector)
+        checker = InvariantChecker(world, batch_of)
+        recover(case, step_case)
+        assert list(checker.check_final()) == [], f"{name}: {fault} at point {nth}, {injector.injected_at}"
+        if injector.injected_at is None:
             break
-    assert fault != "die" or nth > trial.points
+    assert fault != "die" or nth > step_case.points
 
 
-def broken_off(lot: Lot, trial: Trial, alone: Alone) -> None:
-    actor = lot.process.actor
-    actor.is_dead, actor.stage = False, cast(Stage, alone)
+def run_with_fault(case: BatchCase, step_case: StepCase, injector: SingleFault) -> None:
+    actor = case.process.actor
+    actor.is_dead, actor.scheduler = False, cast(TurnScheduler, injector)
     try:
-        with suppress(Died, DialerError):
-            trial.step(lot)
+        with suppress(ProcessDied, DialerError):
+            step_case.step(case)
     finally:
-        actor.stage, actor.is_dead = None, False
+        actor.scheduler, actor.is_dead = None, False
 
 
-def recover(lot: Lot, trial: Trial) -> None:
-    """Someone tries again what an operator asked for; then the engine goes on by itself."""
-    world = lot.world
-    if not trial.loaded:
-        world.add(lot.batch_id, lot.phones)
-    if world.progress(lot.batch_id).status == "draft":
-        batches.schedule(world.context, world.installed.workspace_id, lot.batch_id, world.clock.now)
+def recover(case: BatchCase, step_case: StepCase) -> None:
+    """Repeat what an operator asked for, then let the engine finish."""
+    world = case.world
+    if not step_case.loaded:
+        world.add(case.batch_id, case.phones)
+    if world.progress(case.batch_id).status == "draft":
+        batches.schedule(world.context, world.installed.workspace_id, case.batch_id, world.clock.now)
     world.rescue()
-    world.run(lambda: world.is_over(lot.batch_id) and world.progress(lot.batch_id).dialing == 0, grain=4)
-    lot.later(1)
+    world.run(lambda: world.is_over(case.batch_id) and world.progress(case.batch_id).dialing == 0, grain=4)
+    case.later(1)
     world.rescue()
-    done = world.progress(lot.batch_id)
+    done = world.progress(case.batch_id)
     assert done.completed + done.failed + done.cancelled == CONTACTS

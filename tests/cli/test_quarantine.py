@@ -9,7 +9,7 @@ import pytest
 from cli.conftest import Dialer
 from dialer.engine.settle import settle
 from dialer.store import quarantine
-from support.engine_steps import go, live, look, report
+from support.engine_steps import call_event, dispatch_and_place, live_attempts, next_dispatch
 from support.world import World
 
 pytestmark = pytest.mark.usefixtures("in_cluster")
@@ -49,10 +49,10 @@ def test_an_empty_quarantine_is_an_empty_list(dialer: Dialer, world: World) -> N
 
 
 def test_what_is_in_quarantine_is_listed_and_reports_go_back_into_the_inbox(dialer: Dialer, world: World) -> None:
-    go(world, world.batch(2))
-    one, other = live(world)
+    dispatch_and_place(world, world.batch(2))
+    one, other = live_attempts(world)
     row_id = closed(world)
-    kept(world, report(other, "ended", world.clock.now, "no_answer", key="n", cause="lost \u2028 and found"))
+    kept(world, call_event(other, "ended", world.clock.now, "no_answer", key="n", cause="lost \u2028 and found"))
     first, second = json.loads(dialer("quarantine", "list", "--json").out)
     assert (first["kind"], first["subject"], first["attempt_id"]) == ("report", str(row_id), str(one))
     assert (first["tries"], first["error_kind"], first["error"]) == (6, "22003", "out of range")
@@ -70,8 +70,8 @@ def test_what_is_in_quarantine_is_listed_and_reports_go_back_into_the_inbox(dial
 
 def test_a_batch_and_an_attempt_are_due_at_once_and_what_was_not_kept_stays(dialer: Dialer, world: World) -> None:
     batch_id = world.batch(1)
-    go(world, batch_id)
-    (attempt_id,) = live(world)
+    dispatch_and_place(world, batch_id)
+    (attempt_id,) = live_attempts(world)
     world.sql("UPDATE batch_progress SET next_dispatch_at = NULL")
     with world.db.begin() as connection:
         quarantine.note(connection, "batch", batch_id, ValueError("x"))
@@ -85,7 +85,7 @@ def test_a_batch_and_an_attempt_are_due_at_once_and_what_was_not_kept_stays(dial
         "2 of 3 are retried.\n",
         f"{lost} stays: no report was kept with it\n",
     )
-    assert look(world, batch_id)[0] is not None
+    assert next_dispatch(world, batch_id)[0] is not None
     assert world.value("SELECT rescue_at <= now() AND rescue_at > now() - interval '1 minute' FROM attempts")
     assert [entry["kind"] for entry in json.loads(dialer("quarantine", "list", "--json").out)] == ["report"]
 

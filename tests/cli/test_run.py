@@ -13,7 +13,7 @@ from cli.conftest import Dialer, query, wait_until
 from dialer.embedded import Servers, running_at
 from dialer.store.database import Database, rows, run
 from support.deadline import DEADLINE_SECONDS
-from support.dialer_up import DEAF_DIALER
+from support.dialer_up import SIGNAL_IGNORING_DIALER
 
 GOOD = b"phone\n+12025550101\n"
 RUN = ("--agent", "demo")
@@ -150,7 +150,7 @@ def test_a_cancelled_batch_is_exit_1_and_the_reason_is_told(
 def start(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
     """Start a command whose parent ignored and blocked TERM and Ctrl-C: it sets its own handlers all the same."""
     return subprocess.Popen(
-        [*DEAF_DIALER, *arguments],
+        [*SIGNAL_IGNORING_DIALER, *arguments],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

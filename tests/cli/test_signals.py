@@ -14,7 +14,7 @@ import redis
 from cli.conftest import query, wait_until
 from dialer.store.database import Database
 from support.deadline import DEADLINE_SECONDS
-from support.dialer_up import DEAF_DIALER
+from support.dialer_up import SIGNAL_IGNORING_DIALER
 
 COMMANDS = {
     "worker": (),
@@ -52,7 +52,7 @@ def test_a_command_whose_parent_ignored_and_blocked_its_signals_stops_when_it_is
     given = [option.replace("PORT", str(unused_port)) for option in COMMANDS[command]]
     output = tmp_path / "output"
     with output.open("wb") as written:
-        process = subprocess.Popen([*DEAF_DIALER, command, *given], stdout=written, stderr=written)
+        process = subprocess.Popen([*SIGNAL_IGNORING_DIALER, command, *given], stdout=written, stderr=written)
     try:
         wait_until(lambda: process.poll() is not None or has_started[command]())
         process.send_signal(how)

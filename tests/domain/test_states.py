@@ -23,7 +23,7 @@ from dialer.domain.states import (
     ContactStatus,
 )
 from dialer.store.database import Database, rows
-from support.engine_steps import go
+from support.engine_steps import dispatch_and_place
 from support.world import World
 
 Transitions = Mapping[StrEnum, frozenset[StrEnum]]
@@ -114,7 +114,7 @@ def test_the_database_knows_the_words_of_the_domain(
 
 def test_the_database_lets_a_contact_have_one_live_attempt_at_most(world: World) -> None:
     world.batch(1)
-    go(world, world.value("SELECT id FROM batches"))
+    dispatch_and_place(world, world.value("SELECT id FROM batches"))
     copy = """
         INSERT INTO attempts (id, batch_id, contact_id, trunk_id, phone_number_id, to_number, from_number, state,
                               outcome, local_on, utc_on, granted_at, ended_at, rescue_at, allowed_by)

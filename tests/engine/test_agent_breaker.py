@@ -14,7 +14,7 @@ from dialer.engine.settle import settle
 from dialer.providers.base import CallRequest, Placement, Refused
 from dialer.providers.simulator import InProcessSimulator
 from dialer.store import agent_health, trunk_listeners
-from support.engine_steps import go, later, look
+from support.engine_steps import advance_clock, dispatch_and_place, next_dispatch
 from support.world import MONDAY, World
 
 MakeWorld = Callable[..., World]
@@ -43,7 +43,7 @@ def call_all(world: World, batch_id: BatchId, seconds: float = 60) -> None:
     """Let this much time pass, second by second."""
     for _ in range(int(seconds)):
         heard(world)
-        later(world, 1)
+        advance_clock(world, 1)
         world.step()
 
 
@@ -74,12 +74,12 @@ def test_an_agent_whose_answered_calls_are_dropped_at_once_is_held_until_an_oper
     assert [(row.reason, row.probe_at) for row in held(world)] == [("answered_calls_dropped", None)]
     dropped = world.value("SELECT count(*) FROM attempts WHERE outcome = 'answered'")
     assert DROPS_IN_A_ROW <= dropped <= DROPS_IN_A_ROW + 2
-    assert look(world, batch_id)[1] == "agent_failing"
+    assert next_dispatch(world, batch_id)[1] == "agent_failing"
     assert "dialer agents update" in trouble(world)
     world.sql("UPDATE agents SET status = 'active'")
     assert held(world) == []
     heard(world)
-    assert go(world, batch_id).placed == 2
+    assert dispatch_and_place(world, batch_id).placed == 2
 
 
 def test_calls_that_are_dropped_between_conversations_hold_nobody(make_world: MakeWorld) -> None:
@@ -95,13 +95,13 @@ def test_calls_that_are_dropped_between_conversations_hold_nobody(make_world: Ma
 @pytest.mark.parametrize(("by", "is_held"), [(HungUpBy.CALLER, True), (None, True), (HungUpBy.CALLEE, False)])
 def test_people_who_hang_up_at_once_are_no_drops(make_world: MakeWorld, by: HungUpBy | None, is_held: bool) -> None:
     world = on_a_switch(make_world(**ANSWERED, talk_seconds={"mean": 90, "min": 90, "max": 90}))
-    go(world, world.batch(10, max_concurrent_calls=10))
+    dispatch_and_place(world, world.batch(10, max_concurrent_calls=10))
     at, facts = MONDAY.add(seconds=5), CallFacts(hung_up_by=by)
     ends = [
         CallEvent(f"{of}:ended", of, EventKind.ENDED, at, Outcome.ANSWERED, "x", talk_seconds=0.1, facts=facts)
         for of in (call.attempt_id for call in world.network.log)
     ]
-    later(world, 5)
+    advance_clock(world, 5)
     receive(world.db, world.installed.trunk_id, ends)
     assert settle(world.context, world.clock.now).ended == 10
     assert bool(held(world)) == is_held
@@ -131,20 +131,20 @@ def test_a_missing_destination_holds_the_agent_and_not_the_trunk_and_is_asked_fo
     network = WithoutApp(world.network, world.clock)
     world.providers._connect = lambda _: network
     batch_id = world.batch(40, max_concurrent_calls=20)
-    report = go(world, batch_id)
+    report = dispatch_and_place(world, batch_id)
     assert (report.refused, report.placed) == (20, 0)
     assert world.value("SELECT count(*) FROM trunk_health") == 0
-    assert go(world, batch_id).claimed == 0
-    assert look(world, batch_id) == (MONDAY.add(seconds=AGENT_PAUSE_SECONDS), "agent_failing")
-    later(world, AGENT_PAUSE_SECONDS)
+    assert dispatch_and_place(world, batch_id).claimed == 0
+    assert next_dispatch(world, batch_id) == (MONDAY.add(seconds=AGENT_PAUSE_SECONDS), "agent_failing")
+    advance_clock(world, AGENT_PAUSE_SECONDS)
     heard(world)
-    assert go(world, batch_id).refused == 1
+    assert dispatch_and_place(world, batch_id).refused == 1
     network.has_app = True
-    later(world, AGENT_PAUSE_SECONDS)
+    advance_clock(world, AGENT_PAUSE_SECONDS)
     heard(world)
-    assert go(world, batch_id).placed == 1
+    assert dispatch_and_place(world, batch_id).placed == 1
     assert held(world) == []
-    assert go(world, batch_id).placed > 1
+    assert dispatch_and_place(world, batch_id).placed > 1
     assert world.value("SELECT max(attempts) FROM contacts WHERE status <> 'dialing'") == 0
 
 
@@ -155,10 +155,10 @@ def test_a_batch_whose_agent_the_trunk_does_not_permit_is_held(make_world: MakeW
     world = make_world()
     batch_id = world.batch(3)
     on_a_switch(world, connection)
-    assert go(world, batch_id).claimed == 0
-    assert look(world, batch_id) == (MONDAY.add(seconds=60), "agent_not_permitted")
+    assert dispatch_and_place(world, batch_id).claimed == 0
+    assert next_dispatch(world, batch_id) == (MONDAY.add(seconds=60), "agent_not_permitted")
     assert "does not permit its connection" in trouble(world)
     destination = '{"destinations": [{"context": "default", "exten": "s"}]}'
     world.sql("UPDATE trunks SET config = config || CAST(:more AS jsonb)", more=destination)
     is_named = "default" in connection
-    assert (go(world, batch_id).placed > 0) == is_named
+    assert (dispatch_and_place(world, batch_id).placed > 0) == is_named

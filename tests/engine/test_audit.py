@@ -14,7 +14,7 @@ from dialer.domain.ids import BatchId
 from dialer.engine.audit import AuditReport, audit
 from dialer.errors import NotFound
 from dialer.store.database import Database
-from support.ledger_rows import NOW, Ledger, found
+from support.ledger_rows import NOW, Ledger, audit_violations
 from support.world import MONDAY, World
 
 FAULTY = {"lost": 0.1, "repeated": 0.1, "reordered": 0.1, "refused": 0.1, "timeout_before": 0.1, "timeout_after": 0.1}
@@ -34,7 +34,7 @@ def test_whatever_the_network_does_every_step_leaves_the_ledger_clean(make_world
     batch_id = world.batch(12, retry_failed=True, max_retry_attempts=2, timezone="Europe/Berlin", end_time="12:00")
 
     def check() -> None:
-        assert found(world) == {}
+        assert audit_violations(world) == {}
 
     world.run(lambda: world.is_over(batch_id), grain=5, each=check)
     report = audit(world.db, world.clock.now, batch_id)
@@ -66,13 +66,13 @@ def test_what_dispatch_stores_is_what_is_judged(world: World, term: str, value: 
     world.sql("UPDATE trunks SET calls_per_second = 2")
     batch_id = world.batch(3, phone_number_ids=world.installed.number_ids[:1], max_concurrent_calls=2)
     world.run(lambda: world.is_over(batch_id))
-    assert found(world) == {}
+    assert audit_violations(world) == {}
     world.sql(
         "UPDATE attempts SET allowed_by = jsonb_set(allowed_by, ARRAY[:term], CAST(:value AS jsonb), false)",
         term=term,
         value=value,
     )
-    assert set(found(world)) == {rule}
+    assert set(audit_violations(world)) == {rule}
 
 
 def test_a_report_says_how_often_a_rule_is_broken_and_shows_twenty_rows(world: World) -> None:
@@ -92,7 +92,7 @@ def test_attempts_of_one_contact_must_not_overlap(world: World) -> None:
     second = ledger.attempt(0, begin=29, end=60, max_attempts=3)
     ledger.attempt(0, begin=60, end=90, max_attempts=3)
     ledger.write()
-    assert found(world) == {"P1 overlapping_attempts": (second,)}
+    assert audit_violations(world) == {"P1 overlapping_attempts": (second,)}
 
 
 def test_a_live_attempt_must_not_have_begun_before_the_one_before_it_ended(world: World) -> None:
@@ -100,7 +100,7 @@ def test_a_live_attempt_must_not_have_begun_before_the_one_before_it_ended(world
     ledger.attempt(0, begin=0, end=30, max_attempts=2)
     second = ledger.attempt(0, begin=29, max_attempts=2)
     ledger.write()
-    assert found(world) == {"P1 overlapping_attempts": (second,)}
+    assert audit_violations(world) == {"P1 overlapping_attempts": (second,)}
 
 
 def test_a_contact_must_not_have_two_live_attempts(world: World) -> None:
@@ -109,14 +109,14 @@ def test_a_contact_must_not_have_two_live_attempts(world: World) -> None:
         ledger.attempt(0, begin=0, max_attempts=2)
         ledger.attempt(0, begin=10, max_attempts=2)
         ledger.write()
-        assert found(world) == {"P1 several_live_attempts": (ledger.contacts[0],)}
+        assert audit_violations(world) == {"P1 several_live_attempts": (ledger.contacts[0],)}
 
 
 def test_two_attempts_must_not_share_a_call(world: World) -> None:
     ledger = Ledger(world)
     both = {ledger.attempt(contact, begin=contact, end=30, provider_call_id="same") for contact in (0, 1)}
     ledger.write()
-    assert found(world) == {"P1 shared_provider_call": tuple(sorted(both))}
+    assert audit_violations(world) == {"P1 shared_provider_call": tuple(sorted(both))}
 
 
 def test_two_networks_may_give_the_same_id_to_two_calls(world: World) -> None:
@@ -129,7 +129,7 @@ def test_two_networks_may_give_the_same_id_to_two_calls(world: World) -> None:
     ledger.attempt(0, begin=0, end=30, provider_call_id="same")
     ledger.attempt(1, begin=1, end=30, provider_call_id="same", trunk_id=second)
     ledger.write()
-    assert found(world) == {}
+    assert audit_violations(world) == {}
 
 
 def test_a_contact_must_not_have_more_attempts_than_the_latest_was_allowed(world: World) -> None:
@@ -138,7 +138,7 @@ def test_a_contact_must_not_have_more_attempts_than_the_latest_was_allowed(world
         ledger.attempt(0, begin=60 * number, end=60 * number + 30, max_attempts=max_attempts)
         ledger.attempt(1, begin=60 * number, end=60 * number + 30, max_attempts=5 - max_attempts)
     ledger.write()
-    assert found(world) == {"P1 too_many_attempts": (ledger.contacts[0],)}
+    assert audit_violations(world) == {"P1 too_many_attempts": (ledger.contacts[0],)}
 
 
 def test_refused_attempts_use_nothing_up(world: World) -> None:
@@ -147,7 +147,7 @@ def test_refused_attempts_use_nothing_up(world: World) -> None:
     ledger.attempt(0, begin=15, end=15, outcome=None)
     ledger.attempt(0, begin=45, end=60, outcome="answered")
     ledger.write()
-    assert found(world) == {}
+    assert audit_violations(world) == {}
 
 
 def test_a_refused_attempt_must_not_turn_out_to_have_rung(world: World) -> None:
@@ -156,7 +156,7 @@ def test_a_refused_attempt_must_not_turn_out_to_have_rung(world: World) -> None:
     ledger.write()
     ledger.report(refused, "ringing", "contradiction")
     ledger.report(refused, "ended", "contradiction", outcome="busy")
-    assert found(world) == {"P1 refused_but_reported": (refused,)}
+    assert audit_violations(world) == {"P1 refused_but_reported": (refused,)}
 
 
 @pytest.mark.parametrize("outcome", ["answered", "invalid_number", "cancelled", "unknown"])
@@ -165,7 +165,7 @@ def test_a_contact_that_is_settled_must_not_be_called_again(world: World, outcom
     ledger.attempt(0, begin=0, end=30, outcome=outcome, max_attempts=2)
     ledger.attempt(0, begin=60, end=90, outcome="answered", max_attempts=2)
     ledger.write()
-    assert found(world) == {"P1 called_again": (ledger.contacts[0],)}
+    assert audit_violations(world) == {"P1 called_again": (ledger.contacts[0],)}
 
 
 @pytest.mark.parametrize("status", ["pending", "waiting"])
@@ -178,7 +178,7 @@ def test_a_contact_that_is_settled_must_not_be_queued_again(world: World, status
         status=status,
         now=world.clock.now,
     )
-    assert found(world) == {"P1 called_again": (ledger.contacts[0],)}
+    assert audit_violations(world) == {"P1 called_again": (ledger.contacts[0],)}
 
 
 @pytest.mark.parametrize("scope", ["batch", "number", "trunk"])
@@ -189,7 +189,7 @@ def test_one_call_too_many_in_flight_is_found(world: World, scope: str) -> None:
     ledger.attempt(1, begin=10, **limit)
     third = ledger.attempt(2, begin=20, end=40, **limit)
     ledger.write()
-    assert found(world) == ledger.found() == {f"P2 {scope}_concurrency": (third,)}
+    assert audit_violations(world) == ledger.violations() == {f"P2 {scope}_concurrency": (third,)}
 
 
 @pytest.mark.parametrize("scope", ["number", "trunk"])
@@ -202,8 +202,8 @@ def test_limits_of_numbers_and_trunks_hold_across_batches(world: World, scope: s
     apart.attempt(0, begin=20, end=50, **limits, **elsewhere)
     for ledger in (one, other, apart):
         ledger.write()
-    assert found(world) == one.found() == other.found() == {f"P2 {scope}_concurrency": (second,)}
-    assert apart.found() == {}
+    assert audit_violations(world) == one.violations() == other.violations() == {f"P2 {scope}_concurrency": (second,)}
+    assert apart.violations() == {}
 
 
 def test_a_slot_that_frees_at_the_same_moment_is_free(world: World) -> None:
@@ -211,7 +211,7 @@ def test_a_slot_that_frees_at_the_same_moment_is_free(world: World) -> None:
     ledger.attempt(0, begin=0, end=30, max_concurrent_calls=1)
     ledger.attempt(1, begin=30, end=60, max_concurrent_calls=1)
     ledger.write()
-    assert found(world) == {}
+    assert audit_violations(world) == {}
 
 
 def test_a_limit_that_is_lowered_while_calls_are_up_binds_the_next_ones(world: World) -> None:
@@ -220,7 +220,7 @@ def test_a_limit_that_is_lowered_while_calls_are_up_binds_the_next_ones(world: W
         ledger.attempt(contact, begin=0, end=60 + contact, max_concurrent_calls=3)
     ledger.attempt(3, begin=62, end=90, max_concurrent_calls=1)
     ledger.write()
-    assert found(world) == {}
+    assert audit_violations(world) == {}
 
 
 def test_calls_refused_at_once_leave_room_at_the_same_moment_but_needed_room_themselves(world: World) -> None:
@@ -229,7 +229,7 @@ def test_calls_refused_at_once_leave_room_at_the_same_moment_but_needed_room_the
     ledger.attempt(1, begin=0, end=30, max_concurrent_calls=1)
     over = ledger.attempt(2, begin=10, end=10, outcome=None, max_concurrent_calls=1)
     ledger.write()
-    assert found(world) == {"P2 batch_concurrency": (over,)}
+    assert audit_violations(world) == {"P2 batch_concurrency": (over,)}
 
 
 @given(
@@ -252,7 +252,7 @@ def test_calls_in_flight_are_counted_as_one_would_by_hand(
         if sum(other <= begin and (until is None or begin < until) for other, until, _ in calls) > limit:
             over.add(attempt_id)
     ledger.write()
-    assert set(ledger.found().get("P2 batch_concurrency", ())) == over
+    assert set(ledger.violations().get("P2 batch_concurrency", ())) == over
 
 
 @pytest.mark.parametrize("scope", ["batch", "number"])
@@ -268,7 +268,7 @@ def test_one_call_too_many_on_a_day_is_found_and_refused_ones_are_given_back_whe
     late = ledger.attempt(4, begin=70, **limits)
     ledger.attempt(5, begin=-86_400, end=-86_000, **limits)
     ledger.write()
-    assert found(world) == {f"P2 {scope}_daily_cap": (early, late)}
+    assert audit_violations(world) == {f"P2 {scope}_daily_cap": (early, late)}
 
 
 def test_calls_of_a_trunk_are_placed_at_its_rate(world: World) -> None:
@@ -279,7 +279,7 @@ def test_calls_of_a_trunk_are_placed_at_its_rate(world: World) -> None:
         for contact, ms in enumerate((0, 200, 960, 1200, 2100, 2140))
     ]
     ledger.write()
-    assert found(world) == {"P2 trunk_rate": (placed[-1],)}
+    assert audit_violations(world) == {"P2 trunk_rate": (placed[-1],)}
 
 
 def test_calls_from_all_numbers_of_a_trunk_count_toward_its_rate_also_before_their_answer_was_noted(
@@ -291,7 +291,7 @@ def test_calls_from_all_numbers_of_a_trunk_count_toward_its_rate_also_before_the
         at = MONDAY.add(microseconds=100_000 * contact)
         last = ledger.attempt(contact, begin=0, end=60, phone_number_id=number_id, sent_at=at, **rate)
     ledger.write()
-    assert found(world) == {"P2 trunk_rate": (last,)}
+    assert audit_violations(world) == {"P2 trunk_rate": (last,)}
 
 
 def test_what_was_refused_where_it_was_sent_made_no_call_and_counts_toward_no_rate(world: World) -> None:
@@ -301,7 +301,7 @@ def test_what_was_refused_where_it_was_sent_made_no_call_and_counts_toward_no_ra
             contact, begin=0, end=1, outcome=None, sent_at=MONDAY, trunk_rate_limit=2, trunk_rate_window_ms=1000
         )
     ledger.write()
-    assert found(world) == {}
+    assert audit_violations(world) == {}
 
 
 @pytest.mark.parametrize("away", [-2, 2])
@@ -314,14 +314,14 @@ def test_an_attempt_counts_to_the_day_on_which_it_was_created(world: World, colu
     ledger.attempt(0, 0, 86_400, **berlin, **days)
     wrong = ledger.attempt(1, 0, 86_400, **berlin, **days | {column: at.add(days=away).date()})
     ledger.write()
-    assert found(world) == {f"P2 wrong_{column.removesuffix('_on')}_day": (wrong,)}
+    assert audit_violations(world) == {f"P2 wrong_{column.removesuffix('_on')}_day": (wrong,)}
 
 
 def test_an_attempt_must_say_by_what_it_was_allowed(world: World) -> None:
     ledger = Ledger(world)
     silent = ledger.attempt(0, begin=0, end=30, allowed_by={})
     ledger.write()
-    assert found(world) == {"P2 limits_not_stored": (silent,)}
+    assert audit_violations(world) == {"P2 limits_not_stored": (silent,)}
 
 
 @contextmanager

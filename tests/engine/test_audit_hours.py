@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dialer.domain.window import CallingWindow
-from support.ledger_rows import Ledger, found
+from support.ledger_rows import Ledger, audit_violations
 from support.world import MONDAY, World
 
 # Europe/Berlin is an hour ahead of UTC on that Monday; clocks go forward on 2026-03-29.
@@ -71,7 +71,7 @@ def _found_at(world: World, at: str, window: dict[str, Any]) -> set[str]:
     ledger = Ledger(world, 1)
     ledger.attempt(0, 0, 200 * 86_400, created_at=created_at, **window)
     ledger.write()
-    return set(found(world))
+    return set(audit_violations(world))
 
 
 TIMES = st.none() | st.builds(time, st.integers(0, 23), st.sampled_from([0, 1, 30]))
@@ -108,7 +108,7 @@ def test_postgres_and_the_window_agree_around_the_changes_of_the_clock(
         if not window.is_open(created_at):
             outside.add(attempt_id)
     ledger.write()
-    assert set(ledger.found().get("P3 outside_window", ())) == outside
+    assert set(ledger.violations().get("P3 outside_window", ())) == outside
 
 
 def test_a_zone_that_postgres_does_not_know_is_found_and_hides_nothing_else(world: World) -> None:
@@ -121,8 +121,8 @@ def test_a_zone_that_postgres_does_not_know_is_found_and_hides_nothing_else(worl
     silent = ledger.attempt(3, begin=3, end=30, allowed_by={})
     ledger.write()
     assert (
-        found(world)
-        == ledger.found()
+        audit_violations(world)
+        == ledger.violations()
         == {
             "P2 limits_not_stored": (silent,),
             "P3 outside_window": (late,),
@@ -141,7 +141,7 @@ def test_nothing_is_created_while_a_batch_is_stopped(world: World) -> None:
     stopped = [ledger.attempt(contact, begin, end=60) for contact, begin in ((1, 15), (3, 40), (4, 50))]
     ledger.attempt(2, begin=20, end=25)
     ledger.write()
-    assert found(world) == {"P4 created_while_stopped": tuple(stopped)}
+    assert audit_violations(world) == {"P4 created_while_stopped": tuple(stopped)}
 
 
 def _change(world: World, ledger: Ledger, seconds: int, status: str) -> None:
@@ -157,4 +157,4 @@ def test_nothing_is_sent_while_a_batch_is_stopped(world: World) -> None:
         ledger.attempt(contact, begin=5, end=60, sent_at=MONDAY.add(seconds=seconds))
     late = ledger.attempt(3, begin=5, end=60, sent_at=MONDAY.add(seconds=11))
     ledger.write()
-    assert found(world) == {"P4 sent_while_stopped": (late,)}
+    assert audit_violations(world) == {"P4 sent_while_stopped": (late,)}

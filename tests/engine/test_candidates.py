@@ -23,7 +23,14 @@ from dialer.providers.base import (
 )
 from dialer.providers.pool import ProviderPool
 from dialer.providers.simulator import CarrierCall
-from support.engine_steps import end, go, hand_in, later, live, report
+from support.engine_steps import (
+    advance_clock,
+    call_event,
+    dispatch_and_place,
+    end_call,
+    live_attempts,
+    receive_and_settle,
+)
 from support.world import World
 
 PHONE = "+12125550001"
@@ -95,11 +102,11 @@ def alike(make_world: Callable[..., World]) -> World:
 
 def unsure(world: World, *, sent: bool) -> AttemptId:
     """Reserve an attempt whose worker dies before its call has left, or after; return it."""
-    before = set(live(world))
+    before = set(live_attempts(world))
     batch_id = world.batch([PHONE])
     with pytest.raises(Died):
-        go(world, batch_id, context=replace(world.context, providers=Dying(world, sent=sent)))
-    (mine,) = set(live(world)) - before
+        dispatch_and_place(world, batch_id, context=replace(world.context, providers=Dying(world, sent=sent)))
+    (mine,) = set(live_attempts(world)) - before
     return mine
 
 
@@ -122,17 +129,17 @@ def state(world: World, attempt_id: AttemptId) -> tuple[str, str | None]:
 
 def test_the_call_of_an_attempt_that_is_alone_between_its_numbers_is_its_own(alike: World) -> None:
     mine = unsure(alike, sent=True)
-    later(alike, 30)
+    advance_clock(alike, 30)
     assert rescued(alike).closed == 0
     assert state(alike, mine) == ("answered", f"{mine}.1")
 
 
 def test_a_call_that_the_ledger_knows_as_another_attempts_is_not_taken_for_this_ones(alike: World) -> None:
     first = alike.batch([PHONE])
-    go(alike, first)
-    (other,) = live(alike)
+    dispatch_and_place(alike, first)
+    (other,) = live_attempts(alike)
     mine = unsure(alike, sent=False)
-    later(alike, 30)
+    advance_clock(alike, 30)
     assert rescued(alike).closed == 1
     assert state(alike, mine) == ("refused", None)
     assert state(alike, other) == ("placed", f"{other}.1")
@@ -142,33 +149,33 @@ def test_a_call_that_the_ledger_knows_as_another_attempts_is_not_taken_for_this_
 
 
 def test_where_it_may_not_be_listed_yet_the_call_of_another_proves_nothing(alike: World) -> None:
-    go(alike, alike.batch([PHONE]))
+    dispatch_and_place(alike, alike.batch([PHONE]))
     mine = unsure(alike, sent=False)
-    later(alike, 30)
+    advance_clock(alike, 30)
     assert rescued(alike, otherwise=LookupFailed("too early")).closed == 0
     assert state(alike, mine)[0] == "reserved"
 
 
 def test_the_call_of_an_attempt_of_the_same_contact_that_is_over_is_not_taken_for_its_retry(alike: World) -> None:
     batch_id = alike.batch([PHONE], retry_failed=True, max_retry_attempts=1, retry_delays={"busy": 0})
-    go(alike, batch_id)
-    end(alike, live(alike)[0], "busy")
+    dispatch_and_place(alike, batch_id)
+    end_call(alike, live_attempts(alike)[0], "busy")
     assert retry(alike.context, alike.clock.now).requeued == 1
     with pytest.raises(Died):
-        go(alike, batch_id, context=replace(alike.context, providers=Dying(alike, sent=False)))
-    (mine,) = live(alike)
-    later(alike, 30)
+        dispatch_and_place(alike, batch_id, context=replace(alike.context, providers=Dying(alike, sent=False)))
+    (mine,) = live_attempts(alike)
+    advance_clock(alike, 30)
     assert rescued(alike).closed == 1
     assert state(alike, mine) == ("refused", None)
 
 
 def test_while_another_attempt_does_not_know_its_call_either_nobody_takes_it(alike: World) -> None:
     other, mine = unsure(alike, sent=True), unsure(alike, sent=False)
-    later(alike, 30)
+    advance_clock(alike, 30)
     assert rescued(alike).closed == 0
     assert [state(alike, of) for of in (other, mine)] == [("reserved", None)] * 2
-    hand_in(alike, report(other, "ringing", alike.clock.now, provider_call_id=f"{other}.1"))
-    later(alike, 30)
+    receive_and_settle(alike, call_event(other, "ringing", alike.clock.now, provider_call_id=f"{other}.1"))
+    advance_clock(alike, 30)
     assert rescued(alike).closed == 1
     assert state(alike, other) == ("ringing", f"{other}.1")
     assert state(alike, mine) == ("refused", None)
@@ -177,19 +184,19 @@ def test_while_another_attempt_does_not_know_its_call_either_nobody_takes_it(ali
 def test_an_attempt_whose_call_is_reported_while_the_network_is_asked_keeps_that_one(alike: World) -> None:
     call_by_another_program(alike)
     mine = unsure(alike, sent=False)
-    later(alike, 30)
-    own = report(mine, "ringing", alike.clock.now, provider_call_id="its own")
-    assert rescued(alike, lambda: hand_in(alike, own)).closed == 0
+    advance_clock(alike, 30)
+    own = call_event(mine, "ringing", alike.clock.now, provider_call_id="its own")
+    assert rescued(alike, lambda: receive_and_settle(alike, own)).closed == 0
     assert state(alike, mine) == ("ringing", "its own")
     assert alike.value("SELECT count(*) FROM inbox WHERE kind = 'answered'") == 0
 
 
 def test_an_attempt_that_was_never_placed_makes_nothing_ambiguous(alike: World) -> None:
     refused = unsure(alike, sent=False)
-    later(alike, 30)
+    advance_clock(alike, 30)
     assert rescued(alike).closed == 1
     mine = unsure(alike, sent=True)
-    later(alike, 30)
+    advance_clock(alike, 30)
     rescued(alike)
     assert (state(alike, refused), state(alike, mine)) == (("refused", None), ("answered", f"{mine}.1"))
 
@@ -197,14 +204,14 @@ def test_an_attempt_that_was_never_placed_makes_nothing_ambiguous(alike: World) 
 def test_several_calls_that_could_be_its_own_leave_it_open(alike: World) -> None:
     mine = unsure(alike, sent=True)
     call_by_another_program(alike)
-    later(alike, 30)
+    advance_clock(alike, 30)
     assert rescued(alike).closed == 0
     assert state(alike, mine) == ("reserved", None)
 
 
 def test_a_number_that_several_workspaces_call_from_is_one_number(alike: World) -> None:
-    go(alike, alike.batch([PHONE]))
-    (other,) = live(alike)
+    dispatch_and_place(alike, alike.batch([PHONE]))
+    (other,) = live_attempts(alike)
     alike.sql("INSERT INTO workspaces (id, name) VALUES (gen_random_uuid(), 'another')")
     alike.sql(
         """
@@ -223,15 +230,15 @@ def test_a_number_that_several_workspaces_call_from_is_one_number(alike: World) 
         id=other,
     )
     mine = unsure(alike, sent=False)
-    later(alike, 30)
+    advance_clock(alike, 30)
     assert rescued(alike).closed == 1
     assert state(alike, mine) == ("refused", None)
 
 
 def test_a_call_of_another_moment_does_not_make_it_ambiguous(alike: World) -> None:
     unsure(alike, sent=False)
-    later(alike, 301)
+    advance_clock(alike, 301)
     mine = unsure(alike, sent=True)
-    later(alike, 30)
+    advance_clock(alike, 30)
     rescued(alike)
     assert state(alike, mine) == ("answered", f"{mine}.1")

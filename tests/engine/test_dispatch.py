@@ -20,20 +20,20 @@ from dialer.providers.base import CallRequest, Placed, Placement, Refused, Uncle
 from dialer.providers.pool import ProviderPool
 from dialer.store.database import rows
 from support.engine_steps import (
-    Dispatched,
-    assert_clean,
+    DispatchSummary,
+    advance_clock,
+    assert_audit_is_clean,
+    call_event,
     day_allowance,
-    end,
-    go,
-    hand_in,
-    held,
-    later,
-    live,
-    look,
-    queued,
-    report,
+    dispatch_and_place,
+    end_call,
+    held_leases,
+    live_attempts,
+    lock_waiters,
+    next_dispatch,
+    receive_and_settle,
     set_limit,
-    until,
+    wait_until,
 )
 from support.world import MONDAY, World, made_up_phones
 
@@ -76,7 +76,7 @@ def test_a_batch_is_called_to_its_end_and_holds_nothing_then(world: World) -> No
     assert progress.status == "completed"
     assert progress.completed + progress.failed == progress.total == 25
     assert len(world.network.log) == 25
-    assert held(world) == {}
+    assert held_leases(world) == {}
     assert day_allowance(world) == 25
 
 
@@ -96,28 +96,28 @@ def test_contacts_are_called_by_priority_then_due_time_then_position(world: Worl
 
 def test_contacts_added_to_a_batch_that_has_nobody_left_to_call_are_called(world: World) -> None:
     batch_id = world.batch(2)
-    go(world, batch_id)
-    assert look(world, batch_id) == (None, "calls")
+    dispatch_and_place(world, batch_id)
+    assert next_dispatch(world, batch_id) == (None, "calls")
     world.add(batch_id, made_up_phones(3, first=2))
-    assert look(world, batch_id)[0] == world.clock.now
+    assert next_dispatch(world, batch_id)[0] == world.clock.now
     world.run(lambda: world.is_over(batch_id))
     assert len(world.network.log) == 5
 
 
 def test_a_batch_of_no_calls_in_progress_and_none_to_come_is_completed(world: World) -> None:
     batch_id = world.batch(1)
-    go(world, batch_id)
-    end(world, live(world)[0])
+    dispatch_and_place(world, batch_id)
+    end_call(world, live_attempts(world)[0])
     assert world.progress(batch_id).status == "active"
-    assert go(world, batch_id) == Dispatched()
+    assert dispatch_and_place(world, batch_id) == DispatchSummary()
     assert world.progress(batch_id).status == "completed"
-    assert look(world, batch_id) == (None, None)
+    assert next_dispatch(world, batch_id) == (None, None)
 
 
 def test_what_is_not_active_or_does_not_exist_is_passed_over(world: World) -> None:
     draft = world.batch(1, start=False)
     nobody = BatchId(world.installed.agent_id)
-    assert go(world, draft, nobody) == go(world) == Dispatched()
+    assert dispatch_and_place(world, draft, nobody) == dispatch_and_place(world) == DispatchSummary()
     assert attempts(world) == 0
 
 
@@ -126,36 +126,36 @@ def test_a_refused_contact_keeps_its_attempts_and_waits_longer_each_time(world: 
     batch_id = world.batch(1, max_calls_per_day=5)
     context = refusing(world, CauseClass.INFRASTRUCTURE)
     for refusals, wait in enumerate((15, 30, 60, 120, 240, 480, 600, 600), start=1):
-        assert go(world, batch_id, context=context).refused == 1
+        assert dispatch_and_place(world, batch_id, context=context).refused == 1
         row = contact(world)
         assert (row.status, row.status_reason, row.attempts, row.refusals) == ("waiting", "503", 0, refusals)
         assert row.due_at == world.clock.now.add(seconds=wait)
-        assert look(world, batch_id)[0] == world.clock.now.add(seconds=1)
-        assert held(world) == {}
+        assert next_dispatch(world, batch_id)[0] == world.clock.now.add(seconds=1)
+        assert held_leases(world) == {}
         assert day_allowance(world) == world.value("SELECT attempts FROM batch_days") == 0
-        later(world, wait)
+        advance_clock(world, wait)
         assert retry(world.context, world.clock.now).requeued == 1
-    assert_clean(world)
-    assert go(world, batch_id).placed == 1
+    assert_audit_is_clean(world)
+    assert dispatch_and_place(world, batch_id).placed == 1
 
 
 def test_a_contact_that_is_refused_for_its_own_fault_has_failed(world: World) -> None:
     batch_id = world.batch(1, retry_failed=True, max_retry_attempts=3)
-    go(world, batch_id, context=refusing(world, CauseClass.CONTACT, "404"))
+    dispatch_and_place(world, batch_id, context=refusing(world, CauseClass.CONTACT, "404"))
     row = contact(world)
     assert (row.status, row.status_reason, row.outcome, row.attempts) == ("failed", "404", "invalid_number", 0)
-    later(world, 1)
+    advance_clock(world, 1)
     world.step()
     assert world.progress(batch_id).status == "completed"
-    assert_clean(world)
+    assert_audit_is_clean(world)
 
 
 def test_what_no_network_answered_is_unclear_and_keeps_its_slot(make_world: MakeWorld) -> None:
     world = make_world(faults={"timeout_before": 1})
     batch_id = world.batch(3, max_concurrent_calls=3)
-    assert go(world, batch_id).unclear == 3
+    assert dispatch_and_place(world, batch_id).unclear == 3
     assert [row.state for row in world.rows("SELECT state FROM attempts")] == ["unclear"] * 3
-    assert world.progress(batch_id).dialing == len(held(world)["{dialer}:holds"]) == 3
+    assert world.progress(batch_id).dialing == len(held_leases(world)["{dialer}:holds"]) == 3
 
 
 def test_a_provider_that_raises_has_left_the_call_unclear(world: World) -> None:
@@ -168,7 +168,7 @@ def test_a_provider_that_raises_has_left_the_call_unclear(world: World) -> None:
 
     pool = ProviderPool(lambda _: Broken(), world.clock)  # type: ignore[arg-type,return-value]
     batch_id = world.batch(1)
-    assert go(world, batch_id, context=replace(world.context, providers=pool)).unclear == 1
+    assert dispatch_and_place(world, batch_id, context=replace(world.context, providers=pool)).unclear == 1
     pool.close()
     (row,) = world.rows("SELECT state, cause FROM attempts")
     assert (row.state, "socket closed in the middle" in row.cause) == ("unclear", True)
@@ -179,11 +179,11 @@ def test_a_worker_that_slept_before_placing_sends_nothing(world: World) -> None:
 
     class Sleepy(ProviderPool):
         def place_all(self, calls: Sequence[tuple[Trunk, CallRequest]]) -> dict[AttemptId, Placement]:
-            later(world, PLACE_SECONDS)
+            advance_clock(world, PLACE_SECONDS)
             return world.providers.place_all(calls)
 
     sleepy = Sleepy(_no_provider, world.clock)
-    assert go(world, batch_id, context=replace(world.context, providers=sleepy)).refused == 2
+    assert dispatch_and_place(world, batch_id, context=replace(world.context, providers=sleepy)).refused == 2
     assert len(world.network.log) == 0
 
 
@@ -191,13 +191,13 @@ def test_reports_that_overtake_the_answer_have_the_say(world: World) -> None:
     batch_id = world.batch(1)
 
     def answer(request: CallRequest) -> Placement:
-        end(world, request.attempt_id, "busy")
+        end_call(world, request.attempt_id, "busy")
         return Placed("late")
 
-    go(world, batch_id, context=replace(world.context, providers=Answering(answer)))
+    dispatch_and_place(world, batch_id, context=replace(world.context, providers=Answering(answer)))
     (row,) = world.rows("SELECT state, outcome FROM attempts")
     assert tuple(row) == ("ended", "busy")
-    assert held(world) == {}
+    assert held_leases(world) == {}
 
 
 @pytest.mark.parametrize("late", [Placed("late"), Unclear("no answer")], ids=["placed", "unclear"])
@@ -208,10 +208,10 @@ def test_a_report_of_a_call_that_goes_on_has_the_say_over_an_answer_that_comes_a
     batch_id = world.batch(1)
 
     def answer(request: CallRequest) -> Placement:
-        hand_in(world, report(request.attempt_id, kind, world.clock.now, provider_call_id="its own"))
+        receive_and_settle(world, call_event(request.attempt_id, kind, world.clock.now, provider_call_id="its own"))
         return late
 
-    go(world, batch_id, context=replace(world.context, providers=Answering(answer)))
+    dispatch_and_place(world, batch_id, context=replace(world.context, providers=Answering(answer)))
     assert world.rows("SELECT state, provider_call_id, cause FROM attempts") == [(kind, "its own", None)]
 
 
@@ -225,16 +225,16 @@ def test_noting_answers_and_settling_reports_at_once_never_wait_in_a_circle(worl
         def place_all(self, calls: Sequence[tuple[Trunk, CallRequest]]) -> dict[AttemptId, Placement]:
             older, newer = sorted(request.attempt_id for _, request in calls)
             rows(operator, "SELECT 1 FROM attempts WHERE id = :id FOR UPDATE", id=older)
-            ends = [report(of, "ended", world.clock.now, "busy") for of in (older, newer)]
-            settling.append(pool.submit(hand_in, world, *ends))
-            until(lambda: queued(world) == 1)
+            ends = [call_event(of, "ended", world.clock.now, "busy") for of in (older, newer)]
+            settling.append(pool.submit(receive_and_settle, world, *ends))
+            wait_until(lambda: lock_waiters(world) == 1)
             return {older: Unclear("no answer"), newer: Placed("one")}
 
     context = replace(world.context, providers=Overtaken(lambda _: Placed("never")))
     with ThreadPoolExecutor(2) as pool:
         with world.db.begin() as operator:
-            dispatching = pool.submit(go, world, batch_id, context=context)
-            until(lambda: queued(world) == 2)
+            dispatching = pool.submit(dispatch_and_place, world, batch_id, context=context)
+            wait_until(lambda: lock_waiters(world) == 2)
         assert dispatching.result().claimed == 2
         assert settling[0].result().ended == 2
 
@@ -247,7 +247,7 @@ def test_the_network_is_told_until_when_it_may_ring(world: World) -> None:
         return Placed("one")
 
     batch_id = world.batch(1, start_time="07:00", end_time="12:00")
-    go(world, batch_id, context=replace(world.context, providers=Answering(answer)))
+    dispatch_and_place(world, batch_id, context=replace(world.context, providers=Answering(answer)))
     (request,) = asked
     assert (request.ring_by, request.place_by) == (MONDAY.at(12), MONDAY.add(seconds=PLACE_SECONDS))
     assert (request.to_number, request.from_number[:-1]) == (made_up_phones(1)[0], "+1202555019")
@@ -270,21 +270,21 @@ def test_what_an_operator_switched_off_holds_the_batch_until_it_is_switched_on(
 ) -> None:
     batch_id = world.batch(1)
     world.sql(change)
-    assert go(world, batch_id).claimed == 0
-    assert look(world, batch_id) == (world.clock.now.add(seconds=60), reason)
-    later(world, 10)
+    assert dispatch_and_place(world, batch_id).claimed == 0
+    assert next_dispatch(world, batch_id) == (world.clock.now.add(seconds=60), reason)
+    advance_clock(world, 10)
     world.sql(undo)
-    assert look(world, batch_id)[0] == world.clock.now
-    assert go(world, batch_id).claimed == 1
+    assert next_dispatch(world, batch_id)[0] == world.clock.now
+    assert dispatch_and_place(world, batch_id).claimed == 1
 
 
 def test_a_batch_without_any_number_has_failed_and_lets_its_contacts_go(world: World) -> None:
     batch_id = world.batch(3)
     world.sql("UPDATE phone_numbers SET agent_id = NULL")
-    go(world, batch_id)
+    dispatch_and_place(world, batch_id)
     progress = world.progress(batch_id)
     assert (progress.status, progress.status_reason, progress.cancelled) == ("failed", "no_outbound_number", 3)
-    assert_clean(world)
+    assert_audit_is_clean(world)
 
 
 def test_expired_contacts_are_skipped_with_the_reason(world: World) -> None:
@@ -304,18 +304,18 @@ def test_an_expired_batch_skips_whom_nobody_is_calling_and_completes_with_its_la
         max_retry_attempts=1,
         expires_at=MONDAY.add(minutes=1).isoformat(),
     )
-    go(world, batch_id)
-    one, two = live(world)
-    end(world, one, "busy")
+    dispatch_and_place(world, batch_id)
+    one, two = live_attempts(world)
+    end_call(world, one, "busy")
     assert world.progress(batch_id).waiting == 1
-    later(world, 60)
+    advance_clock(world, 60)
     assert tick(world.context, world.clock.now).due == (batch_id,)
-    go(world, batch_id)
+    dispatch_and_place(world, batch_id)
     assert (world.progress(batch_id).skipped, world.progress(batch_id).dialing) == (5, 1)
     assert {row.status_reason for row in world.rows("SELECT * FROM contacts WHERE status = 'skipped'")} == {"expired"}
-    assert look(world, batch_id) == (None, "expired")
-    end(world, two, "busy")
-    go(world, batch_id)
+    assert next_dispatch(world, batch_id) == (None, "expired")
+    end_call(world, two, "busy")
+    dispatch_and_place(world, batch_id)
     assert world.progress(batch_id).waiting == 0
     assert world.progress(batch_id).status == "completed"
     assert world.progress(batch_id).skipped == 6
@@ -333,18 +333,18 @@ def test_an_allowance_that_suppressed_contacts_did_not_use_is_used_for_the_other
             workspace=world.installed.workspace_id,
             phone=phone,
         )
-    assert go(world, batch_id).again == (batch_id,)
-    assert look(world, batch_id)[0] == world.clock.now
-    assert go(world, batch_id).claimed == 4
+    assert dispatch_and_place(world, batch_id).again == (batch_id,)
+    assert next_dispatch(world, batch_id)[0] == world.clock.now
+    assert dispatch_and_place(world, batch_id).claimed == 4
 
 
 def test_a_call_that_a_report_ended_before_the_dispatch_was_over_frees_its_slot(world: World) -> None:
     batch_id = world.batch(3, max_concurrent_calls=1)
-    go(world, batch_id)
-    (attempt_id,) = live(world)
-    freed = hand_in(world, report(attempt_id, "ended", world.clock.now, "answered")).freed
+    dispatch_and_place(world, batch_id)
+    (attempt_id,) = live_attempts(world)
+    freed = receive_and_settle(world, call_event(attempt_id, "ended", world.clock.now, "answered")).freed
     assert freed == (batch_id,)
-    assert go(world, *freed).placed == 1
+    assert dispatch_and_place(world, *freed).placed == 1
 
 
 @pytest.mark.parametrize(("given", "asked"), [({}, 45), ({"ring_timeout_seconds": 20}, 20)])

@@ -19,7 +19,14 @@ from dialer.providers.base import CallHandle, CallRequest, LookupResult, NotFoun
 from dialer.providers.pool import ProviderPool
 from dialer.service import trunks
 from dialer.store import attempts, trunk_listeners
-from support.engine_steps import assert_clean, go, held, later, live, report
+from support.engine_steps import (
+    advance_clock,
+    assert_audit_is_clean,
+    call_event,
+    dispatch_and_place,
+    held_leases,
+    live_attempts,
+)
 from support.world import World
 
 NOT_HEARD = "are not heard: is a listener running?"
@@ -75,7 +82,7 @@ def rescued(world: World, context: EngineContext) -> RescueReport:
 
 def called(world: World, context: EngineContext) -> BatchId:
     batch_id = world.batch(1)
-    assert go(world, batch_id, context=context).claimed == 1
+    assert dispatch_and_place(world, batch_id, context=context).claimed == 1
     return batch_id
 
 
@@ -90,14 +97,14 @@ def test_a_call_that_was_never_heard_of_by_who_heard_all_was_never_placed_and_is
     heard(world)
     batch_id = called(world, unclear)
     for _ in range(2):
-        later(world, 35)
+        advance_clock(world, 35)
         heard(world)
         assert rescued(world, unclear).asked == 1
     assert outcome(world) == ("refused", None, "never_placed")
     assert world.progress(batch_id).waiting == 1
-    assert held(world) == {}
+    assert held_leases(world) == {}
     world.run(lambda: world.is_over(batch_id))
-    assert_clean(world)
+    assert_audit_is_clean(world)
 
 
 def test_the_first_word_that_a_call_is_gone_decides_nothing_for_its_reports_may_be_on_their_way(
@@ -105,12 +112,12 @@ def test_the_first_word_that_a_call_is_gone_decides_nothing_for_its_reports_may_
 ) -> None:
     heard(world)
     called(world, unclear)
-    later(world, 35)
+    advance_clock(world, 35)
     heard(world)
     assert rescued(world, unclear).closed == 0
-    (attempt_id,) = live(world)
-    receive(world.db, world.installed.trunk_id, [report(attempt_id, "ended", world.clock.now, "busy")])
-    later(world, 35)
+    (attempt_id,) = live_attempts(world)
+    receive(world.db, world.installed.trunk_id, [call_event(attempt_id, "ended", world.clock.now, "busy")])
+    advance_clock(world, 35)
     heard(world)
     assert rescued(world, unclear).closed == 0, "its report waits to be settled"
     settle(world.context, world.clock.now)
@@ -124,22 +131,22 @@ def test_a_call_whose_reports_may_have_been_missed_is_not_made_again(
     if missed != "before it was made":
         heard(world)
     batch_id = called(world, unclear)
-    later(world, 5)
+    advance_clock(world, 5)
     if missed == "in between":
         deaf(world)
     if missed != "since":
         heard(world)
-    later(world, 30)
+    advance_clock(world, 30)
     if missed != "since":
         heard(world)
     rescued(world, unclear)
-    later(world, 35)
+    advance_clock(world, 35)
     if missed != "since":
         heard(world)
     rescued(world, unclear)
     assert outcome(world) == ("ended", "unknown", "gone_from_network")
     assert world.progress(batch_id).failed == 1
-    assert held(world) == {}
+    assert held_leases(world) == {}
 
 
 @pytest.mark.parametrize(
@@ -151,11 +158,11 @@ def test_a_call_that_was_seen_and_is_gone_without_a_word_ends_as_what_was_seen(
     context = replace(world.context, providers=Forgetful(world))
     heard(world)
     called(world, context)
-    (attempt_id,) = live(world)
-    receive(world.db, world.installed.trunk_id, [report(attempt_id, kind, world.clock.now) for kind in reported])
+    (attempt_id,) = live_attempts(world)
+    receive(world.db, world.installed.trunk_id, [call_event(attempt_id, kind, world.clock.now) for kind in reported])
     settle(world.context, world.clock.now)
     for _ in range(2):
-        later(world, 700)
+        advance_clock(world, 700)
         rescued(world, context)
     assert outcome(world) == ("ended", became, "gone_from_network")
 
@@ -164,7 +171,7 @@ def test_a_trunk_that_is_heard_again_has_its_calls_asked_about_at_once(world: Wo
     called(world, world.context)
     (before,) = world.rows("SELECT rescue_at FROM attempts")
     assert before.rescue_at > world.clock.now
-    later(world, 1)
+    advance_clock(world, 1)
     with world.db.begin() as connection:
         assert trunk_listeners.up(connection, world.installed.trunk_id, EAR)
         assert attempts.rescue_trunk_now(connection, world.installed.trunk_id) == 1
@@ -185,7 +192,7 @@ def test_a_break_that_could_not_be_noted_counts_from_the_next_connection(world: 
     heard(world)
     called(world, unclear)
     for _ in range(2):
-        later(world, 35)
+        advance_clock(world, 35)
         with world.db.begin() as connection:
             assert trunk_listeners.up(connection, world.installed.trunk_id, EAR, is_anew=True)
         rescued(world, unclear)
@@ -199,7 +206,7 @@ def test_where_only_reports_tell_how_a_call_ended_nobody_is_called_while_nobody_
     monkeypatch.setattr(registry, "plugin", lambda _: replace(simulator, needs_listener=True))
     trunk = (world.installed.workspace_id, world.installed.trunk_id)
     batch_id = world.batch(1)
-    assert go(world, batch_id).claimed == 0
+    assert dispatch_and_place(world, batch_id).claimed == 0
     assert [row.held_by for row in world.rows("SELECT held_by FROM batch_progress")] == ["trunk_unheard"]
     with world.db.begin() as connection:
         assert trunk_listeners.sentences(connection) == [f"The reports of trunk simulator {NOT_HEARD}"]
@@ -207,11 +214,11 @@ def test_where_only_reports_tell_how_a_call_ended_nobody_is_called_while_nobody_
     heard(world)
     assert trunks.health(world.context, *trunk) is None
     # One that has gone without a word counts for as long as three of its words are overdue.
-    later(world, HEARD_SECONDS + 1)
-    assert go(world, batch_id).claimed == 0
+    advance_clock(world, HEARD_SECONDS + 1)
+    assert dispatch_and_place(world, batch_id).claimed == 0
     assert trunks.health(world.context, *trunk) == f"its reports {NOT_HEARD}"
     heard(world)
-    assert go(world, batch_id).claimed == 1
+    assert dispatch_and_place(world, batch_id).claimed == 1
 
 
 def test_the_doctor_and_the_trunk_s_check_say_which_trunk_nobody_hears_and_why(world: World) -> None:
@@ -225,7 +232,7 @@ def test_the_doctor_and_the_trunk_s_check_say_which_trunk_nobody_hears_and_why(w
         # Another listener that was killed hears nothing, though it could not say so.
         trunk_listeners.up(connection, world.installed.trunk_id, OTHER_EAR)
     assert trunks.health(world.context, *trunk) is None
-    later(world, HEARD_SECONDS + 1)
+    advance_clock(world, HEARD_SECONDS + 1)
     assert trunks.health(world.context, *trunk) == "its reports are not heard: the connection was lost"
     with world.db.begin() as connection:
         (sentence,) = trunk_listeners.sentences(connection)
@@ -240,12 +247,12 @@ def test_a_call_that_was_placed_before_its_network_restarted_is_over_at_once(wor
     context = replace(world.context, providers=Restarted(world))
     heard(world)
     batch_id = world.batch(1, max_retry_attempts=0)
-    go(world, batch_id)
+    dispatch_and_place(world, batch_id)
     world.sql("UPDATE attempts SET state = 'answered', answered_at = dialer_now(), rescue_at = dialer_now()")
-    later(world, 1)
+    advance_clock(world, 1)
     assert rescued(world, context).closed == 1
     assert outcome(world) == ("ended", "answered", "gone_from_network")
-    assert held(world) == {}
+    assert held_leases(world) == {}
 
 
 def test_a_call_that_may_be_on_its_way_to_a_network_that_has_restarted_is_waited_for(world: World) -> None:
@@ -253,5 +260,5 @@ def test_a_call_that_may_be_on_its_way_to_a_network_that_has_restarted_is_waited
     heard(world)
     called(world, context)
     world.sql("UPDATE attempts SET rescue_at = dialer_now()")
-    later(world, 1)
+    advance_clock(world, 1)
     assert rescued(world, context).closed == 0

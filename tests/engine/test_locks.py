@@ -24,7 +24,19 @@ from dialer.errors import Contended, Unavailable
 from dialer.store import archive, attempts, contacts, inbox, lease_epoch, locks, permits
 from dialer.store.database import Database, Timeouts, rows, run
 from support.deadline import DEADLINE_SECONDS
-from support.engine_steps import assert_clean, at_once, end, go, hand_in, later, live, look, queued, report, until
+from support.engine_steps import (
+    advance_clock,
+    assert_audit_is_clean,
+    call_event,
+    dispatch_and_place,
+    end_call,
+    live_attempts,
+    lock_waiters,
+    next_dispatch,
+    receive_and_settle,
+    run_concurrently,
+    wait_until,
+)
 from support.world import MONDAY, World, made_up_phones
 
 IN_PSQL = {
@@ -58,28 +70,33 @@ def attempts_of(world: World, batch_id: BatchId) -> list[AttemptId]:
 @locked
 def test_reports_about_what_is_locked_are_put_off_and_all_others_are_settled(world: World, what: str) -> None:
     stuck, free = two(world)
-    go(world, stuck, free)
+    dispatch_and_place(world, stuck, free)
     with held(world, what, stuck):
-        ends = [report(of, "ended", world.clock.now, "busy") for of in live(world)]
-        settled = hand_in(world, *ends)
+        ends = [call_event(of, "ended", world.clock.now, "busy") for of in live_attempts(world)]
+        settled = receive_and_settle(world, *ends)
         assert (settled.ended, settled.freed) == (3, (free,))
         assert world.progress(free).failed == 3
         assert settle(world.context, world.clock.now).reports == 0, "they are not tried again at once"
-    assert len(live(world)) == 3
+    assert len(live_attempts(world)) == 3
     assert {row.tries for row in world.rows("SELECT tries FROM inbox")} == {0}
-    later(world, 2)
+    advance_clock(world, 2)
     assert settle(world.context, world.clock.now).ended == 3
     assert world.progress(stuck).failed == 3
-    assert_clean(world)
+    assert_audit_is_clean(world)
 
 
 @locked
 def test_what_is_locked_is_waited_for_once_and_not_once_for_each_half_of_the_page(world: World, what: str) -> None:
     stuck, free = two(world)
-    go(world, stuck, free)
+    dispatch_and_place(world, stuck, free)
     with held(world, what, stuck), capture_logs() as logged:
-        assert hand_in(world, *(report(of, "ended", world.clock.now, "busy") for of in live(world))).ended == 3
-        assert close(world.context, dict.fromkeys(live(world), GONE), world.clock.now).ended == 0
+        assert (
+            receive_and_settle(
+                world, *(call_event(of, "ended", world.clock.now, "busy") for of in live_attempts(world))
+            ).ended
+            == 3
+        )
+        assert close(world.context, dict.fromkeys(live_attempts(world), GONE), world.clock.now).ended == 0
     assert [entry["event"] for entry in logged] == ["locked rows are passed over"] * 2
 
 
@@ -94,7 +111,7 @@ def test_what_is_locked_is_waited_for_once_and_not_once_for_each_half_of_the_pag
 def test_attempts_are_locked_in_the_order_of_their_ids(world: World, write: Callable[..., object]) -> None:
     """Two who lock the same attempts wait for each other, and never in a circle."""
     dispatch(world.context, [world.batch(3)], world.clock.now, world.rng)
-    first, *others = live(world)
+    first, *others = live_attempts(world)
 
     def go_on() -> None:
         with world.db.begin() as connection:
@@ -103,7 +120,7 @@ def test_attempts_are_locked_in_the_order_of_their_ids(world: World, write: Call
     with ThreadPoolExecutor(1) as pool, world.db.begin() as other:
         rows(other, "SELECT 1 FROM attempts WHERE id = :id FOR UPDATE", id=first)
         writing = pool.submit(go_on)
-        until(lambda: queued(world) == 1 or writing.done())
+        wait_until(lambda: lock_waiters(world) == 1 or writing.done())
         free = rows(other, "SELECT id FROM attempts WHERE id = ANY(:ids) FOR UPDATE SKIP LOCKED", ids=others)
         assert len(free) == 2
         other.commit()
@@ -114,9 +131,9 @@ def test_attempts_are_locked_in_the_order_of_their_ids(world: World, write: Call
 @pytest.mark.parametrize("what", ["its batch", "the counts of its batch", "its contact"])
 def test_reports_that_end_no_call_are_settled_also_where_the_batch_is_locked(world: World, what: str) -> None:
     stuck, _ = two(world)
-    go(world, stuck)
+    dispatch_and_place(world, stuck)
     with held(world, what, stuck):
-        hand_in(world, *(report(of, "ringing", world.clock.now) for of in live(world)))
+        receive_and_settle(world, *(call_event(of, "ringing", world.clock.now) for of in live_attempts(world)))
         assert world.value("SELECT count(*) FROM attempts WHERE state = 'ringing'") == 3
 
 
@@ -126,19 +143,19 @@ def test_a_batch_that_is_locked_keeps_no_other_from_being_called_and_goes_on_whe
 ) -> None:
     stuck, free = two(world)
     with held(world, what, stuck):
-        assert go(world, stuck, free).placed == 3
+        assert dispatch_and_place(world, stuck, free).placed == 3
         assert attempts_of(world, stuck) == []
-    assert go(world, stuck).placed == 3
-    assert_clean(world)
+    assert dispatch_and_place(world, stuck).placed == 3
+    assert_audit_is_clean(world)
 
 
 def test_a_contact_that_cannot_be_skipped_keeps_only_its_own_batch_from_being_called(world: World) -> None:
     expiring = world.batch(3, expires_at=world.clock.now.add(minutes=1).isoformat())
     free = world.batch(made_up_phones(3, first=3))
-    later(world, 60)
+    advance_clock(world, 60)
     with held(world, "its contact", expiring):
-        assert go(world, expiring, free).placed == 3
-    go(world, expiring)
+        assert dispatch_and_place(world, expiring, free).placed == 3
+    dispatch_and_place(world, expiring)
     assert world.progress(expiring).skipped == 3
 
 
@@ -162,19 +179,19 @@ def test_someone_who_deletes_a_number_or_a_trunk_keeps_only_those_from_calling_w
         where = "id = :number" if table == "phone_numbers" else "name = 'second'"
         rows(operator, f"SELECT 1 FROM {table} WHERE {where} FOR UPDATE", **{"number": number} if ":" in where else {})
         with capture_logs() as logged:
-            assert go(world, stuck, free).placed == 3
+            assert dispatch_and_place(world, stuck, free).placed == 3
         assert logged == [], "nobody was waited for"
         assert attempts_of(world, stuck) == []
-    assert go(world, stuck).placed == 3
+    assert dispatch_and_place(world, stuck).placed == 3
 
 
 @pytest.mark.parametrize("what", ["its batch", "the counts of its batch"])
 def test_retries_of_a_batch_that_is_locked_do_not_keep_those_of_others(world: World, what: str) -> None:
     stuck, free = two(world, retry_failed=True, max_retry_attempts=1)
-    go(world, stuck, free)
-    for attempt_id in live(world):
-        end(world, attempt_id, "busy")
-    later(world, 600)
+    dispatch_and_place(world, stuck, free)
+    for attempt_id in live_attempts(world):
+        end_call(world, attempt_id, "busy")
+    advance_clock(world, 600)
     with held(world, what, stuck):
         requeued = retry(world.context, world.clock.now)
         assert (requeued.requeued, requeued.batches) == (3, (free,))
@@ -186,14 +203,14 @@ def test_retries_of_a_batch_that_is_locked_do_not_keep_those_of_others(world: Wo
 
 def test_a_retry_of_many_contacts_of_a_locked_batch_leaves_room_for_others_in_its_page(world: World) -> None:
     stuck, free = two(world, retry_failed=True, max_retry_attempts=1)
-    go(world, stuck)
-    for attempt_id in live(world):
-        end(world, attempt_id, "busy")
-    later(world, 60)
-    go(world, free)
-    for attempt_id in live(world):
-        end(world, attempt_id, "busy")
-    later(world, 600)
+    dispatch_and_place(world, stuck)
+    for attempt_id in live_attempts(world):
+        end_call(world, attempt_id, "busy")
+    advance_clock(world, 60)
+    dispatch_and_place(world, free)
+    for attempt_id in live_attempts(world):
+        end_call(world, attempt_id, "busy")
+    advance_clock(world, 600)
     with held(world, "its batch", stuck):
         assert retry(world.context, world.clock.now, page=3).batches == (free,)
 
@@ -202,7 +219,7 @@ def test_a_scheduled_batch_that_is_locked_does_not_keep_the_tick_from_anything(w
     at = world.clock.now.add(minutes=5).isoformat()
     stuck, free = two(world, schedule_type="scheduled", scheduled_at=at)
     due = world.batch(made_up_phones(1, first=9))
-    later(world, 300)
+    advance_clock(world, 300)
     with held(world, "the counts of its batch", stuck):
         ticked = tick(world.context, world.clock.now)
         assert ticked.started == 1
@@ -214,27 +231,27 @@ def test_a_scheduled_batch_that_is_locked_does_not_keep_the_tick_from_anything(w
 def test_rescue_passes_over_what_is_locked_and_ends_the_other_calls(world: World, what: str) -> None:
     world.profile["faults"] = {"lost": 1}
     stuck, free = two(world)
-    go(world, stuck, free)
-    later(world, 1000)
+    dispatch_and_place(world, stuck, free)
+    advance_clock(world, 1000)
     with held(world, what, stuck):
         assert rescue(world.context, world.clock.now, world.rng).closed == 3
-        assert live(world) == attempts_of(world, stuck)
-    later(world, 30)
+        assert live_attempts(world) == attempts_of(world, stuck)
+    advance_clock(world, 30)
     assert rescue(world.context, world.clock.now, world.rng).closed == 3
-    assert_clean(world)
+    assert_audit_is_clean(world)
 
 
 @locked
 def test_placements_that_were_refused_are_closed_except_where_something_is_locked(world: World, what: str) -> None:
     stuck, free = two(world)
-    go(world, stuck, free)
+    dispatch_and_place(world, stuck, free)
     world.sql("UPDATE attempts SET state = 'reserved'")
     with held(world, what, stuck):
-        ends = dict.fromkeys(live(world), AttemptEnd("switch_congestion"))
+        ends = dict.fromkeys(live_attempts(world), AttemptEnd("switch_congestion"))
         assert close(world.context, ends, world.clock.now).ended == 3
-        assert live(world) == attempts_of(world, stuck)
+        assert live_attempts(world) == attempts_of(world, stuck)
     assert close(world.context, ends, world.clock.now).ended == 3
-    assert_clean(world)
+    assert_audit_is_clean(world)
 
 
 def test_the_archive_passes_over_what_is_locked(world: World) -> None:
@@ -254,8 +271,8 @@ def test_the_archive_passes_over_what_is_locked(world: World) -> None:
 
 
 def test_reports_are_put_off_only_where_nobody_else_has_them(world: World) -> None:
-    go(world, world.batch(1))
-    hand_in(world, report(live(world)[0], "ringing", world.clock.now))
+    dispatch_and_place(world, world.batch(1))
+    receive_and_settle(world, call_event(live_attempts(world)[0], "ringing", world.clock.now))
     with world.db.begin() as other, world.db.begin() as connection:
         rows(other, "SELECT 1 FROM inbox FOR UPDATE")
         assert inbox.put_off(connection, [1]) == 0
@@ -276,12 +293,12 @@ def test_an_edit_of_a_trunk_that_is_left_open_locks_no_batch_of_another_workspac
         with world.db.begin() as operator:
             run(operator, "UPDATE trunks SET max_concurrent_calls = 5 WHERE name = :name", name=trunk)
             assert world.value(free) == count
-    assert look(world, mine)[0] == world.clock.now
+    assert next_dispatch(world, mine)[0] == world.clock.now
 
 
 def test_rescue_does_the_rest_while_a_claim_keeps_it_from_rebuilding_redis(world: World, servers: Servers) -> None:
-    go(world, world.batch(3))
-    later(world, 1000)
+    dispatch_and_place(world, world.batch(3))
+    advance_clock(world, 1000)
     db = Database(servers.database_url, timeouts=Timeouts(0.3, 10), virtual_now=world.clock)
     world.flush_redis()
     with world.db.begin() as stopped:
@@ -318,7 +335,7 @@ def test_the_server_ends_the_transaction_of_a_process_that_stands_still_and_the_
         with stopped.begin() as connection:
             run(connection, "UPDATE batches SET name = 'x' WHERE id = :id", id=batch_id)
             assert not is_free()
-            until(is_free)
+            wait_until(is_free)
             rows(connection, "SELECT 1")
 
     with pytest.raises(Unavailable, match="idle-in-transaction timeout"):
@@ -377,7 +394,7 @@ def test_a_step_that_waits_for_someone_is_not_told_of_as_the_one_who_keeps_rows_
     stuck, _ = two(world, name="spring sale")
     with ThreadPoolExecutor(1) as pool, held(world, "its batch", stuck), world.db.begin() as connection:
         pool.submit(world.sql, "UPDATE batches SET name = 'mine'")
-        until(lambda: queued(world) == 1)
+        wait_until(lambda: lock_waiters(world) == 1)
         (holder,) = locks.holders(connection, held_seconds=0)
     assert holder.sentence.startswith("Batch spring sale is locked")
 
@@ -394,7 +411,10 @@ def test_several_dispatches_and_settles_at_once_with_a_batch_that_is_locked_lose
     stuck, free = two(world)
     with held(world, "its batch", stuck):
         for _ in range(3):
-            at_once(*[partial(go, world, stuck, free)] * 2, *[partial(settle, world.context, world.clock.now)] * 2)
-        assert len(live(world)) == 3
+            run_concurrently(
+                *[partial(dispatch_and_place, world, stuck, free)] * 2,
+                *[partial(settle, world.context, world.clock.now)] * 2,
+            )
+        assert len(live_attempts(world)) == 3
     world.run(lambda: world.is_over(stuck, free), grain=5)
-    assert_clean(world)
+    assert_audit_is_clean(world)

@@ -18,7 +18,17 @@ from dialer.engine.retry import retry
 from dialer.engine.settle import settle
 from dialer.store.database import rows, run
 from support.deadline import DEADLINE_SECONDS
-from support.engine_steps import at_once, go, hand_in, held, later, look, queued, report, until
+from support.engine_steps import (
+    advance_clock,
+    call_event,
+    dispatch_and_place,
+    held_leases,
+    lock_waiters,
+    next_dispatch,
+    receive_and_settle,
+    run_concurrently,
+    wait_until,
+)
 from support.world import World, made_up_phones
 
 
@@ -26,13 +36,13 @@ def test_an_operators_statement_over_several_batches_is_never_the_one_to_give_wa
     first, second = sorted(world.batch(made_up_phones(10, first=n * 10)) for n in range(2))
     with ThreadPoolExecutor(1) as pool, world.db.begin() as operator:
         run(operator, "UPDATE batches SET status = 'paused' WHERE id = :id", id=second)
-        dispatching = pool.submit(go, world, first, second)
-        until(lambda: queued(world) == 1)
+        dispatching = pool.submit(dispatch_and_place, world, first, second)
+        wait_until(lambda: lock_waiters(world) == 1)
         # The dispatch holds the first and waits for the second; now each would wait for the other.
         run(operator, "UPDATE batches SET status = 'paused' WHERE id = :id", id=first)
         assert dispatching.result().claimed == 0
     assert {world.progress(batch_id).status for batch_id in (first, second)} == {"paused"}
-    assert held(world) == {}
+    assert held_leases(world) == {}
 
 
 PLACED = "rescue_at IS NOT NULL AND state <> 'reserved'"
@@ -57,8 +67,8 @@ def test_no_attempt_is_written_after_a_pause_of_all_batches_has_committed(world:
     def keep_ending() -> None:
         while not stop.is_set():
             live = world.rows(f"SELECT id FROM attempts WHERE {PLACED} ORDER BY random() LIMIT 5")
-            events = [report(row.id, "ended", world.clock.now, "busy") for row in live]
-            hand_in(world, *events)
+            events = [call_event(row.id, "ended", world.clock.now, "busy") for row in live]
+            receive_and_settle(world, *events)
             ended.extend(events)
 
     def in_progress() -> int:
@@ -70,20 +80,20 @@ def test_no_attempt_is_written_after_a_pause_of_all_batches_has_committed(world:
     def pause_and_resume() -> int:
         too_late = 0
         try:
-            until(partial(has_more_than, 200, written))
+            wait_until(partial(has_more_than, 200, written))
             for _ in range(20):
                 world.sql("UPDATE batches SET status = 'paused' WHERE status = 'active'")
                 before, over = written(), len(ended)
                 # Calls end and slots are free, yet nothing is written.
-                until(lambda over=over: len(ended) > over + 5 or in_progress() == 0)  # type: ignore[misc]
+                wait_until(lambda over=over: len(ended) > over + 5 or in_progress() == 0)  # type: ignore[misc]
                 too_late += written() - before
                 world.sql("UPDATE batches SET status = 'active' WHERE status = 'paused'")
-                until(partial(has_more_than, before, written))
+                wait_until(partial(has_more_than, before, written))
         finally:
             stop.set()
         return too_late
 
-    *_, too_late = at_once(keep_calling, keep_calling, keep_calling, keep_ending, pause_and_resume)
+    *_, too_late = run_concurrently(keep_calling, keep_calling, keep_calling, keep_ending, pause_and_resume)
     assert too_late == 0
     assert written() > 300
     assert audit(world.db, world.clock.now).is_clean
@@ -126,7 +136,7 @@ def test_contacts_that_stick_to_a_full_number_do_not_hold_up_the_others(make_wor
 
 def test_a_trunk_cannot_report_on_the_calls_of_another(world: World) -> None:
     batch_id = world.batch(1)
-    go(world, batch_id)
+    dispatch_and_place(world, batch_id)
     (attempt,) = world.rows("SELECT id FROM attempts")
     world.sql(
         """
@@ -135,12 +145,12 @@ def test_a_trunk_cannot_report_on_the_calls_of_another(world: World) -> None:
         """
     )
     other = world.value("SELECT id FROM trunks WHERE name = 'other'")
-    receive(world.db, other, [report(attempt.id, "ended", world.clock.now, "answered")])
+    receive(world.db, other, [call_event(attempt.id, "ended", world.clock.now, "answered")])
     settle(world.context, world.clock.now)
     assert world.value("SELECT verdict FROM inbox") == "unknown_attempt"
     assert world.progress(batch_id).dialing == 1
     assert audit(world.db, world.clock.now).is_clean
-    hand_in(world, report(attempt.id, "ended", world.clock.now, "answered"))
+    receive_and_settle(world, call_event(attempt.id, "ended", world.clock.now, "answered"))
     assert world.progress(batch_id).completed == 1
 
 
@@ -179,7 +189,7 @@ def test_a_statement_over_several_batches_locks_their_counts_in_the_order_in_whi
     with ThreadPoolExecutor(1) as pool, world.db.begin() as step:
         rows(step, "SELECT 1 FROM batch_progress WHERE batch_id = :id FOR NO KEY UPDATE", id=one)
         pausing = pool.submit(world.sql, "UPDATE batches SET status = 'paused'")
-        until(lambda: queued(world) == 1)
+        wait_until(lambda: lock_waiters(world) == 1)
         assert rows(step, "SELECT 1 FROM batch_progress WHERE batch_id = :id FOR NO KEY UPDATE SKIP LOCKED", id=two)
         step.commit()
         assert pausing.result(DEADLINE_SECONDS) == 2
@@ -188,12 +198,12 @@ def test_a_statement_over_several_batches_locks_their_counts_in_the_order_in_whi
 def test_a_batch_that_waits_for_room_on_its_numbers_goes_on_when_an_operator_gives_them_more(world: World) -> None:
     world.sql("UPDATE phone_numbers SET max_concurrent_calls = 1")
     batch_id = world.batch(5)
-    assert go(world, batch_id).claimed == 3
-    later(world, 1)
-    at, held_by = look(world, batch_id)
+    assert dispatch_and_place(world, batch_id).claimed == 3
+    advance_clock(world, 1)
+    at, held_by = next_dispatch(world, batch_id)
     assert (at > world.clock.now, held_by) == (True, "number")
     world.sql("UPDATE phone_numbers SET max_concurrent_calls = 2")
-    assert look(world, batch_id)[0] == world.clock.now
+    assert next_dispatch(world, batch_id)[0] == world.clock.now
 
 
 @pytest.mark.parametrize("column", ["respect_contact_timezone", "sticky_caller_id"])

@@ -28,7 +28,18 @@ from dialer.store import permits
 from dialer.store.database import Database, rows, run
 from dialer.store.leases import Leases
 from support.deadline import DEADLINE_SECONDS
-from support.engine_steps import assert_clean, at_once, day_allowance, go, held, later, look, queued, set_limit, until
+from support.engine_steps import (
+    advance_clock,
+    assert_audit_is_clean,
+    day_allowance,
+    dispatch_and_place,
+    held_leases,
+    lock_waiters,
+    next_dispatch,
+    run_concurrently,
+    set_limit,
+    wait_until,
+)
 from support.world import MONDAY, World, made_up_phones
 
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND query LIKE 'UPDATE batches%'"
@@ -65,9 +76,9 @@ def test_what_was_stopped_after_it_was_reserved_does_not_leave(world: World, cha
     world.sql(change)
     assert leave(world, departure) == PlaceReport(refused=3)
     assert attempts(world) == [("refused", cause)] * 3
-    assert (len(world.network.log), held(world), day_allowance(world)) == (0, {}, 0)
+    assert (len(world.network.log), held_leases(world), day_allowance(world)) == (0, {}, 0)
     assert world.value("SELECT attempts FROM batch_days") == 0
-    assert_clean(world)
+    assert_audit_is_clean(world)
 
 
 def test_a_contact_that_a_pause_kept_from_leaving_is_called_when_the_batch_goes_on(world: World) -> None:
@@ -78,9 +89,9 @@ def test_a_contact_that_a_pause_kept_from_leaving_is_called_when_the_batch_goes_
         leave(world, departure)
         world.sql("UPDATE batches SET status = 'active'")
         assert retry(world.context, world.clock.now).requeued == 3
-    assert go(world, batch_id).placed == 3
+    assert dispatch_and_place(world, batch_id).placed == 3
     assert world.value("SELECT sum(refusals) FROM contacts") == 0, "nobody waits longer each time"
-    assert_clean(world)
+    assert_audit_is_clean(world)
 
 
 def test_what_was_given_back_does_not_leave_when_its_batch_goes_on_and_its_departure_runs_again(world: World) -> None:
@@ -94,11 +105,11 @@ def test_what_was_given_back_does_not_leave_when_its_batch_goes_on_and_its_depar
 
 def test_a_departure_that_runs_twice_sends_each_request_once(world: World) -> None:
     departure = reserved(world, world.batch(20, max_concurrent_calls=20))
-    reports = at_once(*[partial(leave, world, departure)] * 4)
+    reports = run_concurrently(*[partial(leave, world, departure)] * 4)
     assert sorted(report.placed for report in reports) == [0, 0, 0, 20]
     assert leave(world, departure) == PlaceReport()
     assert len(world.network.log) == 20
-    assert_clean(world)
+    assert_audit_is_clean(world)
 
 
 def test_a_request_does_not_leave_that_another_worker_is_being_permitted_to_send(world: World) -> None:
@@ -106,7 +117,7 @@ def test_a_request_does_not_leave_that_another_worker_is_being_permitted_to_send
     with ThreadPoolExecutor(1) as pool, world.db.begin() as other:
         assert len(permits.permit(other, departure.attempt_ids).may_leave) == 3
         leaving = pool.submit(leave, world, departure)
-        until(lambda: queued(world) == 1 or leaving.done())
+        wait_until(lambda: lock_waiters(world) == 1 or leaving.done())
         other.commit()
         assert leaving.result(DEADLINE_SECONDS).placed == 0
     assert len(world.network.log) == 0
@@ -132,7 +143,7 @@ def test_a_worker_that_died_when_its_requests_left_does_not_send_them_after_it_w
 
 def test_a_worker_that_wakes_after_rescue_has_given_the_attempts_up_sends_nothing(world: World) -> None:
     departure = reserved(world, world.batch(2))
-    later(world, 31)
+    advance_clock(world, 31)
     # The machine stood still, and its clock with it: by that clock there is still time.
     asleep = replace(world.context, clock=lambda: MONDAY)
     rescue(world.context, world.clock.now, world.rng)
@@ -143,7 +154,7 @@ def test_a_worker_that_wakes_after_rescue_has_given_the_attempts_up_sends_nothin
 
 def test_what_is_too_old_by_the_clock_of_the_ledger_is_given_back(world: World) -> None:
     departure = reserved(world, world.batch(2))
-    later(world, PLACE_SECONDS)
+    advance_clock(world, PLACE_SECONDS)
     unasked = replace(world.context, clock=lambda: MONDAY, providers=Dying())
     assert leave(world, departure, unasked).refused == 2
     assert attempts(world) == [("refused", "too_late")] * 2
@@ -156,7 +167,7 @@ def test_a_request_must_leave_soon_after_the_last_look(world: World) -> None:
     class Asked(ProviderPool):
         def place_all(self, calls: Sequence[tuple[Trunk, CallRequest]]) -> dict[AttemptId, Placement]:
             asked.extend(request for _, request in calls)
-            later(world, LEAVE_SECONDS)
+            advance_clock(world, LEAVE_SECONDS)
             return {request.attempt_id: Placed("one") for _, request in calls}
 
     departure = reserved(world, world.batch(1, start_time="07:00", end_time="12:00"))
@@ -172,7 +183,7 @@ def test_a_process_that_stood_still_between_the_last_look_and_the_departure_send
 
     class Stopped(ProviderPool):
         def place_all(self, calls: Sequence[tuple[Trunk, CallRequest]]) -> dict[AttemptId, Placement]:
-            later(world, LEAVE_SECONDS)
+            advance_clock(world, LEAVE_SECONDS)
             return world.providers.place_all(calls)
 
     stopped = replace(world.context, providers=Stopped(lambda _: None, world.clock))  # type: ignore[arg-type,return-value]
@@ -191,7 +202,7 @@ def test_a_request_that_was_permitted_by_a_slow_ledger_does_not_leave_when_no_st
             """It has the connections of the world."""
 
         def begin(self) -> Any:
-            later(world, LEAVE_SECONDS)
+            advance_clock(world, LEAVE_SECONDS)
             return world.db.begin()
 
     assert leave(world, departure, replace(world.context, db=Slow())).refused == 2
@@ -210,14 +221,14 @@ def test_a_batch_that_an_operator_holds_open_waits_and_the_others_on_its_trunk_l
     (waiting,) = report.later
     assert len(waiting.requests) == 2
     assert leave(world, waiting).placed == 2
-    assert_clean(world)
+    assert_audit_is_clean(world)
 
 
 @pytest.mark.parametrize("what", ["db", "leases"])
 def test_where_a_server_is_away_nothing_leaves_and_all_of_it_is_tried_again(world: World, what: str) -> None:
     set_limit(world, "trunks", "calls_per_second = 10")
     departure = world.dispatch([world.batch(1)]).departures[0]
-    later(world, 2)
+    advance_clock(world, 2)
 
     class Away(Database):
         def __init__(self) -> None:
@@ -242,7 +253,7 @@ def test_calls_of_a_trunk_with_a_rate_leave_one_by_one(world: World) -> None:
     assert all((after - at).total_seconds() > 1 for at, after in zip(starts, starts[4:], strict=False))
     assert (starts[-1] - starts[0]).total_seconds() < 39 / 4 * 1.03
     world.run(lambda: world.is_over(batch_id))
-    assert_clean(world)
+    assert_audit_is_clean(world)
 
 
 def test_calls_that_are_planned_for_about_the_same_time_leave_together_when_the_first_of_them_may(
@@ -266,7 +277,7 @@ def test_how_long_an_answer_took_is_noted_for_the_rate(world: World) -> None:
 
     class Slow(ProviderPool):
         def place_all(self, calls: Sequence[tuple[Trunk, CallRequest]]) -> dict[AttemptId, Placement]:
-            later(world, 0.75)
+            advance_clock(world, 0.75)
             return world.providers.place_all(calls)
 
     set_limit(world, "trunks", "calls_per_second = 1")
@@ -274,7 +285,7 @@ def test_how_long_an_answer_took_is_noted_for_the_rate(world: World) -> None:
     leases = Noting(world.redis_url, is_virtual=True)
     context = replace(world.context, leases=leases, providers=Slow(lambda _: None, world.clock))  # type: ignore[arg-type,return-value]
     leases.leave(world.clock.now, RateLimit(departure.trunk.id, 1, 1000), [])  # from now on departures are counted
-    later(world, 1)
+    advance_clock(world, 1)
     assert leave(world, departure, context).placed == 1
     assert noted == [(0.75, 1)]
     assert world.value("SELECT placed_at FROM attempts") == world.value("SELECT sent_at FROM attempts")
@@ -287,7 +298,7 @@ def test_a_departure_that_comes_too_early_for_the_rate_goes_later(world: World) 
     together = replace(found[0], requests=tuple(request for one in found for request in one.requests))
     # What left before anybody counted may still count.
     assert leave(world, together).later[0].wait_seconds == 1
-    later(world, 1)
+    advance_clock(world, 1)
     report = leave(world, together)
     assert report.placed == 2
     (rest,) = report.later
@@ -301,7 +312,7 @@ def test_what_is_too_late_to_leave_uses_up_nothing_of_the_rate(world: World) -> 
     late = reserved(world, one)
     # What left before anybody counted may still count.
     leave(world, late)
-    later(world, PLACE_SECONDS)
+    advance_clock(world, PLACE_SECONDS)
     in_time = reserved(world, other)
     assert leave(world, late) == PlaceReport(refused=1)
     assert leave(world, in_time).placed == 1
@@ -330,7 +341,7 @@ def test_a_stop_is_confirmed_only_when_nothing_is_leaving_any_more(world: World,
 
         def place_all(self, calls: Sequence[tuple[Trunk, CallRequest]]) -> dict[AttemptId, Placement]:
             pausing.append(pool.submit(pause))
-            until(lambda: world.value(WAITING) == 1)
+            wait_until(lambda: world.value(WAITING) == 1)
             assert not pausing[0].done()
             sent.append("sent")
             return {request.attempt_id: Placed("one") for _, request in calls}
@@ -354,7 +365,7 @@ def test_a_stop_waits_for_what_may_be_leaving_of_its_own_batch_alone(world: Worl
     """On the real clock, in which these requests would be leaving for an hour."""
     own_time = Database(world.database_url)
     batch_id, other = world.batch(1), world.batch(made_up_phones(1, first=10))
-    assert go(world, batch_id).placed == 1
+    assert dispatch_and_place(world, batch_id).placed == 1
     dispatch(world.context, [other], world.clock.now, world.rng)
     world.sql("UPDATE attempts SET sent_at = clock_timestamp() + interval '1 hour'")
     with own_time.begin() as connection:
@@ -379,8 +390,8 @@ def test_a_refusal_for_another_reason_than_the_rate_keeps_no_other_call_from_lea
 
     batch_id = world.batch(2, max_concurrent_calls=1)
     refusing = replace(world.context, providers=Refusing(lambda _: None, world.clock))  # type: ignore[arg-type,return-value]
-    assert go(world, batch_id, context=refusing).refused == 1
-    assert go(world, batch_id).placed == 1
+    assert dispatch_and_place(world, batch_id, context=refusing).refused == 1
+    assert dispatch_and_place(world, batch_id).placed == 1
 
 
 class TooFast(ProviderPool):
@@ -398,25 +409,27 @@ def test_a_network_that_says_too_fast_is_left_alone_for_as_long_as_is_reasonable
     world: World, asked_for: float | None, pause: float
 ) -> None:
     batch_id = world.batch(2, max_concurrent_calls=1)
-    assert go(world, batch_id, context=replace(world.context, providers=TooFast(asked_for))).refused == 1
+    assert (
+        dispatch_and_place(world, batch_id, context=replace(world.context, providers=TooFast(asked_for))).refused == 1
+    )
     assert world.value("SELECT sum(refusals) FROM contacts") == 0
-    assert go(world, batch_id).claimed == 0
-    assert look(world, batch_id) == (MONDAY.add(seconds=pause), "rate")
+    assert dispatch_and_place(world, batch_id).claimed == 0
+    assert next_dispatch(world, batch_id) == (MONDAY.add(seconds=pause), "rate")
     assert world.value("SELECT due_at FROM contacts WHERE status = 'waiting'") <= MONDAY.add(seconds=max(pause, 5))
 
 
 def test_a_network_that_says_too_fast_pauses_its_trunk_and_is_no_failure(world: World) -> None:
     batch_id = world.batch(20, max_concurrent_calls=15)
-    assert go(world, batch_id, context=replace(world.context, providers=TooFast(7))).refused == 15
+    assert dispatch_and_place(world, batch_id, context=replace(world.context, providers=TooFast(7))).refused == 15
     assert world.value("SELECT count(*) FROM trunk_health") == 0
     assert world.value("SELECT count(*) FROM contacts WHERE refusals > 0 OR attempts > 0") == 0
-    later(world, 6.9)
-    assert go(world, batch_id).claimed == 0
-    assert look(world, batch_id) == (MONDAY.add(seconds=7), "rate")
-    later(world, 0.1)
+    advance_clock(world, 6.9)
+    assert dispatch_and_place(world, batch_id).claimed == 0
+    assert next_dispatch(world, batch_id) == (MONDAY.add(seconds=7), "rate")
+    advance_clock(world, 0.1)
     assert retry(world.context, world.clock.now).requeued == 15
-    assert go(world, batch_id).placed == 15
-    assert_clean(world)
+    assert dispatch_and_place(world, batch_id).placed == 15
+    assert_audit_is_clean(world)
 
 
 class Held(ProviderPool):
@@ -443,7 +456,7 @@ def test_an_attempt_that_is_locked_when_its_answer_comes_is_found_by_rescue_and_
         leave(world, departure, replace(world.context, providers=pool))
     state = "unclear" if answer else "placed"
     assert dict(world.rows("SELECT id, state FROM attempts")) == {first: "reserved"} | dict.fromkeys(others, state)
-    later(world, 30)
+    advance_clock(world, 30)
     world.rescue()
     assert world.value("SELECT state FROM attempts WHERE id = :id", id=first) != "reserved"
 
@@ -456,7 +469,7 @@ def test_what_waits_to_leave_is_not_lost_when_someone_is_changing_the_trunk_whos
     world.leases.leave(world.clock.now, rate, [])  # from now on its departures are counted
     world.sql("INSERT INTO trunk_health (trunk_id, failures, reason) SELECT id, 1, 'x' FROM trunks")
     pool = Held(world, Unclear("no answer"), "UPDATE trunks SET name = 'edited' RETURNING id")
-    later(world, 2)
+    advance_clock(world, 2)
     with pool.operator:
         report = leave(world, replace(departure, rate=rate), replace(world.context, providers=pool))
     assert (report.unclear, [len(one.requests) for one in report.later]) == (1, [2])
@@ -469,7 +482,7 @@ def test_a_call_that_has_passed_the_rate_and_leaves_late_still_counts_on_a_slow_
     rate = RateLimit(first.trunk.id, 1, 1000)
     world.context.leases.leave(world.clock.now, rate, [])  # from now on departures are counted
     world.context.leases.answered(world.clock.now, rate, 2.0, [])
-    later(world, 1)
+    advance_clock(world, 1)
     reports: list[PlaceReport] = []
 
     class Stopped(Database):
@@ -477,7 +490,7 @@ def test_a_call_that_has_passed_the_rate_and_leaves_late_still_counts_on_a_slow_
 
         def begin(self) -> Any:
             if not reports:
-                later(world, 1.1)
+                advance_clock(world, 1.1)
                 reports.append(leave(world, second))
             return world.db.begin()
 
@@ -486,11 +499,11 @@ def test_a_call_that_has_passed_the_rate_and_leaves_late_still_counts_on_a_slow_
     stopped.close()
     assert reports[0].placed == 0
     (again,) = reports[0].later
-    later(world, again.wait_seconds)
+    advance_clock(world, again.wait_seconds)
     assert leave(world, again).placed == 0, "the first left just now"
-    later(world, 1)
+    advance_clock(world, 1)
     assert leave(world, again).placed == 1
-    assert_clean(world)
+    assert_audit_is_clean(world)
 
 
 def test_where_redis_fails_between_the_rate_and_the_departure_nothing_leaves_and_nobody_is_lost(world: World) -> None:
@@ -502,9 +515,9 @@ def test_where_redis_fails_between_the_rate_and_the_departure_nothing_leaves_and
     departure = reserved(world, world.batch(1))
     leases = Away(world.redis_url, is_virtual=True)
     leases.leave(world.clock.now, RateLimit(departure.trunk.id, 1, 1000), [])  # from now on departures are counted
-    later(world, 1)
+    advance_clock(world, 1)
     assert leave(world, departure, replace(world.context, leases=leases)).refused == 1
     leases.close()
     assert (attempts(world), len(world.network.log)) == ([("refused", "too_late")], 0)
     assert world.value("SELECT status FROM contacts") == "waiting"
-    assert_clean(world)
+    assert_audit_is_clean(world)

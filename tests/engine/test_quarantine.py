@@ -27,7 +27,15 @@ from dialer.store import health, inbox, quarantine
 from dialer.store.database import rows
 from dialer.store.metrics import gauges
 from dialer.store.quarantine import Fault
-from support.engine_steps import assert_clean, go, hand_in, later, live, look, report
+from support.engine_steps import (
+    advance_clock,
+    assert_audit_is_clean,
+    call_event,
+    dispatch_and_place,
+    live_attempts,
+    next_dispatch,
+    receive_and_settle,
+)
 from support.world import World, made_up_phones
 
 MakeWorld = Callable[..., World]
@@ -83,21 +91,21 @@ def troubles(world: World) -> str:
 
 
 def ended(world: World, attempt_ids: Sequence[AttemptId], outcome: str = "busy", **more: Any) -> int:
-    reports = [report(of, "ended", world.clock.now, outcome, **more) for of in attempt_ids]
-    return hand_in(world, *reports).ended
+    reports = [call_event(of, "ended", world.clock.now, outcome, **more) for of in attempt_ids]
+    return receive_and_settle(world, *reports).ended
 
 
 def called(world: World, count: int, **options: Any) -> list[AttemptId]:
     """So many contacts, all of them being called."""
-    go(world, world.batch(count, max_concurrent_calls=count, **options))
-    return live(world)
+    dispatch_and_place(world, world.batch(count, max_concurrent_calls=count, **options))
+    return live_attempts(world)
 
 
 def settle_for(world: World, seconds: float) -> None:
     """Settle now and then for so long, as the ticks have it done; a database that does not fit is waited for."""
     until = world.clock.now.add(seconds=seconds)
     while world.clock.now < until:
-        later(world, 20)
+        advance_clock(world, 20)
         try:
             settle(world.context, world.clock.now)
         except Unavailable:
@@ -110,14 +118,14 @@ def unsettled(world: World) -> int:
 
 def test_a_report_that_cannot_be_settled_does_not_keep_the_others_of_its_page_from_it(world: World) -> None:
     bad, *good = called(world, 9)
-    later(world, 20)
+    advance_clock(world, 20)
     with broken(world, "attempts", f"NEW.id = '{bad}'", code="23514"):
         assert ended(world, [*good[:4], bad, *good[4:]]) == 8
         assert settle(world.context, world.clock.now).reports == 0, "it waits before it is tried again"
-        assert live(world) == [bad]
+        assert live_attempts(world) == [bad]
         assert (passed_over(world), unsettled(world)) == ([], 1)
         assert "1 call reports cannot be settled since 2026-03-02 08:00:20 UTC" in troubles(world)
-    later(world, 5)
+    advance_clock(world, 5)
     assert settle(world.context, world.clock.now).ended == 1
 
 
@@ -129,9 +137,9 @@ def test_a_report_that_waits_is_tried_again_after_5_10_20_40_and_then_every_60_s
         for _ in range(7):
             due_at = world.value("SELECT due_at FROM inbox")
             pauses.append((due_at - world.clock.now).total_seconds())
-            later(world, pauses[-1] - 0.001)
+            advance_clock(world, pauses[-1] - 0.001)
             assert settle(world.context, world.clock.now).reports == 0
-            later(world, 0.001)
+            advance_clock(world, 0.001)
             assert settle(world.context, world.clock.now).reports == 1
     assert pauses == [5, 10, 20, 40, 60, 60, 60]
 
@@ -141,7 +149,7 @@ def test_a_report_whose_own_data_is_wrong_is_in_quarantine_after_several_tries_o
 ) -> None:
     world.profile["outcomes"] = {"busy": 1}
     bad, good, *_ = called(world, 3)
-    later(world, 50)
+    advance_clock(world, 50)
     with broken(world, "attempts", f"NEW.id = '{bad}' AND NEW.cause = 'wrong'", code="23514"):
         ended(world, [bad], cause="wrong")
         settle_for(world, 115)
@@ -156,63 +164,63 @@ def test_a_report_whose_own_data_is_wrong_is_in_quarantine_after_several_tries_o
         world.rescue()
     (truth,) = (call.outcome for call in world.network.log if call.attempt_id == bad)
     assert world.value("SELECT outcome FROM attempts WHERE id = :id", id=bad) == truth
-    assert_clean(world)
+    assert_audit_is_clean(world)
 
 
 @pytest.mark.parametrize("code", [*ENVIRONMENT, *OTHER])
 def test_what_the_environment_does_wrong_is_waited_out_and_blamed_on_no_report(world: World, code: str) -> None:
     attempt_ids = called(world, 3)
-    later(world, 20)
-    receive(world.db, world.installed.trunk_id, [report(attempt_ids[0], "ringing", world.clock.now)])
+    advance_clock(world, 20)
+    receive(world.db, world.installed.trunk_id, [call_event(attempt_ids[0], "ringing", world.clock.now)])
     settle(world.context, world.clock.now)
     with broken(world, "attempts", "true", code=code):
         receive(
             world.db,
             world.installed.trunk_id,
-            [report(of, "ended", world.clock.now, "busy") for of in attempt_ids],
+            [call_event(of, "ended", world.clock.now, "busy") for of in attempt_ids],
         )
         settle_for(world, 300)
         assert (passed_over(world), unsettled(world)) == ([], 3)
     settle_for(world, 65)
     assert [row.outcome for row in world.rows("SELECT outcome FROM attempts")] == ["busy"] * 3
-    assert_clean(world)
+    assert_audit_is_clean(world)
 
 
 @pytest.mark.parametrize("code", OF_DATA[:2])
 def test_many_equal_failures_are_not_the_fault_of_the_rows_whatever_they_say(world: World, code: str) -> None:
     attempt_ids = called(world, 12)
-    later(world, 20)
+    advance_clock(world, 20)
     with broken(world, "attempts", f"NEW.id <> '{attempt_ids[0]}'", code=code):
         ended(world, attempt_ids[1:])
         for _ in range(6):
             # Others go well all the time.
-            hand_in(world, report(attempt_ids[0], "ringing", world.clock.now, key=str(world.clock.now)))
+            receive_and_settle(world, call_event(attempt_ids[0], "ringing", world.clock.now, key=str(world.clock.now)))
             settle_for(world, 60)
         assert (passed_over(world), unsettled(world)) == ([], 11)
         assert "11 call reports cannot be settled" in troubles(world)
     settle_for(world, 65)
-    assert len(live(world)) == 1
+    assert len(live_attempts(world)) == 1
 
 
 def test_a_few_failures_are_not_the_fault_of_the_rows_while_nothing_else_goes_well(world: World) -> None:
     attempt_ids = called(world, 4)
-    later(world, 20)
+    advance_clock(world, 20)
     with broken(world, "attempts", "true", code="23502"):
         ended(world, attempt_ids)
         settle_for(world, 400)
         assert (passed_over(world), unsettled(world)) == ([], 4)
     settle_for(world, 65)
-    assert live(world) == []
+    assert live_attempts(world) == []
 
 
 def test_a_report_that_this_release_cannot_read_is_put_into_quarantine_too(world: World) -> None:
     bad, *good = called(world, 3)
-    later(world, 20)
-    receive(world.db, world.installed.trunk_id, [report(bad, "ended", world.clock.now, "busy")])
+    advance_clock(world, 20)
+    receive(world.db, world.installed.trunk_id, [call_event(bad, "ended", world.clock.now, "busy")])
     world.sql("UPDATE inbox SET outcome = 'teleported'")
     assert ended(world, good) == 2
     settle_for(world, 60)
-    hand_in(world, report(bad, "ringing", world.clock.now))
+    receive_and_settle(world, call_event(bad, "ringing", world.clock.now))
     settle_for(world, 120)
     (entry,) = service.list_entries(world.db)
     assert (entry["error_kind"], entry["attempt_id"]) == ("UnreadableReport", bad)
@@ -222,23 +230,25 @@ def test_a_bug_of_a_release_keeps_only_the_reports_that_it_fails_for_and_they_wa
     world: World,
 ) -> None:
     bad, *good = called(world, 5)
-    later(world, 20)
+    advance_clock(world, 20)
     # A conversation that began before the first year that Python knows.
     first = pendulum.datetime(1, 1, 1)
     receive(
-        world.db, world.installed.trunk_id, [report(bad, "ended", first, "answered", talk_seconds=86_400.0, cause="x")]
+        world.db,
+        world.installed.trunk_id,
+        [call_event(bad, "ended", first, "answered", talk_seconds=86_400.0, cause="x")],
     )
     assert ended(world, good) == 4
     settle_for(world, 600)
     assert (passed_over(world), unsettled(world)) == ([], 1)
     assert world.value("SELECT tries FROM inbox WHERE settled_at IS NULL") > 10
     world.rescue()
-    assert live(world) == [], "its network knows how it ended"
+    assert live_attempts(world) == [], "its network knows how it ended"
 
 
 def test_only_reports_that_could_be_locked_are_counted_as_failed_and_closed(world: World) -> None:
     attempt_ids = called(world, 2)
-    receive(world.db, world.installed.trunk_id, [report(of, "ringing", world.clock.now) for of in attempt_ids])
+    receive(world.db, world.installed.trunk_id, [call_event(of, "ringing", world.clock.now) for of in attempt_ids])
     held, free = (row.id for row in world.rows("SELECT id FROM inbox ORDER BY id"))
     with world.db.begin() as other:
         rows(other, "SELECT 1 FROM inbox WHERE id = :id FOR UPDATE", id=held)
@@ -254,8 +264,8 @@ def test_reports_that_the_previous_release_closed_without_effect_are_settled_aft
     world: World, with_note: bool
 ) -> None:
     bad, *good = called(world, 4)
-    later(world, 20)
-    receive(world.db, world.installed.trunk_id, [report(bad, "ended", world.clock.now, "busy")])
+    advance_clock(world, 20)
+    receive(world.db, world.installed.trunk_id, [call_event(bad, "ended", world.clock.now, "busy")])
     world.sql("UPDATE inbox SET settled_at = dialer_now(), verdict = 'set_aside'")
     if with_note:
         world.sql(
@@ -265,7 +275,7 @@ def test_reports_that_the_previous_release_closed_without_effect_are_settled_aft
     world.rescue()
     assert settle(world.context, world.clock.now).ended == 1
     assert world.value("SELECT outcome FROM attempts WHERE id = :id", id=bad) == "busy"
-    assert (passed_over(world), live(world)) == ([], good)
+    assert (passed_over(world), live_attempts(world)) == ([], good)
 
 
 def test_rescue_ends_a_call_by_its_network_s_word_whatever_became_of_the_report_with_the_same_key(
@@ -273,11 +283,11 @@ def test_rescue_ends_a_call_by_its_network_s_word_whatever_became_of_the_report_
 ) -> None:
     world = make_world(outcomes={"busy": 1})
     batch_id = world.batch(3)
-    go(world, batch_id)
-    later(world, 200)
+    dispatch_and_place(world, batch_id)
+    advance_clock(world, 200)
     world.deliver_to_inbox()
     world.sql("UPDATE inbox SET settled_at = dialer_now(), verdict = 'late'")
-    assert len(live(world)) == 3
+    assert len(live_attempts(world)) == 3
     rescued = rescue(world.context, world.clock.now, world.rng)
     assert (rescued.closed, rescued.freed, rescued.outcomes) == (3, (batch_id,), {"busy": 3})
     assert world.progress(batch_id).failed == 3
@@ -285,12 +295,12 @@ def test_rescue_ends_a_call_by_its_network_s_word_whatever_became_of_the_report_
 
 def test_rescue_gives_up_a_call_whose_end_cannot_be_written_as_its_network_tells_it(world: World) -> None:
     (bad,) = called(world, 1)
-    later(world, 600)
+    advance_clock(world, 600)
     with broken(world, "attempts", "NEW.cause IS DISTINCT FROM 'end_not_settled' AND NEW.state = 'ended'"):
         for _ in range(GIVE_UP_SECONDS // 600):
             world.rescue()
-            assert live(world) == [bad]
-            later(world, 600)
+            assert live_attempts(world) == [bad]
+            advance_clock(world, 600)
         world.rescue()
     (row,) = world.rows("SELECT state, outcome, cause FROM attempts")
     assert tuple(row) == ("ended", "unknown", "end_not_settled")
@@ -302,10 +312,10 @@ def test_a_call_that_is_gone_is_given_up_although_its_report_waits_for_ever(worl
     with broken(world, "attempts", "NEW.cause = 'wrong'"):
         ended(world, [bad], cause="wrong")
         for _ in range(GIVE_UP_SECONDS // 600):
-            later(world, 600)
+            advance_clock(world, 600)
             rescue(gone, world.clock.now, world.rng)
-            assert live(world) == [bad]
-        later(world, 600)
+            assert live_attempts(world) == [bad]
+        advance_clock(world, 600)
         rescue(gone, world.clock.now, world.rng)
     assert world.value("SELECT cause FROM attempts") == "gone_from_network"
 
@@ -326,15 +336,17 @@ def test_a_call_whose_end_is_in_quarantine_ends_as_unknown_where_its_network_can
 
 def test_a_call_that_is_up_is_not_ended_because_some_report_of_it_is_in_quarantine(world: World) -> None:
     bad, good = called(world, 2)
-    up = replace(world.context, providers=Says(world, lambda of: Seen("x", (report(of, "ringing", world.clock.now),))))
+    up = replace(
+        world.context, providers=Says(world, lambda of: Seen("x", (call_event(of, "ringing", world.clock.now),)))
+    )
     with broken(world, "attempts", f"NEW.id = '{bad}'", code="22003"):
-        hand_in(world, report(bad, "answered", world.clock.now))
+        receive_and_settle(world, call_event(bad, "answered", world.clock.now))
         settle_for(world, 60)
         ended(world, [good])
         settle_for(world, 120)
     assert [kind for kind, _, _ in passed_over(world)] == ["report"]
     rescue(up, world.clock.now, world.rng)
-    assert live(world) == [bad]
+    assert live_attempts(world) == [bad]
 
 
 def test_a_report_in_quarantine_is_settled_when_it_is_tried_again_after_its_cause_was_mended(world: World) -> None:
@@ -347,24 +359,24 @@ def test_a_report_in_quarantine_is_settled_when_it_is_tried_again_after_its_caus
     ((entry_id,),) = world.rows("SELECT id FROM quarantine")
     assert service.retry(world.db, world.clock.now, [entry_id]).tried == (entry_id,)
     assert settle(world.context, world.clock.now).ended == 1
-    assert (passed_over(world), live(world), unsettled(world)) == ([], [], 0)
-    assert_clean(world)
+    assert (passed_over(world), live_attempts(world), unsettled(world)) == ([], [], 0)
+    assert_audit_is_clean(world)
 
 
 def test_an_attempt_that_cannot_be_closed_does_not_keep_rescue_from_the_others(world: World) -> None:
     batch_id = world.batch(5)
-    go(world, batch_id)
-    bad, *_ = live(world)
+    dispatch_and_place(world, batch_id)
+    bad, *_ = live_attempts(world)
     world.network._book.calls.clear()
     world.network._book.outbox.remove([str(n) for n in world.network._book.outbox.out()])
-    later(world, CALL_SECONDS)
+    advance_clock(world, CALL_SECONDS)
     with broken(world, "attempts", f"NEW.id = '{bad}' AND NEW.state = 'ended'"):
         world.rescue()
-        assert live(world) == [bad]
+        assert live_attempts(world) == [bad]
         assert passed_over(world) == [("attempt", str(bad), 1)]
-    later(world, 60)
+    advance_clock(world, 60)
     world.rescue()
-    assert live(world) == []
+    assert live_attempts(world) == []
     assert world.progress(batch_id).dialing == 0
     assert passed_over(world) == []
 
@@ -377,7 +389,7 @@ def test_what_a_database_cannot_hold_of_a_report_is_written_in_other_characters(
         {"key": "\x00" + "k" * 100_000},
     ]
     reports = [
-        report(of, "ended", world.clock.now, "busy", **text) for of, text in zip(attempt_ids, texts, strict=True)
+        call_event(of, "ended", world.clock.now, "busy", **text) for of, text in zip(attempt_ids, texts, strict=True)
     ]
     assert receive(world.db, world.installed.trunk_id, reports) == 3
     assert receive(world.db, world.installed.trunk_id, reports) == 0
@@ -394,7 +406,7 @@ def send(world: World, reports: Sequence[CallEvent], times: int, seconds: float 
     """Let a network send these reports again and again; say of each time whether they were refused."""
     refused = []
     for _ in range(times):
-        later(world, seconds)
+        advance_clock(world, seconds)
         try:
             receive(world.db, world.installed.trunk_id, reports)
         except Unavailable:
@@ -408,13 +420,13 @@ def test_a_report_that_cannot_be_stored_is_refused_until_it_alone_must_be_to_bla
     world: World,
 ) -> None:
     bad, *good = called(world, 3)
-    reports = [report(of, "ended", world.clock.now, "busy", cause="fine") for of in good]
-    reports.insert(1, report(bad, "ended", world.clock.now, "no_answer", cause="wrong", talk_seconds=0.5))
+    reports = [call_event(of, "ended", world.clock.now, "busy", cause="fine") for of in good]
+    reports.insert(1, call_event(bad, "ended", world.clock.now, "no_answer", cause="wrong", talk_seconds=0.5))
     with broken(world, "inbox", "NEW.cause = 'wrong'", "INSERT", code="23514"):
         assert send(world, reports, 1) == [True]
         assert world.value("SELECT count(*) FROM inbox") == 2, "the others are stored all the same"
         assert send(world, reports, 9, seconds=10) == [True] * 9
-        receive(world.db, world.installed.trunk_id, [report(good[0], "ringing", world.clock.now)])
+        receive(world.db, world.installed.trunk_id, [call_event(good[0], "ringing", world.clock.now)])
         assert send(world, reports, 3, seconds=10) == [True, True, False]
         (entry,) = service.list_entries(world.db)
         assert (entry["kind"], entry["attempt_id"], entry["error_kind"]) == ("report", bad, "23514")
@@ -430,9 +442,9 @@ def test_a_report_that_cannot_be_stored_is_refused_until_it_alone_must_be_to_bla
 
 def test_a_report_that_cannot_be_stored_is_not_kept_while_no_other_has_come_in_since(world: World) -> None:
     bad, good = called(world, 2)
-    receive(world.db, world.installed.trunk_id, [report(good, "ringing", world.clock.now)])
+    receive(world.db, world.installed.trunk_id, [call_event(good, "ringing", world.clock.now)])
     with broken(world, "inbox", "NEW.cause = 'wrong'", "INSERT", code="23514"):
-        wrong = report(bad, "ended", world.clock.now, "busy", cause="wrong")
+        wrong = call_event(bad, "ended", world.clock.now, "busy", cause="wrong")
         assert send(world, [wrong], 20) == [True] * 20
 
 
@@ -447,7 +459,7 @@ def test_a_report_that_was_accepted_without_being_stored_is_kept_until_it_is_old
         """,
         payload=payload,
     )
-    later(world, 7200)
+    advance_clock(world, 7200)
     with world.db.begin() as connection:
         assert quarantine.remove_reports(connection, world.clock.now.subtract(days=1), 10) == removed
 
@@ -455,12 +467,12 @@ def test_a_report_that_was_accepted_without_being_stored_is_kept_until_it_is_old
 @pytest.mark.parametrize("code", [*ENVIRONMENT, *OTHER, *OF_DATA])
 def test_a_report_is_never_accepted_and_lost_because_of_what_keeps_all_reports_out(world: World, code: str) -> None:
     attempt_ids = called(world, 3)
-    reports = [report(of, "ended", world.clock.now, "busy") for of in attempt_ids]
+    reports = [call_event(of, "ended", world.clock.now, "busy") for of in attempt_ids]
     with broken(world, "inbox", "true", "INSERT", code=code):
         assert send(world, reports, 20) == [True] * 20
     assert send(world, reports, 1) == [False]
     assert settle(world.context, world.clock.now).ended == 3
-    later(world, 3 * 3600)
+    advance_clock(world, 3 * 3600)
     retention(world.context, world.clock.now, 1)
     assert passed_over(world) == [], "what came after all is not told of for ever"
 
@@ -471,13 +483,13 @@ def test_a_batch_that_cannot_be_dispatched_waits_a_minute_and_the_others_of_its_
     phones = made_up_phones(12)
     bad, *good = (world.batch(phones[3 * n : 3 * n + 3]) for n in range(4))
     with broken(world, "attempts", f"NEW.batch_id = '{bad}'", "INSERT"):
-        assert go(world, good[0], bad, *good[1:]).placed == 9
-        assert look(world, bad) == (world.clock.now.add(seconds=60), "error")
-        later(world, 60)
-        go(world, bad)
+        assert dispatch_and_place(world, good[0], bad, *good[1:]).placed == 9
+        assert next_dispatch(world, bad) == (world.clock.now.add(seconds=60), "error")
+        advance_clock(world, 60)
+        dispatch_and_place(world, bad)
     assert passed_over(world) == [("batch", str(bad), 2)]
-    later(world, 60)
-    assert go(world, bad).placed == 3
+    advance_clock(world, 60)
+    assert dispatch_and_place(world, bad).placed == 3
     assert passed_over(world) == []
     assert counted(world)["batch"] == 0
 
@@ -486,33 +498,33 @@ def test_a_scheduled_batch_that_cannot_be_started_does_not_stop_the_tick(world: 
     at = world.clock.now.add(minutes=5).isoformat()
     batch_ids = [world.batch([phone], schedule_type="scheduled", scheduled_at=at) for phone in made_up_phones(4)]
     due = world.batch(["+12125550199"])
-    later(world, 300)
+    advance_clock(world, 300)
     with broken(world, "batches", f"NEW.id = '{batch_ids[1]}'"):
         report = tick(world.context, world.clock.now)
         assert report.started == 3
         assert due in report.due
         assert tick(world.context, world.clock.now).started == 0
         assert passed_over(world) == [("batch", str(batch_ids[1]), 1)]
-    later(world, 61)
+    advance_clock(world, 61)
     assert tick(world.context, world.clock.now).started == 1
 
 
 def test_a_batch_whose_contacts_cannot_be_requeued_does_not_keep_those_of_others(world: World) -> None:
     bad, good = (world.batch([phone], retry_failed=True, max_retry_attempts=1) for phone in made_up_phones(2))
-    go(world, bad, good)
-    ended(world, live(world))
-    later(world, 601)
+    dispatch_and_place(world, bad, good)
+    ended(world, live_attempts(world))
+    advance_clock(world, 601)
     with broken(world, "contacts", f"NEW.batch_id = '{bad}'"):
         assert retry(world.context, world.clock.now).requeued == 1
         assert retry(world.context, world.clock.now).batches == ()
-    later(world, 61)
+    advance_clock(world, 61)
     assert retry(world.context, world.clock.now).batches == (bad,)
 
 
 def test_a_batch_that_is_done_after_all_leaves_quarantine(world: World) -> None:
     at = world.clock.now.add(minutes=5).isoformat()
     batch_id = world.batch(["+12125550199"], schedule_type="scheduled", scheduled_at=at)
-    later(world, 300)
+    advance_clock(world, 300)
     with broken(world, "batches", "true"):
         tick(world.context, world.clock.now)
     assert passed_over(world) == [("batch", str(batch_id), 1)]
@@ -529,7 +541,7 @@ def test_what_was_kept_of_reports_is_removed_with_the_reports(world: World) -> N
         ended(world, [good])
         settle_for(world, 120)
     assert len(passed_over(world)) == 1
-    later(world, 86_400 * 2)
+    advance_clock(world, 86_400 * 2)
     retention(world.context, world.clock.now, 1)
     assert passed_over(world) == []
 

@@ -30,19 +30,19 @@ from dialer.store.database import rows
 from dialer.store.leases import Leases
 from support.deadline import DEADLINE_SECONDS
 from support.engine_steps import (
-    assert_clean,
-    at_once,
+    advance_clock,
+    assert_audit_is_clean,
+    call_event,
     day_allowance,
-    end,
-    go,
-    hand_in,
-    held,
-    later,
-    live,
-    meddled,
-    queued,
-    report,
-    until,
+    dispatch_and_place,
+    end_call,
+    held_leases,
+    intercept_leases,
+    live_attempts,
+    lock_waiters,
+    receive_and_settle,
+    run_concurrently,
+    wait_until,
 )
 from support.world import MONDAY, World
 
@@ -85,11 +85,11 @@ def rescued(world: World, context: EngineContext | None = None) -> RescueReport:
 def died(world: World, batch_id: BatchId, *, sent: bool) -> None:
     """Dispatch with a worker that dies while it places the calls."""
     with pytest.raises(Died):
-        go(world, batch_id, context=replace(world.context, providers=Dying(world, sent)))
+        dispatch_and_place(world, batch_id, context=replace(world.context, providers=Dying(world, sent)))
 
 
 def slots(world: World) -> dict[str, Any]:
-    return {key: value for key, value in held(world).items() if ":slots:" in key}
+    return {key: value for key, value in held_leases(world).items() if ":slots:" in key}
 
 
 def states(world: World) -> Counter[str]:
@@ -112,23 +112,23 @@ def finished(world: World, batch_id: BatchId) -> None:
     found = audit(world.db, world.clock.now)
     assert found.is_clean, found.violations
     world.rescue()
-    later(world, 700)
+    advance_clock(world, 700)
     world.rescue()
-    assert held(world) == {}
+    assert held_leases(world) == {}
 
 
 def test_calls_of_a_worker_that_died_before_sending_are_made_again_and_use_up_no_attempt(world: World) -> None:
     batch_id = world.batch(4)
     died(world, batch_id, sent=False)
     assert (states(world), len(world.network.log)) == ({"reserved": 4}, 0)
-    later(world, 29.999)
+    advance_clock(world, 29.999)
     assert rescued(world).asked == 0
-    later(world, 0.001)
+    advance_clock(world, 0.001)
     assert (rescued(world).closed, states(world), contacts(world)) == (4, {"refused": 4}, {("waiting", 0): 4})
-    assert (held(world), world.value("SELECT sum(attempts) FROM batch_days")) == ({}, 0)
-    later(world, 15)
+    assert (held_leases(world), world.value("SELECT sum(attempts) FROM batch_days")) == ({}, 0)
+    advance_clock(world, 15)
     assert retry(world.context, world.clock.now).requeued == 4
-    assert go(world, batch_id).placed == 4
+    assert dispatch_and_place(world, batch_id).placed == 4
     finished(world, batch_id)
     assert max(Counter(call.to_number for call in world.network.log).values()) == 1
 
@@ -137,7 +137,7 @@ def test_calls_of_a_worker_that_died_after_sending_go_on_and_are_never_placed_ag
     batch_id = world.batch(4)
     died(world, batch_id, sent=True)
     assert (states(world), len(world.network.log)) == ({"reserved": 4}, 4)
-    later(world, 30)
+    advance_clock(world, 30)
     assert rescued(world).closed == over(world)
     assert (states(world)["ended"], states(world)["reserved"]) == (over(world), 0)
     finished(world, batch_id)
@@ -154,33 +154,33 @@ def test_leases_of_a_worker_that_died_before_the_claim_are_freed_after_thirty_se
         raise Died
 
     with pytest.raises(Died):
-        go(world, batch_id, context=meddled(world, after=die))
+        dispatch_and_place(world, batch_id, context=intercept_leases(world, after=die))
     assert world.value("SELECT count(*) FROM attempts") == 0
-    later(world, 29.999)
+    advance_clock(world, 29.999)
     assert rescued(world).orphans == 0
-    assert go(world, batch_id).claimed == 0
-    later(world, 0.001)
+    assert dispatch_and_place(world, batch_id).claimed == 0
+    advance_clock(world, 0.001)
     assert rescued(world).orphans == 4
-    assert held(world) == {}
-    assert go(world, batch_id).claimed == 4
+    assert held_leases(world) == {}
+    assert dispatch_and_place(world, batch_id).claimed == 4
 
 
 @pytest.mark.parametrize("seconds", [10, 16, 29.999])
 def test_a_request_that_may_still_arrive_is_not_given_back(make_world: MakeWorld, seconds: float) -> None:
     world = make_world(faults={"timeout_before": 1})
     batch_id = world.batch(1)
-    go(world, batch_id)
-    later(world, seconds)
+    dispatch_and_place(world, batch_id)
+    advance_clock(world, seconds)
     assert (rescued(world).asked, states(world)) == (1, {"unclear": 1})
-    later(world, 30)
+    advance_clock(world, 30)
     assert (rescued(world).closed, states(world), contacts(world)) == (1, {"refused": 1}, {("waiting", 0): 1})
 
 
 def test_an_unclear_call_that_exists_goes_on(make_world: MakeWorld) -> None:
     world = make_world(faults={"timeout_after": 1})
     batch_id = world.batch(5)
-    assert go(world, batch_id).unclear == 5
-    later(world, 10)
+    assert dispatch_and_place(world, batch_id).unclear == 5
+    advance_clock(world, 10)
     assert rescued(world).asked == 5
     assert (states(world)["ended"], states(world)["unclear"]) == (over(world), 0)
     finished(world, batch_id)
@@ -197,17 +197,17 @@ def test_reports_that_were_lost_are_read_from_the_network(make_world: MakeWorld)
 
 def test_a_call_without_any_word_holds_its_slot_until_it_can_no_longer_be_up(world: World) -> None:
     batch_id = world.batch(1, max_concurrent_calls=1, retry_failed=True, max_retry_attempts=3)
-    go(world, batch_id)
+    dispatch_and_place(world, batch_id)
     context = replace(world.context, providers=Silent(world))
     for _ in range(CALL_SECONDS // 600):
-        later(world, 600)
+        advance_clock(world, 600)
         assert rescued(world, context).closed == 0
-        assert len(held(world)["{dialer}:holds"]) == 1
-    later(world, 30)
+        assert len(held_leases(world)["{dialer}:holds"]) == 1
+    advance_clock(world, 30)
     assert rescued(world, context).freed == (batch_id,)
     (row,) = world.rows("SELECT state, outcome FROM attempts")
     assert tuple(row) == ("ended", "unknown")
-    assert (contacts(world), held(world)) == ({("failed", 1): 1}, {})
+    assert (contacts(world), held_leases(world)) == ({("failed", 1): 1}, {})
 
 
 def test_a_call_that_lasts_too_long_is_hung_up_and_ends_by_its_report(make_world: MakeWorld) -> None:
@@ -221,7 +221,7 @@ def test_a_call_that_lasts_too_long_is_hung_up_and_ends_by_its_report(make_world
 
 
 def test_calls_of_a_cancelled_batch_are_hung_up_only_if_that_was_asked_for(world: World) -> None:
-    go(world, world.batch(3))
+    dispatch_and_place(world, world.batch(3))
     world.sql("UPDATE batches SET status = 'cancelled'")
     assert hang_up(world.context, world.rng) == 0
     world.sql("UPDATE batches SET status = 'cancelled', hang_up = true")
@@ -250,25 +250,25 @@ def test_a_call_that_its_network_never_ends_is_given_up_after_five_hours(make_wo
     endless = {"mean": 900_000, "min": 900_000, "max": 900_000}
     world = make_world(outcomes={"answered": 1}, talk_seconds=endless)
     batch_id = world.batch(1)
-    go(world, batch_id)
+    dispatch_and_place(world, batch_id)
     context = replace(world.context, providers=Deaf(world))
     while world.clock.now < MONDAY.add(seconds=GIVE_UP_SECONDS):
-        later(world, 600)
+        advance_clock(world, 600)
         world.deliver()
         rescued(world, context)
         assert world.progress(batch_id).dialing == (world.clock.now <= MONDAY.add(seconds=GIVE_UP_SECONDS))
-    later(world, 600)
+    advance_clock(world, 600)
     rescued(world, context)
     (row,) = world.rows("SELECT state, outcome, cause FROM attempts")
     assert tuple(row) == ("ended", "unknown", "still_up")
-    assert (contacts(world), held(world)) == ({("failed", 1): 1}, {})
+    assert (contacts(world), held_leases(world)) == ({("failed", 1): 1}, {})
 
 
 def test_an_end_that_is_read_from_the_network_after_a_long_outage_is_believed(make_world: MakeWorld) -> None:
     world = make_world(outcomes={"answered": 1}, faults={"lost": 1})
     batch_id = world.batch(1)
-    go(world, batch_id)
-    later(world, 2 * GIVE_UP_SECONDS)
+    dispatch_and_place(world, batch_id)
+    advance_clock(world, 2 * GIVE_UP_SECONDS)
     report = rescued(world)
     assert (report.closed, report.freed, report.outcomes) == (1, (batch_id,), {"answered": 1})
     assert world.progress(batch_id).completed == 1
@@ -277,7 +277,7 @@ def test_an_end_that_is_read_from_the_network_after_a_long_outage_is_believed(ma
 def test_asking_again_waits_half_a_minute_also_when_the_rescuer_dies(world: World) -> None:
     batch_id = world.batch(3)
     died(world, batch_id, sent=False)
-    later(world, 30)
+    advance_clock(world, 30)
 
     class Lost(Silent):
         def look_up_all(self, calls: Sequence[tuple[Trunk, CallHandle]]) -> dict[AttemptId, LookupResult]:
@@ -286,15 +286,15 @@ def test_asking_again_waits_half_a_minute_also_when_the_rescuer_dies(world: Worl
     with pytest.raises(Died):
         rescued(world, replace(world.context, providers=Lost(world)))
     assert rescued(world).asked == 0
-    later(world, 30)
+    advance_clock(world, 30)
     assert rescued(world).closed == 3
 
 
 def test_several_rescuers_at_once_close_each_attempt_once(world: World) -> None:
     batch_id = world.batch(60, max_concurrent_calls=60)
     died(world, batch_id, sent=False)
-    later(world, 30)
-    reports = at_once(*[partial(rescued, world)] * 4)
+    advance_clock(world, 30)
+    reports = run_concurrently(*[partial(rescued, world)] * 4)
     assert sum(one.closed for one in reports) == 60
     assert contacts(world) == {("waiting", 0): 60}
     assert {row.refusals for row in world.rows("SELECT refusals FROM contacts")} == {1}
@@ -318,8 +318,8 @@ BY_REPORT, BY_RESCUE = ("ended", "busy", "failed", 1), ("refused", None, "waitin
 def reserved(world: World) -> list[CallEvent]:
     """Reserve attempts that rescue may give up now, and let the network say that they have ended all the same."""
     died(world, world.batch(20, max_concurrent_calls=20), sent=False)
-    later(world, 30)
-    return [report(of, "ended", world.clock.now, "busy") for of in live(world)]
+    advance_clock(world, 30)
+    return [call_event(of, "ended", world.clock.now, "busy") for of in live_attempts(world)]
 
 
 def ends(world: World) -> Counter[Any]:
@@ -329,15 +329,15 @@ def ends(world: World) -> Counter[Any]:
     )
     counted = Counter(tuple(row) for row in found)
     assert world.value("SELECT sum(attempts) FROM batch_days") == counted[BY_REPORT]
-    assert held(world) == {}
+    assert held_leases(world) == {}
     return counted
 
 
 def test_an_attempt_whose_report_is_settled_while_rescue_asks_the_network_ends_by_its_report(world: World) -> None:
-    pool = Denying(world, partial(hand_in, world, *reserved(world)))
+    pool = Denying(world, partial(receive_and_settle, world, *reserved(world)))
     rescued(world, replace(world.context, providers=pool))
     assert ends(world) == {BY_REPORT: 20}
-    assert_clean(world)
+    assert_audit_is_clean(world)
 
 
 @pytest.mark.parametrize("first", ["settle", "rescue"])
@@ -345,7 +345,7 @@ def test_an_attempt_that_is_settled_and_given_up_at_once_ends_once_by_the_first_
     world: World, first: str
 ) -> None:
     receive(world.db, world.installed.trunk_id, reserved(world))
-    never_placed = dict.fromkeys(live(world), AttemptEnd("never_placed"))
+    never_placed = dict.fromkeys(live_attempts(world), AttemptEnd("never_placed"))
     both: dict[str, Callable[[], object]] = {
         "settle": partial(settle, world.context, world.clock.now),
         "rescue": partial(close, world.context, never_placed, world.clock.now),
@@ -356,7 +356,7 @@ def test_an_attempt_that_is_settled_and_given_up_at_once_ends_once_by_the_first_
         rows(operator, "SELECT 1 FROM batch_progress FOR UPDATE")
         for step in (first, *(both.keys() - {first})):
             begun.append(pool.submit(both[step]))
-            until(lambda: queued(world) == len(begun) or begun[-1].done())
+            wait_until(lambda: lock_waiters(world) == len(begun) or begun[-1].done())
         operator.commit()
     assert [step.exception() for step in begun] == [None, None]
     assert ends(world) == {BY_REPORT if first == "settle" else BY_RESCUE: 20}
@@ -374,7 +374,7 @@ def test_what_a_network_says_of_a_call_that_a_report_has_ended_meanwhile_changes
             return {event.attempt_id: Seen("one", (event,)) for event in settled}
 
     world.sql("UPDATE attempts SET sent_at = created_at")
-    pool = Telling(world, partial(hand_in, world, *settled))
+    pool = Telling(world, partial(receive_and_settle, world, *settled))
     found = rescued(world, replace(world.context, providers=pool))
     assert (found.asked, found.closed, found.outcomes) == (20, 0, {})
     assert ends(world) == {BY_REPORT: 20}
@@ -383,10 +383,10 @@ def test_what_a_network_says_of_a_call_that_a_report_has_ended_meanwhile_changes
 def answered(world: World, seconds: float) -> AttemptId:
     """The next call of an only batch, answered so many seconds after it was placed."""
     (batch,) = world.rows("SELECT id FROM batches")
-    go(world, batch.id)
-    (attempt_id,) = live(world)
-    later(world, seconds)
-    hand_in(world, report(attempt_id, "answered", world.clock.now))
+    dispatch_and_place(world, batch.id)
+    (attempt_id,) = live_attempts(world)
+    advance_clock(world, seconds)
+    receive_and_settle(world, call_event(attempt_id, "answered", world.clock.now))
     return attempt_id
 
 
@@ -399,14 +399,14 @@ def test_an_answered_call_whose_end_was_lost_holds_its_slot_for_twice_a_typical_
     )  # fmt: skip
     batch_id = world.batch(2, max_concurrent_calls=1)
     attempt_id = answered(world, 5)
-    later(world, 40)
-    end(world, attempt_id, talk_seconds=40.0)
+    advance_clock(world, 40)
+    end_call(world, attempt_id, talk_seconds=40.0)
     second = answered(world, 5)
     rescue_at = world.value("SELECT rescue_at FROM attempts WHERE id = :id", id=second)
     assert (rescue_at - world.clock.now).total_seconds() == 80
-    later(world, 79.9)
+    advance_clock(world, 79.9)
     assert rescued(world).asked == 0
-    later(world, 0.1)
+    advance_clock(world, 0.1)
     assert rescued(world).freed == (batch_id,)
 
 
@@ -415,8 +415,8 @@ def test_a_long_call_is_asked_about_at_ever_longer_intervals(make_world: MakeWor
     world = make_world(outcomes={"answered": 1}, faults={"lost": 1}, talk_seconds=long)
     batch_id = world.batch(1)
     asked = []
-    go(world, batch_id)
-    while live(world):
+    dispatch_and_place(world, batch_id)
+    while live_attempts(world):
         world.clock.now = pendulum.instance(world.value("SELECT rescue_at FROM attempts"))
         assert rescued(world).asked == 1
         asked.append((world.clock.now - MONDAY).total_seconds())
@@ -437,24 +437,24 @@ class Deaf(Leases):
 
 def test_the_lease_of_a_call_that_ended_unheard_is_freed(world: World) -> None:
     batch_id = world.batch(2)
-    go(world, batch_id)
-    first, second = live(world)
-    receive(world.db, world.installed.trunk_id, [report(first, "ended", MONDAY, "busy")])
+    dispatch_and_place(world, batch_id)
+    first, second = live_attempts(world)
+    receive(world.db, world.installed.trunk_id, [call_event(first, "ended", MONDAY, "busy")])
     assert settle(replace(world.context, leases=Deaf(world.redis_url)), MONDAY).ended == 1
-    assert set(held(world)["{dialer}:holds"]) == {str(first), str(second)}
+    assert set(held_leases(world)["{dialer}:holds"]) == {str(first), str(second)}
     world.sql("UPDATE attempts SET rescue_at = rescue_at + interval '1 hour' WHERE rescue_at IS NOT NULL")
-    later(world, 120)
+    advance_clock(world, 120)
     found = rescued(world)
     assert (found.orphans, found.restored) == (1, 0)
-    assert set(held(world)["{dialer}:holds"]) == {str(second)}
+    assert set(held_leases(world)["{dialer}:holds"]) == {str(second)}
 
 
 def test_leases_that_redis_has_lost_without_noticing_are_restored(world: World) -> None:
     world.sql("UPDATE phone_numbers SET max_calls_per_day = 50")
     world.rescue()
     batch_id = world.batch(5)
-    go(world, batch_id)
-    end(world, live(world)[0])
+    dispatch_and_place(world, batch_id)
+    end_call(world, live_attempts(world)[0])
     before = slots(world)
     client: Any = world.leases._redis
     for kind in ("slots", "day"):
@@ -469,26 +469,26 @@ def test_leases_that_redis_has_lost_without_noticing_are_restored(world: World) 
 def test_a_call_that_ends_while_rescue_compares_leases_gets_none_back(world: World) -> None:
     class Ending(Leases):
         def missing(self, leases: Sequence[Lease]) -> list[Lease]:
-            end(world, live(world)[0])
+            end_call(world, live_attempts(world)[0])
             return super().missing(leases)
 
-    go(world, world.batch(2))
+    dispatch_and_place(world, world.batch(2))
     leases = Ending(world.redis_url, is_virtual=True)
     assert rescued(world, replace(world.context, leases=leases)).restored == 0
     leases.close()
-    assert set(held(world)["{dialer}:holds"]) == {str(attempt_id) for attempt_id in live(world)}
+    assert set(held_leases(world)["{dialer}:holds"]) == {str(attempt_id) for attempt_id in live_attempts(world)}
 
 
 def test_two_rescuers_at_once_rebuild_redis_once_with_every_lease(world: World) -> None:
     batch_id = world.batch(30, max_concurrent_calls=8)
     for _ in range(5):
-        go(world, batch_id)
-        before = set(held(world)["{dialer}:holds"])
+        dispatch_and_place(world, batch_id)
+        before = set(held_leases(world)["{dialer}:holds"])
         world.flush_redis()
-        reports = at_once(*[partial(rescued, world)] * 4)
+        reports = run_concurrently(*[partial(rescued, world)] * 4)
         assert [one.rebuilt for one in reports].count(True) == 1
-        assert set(held(world)["{dialer}:holds"]) == before
-        end(world, live(world)[0])
+        assert set(held_leases(world)["{dialer}:holds"]) == before
+        end_call(world, live_attempts(world)[0])
 
 
 def test_a_rebuild_waits_for_a_claim_that_has_seen_the_old_epoch(world: World) -> None:
@@ -496,14 +496,14 @@ def test_a_rebuild_waits_for_a_claim_that_has_seen_the_old_epoch(world: World) -
     with ThreadPoolExecutor(2) as pool:
         with world.db.begin() as operator:
             rows(operator, "SELECT 1 FROM batch_progress FOR UPDATE")
-            claim = pool.submit(go, world, batch_id)
-            until(lambda: queued(world) == 1)
+            claim = pool.submit(dispatch_and_place, world, batch_id)
+            wait_until(lambda: lock_waiters(world) == 1)
             world.flush_redis()
             rebuild = pool.submit(rescued, world)
-            until(lambda: queued(world) == 2 or rebuild.done())
+            wait_until(lambda: lock_waiters(world) == 2 or rebuild.done())
         assert rebuild.result().rebuilt
         assert claim.result().claimed == 4
-    assert set(held(world)["{dialer}:holds"]) == {str(of) for of in live(world)}
+    assert set(held_leases(world)["{dialer}:holds"]) == {str(of) for of in live_attempts(world)}
 
 
 def test_a_new_cap_is_not_loaded_while_a_claim_may_add_a_call_that_is_not_counted(world: World) -> None:
@@ -516,7 +516,7 @@ def test_a_new_cap_is_not_loaded_while_a_claim_may_add_a_call_that_is_not_counte
     with ThreadPoolExecutor(1) as pool, world.db.begin() as claim:
         lease_epoch.share(claim)
         loading = pool.submit(rescued, world)
-        until(lambda: queued(world) == 1 or loading.done())
+        wait_until(lambda: lock_waiters(world) == 1 or loading.done())
         assert unloaded() == 3
         claim.commit()
         loading.result(DEADLINE_SECONDS)
@@ -532,7 +532,7 @@ def test_the_calls_before_a_new_cap_are_counted_before_its_number_is_used_again(
             counted.append(day_allowance(world))
             super().mark_loaded(capped, days)
 
-    go(world, world.batch(3))
+    dispatch_and_place(world, world.batch(3))
     world.sql("UPDATE phone_numbers SET max_calls_per_day = 5")
     leases = Watched(world.redis_url, is_virtual=True)
     rescued(world, replace(world.context, leases=leases))
@@ -544,7 +544,7 @@ def test_numbers_with_a_cap_go_on_at_midnight_without_a_rescue(world: World) -> 
     world.sql("UPDATE phone_numbers SET max_calls_per_day = 5")
     world.rescue()
     world.clock.now = MONDAY.add(days=1).start_of("day")
-    assert go(world, world.batch(4)).claimed == 4
+    assert dispatch_and_place(world, world.batch(4)).claimed == 4
 
 
 @pytest.mark.parametrize("notes_permits", [True, False], ids=["this release", "the previous release"])
@@ -557,9 +557,9 @@ def test_attempts_whose_requests_have_not_left_are_given_back_whatever_their_net
         # Such a worker sends without a last look: whether it has is not known.
         world.sql("UPDATE attempts SET allowed_by = allowed_by - 'needs_permit'")
     context = replace(world.context, providers=Silent(world))
-    later(world, 29.999)
+    advance_clock(world, 29.999)
     assert rescued(world, context).closed == 0
-    later(world, 0.001)
+    advance_clock(world, 0.001)
     assert rescued(world, context).closed == (4 if notes_permits else 0)
     assert contacts(world) == {("waiting", 0) if notes_permits else ("dialing", 1): 4}
 
@@ -568,18 +568,18 @@ def test_a_rebuild_while_others_dispatch_exceeds_no_limit_and_loses_no_lease(wor
     world.sql("UPDATE trunks SET max_concurrent_calls = 9")
     batch_ids = [world.batch([f"+1212555{n:02}{m:02}" for m in range(60)], max_concurrent_calls=8) for n in range(3)]
     for _ in range(15):
-        at_once(
+        run_concurrently(
             world.flush_redis,
             partial(rescued, world),
-            *(partial(go, world, batch_id) for batch_id in batch_ids),
+            *(partial(dispatch_and_place, world, batch_id) for batch_id in batch_ids),
         )
         rescued(world)
-        go(world, *batch_ids)
-        assert len(live(world)) == 9
-        later(world, 31)
+        dispatch_and_place(world, *batch_ids)
+        assert len(live_attempts(world)) == 9
+        advance_clock(world, 31)
         rescued(world)
-        assert set(held(world)["{dialer}:holds"]) == {str(of) for of in live(world)}
-        for attempt_id in live(world)[:5]:
-            end(world, attempt_id)
+        assert set(held_leases(world)["{dialer}:holds"]) == {str(of) for of in live_attempts(world)}
+        for attempt_id in live_attempts(world)[:5]:
+            end_call(world, attempt_id)
     found = audit(world.db, world.clock.now)
     assert found.is_clean, found.violations

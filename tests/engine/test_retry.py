@@ -11,7 +11,14 @@ from dialer.domain.retry import DEFAULT_DELAY_MINUTES
 from dialer.engine.audit import audit
 from dialer.engine.retry import RetryReport, retry
 from dialer.engine.tick import tick
-from support.engine_steps import assert_clean, at_once, end, go, later, live
+from support.engine_steps import (
+    advance_clock,
+    assert_audit_is_clean,
+    dispatch_and_place,
+    end_call,
+    live_attempts,
+    run_concurrently,
+)
 from support.world import MONDAY, World, made_up_phones
 
 HOURS: dict[str, Any] = {"start_time": "08:00", "end_time": "09:00", "working_days": [1]}
@@ -22,10 +29,10 @@ def waiting(world: World, count: int, first: int = 0) -> BatchId:
     batch_id = world.batch(
         made_up_phones(count, first=first), max_concurrent_calls=count, retry_failed=True, max_retry_attempts=1
     )
-    go(world, batch_id)
-    for attempt_id in live(world):
-        end(world, attempt_id, "busy")
-    go(world, batch_id)
+    dispatch_and_place(world, batch_id)
+    for attempt_id in live_attempts(world):
+        end_call(world, attempt_id, "busy")
+    dispatch_and_place(world, batch_id)
     assert (world.progress(batch_id).waiting, world.progress(batch_id).held_by) == (count, "retry")
     return batch_id
 
@@ -36,11 +43,11 @@ def retried(world: World) -> RetryReport:
 
 def test_only_those_whose_time_has_come_are_requeued_and_their_batch_wakes(world: World) -> None:
     early = waiting(world, 3)
-    later(world, 60)
+    advance_clock(world, 60)
     late = waiting(world, 2, first=3)
-    later(world, 539.999)
+    advance_clock(world, 539.999)
     assert retried(world) == RetryReport(0, ())
-    later(world, 0.001)
+    advance_clock(world, 0.001)
     assert retried(world) == RetryReport(3, (early,))
     assert (world.progress(early).pending, world.progress(late).waiting) == (3, 2)
     assert tick(world.context, world.clock.now).due == (early,)
@@ -49,8 +56,8 @@ def test_only_those_whose_time_has_come_are_requeued_and_their_batch_wakes(world
 
 def test_several_at_once_requeue_each_contact_once(world: World) -> None:
     batch_ids = {waiting(world, 40, first=n * 40) for n in range(3)}
-    later(world, 600)
-    reports = at_once(*[partial(retried, world)] * 4)
+    advance_clock(world, 600)
+    reports = run_concurrently(*[partial(retried, world)] * 4)
     assert sum(one.requeued for one in reports) == 120
     assert {batch_id for one in reports for batch_id in one.batches} == batch_ids
     assert audit(world.db, world.clock.now).is_clean
@@ -59,9 +66,9 @@ def test_several_at_once_requeue_each_contact_once(world: World) -> None:
 def test_contacts_of_a_paused_batch_are_not_called_before_it_is_resumed(world: World) -> None:
     batch_id = waiting(world, 2)
     world.sql("UPDATE batches SET status = 'paused'")
-    later(world, 600)
+    advance_clock(world, 600)
     world.step()
-    later(world, 600)
+    advance_clock(world, 600)
     world.step()
     assert len(world.network.log) == 2
     assert world.progress(batch_id).next_dispatch_at is None
@@ -73,7 +80,7 @@ def test_contacts_of_a_paused_batch_are_not_called_before_it_is_resumed(world: W
 def test_contacts_of_a_cancelled_batch_are_never_requeued(world: World) -> None:
     batch_id = waiting(world, 2)
     world.sql("UPDATE batches SET status = 'cancelled'")
-    later(world, 600)
+    advance_clock(world, 600)
     assert retried(world) == RetryReport(0, ())
     assert world.progress(batch_id).cancelled == 2
 
@@ -81,8 +88,8 @@ def test_contacts_of_a_cancelled_batch_are_never_requeued(world: World) -> None:
 def test_a_retry_and_a_dispatch_at_once_never_put_the_batch_to_sleep(world: World) -> None:
     for n in range(10):
         batch_id = waiting(world, 5, first=n * 5)
-        later(world, 600)
-        at_once(partial(retried, world), partial(go, world, batch_id))
+        advance_clock(world, 600)
+        run_concurrently(partial(retried, world), partial(dispatch_and_place, world, batch_id))
         progress = world.progress(batch_id)
         assert progress.pending == 0 or progress.next_dispatch_at == world.clock.now
         assert audit(world.db, world.clock.now).is_clean
@@ -93,9 +100,9 @@ def after_hours(world: World, outcome: str = "busy", **options: Any) -> BatchId:
     """A batch whose only contact was called at the end of its window, and waits for the next opening in a week."""
     rules = {"retry_failed": True, "max_retry_attempts": 1}
     batch_id = world.batch(1, **HOURS | rules | options)
-    go(world, batch_id)
+    dispatch_and_place(world, batch_id)
     world.clock.now = MONDAY.at(8, 55)
-    end(world, live(world)[0], outcome)
+    end_call(world, live_attempts(world)[0], outcome)
     assert due_at(world) == MONDAY.add(weeks=1)
     return batch_id
 
@@ -115,8 +122,8 @@ def test_a_retry_that_was_put_off_to_the_next_opening_is_made_today_when_the_ope
     assert due_at(world) == MONDAY.at(9, 5)
     world.clock.now = MONDAY.at(9, 5)
     assert retried(world) == RetryReport(1, (batch_id,))
-    assert go(world, batch_id).placed == 1
-    assert_clean(world)
+    assert dispatch_and_place(world, batch_id).placed == 1
+    assert_audit_is_clean(world)
 
 
 @pytest.mark.parametrize(
@@ -128,22 +135,22 @@ def test_a_retry_is_made_on_a_day_that_was_added(world: World, edit: str) -> Non
     world.run(lambda: world.is_over(batch_id), grain=60)
     _, second = world.network.log
     assert second.placed_at == MONDAY.add(days=2 if "excluded" in edit else 1)
-    assert_clean(world)
+    assert_audit_is_clean(world)
 
 
 def test_a_retry_in_a_window_that_was_closed_waits_for_it_and_is_made_then(world: World) -> None:
     batch_id = world.batch(1, retry_failed=True, max_retry_attempts=1, working_days=[1, 2])
-    go(world, batch_id)
-    end(world, live(world)[0], "busy")
+    dispatch_and_place(world, batch_id)
+    end_call(world, live_attempts(world)[0], "busy")
     assert due_at(world) == MONDAY.add(minutes=10)
     world.sql("UPDATE batches SET start_time = '07:00', end_time = '08:05'")
-    later(world, 600)
+    advance_clock(world, 600)
     world.step()
-    assert len(live(world)) == 0
+    assert len(live_attempts(world)) == 0
     assert world.progress(batch_id).held_by == "window"
     world.clock.now = MONDAY.add(days=1).at(7)
     world.step()
-    assert len(live(world)) == 1
+    assert len(live_attempts(world)) == 1
 
 
 @pytest.mark.parametrize(
@@ -161,10 +168,10 @@ def test_a_changed_delay_counts_for_those_that_wait_from_the_end_of_their_call(
 def test_a_changed_delay_counts_from_the_end_of_the_latest_call(world: World) -> None:
     batch_id = world.batch(1, retry_failed=True, max_retry_attempts=2)
     for _ in range(2):
-        later(world, 600)
+        advance_clock(world, 600)
         retry(world.context, world.clock.now)
-        assert go(world, batch_id).placed == 1
-        end(world, live(world)[0], "busy")
+        assert dispatch_and_place(world, batch_id).placed == 1
+        end_call(world, live_attempts(world)[0], "busy")
     world.sql("UPDATE batches SET retry_delays = '{\"busy\": 7}'")
     assert due_at(world) == world.clock.now.add(minutes=7)
 
@@ -179,14 +186,14 @@ def test_an_edit_of_something_else_or_of_another_batch_leaves_due_times_alone(wo
 
 def test_a_contact_that_waits_because_its_placement_was_refused_keeps_its_backoff(world: World) -> None:
     batch_id = world.batch(1, retry_failed=True, max_retry_attempts=1, retry_delays={"busy": 1}, end_time="17:00")
-    go(world, batch_id)
-    end(world, live(world)[0], "busy")
-    later(world, 60)
+    dispatch_and_place(world, batch_id)
+    end_call(world, live_attempts(world)[0], "busy")
+    advance_clock(world, 60)
     retried(world)
-    go(world, batch_id)
+    dispatch_and_place(world, batch_id)
     world.sql("UPDATE attempts SET state = 'reserved', rescue_at = dialer_now() WHERE rescue_at IS NOT NULL")
     world.network._book.calls.clear()
-    later(world, 30)
+    advance_clock(world, 30)
     world.rescue()
     backoff = due_at(world)
     assert backoff == world.clock.now.add(seconds=15)

@@ -19,15 +19,26 @@ from dialer.errors import Unavailable
 from dialer.store.database import run
 from dialer.store.leases import Leases
 from support.deadline import DEADLINE_SECONDS
-from support.engine_steps import at_once, end, go, hand_in, held, later, live, queued, report, until
+from support.engine_steps import (
+    advance_clock,
+    call_event,
+    dispatch_and_place,
+    end_call,
+    held_leases,
+    live_attempts,
+    lock_waiters,
+    receive_and_settle,
+    run_concurrently,
+    wait_until,
+)
 from support.world import MONDAY, World, made_up_phones
 
 
 def dialed(world: World, count: int = 1, **options: Any) -> tuple[BatchId, list[AttemptId]]:
     """A batch of this many contacts, all of them being called."""
     batch_id = world.batch(count, max_concurrent_calls=count, **options)
-    go(world, batch_id)
-    return batch_id, live(world)
+    dispatch_and_place(world, batch_id)
+    return batch_id, live_attempts(world)
 
 
 def verdicts(world: World) -> list[str]:
@@ -63,21 +74,21 @@ def test_reports_in_any_order_once_or_twice_end_the_same(
     world: World, outcome: str, order: tuple[tuple[str, int], ...], twice: bool
 ) -> None:
     batch_id, (attempt_id,) = dialed(world)
-    later(world, 60)
+    advance_clock(world, 60)
     for kind, seconds in order:
         said: dict[str, Any] = (
             {"outcome": outcome, "talk_seconds": 14.0 if outcome == "answered" else None} if kind == "ended" else {}
         )
-        event = report(attempt_id, kind, MONDAY.add(seconds=seconds), **said)
+        event = call_event(attempt_id, kind, MONDAY.add(seconds=seconds), **said)
         for copy in range(1 + twice):
-            hand_in(world, replace(event, key=f"{event.key}:{copy}"))
+            receive_and_settle(world, replace(event, key=f"{event.key}:{copy}"))
     row, person = attempt(world), contact(world)
     assert (row.state, row.outcome, row.ended_at) == ("ended", outcome, MONDAY.add(seconds=dict(order)["ended"]))
     if outcome == "answered":
         assert (row.answered_at, row.talk_seconds) == (MONDAY.add(seconds=6), 14)
     assert (person.status, person.outcome) == ("completed" if outcome == "answered" else "failed", outcome)
     assert Counter(verdicts(world))["late"] + Counter(verdicts(world))["applied"] == len(order) * (1 + twice)
-    assert held(world) == {}
+    assert held_leases(world) == {}
     assert tick(world.context, world.clock.now).due == (batch_id,)
 
 
@@ -86,18 +97,18 @@ def test_reports_get_their_verdict_whatever_they_are_about(world: World) -> None
     forget_placing(world, attempt_id)
     close(world.context, {attempt_id: AttemptEnd("never_placed")}, world.clock.now)
     stranger = AttemptId(uuid7(MONDAY, world.rng))
-    hand_in(world, report(stranger, "ringing", MONDAY), report(attempt_id, "ringing", MONDAY))
-    hand_in(world, report(attempt_id, "ended", MONDAY, "answered"))
+    receive_and_settle(world, call_event(stranger, "ringing", MONDAY), call_event(attempt_id, "ringing", MONDAY))
+    receive_and_settle(world, call_event(attempt_id, "ended", MONDAY, "answered"))
     assert sorted(verdicts(world)) == ["contradiction", "contradiction", "unknown_attempt"]
     assert attempt(world).state == "refused"
 
 
 def test_reports_after_the_end_change_nothing(world: World) -> None:
     _, (attempt_id,) = dialed(world)
-    end(world, attempt_id, "busy")
+    end_call(world, attempt_id, "busy")
     before = attempt(world), contact(world)
-    later(world, 5)
-    report_of_end = end(world, attempt_id, "answered", key="again")
+    advance_clock(world, 5)
+    report_of_end = end_call(world, attempt_id, "answered", key="again")
     assert (report_of_end.ended, report_of_end.freed) == (0, ())
     assert verdicts(world) == ["applied", "late"]
     assert (attempt(world), contact(world)) == before
@@ -107,7 +118,7 @@ def test_reports_after_the_end_change_nothing(world: World) -> None:
 def test_a_call_that_was_seen_cannot_be_closed_as_never_placed(world: World, kind: str) -> None:
     _, (attempt_id,) = dialed(world)
     if kind != "placed":
-        hand_in(world, report(attempt_id, kind, MONDAY))
+        receive_and_settle(world, call_event(attempt_id, kind, MONDAY))
     assert close(world.context, {attempt_id: AttemptEnd("never_placed")}, world.clock.now).ended == 0
     assert (attempt(world).state, contact(world).status) == (kind, "dialing")
 
@@ -118,7 +129,7 @@ def test_nothing_to_settle_is_settled_at_once(world: World) -> None:
 
 def test_a_full_page_says_that_there_may_be_more(world: World) -> None:
     (attempt_id,) = (AttemptId(uuid7(MONDAY, world.rng)),)
-    events = [report(attempt_id, "ringing", MONDAY, key=str(n)) for n in range(PAGE + 1)]
+    events = [call_event(attempt_id, "ringing", MONDAY, key=str(n)) for n in range(PAGE + 1)]
     receive(world.db, world.installed.trunk_id, events)
     first, second = settle(world.context, world.clock.now), settle(world.context, world.clock.now)
     assert (first.reports, first.is_full) == (PAGE, True)
@@ -128,31 +139,33 @@ def test_a_full_page_says_that_there_may_be_more(world: World) -> None:
 def test_several_settles_at_once_settle_each_report_once(world: World) -> None:
     batch_id, attempt_ids = dialed(world, 100)
     more_id, more = (batch := world.batch(made_up_phones(50, first=100), max_concurrent_calls=50)), []
-    go(world, batch)
-    more = [of for of in live(world) if of not in set(attempt_ids)]
+    dispatch_and_place(world, batch)
+    more = [of for of in live_attempts(world) if of not in set(attempt_ids)]
     for n in range(8):
         # Eight pages of strangers among the reports that count, so that every settle finds some of these.
-        strangers = [report(AttemptId(uuid7(MONDAY, world.rng)), "ringing", MONDAY) for _ in range(PAGE - 20)]
-        ends = [report(of, "ended", MONDAY, "busy") for of in [*attempt_ids, *more][n::8]]
+        strangers = [call_event(AttemptId(uuid7(MONDAY, world.rng)), "ringing", MONDAY) for _ in range(PAGE - 20)]
+        ends = [call_event(of, "ended", MONDAY, "busy") for of in [*attempt_ids, *more][n::8]]
         receive(world.db, world.installed.trunk_id, [*strangers, *ends])
-    reports = [one for _ in range(3) for one in at_once(*[partial(settle, world.context, world.clock.now)] * 4)]
+    reports = [
+        one for _ in range(3) for one in run_concurrently(*[partial(settle, world.context, world.clock.now)] * 4)
+    ]
     assert sum(one.ended for one in reports) == 150
     assert sum(one.reports for one in reports) == 8 * (PAGE - 20) + 150
     assert world.progress(batch_id).failed + world.progress(more_id).failed == 150
-    assert held(world) == {}
+    assert held_leases(world) == {}
     assert audit(world.db, world.clock.now).is_clean
 
 
 def test_reports_of_one_attempt_settled_at_once_end_it_once(world: World) -> None:
     for _ in range(5):
         batch_id, _ = dialed(world, 40)
-        attempt_ids = live(world)
+        attempt_ids = live_attempts(world)
         for kind in ("ringing", "answered"):
-            receive(world.db, world.installed.trunk_id, [report(of, kind, MONDAY) for of in attempt_ids])
-        ends = [report(of, "ended", MONDAY, "answered") for of in attempt_ids]
-        at_once(
-            partial(hand_in, world, *ends),
-            partial(hand_in, world, *reversed(ends)),
+            receive(world.db, world.installed.trunk_id, [call_event(of, kind, MONDAY) for of in attempt_ids])
+        ends = [call_event(of, "ended", MONDAY, "answered") for of in attempt_ids]
+        run_concurrently(
+            partial(receive_and_settle, world, *ends),
+            partial(receive_and_settle, world, *reversed(ends)),
             partial(settle, world.context, world.clock.now),
             partial(
                 close, world.context, dict.fromkeys(attempt_ids, AttemptEnd("gone", Outcome.ANSWERED)), world.clock.now
@@ -161,7 +174,7 @@ def test_reports_of_one_attempt_settled_at_once_end_it_once(world: World) -> Non
         while settle(world.context, world.clock.now).reports:
             pass
         assert world.progress(batch_id).completed == 40
-        assert held(world) == {}
+        assert held_leases(world) == {}
     assert world.value("SELECT count(*) FROM attempts WHERE rescue_at IS NOT NULL") == 0
 
 
@@ -171,7 +184,7 @@ def test_a_retry_is_due_after_its_delay_and_inside_the_window(world: World) -> N
     )
     world.clock.now = MONDAY.add(minutes=5)
     for attempt_id, outcome in zip(attempt_ids, ("busy", "failed", "no_answer", "rejected"), strict=True):
-        end(world, attempt_id, outcome)
+        end_call(world, attempt_id, outcome)
     due = {row.outcome: row.due_at for row in world.rows("SELECT outcome, due_at FROM contacts")}
     tomorrow = MONDAY.add(days=1)
     assert due == {
@@ -187,26 +200,26 @@ def test_a_retry_is_due_inside_the_window_of_the_contacts_own_zone(world: World)
     batch_id = world.batch(
         ["+4930901820"], respect_contact_timezone=True, retry_failed=True, max_retry_attempts=1, **hours
     )
-    go(world, batch_id)
-    (attempt_id,) = live(world)
+    dispatch_and_place(world, batch_id)
+    (attempt_id,) = live_attempts(world)
     world.sql("UPDATE contacts SET lane = 'Asia/Tokyo'")
-    end(world, attempt_id, "busy")
+    end_call(world, attempt_id, "busy")
     assert contact(world).due_at == MONDAY.at(23)  # eight in Tokyo, next day
 
 
 def test_a_zone_that_this_system_does_not_know_does_not_stop_the_reports(world: World) -> None:
     _, (attempt_id,) = dialed(world, retry_failed=True, max_retry_attempts=1)
     world.sql("UPDATE contacts SET lane = 'Mars/Olympus'")
-    end(world, attempt_id, "busy")
+    end_call(world, attempt_id, "busy")
     assert (contact(world).status, contact(world).due_at) == ("waiting", MONDAY.add(minutes=10))
 
 
 def test_nobody_is_called_again_in_a_batch_that_was_cancelled(world: World) -> None:
     batch_id, (one, two) = dialed(world, 2, retry_failed=True, max_retry_attempts=3)
     world.sql("UPDATE batches SET status = 'cancelled'")
-    end(world, one, "busy")
+    end_call(world, one, "busy")
     assert world.progress(batch_id).drained_at is None
-    later(world, 9)
+    advance_clock(world, 9)
     forget_placing(world, two)
     close(world.context, {two: AttemptEnd("never_placed")}, world.clock.now)
     found = world.rows("SELECT status, status_reason, outcome FROM contacts")
@@ -221,12 +234,12 @@ def test_a_call_that_ends_while_its_batch_is_being_cancelled_is_not_made_again(w
     batch_id, (attempt_id,) = dialed(world, retry_failed=True, max_retry_attempts=3)
     with ThreadPoolExecutor(1) as pool, world.db.begin() as operator:
         run(operator, "UPDATE batches SET status = 'cancelled'")
-        settling = pool.submit(end, world, attempt_id, "busy")
-        until(lambda: queued(world) == 1 or settling.done())
+        settling = pool.submit(end_call, world, attempt_id, "busy")
+        wait_until(lambda: lock_waiters(world) == 1 or settling.done())
         operator.commit()
         settling.result(DEADLINE_SECONDS)
     # Where it gave up waiting for the cancellation, the report was put off.
-    later(world, 2)
+    advance_clock(world, 2)
     settle(world.context, world.clock.now)
     assert (contact(world).status, contact(world).status_reason) == ("failed", "batch_cancelled")
     assert world.progress(batch_id).waiting == 0
@@ -234,10 +247,10 @@ def test_a_call_that_ends_while_its_batch_is_being_cancelled_is_not_made_again(w
 
 def test_no_time_is_stored_that_lies_before_the_attempt_or_ahead(world: World) -> None:
     _, (attempt_id,) = dialed(world, retry_failed=True, max_retry_attempts=1)
-    later(world, 30)
-    hand_in(world, report(attempt_id, "ringing", MONDAY.subtract(years=1)))
-    hand_in(world, report(attempt_id, "answered", MONDAY.add(years=50)))
-    hand_in(world, report(attempt_id, "ended", MONDAY.add(years=70), "machine"))
+    advance_clock(world, 30)
+    receive_and_settle(world, call_event(attempt_id, "ringing", MONDAY.subtract(years=1)))
+    receive_and_settle(world, call_event(attempt_id, "answered", MONDAY.add(years=50)))
+    receive_and_settle(world, call_event(attempt_id, "ended", MONDAY.add(years=70), "machine"))
     row = attempt(world)
     assert (row.ringing_at, row.answered_at, row.ended_at) == (MONDAY, world.clock.now, world.clock.now)
 
@@ -247,8 +260,8 @@ def test_a_network_whose_clock_is_wrong_by_years_does_not_put_off_the_retry(
     world: World, years: int, ended: Any
 ) -> None:
     _, (attempt_id,) = dialed(world, retry_failed=True, max_retry_attempts=1)
-    later(world, 30)
-    hand_in(world, report(attempt_id, "ended", MONDAY.add(years=years), "busy"))
+    advance_clock(world, 30)
+    receive_and_settle(world, call_event(attempt_id, "ended", MONDAY.add(years=years), "busy"))
     assert attempt(world).ended_at == ended
     assert contact(world).due_at == ended.add(minutes=10)
 
@@ -257,20 +270,20 @@ def test_freed_slots_are_handed_to_their_batch_and_to_the_neighbours_who_wait_fo
     world.sql("UPDATE trunks SET max_concurrent_calls = 4")
     first = world.batch(10, max_concurrent_calls=10)
     second = world.batch(made_up_phones(10, first=10))
-    go(world, first)
-    go(world, second)
+    dispatch_and_place(world, first)
+    dispatch_and_place(world, second)
     assert world.progress(second).held_by == "trunk"
-    freed = end(world, live(world)[0]).freed
+    freed = end_call(world, live_attempts(world)[0]).freed
     assert freed == (first, second)
-    assert go(world, second, first).placed == 1
+    assert dispatch_and_place(world, second, first).placed == 1
     assert {row.batch_id for row in world.rows("SELECT batch_id FROM attempts")} == {first, second}
 
 
 def test_a_batch_whose_slot_was_freed_is_due_should_the_worker_die_now(world: World) -> None:
     batch_id = world.batch(3, max_concurrent_calls=1)
-    go(world, batch_id)
+    dispatch_and_place(world, batch_id)
     assert tick(world.context, world.clock.now).due == ()
-    end(world, live(world)[0])
+    end_call(world, live_attempts(world)[0])
     assert tick(world.context, world.clock.now).due == (batch_id,)
 
 
@@ -283,21 +296,21 @@ class Dead(Leases):
 
 def test_a_worker_that_dies_after_the_commit_leaves_leases_that_rescue_frees(world: World) -> None:
     batch_id = world.batch(3, max_concurrent_calls=1)
-    go(world, batch_id)
-    receive(world.db, world.installed.trunk_id, [report(live(world)[0], "ended", MONDAY, "answered")])
+    dispatch_and_place(world, batch_id)
+    receive(world.db, world.installed.trunk_id, [call_event(live_attempts(world)[0], "ended", MONDAY, "answered")])
     with pytest.raises(Unavailable):
         settle(replace(world.context, leases=Dead(world.redis_url)), world.clock.now)
     assert world.progress(batch_id).completed == 1
-    assert go(world, batch_id).claimed == 0
+    assert dispatch_and_place(world, batch_id).claimed == 0
     assert world.progress(batch_id).held_by == "slots"
-    later(world, 121)
+    advance_clock(world, 121)
     world.rescue()
-    assert go(world, batch_id).claimed == 1
+    assert dispatch_and_place(world, batch_id).claimed == 1
 
 
 def test_a_settle_that_fails_before_the_commit_leaves_the_page_and_everything_else(world: World) -> None:
     _, (attempt_id,) = dialed(world)
-    receive(world.db, world.installed.trunk_id, [report(attempt_id, "ended", MONDAY, "answered")])
+    receive(world.db, world.installed.trunk_id, [call_event(attempt_id, "ended", MONDAY, "answered")])
     world.sql(
         """
         CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''no''; END';
@@ -309,7 +322,7 @@ def test_a_settle_that_fails_before_the_commit_leaves_the_page_and_everything_el
             settle(world.context, world.clock.now)
         assert attempt(world).state == "placed"
         assert contact(world).status == "dialing"
-        assert held(world) != {}
+        assert held_leases(world) != {}
     finally:
         world.sql("DROP TRIGGER fail ON inbox; DROP FUNCTION fail")
     assert settle(world.context, world.clock.now).ended == 1

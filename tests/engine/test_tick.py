@@ -9,8 +9,15 @@ from dialer.engine.events import receive
 from dialer.engine.tick import AGAIN_SECONDS, DUE_LIMIT, TickReport, tick
 from dialer.store import progress
 from support.deadline import DEADLINE_SECONDS
-from support.engine_steps import at_once, end, go, later, live, report
-from support.recorded_statements import recorded
+from support.engine_steps import (
+    advance_clock,
+    call_event,
+    dispatch_and_place,
+    end_call,
+    live_attempts,
+    run_concurrently,
+)
+from support.recorded_statements import recorded_statements
 from support.world import World
 
 SLEEPING = """
@@ -37,17 +44,17 @@ def test_a_batch_is_due_when_it_is_started(world: World) -> None:
 
 def test_batches_that_are_not_due_cost_no_statement_and_contacts_are_never_looked_at(world: World) -> None:
     world.batch(3)
-    alone = recorded(world.db, partial(ticked, world))
+    alone = recorded_statements(world.db, partial(ticked, world))
     add_batches(world, 500)
-    later(world, AGAIN_SECONDS)
-    among_many = recorded(world.db, partial(ticked, world))
+    advance_clock(world, AGAIN_SECONDS)
+    among_many = recorded_statements(world.db, partial(ticked, world))
     assert [one.sql for one in among_many] == [one.sql for one in alone]
     assert not any("contacts" in one.sql or "attempts" in one.sql for one in alone)
 
 
 def test_several_ticks_at_once_hand_a_batch_over_once(world: World) -> None:
     batch_ids = [world.batch(1) for _ in range(20)]
-    reports = at_once(*[partial(ticked, world)] * 4)
+    reports = run_concurrently(*[partial(ticked, world)] * 4)
     assert Counter(due for one in reports for due in one.due) == Counter(batch_ids)
 
 
@@ -62,9 +69,9 @@ def test_what_another_tick_is_just_handing_over_is_passed_over_and_not_waited_fo
 def test_a_hand_over_that_was_lost_is_made_again_after_five_seconds(world: World) -> None:
     batch_id = world.batch(1)
     assert ticked(world).due == (batch_id,)
-    later(world, AGAIN_SECONDS - 0.001)
+    advance_clock(world, AGAIN_SECONDS - 0.001)
     assert ticked(world).due == ()
-    later(world, 0.001)
+    advance_clock(world, 0.001)
     assert ticked(world).due == (batch_id,)
 
 
@@ -90,10 +97,10 @@ def test_the_longest_due_come_first_and_a_flood_comes_in_pages(world: World) -> 
 def test_a_scheduled_batch_starts_at_its_time_and_not_before(world: World) -> None:
     starts_at = world.clock.now.add(hours=3)
     batch_id = world.batch(1, schedule_type="scheduled", scheduled_at=starts_at.isoformat())
-    later(world, 3 * 3600 - 1)
+    advance_clock(world, 3 * 3600 - 1)
     assert ticked(world) == TickReport(0, (), has_reports=False)
     assert world.progress(batch_id).status == "scheduled"
-    later(world, 1)
+    advance_clock(world, 1)
     assert ticked(world) == TickReport(1, (batch_id,), has_reports=False)
     assert world.progress(batch_id).status == "active"
 
@@ -102,7 +109,7 @@ def test_ticks_at_once_start_a_scheduled_batch_once(world: World) -> None:
     starts_at = world.clock.now.add(hours=1)
     batch_ids = [world.batch(1, schedule_type="scheduled", scheduled_at=starts_at.isoformat()) for _ in range(5)]
     world.clock.now = starts_at
-    reports = at_once(*[partial(ticked, world)] * 4)
+    reports = run_concurrently(*[partial(ticked, world)] * 4)
     assert sum(one.started for one in reports) == 5
     handed_over = [*(due for one in reports for due in one.due), *ticked(world).due]
     assert Counter(handed_over) == Counter(batch_ids)
@@ -115,15 +122,17 @@ def pause(world: World, batch_id: UUID) -> None:
 
 def test_a_paused_batch_is_never_due_whatever_happens_to_it(world: World) -> None:
     batch_id = world.batch(20, max_concurrent_calls=5, retry_failed=True, max_retry_attempts=1)
-    go(world, batch_id)
+    dispatch_and_place(world, batch_id)
     pause(world, batch_id)
-    for attempt_id, outcome in zip(live(world), ("busy", "answered", "failed", "no_answer", "machine"), strict=True):
-        assert end(world, attempt_id, outcome).ended == 1
+    for attempt_id, outcome in zip(
+        live_attempts(world), ("busy", "answered", "failed", "no_answer", "machine"), strict=True
+    ):
+        assert end_call(world, attempt_id, outcome).ended == 1
     world.sql("UPDATE batches SET max_concurrent_calls = 9")
     world.sql("UPDATE phone_numbers SET max_concurrent_calls = 9")
     world.add(batch_id, ["+12085550000"])
     for _ in range(3):
-        later(world, 7200)
+        advance_clock(world, 7200)
         world.step()
     assert world.value("SELECT next_dispatch_at FROM batch_progress") is None
     assert world.value("SELECT count(*) FROM attempts") == 5
@@ -139,10 +148,10 @@ def test_resuming_makes_a_batch_due_at_once(world: World) -> None:
 
 def test_it_says_whether_reports_wait_to_be_settled(world: World) -> None:
     batch_id = world.batch(1)
-    go(world, batch_id)
-    (attempt_id,) = live(world)
+    dispatch_and_place(world, batch_id)
+    (attempt_id,) = live_attempts(world)
     assert not ticked(world).has_reports
-    receive(world.db, world.installed.trunk_id, [report(attempt_id, "ringing", world.clock.now)])
+    receive(world.db, world.installed.trunk_id, [call_event(attempt_id, "ringing", world.clock.now)])
     assert ticked(world).has_reports
-    end(world, attempt_id)
+    end_call(world, attempt_id)
     assert not ticked(world).has_reports

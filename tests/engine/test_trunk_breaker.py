@@ -16,7 +16,7 @@ from dialer.providers.base import TOO_LATE, CallRequest, Placement
 from dialer.providers.pool import ProviderPool
 from dialer.providers.simulator import NetworkProfile
 from dialer.store import health
-from support.engine_steps import at_once, go, later, look
+from support.engine_steps import advance_clock, dispatch_and_place, next_dispatch, run_concurrently
 from support.world import MONDAY, World, made_up_phones
 
 MakeWorld = Callable[..., World]
@@ -49,28 +49,28 @@ def failing(make_world: MakeWorld) -> World:
 
 def test_ten_failures_in_a_row_open_it_and_the_batch_says_why_nothing_is_called(failing: World) -> None:
     batch_id = failing.batch(30, max_concurrent_calls=BREAK_AFTER)
-    assert go(failing, batch_id).refused == BREAK_AFTER
+    assert dispatch_and_place(failing, batch_id).refused == BREAK_AFTER
     found = breaker(failing)
     assert (found.failures, found.reason) == (BREAK_AFTER, "server_error")
     assert found.probe_at == MONDAY.add(seconds=FIRST_PAUSE_SECONDS)
-    later(failing, FIRST_PAUSE_SECONDS - 0.001)
-    assert go(failing, batch_id).claimed == 0
-    assert look(failing, batch_id) == (MONDAY.add(seconds=FIRST_PAUSE_SECONDS), "trunk_failing")
+    advance_clock(failing, FIRST_PAUSE_SECONDS - 0.001)
+    assert dispatch_and_place(failing, batch_id).claimed == 0
+    assert next_dispatch(failing, batch_id) == (MONDAY.add(seconds=FIRST_PAUSE_SECONDS), "trunk_failing")
 
 
 def test_fewer_failures_or_one_that_works_between_them_leave_it_closed(make_world: MakeWorld) -> None:
     world = make_world(faults={"server_error": 1})
     batch_id = world.batch(40, max_concurrent_calls=BREAK_AFTER - 1)
-    assert go(world, batch_id).refused == BREAK_AFTER - 1
+    assert dispatch_and_place(world, batch_id).refused == BREAK_AFTER - 1
     heal(world)
-    later(world, 1)
-    assert go(world, batch_id).placed == BREAK_AFTER - 1
+    advance_clock(world, 1)
+    assert dispatch_and_place(world, batch_id).placed == BREAK_AFTER - 1
     assert breaker(world) is None
 
 
 def test_a_network_that_does_not_answer_is_failing_too(make_world: MakeWorld) -> None:
     world = make_world(faults={"timeout_before": 1})
-    assert go(world, world.batch(30, max_concurrent_calls=30)).unclear == 30
+    assert dispatch_and_place(world, world.batch(30, max_concurrent_calls=30)).unclear == 30
     assert breaker(world).opened_at is not None
 
 
@@ -78,14 +78,14 @@ def test_after_the_pause_one_call_in_five_seconds_probes_it_and_one_that_fails_d
     failing: World,
 ) -> None:
     batch_id = failing.batch(60, max_concurrent_calls=BREAK_AFTER)
-    go(failing, batch_id)
-    later(failing, FIRST_PAUSE_SECONDS)
-    assert go(failing, batch_id).refused == 1
+    dispatch_and_place(failing, batch_id)
+    advance_clock(failing, FIRST_PAUSE_SECONDS)
+    assert dispatch_and_place(failing, batch_id).refused == 1
     pause = 2 * FIRST_PAUSE_SECONDS
     assert breaker(failing).probe_at == failing.clock.now.add(seconds=pause)
     for _ in range(6):
-        later(failing, pause)
-        assert go(failing, batch_id).refused == 1
+        advance_clock(failing, pause)
+        assert dispatch_and_place(failing, batch_id).refused == 1
         pause = min(2 * pause, LAST_PAUSE_SECONDS)
         assert breaker(failing).pause_seconds == pause
     retry(failing.context, failing.clock.now)
@@ -94,13 +94,13 @@ def test_after_the_pause_one_call_in_five_seconds_probes_it_and_one_that_fails_d
 
 def test_a_probe_that_works_closes_it_and_all_go_on_without_having_lost_an_attempt(failing: World) -> None:
     batch_id = failing.batch(40, max_concurrent_calls=20, retry_failed=False)
-    go(failing, batch_id)
+    dispatch_and_place(failing, batch_id)
     heal(failing)
-    later(failing, FIRST_PAUSE_SECONDS)
-    assert go(failing, batch_id).placed == 1
+    advance_clock(failing, FIRST_PAUSE_SECONDS)
+    assert dispatch_and_place(failing, batch_id).placed == 1
     assert breaker(failing) is None
-    later(failing, PROBE_SECONDS)
-    assert go(failing, batch_id).placed == 19
+    advance_clock(failing, PROBE_SECONDS)
+    assert dispatch_and_place(failing, batch_id).placed == 19
     failing.run(lambda: failing.is_over(batch_id), grain=5)
     done = failing.progress(batch_id)
     assert done.completed + done.failed == 40
@@ -113,27 +113,30 @@ def test_a_probe_that_works_closes_it_and_all_go_on_without_having_lost_an_attem
 def waiting(failing: World) -> list[BatchId]:
     """Three batches that wait for a trunk which is to be probed now."""
     first, *batch_ids = [failing.batch(made_up_phones(10, first=10 * n)) for n in range(4)]
-    go(failing, first)
+    dispatch_and_place(failing, first)
     for batch_id in batch_ids:
-        assert (go(failing, batch_id).claimed, look(failing, batch_id)[1]) == (0, "trunk_failing")
-    later(failing, FIRST_PAUSE_SECONDS)
+        assert (dispatch_and_place(failing, batch_id).claimed, next_dispatch(failing, batch_id)[1]) == (
+            0,
+            "trunk_failing",
+        )
+    advance_clock(failing, FIRST_PAUSE_SECONDS)
     return batch_ids
 
 
 def test_a_probe_is_one_call_of_all_batches_that_are_dispatched_together(
     failing: World, waiting: list[BatchId]
 ) -> None:
-    assert go(failing, *waiting).claimed == 1
+    assert dispatch_and_place(failing, *waiting).claimed == 1
     heal(failing)
-    later(failing, 2 * FIRST_PAUSE_SECONDS)
-    report = go(failing, *waiting)
+    advance_clock(failing, 2 * FIRST_PAUSE_SECONDS)
+    report = dispatch_and_place(failing, *waiting)
     assert (report.claimed, report.placed) == (1, 1)
 
 
 def test_a_probe_is_one_call_of_all_batches_that_several_workers_dispatch(
     failing: World, waiting: list[BatchId]
 ) -> None:
-    reports = at_once(*(partial(go, failing, batch_id) for batch_id in waiting))
+    reports = run_concurrently(*(partial(dispatch_and_place, failing, batch_id) for batch_id in waiting))
     assert sum(report.refused for report in reports) == 1
     assert breaker(failing).pause_seconds == 2 * FIRST_PAUSE_SECONDS
 
@@ -155,12 +158,12 @@ def test_no_other_batch_is_called_while_a_probe_is_under_way(failing: World, wai
     meanwhile: list[int] = []
 
     def others_dispatch() -> None:
-        meanwhile.append(go(failing, *waiting).claimed)
-        later(failing, PROBE_SECONDS - 0.001)
-        meanwhile.append(go(failing, *waiting[1:]).claimed)
+        meanwhile.append(dispatch_and_place(failing, *waiting).claimed)
+        advance_clock(failing, PROBE_SECONDS - 0.001)
+        meanwhile.append(dispatch_and_place(failing, *waiting[1:]).claimed)
 
     context = replace(failing.context, providers=Slow(failing, others_dispatch))
-    assert go(failing, waiting[0], context=context).placed == 1
+    assert dispatch_and_place(failing, waiting[0], context=context).placed == 1
     assert meanwhile == [0, 0]
     assert breaker(failing) is None
 
@@ -177,27 +180,27 @@ def test_a_batch_with_numbers_on_another_trunk_goes_on_with_those(failing: World
     last = failing.installed.number_ids[2]
     failing.sql("UPDATE phone_numbers SET trunk_id = :trunk WHERE id = :id", trunk=second, id=last)
     batch_id = failing.batch(60, max_concurrent_calls=30, phone_rotation_strategy="sequential")
-    go(failing, batch_id)
+    dispatch_and_place(failing, batch_id)
     assert breaker(failing).opened_at is not None
-    later(failing, 1)
-    report = go(failing, batch_id)
+    advance_clock(failing, 1)
+    report = dispatch_and_place(failing, batch_id)
     assert (report.placed, report.refused) == (30, 0)
 
 
 def test_an_operator_who_changes_the_trunk_closes_it(failing: World) -> None:
     batch_id = failing.batch(30, max_concurrent_calls=BREAK_AFTER)
-    go(failing, batch_id)
-    later(failing, 1)
-    assert go(failing, batch_id).claimed == 0
+    dispatch_and_place(failing, batch_id)
+    advance_clock(failing, 1)
+    assert dispatch_and_place(failing, batch_id).claimed == 0
     failing.sql("UPDATE trunks SET config = config")
     assert breaker(failing) is None
-    assert look(failing, batch_id)[0] == failing.clock.now
+    assert next_dispatch(failing, batch_id)[0] == failing.clock.now
     heal(failing)
-    assert go(failing, batch_id).placed == BREAK_AFTER
+    assert dispatch_and_place(failing, batch_id).placed == BREAK_AFTER
 
 
 def test_a_change_of_one_trunk_does_not_close_the_breaker_of_another(failing: World) -> None:
-    go(failing, failing.batch(30, max_concurrent_calls=BREAK_AFTER))
+    dispatch_and_place(failing, failing.batch(30, max_concurrent_calls=BREAK_AFTER))
     opened = breaker(failing)
     failing.sql(
         "INSERT INTO trunks (id, workspace_id, name, provider)"
@@ -208,7 +211,7 @@ def test_a_change_of_one_trunk_does_not_close_the_breaker_of_another(failing: Wo
 
 
 def test_the_doctor_names_a_failing_trunk_and_when_it_is_tried_again(failing: World) -> None:
-    go(failing, failing.batch(30, max_concurrent_calls=BREAK_AFTER))
+    dispatch_and_place(failing, failing.batch(30, max_concurrent_calls=BREAK_AFTER))
     with failing.db.begin() as connection:
         (said,) = health.troubles(connection, failing.clock.now)
     assert said.startswith("Trunk simulator is failing, so no calls go out on it: 10 placements in a row")
@@ -220,7 +223,7 @@ def test_a_network_that_takes_fewer_calls_a_second_is_not_failing_and_all_are_ca
 ) -> None:
     world = make_world(calls_per_second=5)
     batch_id = world.batch(60, max_concurrent_calls=60, retry_failed=False)
-    assert go(world, batch_id).refused == 55
+    assert dispatch_and_place(world, batch_id).refused == 55
     assert world.rows("SELECT DISTINCT attempts, refusals FROM contacts WHERE status = 'waiting'") == [(0, 0)]
     began = world.clock.now
     world.run(lambda: world.rows("SELECT 1 FROM contacts WHERE status IN ('pending', 'waiting')") == [], grain=0.5)
@@ -234,6 +237,6 @@ def test_a_network_that_takes_fewer_calls_a_second_is_not_failing_and_all_are_ca
 def test_what_leaves_too_late_does_not_make_a_trunk_fail(make_world: MakeWorld) -> None:
     world = make_world()
     context = replace(world.context, providers=TooLate())
-    report = go(world, world.batch(30, max_concurrent_calls=30), context=context)
+    report = dispatch_and_place(world, world.batch(30, max_concurrent_calls=30), context=context)
     assert (report.refused, breaker(world)) == (30, None)
     assert world.rows("SELECT DISTINCT status, attempts FROM contacts") == [("waiting", 0)]

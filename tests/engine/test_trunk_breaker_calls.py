@@ -13,7 +13,15 @@ from dialer.engine.audit import audit
 from dialer.engine.retention import retention
 from dialer.engine.retry import retry
 from dialer.store import health
-from support.engine_steps import end, go, hand_in, later, live, look, report
+from support.engine_steps import (
+    advance_clock,
+    call_event,
+    dispatch_and_place,
+    end_call,
+    live_attempts,
+    next_dispatch,
+    receive_and_settle,
+)
 from support.world import MONDAY, World
 
 DEAD = CallFacts(sip_code=503, q850_cause=34, sip_call_id="c-1", hung_up_by=HungUpBy.NETWORK)
@@ -26,14 +34,14 @@ def breaker(world: World) -> Any:
 
 
 def fail(world: World, *attempt_ids: AttemptId, facts: CallFacts = DEAD) -> None:
-    ends = [report(of, "ended", world.clock.now, "failed", facts=facts, cause="sip_503") for of in attempt_ids]
-    hand_in(world, *ends)
+    ends = [call_event(of, "ended", world.clock.now, "failed", facts=facts, cause="sip_503") for of in attempt_ids]
+    receive_and_settle(world, *ends)
 
 
 def dialed(world: World, count: int, **options: Any) -> tuple[BatchId, list[AttemptId]]:
     batch_id = world.batch(count, max_concurrent_calls=count, **OPTIONS | options)
-    go(world, batch_id)
-    return batch_id, live(world)
+    dispatch_and_place(world, batch_id)
+    return batch_id, live_attempts(world)
 
 
 def clean(world: World) -> bool:
@@ -44,10 +52,10 @@ def clean(world: World) -> bool:
 def test_what_the_network_said_is_kept_on_the_attempt_and_in_the_archive(world: World) -> None:
     facts = "SELECT sip_code, q850_cause, sip_call_id, hung_up_by FROM"
     batch_id, (attempt_id,) = dialed(world, 1)
-    end(world, attempt_id, "busy", facts=CallFacts(486, 17, "c-7@sip", HungUpBy.CALLEE))
+    end_call(world, attempt_id, "busy", facts=CallFacts(486, 17, "c-7@sip", HungUpBy.CALLEE))
     assert world.rows(f"{facts} attempts") == [(486, 17, "c-7@sip", "callee")]
     world.sql("UPDATE batches SET status = 'cancelled' WHERE id = :id", id=batch_id)
-    later(world, 100 * 86_400)
+    advance_clock(world, 100 * 86_400)
     retention(world.context, world.clock.now, 30)
     assert world.rows(f"{facts} attempts_archive") == [(486, 17, "c-7@sip", "callee")]
 
@@ -55,7 +63,7 @@ def test_what_the_network_said_is_kept_on_the_attempt_and_in_the_archive(world: 
 @pytest.mark.parametrize("facts", [CallFacts(sip_code=10**12, q850_cause=-1, sip_call_id="\0x"), CallFacts(7, 900)])
 def test_codes_that_are_none_are_passed_over(world: World, facts: CallFacts) -> None:
     _, (attempt_id,) = dialed(world, 1)
-    end(world, attempt_id, "failed", facts=facts)
+    end_call(world, attempt_id, "failed", facts=facts)
     assert world.rows("SELECT state, sip_code, q850_cause FROM attempts") == [("ended", None, None)]
 
 
@@ -78,7 +86,7 @@ def test_a_call_that_rang_or_failed_for_an_unknown_reason_costs_one(
 ) -> None:
     _, (attempt_id,) = dialed(world, 1)
     if rings:
-        hand_in(world, report(attempt_id, "ringing", MONDAY))
+        receive_and_settle(world, call_event(attempt_id, "ringing", MONDAY))
     fail(world, attempt_id, facts=facts)
     assert world.rows("SELECT status, attempts, refusals FROM contacts") == [("waiting", 1, 0)]
     assert breaker(world) is None
@@ -96,16 +104,16 @@ def test_ten_in_a_row_hold_the_trunk_and_what_the_switch_takes_meanwhile_does_no
     batch_id, attempt_ids = dialed(world, BREAK_AFTER)
     fail(world, *attempt_ids[:-1])
     # The switch takes these placements, as it has taken the others.
-    assert go(world, world.batch(["+12015559999"])).placed == 1
+    assert dispatch_and_place(world, world.batch(["+12015559999"])).placed == 1
     assert breaker(world).opened_at is None
     fail(world, attempt_ids[-1])
     found = breaker(world)
     assert (found.failures, found.reason, found.of_calls) == (BREAK_AFTER, "sip_503", True)
     assert found.probe_at == MONDAY.add(seconds=FIRST_PAUSE_SECONDS)
-    later(world, 20)
+    advance_clock(world, 20)
     retry(world.context, world.clock.now)
-    assert go(world, batch_id).claimed == 0
-    assert look(world, batch_id) == (MONDAY.add(seconds=FIRST_PAUSE_SECONDS), "trunk_failing")
+    assert dispatch_and_place(world, batch_id).claimed == 0
+    assert next_dispatch(world, batch_id) == (MONDAY.add(seconds=FIRST_PAUSE_SECONDS), "trunk_failing")
     with world.db.begin() as connection:
         assert "10 placements or calls that never rang in a row" in "".join(
             health.troubles(connection, world.clock.now)
@@ -117,9 +125,9 @@ def test_a_list_outlives_a_provider_that_is_dead_behind_a_switch_that_takes_ever
     batch_id = world.batch(60, max_concurrent_calls=BREAK_AFTER, retry_failed=False)
     placed = 0
     for _ in range(12):
-        placed += go(world, batch_id).placed
-        fail(world, *live(world))
-        later(world, 1)
+        placed += dispatch_and_place(world, batch_id).placed
+        fail(world, *live_attempts(world))
+        advance_clock(world, 1)
     assert placed == BREAK_AFTER
     assert world.rows("SELECT status, attempts, count(*) FROM contacts GROUP BY 1, 2 ORDER BY 1") == [
         ("pending", 0, 60 - BREAK_AFTER),
@@ -143,14 +151,14 @@ def test_a_call_that_reaches_a_person_ends_the_row(
 ) -> None:
     _, (last, *attempt_ids) = dialed(world, BREAK_AFTER)
     fail(world, *attempt_ids)
-    hand_in(world, report(last, kind, MONDAY, outcome, facts=facts))
+    receive_and_settle(world, call_event(last, kind, MONDAY, outcome, facts=facts))
     assert breaker(world) is None
 
 
 def test_a_timeout_without_ringing_neither_ends_the_row_nor_adds_to_it(world: World) -> None:
     _, (last, *attempt_ids) = dialed(world, BREAK_AFTER)
     fail(world, *attempt_ids)
-    end(world, last, "no_answer", facts=CallFacts(q850_cause=19, hung_up_by=HungUpBy.CALLER))
+    end_call(world, last, "no_answer", facts=CallFacts(q850_cause=19, hung_up_by=HungUpBy.CALLER))
     assert breaker(world).failures == BREAK_AFTER - 1
 
 
@@ -158,33 +166,33 @@ def test_a_probe_that_fails_doubles_the_pause_and_one_that_rings_ends_it(make_wo
     world = make_world()
     batch_id, attempt_ids = dialed(world, BREAK_AFTER)
     fail(world, *attempt_ids)
-    later(world, FIRST_PAUSE_SECONDS)
+    advance_clock(world, FIRST_PAUSE_SECONDS)
     retry(world.context, world.clock.now)
-    assert go(world, batch_id).placed == 1
+    assert dispatch_and_place(world, batch_id).placed == 1
     assert breaker(world) is not None, "that the switch takes it says nothing of what lies behind"
-    fail(world, *live(world))
+    fail(world, *live_attempts(world))
     assert breaker(world).probe_at == world.clock.now.add(seconds=2 * FIRST_PAUSE_SECONDS)
-    later(world, 2 * FIRST_PAUSE_SECONDS)
+    advance_clock(world, 2 * FIRST_PAUSE_SECONDS)
     retry(world.context, world.clock.now)
-    assert go(world, batch_id).placed == 1
-    hand_in(world, report(live(world)[0], "ringing", world.clock.now))
+    assert dispatch_and_place(world, batch_id).placed == 1
+    receive_and_settle(world, call_event(live_attempts(world)[0], "ringing", world.clock.now))
     assert breaker(world) is None
-    later(world, PROBE_SECONDS)
-    assert go(world, batch_id).placed == BREAK_AFTER - 1
+    advance_clock(world, PROBE_SECONDS)
+    assert dispatch_and_place(world, batch_id).placed == BREAK_AFTER - 1
     assert clean(world)
 
 
 def test_a_contact_that_no_route_leads_to_does_not_keep_its_batch_open_for_ever(world: World) -> None:
     batch_id, _ = dialed(world, 1, max_retry_attempts=0)
     for n in range(MOST_NETWORK_FAILURES):
-        fail(world, *live(world))
+        fail(world, *live_attempts(world))
         assert world.rows("SELECT status, attempts, refusals FROM contacts") == [("waiting", 0, n + 1)]
         # Other calls of the trunk ring.
         world.sql("DELETE FROM trunk_health")
-        later(world, 600)
+        advance_clock(world, 600)
         retry(world.context, world.clock.now)
-        assert go(world, batch_id).placed == 1
-    fail(world, *live(world))
+        assert dispatch_and_place(world, batch_id).placed == 1
+    fail(world, *live_attempts(world))
     assert world.rows("SELECT status, outcome, attempts FROM contacts") == [("failed", "failed", 1)]
     assert world.rows("SELECT count(*) FROM attempts WHERE NOT is_counted") == [(MOST_NETWORK_FAILURES,)]
     assert clean(world)
@@ -192,7 +200,7 @@ def test_a_contact_that_no_route_leads_to_does_not_keep_its_batch_open_for_ever(
 
 def test_a_call_cut_by_the_end_of_the_window_is_called_again_in_the_next(world: World) -> None:
     _, (attempt_id,) = dialed(world, 1, end_time="09:00", start_time="08:00")
-    later(world, 3599)
-    end(world, attempt_id, "no_answer", cause="progress_timeout")
+    advance_clock(world, 3599)
+    end_call(world, attempt_id, "no_answer", cause="progress_timeout")
     ((status, due_at),) = world.rows("SELECT status, due_at FROM contacts")
     assert (status, due_at) == ("waiting", MONDAY.add(days=1))

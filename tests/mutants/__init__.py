@@ -1,5 +1,5 @@
-"""Mutation run: small faults are put into the source one at a time, and the tests that should notice them are run.
+"""Mutation testing: changes the source in one small way at a time, and runs the tests that should fail then.
 
-The faults are data, in the `.toml` files of this folder. `make mutants` runs all; docs/contributing.md says how to add
-one.
+The mutants are data, in the `.toml` files of this folder. `make mutants` runs all of them; docs/contributing.md says
+how to add one.
 """

@@ -1,7 +1,7 @@
-"""`python -m mutants [WORD ...]`: run all mutants, or those whose ids hold a word; say which the tests noticed.
+"""`python -m mutants [WORD ...]`: run all mutants, or those whose id contains a word; print which were killed.
 
-Each worker has a copy of the source and servers of its own. A mutant is killed when one of its tests fails that passes
-without it. Exit 1: fewer than 95 % are killed, a survivor is not explained in the list, or a mutant is broken.
+Each worker has its own copy of the source and its own servers. A mutant is killed when one of its tests fails that
+passes without it. Exit code 1: fewer than 95 % are killed, a survivor has no explanation, or a mutant is broken.
 """
 
 import argparse
@@ -29,18 +29,18 @@ from mutants.mutant import ROOT, Mutant, load
 
 KILLED, SURVIVED, BROKEN = "killed", "survived", "broken"
 LEAST_KILLED = 0.95
-# Of the tests of one mutant together, which must be much faster: what takes so long hangs, and that is noticed, too.
+# For all tests of one mutant, which are much faster: a mutant that makes them hang counts as killed.
 DEADLINE_SECONDS = 240
 TEST_SECONDS = 60
 NOT_COPIED = shutil.ignore_patterns(".git", ".venv", ".*_cache", ".hypothesis", ".coverage*", "build", "*.egg-info")
-# The same examples each time; what is named is run, also where `pytest` by itself would leave it out.
+# Always the same hypothesis examples. Tests that a mutant names are run even when a plain `pytest` leaves them out.
 PYTEST = ("-q", "--tb=short", "-rfE", "-p", "no:cacheprovider", "--hypothesis-seed=0", "-m", "not slow",
           f"--timeout={TEST_SECONDS}", "-W", "ignore::pytest.PytestAssertRewriteWarning")  # fmt: skip
-# What most tests import, and takes longer than most of them: imported once, before the fork.
+# Slow imports of most tests, done once before the fork.
 IMPORTED_ONCE = ("alembic.command", "fakeredis", "fastapi.testclient", "httpx2", "hypothesis", "kombu", "limits",
                  "phonenumbers", "pydantic_settings", "sqlalchemy", "twilio.rest", "uvicorn")  # fmt: skip
 OURS = (ROOT / "src", ROOT / "tests")
-# What cannot run at all is no small fault, and that a test fails on it says nothing.
+# With these errors the mutant is broken: the code does not run at all, so a failing test proves nothing.
 CANNOT_RUN = re.compile(
     r"\b(?:psycopg\.errors\.(?:SyntaxError|UndefinedColumn|UndefinedFunction|Ambiguous\w+)"
     r"|NameError|UnboundLocalError|ImportError|ModuleNotFoundError)\b"
@@ -49,23 +49,23 @@ CANNOT_RUN = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """`told`: the test that failed, or what is wrong with the mutant."""
+    """`detail`: the test that failed, or why the mutant is broken."""
 
     mutant: Mutant
     verdict: str
-    told: str = ""
+    detail: str = ""
     seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """A copy of the source that may be changed, and the servers that its tests use."""
+    """A copy of the source that is changed, and the servers that its tests use."""
 
     root: Path
     servers: Servers
 
     def pytest(self, tests: Sequence[str], *options: str, seconds: float) -> tuple[int | None, str]:
-        """Run these tests; return the exit code of pytest, None where it did not end in time, and what it printed."""
+        """Run these tests; return the exit code of pytest (None: it did not end in time) and its output."""
         arguments = [*PYTEST, *options, *(f"tests/{test}" for test in tests)]
         run = get_context("fork").Process(target=self._become_pytest, args=(arguments,))
         run.start()
@@ -74,7 +74,7 @@ class Tree:
             code = run.exitcode
         finally:
             if run.pid is not None and run.is_alive():
-                # With the processes that its tests have started.
+                # Together with the processes that its tests have started.
                 os.killpg(run.pid, signal.SIGKILL)
                 run.join()
         return code, self._printed.read_text("utf-8", "replace")
@@ -84,7 +84,7 @@ class Tree:
         return self.root.with_name("printed")
 
     def _become_pytest(self, arguments: list[str]) -> None:
-        """Run pytest in this process, a fork that has imported what takes long, and the source only of this tree."""
+        """Run pytest in this fork, which has the slow imports, on the source of this tree."""
         os.setsid()
         with self._printed.open("wb") as printed:
             os.dup2(printed.fileno(), 1)
@@ -96,7 +96,7 @@ class Tree:
             "DIALER_TEST_DATABASE_URL": self.servers.database_url,
             "DIALER_TEST_REDIS_URL": self.servers.redis_url,
         }
-        # No .pyc is written, so that none of a mutant is ever taken for that of its file.
+        # Write no .pyc, so that a mutant's .pyc is never used for the original file.
         sys.dont_write_bytecode = True
         sys.path[:] = [str(self.root / "src"), *(path for path in sys.path if Path(path) not in OURS)]
         for name in [name for name in sys.modules if name.partition(".")[0] in ("dialer", "mutants")]:
@@ -105,40 +105,40 @@ class Tree:
 
 
 def main() -> int:
-    """Run the mutants on all cores and print what became of each."""
-    asked, began = _asked(), monotonic()
-    chosen = [one for one in load() if not asked.words or any(word in one.id for word in asked.words)]
+    """Run the mutants on all cores and print the result of each."""
+    options, began_at = _options(), monotonic()
+    chosen = [mutant for mutant in load() if not options.words or any(word in mutant.id for word in options.words)]
     if not chosen:
-        _say("no mutant is called so")
+        _print("no mutant has such an id")
         return 1
-    jobs = min(asked.jobs, len(chosen))
-    # Also where SIGINT was ignored by whoever started this; workers inherit it, and clean up behind them.
+    jobs = min(options.jobs, len(chosen))
+    # Also when the parent process ignores SIGINT. The workers inherit the handler, and so clean up.
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, signal.default_int_handler)
     with ProcessPoolExecutor(jobs) as pool:
         try:
-            results = list(chain(*pool.map(_work, [chosen[n::jobs] for n in range(jobs)])))
+            results = list(chain(*pool.map(_run_all, [chosen[n::jobs] for n in range(jobs)])))
         except KeyboardInterrupt:
             for worker in active_children():
                 worker.terminate()
             return 130
-    _say(*(f"{one.mutant.id}: {one.told}" for one in results if one.verdict == BROKEN))
-    return _summed_up(results, monotonic() - began)
+    _print(*(f"{result.mutant.id}: {result.detail}" for result in results if result.verdict == BROKEN))
+    return _summary(results, monotonic() - began_at)
 
 
-def _summed_up(results: Sequence[Result], seconds: float) -> int:
+def _summary(results: Sequence[Result], seconds: float) -> int:
     """Print the last line, and return the exit code."""
-    killed, survived = ([one for one in results if one.verdict == verdict] for verdict in (KILLED, SURVIVED))
-    explained = [one for one in survived if one.mutant.survives]
+    killed, survived = ([result for result in results if result.verdict == verdict] for verdict in (KILLED, SURVIVED))
+    explained = [result for result in survived if result.mutant.survives]
     share = len(killed) / len(results)
-    _say(f"{len(results)} mutants, {len(killed)} killed ({share:.1%}), {len(survived)} survived, "
+    _print(f"{len(results)} mutants, {len(killed)} killed ({share:.1%}), {len(survived)} survived, "
          f"explained: {len(explained)}, in {seconds:.0f} s")  # fmt: skip
     is_good = share >= LEAST_KILLED and len(explained) == len(survived) and len(killed) + len(survived) == len(results)
     return 0 if is_good else 1
 
 
-def _work(mutants: Sequence[Mutant]) -> list[Result]:
-    """Run these mutants one after the other; a test that fails also without its mutant makes that one broken."""
+def _run_all(mutants: Sequence[Mutant]) -> list[Result]:
+    """Run these mutants one after the other. A mutant whose test fails without it, too, is broken."""
     for module in IMPORTED_ONCE:
         import_module(module)
     with (
@@ -149,11 +149,11 @@ def _work(mutants: Sequence[Mutant]) -> list[Result]:
         tree = Tree(Path(folder) / "tree", servers)
         shutil.copytree(ROOT, tree.root, ignore=NOT_COPIED)
         results = [_run(mutant, tree) for mutant in mutants]
-        return _checked(results, tree)
+        return _without_false_kills(results, tree)
 
 
 def _watch_clients(servers: Servers) -> None:
-    """Let Postgres break off the statement of a client that is gone: a mutant may have left it waiting for ever."""
+    """Let Postgres cancel statements of clients that have died: a mutant may leave them waiting for a lock."""
     database = Database(servers.database_url)
     with database.begin() as connection:
         run(connection, "ALTER DATABASE dialer SET client_connection_check_interval = '500ms'")
@@ -161,58 +161,62 @@ def _watch_clients(servers: Servers) -> None:
 
 
 def _run(mutant: Mutant, tree: Tree) -> Result:
-    """Put one mutant into the tree, run its tests, and take it out again."""
-    began, path = monotonic(), mutant.path(tree.root)
+    """Apply one mutant to the tree, run its tests, and revert it."""
+    began_at, path = monotonic(), mutant.path(tree.root)
     original = path.read_text("utf-8")
     try:
         path.write_text(mutant.mutated(original), "utf-8")
-        verdict, told = _judged(*tree.pytest(mutant.tests, "-x", seconds=DEADLINE_SECONDS))
+        verdict, detail = _verdict(*tree.pytest(mutant.tests, "-x", seconds=DEADLINE_SECONDS))
     except ValueError as error:
-        verdict, told = BROKEN, str(error)
+        verdict, detail = BROKEN, str(error)
     finally:
         path.write_text(original, "utf-8")
     if verdict == KILLED and mutant.survives:
-        verdict, told = BROKEN, f"it is explained why it survives, and {told} notices it"
-    result = Result(mutant, verdict, told, monotonic() - began)
-    _say(f"{verdict:8}  {mutant.id:50}  {result.seconds:5.1f} s  {told if verdict == KILLED else mutant.breaks}")
+        verdict, detail = BROKEN, f"it has an explanation why it survives, but {detail} fails"
+    result = Result(mutant, verdict, detail, monotonic() - began_at)
+    _print(f"{verdict:8}  {mutant.id:50}  {result.seconds:5.1f} s  {detail if verdict == KILLED else mutant.breaks}")
     return result
 
 
-def _judged(code: int | None, printed: str) -> tuple[str, str]:
+def _verdict(code: int | None, printed: str) -> tuple[str, str]:
     if code is None:
-        return KILLED, f"nothing ended within {DEADLINE_SECONDS} s"
+        return KILLED, f"its tests did not end within {DEADLINE_SECONDS} s"
     if code == 0:
         return SURVIVED, ""
     failed = re.search(r"^(FAILED|ERROR) (\S+?)(?:\[| |$)", printed, re.MULTILINE)
-    # A fixture may notice it, too; but one that cannot even make what the test needs has noticed nothing.
-    is_noticed = failed is not None and (failed[1] == "FAILED" or "E   AssertionError" in printed)
-    if code != 1 or failed is None or not is_noticed or CANNOT_RUN.search(printed):
+    # An error in a fixture kills only if it is an assertion; otherwise the setup of the test is broken.
+    is_killed = failed is not None and (failed[1] == "FAILED" or "E   AssertionError" in printed)
+    if code != 1 or failed is None or not is_killed or CANNOT_RUN.search(printed):
         return BROKEN, f"its tests cannot be run (pytest: {code}):\n{printed[-3000:]}"
     return KILLED, failed[2]
 
 
-def _checked(results: Sequence[Result], tree: Tree) -> list[Result]:
-    """Run the tests that have killed once more, without any mutant: what fails then has killed nothing."""
-    killers = sorted({one.told.removeprefix("tests/") for one in results if one.told.startswith("tests/")})
+def _without_false_kills(results: Sequence[Result], tree: Tree) -> list[Result]:
+    """Run the tests that killed mutants again without any mutant: one that fails then has killed nothing."""
+    killers = sorted({result.detail.removeprefix("tests/") for result in results if result.detail.startswith("tests/")})
     if not killers:
         return list(results)
     code, printed = tree.pytest(killers, seconds=DEADLINE_SECONDS + TEST_SECONDS * len(killers))
     if code == 0:
         return list(results)
     failed = re.findall(r"^(?:FAILED|ERROR) (\S+?)(?:\[| |$)", printed, re.MULTILINE)
-    _say(f"without any mutant (pytest: {code}):", printed[-3000:])
-    return [replace(one, verdict=BROKEN, told=f"{one.told} fails also without it") if one.told in failed else one
-            for one in results]  # fmt: skip
+    _print(f"without any mutant (pytest: {code}):", printed[-3000:])
+    return [
+        replace(result, verdict=BROKEN, detail=f"{result.detail} fails without it, too")
+        if result.detail in failed
+        else result
+        for result in results
+    ]
 
 
-def _asked() -> argparse.Namespace:
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m mutants", description=__doc__)
-    parser.add_argument("words", nargs="*", help="parts of ids; none: all mutants")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="so many at once")
+    parser.add_argument("words", nargs="*", help="parts of ids; default: all mutants")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="mutants that run in parallel")
     return parser.parse_args()
 
 
-def _say(*lines: str) -> None:
+def _print(*lines: str) -> None:
     sys.stdout.write("".join(f"{line}\n" for line in lines))
     sys.stdout.flush()
 

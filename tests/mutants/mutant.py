@@ -1,4 +1,4 @@
-"""What a mutant is, and the list of all of them, read from the `.toml` files of this folder."""
+"""The mutants, read from the `.toml` files of this folder."""
 
 import tomllib
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ SOURCE = Path("src/dialer")
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """One small fault: `old`, which occurs once in `file`, becomes `new`.
+    """One small change: `old`, which occurs exactly once in `file`, is replaced with `new`.
 
-    `file` is below src/dialer. `breaks`: the promise or rule that does not hold any more, in one sentence. `tests`:
-    files or test functions below tests/, one of which must fail. `survives`: why no test can notice this mutant.
+    `file`: below src/dialer. `breaks`: the promise or rule that the change breaks, in one sentence. `tests`: files or
+    test functions below tests/, one of which must fail. `survives`: why no test can fail because of this mutant.
     """
 
     id: str
@@ -30,19 +30,19 @@ class Mutant:
         return tree / SOURCE / self.file
 
     def mutated(self, text: str) -> str:
-        """Return the file's text with the fault in it; ValueError: it does not apply to this text any more."""
-        if (found := text.count(self.old)) != 1:
-            raise ValueError(f"`old` occurs {found} times in {self.file}")
+        """Return the changed text of the file; ValueError: the change no longer applies to it."""
+        if (count := text.count(self.old)) != 1:
+            raise ValueError(f"`old` occurs {count} times in {self.file}")
         if self.old == self.new:
             raise ValueError("`new` changes nothing")
         return text.replace(self.old, self.new)
 
 
 def load() -> list[Mutant]:
-    """Read all mutants; ValueError: two have the same id, or a field is missing or unknown."""
+    """Read all mutants; ValueError: an id occurs twice, or a field is missing or unknown."""
     mutants = [_mutant(name, fields) for path in LISTS for name, fields in tomllib.loads(path.read_text()).items()]
-    if twice := {one.id for one in mutants if sum(one.id == other.id for other in mutants) > 1}:
-        raise ValueError(f"more than one mutant is called {', '.join(sorted(twice))}")
+    if duplicates := {mutant.id for mutant in mutants if sum(mutant.id == other.id for other in mutants) > 1}:
+        raise ValueError(f"duplicate ids: {', '.join(sorted(duplicates))}")
     return mutants
 
 

@@ -1,9 +1,9 @@
-"""The list of mutants cannot rot: each still applies, to code that is in force, and names tests that there are."""
+"""The list of mutants stays valid: each applies to code that is in use, and names tests that exist."""
 
 import ast
 import re
 
-# The one that fakeredis uses too: two releases of Lua in one process do not get on with each other.
+# The same release as fakeredis uses: two releases of Lua in one process conflict.
 from lupa.lua51 import LuaError, LuaRuntime
 
 from mutants.mutant import ROOT, Mutant, load
@@ -11,8 +11,8 @@ from mutants.mutant import ROOT, Mutant, load
 MUTANTS = load()
 
 
-def test_each_applies_to_its_file_and_leaves_a_program() -> None:
-    assert [wrong for mutant in MUTANTS if (wrong := _unfit(mutant))] == []
+def test_each_applies_to_its_file_and_leaves_valid_source() -> None:
+    assert [problem for mutant in MUTANTS if (problem := _problem(mutant))] == []
 
 
 def test_the_tests_that_each_names_exist() -> None:
@@ -30,8 +30,8 @@ def test_what_each_breaks_is_a_sentence_and_its_id_is_words() -> None:
         assert re.fullmatch(r"[A-Z0-9].*\.", mutant.breaks), mutant.id
 
 
-def _unfit(mutant: Mutant) -> str | None:
-    """Say why this mutant cannot be put into its file."""
+def _problem(mutant: Mutant) -> str | None:
+    """Return why this mutant cannot be applied to its file, or None."""
     path = mutant.path(ROOT)
     try:
         mutated = mutant.mutated(path.read_text("utf-8"))
@@ -51,18 +51,18 @@ def _exists(test: str) -> bool:
 
 
 def _replaced_by(mutant: Mutant) -> list[str]:
-    """Name the later migrations that make the function or trigger anew in which this mutant is, if it is in one."""
+    """Return the later migrations that replace the function or trigger that contains this mutant."""
     path = mutant.path(ROOT)
     sql = path.read_text("utf-8")
     at = sql.find(mutant.old)
     begin = max(
-        (found.start() for found in re.finditer("^CREATE ", sql, re.MULTILINE) if found.start() <= at), default=0
+        (match.start() for match in re.finditer("^CREATE ", sql, re.MULTILINE) if match.start() <= at), default=0
     )
-    if made := re.match(r"CREATE (?:OR REPLACE )?FUNCTION (\w+)", sql[begin:]):
-        anew = rf"^(?:CREATE OR REPLACE|DROP) FUNCTION {made[1]}\b"
-    elif made := re.match(r"CREATE TRIGGER (\w+) [\w ]+ ON (\w+)", sql[begin:]):
-        anew = rf"^DROP TRIGGER {made[1]} ON {made[2]}\b"
+    if created := re.match(r"CREATE (?:OR REPLACE )?FUNCTION (\w+)", sql[begin:]):
+        replacement = rf"^(?:CREATE OR REPLACE|DROP) FUNCTION {created[1]}\b"
+    elif created := re.match(r"CREATE TRIGGER (\w+) [\w ]+ ON (\w+)", sql[begin:]):
+        replacement = rf"^DROP TRIGGER {created[1]} ON {created[2]}\b"
     else:
         return []
     later = [other for other in path.parent.glob("*.sql") if other.name > path.name]
-    return [other.name for other in later if re.search(anew, other.read_text("utf-8"), re.MULTILINE)]
+    return [other.name for other in later if re.search(replacement, other.read_text("utf-8"), re.MULTILINE)]

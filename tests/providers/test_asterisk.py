@@ -41,7 +41,7 @@ from dialer.providers.switches import NOT_PERMITTED
 from support.networks import asterisk as carrier
 from support.networks.switch import wait_until
 from support.networks.tls import CERTIFICATE, with_tls
-from support.provider_arguments import handle, in_time
+from support.provider_arguments import call_handle, in_time
 
 CallRequests = Callable[..., CallRequest]
 
@@ -314,7 +314,7 @@ def test_a_conflict_about_a_channel_that_is_not_there_is_unclear(call_request: C
             server.conflicts = True
             request = ready(call_request(utc_now()))
             assert isinstance(await asterisk.place(request), Unclear)
-            assert await asterisk.look_up(handle(request)) == NotFoundNow()
+            assert await asterisk.look_up(call_handle(request)) == NotFoundNow()
             assert server.switch.network.log == ()
 
     in_time(story())
@@ -359,7 +359,7 @@ def test_the_check_notices_a_user_who_may_only_read() -> None:
 def test_a_call_from_before_a_restart_is_over_for_good(call_request: CallRequests) -> None:
     async def story() -> None:
         async with carrier.serve(0, QUICK) as server, provider(server.port) as asterisk:
-            call = handle(ready(call_request(utc_now())))
+            call = call_handle(ready(call_request(utc_now())))
             server.started_at = utc_now().subtract(hours=1)
             assert await asterisk.look_up(call) == NotFoundNow()
             assert await asterisk.look_up(replace(call, created_at=utc_now().subtract(hours=2))) == NotFoundNow(True)
@@ -449,10 +449,10 @@ def test_what_is_not_an_answer_leaves_it_unclear_and_is_not_asked_again(
             request = ready(call_request(utc_now()))
             assert isinstance(await asterisk.place(request), Unclear)
             assert [line.split(b" ")[0] for line in requests] == [b"POST"]
-            assert isinstance(await asterisk.look_up(handle(request)), LookupFailed)
+            assert isinstance(await asterisk.look_up(call_handle(request)), LookupFailed)
             assert await asterisk.health()
             with pytest.raises(Unavailable) as raised:
-                await asterisk.hang_up(handle(request))
+                await asterisk.hang_up(call_handle(request))
             assert carrier.PASSWORD not in str(raised.value)
 
     in_time(story())
@@ -465,7 +465,7 @@ def test_a_yes_that_names_no_channel_of_ours_leaves_it_unclear(call_request: Cal
             request = ready(call_request(utc_now()))
             assert isinstance(await asterisk.place(request), Unclear)
             assert len(requests) == 1
-            assert isinstance(await asterisk.look_up(handle(request)), LookupFailed)
+            assert isinstance(await asterisk.look_up(call_handle(request)), LookupFailed)
             assert "does not speak ARI" in (await asterisk.health() or "")
 
     in_time(story())
@@ -494,9 +494,9 @@ def test_a_wrong_password_is_named_wherever_it_is_used(call_request: CallRequest
         async with carrier.serve(0, QUICK) as server, provider(server.port, password="wrong-9x") as asterisk:
             request = ready(call_request(utc_now()))
             assert await asterisk.place(request) == Refused("wrong_credentials", CauseClass.INFRASTRUCTURE)
-            sentences = [await asterisk.health(), str(await asterisk.look_up(handle(request)))]
+            sentences = [await asterisk.health(), str(await asterisk.look_up(call_handle(request)))]
             with pytest.raises(Unavailable) as raised:
-                await asterisk.hang_up(handle(request))
+                await asterisk.hang_up(call_handle(request))
             sentences.append(str(raised.value))
             async with listening(asterisk, is_up=False) as ear:
                 await wait_until(lambda: len(ear.links) > 1)
@@ -516,7 +516,7 @@ def test_a_wrong_url_is_named_wherever_it_is_used(call_request: CallRequests) ->
             request = ready(call_request(utc_now()))
             assert await asterisk.place(request) == Refused("wrong_url", CauseClass.INFRASTRUCTURE)
             # It is not the word of an Asterisk that has no such channel.
-            sighting = await asterisk.look_up(handle(request))
+            sighting = await asterisk.look_up(call_handle(request))
             assert isinstance(sighting, LookupFailed)
             async with listening(asterisk, is_up=False) as ear:
                 await wait_until(lambda: len(ear.links) > 0)
@@ -607,7 +607,7 @@ def test_a_link_that_breaks_is_told_and_comes_back(call_request: CallRequests) -
             assert "closed the connection" in (ear.links[1] or "")
             assert ear.links[2] is None
             # What was heard before the break counts after it.
-            await asterisk.hang_up(handle(request))
+            await asterisk.hang_up(call_handle(request))
             await wait_until(lambda: len(ear.events) == 3)
             assert (ear.events[-1].outcome, ear.events[-1].talk_seconds is None) == (Outcome.ANSWERED, False)
 
@@ -722,7 +722,7 @@ def test_a_call_that_was_seen_is_told_with_the_keys_of_its_reports(call_request:
             request = ready(call_request(utc_now()))
             await asterisk.place(request)
             await wait_until(lambda: len(ear.events) == 2)
-            seen = await asterisk.look_up(handle(request))
+            seen = await asterisk.look_up(call_handle(request))
             assert isinstance(seen, Seen)
             assert [event.key for event in seen.events] == [event.key for event in ear.events]
 

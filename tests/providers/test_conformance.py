@@ -32,7 +32,7 @@ from dialer.providers.base import (
 )
 from dialer.providers.simulator.capacity import most_in_any_second
 from support.networks.switch import wait_until
-from support.provider_arguments import handle
+from support.provider_arguments import call_handle
 from support.rigs import OpenRig, Rig, all_rigs
 from support.rigs.slow import slow_door
 
@@ -100,7 +100,7 @@ async def looked_up(rig: Rig, request: CallRequest) -> LookupResult:
     """Ask for a call. Where its network tells calls by their numbers alone, the only one is taken, as the engine does
     that knows of no other attempt between them.
     """
-    sighting = await rig.provider.look_up(handle(request))
+    sighting = await rig.provider.look_up(call_handle(request))
     if isinstance(sighting, Candidates):
         (sighting,) = sighting.calls
     return sighting
@@ -173,7 +173,7 @@ def test_a_refused_call_does_not_exist(play: Play, call_request: CallRequests, f
         answer = await rig.provider.place(request)
         assert isinstance(answer, Refused)
         assert answer.cause_class is CauseClass.INFRASTRUCTURE
-        assert never_was(rig, await rig.provider.look_up(handle(request)))
+        assert never_was(rig, await rig.provider.look_up(call_handle(request)))
         assert not rig.existed()
 
     play({**ANSWERED, "faults": {fault: 1}}, story)
@@ -244,7 +244,7 @@ def test_an_unclear_call_that_never_arrived_is_absent(play: Play, call_request: 
     async def story(rig: Rig) -> None:
         request = call_request(rig.now())
         assert isinstance(await rig.provider.place(request), Unclear)
-        assert never_was(rig, await rig.provider.look_up(handle(request)))
+        assert never_was(rig, await rig.provider.look_up(call_handle(request)))
 
     play({**ANSWERED, **SOON, "faults": {"timeout_before": 1}}, story)
 
@@ -289,7 +289,7 @@ def test_a_call_that_has_ended_is_seen_to_its_end_with_the_keys_of_its_reports(
 
 def test_a_call_that_was_never_placed_is_absent(play: Play, call_request: CallRequests) -> None:
     async def story(rig: Rig) -> None:
-        assert never_was(rig, await rig.provider.look_up(handle(call_request(rig.now()))))
+        assert never_was(rig, await rig.provider.look_up(call_handle(call_request(rig.now()))))
 
     play(ANSWERED, story)
 
@@ -300,8 +300,8 @@ def test_a_call_that_is_hung_up_twice_ends_once(play: Play, call_request: CallRe
         placed = await rig.provider.place(request)
         assert isinstance(placed, Placed)
         await rig.until(lambda: len(rig.received) == 2)
-        await rig.provider.hang_up(handle(request, placed.provider_call_id))
-        await rig.provider.hang_up(handle(request, placed.provider_call_id))
+        await rig.provider.hang_up(call_handle(request, placed.provider_call_id))
+        await rig.provider.hang_up(call_handle(request, placed.provider_call_id))
         await rig.until(lambda: len(rig.received) == 3)
         assert (rig.received[-1].kind, rig.received[-1].outcome) == (EventKind.ENDED, Outcome.ANSWERED)
         await over(rig, request)
@@ -312,8 +312,8 @@ def test_a_call_that_is_hung_up_twice_ends_once(play: Play, call_request: CallRe
 def test_hanging_up_what_does_not_exist_is_no_error(play: Play, call_request: CallRequests) -> None:
     async def story(rig: Rig) -> None:
         request = call_request(rig.now())
-        await rig.provider.hang_up(handle(request))
-        assert never_was(rig, await rig.provider.look_up(handle(request)))
+        await rig.provider.hang_up(call_handle(request))
+        assert never_was(rig, await rig.provider.look_up(call_handle(request)))
 
     play(ANSWERED, story)
 
@@ -423,9 +423,9 @@ def test_a_network_that_is_not_there_refuses_and_says_why(play: Play, call_reque
         answer = await rig.provider.place(call_request(rig.now()))
         assert isinstance(answer, Refused)
         assert answer.cause_class is CauseClass.INFRASTRUCTURE
-        assert isinstance(await rig.provider.look_up(handle(call_request(rig.now()))), LookupFailed)
+        assert isinstance(await rig.provider.look_up(call_handle(call_request(rig.now()))), LookupFailed)
         with pytest.raises(Unavailable):
-            await rig.provider.hang_up(handle(call_request(rig.now())))
+            await rig.provider.hang_up(call_handle(call_request(rig.now())))
         assert not any(secret in f"{reason} {answer}" for secret in rig.secrets)
 
     play(ANSWERED, story)
@@ -441,8 +441,8 @@ def test_no_secret_is_seen_in_what_is_logged_or_raised(
         placed = await rig.provider.place(request)
         assert isinstance(placed, Placed)
         await rig.until(lambda: len(rig.received) == 2)
-        await rig.provider.look_up(handle(request))
-        await rig.provider.hang_up(handle(request, placed.provider_call_id))
+        await rig.provider.look_up(call_handle(request))
+        await rig.provider.hang_up(call_handle(request, placed.provider_call_id))
         await rig.provider.health()
         written = "".join([caplog.text, *capsys.readouterr(), repr(rig.provider)])
         assert not any(secret in written for secret in rig.secrets)

@@ -17,18 +17,18 @@ from support.freeswitch_recordings import (
     RINGING,
     TRUNK,
     CallRequests,
-    around,
+    environment,
+    event_facts,
     frame,
-    hearing,
+    listening,
     provider,
-    said,
-    scripted,
+    scripted_server,
     with_agent,
 )
 from support.networks.freeswitch import serve, trunk
 from support.networks.freeswitch_client import PASSWORD
 from support.networks.switch import now, wait_until
-from support.provider_arguments import handle, in_time
+from support.provider_arguments import call_handle, in_time
 
 # Looking up and hanging up
 
@@ -43,8 +43,8 @@ def test_a_call_from_before_a_restart_is_over_for_good(
         return frame("api/response", "false" if "uuid_exists" in asked else up_seconds)
 
     async def story() -> None:
-        async with scripted(answer) as (_, port), provider(port) as switch:
-            call = replace(handle(call_request(now())), created_at=now().subtract(hours=1))
+        async with scripted_server(answer) as (_, port), provider(port) as switch:
+            call = replace(call_handle(call_request(now())), created_at=now().subtract(hours=1))
             assert await switch.look_up(call) == expected
 
     in_time(story())
@@ -71,8 +71,8 @@ def test_only_a_plain_no_means_that_a_call_is_gone(
     call_request: CallRequests, answer: Callable[[str], bytes | None], expected: type
 ) -> None:
     async def story() -> None:
-        async with scripted(answer) as (_, port), provider(port, timeout_seconds=0.3) as switch:
-            assert isinstance(await switch.look_up(handle(call_request(now()))), expected)
+        async with scripted_server(answer) as (_, port), provider(port, timeout_seconds=0.3) as switch:
+            assert isinstance(await switch.look_up(call_handle(call_request(now()))), expected)
 
     in_time(story())
 
@@ -81,8 +81,8 @@ def test_a_channel_whose_times_make_no_sense_is_no_word(call_request: CallReques
     async def story() -> None:
         asked = call_request(now())
         dump = f"Unique-ID: {asked.attempt_id}\nCaller-Channel-Answered-Time: soon\n"
-        async with scripted(dumped(dump)) as (_, port), provider(port) as switch:
-            assert isinstance(await switch.look_up(handle(asked)), LookupFailed)
+        async with scripted_server(dumped(dump)) as (_, port), provider(port) as switch:
+            assert isinstance(await switch.look_up(call_handle(asked)), LookupFailed)
 
     in_time(story())
 
@@ -92,9 +92,9 @@ def test_a_channel_whose_times_make_no_sense_is_no_word(call_request: CallReques
 )
 def test_a_call_that_was_not_surely_hung_up_is_an_error(call_request: CallRequests, answer: bytes | None) -> None:
     async def story() -> None:
-        async with scripted(lambda _: answer) as (_, port), provider(port, timeout_seconds=0.3) as switch:
+        async with scripted_server(lambda _: answer) as (_, port), provider(port, timeout_seconds=0.3) as switch:
             with pytest.raises(Unavailable):
-                await switch.hang_up(handle(call_request(now())))
+                await switch.hang_up(call_handle(call_request(now())))
 
     in_time(story())
 
@@ -104,13 +104,13 @@ def test_hanging_up_a_call_that_rings_cancels_it(call_request: CallRequests) -> 
 
     async def story() -> None:
         profile = {**QUICK, **rings}
-        async with serve(0, profile) as mock, provider(mock.port) as switch, hearing(switch) as (inbox,):
+        async with serve(0, profile) as mock, provider(mock.port) as switch, listening(switch) as (inbox,):
             asked = with_agent(call_request(now(), ring_timeout_seconds=9500))
             await switch.place(asked)
             await wait_until(lambda: len(inbox.events) == 1)
-            await switch.hang_up(handle(asked))
+            await switch.hang_up(call_handle(asked))
             await wait_until(lambda: len(inbox.events) == 2)
-            assert said(inbox.events) == [RINGING, ("ended", "cancelled", "normal_clearing")]
+            assert event_facts(inbox.events) == [RINGING, ("ended", "cancelled", "normal_clearing")]
 
     in_time(story())
 
@@ -120,13 +120,13 @@ def test_hanging_up_a_call_that_rings_cancels_it(call_request: CallRequests) -> 
 
 async def reasons(port: int, request: CallRequest, **config: Any) -> tuple[str, str]:
     """Ask for the health, place, look up and listen; return the reason of the first and the cause of the second."""
-    async with provider(port, timeout_seconds=0.3, **config) as switch, hearing(switch) as (inbox,):
+    async with provider(port, timeout_seconds=0.3, **config) as switch, listening(switch) as (inbox,):
         health, placed = await switch.health(), await switch.place(with_agent(request))
         assert isinstance(placed, Refused)
         assert placed.cause_class is CauseClass.INFRASTRUCTURE
-        assert isinstance(await switch.look_up(handle(request)), LookupFailed)
+        assert isinstance(await switch.look_up(call_handle(request)), LookupFailed)
         with pytest.raises(Unavailable):
-            await switch.hang_up(handle(request))
+            await switch.hang_up(call_handle(request))
         assert health
         assert inbox.links[0]
         assert PASSWORD not in f"{health} {placed} {inbox.links}"
@@ -232,7 +232,7 @@ def test_the_gateway_must_be_up(dial_string: str, status: str, is_said: str | No
 @pytest.mark.parametrize("answer", [frame("api/response", "-ERR status Command not found!\n"), b"", None])
 def test_a_freeswitch_that_is_not_ready_is_said_so(answer: bytes | None) -> None:
     async def story() -> None:
-        async with scripted(lambda _: answer) as (_, port), provider(port, timeout_seconds=0.3) as switch:
+        async with scripted_server(lambda _: answer) as (_, port), provider(port, timeout_seconds=0.3) as switch:
             assert f"FreeSWITCH at 127.0.0.1:{port}" in (await switch.health() or "")
 
     in_time(story())
@@ -285,11 +285,13 @@ def test_a_wrong_field_is_named(field: str, value: object) -> None:
 
 def test_a_password_of_more_than_one_line_is_refused_before_it_is_sent() -> None:
     with pytest.raises(Unavailable, match="one line") as refused:
-        FreeSwitch(TRUNK, FreeSwitchConfig.parse(GOOD), replace(around(), secret=lambda _: "a\n\napi fsctl shutdown"))
+        FreeSwitch(
+            TRUNK, FreeSwitchConfig.parse(GOOD), replace(environment(), secret=lambda _: "a\n\napi fsctl shutdown")
+        )
     assert "shutdown" not in str(refused.value)
 
 
 def test_connecting_touches_no_network() -> None:
-    made = PLUGIN.connect(TRUNK, GOOD, around())
+    made = PLUGIN.connect(TRUNK, GOOD, environment())
     assert PASSWORD not in repr(made)
     asyncio.run(made.close())

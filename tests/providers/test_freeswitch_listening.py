@@ -19,25 +19,25 @@ from support.freeswitch_recordings import (
     TRUNK,
     CallRequests,
     Inbox,
+    encode_message,
+    event_facts,
     frame,
-    hearing,
+    listening,
     provider,
-    recorded,
-    said,
-    scripted,
-    wire,
+    recorded_messages,
+    scripted_server,
     with_agent,
 )
 from support.networks.freeswitch import serve
 from support.networks.switch import now, wait_until
-from support.provider_arguments import in_time, no_matter
+from support.provider_arguments import ignore_link_state, in_time
 
 
 def test_two_listeners_tell_each_fact_by_one_key(call_request: CallRequests) -> None:
     async def story() -> None:
         async with serve(0, QUICK) as mock, AsyncExitStack() as stack:
             one, other = [await stack.enter_async_context(provider(mock.port)) for _ in range(2)]
-            async with hearing(one, other) as (first, second):
+            async with listening(one, other) as (first, second):
                 requests = [with_agent(call_request(now())) for _ in range(20)]
                 await asyncio.gather(*(one.place(request) for request in requests))
                 await wait_until(lambda: len(first.events) == len(second.events) == 60)
@@ -49,7 +49,7 @@ def test_two_listeners_tell_each_fact_by_one_key(call_request: CallRequests) -> 
 
 def test_a_listener_finds_a_restarted_switch_again(call_request: CallRequests) -> None:
     async def story() -> None:
-        async with serve(0, QUICK) as mock, provider(mock.port) as switch, hearing(switch) as (inbox,):
+        async with serve(0, QUICK) as mock, provider(mock.port) as switch, listening(switch) as (inbox,):
             port = mock.port
             await mock.stop()
             await wait_until(lambda: len(inbox.links) > 1)
@@ -64,7 +64,7 @@ def test_a_listener_finds_a_restarted_switch_again(call_request: CallRequests) -
 
 
 def tell(scenario: str) -> bytes:
-    return b"".join(wire(one) for one in recorded(scenario) if "Event-Name" in one.get("body", ""))
+    return b"".join(encode_message(one) for one in recorded_messages(scenario) if "Event-Name" in one.get("body", ""))
 
 
 @pytest.mark.parametrize(
@@ -86,12 +86,12 @@ def test_what_came_before_garbage_is_handed_over_and_the_listener_goes_on(garbag
         return next(turns, b"") if command.startswith("event") else None
 
     async def story() -> None:
-        async with scripted(answer) as (_, port), provider(port) as switch, hearing(switch) as (inbox,):
+        async with scripted_server(answer) as (_, port), provider(port) as switch, listening(switch) as (inbox,):
             if garbage.startswith(b"Content-Type: text/disconnect"):
                 await wait_until(lambda: len(inbox.events) == 2)
                 return
             await wait_until(lambda: len(inbox.events) == 5)
-            assert said(inbox.events) == RECORDED["sofia-busy"] + RECORDED["sofia-ok"]
+            assert event_facts(inbox.events) == RECORDED["sofia-busy"] + RECORDED["sofia-ok"]
             assert inbox.links[0] is None
             assert any(word in (inbox.links[1] or "") for word in ("longer than", "not a number", "Content-Type"))
             assert inbox.links[2] is None
@@ -106,10 +106,12 @@ def test_an_event_that_cannot_be_read_is_passed_over() -> None:
     stray = frame("log/data", "2026 [INFO] hello") + frame("text/event-plain", "\x00\ufffd")
 
     async def story() -> None:
-        script = scripted(lambda command: broken + stray + tell("sofia-ok") if command.startswith("event") else None)
-        async with script as (_, port), provider(port) as switch, hearing(switch) as (inbox,):
+        script = scripted_server(
+            lambda command: broken + stray + tell("sofia-ok") if command.startswith("event") else None
+        )
+        async with script as (_, port), provider(port) as switch, listening(switch) as (inbox,):
             await wait_until(lambda: len(inbox.events) == 3)
-            assert said(inbox.events) == RECORDED["sofia-ok"]
+            assert event_facts(inbox.events) == RECORDED["sofia-ok"]
             assert inbox.links == [None]
 
     in_time(story())
@@ -140,7 +142,7 @@ def test_a_connection_is_said_to_be_up_again_and_again_once_what_came_before_is_
         return tell("sofia-ok") + frame("api/response", "UP") if command == "api status" else None
 
     async def story() -> None:
-        async with scripted(answer) as (_, port), provider(port) as switch, listening_often(switch, inbox):
+        async with scripted_server(answer) as (_, port), provider(port) as switch, listening_often(switch, inbox):
             await wait_until(lambda: len(up_with) == 4)
             assert up_with == [0, 3, 6, 9]
 
@@ -151,7 +153,11 @@ def test_a_connection_that_does_not_answer_any_more_is_said_to_be_down() -> None
     inbox = Inbox()
 
     async def story() -> None:
-        async with scripted(lambda _: None) as (_, port), provider(port) as switch, listening_often(switch, inbox):
+        async with (
+            scripted_server(lambda _: None) as (_, port),
+            provider(port) as switch,
+            listening_often(switch, inbox),
+        ):
             await wait_until(lambda: len(inbox.links) >= 3)
             assert inbox.links[:3] == [None, "FreeSWITCH does not answer any more", None]
 
@@ -163,18 +169,18 @@ def test_reports_that_could_not_be_stored_end_the_listening(call_request: CallRe
         raise Unavailable("The database does not answer.")
 
     async def story() -> None:
-        script = scripted(lambda command: tell("sofia-ok") if command.startswith("event") else None)
+        script = scripted_server(lambda command: tell("sofia-ok") if command.startswith("event") else None)
         async with script as (_, port), provider(port) as switch:
             with pytest.raises(Unavailable, match="database"):
-                await switch.listen(fail, no_matter)
+                await switch.listen(fail, ignore_link_state)
 
     in_time(story())
 
 
 def test_a_flood_of_events_is_handed_over_whole(call_request: CallRequests) -> None:
     async def story() -> None:
-        script = scripted(lambda command: tell("sofia-ok") * 1000 if command.startswith("event") else None)
-        async with script as (_, port), provider(port) as switch, hearing(switch) as (inbox,):
+        script = scripted_server(lambda command: tell("sofia-ok") * 1000 if command.startswith("event") else None)
+        async with script as (_, port), provider(port) as switch, listening(switch) as (inbox,):
             # Only the first is the first to be heard of the call; all of them are told.
             await wait_until(lambda: len(inbox.events) == 3000)
 
@@ -207,7 +213,7 @@ def test_large_events_wait_at_the_switch_while_reports_cannot_be_stored() -> Non
     async def story() -> None:
         server = await asyncio.start_server(flood, "127.0.0.1", 0)
         async with server, provider(server.sockets[0].getsockname()[1]) as switch:
-            listens = asyncio.create_task(switch.listen(store, no_matter))
+            listens = asyncio.create_task(switch.listen(store, ignore_link_state))
             await is_asked.wait()
             # Until it stands still: nothing more is taken.
             seen = -1

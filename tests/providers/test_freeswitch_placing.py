@@ -22,10 +22,10 @@ from support.freeswitch_recordings import (
     TRUNK,
     CallRequests,
     frame,
-    hearing,
+    job_accepted,
+    listening,
     provider,
-    scripted,
-    taken,
+    scripted_server,
     with_agent,
 )
 from support.networks.freeswitch import read_originate, serve, trunk
@@ -41,7 +41,7 @@ def test_a_uuid_that_is_taken_makes_a_second_call_of_which_nothing_is_told(call_
     async def story() -> None:
         async with serve(0, QUICK) as mock, AsyncExitStack() as stack:
             one, other = [await stack.enter_async_context(provider(mock.port)) for _ in range(2)]
-            async with hearing(one) as (inbox,):
+            async with listening(one) as (inbox,):
                 request = with_agent(call_request(now()))
                 assert isinstance(await one.place(request), Placed)
                 assert isinstance(await other.place(request), Unclear)
@@ -69,7 +69,7 @@ def test_a_socket_that_breaks_after_the_command_leaves_it_unclear_and_nothing_is
         return answer if command.startswith("bgapi") else None
 
     async def story() -> None:
-        async with scripted(cut) as (script, port), provider(port, timeout_seconds=0.3) as switch:
+        async with scripted_server(cut) as (script, port), provider(port, timeout_seconds=0.3) as switch:
             assert isinstance(await switch.place(with_agent(call_request(now()))), Unclear)
             assert isinstance(await switch.place(with_agent(call_request(now()))), Unclear)
             sent = [command for command in script.commands if command.startswith("bgapi")]
@@ -104,10 +104,10 @@ def test_calls_share_one_connection_until_an_answer_on_it_is_overdue(call_reques
             silent.append(command)
             return None
         uuid = command.rpartition("Job-UUID: ")[2]
-        return taken(command) + frame("text/event-plain", f"Event-Name: CHANNEL_CREATE\nUnique-ID: {uuid}\n\n")
+        return job_accepted(command) + frame("text/event-plain", f"Event-Name: CHANNEL_CREATE\nUnique-ID: {uuid}\n\n")
 
     async def story() -> None:
-        async with scripted(answer) as (script, port), provider(port, timeout_seconds=0.3) as switch:
+        async with scripted_server(answer) as (script, port), provider(port, timeout_seconds=0.3) as switch:
             silent.clear()
             requests = [with_agent(call_request(now())) for _ in range(30)]
             answers = await asyncio.gather(*(switch.place(request) for request in requests))
@@ -162,7 +162,9 @@ def ended(result: str) -> Callable[[str], bytes]:
 
     def answer(asked: str) -> bytes:
         uuid = asked.rpartition("Job-UUID: ")[2]
-        return taken(asked) + frame("text/event-plain", f"Event-Name: BACKGROUND_JOB\nJob-UUID: {uuid}\n\n{result}")
+        return job_accepted(asked) + frame(
+            "text/event-plain", f"Event-Name: BACKGROUND_JOB\nJob-UUID: {uuid}\n\n{result}"
+        )
 
     return answer
 
@@ -178,7 +180,7 @@ def ours(cause: str) -> Refused:
         (replied("-ERR command not found"), ours("command_refused")),
         (replied("+OK whatever"), Unclear),
         (lambda _: frame("api/response", "?"), Unclear),
-        (taken, Unclear),
+        (job_accepted, Unclear),
         (ended("+OK 5f3b9f0e-0000-4000-8000-000000000000\n"), Unclear),
         (ended("?"), Unclear),
         (ended("-USAGE: <call url> <exten>\n"), ours("command_refused")),
@@ -193,7 +195,7 @@ def test_only_what_is_surely_known_is_said_of_a_placement(
     call_request: CallRequests, answer: Callable[[str], bytes], expected: Any
 ) -> None:
     async def story() -> None:
-        script = scripted(lambda command: answer(command) if command.startswith("bgapi") else None)
+        script = scripted_server(lambda command: answer(command) if command.startswith("bgapi") else None)
         async with script as (_, port), provider(port, timeout_seconds=0.3) as switch:
             placed = await switch.place(with_agent(call_request(now())))
             assert placed == expected if isinstance(expected, Refused) else isinstance(placed, expected)

@@ -17,11 +17,11 @@ from support.freeswitch_recordings import (
     TRUNK,
     CallRequests,
     attempt_of,
+    encode_message,
+    event_facts,
     provider,
-    recorded,
-    said,
-    scripted,
-    wire,
+    recorded_messages,
+    scripted_server,
     with_agent,
 )
 from support.networks.freeswitch import trunk
@@ -32,13 +32,13 @@ from support.provider_arguments import in_time
 @pytest.mark.parametrize("scenario", RECORDED)
 @pytest.mark.parametrize("piece", [1, 7, 1000, 1 << 20])
 def test_a_recorded_conversation_is_read_whole_in_pieces_of_any_size(scenario: str, piece: int) -> None:
-    sent = b"".join(wire(message) for message in recorded(scenario) if message["kind"] == "received")
+    sent = b"".join(encode_message(message) for message in recorded_messages(scenario) if message["kind"] == "received")
     frames, reports, found = Frames(), Reports(TRUNK, None), list[CallEvent]()
     for start in range(0, len(sent), piece):
         for one in frames.feed(sent[start : start + piece]):
             if one.kind == "text/event-plain":
                 found += reports.read(read_event(one.body))
-    assert said(found) == RECORDED[scenario]
+    assert event_facts(found) == RECORDED[scenario]
     uuid = attempt_of(scenario)
     assert {one.provider_call_id for one in found} <= {uuid}
     assert [one.key for one in found] == [f"{uuid}:{kind}" for kind, _, _ in RECORDED[scenario]]
@@ -47,7 +47,7 @@ def test_a_recorded_conversation_is_read_whole_in_pieces_of_any_size(scenario: s
 
 @pytest.mark.parametrize(("scenario", "talked"), [("loopback-answer", 1.78), ("sofia-ok", 2.52), ("sofia-busy", 0.0)])
 def test_the_talk_is_as_long_as_was_measured(scenario: str, talked: float) -> None:
-    events = [read_event(one["body"]) for one in recorded(scenario) if "Event-Name" in one.get("body", "")]
+    events = [read_event(one["body"]) for one in recorded_messages(scenario) if "Event-Name" in one.get("body", "")]
     reports = Reports(TRUNK, None)
     last = [one for event in events for one in reports.read(event)][-1]
     assert last.talk_seconds == pytest.approx(talked, abs=0.001)
@@ -55,14 +55,14 @@ def test_the_talk_is_as_long_as_was_measured(scenario: str, talked: float) -> No
 
 @pytest.mark.parametrize("scenario", RECORDED)
 def test_a_recorded_answer_to_an_originate_is_understood(scenario: str, call_request: CallRequests) -> None:
-    sent = [wire(one) for one in recorded(scenario) if one["kind"] == "received"]
+    sent = [encode_message(one) for one in recorded_messages(scenario) if one["kind"] == "received"]
     attempt_id = AttemptId(UUID(attempt_of(scenario)))
 
     def answer(command: str) -> bytes | None:
         return b"".join(sent) if command.startswith("bgapi originate") else None
 
     async def story() -> None:
-        async with scripted(answer) as (script, port), provider(port) as switch:
+        async with scripted_server(answer) as (script, port), provider(port) as switch:
             placed = await switch.place(with_agent(call_request(now(), attempt_id=attempt_id)))
             if scenario == "unknown-gateway":
                 assert placed == Refused("invalid_gateway", CauseClass.INFRASTRUCTURE)
@@ -90,7 +90,7 @@ def test_the_command_is_that_of_the_recordings(call_request: CallRequests) -> No
 
 
 def test_who_comes_in_the_middle_of_a_call_is_told_what_went_before() -> None:
-    events = [read_event(one["body"]) for one in recorded("sofia-ok") if "Event-Name" in one.get("body", "")]
+    events = [read_event(one["body"]) for one in recorded_messages("sofia-ok") if "Event-Name" in one.get("body", "")]
     whole = Reports(TRUNK, None)
     all_told = [one for event in events for one in whole.read(event)]
     last = [event for event in events if event.name == "CHANNEL_HANGUP_COMPLETE"][-1:]
@@ -98,7 +98,7 @@ def test_who_comes_in_the_middle_of_a_call_is_told_what_went_before() -> None:
 
 
 def test_a_call_of_another_trunk_is_not_told() -> None:
-    for message in recorded("sofia-ok"):
+    for message in recorded_messages("sofia-ok"):
         if "Event-Name: CHANNEL" in message.get("body", ""):
             event = read_event(message["body"])
             theirs = Event(event.name, {**event.fields, "variable_dialer_trunk_id": "another"})
@@ -113,7 +113,7 @@ def failed_job(uuid: str, cause: str, trunk_id: object = TRUNK) -> Event:
 
 def test_the_failed_job_of_a_call_whose_channel_was_missed_tells_its_end() -> None:
     uuid = attempt_of("sofia-busy")
-    assert said(Reports(TRUNK, None).read(failed_job(uuid, "USER_BUSY"))) == [("ended", "busy", "user_busy")]
+    assert event_facts(Reports(TRUNK, None).read(failed_job(uuid, "USER_BUSY"))) == [("ended", "busy", "user_busy")]
     assert Reports(TRUNK, None).read(failed_job(uuid, "USER_BUSY", "another")) == []
 
 

@@ -37,7 +37,7 @@ from support.networks.http import SECRET, trunk
 from support.networks.http_server import HttpRequest, HttpServer, Reply
 from support.networks.switch import now
 from support.networks.tls import CERTIFICATE, with_tls
-from support.provider_arguments import handle
+from support.provider_arguments import call_handle
 from support.rigs.http import TRUNK, around
 
 CallRequests = Callable[..., CallRequest]
@@ -353,7 +353,7 @@ def test_a_server_that_is_silent_before_anything_could_be_sent_has_no_call(call_
 
 def look_up(reply: Reply, request: CallRequest, **config: Any) -> LookupResult:
     async def story(provider: HttpPlatform, _: Counterpart) -> LookupResult:
-        return await provider.look_up(handle(request, "C9"))
+        return await provider.look_up(call_handle(request, "C9"))
 
     sighting: LookupResult = with_counterpart(reply, story, **config)
     return sighting
@@ -363,7 +363,7 @@ def test_a_look_up_is_signed_for_the_call_it_asks_for(call_request: CallRequests
     request = call_request(now())
 
     async def story(provider: HttpPlatform, counterpart: Counterpart) -> HttpRequest:
-        await provider.look_up(handle(request))
+        await provider.look_up(call_handle(request))
         return counterpart.sent[0]
 
     sent = with_counterpart(Reply(500), story)
@@ -422,7 +422,7 @@ def test_a_trunk_without_a_look_up_url_says_so(call_request: CallRequests) -> No
 
 def hang_up(reply: Reply, request: CallRequest, **config: Any) -> list[HttpRequest]:
     async def story(provider: HttpPlatform, counterpart: Counterpart) -> list[HttpRequest]:
-        await provider.hang_up(handle(request, "C9"))
+        await provider.hang_up(call_handle(request, "C9"))
         return counterpart.sent
 
     sent: list[HttpRequest] = with_counterpart(reply, story, **config)

@@ -18,7 +18,7 @@ from dialer.providers.http import PLUGIN, HttpPlatform
 from support.networks import http as carrier
 from support.networks.http_server import HttpRequest, HttpServer, Reply
 from support.networks.switch import now, wait_until
-from support.provider_arguments import handle
+from support.provider_arguments import call_handle
 from support.rigs.http import TRUNK, around
 
 CallRequests = Callable[..., CallRequest]
@@ -98,7 +98,7 @@ def test_a_call_rings_is_answered_and_ends_and_is_told_the_same_when_looked_up(c
         assert (ended.outcome, ended.cause) == (Outcome.ANSWERED, "normal_clearing")
         assert ended.talk_seconds == pytest.approx(2, abs=1)
         assert [event.kind for event in talk.reports] == STEPS
-        seen = await talk.provider.look_up(handle(request))
+        seen = await talk.provider.look_up(call_handle(request))
         assert isinstance(seen, Seen)
         assert [event.key for event in seen.events] == [event.key for event in talk.reports]
 
@@ -120,8 +120,8 @@ def test_a_call_is_hung_up(call_request: CallRequests) -> None:
         request = call_request(now())
         await talk.provider.place(request)
         await talk.until(EventKind.RINGING)
-        await talk.provider.hang_up(handle(request))
-        await talk.provider.hang_up(handle(request))
+        await talk.provider.hang_up(call_handle(request))
+        await talk.provider.hang_up(call_handle(request))
         assert (await talk.until(EventKind.ENDED)).outcome is Outcome.CANCELLED
 
     play(story)
@@ -130,8 +130,8 @@ def test_a_call_is_hung_up(call_request: CallRequests) -> None:
 def test_what_never_was_is_absent_and_hung_up_without_an_error(call_request: CallRequests) -> None:
     async def story(talk: Conversation) -> None:
         request = call_request(now())
-        assert await talk.provider.look_up(handle(request)) == Absent()
-        await talk.provider.hang_up(handle(request))
+        assert await talk.provider.look_up(call_handle(request)) == Absent()
+        await talk.provider.hang_up(call_handle(request))
 
     play(story)
 

@@ -24,8 +24,8 @@ from dialer.providers.simulator import NetworkProfile, SimulatedNetwork, Simulat
 from dialer.providers.simulator.capacity import most_in_any_second
 from dialer.providers.simulator.delivery import Pump
 from dialer.providers.simulator.instants import to_micros
-from support.cluster import asked_at
-from support.provider_arguments import handle, no_matter
+from support.cluster import request_times
+from support.provider_arguments import call_handle, ignore_link_state
 
 CallRequests = Callable[..., CallRequest]
 
@@ -84,8 +84,8 @@ def test_a_judge_reads_when_calls_were_asked_for_also_those_over_the_limit(
         for moment in moments:
             net.place(call_request(start), moment)
         assert (len(net.log), len(net.over_limit)) == (3, 1)
-    assert sorted(asked_at([path])) == [to_micros(moment) for moment in moments]
-    assert most_in_any_second(asked_at([path])) == 3
+    assert sorted(request_times([path])) == [to_micros(moment) for moment in moments]
+    assert most_in_any_second(request_times([path])) == 3
 
 
 def test_a_torn_last_line_is_dropped(tmp_path: Path, start: DateTime, call_request: CallRequests) -> None:
@@ -197,7 +197,7 @@ async def receive(simulator: Simulator, enough: Callable[[set[EventKind], int], 
         if enough({event.kind for event in received}, len(set(keys(received)))):
             done.set()
 
-    listening = asyncio.create_task(simulator.listen(on_events, no_matter))
+    listening = asyncio.create_task(simulator.listen(on_events, ignore_link_state))
     try:
         async with asyncio.timeout(10):
             await done.wait()
@@ -228,7 +228,7 @@ async def _kill_a_server(journals: Path, call_request: CallRequests) -> None:
         after = await receive(simulator, lambda _, count: count >= 3 * calls - len(known))
         while len(known | set(keys(after))) < 3 * calls:
             after += await receive(simulator, lambda _, count: count > 0)
-        sighting = await simulator.look_up(handle(requests[0]))
+        sighting = await simulator.look_up(call_handle(requests[0]))
         await simulator.close()
     ends = {event.attempt_id for event in after if event.kind is EventKind.ENDED}
     assert ends == {request.attempt_id for request in requests}

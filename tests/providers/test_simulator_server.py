@@ -21,7 +21,7 @@ from dialer.errors import Unavailable
 from dialer.providers.base import TOO_LATE, CallRequest, LookupFailed, Placed, Refused, Unclear
 from dialer.providers.simulator import NetworkProfile, Simulator, SimulatorServer, serve
 from dialer.providers.simulator.lines import LINE_LIMIT
-from support.provider_arguments import handle, in_time, no_matter
+from support.provider_arguments import call_handle, ignore_link_state, in_time
 
 CallRequests = Callable[..., CallRequest]
 
@@ -59,7 +59,7 @@ async def client(
 async def listening(
     simulator: Simulator, on_events: Callable[[Sequence[CallEvent]], Awaitable[None]]
 ) -> AsyncIterator[None]:
-    task = asyncio.create_task(simulator.listen(on_events, no_matter))
+    task = asyncio.create_task(simulator.listen(on_events, ignore_link_state))
     try:
         yield
     finally:
@@ -137,7 +137,7 @@ def test_reports_that_could_not_be_stored_come_again(call_request: CallRequests)
         async with running() as server, client(server.url) as simulator:
             await simulator.place(call_request(utc_now()))
             with pytest.raises(Unavailable, match="database"):
-                await simulator.listen(fail, no_matter)
+                await simulator.listen(fail, ignore_link_state)
             inbox = Inbox()
             async with listening(simulator, inbox.take):
                 await inbox.until(lambda: len(set(inbox.keys)) == 3)
@@ -176,7 +176,7 @@ def test_a_listener_finds_a_restarted_server_again(call_request: CallRequests, t
         async with running(journals=tmp_path) as server:
             url, port = server.url, urlsplit(server.url).port
             simulator = Simulator(TRUNK, NetworkProfile.parse({**QUICK, "url": url}), utc_now)
-            task = asyncio.create_task(simulator.listen(inbox.take, no_matter))
+            task = asyncio.create_task(simulator.listen(inbox.take, ignore_link_state))
             await simulator.place(call_request(utc_now()))
             await inbox.until(lambda: len(set(inbox.keys)) == 3)
         async with running(port or 0, journals=tmp_path):
@@ -286,10 +286,10 @@ def test_nothing_can_be_asked_of_a_server_that_is_not_there(call_request: CallRe
             request = call_request(utc_now())
             refused = await simulator.place(request)
             assert refused == Refused("network_unreachable", CauseClass.INFRASTRUCTURE)
-            assert isinstance(await simulator.look_up(handle(request)), LookupFailed)
+            assert isinstance(await simulator.look_up(call_handle(request)), LookupFailed)
             assert url in (await simulator.health() or "")
             with pytest.raises(Unavailable):
-                await simulator.hang_up(handle(request))
+                await simulator.hang_up(call_handle(request))
 
     in_time(story())
 

@@ -44,7 +44,7 @@ from support.networks.twilio import (
     trunk,
 )
 from support.networks.twilio_calls import when
-from support.provider_arguments import handle, in_time
+from support.provider_arguments import call_handle, in_time
 
 CallRequests = Callable[..., CallRequest]
 
@@ -95,7 +95,7 @@ def request_(call_request: CallRequests) -> CallRequest:
 
 def listed(request: CallRequest, seconds: float, **changes: object) -> dict[str, Any]:
     """A call of the list that was made so long after the attempt."""
-    made = when(handle(request).created_at.add(seconds=seconds))
+    made = when(call_handle(request).created_at.add(seconds=seconds))
     whole = {"sid": SID, "to": request.to_number, "from": request.from_number, "direction": "outbound-api"}
     return whole | {"date_created": made, "status": "ringing"} | changes
 
@@ -414,9 +414,9 @@ def test_what_could_not_leave_is_refused_and_health_says_why(request_: CallReque
         async with connected(f"http://127.0.0.1:{port}") as twilio:
             assert await twilio.place(request_) == Refused("network_unreachable", INFRASTRUCTURE)
             assert "cannot be reached" in (await twilio.health() or "")
-            assert isinstance(await twilio.look_up(handle(request_)), LookupFailed)
+            assert isinstance(await twilio.look_up(call_handle(request_)), LookupFailed)
             with pytest.raises(Unavailable):
-                await twilio.hang_up(handle(request_, SID))
+                await twilio.hang_up(call_handle(request_, SID))
 
     in_time(story())
 
@@ -524,10 +524,10 @@ def test_a_wrong_token_is_refused_and_told_but_not_shown(
             told = [
                 str(await twilio.place(request_)),
                 str(await twilio.health()),
-                str(await twilio.look_up(handle(request_))),
+                str(await twilio.look_up(call_handle(request_))),
             ]
             with pytest.raises(Unavailable) as refusal:
-                await twilio.hang_up(handle(request_, SID))
+                await twilio.hang_up(call_handle(request_, SID))
             assert "wrong_credentials" in told[0]
             assert "refuses the auth token" in told[1]
             shown = "".join([*told, str(refusal.value), repr(twilio), caplog.text])
@@ -559,10 +559,10 @@ def test_a_call_is_found_by_its_sid(request_: CallRequest) -> None:
         async with network() as (carrier, twilio):
             placed = await twilio.place(request_)
             assert isinstance(placed, Placed)
-            found = await twilio.look_up(handle(request_, placed.provider_call_id))
+            found = await twilio.look_up(call_handle(request_, placed.provider_call_id))
             assert isinstance(found, Seen)
             assert carrier.asked[-1].path == f"{BASE}/Calls/{placed.provider_call_id}.json"
-            assert await twilio.look_up(handle(request_, SID)) == Absent()
+            assert await twilio.look_up(call_handle(request_, SID)) == Absent()
 
     in_time(story())
 
@@ -574,7 +574,7 @@ def test_a_machine_is_told_by_the_record_too(request_: CallRequest) -> None:
     async def story() -> None:
         async with network() as (carrier, twilio):
             carrier.answers.append(Reply(200, listed(request_, 0) | record | times))
-            found = await twilio.look_up(handle(request_, SID))
+            found = await twilio.look_up(call_handle(request_, SID))
             assert isinstance(found, Seen)
             assert [str(one.kind) for one in found.events] == ["ringing", "answered", "ended"]
             assert [one.at.second for one in found.events] == [3, 8, 15]
@@ -593,7 +593,7 @@ def test_of_a_call_that_nobody_took_the_record_tells_the_end_alone(
     async def story() -> None:
         async with network() as (carrier, twilio):
             carrier.answers.append(Reply(200, listed(request_, 1, status=status)))
-            found = await twilio.look_up(handle(request_, SID))
+            found = await twilio.look_up(call_handle(request_, SID))
             assert isinstance(found, Seen)
             assert [(one.kind, one.outcome, one.talk_seconds) for one in found.events] == [("ended", outcome, 0)]
 
@@ -613,7 +613,7 @@ def test_a_call_without_a_sid_may_be_the_one_that_was_made_with_the_attempt(requ
                 ((), None),
             ]:
                 carrier.answers.append(page(*calls))
-                found = await twilio.look_up(handle(request_))
+                found = await twilio.look_up(call_handle(request_))
                 assert found == Absent() if expected is None else sids(found) == [expected]
             assert carrier.asked[0].query == {
                 "To": [request_.to_number], "From": [request_.from_number], "PageSize": ["50"],
@@ -628,7 +628,7 @@ def test_of_several_calls_of_that_moment_the_engine_decides_which_it_is(request_
     async def story() -> None:
         async with network(listed_after_seconds=3600) as (carrier, twilio):
             carrier.answers.append(page(listed(request_, 3), listed(request_, 5, sid=other, status="queued")))
-            found = await twilio.look_up(handle(request_))
+            found = await twilio.look_up(call_handle(request_))
             assert isinstance(found, Candidates)
             assert sids(found) == [SID, other]
             assert [len(one.events) for one in found.calls] == [1, 0]
@@ -642,7 +642,7 @@ def test_a_call_of_which_it_is_not_known_whether_it_is_ours_is_not_hung_up(reque
         async with network() as (carrier, twilio):
             carrier.answers.append(page(listed(request_, 3)))
             with pytest.raises(Unavailable, match="which of Twilio's calls"):
-                await twilio.hang_up(handle(request_))
+                await twilio.hang_up(call_handle(request_))
             assert [one.method for one in carrier.asked] == ["GET"]
 
     in_time(story())
@@ -652,23 +652,23 @@ def test_what_is_not_listed_on_a_full_page_may_be_on_the_next(request_: CallRequ
     async def story() -> None:
         async with network() as (carrier, twilio):
             carrier.answers.append(page(*[listed(request_, 500)] * 50))
-            assert isinstance(await twilio.look_up(handle(request_)), LookupFailed)
+            assert isinstance(await twilio.look_up(call_handle(request_)), LookupFailed)
             carrier.answers.append(page(*[listed(request_, 500)] * 49, listed(request_, -60)))
-            assert await twilio.look_up(handle(request_)) == Absent()
+            assert await twilio.look_up(call_handle(request_)) == Absent()
 
     in_time(story())
 
 
 def test_a_call_that_may_not_be_listed_yet_is_not_absent(request_: CallRequest) -> None:
-    moments = {"now": handle(request_).created_at.add(seconds=59)}
+    moments = {"now": call_handle(request_).created_at.add(seconds=59)}
 
     async def story() -> None:
         async with network(clock=lambda: moments["now"], listed_after_seconds=60) as (_, twilio):
-            found = await twilio.look_up(handle(request_))
+            found = await twilio.look_up(call_handle(request_))
             assert isinstance(found, LookupFailed)
             assert "too early" in found.reason
             moments["now"] = moments["now"].add(seconds=1)
-            assert await twilio.look_up(handle(request_)) == Absent()
+            assert await twilio.look_up(call_handle(request_)) == Absent()
 
     in_time(story())
 
@@ -683,7 +683,7 @@ def test_an_answer_that_makes_no_sense_says_nothing_of_a_call(request_: CallRequ
         async with network(timeout_seconds=1) as (carrier, twilio):
             for sid in (SID, None):
                 carrier.answers.append(answer)
-                assert isinstance(await twilio.look_up(handle(request_, sid)), LookupFailed)
+                assert isinstance(await twilio.look_up(call_handle(request_, sid)), LookupFailed)
 
     in_time(story())
 
@@ -692,7 +692,7 @@ def test_a_list_with_a_call_that_has_no_date_proves_nothing(request_: CallReques
     async def story() -> None:
         async with network() as (carrier, twilio):
             carrier.answers.append(page(listed(request_, 0, date_created=None)))
-            assert isinstance(await twilio.look_up(handle(request_)), LookupFailed)
+            assert isinstance(await twilio.look_up(call_handle(request_)), LookupFailed)
 
     in_time(story())
 
@@ -702,7 +702,7 @@ def test_a_call_that_was_not_answered_is_cancelled_and_not_completed(request_: C
         async with network(RINGS_LONG) as (carrier, twilio):
             placed = await twilio.place(request_)
             assert isinstance(placed, Placed)
-            await twilio.hang_up(handle(request_, placed.provider_call_id))
+            await twilio.hang_up(call_handle(request_, placed.provider_call_id))
             assert carrier.switch.network.log[0].outcome == "cancelled"
             assert form_of(carrier.asked[-1]) == {"Status": "canceled"}
 
@@ -716,7 +716,7 @@ def test_a_call_that_is_answered_while_it_is_hung_up_is_hung_up(request_: CallRe
         async with network() as (carrier, twilio):
             for first in (Reply(200, talking), refused(400, 21220, "Call is not in-progress. Cannot redirect.")):
                 carrier.answers += [Reply(200, ringing), first, Reply(200, {**talking, "status": "completed"})]
-                await twilio.hang_up(handle(request_, SID))
+                await twilio.hang_up(call_handle(request_, SID))
                 assert [form_of(one) for one in carrier.asked[-2:]] == [{"Status": "canceled"}, {"Status": "completed"}]
 
     in_time(story())
@@ -735,7 +735,7 @@ def test_a_call_that_ends_while_it_is_hung_up_is_no_error(request_: CallRequest,
     async def story() -> None:
         async with network() as (carrier, twilio):
             carrier.answers += [Reply(200, listed(request_, 0, status="ringing")), *[late] * len(asked)]
-            await twilio.hang_up(handle(request_, SID))
+            await twilio.hang_up(call_handle(request_, SID))
             assert [one.method for one in carrier.asked] == ["GET", *["POST"] * len(asked)]
             assert [form_of(one) for one in carrier.asked[1:]] == [{"Status": status} for status in asked]
             assert not carrier.answers
@@ -750,7 +750,7 @@ def test_a_call_that_was_answered_and_ends_while_it_is_hung_up_is_no_error(reque
         async with network() as (carrier, twilio):
             for late in (refused(400, 21220, "over"), refused(404, 20404, "gone")):
                 carrier.answers += [talking, talking, late]
-                await twilio.hang_up(handle(request_, SID))
+                await twilio.hang_up(call_handle(request_, SID))
                 assert [form_of(one) for one in carrier.asked[-2:]] == [{"Status": "canceled"}, {"Status": "completed"}]
                 assert not carrier.answers
 
@@ -768,6 +768,6 @@ def test_a_call_that_was_not_surely_hung_up_is_an_error(
         async with network(timeout_seconds=1) as (carrier, twilio):
             carrier.answers += [*[talking] * asked_before, answer]
             with pytest.raises(Unavailable):
-                await twilio.hang_up(handle(request_, SID))
+                await twilio.hang_up(call_handle(request_, SID))
 
     in_time(story())

@@ -1,7 +1,7 @@
-"""Every step at once with itself and all others, in real threads, while operators meddle: nobody waits in a circle,
-nothing is exceeded, nobody is lost, and nobody is rung twice.
+"""Runs each step concurrently with itself and all others, in threads, while operators change batches.
 
-The clock stands still while the threads run and moves between rounds.
+There must be no deadlock, no exceeded limit, no lost contact and no contact with two calls. The clock stands still
+while the threads run, and advances between rounds.
 """
 
 from collections import Counter
@@ -21,7 +21,7 @@ from dialer.engine.rescue import rescue
 from dialer.engine.retry import retry
 from dialer.engine.settle import settle
 from dialer.engine.tick import tick
-from support.engine_steps import assert_clean, at_once
+from support.engine_steps import assert_audit_is_clean, run_concurrently
 from support.world import World, made_up_phones
 
 pytestmark = pytest.mark.proof
@@ -31,7 +31,7 @@ TURNS = 4
 
 
 class Crowd:
-    """All who work on one world at once, each with its own chance."""
+    """The concurrent workers on one World, each with its own random generator."""
 
     def __init__(self, world: World, batch_ids: Sequence[BatchId], seed: int) -> None:
         self.world, self.batch_ids = world, batch_ids
@@ -40,11 +40,11 @@ class Crowd:
         self._phones = iter(made_up_phones(10_000, first=20_000))
 
     def round(self) -> None:
-        """Let everybody take some turns, with the reports that are due by now."""
+        """Let each worker run some steps, with the call events that are due."""
         self.reports = self.world.network.due(self.world.clock.now)
-        # Twice the same workers: every step meets itself, too.
+        # Each worker twice, so that each step also runs concurrently with itself.
         work = [self._dispatcher, self._dispatcher, self._settler, self._settler, self._rescuer, self._operator]
-        at_once(*(partial(self._turns, one, chance) for one, chance in zip(work, self._chances, strict=True)))
+        run_concurrently(*(partial(self._turns, one, chance) for one, chance in zip(work, self._chances, strict=True)))
         self.world.network.acknowledge([event.key for event in self.reports])
 
     def _turns(self, work: Callable[[Random], None], chance: Random) -> None:
@@ -57,8 +57,8 @@ class Crowd:
         self._dispatch(chance.sample(self.batch_ids, 3), chance)
 
     def _settler(self, chance: Random) -> None:
-        some = chance.sample(self.reports, len(self.reports))
-        receive(self.world.db, self.world.installed.trunk_id, some)
+        shuffled = chance.sample(self.reports, len(self.reports))
+        receive(self.world.db, self.world.installed.trunk_id, shuffled)
         self._dispatch(settle(self.world.context, self.world.clock.now).freed, chance)
         self._dispatch(retry(self.world.context, self.world.clock.now).batches, chance)
 
@@ -68,20 +68,22 @@ class Crowd:
         self._dispatch(rescue(self.world.context, self.world.clock.now, chance).freed, chance)
 
     def _operator(self, chance: Random) -> None:
-        world, one = self.world, chance.choice(self.batch_ids)
+        world, batch_id = self.world, chance.choice(self.batch_ids)
         match chance.randrange(8):
             case 0 | 1:
-                world.sql("UPDATE batches SET status = 'paused' WHERE id = :id AND status = 'active'", id=one)
+                world.sql("UPDATE batches SET status = 'paused' WHERE id = :id AND status = 'active'", id=batch_id)
             case 2 | 3:
-                world.sql("UPDATE batches SET status = 'active' WHERE status = 'paused' AND id = :id", id=one)
+                world.sql("UPDATE batches SET status = 'active' WHERE status = 'paused' AND id = :id", id=batch_id)
             case 4:
-                world.sql("UPDATE batches SET max_concurrent_calls = :n WHERE id = :id", n=chance.randint(1, 9), id=one)
+                world.sql(
+                    "UPDATE batches SET max_concurrent_calls = :n WHERE id = :id", n=chance.randint(1, 9), id=batch_id
+                )
             case 5:
                 world.sql("UPDATE trunks SET max_concurrent_calls = :n", n=chance.randint(15, 40))
             case 6:
                 world.sql("UPDATE phone_numbers SET max_concurrent_calls = :n", n=chance.randint(5, 15))
-            case 7 if world.progress(one).status in ("active", "paused"):
-                world.add(one, [next(self._phones) for _ in range(3)])
+            case 7 if world.progress(batch_id).status in ("active", "paused"):
+                world.add(batch_id, [next(self._phones) for _ in range(3)])
 
     def _dispatch(self, batch_ids: Sequence[BatchId], chance: Random) -> None:
         while batch_ids:
@@ -92,7 +94,7 @@ class Crowd:
 
 
 def rung_twice(world: World) -> list[str]:
-    """Attempts that the network had two calls for, and numbers that it had two calls to at one time."""
+    """Return attempts with two calls, and numbers with two calls at the same time, from the network's records."""
     twice = [str(of) for of, n in Counter(call.attempt_id for call in world.network.log).items() if n > 1]
     up: dict[str, DateTime] = {}
     for call in sorted(world.network.log, key=lambda call: call.placed_at):
@@ -125,18 +127,18 @@ def test_everybody_at_once_harms_nobody(make_world: Callable[..., World]) -> Non
     for n in range(ROUNDS):
         crowd.round()
         world.clock.now = world.clock.now.add(seconds=crowd_pause(n))
-        assert_clean(world)
+        assert_audit_is_clean(world)
     world.sql("UPDATE batches SET status = 'active', max_concurrent_calls = 30 WHERE status IN ('active', 'paused')")
     world.sql("UPDATE trunks SET max_concurrent_calls = NULL")
     world.sql("UPDATE phone_numbers SET max_concurrent_calls = NULL")
     world.rescue()
     world.run(lambda: world.is_over(*batch_ids), grain=5)
-    assert_clean(world)
+    assert_audit_is_clean(world)
     assert rung_twice(world) == []
     assert all(world.progress(batch_id).status == "completed" for batch_id in batch_ids)
     assert len(world.network.log) > 360
 
 
 def crowd_pause(n: int) -> float:
-    """Some rounds follow at once, others after a while, so that calls end, retries fall due and rescue has work."""
+    """Advance the clock between some rounds, so that calls end, retries become due and rescue has work."""
     return (0.2, 3, 1, 7)[n % 4]

@@ -1,4 +1,4 @@
-"""Too much at once: a flood of reports, and an inbox that was left alone for long. It drains by age, in flat memory."""
+"""Overload: a flood of call events, and an old backlog in the inbox. Both drain oldest first, in constant memory."""
 
 import sys
 import tracemalloc
@@ -12,18 +12,25 @@ from dialer.domain.call import CallEvent, EventKind
 from dialer.domain.ids import AttemptId, BatchId
 from dialer.engine.events import receive
 from dialer.engine.settle import PAGE, settle
-from support.engine_steps import assert_clean, go, held, later, live, report
+from support.engine_steps import (
+    advance_clock,
+    assert_audit_is_clean,
+    call_event,
+    dispatch_and_place,
+    held_leases,
+    live_attempts,
+)
 from support.world import World, made_up_phones
 
 pytestmark = pytest.mark.proof
 
-# What one page of reports, and all that is decided about it, may take.
+# The memory that settling one page of call events may use.
 MEMORY_BYTES = 8_000_000
 
 
 @contextmanager
 def flat_memory() -> Iterator[None]:
-    """Fail if ever more than a page was held."""
+    """Fail if more than one page was in memory at any time."""
     tracemalloc.start()
     before, _ = tracemalloc.get_traced_memory()
     tracemalloc.reset_peak()
@@ -36,11 +43,11 @@ def flat_memory() -> Iterator[None]:
 
 
 def called(world: World, batches: int) -> list[BatchId]:
-    """So many batches of a hundred contacts, all of whom are being called."""
+    """Start this many batches of 100 contacts, and place all their calls."""
     phones = made_up_phones(batches * 100)
     made = [world.batch(phones[n * 100 : (n + 1) * 100], max_concurrent_calls=100) for n in range(batches)]
     for first in range(0, batches, 10):
-        go(world, *made[first : first + 10])
+        dispatch_and_place(world, *made[first : first + 10])
     return made
 
 
@@ -50,7 +57,7 @@ def flood(world: World, attempts: list[AttemptId], copies: int) -> list[CallEven
     """
     at = world.clock.now
     return [
-        report(of, kind, at, "answered" if kind == "ended" else None, key=f"{of}:{kind}:{copy}")
+        call_event(of, kind, at, "answered" if kind == "ended" else None, key=f"{of}:{kind}:{copy}")
         for kind in EventKind
         for copy in range(copies)
         for of in attempts
@@ -58,30 +65,30 @@ def flood(world: World, attempts: list[AttemptId], copies: int) -> list[CallEven
 
 
 def drain(world: World, pages: int = sys.maxsize) -> int:
-    """Settle page by page, a second for each, until none is left or so many are done; return how many."""
+    """Settle one page a second, until no event is left or this many pages are done; return how many."""
     done = 0
     while done < pages and settle(world.context, world.clock.now).reports:
-        later(world, 1)
+        advance_clock(world, 1)
         done += 1
     return done
 
 
 def settled_before_an_older_one(world: World) -> int:
-    found: int = world.value(
+    total: int = world.value(
         """
         SELECT count(*) FROM (SELECT settled_at < lag(settled_at) OVER (ORDER BY id) AS is_early FROM inbox) AS i
         WHERE is_early
         """
     )
-    return found
+    return total
 
 
 @pytest.mark.timeout(300)
 def test_a_hundred_thousand_reports_at_once_drain_by_age_in_flat_memory(world: World) -> None:
     batch_ids = called(world, 20)
-    attempts = live(world)
+    attempts = live_attempts(world)
     assert len(attempts) == 2_000
-    later(world, 5)
+    advance_clock(world, 5)
     reports = flood(world, attempts, 17)
     assert receive(world.db, world.installed.trunk_id, reports) == 102_000
     with flat_memory():
@@ -90,17 +97,17 @@ def test_a_hundred_thousand_reports_at_once_drain_by_age_in_flat_memory(world: W
     assert settled_before_an_older_one(world) == 0
     counts = world.rows("SELECT verdict, count(*) AS n FROM inbox GROUP BY 1 ORDER BY 1")
     assert [(row.verdict, row.n) for row in counts] == [("applied", 6_000), ("late", 96_000)]
-    go(world, *batch_ids)
+    dispatch_and_place(world, *batch_ids)
     assert world.is_over(*batch_ids)
-    assert not held(world)
-    assert_clean(world)
+    assert not held_leases(world)
+    assert_audit_is_clean(world)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_an_inbox_a_million_rows_deep_is_drained_as_fast_as_a_shallow_one(world: World) -> None:
     called(world, 1)
-    (attempt_id, *_) = live(world)
+    (attempt_id, *_) = live_attempts(world)
     fill = """
         INSERT INTO inbox (trunk_id, event_key, attempt_id, kind, at)
         SELECT :trunk, :name || n, :attempt, 'ringing', dialer_now() FROM generate_series(1, :count) AS n

@@ -1,6 +1,6 @@
-"""Whole weeks under the virtual clock, on real Postgres and Redis; the audit is asked after every step.
+"""Simulates weeks on the virtual clock, with real Postgres and Redis, and runs the audit after each step.
 
-The simulated network keeps a record of its own, which the engine cannot see: it is the second judge.
+The simulated network keeps a record of its own, which the engine cannot see: the tests check it, too.
 """
 
 from collections import Counter
@@ -29,7 +29,7 @@ def audited(world: World) -> Callable[[], None]:
 
 
 def rung_twice_at_once(world: World) -> list[str]:
-    """Numbers that the network had two calls to at one time, or two calls for one attempt."""
+    """Return numbers with two calls at the same time, and attempts with two calls, from the network's records."""
     twice = [attempt for attempt, n in Counter(call.attempt_id for call in world.network.log).items() if n > 1]
     last: dict[str, pendulum.DateTime] = {}
     overlapping = []
@@ -41,7 +41,7 @@ def rung_twice_at_once(world: World) -> list[str]:
 
 
 def most_at_once(world: World) -> int:
-    """The most calls that the network had up at any moment."""
+    """Return the maximum of concurrent calls in the network's records."""
     changes = [(call.placed_at, 1) for call in world.network.log] + [(call.ended_at, -1) for call in world.network.log]
     up = most = 0
     for _, change in sorted(changes):
@@ -52,7 +52,7 @@ def most_at_once(world: World) -> int:
 
 def test_a_capped_batch_is_called_over_days_a_weekend_and_a_clock_change(make_world: Callable[..., World]) -> None:
     world = make_world()
-    # Thursday before the Sunday on which Berlin's clocks go forward.
+    # The Thursday before Berlin's change to summer time.
     world.clock.now = pendulum.datetime(2026, 3, 26, 6, 0)
     batch_id = world.batch(
         1_000, timezone="Europe/Berlin", max_concurrent_calls=20, max_calls_per_day=300, **NINE_TO_FIVE
@@ -63,7 +63,7 @@ def test_a_capped_batch_is_called_over_days_a_weekend_and_a_clock_change(make_wo
     assert all(time(9) <= at.time() < time(17) for at in local)
     days = Counter(at.date() for at in local)
     assert days == {date(2026, 3, 26): 300, date(2026, 3, 27): 300, date(2026, 3, 30): 300, date(2026, 3, 31): 100}
-    # The first call of each day begins at nine by the wall clock, before and after the change.
+    # The first call of each day begins at 09:00 local time, before and after the change.
     assert {at.hour for at in (min(a for a in local if a.date() == day) for day in days)} == {9}
     assert most_at_once(world) <= 20
     assert rung_twice_at_once(world) == []
@@ -131,7 +131,7 @@ def test_three_batches_share_one_trunk_fairly_and_never_exceed_it(world: World) 
     assert most_at_once(world) == 30
     settled = shares[len(shares) // 2 :]
     mean = {name: sum(share[name] for share in settled) / len(settled) for name in wanted}
-    # Max-min: the small one gets all that it wants, the two others halve the rest.
+    # Max-min fairness: the small batch gets all that it wants, the other two share the rest equally.
     assert mean["small"] > 3.5
     assert abs(mean["first"] - mean["second"]) < 2
     assert sum(mean.values()) > 29

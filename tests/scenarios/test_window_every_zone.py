@@ -1,8 +1,8 @@
-"""The calling window against its rule stated twice more, around every change of every zone's clocks.
+"""Compares the calling window with two independent implementations, around each clock change of each timezone.
 
-The walk writes down every minute of the wall clock that is open, by starting at each day's start and walking on until
-the clock shows the end, and then looks up what the wall shows at each instant. The properties at the end draw their
-windows, and ask whether some day's window, laid out on the wall, holds what the wall shows.
+The first (the walk) lists all open minutes in local time: from the start of each day's window until the clock shows its
+end. Then it looks up the local time of each instant. The second, for the property tests at the end, checks whether the
+window of any day contains the local time.
 """
 
 from collections.abc import Iterator
@@ -80,7 +80,7 @@ HARD_MOMENTS = {
 
 @dataclass(frozen=True)
 class Walk:
-    """The minutes around a moment: the instants, and what a clock on the wall shows at each."""
+    """The minutes around a moment: each instant with its local time."""
 
     zone: str
     middle: datetime
@@ -102,7 +102,7 @@ def walk_around(zone: str, middle: datetime) -> Walk:
 
 @lru_cache(maxsize=1024)
 def open_walls(start: time, end: time, days: frozenset[date]) -> frozenset[datetime]:
-    """Write down every open minute of the wall clock, for a window that starts on these days."""
+    """Return all open minutes in local time, for a window that starts on these weekdays."""
     minutes = set()
     for day in days:
         wall = datetime.combine(day, start)
@@ -113,7 +113,7 @@ def open_walls(start: time, end: time, days: frozenset[date]) -> frozenset[datet
 
 
 def walked(window: CallingWindow, walk: Walk) -> list[bool]:
-    """Say for each minute of the walk whether the wall clock there is an open one."""
+    """Return for each minute whether its local time is an open minute."""
     first = min(walk.walls).date()
     days = [first + DAY * ahead for ahead in range(-1, (max(walk.walls).date() - first).days + 1)]
     starts = frozenset(d for d in days if d.isoweekday() in window.working_days and d not in window.excluded_dates)
@@ -122,7 +122,7 @@ def walked(window: CallingWindow, walk: Walk) -> list[bool]:
 
 
 def disagreements(window: CallingWindow, walk: Walk, asked: range | list[int]) -> Iterator[str]:
-    """Compare `is_open` at every minute, and what comes next at the minutes asked for, with the walk."""
+    """Compare `is_open` at each minute, and the next opening and closing at some minutes, with the walk."""
     opens = walked(window, walk)
     ahead: dict[bool, DateTime | None] = {True: None, False: None}
     chosen = set(asked)
@@ -143,7 +143,7 @@ def leads_to(found: DateTime | None, expected: DateTime | None, walk: Walk) -> b
 
 
 def tricky_minutes(window: CallingWindow, walk: Walk) -> list[int]:
-    """Choose the minutes beside each opening and closing, those next to the middle, and some between."""
+    """Choose the minutes around each opening and closing, those next to the middle, and some others."""
     opens = walked(window, walk)
     flips = [i for i in range(1, len(opens)) if opens[i] != opens[i - 1]]
     beside = {i + d for i in flips for d in (-2, -1, 0, 1) if 0 <= i + d < len(opens)}
@@ -152,7 +152,7 @@ def tricky_minutes(window: CallingWindow, walk: Walk) -> list[int]:
 
 
 def changes_of_offset(zone: str, first_year: int, last_year: int) -> Iterator[datetime]:
-    """Walk through the years by hours, and by minutes through each hour in which the offset changes."""
+    """Find the changes of the UTC offset: step by hours, and by minutes in each hour with a change."""
     there = ZoneInfo(zone)
     hour, end = datetime(first_year, 1, 1, tzinfo=UTC), datetime(last_year + 1, 1, 1, tzinfo=UTC)
     before = hour.astimezone(there).utcoffset()
@@ -202,7 +202,7 @@ def test_every_zone_agrees_with_the_walk_at_every_minute_around_each_change_of_2
 
 
 def one_of_each_behaviour() -> dict[str, list[datetime]]:
-    """Choose one zone, with its changes, of all those whose clocks show the same all through 2026 and 2027."""
+    """Choose one timezone, with its changes, of each group with the same local times in 2026 and 2027."""
     chosen: dict[tuple[object, ...], tuple[str, list[datetime]]] = {}
     for zone in sorted(available_timezones() - {"localtime"}):
         changes = list(changes_of_offset(zone, 2026, 2027))
@@ -214,7 +214,7 @@ def one_of_each_behaviour() -> dict[str, list[datetime]]:
 
 HARD_TURNS = [(zone, change) for zone in HARD_ZONES for change in changes_of_offset(zone, 2026, 2026)]
 TURNS = [*HARD_TURNS, *HARD_MOMENTS.values(), ("Asia/Kolkata", datetime(2026, 6, 1, tzinfo=UTC))]
-# Their clocks went back from past midnight to the day before.
+# Their clocks were set back across midnight, to the previous day.
 TORN = {"America/St_Johns", "Antarctica/Casey"}
 
 Drawn = tuple[CallingWindow, DateTime]
@@ -222,7 +222,7 @@ Drawn = tuple[CallingWindow, DateTime]
 
 @st.composite
 def hard_moments(draw: st.DrawFn) -> Drawn:
-    """Draw a window, and an instant within three days of a change of its zone's clocks."""
+    """Draw a window, and an instant within three days of a clock change in its timezone."""
     zone, turn = draw(st.sampled_from(TURNS))
     moment = (
         turn + draw(st.integers(-3 * 86_400, 3 * 86_400)) * SECOND + timedelta(microseconds=draw(st.integers(0, 1)))
@@ -266,13 +266,13 @@ def test_openness_is_what_the_rule_says(drawn: Drawn) -> None:
 @settings(max_examples=150)
 def test_nothing_is_open_before_the_next_opening(drawn: Drawn) -> None:
     window, moment = drawn
-    found = window.next_open(moment)
+    opening = window.next_open(moment)
 
-    assert found is not None
-    assert found >= moment
-    assert open_by_the_rule(window, found)
-    assert window.next_open(found) == found
-    assert not any(open_by_the_rule(window, sample) for sample in between(moment, found))
+    assert opening is not None
+    assert opening >= moment
+    assert open_by_the_rule(window, opening)
+    assert window.next_open(opening) == opening
+    assert not any(open_by_the_rule(window, sample) for sample in between(moment, opening))
 
 
 @given(hard_moments())
@@ -323,6 +323,6 @@ def test_windows_open_together_when_a_naive_search_says_so(drawn: list[Drawn]) -
     moment = drawn[0][1].start_of("minute")
     minutes = (moment + MINUTE * step for step in range(2 * 24 * 60))
     naive = next((minute for minute in minutes if all(open_by_the_rule(window, minute) for window in windows)), None)
-    found = next_open_all(windows, moment)
+    opening = next_open_all(windows, moment)
 
-    assert found == naive if naive else found is None or found >= moment + 2 * DAY
+    assert opening == naive if naive else opening is None or opening >= moment + 2 * DAY

@@ -13,7 +13,7 @@ from dialer.errors import DialerError, NotFound
 from dialer.service import batches
 from dialer.store.database import run
 from support.deadline import DEADLINE_SECONDS
-from support.engine_steps import queued, until
+from support.engine_steps import lock_waiters, wait_until
 from support.operator_requests import change, conflict, schedule
 from support.world import MONDAY, World
 
@@ -110,7 +110,7 @@ def test_an_action_that_gives_way_to_someone_who_locks_in_the_wrong_order_is_don
         run(operator, "SET LOCAL deadlock_timeout = '30s'")
         run(operator, "UPDATE batch_progress SET held_by = NULL WHERE batch_id = :id", id=batch_id)
         acting = pool.submit(change, world, action, batch_id)
-        until(lambda: queued(world) == 1)
+        wait_until(lambda: lock_waiters(world) == 1)
         run(operator, "UPDATE batches SET name = 'renamed' WHERE id = :id", id=batch_id)
         operator.commit()
         assert (

@@ -23,7 +23,7 @@ from dialer.service.edit_batch import edit as edit_draft
 from dialer.service.new_batch import NewBatch
 from dialer.store.database import run
 from support.deadline import DEADLINE_SECONDS
-from support.engine_steps import queued, until
+from support.engine_steps import lock_waiters, wait_until
 from support.operator_requests import change, conflict, schedule
 from support.world import MONDAY, World
 
@@ -281,9 +281,9 @@ def test_a_draft_is_not_deleted_between_the_reads_of_its_check(world: World) -> 
     with ThreadPoolExecutor(2) as pool, world.db.begin() as operator:
         run(operator, "LOCK TABLE phone_numbers IN ACCESS EXCLUSIVE MODE")
         scheduling = pool.submit(schedule, world, batch_id)
-        until(lambda: queued(world) == 1)
+        wait_until(lambda: lock_waiters(world) == 1)
         deleting = pool.submit(world.sql, "DELETE FROM batches WHERE id = :id", id=batch_id)
-        until(lambda: queued(world) == 2 or deleting.done())
+        wait_until(lambda: lock_waiters(world) == 2 or deleting.done())
         operator.commit()
         assert deleting.result(DEADLINE_SECONDS) == 1
         with suppress(NotFound):  # where it was deleted after the check

@@ -9,7 +9,7 @@ from dialer.domain.states import BatchStatus
 from dialer.errors import NotFound
 from dialer.store import batch_edits, batches
 from dialer.store.database import run
-from support.engine_steps import queued, until
+from support.engine_steps import lock_waiters, wait_until
 from support.operator_requests import schedule
 from support.world import MONDAY, World
 
@@ -66,7 +66,7 @@ def test_a_draft_that_is_being_deleted_is_not_started_meanwhile(world: World) ->
         with world.db.begin() as deleting:
             assert batch_edits.lock(deleting, world.installed.workspace_id, batch_id) is BatchStatus.DRAFT
             starting = pool.submit(schedule, world, batch_id)
-            until(lambda: queued(world) == 1)
+            wait_until(lambda: lock_waiters(world) == 1)
             batch_edits.delete(deleting, batch_id)
         with pytest.raises(NotFound):
             starting.result(10)

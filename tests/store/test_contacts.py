@@ -11,7 +11,7 @@ from dialer.domain.states import ContactStatus
 from dialer.store import contacts
 from dialer.store.contacts import ContactResult
 from dialer.store.database import run
-from support.engine_steps import end, go, live
+from support.engine_steps import dispatch_and_place, end_call, live_attempts
 from support.world import MONDAY, World, made_up_phones
 
 IN_AN_HOUR = MONDAY.add(hours=1)
@@ -30,9 +30,9 @@ def people(world: World, columns: str) -> list[tuple[Any, ...]]:
 def waiting(world: World, phones: list[str]) -> BatchId:
     """A batch whose contacts wait for a retry that is due in ten minutes."""
     batch_id = world.batch(phones, max_concurrent_calls=len(phones), retry_failed=True, max_retry_attempts=1)
-    go(world, batch_id)
-    for attempt_id in live(world):
-        end(world, attempt_id, "busy")
+    dispatch_and_place(world, batch_id)
+    for attempt_id in live_attempts(world):
+        end_call(world, attempt_id, "busy")
     assert world.progress(batch_id).waiting == len(phones)
     return batch_id
 
@@ -52,7 +52,7 @@ def test_a_result_does_not_move_a_contact_that_is_not_being_called(world: World,
 def test_a_refused_retry_keeps_the_outcome_of_the_call_before_it(world: World) -> None:
     batch_id = waiting(world, made_up_phones(1))
     world.sql("UPDATE contacts SET status = 'pending'")
-    go(world, batch_id)
+    dispatch_and_place(world, batch_id)
     contact_id = world.value("SELECT id FROM contacts")
     with world.db.begin() as connection:
         assert contacts.write_results(connection, [retry_later(contact_id, None, counts=False)]) == 1

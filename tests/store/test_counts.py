@@ -3,8 +3,8 @@
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from support.engine_steps import end, go, live
-from support.ledger_rows import found
+from support.engine_steps import dispatch_and_place, end_call, live_attempts
+from support.ledger_rows import audit_violations
 from support.world import World, made_up_phones
 
 
@@ -12,7 +12,7 @@ def test_contacts_of_several_batches_that_an_operator_removes_are_not_counted_an
     first, second = world.batch(3), world.batch(made_up_phones(5, first=10))
     assert world.sql("DELETE FROM contacts WHERE right(phone_number, 1) IN ('0', '1')") == 4
     assert [world.progress(batch_id).pending for batch_id in (first, second)] == [1, 3]
-    assert found(world) == {}
+    assert audit_violations(world) == {}
 
 
 @pytest.mark.parametrize("status", ["completed", "cancelled", "failed"])
@@ -29,6 +29,6 @@ def test_a_batch_that_is_over_takes_no_contacts_from_an_operator_either(world: W
 
 def test_a_batch_that_was_not_stopped_is_not_drained_by_its_last_call(world: World) -> None:
     batch_id = world.batch(2, max_concurrent_calls=1)
-    go(world, batch_id)
-    end(world, live(world)[0])
+    dispatch_and_place(world, batch_id)
+    end_call(world, live_attempts(world)[0])
     assert (world.progress(batch_id).dialing, world.progress(batch_id).drained_at) == (0, None)

@@ -11,8 +11,8 @@ from dialer.engine.retry import retry
 from dialer.engine.settle import settle
 from dialer.engine.tick import tick
 from dialer.service import batches
-from support.engine_steps import live, report
-from support.recorded_statements import Statement, recorded, scanned_whole
+from support.engine_steps import call_event, live_attempts
+from support.recorded_statements import Statement, recorded_statements, sequentially_scanned_tables
 from support.world import MONDAY, World
 
 BIG = {"contacts", "attempts", "inbox", "batch_progress", "batches", "batch_days", "suppressions"}
@@ -76,7 +76,7 @@ def hot_path(world: World) -> Iterator[tuple[str, Callable[[], object]]]:
     world.sql("ANALYZE")
     yield "tick", lambda: tick(context, world.clock.now)
     yield "dispatch", lambda: world.dispatch(three)
-    ends = [report(of, "ended", world.clock.now, "busy") for of in live(world)[:15]]
+    ends = [call_event(of, "ended", world.clock.now, "busy") for of in live_attempts(world)[:15]]
     yield "events", lambda: receive(world.db, world.installed.trunk_id, ends)
     yield "settle", lambda: settle(context, world.clock.now)
     yield "progress", lambda: batches.read_progress(world.db, plain)
@@ -89,7 +89,9 @@ def hot_path(world: World) -> Iterator[tuple[str, Callable[[], object]]]:
 def explained(world: World, statements: list[Statement]) -> dict[str, set[str]]:
     """For each statement that reads a big table from end to end: which."""
     with world.db.begin() as connection:
-        scanned = {one.sql: scanned_whole(connection, one) & BIG for one in statements if is_explainable(one)}
+        scanned = {
+            one.sql: sequentially_scanned_tables(connection, one) & BIG for one in statements if is_explainable(one)
+        }
     return {sql: tables for sql, tables in scanned.items() if tables}
 
 
@@ -100,7 +102,7 @@ def is_explainable(statement: Statement) -> bool:
 def test_no_statement_of_the_hot_path_reads_a_big_table_from_end_to_end(full: World) -> None:
     seen: dict[str, int] = {}
     for step, work in hot_path(full):
-        statements = recorded(full.db, work)
+        statements = recorded_statements(full.db, work)
         assert explained(full, statements) == {}, step
         seen[step] = len(statements)
     assert min(seen.values()) >= 1

@@ -28,15 +28,15 @@ from support.lease_setup import (
     A,
     B,
     C,
-    hunt,
+    acquire,
     lease,
-    load,
-    memory,
-    numbers,
+    number_ids,
+    ordered_ask,
+    rebuild,
+    redis_contents,
     requests,
-    ring,
+    round_robin_ask,
     route,
-    take,
 )
 
 OTHER_TRUNK = TrunkId(UUID(int=44))
@@ -49,7 +49,7 @@ def leases(request: pytest.FixtureRequest) -> Iterator[Leases]:
     else:
         made = Leases(fakeredis.FakeRedis(server=fakeredis.FakeServer(), decode_responses=True), is_virtual=True)
     made._redis.flushdb()
-    load(made)
+    rebuild(made)
     yield made
     made.close()
 
@@ -57,10 +57,10 @@ def leases(request: pytest.FixtureRequest) -> Iterator[Leases]:
 LIMITS = pytest.mark.parametrize(
     ("batch", "reason"),
     [
-        (hunt(route(), limit=3), "slots"),
-        (hunt(route(number_limit=3)), "number"),
-        (hunt(route(trunk_limit=3)), "trunk"),
-        (hunt(route(cap=3)), "number_day"),
+        (ordered_ask(route(), limit=3), "slots"),
+        (ordered_ask(route(number_limit=3)), "number"),
+        (ordered_ask(route(trunk_limit=3)), "trunk"),
+        (ordered_ask(route(cap=3)), "number_day"),
     ],
 )
 
@@ -73,38 +73,38 @@ def test_no_more_is_granted_than_a_limit_allows_and_the_reason_is_named(
     grants = leases.acquire(NOW, [batch], wanted)
     assert [one.request for one in grants.granted] == wanted[:3]
     assert grants.held == {BATCH: reason}
-    assert take(leases, batch, 2) == ()
+    assert acquire(leases, batch, 2) == ()
 
 
 @LIMITS
 def test_a_slot_that_was_put_back_is_granted_again_but_a_call_that_was_made_keeps_counting_for_its_day(
     leases: Leases, batch: BatchRoutes, reason: str
 ) -> None:
-    first, second, _ = take(leases, batch, 3)
+    first, second, _ = acquire(leases, batch, 3)
     leases.put_back([lease(first)])
-    assert len(take(leases, batch, 2)) == 1
+    assert len(acquire(leases, batch, 2)) == 1
     leases.release([lease(second)])
-    assert len(take(leases, batch, 2)) == (0 if reason == "number_day" else 1)
+    assert len(acquire(leases, batch, 2)) == (0 if reason == "number_day" else 1)
 
 
 @LIMITS
 def test_who_is_refused_holds_nothing_anywhere(leases: Leases, batch: BatchRoutes, reason: str) -> None:
-    take(leases, batch, 3)
-    before = memory(leases)
-    take(leases, batch, 3)
-    assert memory(leases) == before
+    acquire(leases, batch, 3)
+    before = redis_contents(leases)
+    acquire(leases, batch, 3)
+    assert redis_contents(leases) == before
 
 
 @LIMITS
 def test_a_limit_that_is_set_or_lowered_later_counts_those_who_hold_already(
     leases: Leases, batch: BatchRoutes, reason: str
 ) -> None:
-    take(leases, hunt(route(cap=100)), 3)
-    assert take(leases, batch, 1) == ()
+    acquire(leases, ordered_ask(route(cap=100)), 3)
+    assert acquire(leases, batch, 1) == ()
 
 
 def test_limits_of_a_number_and_a_trunk_are_shared_by_batches_in_the_order_of_the_requests(leases: Leases) -> None:
-    one, two = hunt(route(trunk_limit=4)), hunt(route(trunk_limit=4), batch=OTHER)
+    one, two = ordered_ask(route(trunk_limit=4)), ordered_ask(route(trunk_limit=4), batch=OTHER)
     mixed = [ask for pair in zip(requests(one, 5), requests(two, 5), strict=True) for ask in pair]
     grants = leases.acquire(NOW, [one, two], mixed)
     assert [granted.request for granted in grants.granted] == mixed[:4]
@@ -112,61 +112,61 @@ def test_limits_of_a_number_and_a_trunk_are_shared_by_batches_in_the_order_of_th
 
 
 def test_linear_hunting_uses_up_one_number_before_the_next(leases: Leases) -> None:
-    batch = hunt(route(A, number_limit=2), route(B, number_limit=1), route(C))
-    granted = take(leases, batch, 5)
-    assert numbers(granted) == [A, A, B, C, C]
+    batch = ordered_ask(route(A, number_limit=2), route(B, number_limit=1), route(C))
+    granted = acquire(leases, batch, 5)
+    assert number_ids(granted) == [A, A, B, C, C]
     leases.release([lease(granted[1])])
-    assert numbers(take(leases, batch, 2)) == [A, C]
+    assert number_ids(acquire(leases, batch, 2)) == [A, C]
 
 
 def test_each_ask_tries_the_numbers_in_its_own_order(leases: Leases) -> None:
-    batch = hunt(route(A), route(B, number_limit=1), route(C))
+    batch = ordered_ask(route(A), route(B, number_limit=1), route(C))
     wanted = [ask for order in ((2, 0, 1), (1, 2, 0), (1, 2, 0), (0,)) for ask in requests(batch, 1, order)]
-    assert numbers(leases.acquire(NOW, [batch], wanted).granted) == [C, B, C, A]
+    assert number_ids(leases.acquire(NOW, [batch], wanted).granted) == [C, B, C, A]
 
 
 def test_round_robin_goes_on_where_it_was_and_passes_over_a_number_without_room(leases: Leases) -> None:
-    batch = ring(route(A), route(B, number_limit=2), route(C))
-    assert numbers(take(leases, batch, 4)) == [A, B, C, A]
-    assert numbers(take(leases, batch, 4)) == [B, C, A, C]
-    assert numbers(take(leases, ring(route(A), route(B), batch=OTHER), 1)) == [A]
-    assert numbers(take(leases, batch, 1)) == [A]
+    batch = round_robin_ask(route(A), route(B, number_limit=2), route(C))
+    assert number_ids(acquire(leases, batch, 4)) == [A, B, C, A]
+    assert number_ids(acquire(leases, batch, 4)) == [B, C, A, C]
+    assert number_ids(acquire(leases, round_robin_ask(route(A), route(B), batch=OTHER), 1)) == [A]
+    assert number_ids(acquire(leases, batch, 1)) == [A]
 
 
 def test_round_robin_begins_again_when_the_number_used_last_is_gone(leases: Leases) -> None:
-    take(leases, ring(route(A), route(B)), 2)
-    assert numbers(take(leases, ring(route(A), route(C)), 3)) == [A, C, A]
+    acquire(leases, round_robin_ask(route(A), route(B)), 2)
+    assert number_ids(acquire(leases, round_robin_ask(route(A), route(C)), 3)) == [A, C, A]
 
 
 def test_nothing_is_held_back_where_all_was_granted_even_if_numbers_were_passed_over(leases: Leases) -> None:
-    batch = hunt(route(A, number_limit=1), route(B, number_limit=2), route(C))
+    batch = ordered_ask(route(A, number_limit=1), route(B, number_limit=2), route(C))
     grants = leases.acquire(NOW, [batch], requests(batch, 6))
-    assert numbers(grants.granted) == [A, B, B, C, C, C]
+    assert number_ids(grants.granted) == [A, B, B, C, C, C]
     assert (grants.held, grants.free_at) == ({}, {})
 
 
 def test_of_several_reasons_the_one_is_named_that_says_when_there_will_be_room(leases: Leases) -> None:
     slow = RateLimit(TRUNK, 1, 3000)
-    batch = hunt(route(A, number_limit=1), route(B, rate=slow, trunk=OTHER_TRUNK), route(C, number_limit=1))
+    batch = ordered_ask(route(A, number_limit=1), route(B, rate=slow, trunk=OTHER_TRUNK), route(C, number_limit=1))
     grants = leases.acquire(NOW, [batch], requests(batch, 5))
-    assert numbers(grants.granted) == [A, B, C]
+    assert number_ids(grants.granted) == [A, B, C]
     # The first call leaves after a window of silence; the next one is planned when that is near enough.
     assert (grants.held, grants.free_at) == ({BATCH: "rate"}, {BATCH: NOW.add(seconds=3.06)})
 
 
 def test_a_number_that_a_call_will_free_is_named_before_one_whose_day_is_used_up(leases: Leases) -> None:
-    batch = hunt(route(A, cap=1), route(B, number_limit=1))
+    batch = ordered_ask(route(A, cap=1), route(B, number_limit=1))
     grants = leases.acquire(NOW, [batch], requests(batch, 3))
-    assert (numbers(grants.granted), grants.held) == ([A, B], {BATCH: "number"})
+    assert (number_ids(grants.granted), grants.held) == ([A, B], {BATCH: "number"})
 
 
 def test_a_name_that_holds_a_lease_is_not_granted_another(leases: Leases) -> None:
-    batch = ring(route(A), route(B))
+    batch = round_robin_ask(route(A), route(B))
     wanted = requests(batch, 2)
     leases.acquire(NOW, [batch], wanted)
-    before = memory(leases)
+    before = redis_contents(leases)
     assert leases.acquire(NOW, [batch], wanted).granted == ()
-    assert memory(leases) == before
+    assert redis_contents(leases) == before
 
 
 def release(leases: Leases, granted: Sequence[SlotGrant]) -> None:
@@ -185,13 +185,13 @@ def forget(leases: Leases, granted: Sequence[SlotGrant]) -> None:
 def test_giving_back_twice_is_giving_back_once(
     leases: Leases, give_back: Callable[[Leases, Sequence[SlotGrant]], None]
 ) -> None:
-    batch = hunt(route(cap=9, rate=RateLimit(TRUNK, 9, 1000)))
-    others, mine = take(leases, batch, 2), take(leases, batch, 2)
+    batch = ordered_ask(route(cap=9, rate=RateLimit(TRUNK, 9, 1000)))
+    others, mine = acquire(leases, batch, 2), acquire(leases, batch, 2)
     give_back(leases, mine)
-    once = memory(leases)
+    once = redis_contents(leases)
     give_back(leases, mine)
     give_back(leases, ())
-    assert memory(leases) == once
+    assert redis_contents(leases) == once
     held = {str(one.attempt_id) for one in others}
     assert once["{dialer}:holds"].keys() == held == once[f"{{dialer}}:slots:batch:{BATCH}"]
     counted = once[f"{{dialer}}:day:{A}:2026-03-02"]
@@ -199,7 +199,7 @@ def test_giving_back_twice_is_giving_back_once(
 
 
 def test_a_lease_is_overdue_thirty_seconds_after_its_grant_or_when_it_was_renewed_to(leases: Leases) -> None:
-    first, second, third = (one.attempt_id for one in take(leases, hunt(route()), 3))
+    first, second, third = (one.attempt_id for one in acquire(leases, ordered_ask(route()), 3))
     leases.renew([second], NOW.add(seconds=20))
     leases.renew([third], NOW.add(seconds=120))
     leases.renew([next(NAMES)], NOW)
@@ -211,7 +211,7 @@ def test_a_lease_is_overdue_thirty_seconds_after_its_grant_or_when_it_was_renewe
 
 
 def test_overdue_leases_come_in_pages_of_a_thousand(leases: Leases) -> None:
-    granted = take(leases, hunt(route(), limit=1500), 1200)
+    granted = acquire(leases, ordered_ask(route(), limit=1500), 1200)
     page = leases.overdue(NOW.add(seconds=30))
     assert len(page) == 1000
     leases.forget(page)
@@ -220,85 +220,85 @@ def test_overdue_leases_come_in_pages_of_a_thousand(leases: Leases) -> None:
 
 @pytest.mark.parametrize("lost", [f"slots:batch:{BATCH}", f"slots:number:{B}", f"slots:trunk:{TRUNK}"])
 def test_leases_that_were_lost_are_found_and_restored(leases: Leases, lost: str) -> None:
-    batch = ring(route(A), route(B), limit=4)
-    granted = [lease(one) for one in take(leases, batch, 4)]
-    intact = memory(leases)
+    batch = round_robin_ask(route(A), route(B), limit=4)
+    granted = [lease(one) for one in acquire(leases, batch, 4)]
+    intact = redis_contents(leases)
     leases._redis.delete(f"{{dialer}}:{lost}")
     affected = [one for one in granted if one.number_id == B] if "number" in lost else granted
     assert leases.missing(granted) == affected
     leases.restore(affected, NOW.add(seconds=30))
     leases.restore(affected, NOW.add(seconds=30))
     assert leases.missing(granted) == []
-    assert memory(leases) == intact
-    assert take(leases, batch, 1) == ()
+    assert redis_contents(leases) == intact
+    assert acquire(leases, batch, 1) == ()
 
 
 def test_nothing_is_granted_or_written_while_the_marker_is_missing(leases: Leases) -> None:
     leases._redis.flushall()
-    batch = ring(route(cap=1, rate=RATE), route(B))
+    batch = round_robin_ask(route(cap=1, rate=RATE), route(B))
     grants = leases.acquire(NOW, [batch], requests(batch, 3))
     assert (grants.epoch, grants.granted, leases.epoch()) == (None, (), None)
-    assert memory(leases) == {}
+    assert redis_contents(leases) == {}
 
 
 def test_a_rebuild_replaces_what_redis_knew_by_what_the_ledger_says(leases: Leases) -> None:
-    take(leases, ring(route(A, cap=9), route(B), batch=OTHER), 3)
+    acquire(leases, round_robin_ask(route(A, cap=9), route(B), batch=OTHER), 3)
     live = [Lease(next(NAMES), BATCH, number, TRUNK, TODAY) for number in (A, B)]
     over = Lease(next(NAMES), BATCH, C, TRUNK, TODAY)
     epoch = UUID(int=77)
     leases.rebuild(NOW, epoch, live, [*live, over], {BATCH: B}, {C: "1"}, [TODAY])
     assert leases.epoch() == epoch
-    assert not [key for key in memory(leases) if str(OTHER) in key]
+    assert not [key for key in redis_contents(leases) if str(OTHER) in key]
     assert leases.missing(live) == []
     assert set(leases.overdue(NOW.add(seconds=30))) == {one.attempt_id for one in live}
-    batch = ring(route(A, number_limit=1), route(B), route(C, cap=1), limit=3)
+    batch = round_robin_ask(route(A, number_limit=1), route(B), route(C, cap=1), limit=3)
     grants = leases.acquire(NOW, [batch], requests(batch, 2))
-    assert (grants.epoch, numbers(grants.granted), grants.held) == (epoch, [B], {BATCH: "slots"})
+    assert (grants.epoch, number_ids(grants.granted), grants.held) == (epoch, [B], {BATCH: "slots"})
 
 
 def test_the_cursor_outlives_a_rebuild(leases: Leases) -> None:
-    load(leases, cursors={BATCH: B})
-    assert numbers(take(leases, ring(route(A), route(B), route(C)), 2)) == [C, A]
+    rebuild(leases, cursors={BATCH: B})
+    assert number_ids(acquire(leases, round_robin_ask(route(A), route(B), route(C)), 2)) == [C, A]
 
 
 def test_departures_of_a_trunk_are_planned_evenly_and_not_far_ahead(leases: Leases) -> None:
-    batch = hunt(route(rate=RateLimit(TRUNK, 10, 1000)))
-    granted = take(leases, batch, 100)
+    batch = ordered_ask(route(rate=RateLimit(TRUNK, 10, 1000)))
+    granted = acquire(leases, batch, 100)
     # Every 102 ms, after a window in which those may count that left before anybody counted.
     assert [one.leaves_at for one in granted] == [NOW.add(microseconds=1000 * ceil(1000 + 102 * n)) for n in range(20)]
     assert [one.wait_seconds for one in granted] == [(one.leaves_at - NOW).total_seconds() for one in granted]
-    assert len(take(leases, batch, 100, NOW.add(seconds=1))) == 10
+    assert len(acquire(leases, batch, 100, NOW.add(seconds=1))) == 10
 
 
 def test_a_rate_of_many_calls_a_second_is_planned_in_full(leases: Leases) -> None:
     """Departures are told in whole milliseconds; those that are planned 7.5 ms apart must not become 8 ms apart."""
-    batch = hunt(route(rate=RateLimit(TRUNK, 136, 1000)))
-    granted = take(leases, batch, 40) + take(leases, batch, 40)
+    batch = ordered_ask(route(rate=RateLimit(TRUNK, 136, 1000)))
+    granted = acquire(leases, batch, 40) + acquire(leases, batch, 40)
     assert [one.leaves_at for one in granted] == [NOW.add(microseconds=1000 * ceil(1000 + 7.5 * n)) for n in range(80)]
 
 
 def test_a_rate_that_is_new_lower_or_higher_counts_from_the_next_grant(leases: Leases) -> None:
-    slow, fast = (hunt(route(rate=RateLimit(TRUNK, 1, window))) for window in (1_000_000, 100))
-    take(leases, hunt(route()), 5)
-    assert take(leases, slow, 1) == ()
+    slow, fast = (ordered_ask(route(rate=RateLimit(TRUNK, 1, window))) for window in (1_000_000, 100))
+    acquire(leases, ordered_ask(route()), 5)
+    assert acquire(leases, slow, 1) == ()
     at = NOW.add(seconds=5)
-    assert [one.leaves_at for one in take(leases, fast, 1, at)] == [at.add(seconds=0.102)]
+    assert [one.leaves_at for one in acquire(leases, fast, 1, at)] == [at.add(seconds=0.102)]
     # At the lower rate not even one more fits before the horizon.
-    assert take(leases, slow, 9, at) == ()
+    assert acquire(leases, slow, 9, at) == ()
 
 
 def test_a_rate_is_silent_for_a_window_after_redis_was_rebuilt_but_not_for_a_probe(leases: Leases) -> None:
     for is_probe, seconds in ((False, 1), (True, 0)):
-        load(leases)
-        batch = hunt(replace(route(rate=RATE), is_probe=is_probe))
-        assert [one.leaves_at for one in take(leases, batch, 1)] == [NOW.add(seconds=seconds)]
+        rebuild(leases)
+        batch = ordered_ask(replace(route(rate=RATE), is_probe=is_probe))
+        assert [one.leaves_at for one in acquire(leases, batch, 1)] == [NOW.add(seconds=seconds)]
 
 
 def test_redis_goes_by_its_own_clock_whatever_a_worker_says(leases: Leases) -> None:
     mine = Leases(leases._redis)
-    batch = hunt(route(rate=RateLimit(TRUNK, 1, 50)))
-    (first,) = take(mine, batch, 1, NOW.add(years=1))
-    (second,) = take(mine, batch, 1, NOW.subtract(years=1))
+    batch = ordered_ask(route(rate=RateLimit(TRUNK, 1, 50)))
+    (first,) = acquire(mine, batch, 1, NOW.add(years=1))
+    (second,) = acquire(mine, batch, 1, NOW.subtract(years=1))
     assert 0 < (second.leaves_at - first.leaves_at).total_seconds() < 10
     assert abs(first.leaves_at.timestamp() - mine.seconds_since_epoch()) < 10
 
@@ -404,29 +404,29 @@ def test_a_network_that_has_become_slower_is_used_at_its_rate_again_after_some_m
 
 
 def test_a_network_that_says_too_fast_is_left_alone_for_so_long(counting: Leases) -> None:
-    batch = hunt(route())
+    batch = ordered_ask(route())
     counting.pause_trunk(NOW, TRUNK, 7)
     counting.pause_trunk(NOW, TRUNK, 2)
     assert leave(counting, NOW, 1) == RateAllowance(0, 7)
     grants = counting.acquire(NOW, [batch], requests(batch, 1))
     assert (grants.granted, grants.held, grants.free_at) == ((), {BATCH: "rate"}, {BATCH: NOW.add(seconds=7)})
-    assert len(take(counting, batch, 1, NOW.add(seconds=7))) == 1
+    assert len(acquire(counting, batch, 1, NOW.add(seconds=7))) == 1
     assert leave(counting, NOW.add(seconds=7), 1).count == 1
 
 
 def test_nothing_is_planned_for_a_time_at_which_the_network_wants_to_be_left_alone(counting: Leases) -> None:
-    batch = hunt(route(rate=RATE))
+    batch = ordered_ask(route(rate=RATE))
     counting.pause_trunk(NOW, TRUNK, 7)
     grants = counting.acquire(NOW, [batch], requests(batch, 1))
     assert (grants.granted, grants.held, grants.free_at) == ((), {BATCH: "rate"}, {BATCH: NOW.add(seconds=4)})
     at = NOW.add(seconds=4)
-    assert [one.leaves_at for one in take(counting, batch, 1, at)] == [NOW.add(seconds=7)]
+    assert [one.leaves_at for one in acquire(counting, batch, 1, at)] == [NOW.add(seconds=7)]
 
 
 @pytest.mark.parametrize("how", ["forget", "put_back"])
 def test_what_was_given_back_is_not_waited_for_by_those_that_were_planned_after_it(counting: Leases, how: str) -> None:
-    batch = hunt(route(rate=ONE))
-    first, second = [one.attempt_id for one in take(counting, batch, 2, NOW)]
+    batch = ordered_ask(route(rate=ONE))
+    first, second = [one.attempt_id for one in acquire(counting, batch, 2, NOW)]
     # Both are overdue, so that the second would wait for the first.
     assert counting.leave(ms(1900), ONE, [second]).count == 0
     if how == "forget":
@@ -437,14 +437,14 @@ def test_what_was_given_back_is_not_waited_for_by_those_that_were_planned_after_
 
 
 def test_one_that_does_not_come_for_a_second_is_not_waited_for(counting: Leases) -> None:
-    first, second = [one.attempt_id for one in take(counting, hunt(route(rate=ONE)), 2)]
+    first, second = [one.attempt_id for one in acquire(counting, ordered_ask(route(rate=ONE)), 2)]
     assert [counting.leave(ms(at), ONE, [second]).count for at in (1999, 2001)] == [0, 1]
     assert counting.leave(ms(2001), ONE, [first]).count == 0
 
 
 def test_of_several_trunks_the_one_that_is_free_first_says_when_the_batch_goes_on(leases: Leases) -> None:
     other = TrunkId(UUID(int=8))
-    batch = hunt(route(A), route(B, trunk=other))
+    batch = ordered_ask(route(A), route(B, trunk=other))
     leases.pause_trunk(NOW, TRUNK, 2)
     leases.pause_trunk(NOW, other, 5)
     assert leases.acquire(NOW, [batch], requests(batch, 1)).free_at == {BATCH: NOW.add(seconds=2)}
@@ -453,29 +453,29 @@ def test_of_several_trunks_the_one_that_is_free_first_says_when_the_batch_goes_o
 def test_what_has_left_is_not_waited_for_by_those_that_were_planned_after_it(leases: Leases) -> None:
     rate = RateLimit(TRUNK, 2, 200)
     leave(leases, NOW, 1, rate)
-    first, second, third = [one.attempt_id for one in take(leases, hunt(route(rate=rate)), 3)]
+    first, second, third = [one.attempt_id for one in acquire(leases, ordered_ask(route(rate=rate)), 3)]
     assert leases.leave(ms(320), rate, [first, second]).count == 2
     leases.answered(ms(320), rate, 0, [first, second])
     assert leases.leave(ms(525), rate, [third]).count == 1
 
 
 def test_where_departures_are_late_no_more_are_planned_than_fit_before_the_horizon(leases: Leases) -> None:
-    batch = hunt(route(rate=RATE))
-    late = [one.attempt_id for one in take(leases, batch, 9)]
+    batch = ordered_ask(route(rate=RATE))
+    late = [one.attempt_id for one in acquire(leases, batch, 9)]
     assert len(late) == 4
     at = NOW.add(seconds=4)
     # None of these has left, so that two more make as many as there may be.
-    assert len(take(leases, batch, 9, at)) == 2
+    assert len(acquire(leases, batch, 9, at)) == 2
     assert leases.acquire(at, [batch], requests(batch, 1)).free_at == {BATCH: at.add(seconds=0.51)}
     leases.leave(at, RATE, late[:1])
-    assert len(take(leases, batch, 9, at)) == 1
+    assert len(acquire(leases, batch, 9, at)) == 1
     # Some died with their process.
-    assert len(take(leases, batch, 9, NOW.add(seconds=9))) > 1
+    assert len(acquire(leases, batch, 9, NOW.add(seconds=9))) > 1
 
 
 def test_those_that_were_planned_first_leave_first_unless_they_do_not_come(leases: Leases) -> None:
-    batch = hunt(route(rate=RATE))
-    first, second, third, _ = [one.attempt_id for one in take(leases, batch, 9)]
+    batch = ordered_ask(route(rate=RATE))
+    first, second, third, _ = [one.attempt_id for one in acquire(leases, batch, 9)]
     at = ms(1900)
     assert leases.leave(at, RATE, [third]) == RateAllowance(0, 0.5)
     assert [leases.leave(at, RATE, [name]).count for name in (second, first, third)] == [1, 1, 0]
@@ -484,11 +484,11 @@ def test_those_that_were_planned_first_leave_first_unless_they_do_not_come(lease
 
 
 def test_a_clock_that_is_set_back_does_not_stop_a_trunk(leases: Leases) -> None:
-    batch = hunt(route(rate=RATE))
+    batch = ordered_ask(route(rate=RATE))
     tomorrow = NOW.add(days=1)
-    take(leases, batch, 9, tomorrow)
+    acquire(leases, batch, 9, tomorrow)
     assert [leave(leases, tomorrow.add(seconds=n), 2).count for n in range(2)] == [0, 2]
-    (first, *_) = take(leases, batch, 9, NOW.add(seconds=1))
+    (first, *_) = acquire(leases, batch, 9, NOW.add(seconds=1))
     assert first.wait_seconds < 4
     assert leave(leases, NOW, 1) == RateAllowance(0, 1)
     assert leave(leases, NOW.add(seconds=1), 1).count == 1
@@ -510,7 +510,7 @@ def test_no_second_of_the_network_sees_more_starts_than_the_rate_allows(
     leases: Leases, limit: int, calls: list[tuple[int, int, int]]
 ) -> None:
     """Requests are under way for as long as it pleases the network, and are answered as soon as they have arrived."""
-    load(leases)
+    rebuild(leases)
     leave(leases, NOW.subtract(seconds=10), 1)
     rate, at, starts = RateLimit(TRUNK, limit, 1000), 0.0, list[float]()
     under_way: list[tuple[float, float, AttemptId]] = []
@@ -538,25 +538,25 @@ def test_a_daily_cap_is_kept_only_where_what_was_called_before_is_loaded(leases:
     tomorrow = TODAY + timedelta(days=1)
     assert leases.unloaded(capped, [TODAY]) == set()
     assert leases.unloaded(capped, [TODAY, tomorrow]) == leases.unloaded({A: "2"}, [TODAY]) == {A}
-    new = hunt(replace(route(A), limits=(SlotLimit.of_number_day(A, TODAY, 5, "2"),)))
+    new = ordered_ask(replace(route(A), limits=(SlotLimit.of_number_day(A, TODAY, 5, "2"),)))
     grants = leases.acquire(NOW, [new], requests(new, 1))
     assert (grants.granted, grants.held) == ((), {BATCH: "number_day"})
     leases.count_days([Lease(next(NAMES), BATCH, A, TRUNK, TODAY) for _ in range(3)])
     leases.mark_loaded({A: "2"}, [TODAY])
-    assert len(take(leases, new, 5)) == 2
+    assert len(acquire(leases, new, 5)) == 2
 
 
 def test_a_redis_with_the_memory_of_another_run_grants_nothing_and_lets_nothing_leave(counting: Leases) -> None:
-    batch = hunt(route())
-    assert len(take(counting, batch, 1)) == 1
+    batch = ordered_ask(route())
+    assert len(acquire(counting, batch, 1)) == 1
     # As its snapshot would say after a restart.
     counting._redis.set("{dialer}:run", "0" * 40)
     assert counting.acquire(NOW, [batch], requests(batch, 1)).epoch is None
     assert counting.epoch() is None
     assert leave(counting, NOW, 1) == RateAllowance(0, 1)
-    load(counting)
+    rebuild(counting)
     assert counting.epoch() == EPOCH_ID
-    assert len(take(counting, batch, 1)) == 1
+    assert len(acquire(counting, batch, 1)) == 1
     # What left before is not known any more: a window passes first.
     assert leave(counting, NOW, 1) == RateAllowance(0, 1)
     assert leave(counting, NOW.add(seconds=1), 1).count == 1
@@ -564,8 +564,8 @@ def test_a_redis_with_the_memory_of_another_run_grants_nothing_and_lets_nothing_
 
 def test_every_key_carries_the_one_hash_tag_by_which_a_cluster_keeps_them_together(leases: Leases) -> None:
     live = [Lease(next(NAMES), BATCH, A, TRUNK, TODAY)]
-    load(leases, live, live, cursors={BATCH: A})
-    take(leases, ring(route(A, cap=5, rate=RATE), route(B), limit=5), 3)
+    rebuild(leases, live, live, cursors={BATCH: A})
+    acquire(leases, round_robin_ask(route(A, cap=5, rate=RATE), route(B), limit=5), 3)
     leave(leases, NOW.add(seconds=1), 1)
     kinds = {key.split(":")[1] for key in leases._redis.scan_iter("*") if str(key).startswith("{dialer}:")}
     of_leases = {"epoch", "run", "deadlines", "holds", "slots", "cursor"}
@@ -582,7 +582,7 @@ def test_work_is_asked_for_once_until_it_is_begun(leases: Leases) -> None:
 
 @pytest.mark.parametrize("lost", [["deadlines", "holds"], ["deadlines"], ["holds"], ["deadlines", "slots"]])
 def test_a_holder_of_which_redis_forgot_a_part_is_found_and_freed(leases: Leases, lost: list[str]) -> None:
-    (granted,) = take(leases, hunt(route()), 1)
+    (granted,) = acquire(leases, ordered_ask(route()), 1)
     leases._redis.delete(*(key for key in leases._redis.scan_iter("*") if key.split(":")[1] in lost))
     look_at = NOW.add(seconds=40)
     assert leases.remind(look_at) == 1

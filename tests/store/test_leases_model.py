@@ -18,7 +18,7 @@ from dialer.domain.timeouts import HORIZON_SECONDS
 from dialer.embedded import Servers
 from dialer.store.lease_requests import day_key, limit_key, slot_keys
 from dialer.store.leases import Leases
-from support.lease_setup import NAMES, NOW, TODAY, TURN, load, memory, outbound
+from support.lease_setup import NAMES, NOW, TODAY, TURN, outbound, rebuild, redis_contents
 
 NUMBERS = [NumberId(UUID(int=n)) for n in (11, 12, 13)]
 TRUNKS = [TrunkId(UUID(int=n)) for n in (21, 22)]
@@ -128,7 +128,7 @@ class Model:
 
 
 def follow(leases: Leases, batches: list[BatchRoutes], steps: list[tuple[str, Any]]) -> None:
-    load(leases, capped=NUMBERS)
+    rebuild(leases, capped=NUMBERS)
     model, now = Model(), NOW
     for step, what in steps:
         if step == "wait":
@@ -144,7 +144,7 @@ def follow(leases: Leases, batches: list[BatchRoutes], steps: list[tuple[str, An
         assert _slots(leases) == {
             key: {str(attempt_id) for attempt_id in names} for key, names in model.sets.items() if names
         }
-    assert {str(name) for name in model.held} == memory(leases).get("{dialer}:holds", {}).keys()
+    assert {str(name) for name in model.held} == redis_contents(leases).get("{dialer}:holds", {}).keys()
 
 
 def _give_back(leases: Leases, model: Model, how: str, some: list[Lease]) -> None:
@@ -163,7 +163,11 @@ def _request(batch: BatchRoutes, seed: int) -> SlotRequest:
 
 
 def _slots(leases: Leases) -> dict[str, set[str]]:
-    return {key: names for key, names in memory(leases).items() if key.startswith(("{dialer}:slots:", "{dialer}:day:"))}
+    return {
+        key: names
+        for key, names in redis_contents(leases).items()
+        if key.startswith(("{dialer}:slots:", "{dialer}:day:"))
+    }
 
 
 def _ms(at: DateTime) -> int:

@@ -15,33 +15,48 @@ from dialer.domain.slots import BatchRoutes, Lease, SlotGrant
 from dialer.errors import Unavailable
 from dialer.store.leases import Leases
 from support.deadline import DEADLINE_SECONDS
-from support.lease_setup import BATCH, NOW, RATE, TODAY, TRUNK, A, B, C, hunt, load, numbers, ring, route, take
+from support.lease_setup import (
+    BATCH,
+    NOW,
+    RATE,
+    TODAY,
+    TRUNK,
+    A,
+    B,
+    C,
+    acquire,
+    number_ids,
+    ordered_ask,
+    rebuild,
+    round_robin_ask,
+    route,
+)
 
 
 @pytest.mark.parametrize(
     ("batch", "expected"),
     [
-        (hunt(route(A, number_limit=3), route(B, number_limit=2), limit=4), {A: 3, B: 1}),
-        (hunt(route(A, number_limit=3), route(B, trunk_limit=5)), {A: 3, B: 2}),
-        (hunt(route(A, cap=2), route(B, rate=RATE)), {A: 2, B: 4}),
+        (ordered_ask(route(A, number_limit=3), route(B, number_limit=2), limit=4), {A: 3, B: 1}),
+        (ordered_ask(route(A, number_limit=3), route(B, trunk_limit=5)), {A: 3, B: 2}),
+        (ordered_ask(route(A, cap=2), route(B, rate=RATE)), {A: 2, B: 4}),
     ],
 )
 def test_many_workers_at_once_are_granted_exactly_what_the_limits_allow(
     leases: Leases, batch: BatchRoutes, expected: dict[NumberId, int]
 ) -> None:
     for _ in range(10):
-        load(leases)
-        granted = [one for taken in at_once(lambda: [take(leases, batch, 2)]) for one in taken]
-        assert Counter(numbers(granted)) == expected
+        rebuild(leases)
+        granted = [one for taken in at_once(lambda: [acquire(leases, batch, 2)]) for one in taken]
+        assert Counter(number_ids(granted)) == expected
         assert len({one.attempt_id for one in granted}) == len(granted)
 
 
 def test_many_workers_at_once_share_one_exact_round(leases: Leases) -> None:
-    batch = ring(route(A), route(B), route(C), limit=1000)
-    load(leases)
-    turns = at_once(lambda: [take(leases, batch, 4) for _ in range(15)])
-    assert Counter(number for turn in turns for number in numbers(turn)) == {A: 160, B: 160, C: 160}
-    assert {tuple(numbers(turn)) for turn in turns} == {(A, B, C, A), (B, C, A, B), (C, A, B, C)}
+    batch = round_robin_ask(route(A), route(B), route(C), limit=1000)
+    rebuild(leases)
+    turns = at_once(lambda: [acquire(leases, batch, 4) for _ in range(15)])
+    assert Counter(number for turn in turns for number in number_ids(turn)) == {A: 160, B: 160, C: 160}
+    assert {tuple(number_ids(turn)) for turn in turns} == {(A, B, C, A), (B, C, A, B), (C, A, B, C)}
 
 
 def at_once(work: Callable[[], list[tuple[SlotGrant, ...]]], workers: int = 8) -> list[tuple[SlotGrant, ...]]:
@@ -62,7 +77,7 @@ def at_once(work: Callable[[], list[tuple[SlotGrant, ...]]], workers: int = 8) -
 ANY = Lease(AttemptId(UUID(int=9)), BATCH, A, TRUNK, TODAY)
 CALLS: dict[str, Callable[[Leases], object]] = {
     "ping": lambda leases: leases.ping(),
-    "acquire": lambda leases: take(leases, hunt(route()), 1),
+    "acquire": lambda leases: acquire(leases, ordered_ask(route()), 1),
     "release": lambda leases: leases.release([ANY]),
     "put_back": lambda leases: leases.put_back([ANY]),
     "forget": lambda leases: leases.forget([ANY.attempt_id]),
@@ -72,7 +87,7 @@ CALLS: dict[str, Callable[[Leases], object]] = {
     "missing": lambda leases: leases.missing([ANY]),
     "restore": lambda leases: leases.restore([ANY], NOW),
     "count_days": lambda leases: leases.count_days([ANY]),
-    "rebuild": lambda leases: load(leases, [ANY]),
+    "rebuild": lambda leases: rebuild(leases, [ANY]),
 }
 
 
@@ -88,20 +103,20 @@ def test_a_redis_that_is_silent_is_not_waited_for() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         leases = Leases(f"redis://127.0.0.1:{server.getsockname()[1]}/0?socket_timeout=0.05")
         with pytest.raises(Unavailable, match="Redis does not answer"):
-            take(leases, hunt(route()), 1)
+            acquire(leases, ordered_ask(route()), 1)
         leases.close()
 
 
 def test_a_redis_that_takes_no_writes_grants_nothing_and_says_so(leases: Leases) -> None:
-    load(leases)
-    batch = hunt(route(), limit=1)
+    rebuild(leases)
+    batch = ordered_ask(route(), limit=1)
     leases._redis.config_set("maxmemory", 1)
     try:
         with pytest.raises(Unavailable, match=r"\ARedis takes no writes: [^\n]+\Z"):
-            take(leases, batch, 1)
+            acquire(leases, batch, 1)
     finally:
         leases._redis.config_set("maxmemory", 0)
-    assert len(take(leases, batch, 1)) == 1
+    assert len(acquire(leases, batch, 1)) == 1
 
 
 def test_an_address_that_is_none_is_refused_in_words() -> None:

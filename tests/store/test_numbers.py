@@ -4,7 +4,7 @@ from typing import Any
 
 from dialer.domain.ids import NumberId
 from dialer.store import numbers
-from support.engine_steps import later
+from support.engine_steps import advance_clock
 from support.world import World
 
 
@@ -14,7 +14,7 @@ def versions(world: World) -> dict[NumberId, str]:
 
 
 def set_cap(world: World, cap: int | None, **more: Any) -> None:
-    later(world, 60)
+    advance_clock(world, 60)
     values = {"max_calls_per_day": cap} | more
     columns = ", ".join(f"{name} = :{name}" for name in values)
     world.sql(f"UPDATE phone_numbers SET {columns}", **values)

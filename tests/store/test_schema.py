@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from dialer.domain.states import LIVE_ATTEMPT, AttemptState
-from support.engine_steps import go
+from support.engine_steps import dispatch_and_place
 from support.world import World
 
 ANOTHER_ATTEMPT = """
@@ -20,7 +20,7 @@ REPORT = "INSERT INTO inbox (trunk_id, event_key, attempt_id, at, kind, outcome,
 @pytest.fixture
 def calling(world: World) -> World:
     """A world with one batch, one contact and one call in progress."""
-    go(world, world.batch(1))
+    dispatch_and_place(world, world.batch(1))
     return world
 
 

@@ -11,7 +11,7 @@ from dialer.domain.ids import BatchId
 from dialer.domain.states import BATCH_TRANSITIONS, BatchStatus
 from dialer.store.database import Connection, rows, run
 from support.deadline import DEADLINE_SECONDS
-from support.engine_steps import later, queued, until
+from support.engine_steps import advance_clock, lock_waiters, wait_until
 from support.operator_requests import change, schedule
 from support.world import MONDAY, World
 
@@ -126,7 +126,7 @@ def test_a_batch_that_ends_while_a_stop_waits_for_it_is_left_as_it_is(world: Wor
     with ThreadPoolExecutor(1) as pool, world.db.begin() as engine:
         run(engine, "UPDATE batches SET status = 'completed' WHERE id = :id", id=over)
         stopping = pool.submit(world.sql, STOP)
-        until(lambda: queued(world) == 1)
+        wait_until(lambda: lock_waiters(world) == 1)
         engine.commit()
         assert stopping.result(DEADLINE_SECONDS) == 1
     assert statuses(world) == {over: "completed", live: "paused"}
@@ -137,7 +137,7 @@ def test_a_stop_of_a_paused_batch_holds_against_someone_who_resumes_it_at_the_sa
     with ThreadPoolExecutor(1) as pool, world.db.begin() as operator:
         assert run(operator, STOP) == 0
         resuming = pool.submit(change, world, "resume", batch_id)
-        until(lambda: queued(world) == 1)
+        wait_until(lambda: lock_waiters(world) == 1)
         assert rows(operator, "SELECT status FROM batches")[0].status == "paused"
         operator.commit()
         assert resuming.result(DEADLINE_SECONDS) == "active"
@@ -148,10 +148,10 @@ def test_a_batch_that_is_resumed_after_its_time_is_active_and_started_when_it_fi
     world: World, asked_for: str
 ) -> None:
     batch_id = in_status(world, "active")
-    later(world, 60)
+    advance_clock(world, 60)
     world.sql("UPDATE batches SET status = 'paused', status_reason = 'lunch'")
     assert world.progress(batch_id).status_reason == "lunch"
-    later(world, 60)
+    advance_clock(world, 60)
     world.sql("UPDATE batches SET status = :status", status=asked_for)
     assert world.progress(batch_id).status_reason is None
     assert world.rows("SELECT status, started_at FROM batches") == [("active", MONDAY)]
@@ -160,7 +160,7 @@ def test_a_batch_that_is_resumed_after_its_time_is_active_and_started_when_it_fi
 def test_a_batch_that_is_edited_while_it_is_stopped_stays_drained_since_it_was(world: World) -> None:
     batch_id = in_status(world, "paused")
     world.sql("UPDATE batch_progress SET held_by = 'rate'")
-    later(world, 60)
+    advance_clock(world, 60)
     world.sql("UPDATE batches SET name = 'edited'")
     progress = world.progress(batch_id)
     assert (progress.drained_at, progress.next_dispatch_at) == (MONDAY, None)

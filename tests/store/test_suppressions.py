@@ -5,7 +5,7 @@ from uuid import uuid4
 
 from dialer.store import suppressions
 from dialer.store.database import run
-from support.engine_steps import queued, until
+from support.engine_steps import lock_waiters, wait_until
 from support.world import World
 
 FIRST, SECOND = "+12025550101", "+12025550102"
@@ -25,6 +25,6 @@ def test_two_who_suppress_the_same_numbers_in_opposite_orders_do_not_wait_for_ea
             suppress = "INSERT INTO suppressions (workspace_id, phone_number) VALUES (:workspace, :phone)"
             run(other, suppress, workspace=workspace_id, phone=FIRST)
             copying = pool.submit(copy)
-            until(lambda: queued(world) == 1)
+            wait_until(lambda: lock_waiters(world) == 1)
             run(other, suppress, workspace=workspace_id, phone=SECOND)
         assert copying.result(20) == (2, 0)

@@ -1,8 +1,8 @@
-"""A whole cluster of real processes, each of which can be killed, stopped or cut off; and its judge.
+"""A cluster of real processes, each of which can be killed, stopped or cut off, and a check of the promises.
 
-Postgres, Redis and the simulated network are processes too. Workers and listeners reach the servers through a link that
-can be cut. What dies is started again only when it is told to be, as a process manager would. The judge reads the
-network's journal, which the engine cannot see.
+Postgres, Redis and the simulated network are processes too. Workers and listeners can connect to the servers through a
+proxy that can be cut. `restart_dead` restarts what has died, as a process manager would. The check reads the network's
+journal, which the engine cannot see.
 """
 
 import io
@@ -47,16 +47,16 @@ POLL = Event()
 DIALER = [sys.executable, "-m", "dialer"]
 
 
-def wait_until(holds: Callable[[], object], seconds: float, what: str) -> None:
-    """Look again and again until this holds."""
+def wait_until(condition: Callable[[], object], seconds: float, what: str) -> None:
+    """Wait until the condition holds; `what` describes it in the error."""
     deadline = time.monotonic() + seconds
-    while not holds():
+    while not condition():
         assert time.monotonic() < deadline, f"waited {seconds} s until {what}"
         POLL.wait(0.05)
 
 
 class Server:
-    """Postgres or Redis on a port of its own, which it keeps when it is started again."""
+    """Postgres or Redis on a free port, which stays the same over restarts."""
 
     def __init__(self, serving: Callable[[Callable[[], int]], Any], pid_file: Path) -> None:
         self._serving, self._pid_file = serving, pid_file
@@ -69,7 +69,7 @@ class Server:
         self.url = self._stack.enter_context(self._serving(lambda: self._port))
 
     def stop(self) -> None:
-        """As an administrator stops it."""
+        """Stop it in an orderly way."""
         self._stack.close()
 
     def restart(self) -> None:
@@ -77,7 +77,7 @@ class Server:
         self.start()
 
     def restart_killed(self) -> None:
-        """Kill it with -9, so that what it held in memory is gone, and start it again."""
+        """Kill it with SIGKILL, so that its memory is lost, and start it again."""
         os.kill(int(self._pid_file.read_text().split()[0]), signal.SIGKILL)
         self.restart()
 
@@ -116,16 +116,16 @@ class Cluster:
 
     def restart_postgres(self) -> None:
         self.postgres.restart()
-        # What the judge had open ended with it.
+        # Its restart has ended the connections of this process.
         self.db.close()
         self.context.db.close()
 
     def add(self, name: str, *arguments: str, linked: bool = False, prefix: Sequence[str] = ()) -> None:
-        """Start a process. `linked`: it reaches the servers through the links that can be cut."""
+        """Start a process. `linked`: it connects to the servers through the proxies."""
         self.add_command(name, [*prefix, *DIALER], *arguments, linked=linked)
 
     def add_command(self, name: str, command: Sequence[str], *arguments: str, linked: bool = False) -> None:
-        """Start another program that reads the settings of Dialer."""
+        """Start another program that reads the settings of Dialer from its environment."""
         urls = [link.url for link in self.links] if linked else [self.postgres.url, self.redis.url]
         environment = {"DIALER_DATABASE_URL": urls[0], "DIALER_REDIS_URL": urls[1]} | self.environment
         self.commands[name] = ([*command, *arguments], environment)
@@ -142,8 +142,8 @@ class Cluster:
         with (self.folder / "log" / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(command, env=os.environ | environment, stdout=log, stderr=log)
 
-    def tend(self) -> None:
-        """Start again what has died."""
+    def restart_dead(self) -> None:
+        """Restart the processes that have died."""
         for name, process in list(self.processes.items()):
             if process.poll() is not None:
                 self.start(name)
@@ -153,7 +153,7 @@ class Cluster:
         self.processes[name].wait(10)
 
     def terminate(self, name: str) -> int:
-        """Ask it to finish what it has in hand and leave; return its exit code."""
+        """Send SIGTERM and wait until it has finished its work; return its exit code."""
         self.processes[name].terminate()
         return self.processes[name].wait(40)
 
@@ -181,17 +181,17 @@ class Cluster:
             return list(rows(connection, statement, **values))
 
     def done(self) -> int:
-        """How many contacts are final."""
+        """Count the contacts in a final state."""
         (row,) = self.rows("SELECT coalesce(sum(completed + failed + skipped + cancelled), 0) AS n FROM batch_progress")
         return int(row.n)
 
-    def goes_on_until_over(self) -> bool:
-        """Start again what has died; say whether all is over."""
-        self.tend()
+    def restart_dead_until_over(self) -> bool:
+        """Restart the processes that have died; return whether all batches are over."""
+        self.restart_dead()
         return self.is_over()
 
     def is_over(self, *batch_ids: BatchId) -> bool:
-        """Say whether these batches are over, or all of them."""
+        """Whether these batches are over; without ids: whether all are."""
         live = self.rows("SELECT id FROM batches WHERE status NOT IN ('completed', 'cancelled', 'failed')")
         return not {row.id for row in live}.intersection(batch_ids or {row.id for row in live})
 
@@ -204,13 +204,13 @@ class Cluster:
         return int(row.dialing)
 
     def calls(self) -> list[CarrierCall]:
-        """The network's own record, from its journal."""
+        """Return the network's own call records, from its journal."""
         return calls_of((self.folder / "simulator").glob("*.jsonl"))
 
-    def judge(self, limit: int, calls_each: int, calls_per_second: int | None = None) -> None:
-        """Compare the ledger and the network's record with the promises.
+    def check_promises(self, limit: int, calls_each: int, calls_per_second: int | None = None) -> None:
+        """Check the promises with the audit and with the network's call records.
 
-        `limit`: calls at once. `calls_each`: calls of a contact. `calls_per_second`: of the trunk.
+        `limit`: concurrent calls. `calls_each`: calls of one contact. `calls_per_second`: of the trunk.
         """
         report = audit(self.db, pendulum.now("UTC"))
         assert report.is_clean, report.violations
@@ -218,14 +218,15 @@ class Cluster:
         calls = self.calls()
         assert max(Counter(call.attempt_id for call in calls).values()) == 1
         assert max(Counter(call.to_number for call in calls).values()) <= calls_each
-        assert most_at_once(calls) <= limit
-        assert rung_twice_at_once(calls) == []
+        assert max_concurrent_calls(calls) <= limit
+        assert numbers_with_two_calls(calls) == []
         if calls_per_second is not None:
-            assert most_in_any_second(asked_at((self.folder / "simulator").glob("*.jsonl"))) <= calls_per_second
+            assert most_in_any_second(request_times((self.folder / "simulator").glob("*.jsonl"))) <= calls_per_second
         ledger = {row.id: row for row in self.rows("SELECT id, state, outcome FROM attempts")}
         known = {call.attempt_id for call in calls}
-        assert known <= {of for of, row in ledger.items() if row.state == "ended"}
-        assert {of for of, row in ledger.items() if row.state == "ended" and row.outcome != "unknown"} <= known
+        ended = {attempt_id: row for attempt_id, row in ledger.items() if row.state == "ended"}
+        assert known <= set(ended)
+        assert {attempt_id for attempt_id, row in ended.items() if row.outcome != "unknown"} <= known
 
     def slots_are_free(self) -> bool:
         with redis.Redis.from_url(self.redis.url) as client:
@@ -248,32 +249,32 @@ class Cluster:
 
 
 def calls_of(journals: Iterable[Path]) -> list[CarrierCall]:
-    """A network's own record of its calls, from its journals."""
-    found: dict[str, CarrierCall] = {}
+    """Return a network's own call records, from its journals."""
+    calls: dict[str, CarrierCall] = {}
     for file in journals:
         for change in Journal(file).read():
             match change:
                 case Opened(call, _):
-                    found[call.call_id] = call
+                    calls[call.call_id] = call
                 case HungUp(call_id, at):
-                    found[call_id] = replace(found[call_id], ended=at)
-    return sorted(found.values(), key=lambda call: call.placed)
+                    calls[call_id] = replace(calls[call_id], ended=at)
+    return sorted(calls.values(), key=lambda call: call.placed)
 
 
-def asked_at(journals: Iterable[Path]) -> list[int]:
-    """When a network was asked for each call, by its own clock: those that it took, and those over its own limits."""
-    found = []
+def request_times(journals: Iterable[Path]) -> list[int]:
+    """Return when a network got each placement, by its own clock: accepted calls, and those over its limits."""
+    times = []
     for file in journals:
         for change in Journal(file).read():
             match change:
                 case Opened(call, _):
-                    found.append(call.placed)
+                    times.append(call.placed)
                 case OverLimit(_, _, at):
-                    found.append(at)
-    return found
+                    times.append(at)
+    return times
 
 
-def most_at_once(calls: Sequence[CarrierCall]) -> int:
+def max_concurrent_calls(calls: Sequence[CarrierCall]) -> int:
     changes = sorted([(call.placed, 1) for call in calls] + [(call.ended, -1) for call in calls])
     up = most = 0
     for _, change in changes:
@@ -282,8 +283,8 @@ def most_at_once(calls: Sequence[CarrierCall]) -> int:
     return most
 
 
-def rung_twice_at_once(calls: Sequence[CarrierCall]) -> list[str]:
-    """Numbers that had two calls at one time."""
+def numbers_with_two_calls(calls: Sequence[CarrierCall]) -> list[str]:
+    """Return the numbers that had two calls at the same time."""
     free_at: dict[str, int] = {}
     twice = []
     for call in calls:
@@ -295,9 +296,9 @@ def rung_twice_at_once(calls: Sequence[CarrierCall]) -> list[str]:
 
 @contextmanager
 def cluster(folder: Path, profile: Mapping[str, Any], **environment: str) -> Iterator[Cluster]:
-    """A cluster with its servers running and no processes yet."""
-    made = Cluster(folder, profile, environment)
+    """A cluster whose servers are running, without processes."""
+    started = Cluster(folder, profile, environment)
     try:
-        yield made
+        yield started
     finally:
-        made.close()
+        started.close()

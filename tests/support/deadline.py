@@ -1,6 +1,6 @@
-"""How long a test waits for what must happen.
+"""How long a test waits for a condition.
 
-It happens at once, but the machine may be busy with other work: the deadline only ends a test that would wait for ever.
+Usually it holds at once. The deadline is long because the machine may be busy; it only ends a test that would hang.
 """
 
 DEADLINE_SECONDS = 90

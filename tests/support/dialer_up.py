@@ -1,4 +1,4 @@
-"""`dialer up` as a user runs it, and what it runs."""
+"""`dialer up` as a user runs it, and its child processes."""
 
 import os
 import signal
@@ -12,19 +12,19 @@ from dialer.embedded import Servers, running_at
 from dialer.store.database import Database, rows
 
 DIALER = [sys.executable, "-m", "dialer"]
-# The same, as a shell starts it in the background, which ignores Ctrl-C, and as a parent of any kind may start it.
-DEAF = """
+# The same command, started with SIGINT and SIGTERM ignored and blocked, as a shell or another parent may start it.
+IGNORE_SIGNALS = """
 import os, signal, sys
 for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, signal.SIG_IGN)
 signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
 os.execv(sys.argv[1], sys.argv[1:])
 """
-DEAF_DIALER = [sys.executable, "-c", DEAF, *DIALER]
+SIGNAL_IGNORING_DIALER = [sys.executable, "-c", IGNORE_SIGNALS, *DIALER]
 
 
 class Up:
-    """One `dialer up` on a folder."""
+    """A running `dialer up` with its data directory. `output`: the lines that it has printed."""
 
     def __init__(
         self,
@@ -43,8 +43,8 @@ class Up:
             env=os.environ | dict(environment or {}),
         )
         assert self.process.stdout is not None
-        self.said = [self.process.stdout.readline()]
-        assert "Dialer is up" in self.said[0], self.said[0] + self.process.stdout.read()
+        self.output = [self.process.stdout.readline()]
+        assert "Dialer is up" in self.output[0], self.output[0] + self.process.stdout.read()
 
     @property
     def servers(self) -> Servers:
@@ -53,7 +53,7 @@ class Up:
         return servers
 
     def children(self) -> dict[int, str]:
-        """The processes that this one has started, with their command lines."""
+        """Return the process ids of its children, with their command lines."""
         return {pid: Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ") for pid in children(self.process.pid)}
 
     def kill(self, name: str) -> None:
@@ -74,11 +74,11 @@ class Up:
         if self._database:
             self._database.close()
         assert self.process.stdout is not None
-        self.said += self.process.stdout.readlines()
+        self.output += self.process.stdout.readlines()
         self.process.stdout.close()
         return code
 
 
 def children(pid: int) -> list[int]:
-    """The processes that this one has started."""
+    """Return the process ids of a process's children."""
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]

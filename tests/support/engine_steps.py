@@ -1,4 +1,4 @@
-"""What the tests of single steps ask for: steps that run at once, and someone who meddles at the worst moment."""
+"""Helpers for tests of single steps of the engine: concurrent steps, interference between them, and call events."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,18 +21,20 @@ from dialer.engine.place import place
 from dialer.engine.settle import SettleReport, settle
 from dialer.store.leases import Leases
 from support.deadline import DEADLINE_SECONDS
-from support.lease_setup import memory
+from support.lease_setup import redis_contents
 from support.world import World
 
 
-def nothing() -> None:
-    """The meddling of someone who leaves everything alone."""
+def do_nothing() -> None:
+    """Do nothing."""
 
 
-class Meddled(Leases):
-    """Leases during whose granting someone else gets a word in: just before it, or just after it."""
+class InterceptedLeases(Leases):
+    """Leases that call `before` just before they grant slots, and `after` just after it."""
 
-    def __init__(self, url: str, before: Callable[[], object] = nothing, after: Callable[[], object] = nothing) -> None:
+    def __init__(
+        self, url: str, before: Callable[[], object] = do_nothing, after: Callable[[], object] = do_nothing
+    ) -> None:
         super().__init__(url, is_virtual=True)
         self._before, self._after = before, after
 
@@ -43,38 +45,38 @@ class Meddled(Leases):
         return grants
 
 
-def meddled(world: World, **meddling: Callable[[], object]) -> EngineContext:
-    """The world's context, with someone between gather and claim: `before` or `after` slots are granted."""
-    return replace(world.context, leases=Meddled(world.redis_url, **meddling))
+def intercept_leases(world: World, **interruptions: Callable[[], object]) -> EngineContext:
+    """Return the world's context with leases that call `before` or `after` around a grant."""
+    return replace(world.context, leases=InterceptedLeases(world.redis_url, **interruptions))
 
 
-def at_once(*work: Callable[[], Any]) -> list[Any]:
-    """Do all this in threads that start together."""
+def run_concurrently(*work: Callable[[], Any]) -> list[Any]:
+    """Run these functions in threads that start together; return their results."""
     start = Barrier(len(work))
 
-    def begin(job: Callable[[], Any]) -> Any:
+    def begin(function: Callable[[], Any]) -> Any:
         start.wait(DEADLINE_SECONDS)
-        return job()
+        return function()
 
     with ThreadPoolExecutor(len(work)) as pool:
         return list(pool.map(begin, work))
 
 
-def until(condition: Callable[[], bool], seconds: float = DEADLINE_SECONDS) -> None:
-    """Wait until this holds."""
+def wait_until(condition: Callable[[], bool], seconds: float = DEADLINE_SECONDS) -> None:
+    """Wait until the condition holds; fail after `seconds`."""
     deadline = monotonic() + seconds
     while not condition():
         assert monotonic() < deadline, condition
 
 
-def queued(world: World) -> int:
-    """How many sessions of Postgres wait for a lock."""
+def lock_waiters(world: World) -> int:
+    """Count the Postgres sessions that wait for a lock."""
     return int(world.value("SELECT count(*) FROM pg_locks WHERE NOT granted"))
 
 
 @dataclass(frozen=True)
-class Dispatched:
-    """What came of a dispatch, and of the calls that left at once."""
+class DispatchSummary:
+    """The results of a dispatch, and of placing the calls that were due at once."""
 
     claimed: int = 0
     placed: int = 0
@@ -84,75 +86,75 @@ class Dispatched:
     leases_lost: bool = False
 
 
-def go(world: World, *batch_ids: BatchId, context: EngineContext | None = None) -> Dispatched:
-    """Dispatch these batches now, and let leave what may leave now."""
+def dispatch_and_place(world: World, *batch_ids: BatchId, context: EngineContext | None = None) -> DispatchSummary:
+    """Dispatch these batches and place the calls that are due now."""
     context = context or world.context
     report = dispatch(context, batch_ids, world.clock.now, world.rng)
     due = [departure for departure in report.departures if departure.wait_seconds <= 0]
     placed = [place(context, departure, world.clock.now) for departure in due]
     world.schedule(departure for departure in report.departures if departure.wait_seconds > 0)
-    world.schedule(departure for place_report in placed for departure in place_report.later)
-    return Dispatched(
+    world.schedule(departure for result in placed for departure in result.later)
+    return DispatchSummary(
         report.claimed,
-        sum(place_report.placed for place_report in placed),
-        sum(place_report.refused for place_report in placed),
-        sum(place_report.unclear for place_report in placed),
+        sum(result.placed for result in placed),
+        sum(result.refused for result in placed),
+        sum(result.unclear for result in placed),
         report.again,
         report.leases_lost,
     )
 
 
-def live(world: World) -> list[AttemptId]:
-    """The attempts that are not over, in the order of their making."""
+def live_attempts(world: World) -> list[AttemptId]:
+    """Return the ids of the attempts that have not ended, oldest first."""
     return [row.id for row in world.rows("SELECT id FROM attempts WHERE rescue_at IS NOT NULL ORDER BY id")]
 
 
-def report(attempt_id: AttemptId, kind: str, at: DateTime, outcome: str | None = None, **more: Any) -> CallEvent:
-    """What a network says of a call; its key tells the kind alone."""
-    ended_as = Outcome(outcome) if outcome else None
-    return CallEvent(more.pop("key", f"{attempt_id}:{kind}"), attempt_id, EventKind(kind), at, ended_as, **more)
+def call_event(attempt_id: AttemptId, kind: str, at: DateTime, outcome: str | None = None, **more: Any) -> CallEvent:
+    """Return a call event. Its default key holds only attempt and kind, so that a repetition is a duplicate."""
+    parsed = Outcome(outcome) if outcome else None
+    return CallEvent(more.pop("key", f"{attempt_id}:{kind}"), attempt_id, EventKind(kind), at, parsed, **more)
 
 
-def hand_in(world: World, *events: CallEvent) -> SettleReport:
-    """Receive these reports and settle them."""
+def receive_and_settle(world: World, *events: CallEvent) -> SettleReport:
+    """Receive these call events and settle them."""
     receive(world.db, world.installed.trunk_id, events)
     return settle(world.context, world.clock.now)
 
 
-def end(world: World, attempt_id: AttemptId, outcome: str = "answered", **more: Any) -> SettleReport:
-    """Let the network report that this call is over."""
-    return hand_in(world, report(attempt_id, "ended", world.clock.now, outcome, **more))
+def end_call(world: World, attempt_id: AttemptId, outcome: str = "answered", **more: Any) -> SettleReport:
+    """Receive and settle the network's event that this call has ended."""
+    return receive_and_settle(world, call_event(attempt_id, "ended", world.clock.now, outcome, **more))
 
 
-def held(world: World) -> dict[str, Any]:
-    """What Redis holds for attempts in progress: slots, leases and their deadlines."""
+def held_leases(world: World) -> dict[str, Any]:
+    """Return what Redis holds for attempts in progress: slots, leases and their deadlines."""
     kinds = ("{dialer}:slots:", "{dialer}:holds", "{dialer}:deadlines")
-    return {key: value for key, value in memory(world.leases).items() if key.startswith(kinds)}
+    return {key: value for key, value in redis_contents(world.leases).items() if key.startswith(kinds)}
 
 
 def day_allowance(world: World) -> int:
-    """How many attempts Redis counts toward the daily caps of numbers."""
-    return sum(len(value) for key, value in memory(world.leases).items() if key.startswith("{dialer}:day:"))
+    """Count the attempts that Redis counts toward the daily caps of numbers."""
+    return sum(len(value) for key, value in redis_contents(world.leases).items() if key.startswith("{dialer}:day:"))
 
 
-def look(world: World, batch_id: BatchId) -> tuple[Any, str | None]:
-    """When dispatch is to look at a batch again, and what holds it back."""
+def next_dispatch(world: World, batch_id: BatchId) -> tuple[Any, str | None]:
+    """Return when dispatch looks at a batch next, and its `held_by`."""
     progress = world.progress(batch_id)
     return progress.next_dispatch_at, progress.held_by
 
 
 def set_limit(world: World, table: str, limits: str) -> None:
-    """Set limits as an operator does; where they void what Redis knows, it is rebuilt."""
+    """Set limits as an operator does, and let rescue rebuild Redis where they invalidate its counts."""
     world.sql(f"UPDATE {table} SET {limits}")
     world.rescue()
 
 
-def later(world: World, seconds: float) -> None:
-    """Let time pass."""
+def advance_clock(world: World, seconds: float) -> None:
+    """Advance the clock."""
     world.clock.now = world.clock.now.add(seconds=seconds)
 
 
-def assert_clean(world: World) -> None:
-    """Ask the audit."""
-    audited = audit(world.db, world.clock.now)
-    assert audited.is_clean, audited.violations
+def assert_audit_is_clean(world: World) -> None:
+    """Assert that the audit finds no violation."""
+    report = audit(world.db, world.clock.now)
+    assert report.is_clean, report.violations

@@ -1,4 +1,4 @@
-"""What the tests of FreeSWITCH ask for: recorded conversations, a provider, a listener, a scripted server."""
+"""Helpers for tests of FreeSWITCH: recorded event socket sessions, a provider, a listener, a scripted server."""
 
 import asyncio
 import json
@@ -19,16 +19,16 @@ from support.networks.freeswitch_channels import TRACES
 from support.networks.switch import now, wait_until
 
 CallRequests = Callable[..., CallRequest]
-Said = tuple[str, str | None, str | None]
+EventFacts = tuple[str, str | None, str | None]
 
 TRUNK = TrunkId(UUID("018f0000-0000-7000-8000-0000000000f6"))
 QUICK = {"speed": 1000, "outcomes": {"answered": 1}}
-RINGING: Said = ("ringing", None, None)
-ANSWERED: Said = ("answered", None, None)
+RINGING: EventFacts = ("ringing", None, None)
+ANSWERED: EventFacts = ("answered", None, None)
 
 
-# What each recorded conversation comes to.
-RECORDED: dict[str, list[Said]] = {
+# The call events of each recorded session.
+RECORDED: dict[str, list[EventFacts]] = {
     "loopback-answer": [RINGING, ANSWERED, ("ended", "answered", "normal_clearing")],
     "loopback-busy": [("ended", "busy", "user_busy")],
     "loopback-reject": [("ended", "rejected", "call_rejected")],
@@ -45,37 +45,41 @@ RECORDED: dict[str, list[Said]] = {
 }
 
 
-def said(events: Sequence[CallEvent]) -> list[Said]:
-    return [(one.kind.value, one.outcome and one.outcome.value, one.cause) for one in events]
+def event_facts(events: Sequence[CallEvent]) -> list[EventFacts]:
+    return [(event.kind.value, event.outcome and event.outcome.value, event.cause) for event in events]
 
 
-def recorded(scenario: str) -> list[dict[str, Any]]:
+def recorded_messages(scenario: str) -> list[dict[str, Any]]:
     messages = [json.loads(line) for line in TRACES.read_text().splitlines()]
     return [message for message in messages if message["scenario"] == scenario]
 
 
 def attempt_of(scenario: str) -> str:
-    asked = next(one["text"] for one in recorded(scenario) if one.get("text", "").startswith("bgapi originate"))
+    asked = next(
+        one["text"] for one in recorded_messages(scenario) if one.get("text", "").startswith("bgapi originate")
+    )
     return read_originate(asked.removeprefix("bgapi originate "))[0]["origination_uuid"]
 
 
-def wire(message: dict[str, Any]) -> bytes:
-    """Write a recorded message as it was on the wire."""
+def encode_message(message: dict[str, Any]) -> bytes:
+    """Encode a recorded message as it was on the wire."""
     head = "".join(f"{name}: {value}\n" for name, value in message["headers"].items())
     return f"{head}\n{message['body']}".encode()
 
 
 def frame(kind: str, body: str = "", **head: str) -> bytes:
-    return wire({"headers": {"Content-Type": kind, "Content-Length": str(len(body.encode()))} | head, "body": body})
+    return encode_message(
+        {"headers": {"Content-Type": kind, "Content-Length": str(len(body.encode()))} | head, "body": body}
+    )
 
 
-def around(clock: Callable[[], pendulum.DateTime] = now) -> ProviderEnvironment:
+def environment(clock: Callable[[], pendulum.DateTime] = now) -> ProviderEnvironment:
     return ProviderEnvironment(clock, lambda value: ENVIRONMENT.get(value.removeprefix("env:"), value), None)
 
 
 @asynccontextmanager
 async def provider(port: int, clock: Callable[[], pendulum.DateTime] = now, **config: Any) -> AsyncIterator[FreeSwitch]:
-    made = FreeSwitch(TRUNK, FreeSwitchConfig.parse(trunk(port)["config"] | config), around(clock))
+    made = FreeSwitch(TRUNK, FreeSwitchConfig.parse(trunk(port)["config"] | config), environment(clock))
     try:
         yield made
     finally:
@@ -83,7 +87,7 @@ async def provider(port: int, clock: Callable[[], pendulum.DateTime] = now, **co
 
 
 class Inbox:
-    """What a listener hands over, and how it says its connection is."""
+    """The call events and link states that a listener hands over."""
 
     def __init__(self) -> None:
         self.events: list[CallEvent] = []
@@ -97,10 +101,13 @@ class Inbox:
 
 
 @asynccontextmanager
-async def hearing(*switches: FreeSwitch) -> AsyncIterator[list[Inbox]]:
+async def listening(*switches: FreeSwitch) -> AsyncIterator[list[Inbox]]:
     inboxes = [Inbox() for _ in switches]
-    tasks = [asyncio.create_task(one.listen(box.take, box.linked)) for one, box in zip(switches, inboxes, strict=True)]
-    await wait_until(lambda: all(box.links for box in inboxes))
+    tasks = [
+        asyncio.create_task(switch.listen(inbox.take, inbox.linked))
+        for switch, inbox in zip(switches, inboxes, strict=True)
+    ]
+    await wait_until(lambda: all(inbox.links for inbox in inboxes))
     try:
         yield inboxes
     finally:
@@ -109,10 +116,10 @@ async def hearing(*switches: FreeSwitch) -> AsyncIterator[list[Inbox]]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-class Scripted:
-    """A server that lets everybody in and answers each command with what `answer` returns for it; None: with nothing.
+class ScriptedServer:
+    """A server that accepts any password and replies to each command with `answer(command)`.
 
-    An answer that is empty ends the connection. `commands`: those that came after the greeting.
+    None: no reply. Empty: it closes the connection. `commands`: the commands after the login.
     """
 
     def __init__(self, answer: Callable[[str], bytes | None]) -> None:
@@ -138,21 +145,21 @@ class Scripted:
         writer.close()
 
     def _reply(self, command: str) -> bytes | None:
-        said = self._answer(command)
+        answer = self._answer(command)
         is_subscription = command.startswith("event ")
         ok = frame("command/reply", **{"Reply-Text": "+OK event listener enabled plain"})
-        return ok + (said or b"") if is_subscription else said
+        return ok + (answer or b"") if is_subscription else answer
 
 
 @asynccontextmanager
-async def scripted(answer: Callable[[str], bytes | None]) -> AsyncIterator[tuple[Scripted, int]]:
-    script = Scripted(answer)
+async def scripted_server(answer: Callable[[str], bytes | None]) -> AsyncIterator[tuple[ScriptedServer, int]]:
+    script = ScriptedServer(answer)
     server = await asyncio.start_server(script.welcome, "127.0.0.1", 0)
     async with server:
         yield script, server.sockets[0].getsockname()[1]
 
 
-def taken(command: str) -> bytes:
+def job_accepted(command: str) -> bytes:
     job = command.rpartition("Job-UUID: ")[2]
     return frame("command/reply", **{"Reply-Text": f"+OK Job-UUID: {job}", "Job-UUID": job})
 

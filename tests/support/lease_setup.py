@@ -1,4 +1,4 @@
-"""What the tests of leases ask for: a trunk with three numbers, two batches, and how to look into Redis."""
+"""Helpers for tests of leases: a trunk with three numbers, two batches, requests for slots, the contents of Redis."""
 
 import json
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ TURN = Turn(NO_LANE, CallingSpan(NOW, NOW.add(seconds=20), None))
 NAMES = (AttemptId(UUID(int=n)) for n in count(1000))
 
 
-def load(
+def rebuild(
     leases: Leases, live: Sequence[Lease] = (), counted: Sequence[Lease] = (), at: DateTime = NOW, **more: Any
 ) -> None:
     leases.rebuild(
@@ -57,11 +57,11 @@ def outbound(number: NumberId, trunk: TrunkId) -> OutboundNumber:
     return OutboundNumber(number, "+12025550100", None, None, Trunk(trunk, "simulator", {}), None, None, is_usable=True)
 
 
-def ring(*routes: NumberRoute, limit: int = 100, batch: BatchId = BATCH) -> BatchRoutes:
+def round_robin_ask(*routes: NumberRoute, limit: int = 100, batch: BatchId = BATCH) -> BatchRoutes:
     return BatchRoutes(batch, limit, routes, round_robin=True)
 
 
-def hunt(*routes: NumberRoute, limit: int = 100, batch: BatchId = BATCH) -> BatchRoutes:
+def ordered_ask(*routes: NumberRoute, limit: int = 100, batch: BatchId = BATCH) -> BatchRoutes:
     return BatchRoutes(batch, limit, routes)
 
 
@@ -70,11 +70,11 @@ def requests(batch: BatchRoutes, wanted: int, order: Sequence[int] | None = None
     return [SlotRequest(next(NAMES), batch.batch_id, TURN, in_order) for _ in range(wanted)]
 
 
-def take(leases: Leases, batch: BatchRoutes, wanted: int, at: DateTime = NOW) -> tuple[SlotGrant, ...]:
+def acquire(leases: Leases, batch: BatchRoutes, wanted: int, at: DateTime = NOW) -> tuple[SlotGrant, ...]:
     return leases.acquire(at, [batch], requests(batch, wanted)).granted
 
 
-def numbers(granted: Sequence[SlotGrant]) -> list[NumberId]:
+def number_ids(granted: Sequence[SlotGrant]) -> list[NumberId]:
     return [grant.number.id for grant in granted]
 
 
@@ -82,12 +82,12 @@ def lease(granted: SlotGrant) -> Lease:
     return Lease(granted.attempt_id, granted.batch_id, granted.number.id, granted.number.trunk.id, TODAY)
 
 
-def memory(leases: Leases) -> dict[str, Any]:
-    """All that Redis holds beside its marker, read with what each type of key has for that."""
+def redis_contents(leases: Leases) -> dict[str, Any]:
+    """Return all keys of Redis with their values, except the epoch marker and the run id."""
     client: Any = leases._redis
     read = {"set": client.smembers, "string": client.get}
     read["hash"] = lambda key: {name: json.loads(value) for name, value in client.hgetall(key).items()}
     keys = sorted(key for key in client.scan_iter("*") if key not in ("{dialer}:epoch", "{dialer}:run"))
     return {
-        key: read.get(client.type(key), lambda key: client.zrange(key, 0, -1, withscores=True))(key) for key in keys
+        key: read.get(client.type(key), lambda zset: client.zrange(zset, 0, -1, withscores=True))(key) for key in keys
     }

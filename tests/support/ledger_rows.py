@@ -1,6 +1,6 @@
-"""A ledger written by hand, so that an audit has something to find: attempts as no engine would have made them.
+"""Writes attempts straight into the tables, so that an audit finds violations that the engine would never cause.
 
-Times are seconds after MONDAY. Contacts, counts and days are written to agree with the attempts.
+Times are in seconds after MONDAY. Contacts, counts and days are written to agree with the attempts.
 """
 
 import json
@@ -34,7 +34,7 @@ TERMS: Mapping[str, Any] = {
     "trunk_rate_window_ms": None,
 }
 
-# What settle would have made of the contacts.
+# The contacts as settle would have written them.
 SQUARE_CONTACTS = """
 UPDATE contacts c SET attempts = l.counted, outcome = l.outcome,
     status = CASE WHEN l.live THEN 'dialing' WHEN l.outcome IN ('answered', 'machine') THEN 'completed'
@@ -65,7 +65,7 @@ class Ledger:
     def attempt(
         self, contact: int, begin: float, end: float | None = None, outcome: str | None = "no_answer", **given: Any
     ) -> str:
-        """Add an attempt and return its id. No `end`: it is live; no `outcome`: refused. `given`: columns and terms."""
+        """Add an attempt and return its id. `end` None: live; `outcome` None: refused; `given`: more columns, terms."""
         created_at = given.get("created_at") or MONDAY.add(seconds=begin)
         attempt_id = str(uuid7(created_at, self.world.rng))
         installed = self.world.installed
@@ -90,7 +90,7 @@ class Ledger:
         return attempt_id
 
     def write(self) -> None:
-        """Store the attempts and make contacts and days agree with them; five minutes have passed then."""
+        """Store the attempts, make contacts and days agree with them, and set the clock to MONDAY + 5 minutes."""
         self.world.sql(
             "INSERT INTO attempts SELECT * FROM jsonb_populate_recordset(CAST(NULL AS attempts), CAST(:rows AS jsonb))",
             rows=json.dumps(self._attempts, default=_plain),
@@ -100,7 +100,7 @@ class Ledger:
         self.world.clock.now = NOW
 
     def report(self, attempt_id: str, kind: str, verdict: str | None, outcome: str | None = None) -> str:
-        """Put a report of this moment into the inbox, settled if there is a verdict; return its id."""
+        """Put a call event of this moment into the inbox, settled if there is a verdict; return its id."""
         (row,) = self.world.rows(
             """
             INSERT INTO inbox (trunk_id, event_key, attempt_id, kind, at, outcome, settled_at, verdict)
@@ -115,16 +115,16 @@ class Ledger:
         )
         return str(row.id)
 
-    def found(self) -> dict[str, tuple[str, ...]]:
-        """Audit this batch and say which rules are broken, with the rows that break them."""
+    def violations(self) -> dict[str, tuple[str, ...]]:
+        """Audit this batch; return the broken rules, each with the rows that break it."""
         report = audit(self.world.db, self.world.clock.now, self.batch_id)
-        return {f"{broken.promise} {broken.rule}": broken.rows for broken in report.violations}
+        return {f"{breach.promise} {breach.rule}": breach.rows for breach in report.violations}
 
 
-def found(world: World) -> dict[str, tuple[str, ...]]:
-    """Audit everything and say which rules are broken, with the rows that break them."""
+def audit_violations(world: World) -> dict[str, tuple[str, ...]]:
+    """Audit all batches; return the broken rules, each with the rows that break it."""
     report = audit(world.db, world.clock.now)
-    return {f"{broken.promise} {broken.rule}": broken.rows for broken in report.violations}
+    return {f"{breach.promise} {breach.rule}": breach.rows for breach in report.violations}
 
 
 def _at(seconds: float | None) -> DateTime | None:

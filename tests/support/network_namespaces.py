@@ -1,4 +1,4 @@
-"""Networks of their own on this machine, joined to it by cables that can be pulled. Needs root, and iproute2."""
+"""Network namespaces, each joined to this machine by a veth pair that can be set down. Needs root and iproute2."""
 
 import os
 import shutil
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 def namespaces_work() -> bool:
-    """Say whether this user may make network namespaces."""
+    """Whether this user can create network namespaces."""
     ip = shutil.which("ip")
     if ip is None or os.geteuid() != 0:
         return False
@@ -20,7 +20,7 @@ def namespaces_work() -> bool:
 
 @contextmanager
 def namespace(number: int) -> Iterator[tuple[str, str, str]]:
-    """A network of its own, joined to this one by a cable: its name, our end of the cable, and our address there."""
+    """Create a network namespace; yield its name, our end of the veth pair, and our address there."""
     name, ours, theirs = f"dialer-{number}", f"dl{number}a", f"dl{number}b"
     address = f"10.213.{number}.1"
 

@@ -1,4 +1,4 @@
-"""What an operator asks of a batch, and the answer where its state does not allow it."""
+"""An operator's actions on a batch, and the error where its status does not allow them."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What the tests of providers ask with besides a request."""
+"""Arguments for calls to a provider, besides the request."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -8,7 +8,7 @@ from support.deadline import DEADLINE_SECONDS
 
 
 def in_time(story: Awaitable[None]) -> None:
-    """Run one story on a loop of its own, until the deadline."""
+    """Run a coroutine on its own event loop; fail after the deadline."""
 
     async def run() -> None:
         async with asyncio.timeout(DEADLINE_SECONDS):
@@ -17,11 +17,11 @@ def in_time(story: Awaitable[None]) -> None:
     asyncio.run(run())
 
 
-def handle(request: CallRequest, provider_call_id: str | None = None) -> CallHandle:
-    """What the engine knows of the call that it asked for with this request."""
+def call_handle(request: CallRequest, provider_call_id: str | None = None) -> CallHandle:
+    """Return the handle that the engine has of the call of this request."""
     created_at = request.place_by.subtract(seconds=15)
     return CallHandle(request.attempt_id, request.to_number, request.from_number, created_at, provider_call_id)
 
 
-async def no_matter(_: str | None) -> None:
-    """Hear how the connection is, and do nothing about it."""
+async def ignore_link_state(_: str | None) -> None:
+    """Ignore the state of the connection."""

@@ -1,4 +1,4 @@
-"""A server that can be made to fall silent: a proxy in front of it, in threads."""
+"""A TCP proxy in front of a server, in threads, which can cut its connections or stop forwarding."""
 
 import socket
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 
 class Proxy:
-    """Passes bytes between a free port and a server, until it is told to be down, or to swallow what comes."""
+    """Forwards bytes between a free port and a server. `down` cuts connections; `swallow` stops forwarding."""
 
     def __init__(self, url: str, host: str = "127.0.0.1") -> None:
         parts = urlsplit(url)
@@ -20,21 +20,21 @@ class Proxy:
             netloc=parts.netloc.replace(f"{parts.hostname}:{parts.port}", f"{host}:{self.port}")
         ).geturl()
         self.is_down = False
-        # Set when something has come that is not passed on.
+        # Set when bytes have arrived that are not forwarded.
         self.has_swallowed = Event()
         self._passes = Event()
         self._passes.set()
         self._run(self._accept)
 
     def down(self) -> None:
-        """Break every connection; those that come are broken too."""
+        """Cut all connections, and refuse new ones."""
         self.is_down = True
         for connection in self._open:
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
     def swallow(self) -> None:
-        """Keep every connection open and pass nothing on, as a network does that loses all packets."""
+        """Keep all connections open and forward nothing, as a network that loses all packets."""
         self._passes.clear()
 
     def up(self) -> None:

@@ -1,4 +1,4 @@
-"""What a piece of work asks of Postgres: its statements with their values, and how Postgres means to answer them."""
+"""Records the statements that a function sends to Postgres, with their values, and reads their query plans."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -16,8 +16,8 @@ class Statement:
     values: Mapping[str, Any]
 
 
-def recorded(db: Database, work: Callable[[], object]) -> list[Statement]:
-    """Do this work and return the statements that it sent, without those that set the clock."""
+def recorded_statements(db: Database, work: Callable[[], object]) -> list[Statement]:
+    """Run this function and return the statements that it sent, except those that set the clock."""
     sent: list[Statement] = []
 
     def note(_: Any, __: Any, sql: str, values: Any, *___: Any) -> None:
@@ -32,10 +32,10 @@ def recorded(db: Database, work: Callable[[], object]) -> list[Statement]:
     return sent
 
 
-def scanned_whole(connection: Connection, statement: Statement) -> set[str]:
-    """Name the tables that Postgres would read from end to end for this statement."""
-    found = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement.sql}", dict(statement.values)).scalar_one()
-    (plan,) = json.loads(found) if isinstance(found, str) else found
+def sequentially_scanned_tables(connection: Connection, statement: Statement) -> set[str]:
+    """Return the tables that Postgres would scan sequentially for this statement."""
+    output = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement.sql}", dict(statement.values)).scalar_one()
+    (plan,) = json.loads(output) if isinstance(output, str) else output
     return {node["Relation Name"] for node in _nodes(plan["Plan"]) if node["Node Type"] == "Seq Scan"}
 
 

@@ -1,4 +1,4 @@
-"""A command of `dialer` whose clock is SECONDS ahead: `python tests/support/skewed_clock.py SECONDS worker …`."""
+"""Runs `dialer` with a clock that is SECONDS ahead: `python tests/support/skewed_clock.py SECONDS worker …`."""
 
 import sys
 
@@ -11,7 +11,7 @@ true_clock = clock.clock
 
 
 def skewed() -> DateTime:
-    """What this machine believes."""
+    """Return the wrong time."""
     return true_clock().add(seconds=SECONDS)
 
 

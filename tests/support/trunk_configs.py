@@ -1,4 +1,4 @@
-"""Trunks of each kind to a carrier anywhere, and a request to place on them that is larger than a small buffer."""
+"""A trunk of each provider to a fake network at any address, and a request larger than a small socket buffer."""
 
 import importlib
 from random import Random
@@ -17,20 +17,20 @@ NETWORKS = ("asterisk", "freeswitch", "http", "twilio")
 
 
 def provider(name: str, port: int, *scheme: str, host: str = "127.0.0.1", **config: object) -> Provider:
-    """Connect a trunk of this kind to the carrier at this port."""
-    carrier = importlib.import_module(f"support.networks.{name}")
-    of_trunk = carrier.trunk(port, *scheme, host=host)["config"] | config
-    around = ProviderEnvironment(
+    """Connect a trunk of this provider to the fake network at this port."""
+    network = importlib.import_module(f"support.networks.{name}")
+    trunk_config = network.trunk(port, *scheme, host=host)["config"] | config
+    environment = ProviderEnvironment(
         lambda: pendulum.now("UTC"),
-        lambda value: carrier.ENVIRONMENT[value.removeprefix("env:")],
+        lambda value: network.ENVIRONMENT[value.removeprefix("env:")],
         "http://127.0.0.1:1",
         Egress.to((*LOOPBACK, f"{host}/32")),
     )
-    return registry.plugin(name).connect(TRUNK, of_trunk, around)
+    return registry.plugin(name).connect(TRUNK, trunk_config, environment)
 
 
 def large_request(name: str) -> CallRequest:
-    """A request of some four thousand bytes, to be placed within fifteen seconds."""
+    """Return a request of about 4,000 bytes, to be placed within 15 seconds."""
     now = pendulum.now("UTC")
     connection = importlib.import_module(f"support.networks.{name}").CONNECTION
     if name == "twilio":
@@ -48,6 +48,6 @@ def large_request(name: str) -> CallRequest:
 
 
 async def place(name: str, port: int, timeout_seconds: float) -> Placement:
-    """Place such a request, in a process of its own."""
-    one = provider(name, port, timeout_seconds=timeout_seconds)
-    return await one.place(large_request(name))
+    """Place such a request; tests run this in a process of its own."""
+    trunk = provider(name, port, timeout_seconds=timeout_seconds)
+    return await trunk.place(large_request(name))

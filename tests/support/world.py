@@ -1,7 +1,7 @@
-"""A whole engine on a virtual clock: real Postgres and Redis, the simulated network in this process.
+"""The whole engine on a virtual clock, with real Postgres and Redis, and the simulated network in this process.
 
-`World.run` moves time from one moment at which something is due to the next and lets every step do its work there, so
-that weeks pass in seconds.
+`World.run` advances the clock to the next moment at which something is due, and runs all steps of the engine there. So
+a test simulates weeks in seconds.
 """
 
 import io
@@ -38,7 +38,7 @@ MONDAY = pendulum.datetime(2026, 3, 2, 8, 0)
 
 @dataclass
 class Clock:
-    """A clock that only moves when it is told to."""
+    """A clock that only the test advances."""
 
     now: DateTime = MONDAY
 
@@ -47,7 +47,7 @@ class Clock:
 
 
 class Connections:
-    """Connections that one World after the other uses: a new one to Postgres costs more than most tests."""
+    """Connections that many Worlds use, one after the other: a new Postgres connection takes longer than most tests."""
 
     def __init__(self, database_url: str, redis_url: str, database: type[Database] = Database) -> None:
         self.clock: Callable[[], DateTime] = Clock()
@@ -61,8 +61,9 @@ class Connections:
 
 @dataclass
 class World:
-    """Everything a scenario needs. `profile` decides how the network behaves; `lent`: its connections, not for two at
-    once.
+    """An engine, its servers and its network.
+
+    `profile`: how the network behaves. `lent`: connections to use, never for two Worlds at the same time.
     """
 
     database_url: str
@@ -78,7 +79,7 @@ class World:
         self.db, self.leases = self._connections.db, self._connections.leases
         self.network = SimulatedNetwork(NetworkProfile.parse(self.profile))
         self.networks: dict[TrunkId, SimulatedNetwork] = {}
-        # Trunks that a test adds are ways to the same network, unless it gives them one of their own.
+        # All trunks use this network, except those for which a test adds one to `networks`.
         self.providers = ProviderPool(
             lambda trunk: InProcessSimulator(self.networks.get(trunk.id, self.network), self.clock), self.clock
         )
@@ -95,7 +96,7 @@ class World:
             self._connections.close()
 
     def batch(self, phones: Iterable[str] | int = 10, *, start: bool = True, **options: Any) -> BatchId:
-        """Create a batch with these contacts (a number: so many made-up ones) and start it."""
+        """Create a batch and start it. `phones`: the contacts' numbers, or how many contacts to make up."""
         fields = {"name": "test", "agent_id": self.installed.agent_id, "working_days": [1, 2, 3, 4, 5, 6, 7]} | options
         batch_id = batches.create(
             self.db, self.installed.workspace_id, NewBatch.read(fields, self.clock.now), self.clock.now, self.rng
@@ -111,7 +112,7 @@ class World:
         return contacts.import_csv(self.db, workspace_id, batch_id, file, self.clock.now, self.rng)
 
     def sql(self, statement: str, **values: Any) -> int:
-        """Do what an operator does in psql."""
+        """Run a statement in a transaction of its own, as an operator does in psql."""
         with self.db.begin() as connection:
             return run(connection, statement, **values)
 
@@ -126,12 +127,12 @@ class World:
         return batches.read_progress(self.db, batch_id)
 
     def step(self) -> None:
-        """Let every step do what is due at this moment, until nothing is."""
+        """Run all steps of the engine until nothing is due at this moment."""
         self.depart()
         self.deliver()
         rescue_is_due = self.value("SELECT EXISTS (SELECT 1 FROM attempts WHERE rescue_at <= :now)", now=self.clock.now)
         today = self.clock.now.in_timezone("UTC").date()
-        # Rescue runs every few seconds, and loads each day before it begins.
+        # In production rescue runs every few seconds, and loads each UTC day before it begins.
         if rescue_is_due or self.leases.overdue(self.clock.now) or today != self._loaded_on:
             self._loaded_on = today
             rescue(self.context, self.clock.now, self.rng)
@@ -145,18 +146,19 @@ class World:
             due = report.again
 
     def dispatch(self, batch_ids: Sequence[BatchId], context: EngineContext | None = None) -> DispatchReport:
-        """Dispatch these batches; their calls leave when their time has come."""
+        """Dispatch these batches, and place the calls that are due."""
         report = dispatch(context or self.context, batch_ids, self.clock.now, self.rng)
         self.schedule(report.departures)
         self.depart(context)
         return report
 
     def schedule(self, departures: Iterable[Departure]) -> None:
-        """Let these calls leave when their time has come."""
-        self.departing += [(self.clock.now.add(seconds=later.wait_seconds), later) for later in departures]
+        """Plan to place these calls when they are due."""
+        now = self.clock.now
+        self.departing += [(now.add(seconds=departure.wait_seconds), departure) for departure in departures]
 
     def depart(self, context: EngineContext | None = None) -> list[PlaceReport]:
-        """Let the calls leave whose time has come."""
+        """Place the calls that are due."""
         reports = []
         while due := [planned for planned in self.departing if planned[0] <= self.clock.now]:
             first = min(due, key=lambda planned: planned[0])
@@ -166,14 +168,14 @@ class World:
         return reports
 
     def deliver_to_inbox(self) -> None:
-        """Hand in the reports that are due."""
+        """Receive the call events that are due."""
         for trunk_id, network in self.networks.items():
             while events := network.due(self.clock.now):
                 receive(self.db, trunk_id, events)
                 network.acknowledge([event.key for event in events])
 
     def deliver(self) -> None:
-        """Hand in the reports that are due and settle them."""
+        """Receive the call events that are due and settle them."""
         self.deliver_to_inbox()
         while settle(self.context, self.clock.now).is_full:
             pass
@@ -186,7 +188,7 @@ class World:
         each: Callable[[], None] = lambda: None,
         limit: int = 20_000,
     ) -> None:
-        """Step until a moment, or until something holds. Reports that fall within `grain` seconds come together."""
+        """Run the engine until a moment, or until a condition holds. The clock advances by at least `grain` seconds."""
         for _ in range(limit):
             self.step()
             each()
@@ -209,10 +211,10 @@ class World:
         reports = [network.next_due() for network in self.networks.values()]
         moments = [at for at in (*reports, due and pendulum.instance(due), end) if at is not None]
         if not moments and not self.departing:
-            raise AssertionError(f"nothing will ever happen again after {self.clock.now}")
+            raise AssertionError(f"nothing is due after {self.clock.now}")
         soon = self.clock.now.add(seconds=grain)
         latest: DateTime = max(min(moments, default=soon), soon)
-        # Calls leave at their own times: together they would be too many for a rate.
+        # Each call leaves at its own time: together they would exceed a trunk's rate limit.
         return min([latest, *(max(at, self.clock.now.add(microseconds=1)) for at, _ in self.departing)])
 
     def is_over(self, *batch_ids: BatchId) -> bool:
@@ -226,6 +228,6 @@ class World:
 
 
 def made_up_phones(count: int, first: int = 0) -> list[str]:
-    """Numbers that are valid and reach nobody: +1 <area> 555 xxxx."""
+    """Return valid numbers that belong to nobody: +1 <area> 555 xxxx."""
     areas = (201, 202, 203, 205, 206, 207, 208, 209, 210, 212, 213, 214)
     return [f"+1{areas[n // 10_000]}555{n % 10_000:04}" for n in range(first, first + count)]

@@ -1,7 +1,7 @@
-"""A carrier in a network of its own that loses every packet for a while: what was given up then never arrives (P1).
+"""The network loses all packets for a while: a request that timed out meanwhile is never delivered later (P1).
 
 The kernel goes on sending what a closed connection holds, so that a call would ring when its contact has been given to
-another attempt. The carrier's journal is the judge.
+another attempt. The network's journal shows which requests arrived.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ pytestmark = [
 ]
 
 PROFILE = {"outcomes": {"answered": 1}, "talk_seconds": {"mean": 600, "min": 600, "max": 600}}
-# Twilio's is spoken to by HTTPS, as the real one; its certificate is for the address of network 6.
+# The fake Twilio uses HTTPS, as the real one; its certificate is for the address of namespace 6.
 SCHEMES = {"twilio": ("https",)}
 FIRST_NUMBER = 3
 
@@ -43,7 +43,7 @@ def test_a_request_that_was_given_up_in_a_black_hole_never_arrives(
     number = FIRST_NUMBER + NETWORKS.index(name)
     host = f"10.213.{number}.2"
     with namespace(number) as (inside, cable, _):
-        # Else the kernel keeps packets for up to three seconds while it asks where that address is.
+        # Without this the kernel queues packets for up to three seconds while it resolves the address (ARP).
         address = output("ip", "netns", "exec", inside, "cat", f"/sys/class/net/dl{number}b/address")
         output("ip", "neighbour", "replace", host, "lladdr", address, "dev", cable, "nud", "permanent")
         carrier = Carrier(name, tmp_path, PROFILE, ("ip", "netns", "exec", inside), host)
@@ -54,11 +54,11 @@ def test_a_request_that_was_given_up_in_a_black_hole_never_arrives(
             output("ip", "-n", inside, "link", "set", f"dl{number}b", state)
 
         async def story() -> None:
-            one = provider(name, carrier.port, *SCHEMES.get(name, ()), host=host, timeout_seconds=3)
+            trunk = provider(name, carrier.port, *SCHEMES.get(name, ()), host=host, timeout_seconds=3)
             try:
-                await lost_and_never_delivered(one, carrier, host, link)
+                await lost_and_never_delivered(trunk, carrier, host, link)
             finally:
-                await one.close()
+                await trunk.close()
 
         try:
             asyncio.run(story())
@@ -66,29 +66,29 @@ def test_a_request_that_was_given_up_in_a_black_hole_never_arrives(
             carrier.kill()
 
 
-async def lost_and_never_delivered(one: Provider, carrier: Carrier, host: str, link: Callable[[str], None]) -> None:
+async def lost_and_never_delivered(trunk: Provider, carrier: Carrier, host: str, link: Callable[[str], None]) -> None:
     clock = asyncio.get_running_loop().time
 
     async def answers() -> bool:
-        return await one.health() is None
+        return await trunk.health() is None
 
     await wait_until(answers, 30)
-    # Its connection is kept, and the next request goes out on it at once.
+    # The connection is kept, so that the next request is sent on it at once.
     first, lost, last = (large_request(carrier.name) for _ in range(3))
-    assert isinstance(await one.place(first), Placed)
+    assert isinstance(await trunk.place(first), Placed)
     with socket.create_connection((host, carrier.port)) as control:
         link("down")
         lost_at = clock()
-        placing = asyncio.create_task(one.place(lost))
+        placing = asyncio.create_task(trunk.place(lost))
         control.sendall(b"\n")
         assert isinstance(await placing, Unclear)
         link("up")
         up_at = clock()
-        # What is not given up does arrive: the kernel has gone on sending.
+        # Data that was not discarded does arrive: the kernel retransmits it.
         await wait_until(lambda: unacknowledged(control) == 0, 30)
-    # The pauses between two tries double, so that the next one would come within as long as nothing has come.
+    # The interval between retransmissions doubles: the next one would come within as long as the outage was.
     await wait_until(lambda: clock() > up_at + (up_at - lost_at), 30)
-    assert isinstance(await one.place(last), Placed)
+    assert isinstance(await trunk.place(last), Placed)
     assert [call.attempt_id for call in calls_of([carrier.journal])] == [first.attempt_id, last.attempt_id]
 
 
@@ -97,6 +97,6 @@ def output(*command: str) -> str:
 
 
 def unacknowledged(connection: socket.socket) -> int:
-    """How many bytes the other side's kernel has not confirmed."""
+    """Return how many sent bytes the peer has not acknowledged."""
     (count,) = struct.unpack("i", fcntl.ioctl(connection, termios.TIOCOUTQ, b"\0" * 4))
     return int(count)

@@ -1,4 +1,4 @@
-"""Messages on the queues of the broker that no Dialer has sent: none of them ends a worker."""
+"""Invalid messages in the broker's queues: none of them stops a worker."""
 
 import base64
 import json
@@ -18,12 +18,12 @@ from support.world import World
 QUEUE = QUEUES[0]
 TASK: dict[str, Any] = {"lang": "py", "task": "dialer.dispatch", "id": "1", "retries": 0, "timelimit": [None, None]}
 CALL: list[Any] = [[[]], {}, {}]
-# Deeper than Python can follow.
+# Nested deeper than Python's recursion limit.
 NESTED = "[" * 100_000
 
 
 def message(headers: Any = TASK, body: Any = CALL, **changed: Any) -> dict[str, Any]:
-    """A message as Celery puts it into Redis."""
+    """Return a message in Celery's Redis format."""
     return {
         "body": base64.b64encode(json.dumps(body).encode()).decode(),
         "content-encoding": "utf-8",
@@ -37,9 +37,9 @@ def message(headers: Any = TASK, body: Any = CALL, **changed: Any) -> dict[str, 
     } | changed
 
 
-# What cannot even be unpacked.
+# Messages that cannot be decoded.
 NO_MESSAGES = ["", "{", b"\xff\xfe", "null", "[]", "1", "{}", NESTED]
-# What is a message, and no task.
+# Valid messages that are no tasks.
 PROPERTIES: list[Any] = [
     None,
     [],
@@ -96,7 +96,7 @@ def test_a_worker_goes_on_after_messages_that_are_none_or_are_no_tasks(world: Wo
 
         try:
             wait_until(lambda: has_taken(QUEUE), 120, "every message is taken")
-            # One that a worker has in hand when it dies is given to the next one.
+            # A message that a worker is processing when it dies is redelivered to the next one.
             wait_until(lambda: has_taken("unacked"), 60, "every message is rejected or done")
             client.set(asked_key("settle"), "1")
             client.lpush(QUEUE, json.dumps(message(TASK | {"task": "dialer.settle"}, [[], {}, {}])))

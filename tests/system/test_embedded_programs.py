@@ -1,4 +1,4 @@
-"""Which programs the embedded servers are run by, and as whom: with root, without it, and with none installed."""
+"""Which programs and which user the embedded servers use: as root, as another user, and with none installed."""
 
 import os
 import shutil
@@ -38,7 +38,7 @@ except Unavailable as error:
 
 @pytest.fixture
 def open_dir() -> Iterator[Path]:
-    """Yield a folder that every user can reach, unlike tmp_path."""
+    """Yield a folder that all users can access, unlike tmp_path."""
     with tempfile.TemporaryDirectory() as path:
         Path(path).chmod(0o755)
         yield Path(path)
@@ -130,7 +130,7 @@ def attempt(
     interpreter: str = sys.executable,
     user: int | None = None,
 ) -> str:
-    """Run the servers in a process that sees no packages but those, and return what it printed."""
+    """Run the servers in a process that sees only these packages, and return its output."""
     done = subprocess.run(
         [interpreter, "-S", "-c", TRY, str(data_dir), *servers],
         cwd="/",
@@ -147,13 +147,13 @@ def attempt(
 
 
 def only_on_path(open_dir: Path, *names: str) -> Path:
-    """Return a folder that holds these programs of the system and no others."""
+    """Return a folder with links to these system programs only."""
     programs = open_dir / "programs"
     programs.mkdir()
     for name in names:
-        found = shutil.which(name)
-        assert found, name
-        (programs / name).symlink_to(found)
+        program = shutil.which(name)
+        assert program, name
+        (programs / name).symlink_to(program)
     return programs
 
 
@@ -171,10 +171,10 @@ def copy_of_the_wheels(target: Path) -> None:
 
 
 def interpreter_for_nobody() -> str:
-    """Return a Python that an ordinary user can run: ours may lie in root's private folder."""
+    """Return a Python that any user can run: this one may be in root's home directory."""
     names = ("python3", "python3.11", "python3.12", "python3.13", "python3.14")
-    found = (sys.executable, *(shutil.which(name, path=f"{os.defpath}:/usr/local/bin") for name in names))
-    for candidate in filter(None, found):
+    candidates = (sys.executable, *(shutil.which(name, path=f"{os.defpath}:/usr/local/bin") for name in names))
+    for candidate in filter(None, candidates):
         if suits_nobody(candidate):
             return candidate
     pytest.skip("no Python 3.11 or newer is found that an ordinary user can run")

@@ -1,7 +1,7 @@
-"""`dialer up` with a trunk of each kind, against a carrier that speaks its protocol over the wire, as its own process.
+"""`dialer up` with a trunk of each provider, against a fake network that is a process and speaks the real protocol.
 
-The carrier's journal, which the engine cannot see, must agree with the ledger call by call; also where the carrier is
-killed in the middle and started again.
+The carrier's journal, which the engine cannot see, must agree with the ledger call by call; also when the network is
+killed and restarted in between.
 """
 
 import subprocess
@@ -18,7 +18,7 @@ import pytest
 from dialer.domain.outcomes import Outcome
 from dialer.domain.retry import MOST_NETWORK_FAILURES
 from dialer.providers.simulator.capacity import most_in_any_second
-from support.cluster import asked_at, calls_of, most_at_once, rung_twice_at_once, wait_until
+from support.cluster import calls_of, max_concurrent_calls, numbers_with_two_calls, request_times, wait_until
 from support.dialer_up import DIALER, Up
 from support.networks.process import Carrier
 from support.world import made_up_phones
@@ -35,16 +35,16 @@ PROFILE = {
     "speed": 40,
     "outcomes": {"answered": 5, "busy": 2, "no_answer": 2, "machine": 1, "rejected": 1, "failed": 0.2},
     "setup_seconds": {"mean": 1, "max": 3},
-    # Nobody is dropped at once, or the agents would be held.
+    # No call ends at once: the agents would be paused as failing.
     "talk_seconds": {"mean": 60, "min": 30, "max": 300},
 }
 NETWORKS = ["asterisk", "freeswitch", "http", "twilio"]
-# The one that is spoken to by HTTPS, as the real one.
+# Uses HTTPS, as the real one.
 SCHEMES = {"twilio": ("https",)}
 
 
 class Client:
-    """The API, as an admin."""
+    """A client of the API with the admin role."""
 
     def __init__(self, up: Up) -> None:
         key = (up.data_dir / "admin.key").read_text().strip()
@@ -76,7 +76,7 @@ def running(name: str, folder: Path) -> Iterator[tuple[Up, Carrier, Client]]:
 
 
 def set_up(name: str, carrier: Carrier, client: Client) -> str:
-    """Set up what an operator sets up; return the agent's id."""
+    """Create trunk, numbers and agent; return the agent's id."""
     of_kind = carrier.module.trunk(carrier.port, *SCHEMES.get(name, ()))
     trunk = client.post("/trunks", of_kind | {"calls_per_second": 200})
     agent = client.post("/agents", {"name": "Receptionist", "connection": {name: carrier.module.CONNECTION}})
@@ -86,7 +86,7 @@ def set_up(name: str, carrier: Carrier, client: Client) -> str:
 
 
 def started(agent_id: str, client: Client, name: str, first: int) -> str:
-    """Start a batch of five hundred made-up numbers, from this one on; return its id."""
+    """Start a batch of 500 made-up numbers, beginning with this one; return its id."""
     options = {"working_days": [1, 2, 3, 4, 5, 6, 7], "max_concurrent_calls": LIMIT, "retry_failed": True}
     delays = dict.fromkeys(("busy", "no_answer", "failed", "rejected", "machine"), 0)
     retries = {"max_retry_attempts": 1, "retry_machine": True, "retry_delays": delays}
@@ -99,10 +99,12 @@ def started(agent_id: str, client: Client, name: str, first: int) -> str:
     return str(batch["id"])
 
 
-def judge(up: Up, carrier: Carrier, client: Client, batch_id: str, calls_per_second: int | None = None) -> None:
+def check_promises(
+    up: Up, carrier: Carrier, client: Client, batch_id: str, calls_per_second: int | None = None
+) -> None:
     """Compare the promises, the ledger and the carrier's own record, of all that was called so far.
 
-    `calls_per_second`: of the trunk, where its pacing is judged.
+    `calls_per_second`: of the trunk, to check its rate limit.
     """
     assert client.get(f"/batch-calls/{batch_id}/audit")["violations"] == []
     assert done(client, batch_id) == CONTACTS
@@ -113,20 +115,20 @@ def judge(up: Up, carrier: Carrier, client: Client, batch_id: str, calls_per_sec
     counted = [call for call in calls if not spares or call.outcome is not Outcome.FAILED]
     assert max(Counter(call.to_number for call in counted).values()) <= 2
     assert max(Counter(call.to_number for call in calls).values()) <= 2 + MOST_NETWORK_FAILURES
-    assert most_at_once(calls) <= LIMIT
-    assert rung_twice_at_once(calls) == []
+    assert max_concurrent_calls(calls) <= LIMIT
+    assert numbers_with_two_calls(calls) == []
     if calls_per_second is not None:
-        assert most_in_any_second(asked_at([carrier.journal])) <= calls_per_second
+        assert most_in_any_second(request_times([carrier.journal])) <= calls_per_second
     ledger = {row.id: row for row in up.rows("SELECT id, state, outcome, cause FROM attempts")}
     truth = {call.attempt_id: call.outcome for call in calls}
     assert truth.keys() <= {of for of, row in ledger.items() if row.state == "ended"}
     for attempt_id, row in ledger.items():
-        # Of a call that was gone when it was asked for, it is known at best that it had been answered.
+        # Of a call that was gone at the look-up, the ledger knows at most that it was answered.
         if row.state == "ended" and row.cause != "gone_from_network":
-            # Twilio's callbacks tell a rejected call from a busy one by their SIP code, which its own record lacks.
+            # Twilio's callbacks distinguish rejected from busy by a SIP code, which its call records do not contain.
             is_looked_up = carrier.name == "twilio" and row.cause == "busy"
-            told = "busy" if is_looked_up and truth[attempt_id] == "rejected" else truth[attempt_id]
-            assert told == row.outcome, attempt_id
+            expected = "busy" if is_looked_up and truth[attempt_id] == "rejected" else truth[attempt_id]
+            assert expected == row.outcome, attempt_id
     assert (
         subprocess.run([*DIALER, "audit", "--data-dir", str(up.data_dir)], capture_output=True, check=False).returncode
         == 0
@@ -148,16 +150,16 @@ def test_a_list_is_called_and_another_while_the_carrier_is_killed_and_its_log_ag
         agent_id = set_up(name, carrier, client)
         batch_id = started(agent_id, client, "undisturbed", 0)
         wait_until(lambda: is_over(client, batch_id), 150, "all is over")
-        judge(up, carrier, client, batch_id)
+        check_promises(up, carrier, client, batch_id)
         assert up.rows("SELECT id FROM attempts WHERE outcome = 'unknown'") == []
 
         killed_id = started(agent_id, client, "killed", CONTACTS)
         up.rows(f"UPDATE batches SET max_concurrent_calls = {LIMIT - 10} WHERE id = '{killed_id}' RETURNING id")
         wait_until(lambda: done(client, killed_id) > CONTACTS / 3, 100, "a third is done")
         carrier.kill()
-        # Its calls may hold every slot, and nobody tells that they are over: here are some that are free.
+        # Calls without end events may hold all slots: add some free ones.
         up.rows(f"UPDATE batches SET max_concurrent_calls = {LIMIT} WHERE id = '{killed_id}' RETURNING id")
-        # Where a listener must hear the network, that may be missed before any call is.
+        # A trunk that needs a listener may be stopped before any call is lost.
         missed = f"""
             SELECT 1 FROM batch_progress p WHERE batch_id = '{killed_id}' AND (held_by = 'trunk_unheard' OR EXISTS (
                 SELECT 1 FROM attempts WHERE batch_id = p.batch_id AND state IN ('unclear', 'refused')))
@@ -165,4 +167,4 @@ def test_a_list_is_called_and_another_while_the_carrier_is_killed_and_its_log_ag
         wait_until(lambda: up.rows(missed), 30, "the carrier is missed")
         carrier.start()
         wait_until(lambda: is_over(client, killed_id), 250, "all is over")
-        judge(up, carrier, client, killed_id)
+        check_promises(up, carrier, client, killed_id)

@@ -1,4 +1,4 @@
-"""The rate of a trunk, judged by its network's own record: never passed in any second, over all workers."""
+"""The rate limit of a trunk, checked with the network's own records: no second exceeds it, over all workers."""
 
 import sys
 from pathlib import Path
@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.proof, pytest.mark.timeout(240)]
 
 SECOND = 1_000_000
 SKEWED = [sys.executable, str(Path(__file__).parents[1] / "support" / "skewed_clock.py")]
-# Long calls: slots do not free while the rate is measured, as nothing but the rate decides.
+# Long calls: only the rate limits the calls while it is measured, not the slots.
 PROFILE = {"speed": 1, "outcomes": {"no_answer": 1}, "setup_seconds": {"mean": 0.1, "max": 0.2}, "faults": {}}
 MEASURED_SECONDS = 8
 
@@ -30,7 +30,7 @@ def test_a_rate_is_never_passed_in_any_second(tmp_path: Path) -> None:
         for n in (1, 2, 3):
             made.add(f"worker-{n}", "worker")
         made.add_command("worker-4", SKEWED, "18000", "worker")
-        # So many batches that their slots are never all taken.
+        # Enough batches that there are always free slots.
         for n in range(12):
             made.batch(200, first=n * 200, max_concurrent_calls=100)
         for rate in (10, 40):
@@ -44,7 +44,7 @@ def test_a_rate_is_never_passed_in_any_second(tmp_path: Path) -> None:
 
 
 def measured(made: Cluster, rate: int) -> None:
-    """Let calls go out for a while, and judge those after the change of the rate has passed."""
+    """Place calls for a while; check those that were placed after the rate had changed."""
     before = len(made.calls())
     wait_until(lambda: len(made.calls()) > before + 4 * rate, 120, f"{rate} calls a second go out")
     begin = made.calls()[-1].placed
@@ -53,4 +53,4 @@ def measured(made: Cluster, rate: int) -> None:
     used, most = len(calls) / MEASURED_SECONDS / rate, most_in_any_second(call.placed for call in calls)
     log.info("measured", calls_per_second=rate, used=round(used, 3), most_in_any_second=most)
     assert most <= rate
-    # How much of the rate is used on a busy machine depends on the machine; see `make bench-rate`.
+    # The used part of the rate depends on the load of the machine; see `make bench-rate`.

@@ -1,4 +1,4 @@
-"""The examples of the README are run as they stand: those of the shell against a real `dialer up`, those in SQL."""
+"""Runs the examples of the README unchanged: the shell commands against a real `dialer up`, and the SQL."""
 
 import csv
 import os
@@ -36,9 +36,9 @@ def test_the_example_goes_from_a_key_to_a_finished_batch(tmp_path: Path) -> None
     )
     try:
         assert up.stdout is not None
-        said = up.stdout.readline()
-        address = re.search(r"Dialer is up at (\S+)", said)
-        assert address is not None, said
+        line = up.stdout.readline()
+        address = re.search(r"Dialer is up at (\S+)", line)
+        assert address is not None, line
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", example],
             cwd=tmp_path,

@@ -1,4 +1,4 @@
-"""A restart of Postgres or Redis, as the logs of the processes tell of it."""
+"""What the processes log while Postgres or Redis restarts."""
 
 import sys
 from pathlib import Path
@@ -42,10 +42,10 @@ def check_restart(made: Cluster, server: Server, batch_id: BatchId) -> None:
 
     server.stop()
     wait_until(lambda: logged("worker-1"), 60, "the worker has noticed")
-    # Long enough for every step of every process to fail again and again.
+    # Long enough that each step of each process fails repeatedly.
     POLL.wait(10)
     server.start()
-    # What the judge had open ended with it.
+    # The restart has ended the connections of this process.
     made.db.close()
     made.context.db.close()
     placed = made.attempts(batch_id)

@@ -1,6 +1,6 @@
-"""Real processes on real servers, killed, stopped, emptied and cut off: every list is called to its end all the same.
+"""Real processes and servers that are killed, stopped, emptied and cut off: each batch is completed nevertheless.
 
-The network's own journal is the judge of who was rung. `make storm` runs many seeds of the long storms.
+The network's own journal shows who was called. `make storm` runs many seeds of the long storms.
 """
 
 import json
@@ -36,7 +36,7 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="the servers are killed by pids that only Linux keeps so"),
 ]
 
-# A call takes a second or less, and its network fails now and then.
+# Calls take at most a second, and the network fails sometimes.
 PROFILE = {
     "speed": 40,
     "outcomes": {"answered": 5, "busy": 2, "no_answer": 2, "machine": 1},
@@ -49,7 +49,7 @@ RETRIES: dict[str, Any] = {"retry_failed": True, "max_retry_attempts": 1, "retry
 
 
 def full(made: Cluster) -> None:
-    """Two beats, four workers, two listeners and two APIs; half of them behind links that can be cut."""
+    """Start two beats, four workers, two listeners and two APIs; half of them connect through proxies."""
     made.add_simulator()
     for n in (1, 2):
         made.add(f"beat-{n}", "beat", linked=n == 2)
@@ -60,11 +60,11 @@ def full(made: Cluster) -> None:
 
 
 class Storm:
-    """What goes wrong, one thing after the other, as a seed has it."""
+    """Inject one fault after the other, in the order that the seed decides."""
 
     def __init__(self, made: Cluster, seed: int) -> None:
         self.made, self.rng = made, Random(seed)
-        self.told: list[str] = []
+        self.faults: list[str] = []
 
     def strike(self) -> None:
         made = self.made
@@ -78,18 +78,18 @@ class Storm:
             "silence": lambda: self._cut(Proxy.swallow),
         }
         (deed,) = self.rng.choices(list(deeds), (6, 2, 1, 1, 1, 1, 1))
-        self.told.append(deed)
+        self.faults.append(deed)
         deeds[deed]()
 
     def _kill(self) -> None:
         name = self.rng.choice(sorted(self.made.processes))
-        self.told[-1] += f" {name}"
+        self.faults[-1] += f" {name}"
         self.made.kill(name)
 
     def _terminate(self) -> None:
         name = self.rng.choice([name for name in sorted(self.made.processes) if name != "simulator"])
-        self.told[-1] += f" {name}"
-        # A process that was just started may not have set up how it leaves.
+        self.faults[-1] += f" {name}"
+        # A process that has just started may not have installed its signal handlers yet.
         assert self.made.terminate(name) in (0, -signal.SIGTERM), self.made.log(name)[-2000:]
 
     def _flush(self) -> None:
@@ -105,7 +105,7 @@ class Storm:
 
 
 def weather(made: Cluster, seed: int, contacts: int) -> None:
-    """Let it storm until most contacts are done, then let the rest go on in peace, and judge."""
+    """Inject faults until most contacts are final, let the rest finish without faults, and check the promises."""
     full(made)
     made.sql("UPDATE trunks SET max_concurrent_calls = :n", n=LIMIT)
     half = contacts // 2
@@ -115,12 +115,12 @@ def weather(made: Cluster, seed: int, contacts: int) -> None:
     while made.done() < contacts * 0.8:
         POLL.wait(storm.rng.uniform(0.1, 1.0))
         storm.strike()
-        made.tend()
-        assert len(storm.told) < contacts * 0.8, storm.told
-    said = f"seed {seed}: {storm.told}"
-    wait_until(made.goes_on_until_over, 180, f"all is over after {said}")
-    wait_until(made.slots_are_free, 90, f"every slot is free after {said}")
-    made.judge(LIMIT, calls_each=2)
+        made.restart_dead()
+        assert len(storm.faults) < contacts * 0.8, storm.faults
+    context = f"seed {seed}: {storm.faults}"
+    wait_until(made.restart_dead_until_over, 180, f"all is over after {context}")
+    wait_until(made.slots_are_free, 90, f"every slot is free after {context}")
+    made.check_promises(LIMIT, calls_each=2)
 
 
 def test_a_short_storm_of_kills_restarts_and_cuts_loses_nobody_and_rings_nobody_twice(tmp_path: Path) -> None:
@@ -147,11 +147,11 @@ def test_a_worker_that_is_told_to_stop_finishes_what_it_holds(tmp_path: Path) ->
         made.batch(400, max_concurrent_calls=LIMIT)
         wait_until(lambda: made.done() > 50, 60, "calls are under way")
         assert [made.terminate(f"worker-{n}") for n in range(1, 5)] == [0, 0, 0, 0]
-        # Nobody was left between the claim and the network, or between the network and the ledger.
+        # No attempt is left between claim and placement, or between placement and its response.
         assert made.rows("SELECT id FROM attempts WHERE state IN ('reserved', 'unclear')") == []
-        made.tend()
+        made.restart_dead()
         wait_until(made.is_over, 120, "all is over")
-        made.judge(LIMIT, calls_each=1)
+        made.check_promises(LIMIT, calls_each=1)
 
 
 def test_a_hundred_pauses_by_the_api_and_a_hundred_in_sql_are_obeyed_at_once(tmp_path: Path) -> None:
@@ -179,20 +179,22 @@ def test_a_hundred_pauses_by_the_api_and_a_hundred_in_sql_are_obeyed_at_once(tmp
             def in_sql(batch_id: BatchId, status: str) -> None:
                 made.sql("UPDATE batches SET status = :status WHERE id = :id", status=status, id=batch_id)
 
-            one = both.submit(pauses, made, by_api, lambda: ask(by_api, "pause"), lambda: ask(by_api, "resume"))
-            two = both.submit(pauses, made, by_sql, lambda: in_sql(by_sql, "paused"), lambda: in_sql(by_sql, "active"))
-            assert one.result() + two.result() > 100
+            first = both.submit(pauses, made, by_api, lambda: ask(by_api, "pause"), lambda: ask(by_api, "resume"))
+            second = both.submit(
+                pauses, made, by_sql, lambda: in_sql(by_sql, "paused"), lambda: in_sql(by_sql, "active")
+            )
+            assert first.result() + second.result() > 100
 
 
 def pauses(made: Cluster, batch_id: BatchId, pause: Callable[[], None], resume: Callable[[], None]) -> int:
-    """Pause a hundred times; return in how many of them calls were still in progress after what was waited for."""
+    """Pause 100 times; return how often calls were still in progress after the wait."""
     between = 0
     for n in range(100):
         before = made.attempts(batch_id)
         wait_until(lambda before=before: made.attempts(batch_id) > before, 30, "new calls go out")  # type: ignore[misc]
         pause()
         acknowledged = made.attempts(batch_id)
-        # Slots go on to be freed: as soon as some call has ended since, dispatch has had its chance.
+        # Slots still become free: once a call has ended since, dispatch could have placed another.
         calls = made.in_progress(batch_id)
         wait_until(
             lambda calls=calls: made.in_progress(batch_id) < max(calls, 1),  # type: ignore[misc]
@@ -233,7 +235,7 @@ def test_tasks_left_in_the_queue_by_a_long_outage_are_worked_off_and_do_no_harm(
                 made.add(f"worker-{n}", "worker")
             wait_until(made.is_over, 150, "all is over")
             wait_until(lambda: client.llen("dialer") < 50, 120, "the queue is worked off")
-        made.judge(LIMIT, calls_each=1)
+        made.check_promises(LIMIT, calls_each=1)
 
 
 @pytest.mark.slow
@@ -246,14 +248,14 @@ def test_rabbitmq_carries_the_tasks_as_well(tmp_path: Path) -> None:
         for n in (1, 2, 3):
             wait_until(lambda n=n: made.done() > 100 * n, 120, "calls are under way")  # type: ignore[misc]
             made.kill(f"worker-{n}")
-            made.tend()
-        wait_until(made.goes_on_until_over, 180, "all is over")
-        made.judge(LIMIT, calls_each=2)
+            made.restart_dead()
+        wait_until(made.restart_dead_until_over, 180, "all is over")
+        made.check_promises(LIMIT, calls_each=2)
 
 
 @contextmanager
 def rabbitmq(folder: Path) -> Iterator[str]:
-    """A RabbitMQ of its own, as root or not, on free ports of 127.0.0.1."""
+    """Run a RabbitMQ on free ports of 127.0.0.1, as root or another user."""
     port, dist = free_port(), free_port()
     environment = os.environ | {
         "RABBITMQ_NODENAME": f"dialer{port}@localhost",
@@ -268,13 +270,13 @@ def rabbitmq(folder: Path) -> Iterator[str]:
         "ERL_EPMD_ADDRESS": "127.0.0.1",
         "ERL_EPMD_PORT": str(free_port()),
     }
-    # Debian's command changes to a user of its own, who cannot write here; the script behind it does not.
+    # Debian's wrapper switches to the rabbitmq user, who cannot write here; the script that it calls does not.
     server = shutil.which("rabbitmq-server", path="/usr/lib/rabbitmq/bin") or shutil.which("rabbitmq-server") or ""
     with (folder / "rabbitmq.log").open("wb") as log:
         process = subprocess.Popen([server], env=environment, stdout=log, stderr=log, start_new_session=True)
     try:
-        said = folder / "rabbitmq.log"
-        wait_until(lambda: "completed with" in said.read_text(errors="replace"), 90, "RabbitMQ is up")
+        log_file = folder / "rabbitmq.log"
+        wait_until(lambda: "completed with" in log_file.read_text(errors="replace"), 90, "RabbitMQ is up")
         yield f"amqp://guest:guest@127.0.0.1:{port}//"
     finally:
         os.killpg(process.pid, signal.SIGKILL)
@@ -290,7 +292,7 @@ def test_workers_in_networks_of_their_own_are_cut_off_and_joined_again(tmp_path:
         cluster(tmp_path / "cluster", PROFILE | {"faults": {}}) as made,
     ):
         made.add_simulator("--host", "0.0.0.0")
-        # An address of ours that both networks have a way to.
+        # An address of this machine that is reachable from both namespaces.
         address = f"tcp://{one[2]}:{made.simulator_port}"
         made.sql("UPDATE trunks SET config = jsonb_set(config, '{url}', to_jsonb(CAST(:url AS text)))", url=address)
         made.add("beat-1", "beat")
@@ -310,6 +312,6 @@ def test_workers_in_networks_of_their_own_are_cut_off_and_joined_again(tmp_path:
             POLL.wait(4)
             subprocess.run(["ip", "link", "set", cable, "up"], check=True)
         wait_until(made.is_over, 180, "all is over")
-        made.judge(LIMIT, calls_each=1)
+        made.check_promises(LIMIT, calls_each=1)
         for proxy in proxies:
             proxy.close()

@@ -1,6 +1,6 @@
-"""Real processes on a database that others change too: its schema, rows that stay locked, a worker that stands still.
+"""Real processes on a disturbed database: a schema that changes, rows that stay locked, a worker that is stopped.
 
-The network's own journal is the judge of how each call ended.
+The network's own journal shows how each call ended.
 """
 
 import os
@@ -28,7 +28,7 @@ pytestmark = [
 PROFILE = {"speed": 60, "outcomes": {"answered": 5, "busy": 2, "no_answer": 2, "machine": 1}}
 LIMIT = 20
 UNFIT_SECONDS = 6
-# How a claim's statement begins.
+# The beginning of the claim statement.
 CLAIMS = "query LIKE '%free_numbers AS MATERIALIZED%'"
 WAITS = f"wait_event_type = 'Lock' AND {CLAIMS}"
 STANDS_STILL = f"state = 'idle in transaction' AND {CLAIMS}"
@@ -72,7 +72,7 @@ def test_a_schema_that_changes_under_load_and_does_not_fit_for_seconds_loses_no_
         assert made.rows("SELECT kind, subject, error FROM quarantine") == []
         assert outcomes(made) == truth(made)
         assert made.attempts(batch_id) == 160
-        made.judge(LIMIT, calls_each=1)
+        made.check_promises(LIMIT, calls_each=1)
 
 
 def doctor(made: Cluster) -> str:
@@ -93,13 +93,13 @@ def test_a_transaction_that_is_left_open_stops_its_own_batch_alone_and_is_explai
             free = [made.batch(60, first=100 * n, max_concurrent_calls=LIMIT) for n in (1, 2)]
             wait_until(lambda: made.is_over(*free), 60, "the other batches are over")
             assert made.attempts(stuck) == calls
-            said = "rows are locked by a session that does not end its transaction"
-            wait_until(lambda: said in made.log("worker-1") + made.log("worker-2"), 40, "a worker tells of it")
+            message = "rows are locked by a session that does not end its transaction"
+            wait_until(lambda: message in made.log("worker-1") + made.log("worker-2"), 40, "a worker logs it")
             assert "Batch spring sale is locked by a transaction of session" in doctor(made)
         wait_until(made.is_over, 60, "the batch goes on when it is released")
-        assert (made.log("worker-1") + made.log("worker-2")).count(said) == 1
+        assert (made.log("worker-1") + made.log("worker-2")).count(message) == 1
         assert outcomes(made) == truth(made)
-        made.judge(3 * LIMIT, calls_each=1)
+        made.check_promises(3 * LIMIT, calls_each=1)
 
 
 def test_a_worker_that_stands_still_in_the_middle_of_a_claim_stops_nobody_and_redis_is_rebuilt(tmp_path: Path) -> None:
@@ -117,17 +117,17 @@ def test_a_worker_that_stands_still_in_the_middle_of_a_claim_stops_nobody_and_re
         last = made.batch(30, first=200, max_concurrent_calls=LIMIT)
         wait_until(lambda: made.is_over(last), 60, "both workers go on")
         assert outcomes(made) == truth(made)
-        made.judge(2 * LIMIT, calls_each=1)
+        made.check_promises(2 * LIMIT, calls_each=1)
 
 
 def stop_in_a_claim(made: Cluster, batch_id: BatchId) -> bool:
-    """Stop the worker while its claim waits for a lock, and release the lock: its transaction stays open then."""
+    """Stop the worker while its claim waits for a lock, then release the lock, so that its transaction stays open."""
     worker = made.processes["worker-1"].pid
     with made.db.begin() as holder:
         rows(holder, "SELECT 1 FROM batch_days WHERE batch_id = :id FOR UPDATE", id=batch_id)
         wait_until(lambda: sessions(made, WAITS), 30, "a claim waits")
         os.kill(worker, signal.SIGSTOP)
-    # The claim's wait may have been over just before it was stopped: then nothing is held, and it is tried again.
+    # The claim may have timed out just before the worker was stopped: then no lock is held, so try again.
     wait_until(lambda: not sessions(made, WAITS), 10, "the claim does not wait any more")
     if sessions(made, STANDS_STILL):
         return True
@@ -161,7 +161,7 @@ def test_workers_of_the_previous_release_go_on_under_load_while_the_schema_is_up
         wait_until(made.is_over, 120, "all is over")
         assert made.rows("SELECT kind, subject, error FROM quarantine") == []
         assert outcomes(made) == truth(made)
-        made.judge(LIMIT, calls_each=1)
+        made.check_promises(LIMIT, calls_each=1)
     finally:
         made.close()
 

@@ -13,7 +13,7 @@ from threading import Event
 import pytest
 import redis
 
-from support.dialer_up import DEAF_DIALER, DIALER, Up, children
+from support.dialer_up import DIALER, SIGNAL_IGNORING_DIALER, Up, children
 from support.world import made_up_phones
 
 pytestmark = [
@@ -132,7 +132,7 @@ def test_a_second_up_on_the_folder_is_refused_and_an_api_that_is_killed_is_start
     assert json.loads(output)["counts"]["total"] == 150
     assert "completed: 150/150" in errors
     assert up.stop() == 0
-    assert any(line.startswith("api ended with exit code -9 and is restarted") for line in up.said)
+    assert any(line.startswith("api ended with exit code -9 and is restarted") for line in up.output)
 
 
 def test_term_stops_everything_and_the_admin_key_is_kept_as_long_as_it_works(start: Callable[..., Up]) -> None:
@@ -144,16 +144,16 @@ def test_term_stops_everything_and_the_admin_key_is_kept_as_long_as_it_works(sta
     children = first.children()
     assert len(children) >= 6
     assert first.stop() == 0
-    assert first.said[-1] == "Stopped; nothing is lost.\n"
+    assert first.output[-1] == "Stopped; nothing is lost.\n"
     assert all(is_gone(pid) for pid in children)
-    assert f"The admin key, shown this once: {key}\n" in first.said
+    assert f"The admin key, shown this once: {key}\n" in first.output
     second = start()
     assert file.read_text().strip() == key
     assert dialer("keys", "revoke", key.split("_")[1], "--data-dir", str(second.data_dir)).returncode == 0
     refused = dialer("batch", "list", "--data-dir", str(second.data_dir))
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
     second.stop()
-    assert key not in "".join(second.said)
+    assert key not in "".join(second.output)
     third = start()
     assert file.read_text().strip() != key
     assert dialer("batch", "list", "--data-dir", str(third.data_dir)).returncode == 0
@@ -163,11 +163,11 @@ def test_term_stops_everything_and_the_admin_key_is_kept_as_long_as_it_works(sta
 def test_an_up_whose_parent_ignored_and_blocked_its_signals_stops_everything_in_order(
     start: Callable[..., Up], how: signal.Signals
 ) -> None:
-    up = start(command=DEAF_DIALER)
+    up = start(command=SIGNAL_IGNORING_DIALER)
     started = up.children()
     assert up.stop(how) == 0
-    assert up.said[-1] == "Stopped; nothing is lost.\n"
-    assert not any("is restarted" in line for line in up.said)
+    assert up.output[-1] == "Stopped; nothing is lost.\n"
+    assert not any("is restarted" in line for line in up.output)
     assert all(is_gone(pid) for pid in started)
     assert "database system is shut down" in (up.data_dir / "log" / "postgres.log").read_text()
     assert "bye bye" in (up.data_dir / "log" / "redis.log").read_text()
@@ -178,7 +178,7 @@ def test_an_up_whose_parent_ignored_and_blocked_its_signals_stops_everything_in_
 def test_a_demo_whose_parent_ignored_and_blocked_its_signals_stops_everything_in_order(
     tmp_path: Path, how: signal.Signals
 ) -> None:
-    demo = [*DEAF_DIALER, "demo", "--contacts", "2000", "--data-dir", str(tmp_path / "data")]
+    demo = [*SIGNAL_IGNORING_DIALER, "demo", "--contacts", "2000", "--data-dir", str(tmp_path / "data")]
     with (tmp_path / "output").open("w") as output, subprocess.Popen(demo, stdout=output, stderr=output) as process:
         wait_until(lambda: process.poll() is not None or "active: " in (tmp_path / "output").read_text())
         started = children(process.pid)

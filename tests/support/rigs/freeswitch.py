@@ -17,7 +17,7 @@ from dialer.providers.base import CallRequest, Placement, ProviderEnvironment
 from dialer.providers.freeswitch import FreeSwitch, FreeSwitchConfig
 from support.networks.freeswitch import CONNECTION, ENVIRONMENT, read_originate, serve, trunk
 from support.networks.freeswitch_client import PASSWORD
-from support.provider_arguments import no_matter
+from support.provider_arguments import ignore_link_state
 from support.rigs.hearing import Hearing
 
 TRUNK = TrunkId(UUID("018f0000-0000-7000-8000-0000000000f5"))
@@ -75,7 +75,7 @@ async def _opened(config: dict[str, Any], *destination: str) -> AsyncIterator[He
         is_up = asyncio.Event()
 
         async def on_link_state(reason: str | None) -> None:
-            await no_matter(reason)
+            await ignore_link_state(reason)
             is_up.set()
 
         listening = asyncio.create_task(one.listen(rig.on_events, on_link_state))

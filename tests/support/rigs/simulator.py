@@ -15,7 +15,7 @@ from dialer.domain.call import CallEvent
 from dialer.domain.ids import AttemptId, TrunkId
 from dialer.providers.base import Provider
 from dialer.providers.simulator import InProcessSimulator, NetworkProfile, SimulatedNetwork, Simulator, serve
-from support.provider_arguments import no_matter
+from support.provider_arguments import ignore_link_state
 from support.rigs.hearing import Hearing
 
 TRUNK = TrunkId(UUID("018f0000-0000-7000-8000-000000000002"))
@@ -93,7 +93,7 @@ async def over_a_socket(config: dict[str, Any]) -> AsyncIterator[Hearing]:
     rig = Hearing(
         simulator, network, port, connect, tuple, keeps_records=True, knows_place_by=True, close_network=server.close
     )
-    listening = asyncio.create_task(simulator.listen(rig.on_events, no_matter))
+    listening = asyncio.create_task(simulator.listen(rig.on_events, ignore_link_state))
     try:
         yield rig
     finally:
