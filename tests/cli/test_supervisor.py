@@ -6,8 +6,9 @@ from threading import Event
 
 import pytest
 
-from dialer.cli.supervisor import MAX_FAILED_STARTS, STARTED_SECONDS, RestartPolicy, Supervisor, supervised_engine
+from dialer.cli.supervisor import Supervisor, supervised_engine
 from dialer.embedded import Servers
+from dialer.embedded.processes import MAX_FAILED_STARTS, STARTED_SECONDS, RestartPolicy
 from dialer.errors import Unavailable
 from dialer.settings import Settings
 from support.deadline import DEADLINE_SECONDS

@@ -66,7 +66,7 @@ class Server:
         self.start()
 
     def start(self) -> None:
-        self.url = self._stack.enter_context(self._serving(lambda: self._port))
+        self.url = self._stack.enter_context(self._serving(lambda: self._port)).url
 
     def stop(self) -> None:
         """Stop it in an orderly way."""

@@ -279,8 +279,35 @@ def test_a_port_taken_by_someone_else_is_replaced_by_another(tmp_path: Path, ser
             "postgres": lambda: postgres.serving(tmp_path, secret, durable=False, choose_port=choose),
             "redis": lambda: valkey.serving(tmp_path, secret, durable=False, choose_port=choose),
         }
-        with kinds[server]() as url:
-            assert f"127.0.0.1:{free}/" in url
+        with kinds[server]() as running_server:
+            assert f"127.0.0.1:{free}/" in running_server.url
+
+
+def test_servers_that_are_killed_are_restarted_where_they_were_with_what_they_held(tmp_path: Path) -> None:
+    with running(tmp_path) as servers:
+        with psycopg.connect(plain(servers.database_url)) as connection:
+            connection.execute("CREATE TABLE kept AS SELECT 1 AS n")
+        assert servers.tend() == []
+        killed = server_pids(tmp_path)
+        for pid in killed:
+            os.kill(pid, signal.SIGKILL)
+        messages: list[str] = []
+
+        def both_are_up() -> bool:
+            messages.extend(servers.tend())
+            return len(messages) == 2 and not set(server_pids(tmp_path)) & set(killed)
+
+        eventually(both_are_up)
+        assert [message.split(";")[0] for message in sorted(messages)] == [
+            "PostgreSQL ended with exit code -9 and is restarted",
+            "Valkey ended with exit code -9 and is restarted",
+        ]
+        with psycopg.connect(plain(servers.database_url)) as connection:
+            assert connection.execute("SELECT n FROM kept").fetchone() == (1,)
+        with redis.Redis.from_url(servers.redis_url) as client:
+            assert client.ping()
+        pids = server_pids(tmp_path)
+    assert not [pid for pid in pids if is_alive(pid)]
 
 
 def test_valkey_that_refuses_to_stop_during_a_rewrite_is_asked_again(tmp_path: Path) -> None:

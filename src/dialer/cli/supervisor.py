@@ -12,14 +12,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from threading import Event
 
 import httpx2
 
 from dialer import embedded, wiring
 from dialer.cli import admin_key
+from dialer.embedded.processes import FIRST_BACKOFF_SECONDS, RestartPolicy, SupervisedProcess
 from dialer.errors import Unavailable
 from dialer.service import demo_setup
 from dialer.settings import Settings
@@ -30,69 +29,6 @@ API_URL_FILE = "api.url"
 POLL_SECONDS = 0.2
 # A worker finishes its running tasks before it stops.
 STOP_SECONDS = 30
-# A process that has run for this long has started; if it dies then, it is restarted at once.
-STARTED_SECONDS = 10.0
-FIRST_BACKOFF_SECONDS = 0.5
-MAX_FAILED_STARTS = 6
-
-
-@dataclass(slots=True)
-class RestartPolicy:
-    """When a dead process is restarted: at once if it had started, with exponential backoff if it fails to start."""
-
-    first_backoff_seconds: float
-    failed_starts: int = 0
-
-    def backoff_after(self, ran_seconds: float) -> float | None:
-        """Return the seconds to wait before the restart; None: it has failed to start too often."""
-        if ran_seconds >= STARTED_SECONDS:
-            self.failed_starts = 0
-            return 0.0
-        self.failed_starts += 1
-        if self.failed_starts >= MAX_FAILED_STARTS:
-            return None
-        backoff: float = self.first_backoff_seconds * 2 ** (self.failed_starts - 1)
-        return backoff
-
-
-class Child:
-    """One process of the engine: a command of `dialer` with a log file of its own."""
-
-    def __init__(
-        self, name: str, arguments: Sequence[str], environment: Mapping[str, str], log: Path, policy: RestartPolicy
-    ) -> None:
-        self.name = name
-        self._command = [sys.executable, "-m", "dialer", *arguments]
-        self._environment = environment
-        self._log = log
-        self._policy = policy
-        self._restart_at: float | None = None
-        self._start()
-
-    def tend(self) -> str | None:
-        """Restart the process if it is dead and its backoff has passed; return a message if it has just died.
-
-        Raises Unavailable when it keeps dying.
-        """
-        exit_code, now = self.process.poll(), time.monotonic()
-        if exit_code is None:
-            return None
-        if self._restart_at is None:
-            backoff = self._policy.backoff_after(now - self._started_at)
-            if backoff is None:
-                raise Unavailable(f"{self.name} keeps dying, last with exit code {exit_code}; {self._log} says why")
-            self._restart_at = now + backoff
-            return f"{self.name} ended with exit code {exit_code} and is restarted; {self._log} may say why"
-        if now >= self._restart_at:
-            self._start()
-        return None
-
-    def _start(self) -> None:
-        self._restart_at, self._started_at = None, time.monotonic()
-        with self._log.open("ab") as log:
-            self.process: subprocess.Popen[bytes] = embedded.child(
-                self._command, env=self._environment, stdout=log, stderr=log
-            )
 
 
 class Supervisor:
@@ -103,20 +39,27 @@ class Supervisor:
         settings: Settings,
         echo: Callable[[str], None],
         first_backoff_seconds: float = FIRST_BACKOFF_SECONDS,
+        tend_servers: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         self.settings = settings
         self.log_dir = settings.data_dir / "log"
         self._echo = echo
+        self._tend_servers = tend_servers
         self._first_backoff_seconds = first_backoff_seconds
         self._environment = os.environ | settings.environment()
-        self._children: list[Child] = []
+        self._children: list[SupervisedProcess] = []
         self.url = ""
         self.new_key: str | None = None
 
     def start(self, name: str, *arguments: str) -> None:
         """Start a command of `dialer` as the process of this name."""
-        policy, log = RestartPolicy(self._first_backoff_seconds), self.log_dir / f"{name}.log"
-        self._children.append(Child(name, arguments, self._environment, log, policy))
+        command, log = [sys.executable, "-m", "dialer", *arguments], self.log_dir / f"{name}.log"
+
+        def launch() -> subprocess.Popen[bytes]:
+            with log.open("ab") as output:
+                return embedded.child(command, env=self._environment, stdout=output, stderr=output)
+
+        self._children.append(SupervisedProcess(name, log, RestartPolicy(self._first_backoff_seconds), launch))
 
     def set_api_port(self, port: int) -> None:
         """Pass the URL of the API to processes that start from now on, for webhooks of networks on this machine."""
@@ -135,9 +78,9 @@ class Supervisor:
 
     def tend(self) -> None:
         """Restart dead processes. Call this a few times a second. Raises Unavailable if one of them keeps dying."""
-        for child in self._children:
-            if message := child.tend():
-                self._echo(message)
+        news = [*self._tend_servers(), *(child.tend() for child in self._children)]
+        for message in filter(None, news):
+            self._echo(message)
 
     def stop(self) -> None:
         """Stop the processes, those that bring work first."""
@@ -179,7 +122,8 @@ def supervised_engine(
                 data_dir, need_postgres=settings.database_url is None, need_redis=settings.redis_url is None
             )
         )
-        supervisor = Supervisor(settings.with_servers(servers.database_url, servers.redis_url), echo)
+        reachable = settings.with_servers(servers.database_url, servers.redis_url)
+        supervisor = Supervisor(reachable, echo, tend_servers=servers.tend)
         port = _free_port()
         _prepare(supervisor.settings, dict(network) | {"url": f"tcp://127.0.0.1:{port}"})
         if api_port is not None:

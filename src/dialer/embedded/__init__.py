@@ -5,24 +5,30 @@ reachable from other machines or without the password, and never outlive this pr
 even after a `kill -9` of this process; elsewhere the next start stops them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dialer.embedded import postgres, valkey
 from dialer.embedded.data_dir import password_of, published_urls, use_exclusively
 from dialer.embedded.processes import child, stop
+from dialer.embedded.server import RunningServer
 
 __all__ = ["Servers", "child", "running", "running_at", "stop"]
 
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """The URLs of the servers, with passwords; "" for one that was not requested."""
+    """The URLs of the servers, with passwords; "" for one that was not requested.
+
+    `tend` restarts servers that have died, on the same ports, and returns messages about them. Call it a few times a
+    second; it raises Unavailable if one of them keeps dying.
+    """
 
     database_url: str
     redis_url: str
+    tend: Callable[[], Sequence[str]] = field(default=tuple, compare=False)
 
 
 @contextmanager
@@ -47,12 +53,15 @@ def running(
         lock = stack.enter_context(use_exclusively(data_dir))
         password = password_of(data_dir)
         database_url = redis_url = ""
+        servers: list[RunningServer] = []
         if need_postgres:
-            database_url = stack.enter_context(postgres.serving(data_dir, password, durable=durable))
+            servers.append(stack.enter_context(postgres.serving(data_dir, password, durable=durable)))
+            database_url = servers[-1].url
         if need_redis:
-            redis_url = stack.enter_context(valkey.serving(data_dir, password, durable=durable))
+            servers.append(stack.enter_context(valkey.serving(data_dir, password, durable=durable)))
+            redis_url = servers[-1].url
         lock.publish(database_url, redis_url)
-        yield Servers(database_url, redis_url)
+        yield Servers(database_url, redis_url, lambda: [message for server in servers if (message := server.tend())])
 
 
 def running_at(data_dir: Path) -> Servers | None:

@@ -17,7 +17,7 @@ from typing import BinaryIO, ClassVar
 
 from dialer.embedded.os_user import OsUser, os_user_for
 from dialer.embedded.processes import child, stop, stop_leftover
-from dialer.embedded.server import STOP_SECONDS, free_port, serving_port, tail, version, wheel
+from dialer.embedded.server import STOP_SECONDS, RunningServer, free_port, serving_port, tail, version, wheel
 from dialer.errors import Unavailable
 
 OLDEST_MAJOR = 14
@@ -83,11 +83,12 @@ class Postgres:
 @contextmanager
 def serving(
     data_dir: Path, password: str, *, durable: bool, choose_port: Callable[[], int] = free_port
-) -> Iterator[str]:
-    """Run Postgres until the context ends; yields the URL of its database."""
+) -> Iterator[RunningServer]:
+    """Run Postgres until the context ends; `url` is that of its database."""
     postgres = prepare(data_dir, durable=durable)
-    with serving_port(postgres, choose_port) as port:
-        yield f"postgresql+psycopg://dialer:{password}@127.0.0.1:{port}/dialer"
+    with serving_port(postgres, choose_port) as server:
+        server.url = f"postgresql+psycopg://dialer:{password}@127.0.0.1:{server.port}/dialer"
+        yield server
 
 
 def prepare(data_dir: Path, *, durable: bool) -> Postgres:

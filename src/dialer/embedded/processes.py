@@ -12,11 +12,19 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from signal import Signals
 from typing import IO
 
+from dialer.errors import Unavailable
+
 Stream = int | IO[bytes] | None
+
+# A process that has run for this long has started; if it dies then, it is restarted at once.
+STARTED_SECONDS = 10.0
+FIRST_BACKOFF_SECONDS = 0.5
+MAX_FAILED_STARTS = 6
 
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
@@ -87,6 +95,62 @@ def stop_leftover(pid: int, argument: Path, seconds: float, stop_signals: Sequen
         deadline = time.monotonic() + seconds / len(stop_signals)
         while _has_argument(pid, argument) and time.monotonic() < deadline:
             time.sleep(0.02)
+
+
+@dataclass(slots=True)
+class RestartPolicy:
+    """When a dead process is restarted: at once if it had started, with exponential backoff if it fails to start."""
+
+    first_backoff_seconds: float
+    failed_starts: int = 0
+
+    def backoff_after(self, ran_seconds: float) -> float | None:
+        """Return the seconds to wait before the restart; None: it has failed to start too often."""
+        if ran_seconds >= STARTED_SECONDS:
+            self.failed_starts = 0
+            return 0.0
+        self.failed_starts += 1
+        if self.failed_starts >= MAX_FAILED_STARTS:
+            return None
+        backoff: float = self.first_backoff_seconds * 2 ** (self.failed_starts - 1)
+        return backoff
+
+
+class SupervisedProcess:
+    """A process that is restarted when it dies. `launch` starts it; `log` is what messages refer to."""
+
+    def __init__(
+        self, name: str, log: Path, policy: RestartPolicy, launch: Callable[[], subprocess.Popen[bytes]]
+    ) -> None:
+        self.name = name
+        self._log = log
+        self._policy = policy
+        self._launch = launch
+        self._restart_at: float | None = None
+        self._start()
+
+    def tend(self) -> str | None:
+        """Restart the process if it is dead and its backoff has passed; return a message if it has just died.
+
+        Raises Unavailable when it keeps dying.
+        """
+        exit_code, now = self.process.poll(), time.monotonic()
+        if exit_code is None:
+            return None
+        if self._restart_at is None:
+            backoff = self._policy.backoff_after(now - self._started_at)
+            if backoff is None:
+                raise Unavailable(f"{self.name} keeps dying, last with exit code {exit_code}; {self._log} says why")
+            self._restart_at = now + backoff
+            return f"{self.name} ended with exit code {exit_code} and is restarted; {self._log} may say why"
+        if now >= self._restart_at:
+            self._start()
+        return None
+
+    def _start(self) -> None:
+        self._restart_at = None
+        self.process = self._launch()
+        self._started_at = time.monotonic()
 
 
 def _prepare_child(death_signal: Signals) -> Callable[[], None]:

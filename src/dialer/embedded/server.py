@@ -15,7 +15,7 @@ from pathlib import Path
 from signal import Signals
 from typing import BinaryIO, Protocol
 
-from dialer.embedded.processes import stop
+from dialer.embedded.processes import FIRST_BACKOFF_SECONDS, RestartPolicy, SupervisedProcess, stop
 from dialer.errors import Unavailable
 
 # Recovery after a crash replays up to about a gigabyte of write-ahead log.
@@ -38,20 +38,49 @@ class ServerProgram(Protocol):
     def answers(self, pid: int, port: int, /) -> bool: ...
 
 
+class RunningServer:
+    """A server that is restarted on the same port when it dies. Up to the restart its log is in `*.log.old`."""
+
+    def __init__(self, program: ServerProgram, choose_port: Callable[[], int]) -> None:
+        self.url = ""
+        self.port = 0
+        self._program = program
+        self._choose_port = choose_port
+        self._process = SupervisedProcess(
+            program.name, program.log.with_suffix(".log.old"), RestartPolicy(FIRST_BACKOFF_SECONDS), self._launch
+        )
+
+    def tend(self) -> str | None:
+        """Restart the server if it is dead; return a message then. Raises Unavailable if it does not start."""
+        return self._process.tend()
+
+    def stop(self) -> None:
+        """Stop the server; called twice: the same."""
+        stop(self._process.process, STOP_SECONDS, self._program.stop_signals)
+
+    def _launch(self) -> subprocess.Popen[bytes]:
+        """Start the server and wait until it answers."""
+        if self._program.log.exists():
+            self._program.log.replace(self._program.log.with_suffix(".log.old"))
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            port = self.port or self._choose_port()
+            process = _started(self._program, port, deadline)
+            if process is not None:
+                self.port = port
+                return process
+            _raise_unless_temporary(self._program, deadline)
+            time.sleep(0.1)
+
+
 @contextmanager
-def serving_port(program: ServerProgram, choose_port: Callable[[], int]) -> Iterator[int]:
-    """Run the server until the context ends; yields its port once it answers."""
-    if program.log.exists():
-        program.log.replace(program.log.with_suffix(".log.old"))
-    deadline = time.monotonic() + START_SECONDS
-    while True:
-        port = choose_port()
-        with _launched(program, port) as process:
-            if _comes_up(program, process, port, deadline):
-                yield port
-                return
-        _raise_unless_temporary(program, deadline)
-        time.sleep(0.1)
+def serving_port(program: ServerProgram, choose_port: Callable[[], int]) -> Iterator[RunningServer]:
+    """Run the server until the context ends; yields it once it answers."""
+    server = RunningServer(program, choose_port)
+    try:
+        yield server
+    finally:
+        server.stop()
 
 
 def free_port() -> int:
@@ -92,14 +121,17 @@ def tail(text: str) -> str:
     return "\n".join(text.strip().splitlines()[-8:])
 
 
-@contextmanager
-def _launched(program: ServerProgram, port: int) -> Iterator[subprocess.Popen[bytes]]:
+def _started(program: ServerProgram, port: int, deadline: float) -> subprocess.Popen[bytes] | None:
+    """Start the server; None: it does not answer, and was stopped."""
     with program.log.open("wb") as output:
         process = program.launch(port, output)
+    is_up = False
     try:
-        yield process
+        is_up = _comes_up(program, process, port, deadline)
     finally:
-        stop(process, STOP_SECONDS, program.stop_signals)
+        if not is_up:
+            stop(process, STOP_SECONDS, program.stop_signals)
+    return process if is_up else None
 
 
 def _comes_up(program: ServerProgram, process: subprocess.Popen[bytes], port: int, deadline: float) -> bool:

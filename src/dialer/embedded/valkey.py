@@ -16,7 +16,7 @@ from typing import BinaryIO, ClassVar
 
 from dialer.embedded.data_dir import write_private
 from dialer.embedded.processes import child, stop_leftover
-from dialer.embedded.server import STOP_SECONDS, free_port, serving_port, version, wheel
+from dialer.embedded.server import STOP_SECONDS, RunningServer, free_port, serving_port, version, wheel
 from dialer.errors import Unavailable
 
 OLDEST = (6, 2)
@@ -81,10 +81,11 @@ class Valkey:
 @contextmanager
 def serving(
     data_dir: Path, password: str, *, durable: bool, choose_port: Callable[[], int] = free_port
-) -> Iterator[str]:
-    """Run Valkey until the context ends; yields its URL."""
-    with serving_port(prepare(data_dir, password, durable=durable), choose_port) as port:
-        yield f"redis://:{password}@127.0.0.1:{port}/0"
+) -> Iterator[RunningServer]:
+    """Run Valkey until the context ends; `url` is its URL."""
+    with serving_port(prepare(data_dir, password, durable=durable), choose_port) as server:
+        server.url = f"redis://:{password}@127.0.0.1:{server.port}/0"
+        yield server
 
 
 def prepare(data_dir: Path, password: str, *, durable: bool) -> Valkey:
