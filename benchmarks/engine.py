@@ -23,7 +23,7 @@ from dialer.cli.supervisor import supervised_engine
 from dialer.domain.ids import BatchId
 from dialer.engine.audit import audit
 from dialer.engine.context import EngineContext
-from dialer.providers.simulator.capacity import most_in_any_second
+from dialer.providers.simulator.network import most_in_any_second
 from dialer.service import agents, batches, contacts, demo_setup
 from dialer.service.new_batch import NewBatch
 from dialer.settings import Settings

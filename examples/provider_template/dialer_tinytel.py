@@ -115,13 +115,21 @@ class TinyTel:
 
 
 def _event(step: Mapping[str, Any]) -> CallEvent:
-    """The key is the same whether a step is reported, reported again, or looked up."""
+    """Make the event; its key is the same whether the step is reported, reported again, or looked up."""
     kind, attempt_id = EventKind(step["step"]), AttemptId(UUID(step["id"]))
-    at, key, call_id = pendulum.from_timestamp(step["at"]), f"{attempt_id}:{kind}", str(attempt_id)
+    at, call_id = pendulum.from_timestamp(step["at"]), str(attempt_id)
     if kind is not EventKind.ENDED:
-        return CallEvent(key, attempt_id, kind, at, provider_call_id=call_id)
-    outcome = Outcome(step["result"])
-    return CallEvent(key, attempt_id, kind, at, outcome, outcome.value, float(step["talked"]), call_id)
+        return CallEvent.of(attempt_id, kind, at, provider_call_id=call_id)
+    outcome, talk_seconds = Outcome(step["result"]), float(step["talked"])
+    return CallEvent.of(
+        attempt_id,
+        kind,
+        at,
+        outcome=outcome,
+        cause=outcome.value,
+        talk_seconds=talk_seconds,
+        provider_call_id=call_id,
+    )
 
 
 def _connect(trunk_id: TrunkId, config: Mapping[str, Any], environment: base.ProviderEnvironment) -> TinyTel:

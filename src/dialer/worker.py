@@ -185,26 +185,24 @@ def _finish_departures(**_: Any) -> None:
     scheduler.close()
 
 
-def task(name: str) -> Callable[[Callable[..., None]], Any]:
-    """Make a Celery task of a step: give it the time of the ledger, and measure how long it takes."""
+def step(work: Callable[..., None]) -> Any:
+    """Make `NAME_task` the Celery task dialer.NAME: give it the ledger's time, and measure how long it takes."""
+    name = work.__name__.removesuffix("_task")
     interval = INTERVALS.get(name, 0.0)
 
-    def make(work: Callable[..., None]) -> Any:
-        @app.task(name=f"dialer.{name}")
-        @wraps(work)
-        def run(*ids: Any, by_beat: bool = False) -> None:
-            try:
-                now = ledger_now()
-                if now is None or (by_beat and not context.leases.is_first(name, interval / 2)):
-                    return
-                with measures.timed("dialer_step_seconds", {"step": name}):
-                    work(now, *ids)
-            except PASSING as error:
-                outage.note(error)
+    @app.task(name=f"dialer.{name}")
+    @wraps(work)
+    def task(*ids: Any, by_beat: bool = False) -> None:
+        try:
+            now = ledger_now()
+            if now is None or (by_beat and not context.leases.is_first(name, interval / 2)):
+                return
+            with measures.timed("dialer_step_seconds", {"step": name}):
+                work(now, *ids)
+        except PASSING as error:
+            outage.note(error)
 
-        return run
-
-    return make
+    return task
 
 
 def ledger_now() -> DateTime | None:
@@ -219,7 +217,7 @@ def ledger_now() -> DateTime | None:
     return None
 
 
-@task("tick")
+@step
 def tick_task(now: DateTime) -> None:
     report = tick(context, now)
     dispatch_all(report.due)
@@ -227,12 +225,12 @@ def tick_task(now: DateTime) -> None:
         ask_settle()
 
 
-@task("dispatch")
+@step
 def dispatch_task(now: DateTime, batch_ids: Sequence[BatchId]) -> None:
     dispatch_now(now, batch_ids)
 
 
-@task("settle")
+@step
 def settle_task(now: DateTime) -> None:
     context.leases.begun("settle")
     report = settle(context, now)
@@ -241,19 +239,19 @@ def settle_task(now: DateTime) -> None:
     refill(now, report)
 
 
-@task("retry")
+@step
 def retry_task(now: DateTime) -> None:
     dispatch_all(retry(context, now).batches)
 
 
-@task("rescue")
+@step
 def rescue_task(now: DateTime) -> None:
     report = rescue(context, now, rng)
     dispatch_all(report.freed)
     count_outcomes(report.outcomes)
 
 
-@task("retention")
+@step
 def retention_task(now: DateTime) -> None:
     retention(context, now, settings.retention_days)
 

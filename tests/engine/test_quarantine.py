@@ -367,8 +367,8 @@ def test_an_attempt_that_cannot_be_closed_does_not_keep_rescue_from_the_others(w
     batch_id = world.batch(5)
     dispatch_and_place(world, batch_id)
     bad, *_ = live_attempts(world)
-    world.network._book.calls.clear()
-    world.network._book.outbox.remove([str(n) for n in world.network._book.outbox.out()])
+    world.network._state.calls.clear()
+    world.network._state.outbox.remove([str(n) for n in world.network._state.outbox.taken()])
     advance_clock(world, CALL_SECONDS)
     with broken(world, "attempts", f"NEW.id = '{bad}' AND NEW.state = 'ended'"):
         world.rescue()

@@ -192,7 +192,7 @@ def test_a_contact_that_waits_because_its_placement_was_refused_keeps_its_backof
     retried(world)
     dispatch_and_place(world, batch_id)
     world.sql("UPDATE attempts SET state = 'reserved', rescue_at = dialer_now() WHERE rescue_at IS NOT NULL")
-    world.network._book.calls.clear()
+    world.network._state.calls.clear()
     advance_clock(world, 30)
     world.rescue()
     backoff = due_at(world)

@@ -1,11 +1,11 @@
-"""Asterisk's ARI: the conflict that means two things, answers that are none, links that break, and who is told what."""
+"""The Asterisk provider: placing, the ambiguous conflict (409), unusable answers, lost connections, configuration."""
 
 import asyncio
 import base64
 import hashlib
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from itertools import chain, repeat
@@ -20,22 +20,25 @@ from dialer.domain.call import CallEvent, EventKind
 from dialer.domain.ids import AttemptId, TrunkId, uuid7
 from dialer.domain.outcomes import CauseClass, Outcome
 from dialer.errors import InvalidInput, Unavailable
-from dialer.providers import registry
+from dialer.providers import event_source, registry
 from dialer.providers.asterisk import PLUGIN, Asterisk, AsteriskConfig
-from dialer.providers.asterisk.event_socket import Listening
-from dialer.providers.asterisk.events import Calls
+from dialer.providers.asterisk.event_socket import receive
+from dialer.providers.asterisk.events import AriEventReader
 from dialer.providers.base import (
     TOO_LATE,
     CallRequest,
     ContactCard,
     LookupFailed,
     NotFoundNow,
+    OnEvents,
+    OnLinkState,
     Placed,
     ProviderEnvironment,
     Refused,
     Seen,
     Unclear,
 )
+from dialer.providers.egress import THIS_MACHINE
 from dialer.providers.http_client import basic_auth
 from dialer.providers.switches import NOT_PERMITTED
 from support.networks import asterisk as carrier
@@ -44,6 +47,7 @@ from support.networks.tls import CERTIFICATE, with_tls
 from support.provider_arguments import call_handle, in_time
 
 CallRequests = Callable[..., CallRequest]
+Listen = Callable[[OnEvents, OnLinkState], Coroutine[Any, Any, None]]
 
 SECOND = {"mean": 1, "min": 1, "max": 1}
 LONG = {"mean": 5000, "min": 5000, "max": 5000}
@@ -69,14 +73,19 @@ async def provider(
         await asterisk.close()
 
 
-def often(port: int) -> Listening:
-    """What listens, and asks very often whether the other side is there."""
-    headers = basic_auth(carrier.USERNAME, carrier.PASSWORD)
-    return Listening(f"http://127.0.0.1:{port}/ari", headers, 5, Calls("AMDSTATUS", utc_now), ping_seconds=0.02)
+def often(port: int) -> Listen:
+    """Make a listener that pings the other side very often."""
+    headers, reader = basic_auth(carrier.USERNAME, carrier.PASSWORD), AriEventReader("AMDSTATUS", utc_now)
+
+    def connect() -> AsyncGenerator[event_source.Received, None]:
+        url = f"http://127.0.0.1:{port}/ari"
+        return receive(url, headers, 5, reader, egress=THIS_MACHINE, ping_seconds=0.02)
+
+    return lambda on_events, on_link_state: event_source.follow(connect, on_events, on_link_state)
 
 
-class Ear:
-    """One listener, and all that it was told."""
+class Inbox:
+    """Collects what one listener hands over: events and link states."""
 
     def __init__(self) -> None:
         self.events: list[CallEvent] = []
@@ -93,14 +102,14 @@ class Ear:
 
 
 @asynccontextmanager
-async def listening(asterisk: Asterisk | Listening, *, is_up: bool = True) -> AsyncIterator[Ear]:
-    ear = Ear()
-    listen = asterisk.listen if isinstance(asterisk, Asterisk) else asterisk.run
-    task = asyncio.create_task(listen(ear.on_events, ear.on_link_state))
+async def listening(asterisk: Asterisk | Listen, *, is_up: bool = True) -> AsyncIterator[Inbox]:
+    inbox = Inbox()
+    listen = asterisk.listen if isinstance(asterisk, Asterisk) else asterisk
+    task = asyncio.create_task(listen(inbox.on_events, inbox.on_link_state))
     try:
         if is_up:
-            await wait_until(ear.is_up)
-        yield ear
+            await wait_until(inbox.is_up)
+        yield inbox
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -110,7 +119,7 @@ async def listening(asterisk: Asterisk | Listening, *, is_up: bool = True) -> As
 async def answering(
     answer: Callable[[bytes], bytes], *, and_goes: bool = True
 ) -> AsyncIterator[tuple[int, list[bytes]]]:
-    """A server that answers the head of each request with these bytes; tells its port, and what has come."""
+    """Serve these bytes as the answer to each request's head; yield the port and the received heads."""
     requests: list[bytes] = []
     serving: set[asyncio.Task[Any]] = set()
 
@@ -153,8 +162,8 @@ def test_asterisk_is_asked_for_all_that_the_call_needs_and_nothing_is_in_the_url
             contact = ContactCard("O'Brien;\n\ud800 $(reboot)", "c-1", {"plan name": "Gold", "ä": 1, "of": [1], "n": 7})
             request = ready(call_request(utc_now(), detect_machine=True), contact=contact)
             assert await asterisk.place(request) == Placed(str(request.attempt_id))
-            (asked,) = server.originates
-            assert asked == {
+            (body,) = server.originates
+            assert body == {
                 "endpoint": f"PJSIP/{request.to_number}@provider",
                 "channelId": str(request.attempt_id),
                 "callerId": request.from_number,
@@ -186,11 +195,11 @@ def test_an_answered_call_may_go_to_an_application_that_the_trunk_names(call_req
             server.applications.add("voice-ai")
             request = replace(call_request(utc_now()), connection={"app": "voice-ai"})
             assert isinstance(await asterisk.place(request), Placed)
-            (asked,) = server.originates
-            assert (asked["app"], asked["appArgs"]) == ("voice-ai", str(request.attempt_id))
-            assert asked["endpoint"] == f"PJSIP/p/sip:{request.to_number[1:]}@h"
-            assert asked["callerId"] == "0301000"
-            assert "extension" not in asked
+            (body,) = server.originates
+            assert (body["app"], body["appArgs"]) == ("voice-ai", str(request.attempt_id))
+            assert body["endpoint"] == f"PJSIP/p/sip:{request.to_number[1:]}@h"
+            assert body["callerId"] == "0301000"
+            assert "extension" not in body
             other = replace(call_request(utc_now()), connection={"app": "voice-ai-2"})
             assert await asterisk.place(other) == NOT_PERMITTED
 
@@ -334,14 +343,14 @@ def test_an_endpoint_that_does_not_exist_is_refused_and_named_by_the_check(call_
 
 
 @pytest.mark.parametrize(
-    ("endpoint", "said"),
+    ("endpoint", "text"),
     [("SIP/{number}@provider", "no channels of the technology SIP"), ("Local/{number}@agents", None)],
 )
-def test_the_check_asks_for_the_technology_where_no_endpoint_can_be_looked_up(endpoint: str, said: str | None) -> None:
+def test_the_check_asks_for_the_technology_where_no_endpoint_can_be_looked_up(endpoint: str, text: str | None) -> None:
     async def story() -> None:
         async with carrier.serve(0, QUICK) as server, provider(server.port, endpoint=endpoint) as asterisk:
-            found = await asterisk.health()
-            assert found is None if said is None else said in (found or "")
+            problem = await asterisk.health()
+            assert problem is None if text is None else text in (problem or "")
 
     in_time(story())
 
@@ -378,18 +387,18 @@ def test_an_unknown_technology_is_refused(call_request: CallRequests) -> None:
 
 def test_the_answer_that_comes_after_the_last_event_is_still_the_answer(call_request: CallRequests) -> None:
     async def story() -> None:
-        async with carrier.serve(0, QUICK) as server, provider(server.port) as asterisk, listening(asterisk) as ear:
+        async with carrier.serve(0, QUICK) as server, provider(server.port) as asterisk, listening(asterisk) as inbox:
             server.answers_late = True
             request = ready(call_request(utc_now()))
             answer = asyncio.create_task(asterisk.place(request))
-            await wait_until(lambda: len(ear.events) == 3)
+            await wait_until(lambda: len(inbox.events) == 3)
             assert await answer == Placed(str(request.attempt_id))
-            assert ear.events[-1].outcome is Outcome.ANSWERED
+            assert inbox.events[-1].outcome is Outcome.ANSWERED
 
     in_time(story())
 
 
-# Answers that are none
+# Unusable answers
 
 
 @pytest.mark.parametrize(
@@ -498,11 +507,11 @@ def test_a_wrong_password_is_named_wherever_it_is_used(call_request: CallRequest
             with pytest.raises(Unavailable) as raised:
                 await asterisk.hang_up(call_handle(request))
             sentences.append(str(raised.value))
-            async with listening(asterisk, is_up=False) as ear:
-                await wait_until(lambda: len(ear.links) > 1)
-                sentences += [link or "" for link in ear.links]
-            assert all("refuses the username or the password" in str(said) for said in sentences)
-            assert not any("wrong-9x" in str(said) for said in sentences)
+            async with listening(asterisk, is_up=False) as inbox:
+                await wait_until(lambda: len(inbox.links) > 1)
+                sentences += [link or "" for link in inbox.links]
+            assert all("refuses the username or the password" in str(text) for text in sentences)
+            assert not any("wrong-9x" in str(text) for text in sentences)
 
     in_time(story())
 
@@ -518,10 +527,10 @@ def test_a_wrong_url_is_named_wherever_it_is_used(call_request: CallRequests) ->
             # It is not the word of an Asterisk that has no such channel.
             sighting = await asterisk.look_up(call_handle(request))
             assert isinstance(sighting, LookupFailed)
-            async with listening(asterisk, is_up=False) as ear:
-                await wait_until(lambda: len(ear.links) > 0)
-            said = [await asterisk.health() or "", sighting.reason, ear.links[0] or ""]
-            assert all("ARI is not there" in one for one in said)
+            async with listening(asterisk, is_up=False) as inbox:
+                await wait_until(lambda: len(inbox.links) > 0)
+            texts = [await asterisk.health() or "", sighting.reason, inbox.links[0] or ""]
+            assert all("ARI is not there" in text for text in texts)
 
     in_time(story())
 
@@ -535,9 +544,9 @@ def test_tls_that_fails_is_named_and_nothing_is_sent(call_request: CallRequests)
             answer = await asterisk.place(ready(call_request(utc_now())))
             assert answer == Refused("tls_failed", CauseClass.INFRASTRUCTURE)
             assert "TLS failed" in (await asterisk.health() or "")
-            async with listening(asterisk, is_up=False) as ear:
-                await wait_until(lambda: len(ear.links) > 0)
-            assert "TLS failed" in (ear.links[0] or "")
+            async with listening(asterisk, is_up=False) as inbox:
+                await wait_until(lambda: len(inbox.links) > 0)
+            assert "TLS failed" in (inbox.links[0] or "")
             assert server.originates == []
 
     in_time(story())
@@ -553,14 +562,14 @@ def test_a_certificate_that_nobody_vouches_for_is_named_and_one_that_is_vouched_
                 answer = await asterisk.place(ready(call_request(utc_now())))
                 assert answer == Refused("tls_failed", CauseClass.INFRASTRUCTURE)
                 assert "self-signed certificate" in (await asterisk.health() or "")
-                async with listening(asterisk, is_up=False) as ear:
-                    await wait_until(lambda: len(ear.links) > 0)
-                assert "self-signed certificate" in (ear.links[0] or "")
+                async with listening(asterisk, is_up=False) as inbox:
+                    await wait_until(lambda: len(inbox.links) > 0)
+                assert "self-signed certificate" in (inbox.links[0] or "")
                 assert server.originates == []
             monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
-            async with provider(server.port, url=url) as asterisk, listening(asterisk) as ear:
+            async with provider(server.port, url=url) as asterisk, listening(asterisk) as inbox:
                 assert isinstance(await asterisk.place(ready(call_request(utc_now()))), Placed)
-                await wait_until(lambda: any(event.kind is EventKind.ENDED for event in ear.events))
+                await wait_until(lambda: any(event.kind is EventKind.ENDED for event in inbox.events))
 
     in_time(story())
 
@@ -569,9 +578,9 @@ def test_where_nothing_listens_is_named() -> None:
     async def story() -> None:
         async with carrier.serve(0, QUICK) as server:
             port = server.port
-        async with provider(port) as asterisk, listening(asterisk, is_up=False) as ear:
-            await wait_until(lambda: len(ear.links) > 1)
-            assert "nothing listens there" in (ear.links[0] or "")
+        async with provider(port) as asterisk, listening(asterisk, is_up=False) as inbox:
+            await wait_until(lambda: len(inbox.links) > 1)
+            assert "nothing listens there" in (inbox.links[0] or "")
             assert "nothing listens there" in (await asterisk.health() or "")
 
     in_time(story())
@@ -585,54 +594,54 @@ def test_two_listeners_on_one_trunk_tell_each_event_with_the_same_key(call_reque
         async with AsyncExitStack() as stack:
             server = await stack.enter_async_context(carrier.serve(0, QUICK))
             one = await stack.enter_async_context(provider(server.port))
-            ears = [await stack.enter_async_context(listening(one)) for _ in range(2)]
+            inboxes = [await stack.enter_async_context(listening(one)) for _ in range(2)]
             request = ready(call_request(utc_now()))
             await one.place(request)
-            await wait_until(lambda: all(len(ear.events) == 3 for ear in ears))
-            assert ears[0].events == ears[1].events
-            assert {event.key for event in ears[0].events} == {f"{request.attempt_id}:{kind}" for kind in EventKind}
+            await wait_until(lambda: all(len(inbox.events) == 3 for inbox in inboxes))
+            assert inboxes[0].events == inboxes[1].events
+            assert {event.key for event in inboxes[0].events} == {f"{request.attempt_id}:{kind}" for kind in EventKind}
 
     in_time(story())
 
 
 def test_a_link_that_breaks_is_told_and_comes_back(call_request: CallRequests) -> None:
     async def story() -> None:
-        async with carrier.serve(0, LASTING) as server, provider(server.port) as asterisk, listening(asterisk) as ear:
+        async with carrier.serve(0, LASTING) as server, provider(server.port) as asterisk, listening(asterisk) as inbox:
             request = ready(call_request(utc_now()))
             await asterisk.place(request)
-            await wait_until(lambda: len(ear.events) == 2)
+            await wait_until(lambda: len(inbox.events) == 2)
             await server.hang_up_sockets()
-            await wait_until(lambda: len(ear.links) >= 3)
-            assert ear.links[0] is None
-            assert "closed the connection" in (ear.links[1] or "")
-            assert ear.links[2] is None
-            # What was heard before the break counts after it.
+            await wait_until(lambda: len(inbox.links) >= 3)
+            assert inbox.links[0] is None
+            assert "closed the connection" in (inbox.links[1] or "")
+            assert inbox.links[2] is None
+            # Messages received before the connection broke still count after it.
             await asterisk.hang_up(call_handle(request))
-            await wait_until(lambda: len(ear.events) == 3)
-            assert (ear.events[-1].outcome, ear.events[-1].talk_seconds is None) == (Outcome.ANSWERED, False)
+            await wait_until(lambda: len(inbox.events) == 3)
+            assert (inbox.events[-1].outcome, inbox.events[-1].talk_seconds is None) == (Outcome.ANSWERED, False)
 
     in_time(story())
 
 
 def test_a_link_that_is_up_is_told_again_after_every_ping() -> None:
     async def story() -> None:
-        async with carrier.serve(0, QUICK) as server, listening(often(server.port)) as ear:
-            await wait_until(lambda: len(ear.links) > 5)
-            assert set(ear.links) == {None}
+        async with carrier.serve(0, QUICK) as server, listening(often(server.port)) as inbox:
+            await wait_until(lambda: len(inbox.links) > 5)
+            assert set(inbox.links) == {None}
 
     in_time(story())
 
 
 def test_what_came_before_the_answer_to_a_ping_is_handed_over_before_the_link_is_up() -> None:
     async def story() -> None:
-        async with carrier.serve(0, QUICK) as server, listening(often(server.port)) as ear:
-            told = [_up(uuid7(utc_now(), Random(n))) for n in range(3000)]
-            for message in told:
+        async with carrier.serve(0, QUICK) as server, listening(often(server.port)) as inbox:
+            messages = [_up(uuid7(utc_now(), Random(n))) for n in range(3000)]
+            for message in messages:
                 server.say(message)
-            links = len(ear.links)
-            await wait_until(lambda: len(ear.events) == len(told))
-            await wait_until(lambda: len(ear.links) > links)
-            assert len({event.key for event in ear.events}) == len(told)
+            links = len(inbox.links)
+            await wait_until(lambda: len(inbox.events) == len(messages))
+            await wait_until(lambda: len(inbox.links) > links)
+            assert len({event.key for event in inbox.events}) == len(messages)
 
     in_time(story())
 
@@ -648,10 +657,10 @@ def test_an_asterisk_that_falls_silent_is_noticed() -> None:
         async with (
             answering(upgraded, and_goes=False) as (port, _),
             provider(port, timeout_seconds=0.2) as asterisk,
-            listening(asterisk, is_up=False) as ear,
+            listening(asterisk, is_up=False) as inbox,
         ):
-            await wait_until(lambda: len(ear.links) > 0)
-            assert ear.links[0] == "Asterisk does not answer: no answer within 0.2 seconds"
+            await wait_until(lambda: len(inbox.links) > 0)
+            assert inbox.links[0] == "Asterisk does not answer: no answer within 0.2 seconds"
 
     in_time(story())
 
@@ -659,29 +668,29 @@ def test_an_asterisk_that_falls_silent_is_noticed() -> None:
 @pytest.mark.parametrize("garbage", ["not json", b"\xff\xfe\x00", "[]", '{"type": "ChannelDestroyed", "channel": 7}'])
 def test_a_message_that_cannot_be_read_is_told_and_the_listener_goes_on(garbage: str | bytes) -> None:
     async def story() -> None:
-        async with carrier.serve(0, QUICK) as server, listening(often(server.port)) as ear:
+        async with carrier.serve(0, QUICK) as server, listening(often(server.port)) as inbox:
             before, after = (uuid7(utc_now(), Random(seed)) for seed in (1, 2))
             server.say(_up(before))
             server.say(garbage)
             server.say(_up(after))
-            await wait_until(lambda: len(ear.events) == 2 and any(ear.links))
-            assert [event.attempt_id for event in ear.events] == [before, after]
-            assert [link for link in ear.links if link and "cannot be read" in link]
-            await wait_until(ear.is_up)
+            await wait_until(lambda: len(inbox.events) == 2 and any(inbox.links))
+            assert [event.attempt_id for event in inbox.events] == [before, after]
+            assert [link for link in inbox.links if link and "cannot be read" in link]
+            await wait_until(inbox.is_up)
 
     in_time(story())
 
 
 def test_a_huge_message_breaks_the_link_and_nothing_before_it_is_lost() -> None:
     async def story() -> None:
-        async with carrier.serve(0, QUICK) as server, provider(server.port) as asterisk, listening(asterisk) as ear:
+        async with carrier.serve(0, QUICK) as server, provider(server.port) as asterisk, listening(asterisk) as inbox:
             before = uuid7(utc_now(), Random(1))
             server.say(_up(before))
             server.say("x" * 1_000_000)
-            await wait_until(lambda: len(ear.links) >= 3)
-            assert [event.attempt_id for event in ear.events] == [before]
-            assert "more than 131072 bytes" in (ear.links[1] or "")
-            assert ear.links[2] is None
+            await wait_until(lambda: len(inbox.links) >= 3)
+            assert [event.attempt_id for event in inbox.events] == [before]
+            assert "more than 131072 bytes" in (inbox.links[1] or "")
+            assert inbox.links[2] is None
 
     in_time(story())
 
@@ -692,9 +701,9 @@ def test_reports_that_cannot_be_stored_end_the_listening() -> None:
             raise Unavailable("Postgres does not answer")
 
         async with carrier.serve(0, QUICK) as server, provider(server.port) as asterisk:
-            ear = Ear()
-            task = asyncio.create_task(asterisk.listen(refuse, ear.on_link_state))
-            await wait_until(ear.is_up)
+            inbox = Inbox()
+            task = asyncio.create_task(asterisk.listen(refuse, inbox.on_link_state))
+            await wait_until(inbox.is_up)
             server.say(_up(uuid7(utc_now(), Random(1))))
             with pytest.raises(Unavailable):
                 await task
@@ -705,26 +714,30 @@ def test_reports_that_cannot_be_stored_end_the_listening() -> None:
 def test_a_machine_is_told_where_the_dialplan_looks_for_one(call_request: CallRequests) -> None:
     async def story() -> None:
         machines = {**QUICK, "outcomes": {"machine": 1}}
-        async with carrier.serve(0, machines) as server, provider(server.port) as asterisk, listening(asterisk) as ear:
-            asked = [ready(call_request(utc_now(), detect_machine=detects)) for detects in (True, False)]
-            for request in asked:
+        async with (
+            carrier.serve(0, machines) as server,
+            provider(server.port) as asterisk,
+            listening(asterisk) as inbox,
+        ):
+            requests = [ready(call_request(utc_now(), detect_machine=detects)) for detects in (True, False)]
+            for request in requests:
                 await asterisk.place(request)
-            await wait_until(lambda: len(ear.events) == 6)
-            ends = {event.attempt_id: event.outcome for event in ear.events if event.kind is EventKind.ENDED}
-            assert [ends[request.attempt_id] for request in asked] == [Outcome.MACHINE, Outcome.ANSWERED]
+            await wait_until(lambda: len(inbox.events) == 6)
+            ends = {event.attempt_id: event.outcome for event in inbox.events if event.kind is EventKind.ENDED}
+            assert [ends[request.attempt_id] for request in requests] == [Outcome.MACHINE, Outcome.ANSWERED]
 
     in_time(story())
 
 
 def test_a_call_that_was_seen_is_told_with_the_keys_of_its_reports(call_request: CallRequests) -> None:
     async def story() -> None:
-        async with carrier.serve(0, LASTING) as server, provider(server.port) as asterisk, listening(asterisk) as ear:
+        async with carrier.serve(0, LASTING) as server, provider(server.port) as asterisk, listening(asterisk) as inbox:
             request = ready(call_request(utc_now()))
             await asterisk.place(request)
-            await wait_until(lambda: len(ear.events) == 2)
+            await wait_until(lambda: len(inbox.events) == 2)
             seen = await asterisk.look_up(call_handle(request))
             assert isinstance(seen, Seen)
-            assert [event.key for event in seen.events] == [event.key for event in ear.events]
+            assert [event.key for event in seen.events] == [event.key for event in inbox.events]
 
     in_time(story())
 
@@ -763,6 +776,7 @@ def test_the_url_may_or_may_not_end_with_ari(given: str, url: str) -> None:
     [
         ("url", "pbx:8088"), ("url", "ftp://pbx"), ("url", "http://"), ("url", "http://u:p@pbx"), ("url", 7),
         ("url", "http://pbx/?x=1"), ("url", "http://pbx:99999"), ("url", "http://p bx"), ("url", "http://pbx\n"),
+        ("url", "http://\uff11\uff12\uff17.0.0.1:18088"), ("url", "http://⒈.com"), ("url", "http://[v1.x]"),
         ("username", ""), ("username", "a:b"), ("username", "a\nb"), ("username", None),
         ("password", ""), ("password", 7),
         ("endpoint", "PJSIP"), ("endpoint", "PJSIP/"), ("endpoint", "PJSIP/provider"), ("endpoint", "{number}"),

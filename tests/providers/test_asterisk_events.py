@@ -1,4 +1,4 @@
-"""ARI's events as they were recorded from Asterisk 22.10.1: what they tell of a call, however they come."""
+"""Call events from ARI messages recorded from Asterisk 22.10.1, in any order and from any point of a call."""
 
 import json
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ import pytest
 
 from dialer.domain.call import CallEvent, EventKind
 from dialer.domain.outcomes import Outcome
-from dialer.providers.asterisk.events import Calls, Unreadable
+from dialer.providers.asterisk.events import AriEventReader, Unreadable
 
 RECORDED = Path(__file__).parent.parent / "traces" / "asterisk-ari.jsonl"
 NOW = pendulum.datetime(2026, 3, 2, 9)
 RANG, ANSWERED, ENDED = EventKind.RINGING, EventKind.ANSWERED, EventKind.ENDED
 CALL = "018f0000-0000-7000-8000-000000000001"
 
-# Scenario -> the events before the end, its outcome and cause, and how long they talked.
+# Scenario -> the events before the end, its outcome and cause, and the talk time.
 TOLD: dict[str, tuple[list[EventKind], Outcome, str, float | None]] = {
     "local-answer": ([ANSWERED], Outcome.ANSWERED, "normal_clearing", 3.505),
     "local-ringanswer": ([RANG, ANSWERED], Outcome.ANSWERED, "normal_clearing", 3.502),
@@ -42,19 +42,19 @@ TOLD: dict[str, tuple[list[EventKind], Outcome, str, float | None]] = {
 
 @cache
 def recorded() -> dict[str, list[dict[str, Any]]]:
-    found: dict[str, list[dict[str, Any]]] = {}
+    traces: dict[str, list[dict[str, Any]]] = {}
     for line in RECORDED.read_text().splitlines():
         message = json.loads(line)
         if message["kind"] == "event":
-            found.setdefault(message["scenario"], []).append(message["event"])
-    return found
+            traces.setdefault(message["scenario"], []).append(message["event"])
+    return traces
 
 
-def calls() -> Calls:
-    return Calls("AMDSTATUS", lambda: NOW)
+def calls() -> AriEventReader:
+    return AriEventReader("AMDSTATUS", lambda: NOW)
 
 
-def read(reader: Calls, messages: Sequence[dict[str, Any]]) -> list[CallEvent]:
+def read(reader: AriEventReader, messages: Sequence[dict[str, Any]]) -> list[CallEvent]:
     return [event for message in messages for event in reader.read(json.dumps(message))]
 
 
@@ -62,7 +62,7 @@ def channel(state: str, call: str = CALL) -> dict[str, Any]:
     return {"id": call, "name": "PJSIP/provider-00000001", "state": state}
 
 
-def said(kind: str, state: str, second: float = 0, call: str = CALL, **fields: Any) -> dict[str, Any]:
+def ari_message(kind: str, state: str, second: float = 0, call: str = CALL, **fields: Any) -> dict[str, Any]:
     at = f"2026-11-23T12:35:{second:06.3f}+0000"
     key = "peer" if kind == "Dial" else "channel"
     return {"type": kind, "timestamp": at, key: channel(state, call), "application": "dialer", **fields}
@@ -106,7 +106,7 @@ def test_a_message_that_comes_twice_tells_the_same_twice(scenario: str) -> None:
 
 @pytest.mark.parametrize("scenario", TOLD)
 def test_a_listener_that_hears_the_end_alone_tells_what_is_known_of_it(scenario: str) -> None:
-    """The end is told once, from wherever on it was heard, and who was answered is known to have been answered."""
+    """The end is reported once, from any point of the call on, and an answered call is known to be answered."""
     messages = recorded()[scenario]
     for heard_from in range(len(messages)):
         rest = messages[heard_from:]
@@ -119,13 +119,13 @@ def test_a_listener_that_hears_the_end_alone_tells_what_is_known_of_it(scenario:
 
 
 def test_the_moment_of_an_event_is_asterisks() -> None:
-    (event,) = calls().read(json.dumps(said("ChannelStateChange", "Ringing", 57.306)))
+    (event,) = calls().read(json.dumps(ari_message("ChannelStateChange", "Ringing", 57.306)))
     assert event.at == pendulum.datetime(2026, 11, 23, 12, 35, 57, 306000)
 
 
 @pytest.mark.parametrize("timestamp", [None, 7, "yesterday", "2026-11-23T12:35:57", "9999-12-31T23:59:59-2300"])
 def test_an_event_without_a_moment_that_can_be_read_happens_now(timestamp: Any) -> None:
-    (event,) = calls().read(json.dumps({**said("ChannelStateChange", "Up"), "timestamp": timestamp}))
+    (event,) = calls().read(json.dumps({**ari_message("ChannelStateChange", "Up"), "timestamp": timestamp}))
     assert event.at == NOW
 
 
@@ -133,16 +133,16 @@ def test_an_event_without_a_moment_that_can_be_read_happens_now(timestamp: Any) 
     "other", [f"{CALL};2", f"{CALL};1", "1700000000.42", "x" * 36, CALL.upper(), f"{{{CALL[:34]}}}"]
 )
 def test_the_second_leg_and_the_channels_of_others_are_passed_over(other: str) -> None:
-    assert read(calls(), [said("ChannelDestroyed", "Up", call=other, cause=16)]) == []
+    assert read(calls(), [ari_message("ChannelDestroyed", "Up", call=other, cause=16)]) == []
 
 
 def test_a_message_to_another_application_tells_the_same_of_our_channel() -> None:
-    message = {**said("ChannelStateChange", "Up"), "application": "another"}
+    message = {**ari_message("ChannelStateChange", "Up"), "application": "another"}
     assert [event.kind for event in read(calls(), [message])] == [ANSWERED]
 
 
 def test_the_channel_that_ours_dials_after_the_answer_is_not_ours() -> None:
-    agent = {**said("Dial", "Ringing", call="1700000000.43", dialstatus="RINGING"), "caller": channel("Up")}
+    agent = {**ari_message("Dial", "Ringing", call="1700000000.43", dialstatus="RINGING"), "caller": channel("Up")}
     assert read(calls(), [agent]) == []
 
 
@@ -150,23 +150,23 @@ def test_the_channel_that_ours_dials_after_the_answer_is_not_ours() -> None:
     ("value", "outcome"), [("MACHINE", Outcome.MACHINE), ("HUMAN", Outcome.ANSWERED), ("NOTSURE", Outcome.ANSWERED)]
 )
 def test_a_machine_is_known_by_its_variable(value: str, outcome: Outcome) -> None:
-    heard = [
-        said("ChannelStateChange", "Up", 1),
-        said("ChannelVarset", "Up", 2, variable="AMDSTATUS", value=value),
-        said("ChannelVarset", "Up", 2, variable="OTHER", value="MACHINE"),
-        said("ChannelDestroyed", "Up", 4, cause=16),
+    messages = [
+        ari_message("ChannelStateChange", "Up", 1),
+        ari_message("ChannelVarset", "Up", 2, variable="AMDSTATUS", value=value),
+        ari_message("ChannelVarset", "Up", 2, variable="OTHER", value="MACHINE"),
+        ari_message("ChannelDestroyed", "Up", 4, cause=16),
     ]
-    end = the_end(read(calls(), heard))
+    end = the_end(read(calls(), messages))
     assert (end.outcome, end.talk_seconds) == (outcome, 3)
 
 
 @pytest.mark.parametrize(
     ("before", "cause", "sip", "outcome"),
     [
-        # The provider does not accept the trunk: that is not the callee's refusal.
+        # The SIP provider rejects the trunk: this is not a refusal by the callee.
         ([("Ringing", "RINGING"), ("Ringing", "NOANSWER")], 21, 403, Outcome.FAILED),
         ([("Ringing", "RINGING"), ("Ringing", "NOANSWER")], 21, 603, Outcome.REJECTED),
-        # Our own time was up, before anything came back and after something had; 480 is Asterisk's own code for it.
+        # Our ring timeout, without and with an earlier response; 480 is Asterisk's own code for it.
         ([("Down", "")], 19, None, Outcome.NO_ANSWER),
         ([("Down", "")], 19, 480, Outcome.NO_ANSWER),
         ([("Down", ""), ("Down", "PROGRESS")], 19, None, Outcome.NO_ANSWER),
@@ -181,10 +181,10 @@ def test_a_machine_is_known_by_its_variable(value: str, outcome: Outcome) -> Non
 def test_the_end_of_a_call_needs_all_that_was_heard(
     before: list[tuple[str, str]], cause: int, sip: int | None, outcome: Outcome
 ) -> None:
-    heard = [said("Dial", state, dialstatus=status) for state, status in before]
+    messages = [ari_message("Dial", state, dialstatus=status) for state, status in before]
     state = before[-1][0] if before else "Down"
-    end = said("ChannelDestroyed", state, cause=cause) | ({} if sip is None else {"tech_cause": sip})
-    assert the_end(read(calls(), [*heard, end])).outcome is outcome
+    end = ari_message("ChannelDestroyed", state, cause=cause) | ({} if sip is None else {"tech_cause": sip})
+    assert the_end(read(calls(), [*messages, end])).outcome is outcome
 
 
 @pytest.mark.parametrize(
@@ -203,24 +203,24 @@ def test_what_is_not_an_event_is_unreadable(frame: bytes) -> None:
 
 @pytest.mark.parametrize("nonsense", [None, [], {}, 7, True, "x", "\0", 10**30])
 def test_fields_of_the_wrong_kind_do_no_harm(nonsense: Any) -> None:
-    heard = [
-        said("Dial", nonsense, dialstatus=nonsense),
-        said("ChannelStateChange", nonsense),
-        said("ChannelVarset", nonsense, variable=nonsense, value=nonsense),
-        said("ChannelHangupRequest", nonsense, soft=nonsense, cause=nonsense),
-        {**said("ChannelDestroyed", nonsense, cause=nonsense, tech_cause=nonsense), "timestamp": nonsense},
+    messages = [
+        ari_message("Dial", nonsense, dialstatus=nonsense),
+        ari_message("ChannelStateChange", nonsense),
+        ari_message("ChannelVarset", nonsense, variable=nonsense, value=nonsense),
+        ari_message("ChannelHangupRequest", nonsense, soft=nonsense, cause=nonsense),
+        {**ari_message("ChannelDestroyed", nonsense, cause=nonsense, tech_cause=nonsense), "timestamp": nonsense},
     ]
-    end = the_end(read(calls(), heard))
+    end = the_end(read(calls(), messages))
     assert end.outcome in (Outcome.FAILED, Outcome.CANCELLED)
 
 
 def test_the_memory_is_bounded_and_forgets_the_least_lately_heard_of() -> None:
-    reader = Calls("AMDSTATUS", lambda: NOW, most_live=3, most_ended=1)
+    reader = AriEventReader("AMDSTATUS", lambda: NOW, most_live=3, most_ended=1)
     ids = [str(UUID(int=number)) for number in range(5)]
     for call in [ids[0], ids[1], ids[2], ids[0], ids[3]]:
-        read(reader, [said("Dial", "Down", call=call, dialstatus="BUSY")])
-    ends = read(reader, [said("ChannelDestroyed", "Down", call=call, cause=0) for call in ids[:4]])
+        read(reader, [ari_message("Dial", "Down", call=call, dialstatus="BUSY")])
+    ends = read(reader, [ari_message("ChannelDestroyed", "Down", call=call, cause=0) for call in ids[:4]])
     assert [end.outcome for end in ends] == [Outcome.BUSY, Outcome.FAILED, Outcome.BUSY, Outcome.BUSY]
-    # Of the calls that are over, only the last is still remembered.
-    again = read(reader, [said("ChannelDestroyed", "Down", call=call, cause=0) for call in (ids[3], ids[0])])
+    # Of the ended calls, only the last one is kept.
+    again = read(reader, [ari_message("ChannelDestroyed", "Down", call=call, cause=0) for call in (ids[3], ids[0])])
     assert [end.outcome for end in again] == [Outcome.BUSY, Outcome.FAILED]

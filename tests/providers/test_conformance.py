@@ -1,7 +1,7 @@
-"""What the contract promises, tried on every provider: the rigs of `tests/support/rigs`.
+"""The promises of the provider contract, tested on every provider: the rigs of `tests/support/rigs`.
 
-A rig is a provider with its network: it is opened for a config, waits in its own kind of time, and knows which calls
-truly existed.
+A rig is a provider with its network. It is opened for a config, waits in real or virtual time, and knows which calls
+really existed.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ from dialer.providers.base import (
     Seen,
     Unclear,
 )
-from dialer.providers.simulator.capacity import most_in_any_second
+from dialer.providers.simulator.network import most_in_any_second
 from support.networks.switch import wait_until
 from support.provider_arguments import call_handle
 from support.rigs import OpenRig, Rig, all_rigs
@@ -42,12 +42,12 @@ SECOND = {"mean": 1, "min": 1, "max": 1}
 A_WHILE = {"speed": 5, "talk_seconds": {"mean": 10, "min": 10, "max": 10}}
 LONG = {"mean": 5000, "min": 5000, "max": 5000}
 ANSWERED = {"outcomes": {"answered": 1}, "setup_seconds": SECOND, "ring_seconds": SECOND, "talk_seconds": SECOND}
-# The patience of a provider whose network will not answer.
+# The timeout of a provider whose network will not answer.
 SOON = {"timeout_seconds": 1}
 TALKS_LONG = {**ANSWERED, "talk_seconds": LONG}
 STEPS = [EventKind.RINGING, EventKind.ANSWERED, EventKind.ENDED]
 
-# What a dialplan, an expression, a shell or a line of a protocol would read as more than text.
+# Characters that a dialplan, an expression, a shell or a line protocol would evaluate.
 MEANINGFUL = re.compile(r"""[$`{}\[\]()\\"'|;&<>^,*?!\x00-\x1f\x7f]""")
 HOSTILE = [
     "${system(touch /tmp/x)}",
@@ -91,14 +91,14 @@ Story = Callable[[Rig], Awaitable[None]]
 Play = Callable[[dict[str, Any], Story], None]
 
 
-def said(events: Sequence[CallEvent]) -> list[tuple[Any, ...]]:
-    """What reports say, but for the moment: a network that is asked may no longer know it."""
+def content(events: Sequence[CallEvent]) -> list[tuple[Any, ...]]:
+    """The content of events without their times, which a look-up may not know."""
     return [(one.key, one.attempt_id, one.kind, one.outcome) for one in events]
 
 
 async def looked_up(rig: Rig, request: CallRequest) -> LookupResult:
-    """Ask for a call. Where its network tells calls by their numbers alone, the only one is taken, as the engine does
-    that knows of no other attempt between them.
+    """Look up a call. If the network finds calls by their numbers only, take the only one, as the engine does when it
+    knows no other attempt between these numbers.
     """
     sighting = await rig.provider.look_up(call_handle(request))
     if isinstance(sighting, Candidates):
@@ -107,13 +107,13 @@ async def looked_up(rig: Rig, request: CallRequest) -> LookupResult:
 
 
 async def over(rig: Rig, request: CallRequest) -> None:
-    """Ask for a call that is over: its network tells all of it, by the keys of its reports, or has it no more."""
+    """Look up an ended call: the network returns all its events, with the keys of its reports, or keeps no records."""
     seen = await looked_up(rig, request)
     if not rig.keeps_records:
         assert seen == NotFoundNow()
         return
     assert isinstance(seen, Seen)
-    assert said(seen.events) == said(rig.received)
+    assert content(seen.events) == content(rig.received)
 
 
 def never_was(rig: Rig, sighting: LookupResult) -> bool:
@@ -194,7 +194,7 @@ def test_a_refusal_because_of_the_rate_is_no_failure(play: Play, call_request: C
 
 
 def test_a_request_past_its_place_by_is_refused(play: Play, call_request: CallRequests) -> None:
-    """By the network itself where it knows the deadline; else nothing leaves, for the provider has a clock too."""
+    """By the network if it knows the deadline; otherwise the provider does not send the request."""
 
     async def story(rig: Rig) -> None:
         assert await rig.provider.place(call_request(rig.now(), place_by=rig.now().subtract(seconds=1))) == TOO_LATE
@@ -257,7 +257,7 @@ def test_an_unclear_call_that_did_arrive_is_seen_and_reported(play: Play, call_r
         await rig.until(lambda: len(rig.received) == 3)
         assert rig.existed() == [request.attempt_id]
 
-    # It is up when it is looked up: of one that is over, a network without records could only say that it is gone.
+    # It must be up when it is looked up: a network without records has no ended calls.
     play({**ANSWERED, **A_WHILE, **SOON, "faults": {"timeout_after": 1}}, story)
 
 
@@ -270,7 +270,7 @@ def test_a_call_that_is_up_is_seen_as_far_as_it_has_come(play: Play, call_reques
         seen = await looked_up(rig, request)
         assert isinstance(seen, Seen)
         assert seen.provider_call_id == placed.provider_call_id
-        assert said(seen.events) == said(rig.received)
+        assert content(seen.events) == content(rig.received)
 
     play(TALKS_LONG, story)
 
@@ -417,7 +417,7 @@ def test_an_answer_that_breaks_off_leaves_it_unclear_and_the_call_is_made_once(
 def test_a_network_that_is_not_there_refuses_and_says_why(play: Play, call_request: CallRequests) -> None:
     async def story(rig: Rig) -> None:
         if not await rig.go_away():
-            pytest.skip("this network cannot go away")
+            pytest.skip("this network cannot stop listening")
         reason = await rig.provider.health()
         assert reason
         answer = await rig.provider.place(call_request(rig.now()))

@@ -1,4 +1,4 @@
-"""FreeSWITCH's Event Socket: looking up, hanging up, who is there, and its configuration."""
+"""The FreeSWITCH provider: look-ups, hanging up, connection problems, and configuration."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from dialer.domain.outcomes import CauseClass
 from dialer.errors import InvalidInput, Unavailable
 from dialer.providers.base import CallRequest, LookupFailed, NotFoundNow, Refused
 from dialer.providers.freeswitch import PLUGIN, FreeSwitch, FreeSwitchConfig
-from dialer.providers.freeswitch.frames import LONGEST_BODY, LONGEST_HEAD
+from dialer.providers.freeswitch.esl import LONGEST_BODY, LONGEST_HEAD
 from support.freeswitch_recordings import (
     QUICK,
     RINGING,
@@ -39,8 +39,8 @@ from support.provider_arguments import call_handle, in_time
 def test_a_call_from_before_a_restart_is_over_for_good(
     call_request: CallRequests, up_seconds: str, expected: NotFoundNow
 ) -> None:
-    def answer(asked: str) -> bytes:
-        return frame("api/response", "false" if "uuid_exists" in asked else up_seconds)
+    def answer(command: str) -> bytes:
+        return frame("api/response", "false" if "uuid_exists" in command else up_seconds)
 
     async def story() -> None:
         async with scripted_server(answer) as (_, port), provider(port) as switch:
@@ -51,7 +51,7 @@ def test_a_call_from_before_a_restart_is_over_for_good(
 
 
 def dumped(dump: str, exists: str = "true") -> Callable[[str], bytes | None]:
-    return lambda asked: frame("api/response", exists if "uuid_exists" in asked else dump)
+    return lambda command: frame("api/response", exists if "uuid_exists" in command else dump)
 
 
 @pytest.mark.parametrize(
@@ -79,10 +79,10 @@ def test_only_a_plain_no_means_that_a_call_is_gone(
 
 def test_a_channel_whose_times_make_no_sense_is_no_word(call_request: CallRequests) -> None:
     async def story() -> None:
-        asked = call_request(now())
-        dump = f"Unique-ID: {asked.attempt_id}\nCaller-Channel-Answered-Time: soon\n"
+        request = call_request(now())
+        dump = f"Unique-ID: {request.attempt_id}\nCaller-Channel-Answered-Time: soon\n"
         async with scripted_server(dumped(dump)) as (_, port), provider(port) as switch:
-            assert isinstance(await switch.look_up(call_handle(asked)), LookupFailed)
+            assert isinstance(await switch.look_up(call_handle(request)), LookupFailed)
 
     in_time(story())
 
@@ -105,17 +105,17 @@ def test_hanging_up_a_call_that_rings_cancels_it(call_request: CallRequests) -> 
     async def story() -> None:
         profile = {**QUICK, **rings}
         async with serve(0, profile) as mock, provider(mock.port) as switch, listening(switch) as (inbox,):
-            asked = with_agent(call_request(now(), ring_timeout_seconds=9500))
-            await switch.place(asked)
+            request = with_agent(call_request(now(), ring_timeout_seconds=9500))
+            await switch.place(request)
             await wait_until(lambda: len(inbox.events) == 1)
-            await switch.hang_up(call_handle(asked))
+            await switch.hang_up(call_handle(request))
             await wait_until(lambda: len(inbox.events) == 2)
             assert event_facts(inbox.events) == [RINGING, ("ended", "cancelled", "normal_clearing")]
 
     in_time(story())
 
 
-# Who is there
+# Connection problems
 
 
 async def reasons(port: int, request: CallRequest, **config: Any) -> tuple[str, str]:

@@ -1,7 +1,7 @@
-"""Listening to a FreeSWITCH: restarts, garbage, floods, and how the connection is."""
+"""Listening to a FreeSWITCH: restarts, unreadable data, floods, and the state of the connection."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import pytest
@@ -9,10 +9,11 @@ import pytest
 from dialer.domain.call import CallEvent
 from dialer.errors import Unavailable
 from dialer.providers.base import Placed
-from dialer.providers.freeswitch import FreeSwitch, event_socket
-from dialer.providers.freeswitch.event_socket import MOST_WAITING_BYTES
-from dialer.providers.freeswitch.events import Reports
-from dialer.providers.freeswitch.frames import LONGEST_BODY, LONGEST_HEAD
+from dialer.providers.event_source import Received, follow
+from dialer.providers.freeswitch import FreeSwitch
+from dialer.providers.freeswitch.esl import LONGEST_BODY, LONGEST_HEAD
+from dialer.providers.freeswitch.event_socket import MOST_WAITING_BYTES, ListeningConnection, receive
+from dialer.providers.freeswitch.events import ChannelEventReader
 from support.freeswitch_recordings import (
     QUICK,
     RECORDED,
@@ -79,7 +80,7 @@ def tell(scenario: str) -> bytes:
     ],
 )
 def test_what_came_before_garbage_is_handed_over_and_the_listener_goes_on(garbage: bytes) -> None:
-    """The first connection tells of one call and then talks nonsense; the second tells of another."""
+    """The first connection reports one call and then sends garbage; the second reports another call."""
     turns = iter([tell("sofia-busy") + garbage, tell("sofia-ok")])
 
     def answer(command: str) -> bytes | None:
@@ -119,9 +120,10 @@ def test_an_event_that_cannot_be_read_is_passed_over() -> None:
 
 @asynccontextmanager
 async def listening_often(switch: FreeSwitch, inbox: Inbox) -> AsyncIterator[None]:
-    task = asyncio.create_task(
-        event_socket.listen(switch._open_listening, lambda: Reports(TRUNK, None), 0.3, inbox.take, inbox.linked, 0.05)
-    )
+    def connect() -> AsyncGenerator[Received, None]:
+        return receive(switch._open_listening, ChannelEventReader(TRUNK, None), 0.3, 0.05)
+
+    task = asyncio.create_task(follow(connect, inbox.take, inbox.linked))
     try:
         yield
     finally:
@@ -181,14 +183,14 @@ def test_a_flood_of_events_is_handed_over_whole(call_request: CallRequests) -> N
     async def story() -> None:
         script = scripted_server(lambda command: tell("sofia-ok") * 1000 if command.startswith("event") else None)
         async with script as (_, port), provider(port) as switch, listening(switch) as (inbox,):
-            # Only the first is the first to be heard of the call; all of them are told.
+            # Only the first event is new to the reader, but each of them is reported.
             await wait_until(lambda: len(inbox.events) == 3000)
 
     in_time(story())
 
 
 def test_large_events_wait_at_the_switch_while_reports_cannot_be_stored() -> None:
-    """A peer whose every event is as large as is allowed must not fill this process."""
+    """Back-pressure: a peer that sends the largest allowed events must not fill the memory of this process."""
     large = frame("text/event-plain", "Event-Name: CHANNEL_ANSWER\n" + f"variable_x: {'x' * (LONGEST_BODY // 4)}\n\n")
     sent_bytes, is_asked = 0, asyncio.Event()
 
@@ -213,14 +215,19 @@ def test_large_events_wait_at_the_switch_while_reports_cannot_be_stored() -> Non
     async def story() -> None:
         server = await asyncio.start_server(flood, "127.0.0.1", 0)
         async with server, provider(server.sockets[0].getsockname()[1]) as switch:
-            listens = asyncio.create_task(switch.listen(store, ignore_link_state))
+            opened: list[ListeningConnection] = []
+
+            async def open_connection() -> ListeningConnection:
+                opened.append(await switch._open_listening())
+                return opened[-1]
+
+            connect = receive(open_connection, ChannelEventReader(TRUNK, None), 5.0)
+            listens = asyncio.create_task(follow(lambda: connect, store, ignore_link_state))
             await is_asked.wait()
-            # Until it stands still: nothing more is taken.
-            seen = -1
-            while seen != sent_bytes:
-                seen = sent_bytes
-                await asyncio.sleep(0.5)
+            # Once it has stopped reading, it takes nothing more while the reports are being stored.
+            await wait_until(lambda: opened[0].is_paused)
             assert sent_bytes < 10 * MOST_WAITING_BYTES
+            assert not opened[0]._transport.is_reading()
             listens.cancel()
             await asyncio.gather(listens, return_exceptions=True)
 

@@ -1,4 +1,4 @@
-"""Placing calls on a FreeSWITCH: never twice, only what is surely known, and nothing that a name could add."""
+"""Placing calls on a FreeSWITCH: never twice, only certain answers, and no injection through names."""
 
 import asyncio
 import json
@@ -36,7 +36,7 @@ from support.provider_arguments import in_time
 
 
 def test_a_uuid_that_is_taken_makes_a_second_call_of_which_nothing_is_told(call_request: CallRequests) -> None:
-    """This is what FreeSWITCH does: never twice is ours alone."""
+    """FreeSWITCH does make a second call: only we prevent it."""
 
     async def story() -> None:
         async with serve(0, QUICK) as mock, AsyncExitStack() as stack:
@@ -122,10 +122,10 @@ def test_calls_share_one_connection_until_an_answer_on_it_is_overdue(call_reques
 
 
 def test_a_switch_that_hangs_does_not_find_the_command_when_it_goes_on(call_request: CallRequests) -> None:
-    """The contact may have been given back by then."""
+    """By then, rescue may have put the contact back."""
 
     async def story() -> None:
-        goes_on, found = asyncio.Event(), asyncio.get_running_loop().create_future()
+        goes_on, received = asyncio.Event(), asyncio.get_running_loop().create_future()
 
         async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.write(frame("auth/request"))
@@ -136,16 +136,16 @@ def test_a_switch_that_hangs_does_not_find_the_command_when_it_goes_on(call_requ
             await goes_on.wait()
             writer.transport.resume_reading()  # type: ignore[attr-defined]
             try:
-                found.set_result(await reader.read())
+                received.set_result(await reader.read())
             except ConnectionError:
-                found.set_result(b"")
+                received.set_result(b"")
             writer.close()
 
         server = await asyncio.start_server(hang, "127.0.0.1", 0)
         async with server, provider(server.sockets[0].getsockname()[1], timeout_seconds=0.3) as switch:
             assert isinstance(await switch.place(with_agent(call_request(now()))), Unclear)
             goes_on.set()
-            assert await found == b""
+            assert await received == b""
 
     in_time(story())
 
@@ -158,11 +158,11 @@ def replied(text: str) -> Callable[[str], bytes]:
 
 
 def ended(result: str) -> Callable[[str], bytes]:
-    """Take the command, and tell how its job has ended."""
+    """Accept the command, and send the result of its job."""
 
-    def answer(asked: str) -> bytes:
-        uuid = asked.rpartition("Job-UUID: ")[2]
-        return job_accepted(asked) + frame(
+    def answer(command: str) -> bytes:
+        uuid = command.rpartition("Job-UUID: ")[2]
+        return job_accepted(command) + frame(
             "text/event-plain", f"Event-Name: BACKGROUND_JOB\nJob-UUID: {uuid}\n\n{result}"
         )
 
@@ -241,8 +241,8 @@ def test_the_end_of_the_window_cuts_no_phone_that_rings(
     call_request: CallRequests, dial_string: str, written: str
 ) -> None:
     """`progress_timeout`, among the variables of the originate, does: ten of ten rang on a real one and were cut."""
-    asked = with_agent(call_request(now(), ring_timeout_seconds=45, ring_by=now().add(seconds=20.5)))
-    command = originate(asked, FreeSwitchConfig.parse(trunk(8021, dial_string)["config"]), TRUNK, now())
+    request = with_agent(call_request(now(), ring_timeout_seconds=45, ring_by=now().add(seconds=20.5)))
+    command = originate(request, FreeSwitchConfig.parse(trunk(8021, dial_string)["config"]), TRUNK, now())
     assert isinstance(command, str)
     assert written in command
     assert ",progress_timeout" not in command
@@ -272,10 +272,10 @@ EVIL = [
 def test_a_number_that_is_more_than_a_number_is_not_called(call_request: CallRequests, number: str) -> None:
     async def story() -> None:
         async with serve(0, QUICK) as mock, provider(mock.port) as switch:
-            asked = with_agent(call_request(now()))
-            to = await switch.place(replace(asked, to_number=number))
+            request = with_agent(call_request(now()))
+            to = await switch.place(replace(request, to_number=number))
             assert to == Refused("invalid_number", CauseClass.CONTACT)
-            by = await switch.place(replace(asked, from_number=number))
+            by = await switch.place(replace(request, from_number=number))
             assert by == Refused("invalid_caller_id", CauseClass.INFRASTRUCTURE)
             assert not mock.originates
 
@@ -316,13 +316,13 @@ def test_an_answered_call_goes_to_an_extension_or_to_what_the_trunk_names(
 ) -> None:
     named = [{"application": "park"}, {"application": "playback", "data": "/srv/good morning.wav"}]
     config = FreeSwitchConfig.parse({**trunk(8021)["config"], "destinations": named})
-    asked = replace(call_request(now()), connection=connection)
-    command = originate(asked, config, TRUNK, now())
+    request = replace(call_request(now()), connection=connection)
+    command = originate(request, config, TRUNK, now())
     if written is None:
         assert command == NOT_PERMITTED
         return
     assert isinstance(command, str)
-    assert command.split("\n")[0].endswith(f"{asked.to_number} {written}")
+    assert command.split("\n")[0].endswith(f"{request.to_number} {written}")
 
 
 @pytest.mark.parametrize(
@@ -350,14 +350,14 @@ def test_nothing_that_a_contact_is_called_can_say_anything_else(call_request: Ca
 
     async def story() -> None:
         async with serve(0, QUICK) as mock, provider(mock.port) as switch:
-            asked = with_agent(call_request(now()), contact=contact)
-            assert isinstance(await switch.place(asked), Placed)
+            request = with_agent(call_request(now()), contact=contact)
+            assert isinstance(await switch.place(request), Placed)
             (command,) = mock.originates
             variables, destination = read_originate(command.split("\n")[0].removeprefix("bgapi originate "))
-            assert destination == f"sofia/gateway/lab/{asked.to_number}"
-            assert variables["origination_uuid"] == str(asked.attempt_id)
-            told = json.loads(unquote(variables["dialer_contact"]))
-            assert told == {"name": evil, "external_id": evil, "variables": {evil: evil, "n": 5}}
+            assert destination == f"sofia/gateway/lab/{request.to_number}"
+            assert variables["origination_uuid"] == str(request.attempt_id)
+            card = json.loads(unquote(variables["dialer_contact"]))
+            assert card == {"name": evil, "external_id": evil, "variables": {evil: evil, "n": 5}}
             assert "$" not in unquote(variables["dialer_contact"])
             assert variables["dialer_contact_name"].startswith("xorigination_uuidysofia/evil/1_systemreboot")
             assert variables["dialer_var_n"] == "5"

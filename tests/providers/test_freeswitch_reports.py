@@ -1,4 +1,4 @@
-"""What FreeSWITCH tells of calls: recorded conversations, and events that cannot be read."""
+"""Call events from FreeSWITCH: recorded conversations, and events that cannot be read."""
 
 from uuid import UUID
 
@@ -9,8 +9,8 @@ from dialer.domain.ids import AttemptId
 from dialer.domain.outcomes import CauseClass, Outcome
 from dialer.providers.base import Placed, Refused
 from dialer.providers.freeswitch import FreeSwitchConfig, causes
-from dialer.providers.freeswitch.events import Reports
-from dialer.providers.freeswitch.frames import Event, Frames, read_event
+from dialer.providers.freeswitch.esl import FrameReader, SwitchEvent, read_event
+from dialer.providers.freeswitch.events import ChannelEventReader
 from dialer.providers.freeswitch.requests import originate
 from support.freeswitch_recordings import (
     RECORDED,
@@ -33,22 +33,22 @@ from support.provider_arguments import in_time
 @pytest.mark.parametrize("piece", [1, 7, 1000, 1 << 20])
 def test_a_recorded_conversation_is_read_whole_in_pieces_of_any_size(scenario: str, piece: int) -> None:
     sent = b"".join(encode_message(message) for message in recorded_messages(scenario) if message["kind"] == "received")
-    frames, reports, found = Frames(), Reports(TRUNK, None), list[CallEvent]()
+    frames, reports, events = FrameReader(), ChannelEventReader(TRUNK, None), list[CallEvent]()
     for start in range(0, len(sent), piece):
-        for one in frames.feed(sent[start : start + piece]):
-            if one.kind == "text/event-plain":
-                found += reports.read(read_event(one.body))
-    assert event_facts(found) == RECORDED[scenario]
+        for event in frames.feed(sent[start : start + piece]):
+            if event.kind == "text/event-plain":
+                events += reports.read(read_event(event.body))
+    assert event_facts(events) == RECORDED[scenario]
     uuid = attempt_of(scenario)
-    assert {one.provider_call_id for one in found} <= {uuid}
-    assert [one.key for one in found] == [f"{uuid}:{kind}" for kind, _, _ in RECORDED[scenario]]
-    assert [one.at for one in found] == sorted(one.at for one in found)
+    assert {event.provider_call_id for event in events} <= {uuid}
+    assert [event.key for event in events] == [f"{uuid}:{kind}" for kind, _, _ in RECORDED[scenario]]
+    assert [event.at for event in events] == sorted(event.at for event in events)
 
 
 @pytest.mark.parametrize(("scenario", "talked"), [("loopback-answer", 1.78), ("sofia-ok", 2.52), ("sofia-busy", 0.0)])
 def test_the_talk_is_as_long_as_was_measured(scenario: str, talked: float) -> None:
     events = [read_event(one["body"]) for one in recorded_messages(scenario) if "Event-Name" in one.get("body", "")]
-    reports = Reports(TRUNK, None)
+    reports = ChannelEventReader(TRUNK, None)
     last = [one for event in events for one in reports.read(event)][-1]
     assert last.talk_seconds == pytest.approx(talked, abs=0.001)
 
@@ -74,52 +74,54 @@ def test_a_recorded_answer_to_an_originate_is_understood(scenario: str, call_req
 
 
 def test_the_command_is_that_of_the_recordings(call_request: CallRequests) -> None:
-    asked = with_agent(call_request(now(), ring_timeout_seconds=3))
+    request = with_agent(call_request(now(), ring_timeout_seconds=3))
     config = FreeSwitchConfig.parse(trunk(8021, "loopback/answer-{e164}/peer")["config"])
-    command = originate(asked, config, TRUNK, now())
+    command = originate(request, config, TRUNK, now())
     assert isinstance(command, str)
-    uuid = asked.attempt_id
+    uuid = request.attempt_id
     assert command == (
         f"bgapi originate {{origination_uuid={uuid},origination_caller_id_number=+49301000,originate_timeout=3,"
         f"ignore_early_media=true,outbound_redirect_fatal=true,dialer_attempt_id={uuid},dialer_trunk_id={TRUNK}}}"
-        f"loopback/answer-{asked.to_number[1:]}/peer 1000 XML agents\nJob-UUID: {uuid}"
+        f"loopback/answer-{request.to_number[1:]}/peer 1000 XML agents\nJob-UUID: {uuid}"
     )
 
 
-# What is told, and what is not
+# What is reported, and what is not
 
 
 def test_who_comes_in_the_middle_of_a_call_is_told_what_went_before() -> None:
     events = [read_event(one["body"]) for one in recorded_messages("sofia-ok") if "Event-Name" in one.get("body", "")]
-    whole = Reports(TRUNK, None)
+    whole = ChannelEventReader(TRUNK, None)
     all_told = [one for event in events for one in whole.read(event)]
     last = [event for event in events if event.name == "CHANNEL_HANGUP_COMPLETE"][-1:]
-    assert [one for event in last for one in Reports(TRUNK, None).read(event)] == all_told
+    assert [one for event in last for one in ChannelEventReader(TRUNK, None).read(event)] == all_told
 
 
 def test_a_call_of_another_trunk_is_not_told() -> None:
     for message in recorded_messages("sofia-ok"):
         if "Event-Name: CHANNEL" in message.get("body", ""):
             event = read_event(message["body"])
-            theirs = Event(event.name, {**event.fields, "variable_dialer_trunk_id": "another"})
-            assert Reports(TRUNK, None).read(theirs) == []
+            theirs = SwitchEvent(event.name, {**event.fields, "variable_dialer_trunk_id": "another"})
+            assert ChannelEventReader(TRUNK, None).read(theirs) == []
 
 
-def failed_job(uuid: str, cause: str, trunk_id: object = TRUNK) -> Event:
-    asked = f"{{dialer_attempt_id={uuid},dialer_trunk_id={trunk_id}}}sofia/gateway/lab/123 &park()"
+def failed_job(uuid: str, cause: str, trunk_id: object = TRUNK) -> SwitchEvent:
+    arguments = f"{{dialer_attempt_id={uuid},dialer_trunk_id={trunk_id}}}sofia/gateway/lab/123 &park()"
     fields = {"Event-Date-Timestamp": "1795437505146820", "Job-UUID": uuid, "Job-Command": "originate"}
-    return Event("BACKGROUND_JOB", fields | {"Job-Command-Arg": asked}, f"-ERR {cause}\n")
+    return SwitchEvent("BACKGROUND_JOB", fields | {"Job-Command-Arg": arguments}, f"-ERR {cause}\n")
 
 
 def test_the_failed_job_of_a_call_whose_channel_was_missed_tells_its_end() -> None:
     uuid = attempt_of("sofia-busy")
-    assert event_facts(Reports(TRUNK, None).read(failed_job(uuid, "USER_BUSY"))) == [("ended", "busy", "user_busy")]
-    assert Reports(TRUNK, None).read(failed_job(uuid, "USER_BUSY", "another")) == []
+    assert event_facts(ChannelEventReader(TRUNK, None).read(failed_job(uuid, "USER_BUSY"))) == [
+        ("ended", "busy", "user_busy")
+    ]
+    assert ChannelEventReader(TRUNK, None).read(failed_job(uuid, "USER_BUSY", "another")) == []
 
 
 @pytest.mark.parametrize("cause", ["INVALID_GATEWAY", "GATEWAY_DOWN", "UNALLOCATED_NUMBER"])
 def test_a_job_that_failed_before_there_was_a_call_is_not_told_as_the_end_of_one(cause: str) -> None:
-    assert Reports(TRUNK, None).read(failed_job(attempt_of("sofia-busy"), cause)) == []
+    assert ChannelEventReader(TRUNK, None).read(failed_job(attempt_of("sofia-busy"), cause)) == []
 
 
 @pytest.mark.parametrize(
@@ -138,7 +140,7 @@ def test_a_job_that_failed_before_there_was_a_call_is_not_told_as_the_end_of_one
 def test_an_event_that_cannot_be_read_says_nothing_and_harms_nobody(name: str, fields: dict[str, str]) -> None:
     ours = {"variable_dialer_attempt_id": str(TRUNK), "Unique-ID": str(TRUNK), "Event-Date-Timestamp": "1"}
     given = ours | fields if "Caller-Channel-Answered-Time" in fields else fields
-    assert Reports(TRUNK, None).read(Event(name, given)) == []
+    assert ChannelEventReader(TRUNK, None).read(SwitchEvent(name, given)) == []
 
 
 @pytest.mark.parametrize(

@@ -104,8 +104,8 @@ def test_a_request_whose_task_was_cancelled_does_not_arrive(name: str) -> None:
 @asynccontextmanager
 async def worker(name: str, peer: DeafPeer, timeout_seconds: float) -> AsyncIterator[asyncio.subprocess.Process]:
     """A process that places one request, and has sent what it could of it."""
-    placing = f"trunk_configs.place({name!r}, {peer.port}, {timeout_seconds})"
-    script = f"import asyncio; from support import trunk_configs; asyncio.run({placing})"
+    place = f"place({name!r}, {peer.port}, {timeout_seconds})"
+    script = f"import asyncio; from support.trunk_configs import place; asyncio.run({place})"
     paths = [TESTS, *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", script, env=environment)

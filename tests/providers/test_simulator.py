@@ -1,4 +1,4 @@
-"""The simulated network in virtual time: what its calls do, and what each fault does to them."""
+"""The simulated network in virtual time: its calls, and the effect of each fault."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -15,8 +15,8 @@ from dialer.domain.ids import AttemptId, uuid7
 from dialer.domain.outcomes import CauseClass, Outcome
 from dialer.providers.base import TOO_LATE, Absent, CallRequest, LookupFailed, Placed, Refused, Seen, Unclear
 from dialer.providers.simulator import CarrierCall, NetworkProfile, SimulatedNetwork
-from dialer.providers.simulator.capacity import most_in_any_second
-from dialer.providers.simulator.instants import to_micros
+from dialer.providers.simulator.call import to_micros
+from dialer.providers.simulator.network import most_in_any_second
 
 CallRequests = Callable[..., CallRequest]
 
@@ -35,7 +35,7 @@ def network(**config: object) -> SimulatedNetwork:
 
 
 def run_out(network: SimulatedNetwork) -> list[tuple[DateTime, CallEvent]]:
-    """Let time pass until nothing is left to report; return what came, and when."""
+    """Let time pass until there is nothing left to report; return the reports and when they came."""
     received: list[tuple[DateTime, CallEvent]] = []
     while due := network.next_due():
         events = network.due(due)

@@ -1,4 +1,4 @@
-"""What a simulated network knows after it was killed."""
+"""The state of a simulated network after it was killed and restarted from its journal."""
 
 import asyncio
 import os
@@ -21,9 +21,9 @@ from dialer.domain.outcomes import Outcome
 from dialer.errors import Unavailable
 from dialer.providers.base import Absent, CallRequest, LookupFailed, Placed, Seen
 from dialer.providers.simulator import NetworkProfile, SimulatedNetwork, Simulator
-from dialer.providers.simulator.capacity import most_in_any_second
+from dialer.providers.simulator.call import to_micros
 from dialer.providers.simulator.delivery import Pump
-from dialer.providers.simulator.instants import to_micros
+from dialer.providers.simulator.network import most_in_any_second
 from support.cluster import request_times
 from support.provider_arguments import call_handle, ignore_link_state
 
@@ -176,7 +176,7 @@ asyncio.run(main())
 
 @asynccontextmanager
 async def server_process(journals: Path) -> AsyncIterator[str]:
-    """Run a server in a process of its own, which is killed at the end and has no chance to tidy up."""
+    """Run a server in a process of its own, which is killed at the end without a clean shutdown."""
     arguments = ("-c", SERVER, str(journals))
     process = await asyncio.create_subprocess_exec(sys.executable, *arguments, stdout=asyncio.subprocess.PIPE)
     assert process.stdout

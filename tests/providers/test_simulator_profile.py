@@ -1,4 +1,4 @@
-"""What a trunk's config may say of a simulated network."""
+"""The config of a trunk to a simulated network."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The simulated network behind a port: what survives broken connections, and what a bad client can do (nothing)."""
+"""The simulator's server: broken connections lose nothing, and a bad client does no harm."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ from dialer.domain.outcomes import CauseClass
 from dialer.errors import Unavailable
 from dialer.providers.base import TOO_LATE, CallRequest, LookupFailed, Placed, Refused, Unclear
 from dialer.providers.simulator import NetworkProfile, Simulator, SimulatorServer, serve
-from dialer.providers.simulator.lines import LINE_LIMIT
+from dialer.providers.simulator.protocol import LINE_LIMIT
 from support.provider_arguments import call_handle, ignore_link_state, in_time
 
 CallRequests = Callable[..., CallRequest]
@@ -85,7 +85,7 @@ class Inbox:
 
 
 class RawClient:
-    """Speaks the protocol by hand, or something else."""
+    """Sends lines of the protocol, or anything else."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
@@ -150,9 +150,9 @@ def test_of_two_subscribers_each_gets_its_share_and_no_report_comes_twice(call_r
         async with running() as server, client(server.url) as simulator:
             both, first, second = Inbox(), asyncio.Event(), asyncio.Event()
 
-            def subscriber(mine: asyncio.Event, others: asyncio.Event) -> Callable[..., Awaitable[None]]:
+            def subscriber(own: asyncio.Event, others: asyncio.Event) -> Callable[..., Awaitable[None]]:
                 async def take(events: Sequence[CallEvent]) -> None:
-                    mine.set()
+                    own.set()
                     await both.take(events)
                     await others.wait()
 

@@ -16,9 +16,9 @@ import pytest
 from dialer.domain import sip
 from dialer.domain.call import CallEvent, EventKind, HungUpBy
 from dialer.domain.outcomes import CauseClass, Outcome
-from dialer.providers.asterisk.events import Calls
-from dialer.providers.freeswitch.events import Reports
-from dialer.providers.freeswitch.frames import Event
+from dialer.providers.asterisk.events import AriEventReader
+from dialer.providers.freeswitch.esl import SwitchEvent
+from dialer.providers.freeswitch.events import ChannelEventReader
 from dialer.providers.twilio.causes import CallEnd
 from support.freeswitch_recordings import TRUNK
 
@@ -94,17 +94,17 @@ def over_asterisk(scenario: str) -> list[CallEvent]:
 
 
 def heard(messages: Sequence[dict[str, Any]]) -> list[CallEvent]:
-    calls = Calls("AMDSTATUS", lambda: NOW)
+    calls = AriEventReader("AMDSTATUS", lambda: NOW)
     return [event for message in messages for event in calls.read(json.dumps(message))]
 
 
 def over_freeswitch(scenario: str) -> list[CallEvent]:
     """The recorder's own originate did not have the variables of ours."""
-    reports, found = Reports(TRUNK, None), list[CallEvent]()
+    reports, found = ChannelEventReader(TRUNK, None), list[CallEvent]()
     for message in recorded("freeswitch-esl")[scenario]:
         fields = dict(message["event"])
         fields |= {"variable_dialer_attempt_id": fields["Unique-ID"]} if "Unique-ID" in fields else {}
-        found += reports.read(Event(fields["Event-Name"], fields, message["body"]))
+        found += reports.read(SwitchEvent(fields["Event-Name"], fields, message["body"]))
     return found
 
 

@@ -31,8 +31,8 @@ from dialer.embedded.server import free_port
 from dialer.engine.audit import audit
 from dialer.engine.context import EngineContext
 from dialer.providers.simulator import CarrierCall
-from dialer.providers.simulator.capacity import most_in_any_second
 from dialer.providers.simulator.journal import Journal
+from dialer.providers.simulator.network import most_in_any_second
 from dialer.providers.simulator.state import HungUp, Opened, OverLimit
 from dialer.service import batches, demo_setup
 from dialer.service import contacts as contact_lists

@@ -8,7 +8,7 @@ import pytest
 import structlog
 
 from dialer.engine.audit import audit
-from dialer.providers.simulator.capacity import most_in_any_second
+from dialer.providers.simulator.network import most_in_any_second
 from support.cluster import Cluster, cluster, wait_until
 
 log = structlog.get_logger()

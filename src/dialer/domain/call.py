@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Self
 
 from pendulum import DateTime
 
@@ -59,6 +60,26 @@ class CallEvent:
     talk_seconds: float | None = None
     provider_call_id: str | None = None
     facts: CallFacts = NOTHING_SAID
+
+    @classmethod
+    def of(
+        cls,
+        attempt_id: AttemptId,
+        kind: EventKind,
+        at: DateTime,
+        *,
+        outcome: Outcome | None = None,
+        cause: str | None = None,
+        talk_seconds: float | None = None,
+        provider_call_id: str | None = None,
+        facts: CallFacts = NOTHING_SAID,
+    ) -> Self:
+        """Make an event whose key is that of this step of this attempt, by whatever way it was reported.
+
+        Keys are stored: another format would let a report that is repeated after an upgrade count twice.
+        """
+        key = f"{attempt_id}:{kind}"
+        return cls(key, attempt_id, kind, at, outcome, cause, talk_seconds, provider_call_id, facts)
 
 
 @dataclass(frozen=True, slots=True)

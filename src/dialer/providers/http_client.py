@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import SplitResult, urlsplit
 
 import httpcore2
 import httpx2
@@ -152,6 +153,17 @@ async def _read(response: httpx2.Response) -> bytes:
         if len(body) > MAX_BODY_BYTES:
             raise _BodyTooLarge
     return bytes(body)
+
+
+def split_url(url: str) -> SplitResult | None:
+    """Split the URL of an HTTP API; None: it is not one, or has a host that urllib accepts and this client does not."""
+    try:
+        parts = urlsplit(url)
+        httpx2.URL(url)
+        is_usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except (ValueError, httpx2.InvalidURL):
+        return None
+    return parts if is_usable else None
 
 
 def basic_auth(username: str, password: str) -> dict[str, str]:

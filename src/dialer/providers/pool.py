@@ -1,11 +1,11 @@
 """The providers of all trunks, behind synchronous functions: one event loop in a thread, connections kept alive.
 
-In: calls and the trunks they go out on. Out: what each network surely said. A failure in between becomes the answer
-that keeps "never twice".
+In: calls and their trunks. Out: an answer for each call. An error is turned into the answer that never lets a call be
+placed twice: `Refused` if the request surely has not left, else `Unclear`.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from threading import Lock, Thread
 from typing import Any, TypeVar
 
@@ -39,7 +39,7 @@ log = structlog.get_logger()
 
 
 class ProviderPool:
-    """The providers of this process, one per trunk. Made when first used, again when the trunk's settings change."""
+    """The providers of this process, one per trunk: made on first use, and again when the trunk's config changes."""
 
     def __init__(self, connect: Connect, clock: Callable[[], DateTime]) -> None:
         self._connect = connect
@@ -49,7 +49,7 @@ class ProviderPool:
         self._starting = Lock()
 
     def place_all(self, calls: Sequence[tuple[Trunk, CallRequest]]) -> dict[AttemptId, Placement]:
-        """Ask the networks for all these calls at once; return an answer for every one."""
+        """Place all these calls at once; every attempt gets an answer."""
 
         async def place(trunk: Trunk, request: CallRequest) -> Placement:
             try:
@@ -64,15 +64,15 @@ class ProviderPool:
             except TimeoutError:
                 return Unclear("the provider did not answer in time")
             except Exception as error:
-                # The contract forbids it, so it is not known whether the request has left.
+                # A provider must not raise here, so it is not known whether the request has left.
                 log.exception("provider raised while placing", trunk_id=trunk.id, attempt_id=request.attempt_id)
                 return Unclear(repr(error))
 
-        answers = self._run(_together(place(trunk, request) for trunk, request in calls))
+        answers = self._run(_gather(place(trunk, request) for trunk, request in calls))
         return {request.attempt_id: answer for (_, request), answer in zip(calls, answers, strict=True)}
 
     def look_up_all(self, calls: Sequence[tuple[Trunk, CallHandle]]) -> dict[AttemptId, LookupResult]:
-        """Ask the networks what they know of these attempts, all at once; return an answer for every one."""
+        """Look up all these calls at once; every attempt gets an answer."""
 
         async def look_up(trunk: Trunk, call: CallHandle) -> LookupResult:
             try:
@@ -86,11 +86,11 @@ class ProviderPool:
                 log.exception("provider raised while looking up", trunk_id=trunk.id, attempt_id=call.attempt_id)
                 return LookupFailed(repr(error))
 
-        answers = self._run(_together(look_up(trunk, call) for trunk, call in calls))
+        answers = self._run(_gather(look_up(trunk, call) for trunk, call in calls))
         return {call.attempt_id: answer for (_, call), answer in zip(calls, answers, strict=True)}
 
     def hang_up_all(self, calls: Sequence[tuple[Trunk, CallHandle]]) -> None:
-        """Ask the networks to end these calls; their ends are reported as always."""
+        """Hang up these calls; their ends are reported as usual."""
 
         async def hang_up(trunk: Trunk, call: CallHandle) -> None:
             try:
@@ -101,12 +101,12 @@ class ProviderPool:
             except Exception:
                 log.exception("provider raised while hanging up", trunk_id=trunk.id, attempt_id=call.attempt_id)
 
-        self._run(_together(hang_up(trunk, call) for trunk, call in calls))
+        self._run(_gather(hang_up(trunk, call) for trunk, call in calls))
 
     def warm_up(self, trunks: Sequence[Trunk], seconds: float) -> None:
-        """Load the code of these trunks' providers and open their connections, for at most so many seconds.
+        """Load the code of these trunks' providers and open their connections, for at most this many seconds.
 
-        Otherwise a first call would leave late. Problems with a trunk are reported when it is used.
+        Otherwise the first call would be delayed. A problem of a trunk is reported when the trunk is used.
         """
 
         async def reach(trunk: Trunk) -> None:
@@ -128,7 +128,7 @@ class ProviderPool:
         self._run(reach_all())
 
     def health(self, trunk: Trunk) -> str | None:
-        """Say why no calls can be placed on this trunk now; None: they can."""
+        """Return why no calls can be placed on this trunk now; None: they can."""
         return self.health_all([trunk])[0]
 
     def health_all(self, trunks: Sequence[Trunk]) -> list[str | None]:
@@ -148,12 +148,12 @@ class ProviderPool:
 
         async def ask_all() -> list[str | None]:
             turn = asyncio.Semaphore(HEALTH_CHECKS_AT_ONCE)
-            return await _together(ask(trunk, turn) for trunk in trunks)
+            return await _gather(ask(trunk, turn) for trunk in trunks)
 
         return self._run(ask_all())
 
     def missing_destination(self, trunk: Trunk, connection: Mapping[str, Any]) -> str | None:
-        """Say why answered calls of this agent on this trunk would be dropped; None: no reason is known."""
+        """Return why an answered call of this agent on this trunk would be dropped; None: no reason is known."""
 
         async def ask() -> str | None:
             try:
@@ -171,20 +171,20 @@ class ProviderPool:
         return self._run(ask())
 
     def close(self) -> None:
-        """Close all connections."""
+        """Close all connections and stop the event loop."""
         if self._loop is None:
             return
-        self._run(_together(provider.close() for _, provider in self._open.values()))
+        self._run(_gather(provider.close() for _, provider in self._open.values()))
         self._loop.call_soon_threadsafe(self._loop.stop)
 
     async def _provider(self, trunk: Trunk) -> Provider:
-        known = self._open.get(trunk.id)
-        if known is not None and known[0] == trunk:
-            return known[1]
+        opened_for, opened = self._open.get(trunk.id, (None, None))
+        if opened is not None and opened_for == trunk:
+            return opened
         provider = self._connect(trunk)
         self._open[trunk.id] = (trunk, provider)
-        if known is not None:
-            await known[1].close()
+        if opened is not None:
+            await opened.close()
         return provider
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -200,5 +200,5 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
     loop.close()
 
 
-async def _together(work: "Any") -> list[Any]:
+async def _gather(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     return list(await asyncio.gather(*work))

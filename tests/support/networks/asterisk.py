@@ -1,7 +1,7 @@
-"""An Asterisk as far as its ARI goes: HTTP and WebSocket on one port, as in the recorded conversations.
+"""A mock of Asterisk's ARI: HTTP and WebSocket on one port, as in the recorded conversations.
 
-PJSIP endpoints have one channel, Local ones two legs. The WebSocket hears of all channels; nothing is kept for those
-who are not there. A channel that is gone is 404. The simulated network behind it decides what becomes of the calls.
+PJSIP endpoints have one channel, Local ones two legs. A WebSocket receives the events of all channels; none are kept
+for clients that are away. An ended channel is 404. The simulated network behind it decides how calls go.
 """
 
 import asyncio
@@ -50,7 +50,7 @@ def trunk(port: int, host: str = "127.0.0.1") -> dict[str, Any]:
 
 @dataclass
 class Channel:
-    """One call as Asterisk has it: its legs, and what was asked for."""
+    """One call: its legs, and what the request asked for."""
 
     legs: list[Leg]
     app: str | None
@@ -60,9 +60,9 @@ class Channel:
 
 
 class Asterisk:
-    """The server. `answers_late`: an originate is answered only when its call is over. `originates`: all that came.
+    """The server. `answers_late`: answer an originate only after its call has ended. `originates`: all requests.
 
-    `is_read_only`: of the user (ari.conf). `conflicts`: the answer of older releases to a missing endpoint.
+    `is_read_only`: the user's setting in ari.conf. `conflicts`: answer a missing endpoint with 409, as older releases.
     `applications`: the Stasis applications that are connected.
     """
 
@@ -81,12 +81,12 @@ class Asterisk:
         self._channels: dict[AttemptId, Channel] = {}
 
     def say(self, event: Mapping[str, Any] | str | bytes) -> None:
-        """Send one message to all who listen."""
+        """Send one message to all WebSockets."""
         for waiting in self._waiting.values():
             waiting.put_nowait(event if isinstance(event, str | bytes) else json.dumps(event))
 
     async def hang_up_sockets(self) -> None:
-        """Break the connection to all who listen."""
+        """Close all WebSockets."""
         for socket in list(self.sockets):
             await socket.close()
 
@@ -135,32 +135,32 @@ class Asterisk:
         return web.json_response({"name": name, "channel_ids": [], "bridge_ids": [], "endpoint_ids": []})
 
     async def _originate(self, request: web.Request) -> web.Response:
-        asked = {**request.query, **await request.json()}
-        self.originates.append(asked)
-        technology, slash, device = asked["endpoint"].partition("/")
+        body = {**request.query, **await request.json()}
+        self.originates.append(body)
+        technology, slash, device = body["endpoint"].partition("/")
         if not slash or technology not in TECHNOLOGIES:
             return _message(400, "Invalid endpoint specified")
-        if not asked.get("app") and not asked.get("extension"):
+        if not body.get("app") and not body.get("extension"):
             return _message(400, "Application or extension must be specified")
-        attempt_id = AttemptId(UUID(asked["channelId"]))
+        attempt_id = AttemptId(UUID(body["channelId"]))
         if device.endswith(f"@{NOWHERE}") and not self.conflicts:
             return web.json_response({"error": "Allocation failed"}, status=500)
         if self._is_up(attempt_id) or device.endswith(f"@{NOWHERE}"):
             return _message(409, "Channel with given unique ID already exists")
-        return await self._dial(request, attempt_id, asked)
+        return await self._dial(request, attempt_id, body)
 
-    async def _dial(self, request: web.Request, attempt_id: AttemptId, asked: Mapping[str, Any]) -> web.Response:
-        placement = self._place(attempt_id, asked)
+    async def _dial(self, request: web.Request, attempt_id: AttemptId, body: Mapping[str, Any]) -> web.Response:
+        placement = self._place(attempt_id, body)
         match placement:
             case Refused(_, CauseClass.RATE, seconds):
-                # Asterisk has no such limit: it is that of a proxy before it.
+                # Asterisk has no such limit: it is that of a proxy in front of it.
                 wait = {"Retry-After": str(math.ceil(seconds or 0))}
                 return web.json_response({"message": "Too many requests"}, status=429, headers=wait)
             case Refused("server_error"):
                 return _message(503, "Asterisk not booted")
             case Refused():
                 return web.json_response({"error": "Allocation failed"}, status=500)
-        channel = self._open(attempt_id, asked)
+        channel = self._open(attempt_id, body)
         answer = json.dumps(channel.legs[0].snapshot("Down"))
         self.switch.pump.wake()
         if self.switch.cuts_this_answer():
@@ -171,26 +171,26 @@ class Asterisk:
             await channel.is_over.wait()
         return web.Response(text=answer, content_type="application/json")
 
-    def _place(self, attempt_id: AttemptId, asked: Mapping[str, Any]) -> Placement:
-        seconds = int(asked["timeout"])
+    def _place(self, attempt_id: AttemptId, body: Mapping[str, Any]) -> Placement:
+        seconds = int(body["timeout"])
         return self.switch.network.place(
             CallRequest(
                 attempt_id=attempt_id,
-                to_number=asked["endpoint"].partition("/")[2].partition("@")[0],
-                from_number=asked["callerId"],
+                to_number=body["endpoint"].partition("/")[2].partition("@")[0],
+                from_number=body["callerId"],
                 connection={},
                 ring_timeout_seconds=seconds,
                 place_by=now().add(seconds=60),
-                # It gives up when the time is over, whether or not it has rung by then.
+                # Asterisk ends the call after the timeout, whether or not it has rung.
                 ring_by=now().add(seconds=seconds),
             ),
             now(),
         )
 
-    def _open(self, attempt_id: AttemptId, asked: Mapping[str, Any]) -> Channel:
-        legs = legs_of(str(attempt_id), asked["endpoint"], asked["callerId"], len(self._channels), now())
-        detects = asked.get("variables", {}).get("DIALER_DETECT_MACHINE") == "1"
-        channel = self._channels[attempt_id] = Channel(legs, asked.get("app"), detects)
+    def _open(self, attempt_id: AttemptId, body: Mapping[str, Any]) -> Channel:
+        legs = legs_of(str(attempt_id), body["endpoint"], body["callerId"], len(self._channels), now())
+        detects = body.get("variables", {}).get("DIALER_DETECT_MACHINE") == "1"
+        channel = self._channels[attempt_id] = Channel(legs, body.get("app"), detects)
         if self._is_up(attempt_id):
             for event in placed(legs, now()):
                 self.say(event)
@@ -267,7 +267,7 @@ async def _tell(socket: web.WebSocketResponse, waiting: "asyncio.Queue[str | byt
 async def _authenticated(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    # Without ARI at this path its web server says so itself, before anyone is asked who he is.
+    # Outside ARI's path, the web server answers 404 before it checks the credentials.
     if not request.path.startswith("/ari/"):
         return web.Response(status=404, text="<h1>Not Found</h1>", content_type="text/html")
     if request.headers.get("Authorization") != AUTHORIZATION:
@@ -276,7 +276,7 @@ async def _authenticated(
 
 
 async def _cut(request: web.Request, answer: str) -> web.Response:
-    """Break the connection in the middle of the answer."""
+    """Close the connection in the middle of the answer."""
     transport = request.transport
     assert isinstance(transport, asyncio.WriteTransport)
     head = f"HTTP/1.1 200 OK\r\nContent-type: application/json\r\nContent-Length: {len(answer)}\r\n\r\n"

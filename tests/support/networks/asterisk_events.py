@@ -1,6 +1,6 @@
-"""What an Asterisk tells of its channels: the messages of one call, in the order and with the fields as recorded.
+"""The messages of the mock Asterisk about one call, in the order and with the fields that were recorded.
 
-In: the legs of a call, and what has befallen it. Out: ARI's events.
+In: the legs of a call, and what has happened. Out: ARI's events.
 """
 
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ REFUSED = {
     Outcome.FAILED: (34, "CONGESTION", 503),
 }
 HUNG_UP_BY_ARI = 32
-# The code that Asterisk itself gives to the end of its own ring time.
+# The code that Asterisk itself sets after its ring timeout.
 TIMED_OUT = 480
 
 
@@ -71,7 +71,7 @@ def moment(at: DateTime) -> str:
 
 
 def legs_of(call_id: str, endpoint: str, caller: str, nth: int, at: DateTime) -> list[Leg]:
-    """Return the channel that bears the id, and the second leg of a Local one."""
+    """Return the channel with the id, and the second leg of a Local channel."""
     technology, _, device = endpoint.partition("/")
     if technology == "Local":
         name = f"Local/{device.partition('/')[0]}-{nth:08x}"
@@ -87,7 +87,7 @@ def placed(legs: list[Leg], at: DateTime) -> Iterator[Event]:
 
 
 def step(legs: list[Leg], event: CallEvent, outcome: Outcome, *, app: str | None, detects: bool) -> Iterator[Event]:
-    """Tell that it rings, or that it was answered, and by whom if that is looked for."""
+    """Report that it rings, or that it was answered, and by a machine if machines are detected."""
     leg, at = legs[0], event.at
     if event.kind is EventKind.RINGING:
         yield _told("ChannelStateChange", leg, "Ringing", at)
@@ -115,7 +115,7 @@ def ended(legs: list[Leg], event: CallEvent, states: set[EventKind], *, is_hung_
     elif event.outcome in REFUSED:
         yield from _refused(legs, event.outcome, state, at)
     else:
-        # Nobody has answered in time: it is gone without a closing Dial.
+        # Not answered within the ring timeout: it ends without a closing Dial event.
         for other in legs[1:]:
             yield _told("ChannelHangupRequest", other, "Ring", at, cause=19)
         yield _destroyed(leg, state, at, 19, **({} if leg.is_local else {"tech_cause": TIMED_OUT}))
@@ -150,7 +150,7 @@ def _refused(legs: list[Leg], outcome: Outcome, state: str, at: DateTime) -> Ite
         yield _dial(legs[0], status, state, at)
         yield _destroyed(legs[0], state, at, cause, tech_cause=sip)
         return
-    # The other leg has dialled a channel, to which the network says why; its cause is passed on.
+    # The other leg has dialled a channel, which gets the SIP code; its cause is passed on.
     dialled = Leg(f"{at.timestamp():.0f}.7", "PJSIP/provider-00000007", legs[0].caller, "provider", at)
     caller = legs[1].snapshot("Ring")
     yield _dial(dialled, "", "Down", at) | {"caller": caller}

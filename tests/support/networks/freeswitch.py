@@ -1,8 +1,8 @@
-"""A mock FreeSWITCH: the Event Socket over TCP, as the recordings of FreeSWITCH 1.10.12 show it.
+"""A mock FreeSWITCH: the Event Socket over TCP, as recorded from FreeSWITCH 1.10.12.
 
-What is as on the real one: a second originate with a known origination_uuid makes a second call under another uuid; a
+As on a real FreeSWITCH: a second originate with a known origination_uuid makes a second call under another uuid; a
 loopback reports both of its legs; the end of a job comes before or after the end of its channel; an accepted command
-says nothing about the call; a failed originate may never have had a channel.
+does not mean that there is a call; a failed originate may never have had a channel.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from support.networks.switch import Switch, now, run_as_process
 GATEWAY = "lab"
 ENVIRONMENT = {"TRUNK_FREESWITCH_PASSWORD": PASSWORD}
 CONNECTION = {"extension": "1000"}
-# Beyond sessions-per-second no session is made, and the cause stays what Sofia begins with.
+# Above sessions-per-second no session is made, and the cause stays Sofia's default.
 REFUSALS = {
     "switch_congestion": "SWITCH_CONGESTION",
     "server_error": "NORMAL_TEMPORARY_FAILURE",
@@ -46,10 +46,10 @@ def trunk(
 
 
 class MockFreeSwitch:
-    """The switch and who is connected. `received`: all commands, in the order in which they came.
+    """The switch and its clients. `received`: all commands, in the order in which they came.
 
-    `gateway_status`: how its gateway is. `lets_in`: whether the address of clients is on its list. `is_paused`: it
-    makes no outbound calls (`fsctl pause outbound`), though its status says that it is ready.
+    `gateway_status`: the state of its gateway. `lets_in`: the clients' address is on its access list. `is_paused`: it
+    makes no outbound calls (`fsctl pause outbound`), though its status is "ready".
     """
 
     def __init__(self, config: Mapping[str, Any], journal: Path | None) -> None:
@@ -76,7 +76,7 @@ class MockFreeSwitch:
         self._server = await asyncio.start_server(self._welcome, host, port)
 
     async def stop(self) -> None:
-        """Go away: nothing listens any more, and all connections break. Called twice: the same."""
+        """Stop listening and close all connections. Called twice: the same."""
         assert self._server
         self._server.close()
         for client in tuple(self.clients):
@@ -88,12 +88,12 @@ class MockFreeSwitch:
     def originates(self) -> list[str]:
         return [command for command in self.received if command.startswith("bgapi originate")]
 
-    def originate(self, client: Client, asked: str, job: str) -> None:
-        """Make a call, and answer as far as the network does."""
-        variables, destination = read_originate(asked)
+    def originate(self, client: Client, arguments: str, job: str) -> None:
+        """Make a call, and answer unless the network does not."""
+        variables, destination = read_originate(arguments)
         calls = len(self.switch.network.log)
         made = self.switch.network.place(_request(variables, destination), now())
-        channel = self._open(variables, destination, job, asked) if len(self.switch.network.log) > calls else None
+        channel = self._open(variables, destination, job, arguments) if len(self.switch.network.log) > calls else None
         self.switch.pump.wake()
         if isinstance(made, Placed) and self.switch.cuts_this_answer():
             client.cut(f"Content-Type: command/reply\nReply-Text: +OK Job-UUID: {job}\n")
@@ -105,10 +105,10 @@ class MockFreeSwitch:
             self.tell("CHANNEL_CREATE", channel.events("CHANNEL_CREATE", channel.created), job)
         elif isinstance(made, Refused):
             result = f"-ERR {REFUSALS.get(made.cause, 'SWITCH_CONGESTION')}\n"
-            self.tell("BACKGROUND_JOB", [job_event("originate", asked, job, result, micros(now()))], job)
+            self.tell("BACKGROUND_JOB", [job_event("originate", arguments, job, result, micros(now()))], job)
 
-    def api(self, command: str, asked: str) -> str:
-        match command, asked.split():
+    def api(self, command: str, arguments: str) -> str:
+        match command, arguments.split():
             case "status", _:
                 return STATUS
             case "fsctl", ["pause_check", "outbound"]:
@@ -134,7 +134,7 @@ class MockFreeSwitch:
         return f"-ERR {command} Command not found!\n"
 
     def tell(self, name: str, events: list[str], job: str) -> None:
-        """Send events to whoever has asked for them, but for whom the network is not to reach in this matter."""
+        """Send events to the clients that have subscribed, except those that must not receive anything of this job."""
         for client in self.clients:
             if name in client.events and job not in client.missed:
                 for event in events:
@@ -152,18 +152,18 @@ class MockFreeSwitch:
             await writer.wait_closed()
         self._serving.discard(asyncio.current_task())
 
-    def _open(self, variables: dict[str, str], destination: str, job: str, asked: str) -> Channel:
+    def _open(self, variables: dict[str, str], destination: str, job: str, arguments: str) -> Channel:
         uuid = variables["origination_uuid"]
-        # This is the trap: a uuid that is taken is no error.
+        # The trap: a uuid that is in use is not an error.
         uuid = str(uuid4()) if uuid in self.channels else uuid
         other = str(uuid4()) if destination.startswith("loopback/") else None
         attempt_id, created = UUID(variables["origination_uuid"]), micros(now())
-        channel = Channel(uuid, attempt_id, destination, variables, job, asked, created, other)
+        channel = Channel(uuid, attempt_id, destination, variables, job, arguments, created, other)
         self.channels[uuid] = self._of_call[self.switch.network.log[-1].call_id] = channel
         return channel
 
     def _up(self, uuid: str) -> Channel | None:
-        """The channel, with all that has happened by now, if it is up."""
+        """Return the channel with all that has happened by now; None: it is not up."""
         channel = self.channels.get(uuid)
         sighting = self.switch.network.look_up(AttemptId(channel.attempt_id), now()) if channel else None
         if channel is None or not isinstance(sighting, Seen) or any(one.outcome for one in sighting.events):
@@ -175,7 +175,7 @@ class MockFreeSwitch:
     def _report(self, event: CallEvent) -> None:
         known = self._of_call.get(event.provider_call_id or "")
         if known is None:
-            # It was begun by the switch that was here before.
+            # The call was made before this switch was restarted.
             return
         channel, at = known, micros(event.at)
         channel.take(event)
@@ -205,9 +205,9 @@ class MockFreeSwitch:
             self.tell("BACKGROUND_JOB", [channel.job_event(result, at)], channel.job)
 
 
-def read_originate(asked: str) -> tuple[dict[str, str], str]:
-    """Split what an originate asks for into the variables, those of the leg among them, and the destination."""
-    variables, _, rest = asked.removeprefix("{").partition("}")
+def read_originate(arguments: str) -> tuple[dict[str, str], str]:
+    """Split an originate into its variables, including those of the leg, and the destination."""
+    variables, _, rest = arguments.removeprefix("{").partition("}")
     if rest.startswith("["):
         of_leg, _, rest = rest.removeprefix("[").partition("]")
         variables += f",{of_leg}"
@@ -223,7 +223,7 @@ def gateway(name: str, status: str) -> str:
 def _request(variables: Mapping[str, str], destination: str) -> CallRequest:
     asked_at = now()
     progress = variables.get("leg_progress_timeout")
-    # As tried: this one cuts phones that ring already.
+    # As tested on a real one: this timeout also ends calls that ring.
     longest = min(float(variables.get(name, "inf")) for name in ("originate_timeout", "progress_timeout"))
     return CallRequest(
         attempt_id=AttemptId(UUID(variables["origination_uuid"])),

@@ -1,4 +1,4 @@
-"""Channels of the mock FreeSWITCH, and their events: the fields are those of a recorded call, filled in anew.
+"""Channels of the mock FreeSWITCH and their events: the fields of a recorded call with new values.
 
 In: what happened to a call and when. Out: the text of events. The recording is `tests/traces/freeswitch-esl.jsonl`,
 made with FreeSWITCH 1.10.12.
@@ -20,7 +20,7 @@ from dialer.domain.outcomes import Outcome
 TRACES = Path(__file__).parents[2] / "traces" / "freeswitch-esl.jsonl"
 MACHINE = "amd_result"
 
-# What the simulated network calls by the name of another cause than FreeSWITCH does.
+# Causes for which the simulated network and FreeSWITCH have different names.
 CAUSES = {"originator_cancel": "NORMAL_CLEARING", "recovery_on_timer_expire": "PROGRESS_TIMEOUT"}
 SIP = {"USER_BUSY": 486, "CALL_REJECTED": 603, "UNALLOCATED_NUMBER": 404, "NORMAL_TEMPORARY_FAILURE": 503}
 
@@ -43,14 +43,14 @@ def micros(at: DateTime) -> int:
 
 @dataclass
 class Channel:
-    """One call. `other_leg`: the uuid of the second leg of a loopback, which bears the same variables."""
+    """One call. `other_leg`: the uuid of the second leg of a loopback, which has the same variables."""
 
     uuid: str
     attempt_id: UUID
     destination: str
     variables: dict[str, str]
     job: str
-    asked: str
+    arguments: str
     created: int
     other_leg: str | None = None
     progress: int = 0
@@ -64,7 +64,7 @@ class Channel:
         self.legs = [self.uuid] + ([self.other_leg] if self.other_leg else [])
 
     def take(self, event: CallEvent) -> None:
-        """Note what has happened now. A later report of something earlier changes nothing but its own time."""
+        """Set the time of what has happened. A late report of an earlier step changes only its own time."""
         at = micros(event.at)
         match event.kind:
             case EventKind.RINGING:
@@ -96,16 +96,16 @@ class Channel:
             more |= {"variable_sip_term_status": status, "variable_sip_invite_failure_status": status}
             more["variable_sip_hangup_disposition"] = "recv_refuse"
         else:
-            # The code is sofia's own, for its CANCEL.
+            # Sofia's own code after its CANCEL.
             more |= {"variable_sip_invite_failure_status": 487, "variable_sip_invite_failure_phrase": "CANCEL"}
             more["variable_sip_hangup_disposition"] = "send_cancel"
         return self.events(name, self.hangup, **more)
 
     def job_event(self, result: str, at: int) -> str:
-        return job_event("originate", self.asked, self.job, result, at)
+        return job_event("originate", self.arguments, self.job, result, at)
 
     def dump(self) -> str:
-        """What `uuid_dump` says."""
+        """Return the answer to `uuid_dump`."""
         state = "answered" if self.answered else "ringing"
         more = {"Event-Name": "CHANNEL_DATA", "Answer-State": state}
         return self._event("CHANNEL_ANSWER", self.uuid, self.created, more)
@@ -119,10 +119,10 @@ class Channel:
         return written(known | dict(more))
 
 
-def job_event(command: str, asked: str, job: str, result: str, at: int) -> str:
+def job_event(command: str, arguments: str, job: str, result: str, at: int) -> str:
     """BACKGROUND_JOB."""
     known = template("BACKGROUND_JOB") | {"Event-Date-Timestamp": at, "Job-UUID": job, "Job-Command": command}
-    return written(known | {"Job-Command-Arg": asked, "Content-Length": len(result)}) + result
+    return written(known | {"Job-Command-Arg": arguments, "Content-Length": len(result)}) + result
 
 
 def cause_of(event: CallEvent) -> str:

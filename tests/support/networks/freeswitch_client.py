@@ -1,6 +1,6 @@
 """One connection of a client to the mock FreeSWITCH.
 
-In: commands, as they come over the wire. Out: answers, in their order, and the events that were asked for.
+In: commands as received. Out: answers in their order, and the events that the client has subscribed to.
 """
 
 import asyncio
@@ -16,20 +16,20 @@ GOODBYE = "Disconnected, goodbye.\nSee you at ClueCon! http://www.cluecon.com/\n
 
 
 class Server(Protocol):
-    """What a client asks of the switch."""
+    """What a client needs of the switch."""
 
     lets_in: bool
     received: list[str]
 
-    def originate(self, client: "Client", asked: str, job: str) -> None: ...
+    def originate(self, client: "Client", arguments: str, job: str) -> None: ...
 
-    def api(self, command: str, asked: str) -> str: ...
+    def api(self, command: str, arguments: str) -> str: ...
 
     def tell(self, name: str, events: list[str], job: str) -> None: ...
 
 
 class Client:
-    """One connection. `missed`: the jobs of which the network brings it nothing."""
+    """One connection. `missed`: the jobs about which it receives nothing."""
 
     def __init__(self, server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._server = server
@@ -66,7 +66,7 @@ class Client:
             self._writer.write(("".join(f"{name}: {value}\n" for name, value in head.items()) + "\n" + body).encode())
 
     def cut(self, half: str) -> None:
-        """Send the beginning of an answer, and nothing more."""
+        """Send the beginning of an answer, and close the connection."""
         self._writer.write(half.encode())
         self._writer.close()
 
@@ -75,25 +75,25 @@ class Client:
 
     def _obey(self, line: str, heads: list[str]) -> None:
         word, _, rest = line.partition(" ")
-        command, _, asked = rest.partition(" ")
+        command, _, arguments = rest.partition(" ")
         match word:
             case "event":
-                self.events |= set(asked.split())
+                self.events |= set(arguments.split())
                 self.reply("+OK event listener enabled plain")
             case "bgapi":
                 self._background(
-                    command, asked, dict(head.split(": ", 1) for head in heads).get("Job-UUID", str(uuid4()))
+                    command, arguments, dict(head.split(": ", 1) for head in heads).get("Job-UUID", str(uuid4()))
                 )
             case "api":
-                text = self._server.api(command, asked)
+                text = self._server.api(command, arguments)
                 self.send({"Content-Type": "api/response", "Content-Length": str(len(text))}, text)
             case _:
                 self.reply("-ERR command not found")
 
-    def _background(self, command: str, asked: str, job: str) -> None:
+    def _background(self, command: str, arguments: str, job: str) -> None:
         if command == "originate":
-            self._server.originate(self, asked, job)
+            self._server.originate(self, arguments, job)
             return
         self.reply(f"+OK Job-UUID: {job}", job)
-        event = job_event(command, asked, job, self._server.api(command, asked), micros(now()))
+        event = job_event(command, arguments, job, self._server.api(command, arguments), micros(now()))
         self._server.tell("BACKGROUND_JOB", [event], job)

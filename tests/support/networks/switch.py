@@ -1,4 +1,4 @@
-"""The telephone network behind a mock carrier, in real time, and what a carrier's process needs besides."""
+"""The simulated network behind a mock carrier, in real time, and how a carrier runs as a process."""
 
 import argparse
 import asyncio
@@ -24,10 +24,9 @@ def now() -> DateTime:
 class Switch:
     """A simulated network whose reports are passed to `report` when they are due. Belongs to the running event loop.
 
-    Whoever should have heard a report and was not there has missed it: it is not kept. A `subscriber` takes the reports
-    instead, and acknowledges them to the pump: what it has not is kept, also when it is killed.
-    `cut_answers`: of so many requests to place, the carrier must break the connection in the middle of the answer, once
-    the call exists.
+    Reports are not kept for clients that are away. A `subscriber` takes the reports instead of `report`, and
+    acknowledges them to the pump: those that it has not acknowledged are kept, also when it is killed. `cut_answers`:
+    for this many placements, the carrier must close the connection in the middle of the answer, once the call exists.
     """
 
     def __init__(
@@ -44,12 +43,12 @@ class Switch:
         self.pump.join(subscriber or self._deliver)
 
     def cuts_this_answer(self) -> bool:
-        """Say whether the answer to this placement is to be cut; counts it."""
+        """Say whether the answer to this placement must be cut, and count it."""
         self.cut_answers -= 1
         return self.cut_answers >= 0
 
     def lose_calls(self) -> None:
-        """End the calls that are up, as they do with a switch that dies: of one that was killed, when it is back."""
+        """End the calls that are up, as a restarted switch does with the calls of the killed one."""
         for call in self.network.log:
             self.network.hang_up(call.attempt_id, now())
 
@@ -85,7 +84,7 @@ def run_as_process(serve: Serve, doc: str | None) -> None:
 
 
 async def wait_until(holds: Callable[[], bool] | Callable[[], Awaitable[bool]], seconds: float = 10) -> None:
-    """Look again and again until this holds; fail when it takes too long."""
+    """Poll until this holds; fail after the deadline."""
     async with asyncio.timeout(seconds):
         while True:
             found = holds()

@@ -1,7 +1,7 @@
-"""Rigs: a provider with its network, opened for a config in the words of the simulated network.
+"""Rigs: a provider with its network, opened for a config in the format of the simulated network.
 
-To have another provider tried by `providers/test_conformance.py`, add a module here with a list `RIGS` of functions
-that open one.
+To run `providers/test_conformance.py` on another provider, add a module here with a list `RIGS` of functions that open
+a rig.
 """
 
 import importlib
@@ -29,19 +29,19 @@ class Rig(Protocol):
 
     @property
     def keeps_records(self) -> bool:
-        """Say whether the network can tell of a call that is over, and that one never was; else it is NotFoundNow."""
+        """Say whether the network keeps records of ended calls; otherwise a look-up of one is NotFoundNow."""
 
     @property
     def knows_place_by(self) -> bool:
-        """Say whether the network reads `place_by`; else only the provider does."""
+        """Say whether the network reads `place_by`; otherwise only the provider does."""
 
     @property
     def tells_rate(self) -> bool:
-        """Say whether the network has a word for: too many calls in this second."""
+        """Say whether the network has an answer for too many calls in one second."""
 
     @property
     def secrets(self) -> Sequence[str]:
-        """What must not be seen in any log or error."""
+        """What must not appear in any log or error."""
 
     @property
     def port(self) -> int | None:
@@ -59,14 +59,14 @@ class Rig(Protocol):
         """When each call was placed, by the network's clock, in microseconds."""
 
     def existed(self) -> Sequence[AttemptId]:
-        """The attempts whose calls truly existed, one entry a call."""
+        """The attempts whose calls really existed, one entry per call."""
 
     def called(self) -> Sequence[str]:
-        """The numbers that were called, one entry a call."""
+        """The numbers that were called, one entry per call."""
 
     def evaluated(self) -> Sequence[str]:
-        """All that came with the calls and that the network may evaluate: what a dialplan or a script there could paste
-        into a command. Nothing, where the network hands on JSON as it is.
+        """All texts of the calls that the network may evaluate, as a dialplan that pastes them into a command. None, if
+        the network passes JSON on unchanged.
         """
 
     @property
@@ -74,10 +74,10 @@ class Rig(Protocol):
         """Say whether answered calls go to a place on the network's own switch."""
 
     def cut_next_answer(self) -> bool:
-        """Have the network break the connection in the middle of its answer to the next placement; False: it cannot."""
+        """Let the network close the connection in the middle of its next answer to a placement; False: it cannot."""
 
     async def go_away(self) -> bool:
-        """Stop the network, so that nothing listens where it was; False: it cannot."""
+        """Stop the network, so that nothing listens on its port; False: it cannot."""
 
 
 OpenRig = Callable[[dict[str, Any]], AbstractAsyncContextManager[Rig]]

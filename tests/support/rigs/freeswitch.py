@@ -1,6 +1,5 @@
-"""FreeSWITCH behind its Event Socket: through a SIP gateway, and over loopback channels, which report both legs."""
+"""The provider for FreeSWITCH with a mock: through a SIP gateway, and over loopback channels with two legs."""
 
-import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
@@ -17,86 +16,75 @@ from dialer.providers.base import CallRequest, Placement, ProviderEnvironment
 from dialer.providers.freeswitch import FreeSwitch, FreeSwitchConfig
 from support.networks.freeswitch import CONNECTION, ENVIRONMENT, read_originate, serve, trunk
 from support.networks.freeswitch_client import PASSWORD
-from support.provider_arguments import ignore_link_state
-from support.rigs.hearing import Hearing
+from support.rigs.real_time import RealTimeRig, listening
 
 TRUNK = TrunkId(UUID("018f0000-0000-7000-8000-0000000000f5"))
 
 
-class WithAgent(FreeSwitch):
-    """The suite's requests go to no agent; here an answered call must go somewhere."""
+class WithConnection(FreeSwitch):
+    """Gives every request a connection, which the requests of the suite do not have."""
 
     async def place(self, request: CallRequest) -> Placement:
         return await super().place(replace(request, connection=request.connection or CONNECTION))
 
 
-def provider(port: int, *destination: str, **more: object) -> WithAgent:
+def provider(port: int, *destination: str, **more: object) -> WithConnection:
     """Make a provider for the mock on this port."""
     config = FreeSwitchConfig.parse(trunk(port, *destination)["config"] | more)
     around = ProviderEnvironment(
         lambda: pendulum.now("UTC"), lambda value: ENVIRONMENT[value.removeprefix("env:")], None
     )
-    return WithAgent(TRUNK, config, around)
+    return WithConnection(TRUNK, config, around)
 
 
 def evaluated(command: str) -> list[str]:
-    """What FreeSWITCH expands of an originate: its variables and destination, and the contact's JSON once more, when a
-    dialplan reads it with `set`. There the escapes of JSON stay what they are.
+    """What FreeSWITCH expands of an originate: its variables and destination, and once more the contact's JSON, when a
+    dialplan reads it with `set`. The escapes of JSON are not expanded then.
     """
     variables, destination = read_originate(command.split("\n")[0].removeprefix("bgapi originate "))
-    told = unquote(variables.pop("dialer_contact", "%7B%7D"))
-    json.loads(told)
-    in_strings = re.sub(r"\\u[0-9a-f]{4}", "", "".join(re.findall(r'"[^"]*"', told))).replace('"', "")
+    contact = unquote(variables.pop("dialer_contact", "%7B%7D"))
+    json.loads(contact)
+    in_strings = re.sub(r"\\u[0-9a-f]{4}", "", "".join(re.findall(r'"[^"]*"', contact))).replace('"', "")
     return [*variables, *variables.values(), destination, in_strings]
 
 
 @asynccontextmanager
-async def _opened(config: dict[str, Any], *destination: str) -> AsyncIterator[Hearing]:
+async def _opened(config: dict[str, Any], *destination: str) -> AsyncIterator[RealTimeRig]:
     profile = {"speed": 1000, **config}
-    patience = profile.pop("timeout_seconds", 10.0)
+    timeout_seconds = profile.pop("timeout_seconds", 10.0)
     async with serve(0, profile) as mock:
 
-        def connect(port: int) -> WithAgent:
-            return provider(port, *destination, timeout_seconds=float(patience))
+        def connect(port: int) -> WithConnection:
+            return provider(port, *destination, timeout_seconds=float(timeout_seconds))
 
-        one = connect(mock.port)
-        rig = Hearing(
-            one,
+        freeswitch = connect(mock.port)
+        rig = RealTimeRig(
+            freeswitch,
             mock.switch.network,
             mock.port,
             connect,
-            lambda: [one for command in mock.originates for one in evaluated(command)],
+            lambda: [text for command in mock.originates for text in evaluated(command)],
             is_switch=True,
             tells_rate=False,
             secrets=(PASSWORD,),
             switch=mock.switch,
             close_network=mock.stop,
         )
-        is_up = asyncio.Event()
-
-        async def on_link_state(reason: str | None) -> None:
-            await ignore_link_state(reason)
-            is_up.set()
-
-        listening = asyncio.create_task(one.listen(rig.on_events, on_link_state))
-        # FreeSWITCH keeps nothing for whoever is not there yet.
-        await is_up.wait()
         try:
-            yield rig
+            async with listening(rig):
+                yield rig
         finally:
-            listening.cancel()
-            await asyncio.gather(listening, return_exceptions=True)
-            await one.close()
+            await freeswitch.close()
 
 
 @asynccontextmanager
-async def freeswitch_gateway(config: dict[str, Any]) -> AsyncIterator[Hearing]:
+async def freeswitch_gateway(config: dict[str, Any]) -> AsyncIterator[RealTimeRig]:
     async with _opened(config) as rig:
         yield rig
 
 
 @asynccontextmanager
-async def freeswitch_loopback(config: dict[str, Any]) -> AsyncIterator[Hearing]:
+async def freeswitch_loopback(config: dict[str, Any]) -> AsyncIterator[RealTimeRig]:
     async with _opened(config, "loopback/{number}/peer") as rig:
         yield rig
 

@@ -12,7 +12,7 @@ from dialer.providers.http import PLUGIN, HttpPlatform
 from support.networks import http as carrier
 from support.networks.http_server import HttpRequest, HttpServer, Reply
 from support.networks.switch import now
-from support.rigs.hearing import Hearing
+from support.rigs.real_time import RealTimeRig
 
 TRUNK = TrunkId(UUID("018f0000-0000-7000-8000-000000000005"))
 
@@ -22,7 +22,7 @@ def around(public_url: str | None) -> ProviderEnvironment:
 
 
 @asynccontextmanager
-async def http(config: dict[str, Any]) -> AsyncIterator[Hearing]:
+async def http(config: dict[str, Any]) -> AsyncIterator[RealTimeRig]:
     """The config is the network's; what a trunk has of it goes to the trunk too."""
 
     async def receive(sent: HttpRequest) -> Reply:
@@ -46,7 +46,7 @@ async def http(config: dict[str, Any]) -> AsyncIterator[Hearing]:
             return PLUGIN.connect(TRUNK, trunk, around(f"http://127.0.0.1:{receiver.port}"))
 
         provider = connect(platform.port)
-        rig = Hearing(
+        rig = RealTimeRig(
             provider,
             platform.switch.network,
             platform.port,

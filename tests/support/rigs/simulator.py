@@ -1,6 +1,5 @@
 """The simulated network, in this process and over a socket."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,8 +14,7 @@ from dialer.domain.call import CallEvent
 from dialer.domain.ids import AttemptId, TrunkId
 from dialer.providers.base import Provider
 from dialer.providers.simulator import InProcessSimulator, NetworkProfile, SimulatedNetwork, Simulator, serve
-from support.provider_arguments import ignore_link_state
-from support.rigs.hearing import Hearing
+from support.rigs.real_time import RealTimeRig, listening
 
 TRUNK = TrunkId(UUID("018f0000-0000-7000-8000-000000000002"))
 
@@ -77,7 +75,7 @@ async def in_process(config: dict[str, Any]) -> AsyncIterator[InProcessRig]:
 
 
 @asynccontextmanager
-async def over_a_socket(config: dict[str, Any]) -> AsyncIterator[Hearing]:
+async def over_a_socket(config: dict[str, Any]) -> AsyncIterator[RealTimeRig]:
     server = await serve("127.0.0.1", 0, lambda: pendulum.now("UTC"))
     port = urlsplit(server.url).port or 0
 
@@ -90,15 +88,13 @@ async def over_a_socket(config: dict[str, Any]) -> AsyncIterator[Hearing]:
 
     simulator = connect(port)
     network, _ = server.open_trunk(TRUNK, profile(port))
-    rig = Hearing(
+    rig = RealTimeRig(
         simulator, network, port, connect, tuple, keeps_records=True, knows_place_by=True, close_network=server.close
     )
-    listening = asyncio.create_task(simulator.listen(rig.on_events, ignore_link_state))
     try:
-        yield rig
+        async with listening(rig):
+            yield rig
     finally:
-        listening.cancel()
-        await asyncio.gather(listening, return_exceptions=True)
         await simulator.close()
         await server.close()
 

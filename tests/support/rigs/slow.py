@@ -1,4 +1,4 @@
-"""A way to a carrier on which making a connection takes a second and more."""
+"""A proxy to a carrier on which connecting takes a second or more."""
 
 import asyncio
 import socket
@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 
 
 class SlowDoor:
-    """Passes connections on to a port of this machine once it is opened. `passed`: what clients have sent so far.
+    """Forwards connections to a local port once it is opened. `passed`: what clients have sent so far.
 
-    Until then its queue is full, so that the kernel drops what asks for a connection; clients ask again after a second.
+    Until then its backlog is full, so that the kernel drops SYN packets; clients send them again after a second.
     """
 
     def __init__(self, behind: int) -> None:
@@ -39,7 +39,7 @@ class SlowDoor:
                 both.create_task(self._copy(reader, to_inner, self.passed))
                 both.create_task(self._copy(inner, writer, bytearray()))
         except* OSError:
-            pass  # one side has hung up
+            pass  # one side has closed its connection
         finally:
             to_inner.close()
             writer.close()

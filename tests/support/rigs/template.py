@@ -29,7 +29,7 @@ from dialer.providers.base import (
 )
 from support.networks.http_server import HttpRequest, HttpServer, Reply
 from support.networks.switch import Switch, now
-from support.rigs.hearing import Hearing
+from support.rigs.real_time import RealTimeRig
 
 TEMPLATE = Path(__file__).parents[3] / "examples" / "provider_template" / "dialer_tinytel.py"
 TRUNK = TrunkId(UUID("018f0000-0000-7000-8000-000000000006"))
@@ -97,7 +97,7 @@ def encode(event: CallEvent) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def template(config: dict[str, Any]) -> AsyncIterator[Hearing]:
+async def template(config: dict[str, Any]) -> AsyncIterator[RealTimeRig]:
     async def receive(sent: HttpRequest) -> Reply:
         assert isinstance(provider, ReportsByWebhook)
         await rig.on_events(
@@ -115,7 +115,7 @@ async def template(config: dict[str, Any]) -> AsyncIterator[Hearing]:
         return PLUGIN.connect(TRUNK, trunk, around)
 
     provider = connect(web.port)
-    rig = Hearing(
+    rig = RealTimeRig(
         provider,
         network.switch.network,
         web.port,

@@ -15,7 +15,7 @@ from dialer.providers.twilio import Twilio
 from dialer.providers.twilio.config import TwilioConfig
 from support.networks.http_server import HttpRequest, Reply, serving
 from support.networks.twilio import AUTH_TOKEN, AUTHORIZATION, CONNECTION, serve, trunk
-from support.rigs.hearing import Hearing
+from support.rigs.real_time import RealTimeRig
 
 TRUNK = TrunkId(UUID("018f0000-0000-7000-8000-000000000012"))
 
@@ -28,7 +28,7 @@ class WithAgent(Twilio):
 
 
 @asynccontextmanager
-async def twilio(config: dict[str, Any]) -> AsyncIterator[Hearing]:
+async def twilio(config: dict[str, Any]) -> AsyncIterator[RealTimeRig]:
     async def receive(asked: HttpRequest) -> Reply:
         attempt_id = AttemptId(UUID(urlsplit(asked.target).path.rsplit("/", 1)[1]))
         posted = WebhookRequest(f"{public_url}{asked.target}", asked.headers, asked.body, attempt_id, rig.now())
@@ -46,7 +46,7 @@ async def twilio(config: dict[str, Any]) -> AsyncIterator[Hearing]:
             return WithAgent(TRUNK, settings, environment)
 
         provider = connect(carrier.port)
-        rig = Hearing(
+        rig = RealTimeRig(
             provider,
             carrier.switch.network,
             carrier.port,

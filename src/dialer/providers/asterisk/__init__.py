@@ -1,4 +1,4 @@
-"""Asterisk over ARI: calls are originated by HTTP, and what becomes of them is heard on a WebSocket."""
+"""Asterisk over ARI: calls are originated over HTTP, and their events are received on a WebSocket."""
 
 from collections.abc import Hashable, Mapping
 from typing import Any
@@ -17,7 +17,7 @@ def _connect(_: TrunkId, config: Mapping[str, Any], environment: ProviderEnviron
 
 
 def _shared_link(config: Mapping[str, Any]) -> Hashable:
-    """Every application hears all channels of its Asterisk: one is enough for all trunks that read them alike."""
+    """One connection receives the events of all channels: it serves all trunks that read them in the same way."""
     checked = AsteriskConfig.parse(config)
     return checked.url, checked.username, checked.password, checked.machine_variable, checked.timeout_seconds
 

@@ -3,11 +3,11 @@
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
 from dialer.domain.validation import wrong_field
+from dialer.providers.http_client import split_url
 from dialer.providers.switches import (
     MAX_DESTINATIONS,
     CallerIdFormat,
@@ -28,12 +28,8 @@ _PLACEHOLDER = re.compile(r"\{(number|e164)\}")
 
 def _url(url: str) -> str:
     """Return where ARI is, with its `/ari` and no slash at the end."""
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and url.isprintable()
-    except ValueError:
-        usable = False
-    if not usable or " " in url:
+    parts = split_url(url)
+    if parts is None or not url.isprintable() or " " in url:
         raise wrong_field("must look like http://127.0.0.1:8088 or https://pbx.example.com:8089/prefix")
     if parts.username is not None or parts.password is not None:
         raise wrong_field("must not hold a username or password: they have fields of their own")

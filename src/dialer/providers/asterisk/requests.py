@@ -1,7 +1,7 @@
-"""What Asterisk is asked when a call is placed.
+"""The request that places a call.
 
-In: a request and the trunk's config. Out: the JSON of `POST /channels`. Nothing of it goes into the URL, which servers
-and proxies log. What comes from the contact is bounded, and cannot be read as dialplan or shell.
+In: a call request and the trunk's config. Out: the JSON body of `POST /channels`. Nothing goes into the URL, which
+servers and proxies log. The contact's fields are bounded in size, and cannot be evaluated as dialplan or shell.
 """
 
 import re
@@ -19,16 +19,16 @@ _NUMBER = re.compile(rf"\+[0-9]{{2,{LONGEST_NUMBER - 1}}}")
 
 
 def is_number(text: str) -> bool:
-    """Say whether this can be dialled as it is: E.164 with its plus, and nothing else in it."""
+    """Say whether this is a number in E.164 with its plus and nothing else."""
     return _NUMBER.fullmatch(text) is not None
 
 
 def originate(
     request: CallRequest, config: AsteriskConfig, destination: Extension | Stasis, now: DateTime
 ) -> dict[str, Any] | Refused:
-    """Return the body, or what is wrong with the request.
+    """Return the body, or the refusal of a request that cannot be placed.
 
-    Asterisk reads query parameters from the body too, beside `variables`.
+    Asterisk also accepts its query parameters in the body, beside `variables`.
     """
     if not is_number(request.to_number):
         return Refused(RefusalCause.INVALID_NUMBER, CauseClass.CONTACT)

@@ -1,19 +1,21 @@
-"""What ARI's answers mean: placements, sightings, and sentences for people.
+"""What ARI's responses mean: placements, look-up results, and error texts for operators.
 
-In: replies. Out: what they surely say. A call is refused only where Asterisk has surely not made a channel.
+In: replies. Out: only what is certain. A call is `Refused` only where Asterisk surely has not made a channel.
 """
 
 import re
 from collections.abc import Iterator
+from datetime import datetime
 from email.utils import parsedate_to_datetime
+from typing import Any
 
+import pendulum
 from pendulum import DateTime
 
 from dialer.domain.call import CallEvent, EventKind
 from dialer.domain.ids import AttemptId
 from dialer.domain.outcomes import CauseClass, RefusalCause
 from dialer.providers.asterisk.ari import AriResponse
-from dialer.providers.asterisk.moments import moment
 from dialer.providers.base import (
     LookupFailed,
     LookupResult,
@@ -31,50 +33,45 @@ UP = "Up"
 
 CAUSES = {401: RefusalCause.WRONG_CREDENTIALS, 403: RefusalCause.PERMISSION_DENIED, 404: RefusalCause.WRONG_URL}
 CONFLICT = 409
-# Asterisk itself never says it: a proxy before it does, which limits how many requests it takes.
+# Never from Asterisk itself: from a proxy in front of it that limits requests.
 TOO_MANY_REQUESTS = 429
-# What a proxy says that has waited for Asterisk: the request may have arrived.
-WAITED_IN_VAIN = 408
-# Asterisk's own words for: there is no channel, and there will be none. Those of a proxy say nothing of that kind.
+# From a proxy that has waited for Asterisk: the request may have arrived.
+PROXY_TIMEOUT = 408
+# Asterisk's own messages for "there is no channel and there will be none". A proxy's 500 or 503 does not say that.
 NEVER_MADE = {
     (500, "Allocation failed"): RefusalCause.ALLOCATION_FAILED,
     (503, "Asterisk not booted"): RefusalCause.NOT_BOOTED,
 }
 
 
-def event_key(attempt_id: AttemptId, kind: EventKind) -> str:
-    return f"{attempt_id}:{kind}"
-
-
 def placement(reply: AriResponse | HttpFailure, attempt_id: AttemptId, now: DateTime) -> Placement | None:
-    """Say what came of an originate. None: Asterisk must be asked what that conflict is."""
+    """Read the reply to an originate. None: it is a conflict, and a look-up must say what it means."""
     match reply:
         case HttpFailure():
             return reply.placement()
-        case AriResponse(200, {"id": str(found)}) if found == str(attempt_id):
-            return Placed(found)
+        case AriResponse(200, {"id": str(channel_id)}) if channel_id == str(attempt_id):
+            return Placed(channel_id)
         case AriResponse(status) if status == CONFLICT:
             return None
         case AriResponse(status) if status == TOO_MANY_REQUESTS:
             return Refused(RefusalCause.RATE_LIMITED, CauseClass.RATE, retry_after(reply.retry_after, now))
         case AriResponse(status) if 300 <= status < 400:
             return Refused(RefusalCause.REDIRECTED, CauseClass.INFRASTRUCTURE)
-        case AriResponse(status) if 400 <= status < 500 and status != WAITED_IN_VAIN:
+        case AriResponse(status) if 400 <= status < 500 and status != PROXY_TIMEOUT:
             return Refused(CAUSES.get(status) or _word(reply.message, status), CauseClass.INFRASTRUCTURE)
         case AriResponse(status) if (status, reply.message) in NEVER_MADE:
             return Refused(NEVER_MADE[status, reply.message], CauseClass.INFRASTRUCTURE)
         case _:
-            return Unclear(sentence(reply))
+            return Unclear(error_text(reply))
 
 
-def placement_after_conflict(sighting: LookupResult) -> Placement:
-    """Say what came of an originate that was answered with a conflict.
+def placement_after_conflict(lookup: LookupResult) -> Placement:
+    """Decide what became of an originate that was answered with a conflict, from a look-up of its channel.
 
-    Asterisk gives the same 409 for an id that is in use and for an endpoint that does not exist. Where it has the
-    channel, it is the call that was asked for, since the id is ours alone. Where it has none, a call may have been over
-    before it was looked for.
+    Asterisk answers the same 409 for an id in use and for an endpoint that does not exist. If the channel exists, it is
+    the requested call, because only we use this id. If not, the call may have ended before the look-up.
     """
-    match sighting:
+    match lookup:
         case Seen(call_id):
             return Placed(call_id)
         case LookupFailed(reason):
@@ -83,32 +80,33 @@ def placement_after_conflict(sighting: LookupResult) -> Placement:
             return Unclear("conflict: the endpoint does not exist, or the call is over already")
 
 
-def sighting(reply: AriResponse | HttpFailure, attempt_id: AttemptId, now: DateTime) -> LookupResult:
-    """Say what Asterisk knows of the channel: as far as it has come, or that it has none. It keeps no record."""
+def lookup_result(reply: AriResponse | HttpFailure, attempt_id: AttemptId, now: DateTime) -> LookupResult:
+    """Read the reply to a look-up: the channel's progress, or that there is no channel. Asterisk keeps no records."""
     match reply:
-        case AriResponse(200, {"id": str(found), "state": str(state)}) if found == str(attempt_id):
-            return Seen(found, tuple(_events(attempt_id, state, moment(reply.body.get("creationtime")), now)))
+        case AriResponse(200, {"id": str(channel_id), "state": str(state)}) if channel_id == str(attempt_id):
+            created_at = parse_time(reply.body.get("creationtime"))
+            return Seen(channel_id, tuple(_events(attempt_id, state, created_at, now)))
         case AriResponse() if reply.is_no_channel:
             return NotFoundNow()
         case _:
-            return LookupFailed(sentence(reply))
+            return LookupFailed(error_text(reply))
 
 
 def uptime(reply: AriResponse | HttpFailure) -> float | None:
-    """Return for how many seconds Asterisk has been up, by its own clock; None: it does not say so."""
+    """Return for how many seconds Asterisk has been up, by its own clock; None: not known."""
     match reply:
-        case AriResponse(200, {"status": {"startup_time": started}}, _, str(date)):
-            since = moment(started)
+        case AriResponse(200, {"status": {"startup_time": startup_time}}, _, str(date)):
+            started_at = parse_time(startup_time)
             try:
-                return None if since is None else (parsedate_to_datetime(date) - since).total_seconds()
+                return None if started_at is None else (parsedate_to_datetime(date) - started_at).total_seconds()
             except (TypeError, ValueError, OverflowError):
                 return None
         case _:
             return None
 
 
-def sentence(reply: AriResponse | HttpFailure) -> str:
-    """Say for people why this reply is not what was hoped for."""
+def error_text(reply: AriResponse | HttpFailure) -> str:
+    """Describe for an operator what is wrong with a reply."""
     match reply:
         case HttpFailure(_, reason):
             return f"Asterisk does not answer: {reason}"
@@ -125,10 +123,13 @@ def sentence(reply: AriResponse | HttpFailure) -> str:
 
 
 def _events(attempt_id: AttemptId, state: str, created_at: DateTime | None, now: DateTime) -> Iterator[CallEvent]:
-    """Tell what a channel's state tells. It rings from about its creation; since when it is up, nobody says."""
+    """Return the events that a channel's state implies.
+
+    It rings from about its creation; Asterisk does not say since when it is up.
+    """
 
     def event(kind: EventKind, at: DateTime) -> CallEvent:
-        return CallEvent(event_key(attempt_id, kind), attempt_id, kind, at, provider_call_id=str(attempt_id))
+        return CallEvent.of(attempt_id, kind, at, provider_call_id=str(attempt_id))
 
     if state in RINGING or state == UP:
         yield event(EventKind.RINGING, created_at or now)
@@ -138,3 +139,12 @@ def _events(attempt_id: AttemptId, state: str, created_at: DateTime | None, now:
 
 def _word(message: str, status: int) -> str:
     return re.sub(r"[^a-z0-9]+", "_", message.lower()).strip("_")[:60] or f"http_{status}"
+
+
+def parse_time(text: Any) -> DateTime | None:
+    """Read a time as Asterisk writes it, as in 2026-11-23T12:35:57.306+0000; None: not a time with an offset."""
+    try:
+        time = datetime.fromisoformat(text)
+        return None if time.tzinfo is None else pendulum.instance(time).in_timezone("UTC")
+    except (TypeError, ValueError, OverflowError):
+        return None

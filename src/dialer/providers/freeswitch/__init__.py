@@ -1,6 +1,6 @@
 """Calls through a FreeSWITCH, over its Event Socket.
 
-The trunk says where it is and what to dial; an agent's connection is the application of the dialplan that takes an
+The trunk's config has its address and the dial string. An agent's connection is the dialplan application that takes an
 answered call: `{"application": …, "data": …}`.
 """
 

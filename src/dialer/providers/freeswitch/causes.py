@@ -1,8 +1,8 @@
-"""FreeSWITCH's hang-up causes, in our words.
+"""Translates FreeSWITCH's hang-up causes.
 
-In: the name of a cause, and what else an event says of an end. Out: the outcome of a call and what the network itself
-has said, or whose fault it is that there is no call. The names are those of Q.850 and FreeSWITCH's own (`CAUSE_CHART`
-in its switch_channel.c). Where the SIP code is known, it alone counts (dialer.domain.sip).
+In: the name of a cause, and the other fields of an event. Out: the outcome of a call and the facts that the network
+reported, or the refusal of a call that was never made. The names are those of Q.850 and FreeSWITCH's own (`CAUSE_CHART`
+in its switch_channel.c). If the SIP code is known, it alone decides (dialer.domain.sip).
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from dialer.domain.call import CallFacts, HungUpBy
 from dialer.domain.outcomes import CauseClass, Outcome
 from dialer.providers.base import Refused
 
-# FreeSWITCH's own, which Q.850 does not have.
+# FreeSWITCH's own causes, which are not in Q.850.
 _OUTCOMES = {
     "BUSY_EVERYWHERE": Outcome.BUSY,
     "NO_PICKUP": Outcome.NO_ANSWER,
@@ -21,14 +21,14 @@ _OUTCOMES = {
     "UNWANTED": Outcome.REJECTED,
     "REJECT_ALL": Outcome.REJECTED,
     "DOES_NOT_EXIST_ANYWHERE": Outcome.INVALID_NUMBER,
-    # It did not ring before the end of the calling window, as we had asked.
+    # It did not ring before the end of the calling window: our own timeout.
     "PROGRESS_TIMEOUT": Outcome.NO_ANSWER,
 }
-# Somebody has hung up before there was an answer: this side, or the other one.
+# Someone hung up before the answer: our side or the far end.
 _HUNG_UP = frozenset({"NORMAL_CLEARING", "ORIGINATOR_CANCEL", "MANAGER_REQUEST"})
 _Q850 = {name.upper(): cause for cause, name in sip.Q850_NAMES.items()}
 
-# Why an originate can fail without having made a channel: nothing has left FreeSWITCH then.
+# Causes with which an originate fails before a channel is made: nothing has left FreeSWITCH then.
 _REFUSALS = {
     "UNALLOCATED_NUMBER": CauseClass.CONTACT,
     "INVALID_NUMBER_FORMAT": CauseClass.CONTACT,
@@ -61,21 +61,21 @@ _REFUSALS = {
 
 
 def outcome(cause: str, fields: Mapping[str, str], *, has_rung: bool) -> Outcome:
-    """Say what an unanswered call came to."""
-    told = facts(cause, fields, has_rung=has_rung)
-    if told.sip_code is not None:
-        return sip.of_sip(told.sip_code, has_rung=has_rung).outcome
+    """Return the outcome of a call that was not answered."""
+    known = facts(cause, fields, has_rung=has_rung)
+    if known.sip_code is not None:
+        return sip.of_sip(known.sip_code, has_rung=has_rung).outcome
     if cause in _HUNG_UP:
-        return Outcome.NO_ANSWER if told.hung_up_by is HungUpBy.CALLEE else Outcome.CANCELLED
+        return Outcome.NO_ANSWER if known.hung_up_by is HungUpBy.CALLEE else Outcome.CANCELLED
     if cause in _Q850:
         return sip.of_q850(_Q850[cause]).outcome
     return _OUTCOMES.get(cause, Outcome.FAILED)
 
 
 def facts(cause: str, fields: Mapping[str, str], *, has_rung: bool, was_answered: bool = False) -> CallFacts:
-    """Return what the event of an end says that is the network's own."""
+    """Return the facts that the network reported in the event of an end."""
     disposition = fields.get("variable_sip_hangup_disposition", "")
-    # To a CANCEL of ours, sofia itself notes the code 487.
+    # After our own CANCEL, sofia itself sets the code 487.
     is_ours = disposition.startswith("send_")
     code = None if is_ours or was_answered else sip.final_code(_code(fields))
     by = HungUpBy.CALLER if is_ours else _far_end(code, has_rung) if code or disposition else None
@@ -94,6 +94,6 @@ def _far_end(code: int | None, has_rung: bool) -> HungUpBy:
 
 
 def refusal(cause: str) -> Refused | None:
-    """Say why there is no call, when its job has failed and no channel was seen. None: there was one all the same."""
-    found = _REFUSALS.get(cause)
-    return Refused(cause.lower(), found) if found else None
+    """Return the refusal of an originate that failed without a channel. None: there was a call all the same."""
+    cause_class = _REFUSALS.get(cause)
+    return Refused(cause.lower(), cause_class) if cause_class else None

@@ -1,40 +1,134 @@
-"""One connection to the Event Socket: commands go out, their answers come back in their order, events in between.
+"""The protocol of the Event Socket: frames, and a connection that sends commands and receives answers and events.
 
-In: commands as text. Out: frames and events. Nothing is ever sent again: a command whose answer does not come may have
-been carried out. A connection on which an answer is overdue is retired; who still waits on it may wait to the end.
+A frame is a head of `Name: value` lines, an empty line, and as many bytes of body as the head says. Answers come in the
+order of their commands, with events in between. No command is sent twice: one without an answer may have been carried
+out. A connection with an overdue answer is retired: no new command is sent on it, and pending ones may still complete.
 """
 
 import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from itertools import count
 from typing import TypeVar, cast
+from urllib.parse import unquote
 
-from dialer.domain.outcomes import RefusalCause
 from dialer.errors import Unavailable
 from dialer.providers import sockets
-from dialer.providers.egress import THIS_MACHINE, AddressRefused, Egress
-from dialer.providers.freeswitch.config import FreeSwitchConfig
-from dialer.providers.freeswitch.frames import Event, Frame, Frames, Garbled, read_event
+from dialer.providers.shared_connection import LOST
 
 T = TypeVar("T")
-C = TypeVar("C", bound="Connection")
 
-LOST = "the connection was lost"
+LONGEST_HEAD = 1 << 16
+LONGEST_BODY = 1 << 22
 
 
-class Connection(asyncio.Protocol):
-    """The client's end; belongs to the running event loop."""
+class Garbled(ConnectionError):
+    """The bytes are no frame. The next frame cannot be found, so the connection is of no use any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One message of FreeSWITCH."""
+
+    head: Mapping[str, str]
+    body: str = ""
+
+    @property
+    def kind(self) -> str:
+        return self.head.get("Content-Type", "")
+
+    @property
+    def reply(self) -> str:
+        """The text of an answer, whether to `api` or to another command."""
+        return (self.body if self.kind == "api/response" else self.head.get("Reply-Text", "")).strip()
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchEvent:
+    """An event of the switch. `body`: the result of a job. `size`: the length of the text it was read from."""
+
+    name: str
+    fields: Mapping[str, str] = field(default_factory=dict)
+    body: str = ""
+    size: int = field(default=0, compare=False)
+
+
+def read_event(text: str) -> SwitchEvent:
+    """Read an event in the format `plain`, whose values are percent-encoded."""
+    head, _, body = text.partition("\n\n")
+    # An event has about 200 values, and most have nothing to decode.
+    fields = {name: unquote(value) if "%" in value else value for name, value in _pairs(head)}
+    return SwitchEvent(fields.get("Event-Name", ""), fields, body, len(text))
+
+
+class FrameReader:
+    """Splits the bytes of one connection into frames. Its buffer holds no more than one head and one body."""
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+        self._head: Mapping[str, str] | None = None
+
+    def feed(self, data: bytes) -> Iterator[Frame]:
+        """Yield the frames that are complete; raises Garbled after them when the bytes that follow are no frame."""
+        self._rest += data
+        while (frame := self._next()) is not None:
+            yield frame
+
+    def _next(self) -> Frame | None:
+        if self._head is None:
+            self._head = self._take_head()
+        if self._head is None:
+            return None
+        length = _length(self._head)
+        if len(self._rest) < length:
+            return None
+        frame = Frame(self._head, self._rest[:length].decode(errors="replace"))
+        del self._rest[:length]
+        self._head = None
+        return frame
+
+    def _take_head(self) -> Mapping[str, str] | None:
+        end = self._rest.find(b"\n\n")
+        if end > LONGEST_HEAD or (end < 0 and len(self._rest) > LONGEST_HEAD):
+            raise Garbled(f"a head is longer than {LONGEST_HEAD} bytes")
+        if end < 0:
+            return None
+        head = dict(_pairs(self._rest[:end].decode(errors="replace")))
+        del self._rest[: end + 2]
+        if "Content-Type" not in head:
+            raise Garbled("a head has no Content-Type")
+        return head
+
+
+def _pairs(text: str) -> Iterator[tuple[str, str]]:
+    for line in text.splitlines():
+        name, colon, value = line.partition(":")
+        if colon:
+            yield name, value.strip()
+
+
+def _length(head: Mapping[str, str]) -> int:
+    text = head.get("Content-Length", "0")
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
+        raise Garbled("a Content-Length is not a number")
+    if int(text) > LONGEST_BODY:
+        raise Garbled(f"a body is longer than {LONGEST_BODY} bytes")
+    return int(text)
+
+
+class EslConnection(asyncio.Protocol):
+    """The client's end of a connection; belongs to the running event loop."""
 
     def __init__(self) -> None:
         loop = asyncio.get_running_loop()
-        self._frames = Frames()
+        self._frames = FrameReader()
         self._numbers = count(1)
         self._waiting: dict[str, asyncio.Future[Frame]] = {}
         self._users = 0
-        self._flowing = asyncio.Event()
-        self._flowing.set()
+        self._flushed = asyncio.Event()
+        self._flushed.set()
         self._why: OSError | Unavailable | None = None
         self.is_retired = False
         self.greeted: asyncio.Future[None] = loop.create_future()
@@ -49,13 +143,13 @@ class Connection(asyncio.Protocol):
     def is_usable(self) -> bool:
         return not self._transport.is_closing() and not self.is_retired
 
-    def heard(self, event: Event) -> None:
-        """Take an event. Which ones come was asked for with the command `event`."""
+    def received(self, event: SwitchEvent) -> None:
+        """Take an event. The command `event` has subscribed to its name."""
 
     def send(self, command: str, job: str | None = None) -> asyncio.Future[Frame]:
-        """Send one command; its answer will come, or OSError or Unavailable.
+        """Send one command. The future gets its answer, or OSError or Unavailable.
 
-        `job`: the Job-UUID of a background command, which is in its answer too.
+        `job`: the Job-UUID of a background command; its answer has it too.
         """
         if self._transport.is_closing():
             raise ConnectionResetError(LOST)
@@ -65,13 +159,13 @@ class Connection(asyncio.Protocol):
         self._transport.write(f"{command}\n\n".encode())
         return answer
 
-    async def flowing(self) -> None:
-        """Wait until all that was sent has left this process, so that what is sent now leaves now."""
-        await self._flowing.wait()
+    async def flushed(self) -> None:
+        """Wait until the write buffer is empty, so that what is sent next leaves at once."""
+        await self._flushed.wait()
 
     @contextmanager
     def used(self) -> Iterator[None]:
-        """Keep a retired connection open while somebody waits for what may still come on it."""
+        """Keep a retired connection open while a caller still waits for an answer or event on it."""
         self._users += 1
         try:
             yield
@@ -81,13 +175,13 @@ class Connection(asyncio.Protocol):
                 self.abort()
 
     def retire(self) -> None:
-        """Send nothing more, also nothing that has not left yet: it would arrive at a time when nobody expects it."""
+        """Send no new commands, and discard those that have not left: they would arrive when nobody expects them."""
         self.is_retired = True
-        if not self._flowing.is_set() or not self._users:
+        if not self._flushed.is_set() or not self._users:
             self.abort()
 
     def abort(self) -> None:
-        """Close the connection; a command that has had no answer and has not arrived is discarded."""
+        """Close the connection; a command without an answer that has not arrived is discarded."""
         self._transport.abort()
 
     async def close(self) -> None:
@@ -100,7 +194,7 @@ class Connection(asyncio.Protocol):
         self._socket: socket.socket = transport.get_extra_info("socket")
 
     def eof_received(self) -> None:
-        # Else asyncio would first send all that still waits in this process.
+        # Otherwise asyncio would first send what is left in the write buffer.
         self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -111,14 +205,14 @@ class Connection(asyncio.Protocol):
         for answer in self._waiting.values():
             fail(answer, why)
         self._waiting.clear()
-        self._flowing.set()
+        self._flushed.set()
         self.gone.set_result(None)
 
     def pause_writing(self) -> None:
-        self._flowing.clear()
+        self._flushed.clear()
 
     def resume_writing(self) -> None:
-        self._flowing.set()
+        self._flushed.set()
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -129,7 +223,7 @@ class Connection(asyncio.Protocol):
             self.abort()
 
     def _blame(self, why: OSError | Unavailable) -> None:
-        """Keep the first reason: after a rejection FreeSWITCH also says that it disconnects."""
+        """Keep the first reason: after a rejection FreeSWITCH also sends a disconnect notice."""
         self._why = self._why or why
 
     def _take(self, frame: Frame) -> None:
@@ -137,7 +231,7 @@ class Connection(asyncio.Protocol):
             case "command/reply" | "api/response":
                 self._answer(frame)
             case "text/event-plain":
-                self.heard(read_event(frame.body))
+                self.received(read_event(frame.body))
             case "auth/request" if not self.greeted.done():
                 self.greeted.set_result(None)
             case "text/rude-rejection":
@@ -147,7 +241,7 @@ class Connection(asyncio.Protocol):
                 self._blame(ConnectionResetError("FreeSWITCH has closed the connection"))
 
     def _answer(self, frame: Frame) -> None:
-        # Answers come in the order of the commands; those to background commands say in so many words whose they are.
+        # Answers come in the order of the commands; answers to background commands also have their Job-UUID.
         job = frame.head.get("Job-UUID", "")
         answer = self._waiting.pop(job or next(iter(self._waiting), ""), None)
         if answer and not answer.done():
@@ -156,58 +250,9 @@ class Connection(asyncio.Protocol):
             sockets.reset_on_close(self._socket, False)
 
 
-async def connect(
-    config: FreeSwitchConfig, password: str, make: type[C], events: str = "", egress: Egress = THIS_MACHINE
-) -> C:
-    """Open a connection and prove who we are; raises Unavailable, whose `code` is the cause.
-
-    `events`: the names of those to subscribe to.
-    """
-    try:
-        transport, connection = await egress.connect(
-            config.host,
-            config.port,
-            config.timeout_seconds,
-            lambda address: asyncio.get_running_loop().create_connection(make, address, config.port),
-        )
-        for option in sockets.options(config.timeout_seconds):
-            transport.get_extra_info("socket").setsockopt(*option)
-    except TimeoutError as error:
-        raise Unavailable(f"{config.address} does not answer.", code=RefusalCause.NETWORK_UNREACHABLE) from error
-    except AddressRefused as error:
-        raise Unavailable(f"{config.address}: {error}.", code=RefusalCause.NETWORK_UNREACHABLE) from error
-    except OSError as error:
-        raise Unavailable(
-            f"Nothing listens at {config.address}: {error}.", code=RefusalCause.NETWORK_UNREACHABLE
-        ) from error
-    try:
-        async with asyncio.timeout(config.timeout_seconds):
-            await _enter(connection, config, password, events)
-    except BaseException as error:
-        await connection.close()
-        if isinstance(error, OSError):
-            raise _no_event_socket(config, error) from error
-        raise
-    return connection
-
-
-async def _enter(connection: Connection, config: FreeSwitchConfig, password: str, events: str) -> None:
-    await connection.greeted
-    if not (await connection.send(f"auth {password}")).reply.startswith("+OK"):
-        raise Unavailable(f"FreeSWITCH at {config.address} refuses the password.", code=RefusalCause.WRONG_CREDENTIALS)
-    if events and not (await connection.send(f"event plain {events}")).reply.startswith("+OK"):
-        raise Unavailable(f"FreeSWITCH at {config.address} does not send its events.", code="events_refused")
-
-
-def _no_event_socket(config: FreeSwitchConfig, error: OSError) -> Unavailable:
-    if isinstance(error, TimeoutError):
-        reason = f"{config.address} took the connection, but does not greet as a FreeSWITCH Event Socket does."
-        return Unavailable(reason, code=RefusalCause.NETWORK_UNREACHABLE)
-    return Unavailable(f"{config.address} is no working Event Socket: {error}.", code=RefusalCause.NETWORK_UNREACHABLE)
-
-
 def fail(waiting: "asyncio.Future[T]", error: Exception) -> None:
-    """Let whoever waits hear of it; nobody may be left who does."""
+    """Set the error on a pending future."""
     if not waiting.done():
+        # Retrieve the exception, so that asyncio does not warn "exception was never retrieved".
         waiting.add_done_callback(lambda done: done.cancelled() or done.exception())
         waiting.set_exception(error)

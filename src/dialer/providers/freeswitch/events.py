@@ -1,8 +1,8 @@
-"""What events of channels and jobs say of our calls.
+"""Turns the events of channels and jobs into call events.
 
-In: events, in whatever order they come. Out: reports with the same key each time the same fact is told. Nothing is
-said of channels that are not ours: other legs of our calls, calls of other trunks and of other programs, and calls that
-FreeSWITCH made under another uuid than the one we gave.
+In: events, in any order. Out: call events, with the same key each time the same fact is reported. Channels that are not
+ours give none: other legs of our calls, calls of other trunks and other programs, and calls that FreeSWITCH made under
+another uuid than the one we gave.
 """
 
 import re
@@ -18,12 +18,12 @@ from dialer.domain.call import CallEvent, CallFacts, EventKind
 from dialer.domain.ids import AttemptId, TrunkId
 from dialer.domain.outcomes import Outcome
 from dialer.providers.freeswitch import causes
-from dialer.providers.freeswitch.frames import Event
+from dialer.providers.freeswitch.esl import SwitchEvent
 
 Fields = Mapping[str, str]
 Machine = tuple[str, str] | None
 
-# Calls that are remembered by one connection; of a forgotten one its facts are told again, with the same keys.
+# Calls that one reader remembers. The facts of a forgotten call are reported again, with the same keys.
 REMEMBERED = 100_000
 
 _EPOCH = pendulum.datetime(1970, 1, 1)
@@ -34,28 +34,28 @@ _KINDS = {
     "CHANNEL_ANSWER": EventKind.ANSWERED,
     "CHANNEL_HANGUP_COMPLETE": EventKind.ENDED,
 }
-HEARD = f"CHANNEL_CREATE {' '.join(_KINDS)} BACKGROUND_JOB"
+EVENTS = f"CHANNEL_CREATE {' '.join(_KINDS)} BACKGROUND_JOB"
 
 log = structlog.get_logger()
 
 
-class Reports:
-    """The calls of one trunk as one connection hears of them. `machine`: the field that tells of one, and its value."""
+class ChannelEventReader:
+    """Reads the events of one connection for one trunk. `machine`: the field that shows a machine, and its value."""
 
     def __init__(self, trunk_id: TrunkId, machine: Machine) -> None:
         self._trunk_id = str(trunk_id)
         self._machine = machine
         self._known: OrderedDict[str, None] = OrderedDict()
 
-    def read(self, event: Event) -> list[CallEvent]:
-        """Return what there is to report; nothing, and a line in the log, when it cannot be read."""
+    def read(self, event: SwitchEvent) -> list[CallEvent]:
+        """Return the call events; none, and a warning in the log, when it cannot be read."""
         try:
             return self._job(event) if event.name == "BACKGROUND_JOB" else self._channel(event)
         except (ArithmeticError, LookupError, ValueError) as error:
             log.warning("event cannot be read", event_name=event.name, reason=repr(error))
             return []
 
-    def _channel(self, event: Event) -> list[CallEvent]:
+    def _channel(self, event: SwitchEvent) -> list[CallEvent]:
         fields = event.fields
         uuid = fields.get("variable_dialer_attempt_id")
         if (
@@ -68,21 +68,21 @@ class Reports:
         if event.name not in _KINDS:
             return []
         if is_first:
-            # What went before was missed: there was no connection then. The channel still knows.
-            before = told(fields, self._machine)
-            if any(one.kind is _KINDS[event.name] for one in before):
-                return before
-        return [_TELL[_KINDS[event.name]](fields, self._machine)]
+            # Earlier events were missed while there was no connection. The channel's fields still have their times.
+            history = history_of(fields, self._machine)
+            if any(known.kind is _KINDS[event.name] for known in history):
+                return history
+        return [_MAKE[_KINDS[event.name]](fields, self._machine)]
 
-    def _job(self, event: Event) -> list[CallEvent]:
-        """Read how an originate of ours has failed.
+    def _job(self, event: SwitchEvent) -> list[CallEvent]:
+        """Report the end of a call whose originate has failed.
 
-        Of a call whose channel was heard of, the channel's end tells more, before or after this. What never had a
-        channel is known to whoever asked for it: reported as an end, it would cost the contact an attempt.
+        If its channel is known, the channel's own end says more, before or after this. If it never had a channel,
+        `place` has returned the refusal: reported as an end, it would cost the contact an attempt.
         """
         fields = event.fields
-        uuid, asked = fields.get("Job-UUID", ""), fields.get("Job-Command-Arg", "")
-        is_ours = f"dialer_attempt_id={uuid}," in asked and f"dialer_trunk_id={self._trunk_id}" in asked
+        uuid, arguments = fields.get("Job-UUID", ""), fields.get("Job-Command-Arg", "")
+        is_ours = f"dialer_attempt_id={uuid}," in arguments and f"dialer_trunk_id={self._trunk_id}" in arguments
         failed = _FAILED.match(event.body)
         if fields.get("Job-Command") != "originate" or not is_ours or not failed or uuid in self._known:
             return []
@@ -94,18 +94,18 @@ class Reports:
         return [_end(uuid, at, outcome, failed[1], 0.0, facts)]
 
     def _note(self, uuid: str) -> bool:
-        """Remember that this call has a channel; say whether that is news."""
-        is_news = uuid not in self._known
+        """Remember that this call has a channel; return whether it was unknown."""
+        is_new = uuid not in self._known
         self._known[uuid] = None
         if len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
-        return is_news
+        return is_new
 
 
-def told(fields: Fields, machine: Machine) -> list[CallEvent]:
-    """Return all that a channel's own record says of its call so far, oldest first."""
+def history_of(fields: Fields, machine: Machine) -> list[CallEvent]:
+    """Return the events of a call so far, oldest first, from the times in its channel's fields."""
     times = {EventKind.RINGING: _rang(fields), EventKind.ANSWERED: _answered(fields), EventKind.ENDED: _ended(fields)}
-    return [_TELL[kind](fields, machine) for kind, at in times.items() if at]
+    return [_MAKE[kind](fields, machine) for kind, at in times.items() if at]
 
 
 def _ringing(fields: Fields, _: Machine) -> CallEvent:
@@ -128,7 +128,7 @@ def _hangup(fields: Fields, machine: Machine) -> CallEvent:
     return _end(fields["Unique-ID"], _moment(ended), outcome, cause, max(0, ended - answered) / 1_000_000, facts)
 
 
-_TELL: Mapping[EventKind, Callable[[Fields, Machine], CallEvent]] = {
+_MAKE: Mapping[EventKind, Callable[[Fields, Machine], CallEvent]] = {
     EventKind.RINGING: _ringing,
     EventKind.ANSWERED: _answer,
     EventKind.ENDED: _hangup,
@@ -136,22 +136,30 @@ _TELL: Mapping[EventKind, Callable[[Fields, Machine], CallEvent]] = {
 
 
 def _event(uuid: str, kind: EventKind, at: DateTime) -> CallEvent:
-    return CallEvent(f"{uuid}:{kind}", AttemptId(UUID(uuid)), kind, at, provider_call_id=uuid)
+    return CallEvent.of(AttemptId(UUID(uuid)), kind, at, provider_call_id=uuid)
 
 
 def _end(uuid: str, at: DateTime, outcome: Outcome, cause: str, talk_seconds: float, facts: CallFacts) -> CallEvent:
-    kind, attempt_id = EventKind.ENDED, AttemptId(UUID(uuid))
-    return CallEvent(f"{uuid}:{kind}", attempt_id, kind, at, outcome, cause.lower(), talk_seconds, uuid, facts)
+    return CallEvent.of(
+        AttemptId(UUID(uuid)),
+        EventKind.ENDED,
+        at,
+        outcome=outcome,
+        cause=cause.lower(),
+        talk_seconds=talk_seconds,
+        provider_call_id=uuid,
+        facts=facts,
+    )
 
 
 def _rang(fields: Fields) -> int:
-    """When it began to ring, with or without a tone of its own; 0: not yet."""
+    """When it began to ring, with or without early media; 0: not yet."""
     names = ("Caller-Channel-Progress-Time", "Caller-Channel-Progress-Media-Time")
     return min((at for at in (int(fields.get(name, 0)) for name in names) if at), default=0)
 
 
 def _answered(fields: Fields) -> int:
-    # A transferred call begins a new record; the variable is that of the whole call.
+    # A transfer starts a new caller profile; the variable covers the whole call.
     return int(fields.get("Caller-Channel-Answered-Time", 0)) or int(fields.get("variable_answer_uepoch", 0))
 
 

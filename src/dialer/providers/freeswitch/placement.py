@@ -1,7 +1,7 @@
-"""Placing: one command for one call, and what FreeSWITCH surely said of it.
+"""Places a call with one command, and reads the result.
 
-In: commands. Out: placements. FreeSWITCH does not refuse an `origination_uuid` that it knows: it makes a second call
-under another uuid. So nothing here ever sends a command again, whatever becomes of the first.
+In: commands. Out: placements. FreeSWITCH does not refuse an `origination_uuid` that is in use: it makes a second call
+under another uuid. So no command is ever sent again, whatever the result of the first.
 """
 
 import asyncio
@@ -14,53 +14,52 @@ from dialer.domain.outcomes import CauseClass, RefusalCause
 from dialer.errors import Unavailable
 from dialer.providers.base import TOO_LATE, CallRequest, Placed, Placement, Refused, Unclear
 from dialer.providers.freeswitch import causes
-from dialer.providers.freeswitch.esl import Connection, fail
-from dialer.providers.freeswitch.frames import Event, Frame
-from dialer.providers.freeswitch.line import Line
+from dialer.providers.freeswitch.esl import EslConnection, Frame, SwitchEvent, fail
+from dialer.providers.shared_connection import LOST, SharedConnection
 
-# Of our calls; the reports on them are the listener's.
-HEARD = "CHANNEL_CREATE BACKGROUND_JOB"
+# The events that show the result of an originate; the listener receives all others.
+EVENTS = "CHANNEL_CREATE BACKGROUND_JOB"
 
 _FAILED = re.compile(r"-ERR ([A-Z0-9_]+)\s*")
 
 
-class PlacingConnection(Connection):
-    """Commands that place calls, and the events by which one learns what became of them."""
+class PlacingConnection(EslConnection):
+    """Sends originates, and receives the events that show their results."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._signs: dict[str, asyncio.Future[Event]] = {}
+        self._results: dict[str, asyncio.Future[SwitchEvent]] = {}
 
-    def expect(self, uuid: str) -> "asyncio.Future[Event]":
-        """Wait for the first sign of this call: its channel, or the end of its job."""
-        sign = self._signs[uuid] = asyncio.get_running_loop().create_future()
-        sign.add_done_callback(lambda _: self._signs.pop(uuid, None))
-        return sign
+    def result_of(self, uuid: str) -> "asyncio.Future[SwitchEvent]":
+        """Return a future for the first event of this call: the creation of its channel, or the end of its job."""
+        result = self._results[uuid] = asyncio.get_running_loop().create_future()
+        result.add_done_callback(lambda _: self._results.pop(uuid, None))
+        return result
 
-    def heard(self, event: Event) -> None:
+    def received(self, event: SwitchEvent) -> None:
         name = "Job-UUID" if event.name == "BACKGROUND_JOB" else "Unique-ID"
-        sign = self._signs.get(event.fields.get(name, ""))
-        if sign and not sign.done():
-            sign.set_result(event)
+        result = self._results.get(event.fields.get(name, ""))
+        if result and not result.done():
+            result.set_result(event)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        for sign in tuple(self._signs.values()):
-            fail(sign, ConnectionResetError("the connection was lost"))
+        for result in tuple(self._results.values()):
+            fail(result, ConnectionResetError(LOST))
 
 
 async def place(
-    line: Line[PlacingConnection],
+    connections: SharedConnection[PlacingConnection],
     write: Callable[[DateTime], str | Refused],
     request: CallRequest,
     clock: Callable[[], DateTime],
-    patience_seconds: float,
+    timeout_seconds: float,
 ) -> Placement:
-    """Send the command that `write` makes of the present moment, once."""
+    """Send, once, the command that `write` makes for the current time."""
     try:
-        async with asyncio.timeout(patience_seconds):
-            connection = await line.get()
-            await connection.flowing()
+        async with asyncio.timeout(timeout_seconds):
+            connection = await connections.get()
+            await connection.flushed()
     except Unavailable as error:
         return Refused(error.code, CauseClass.INFRASTRUCTURE)
     except OSError:
@@ -72,20 +71,20 @@ async def place(
     if isinstance(command, Refused):
         return command
     if not connection.is_usable:
-        # It was lost while others waited for it. Nothing has left.
+        # It was lost or retired while we waited for it to be flushed. Nothing has left.
         return Refused(RefusalCause.NETWORK_UNREACHABLE, CauseClass.INFRASTRUCTURE)
     with connection.used():
-        return await _send(connection, command, str(request.attempt_id), patience_seconds)
+        return await _send(connection, command, str(request.attempt_id), timeout_seconds)
 
 
-async def _send(connection: PlacingConnection, command: str, uuid: str, patience_seconds: float) -> Placement:
-    sign = connection.expect(uuid)
+async def _send(connection: PlacingConnection, command: str, uuid: str, timeout_seconds: float) -> Placement:
+    result = connection.result_of(uuid)
     answer = connection.send(command, uuid)
     try:
-        async with asyncio.timeout(patience_seconds):
+        async with asyncio.timeout(timeout_seconds):
             if refused := _refused(await answer, uuid):
                 return refused
-            return _placement(await sign, uuid)
+            return _placement(await result, uuid)
     except TimeoutError:
         if _is_missing(answer):
             return Unclear("FreeSWITCH did not answer in time")
@@ -93,8 +92,8 @@ async def _send(connection: PlacingConnection, command: str, uuid: str, patience
     except (OSError, Unavailable) as error:
         return Unclear(str(error))
     finally:
-        sign.cancel()
-        # Also when the engine gives up sooner and cancels: the command may still wait in the kernel.
+        result.cancel()
+        # Also when the engine gives up sooner and cancels us: the command may still be in the kernel's buffer.
         if _is_missing(answer):
             connection.retire()
 
@@ -104,7 +103,7 @@ def _is_missing(answer: "asyncio.Future[Frame]") -> bool:
 
 
 def _refused(answer: Frame, uuid: str) -> Placement | None:
-    """Say why the command was not taken; None: it was."""
+    """Return why the command was not accepted; None: it was."""
     if answer.reply.startswith("-ERR"):
         is_denied = "permission denied" in answer.reply
         cause = RefusalCause.PERMISSION_DENIED if is_denied else RefusalCause.COMMAND_REFUSED
@@ -114,15 +113,15 @@ def _refused(answer: Frame, uuid: str) -> Placement | None:
     return None
 
 
-def _placement(sign: Event, uuid: str) -> Placement:
-    if sign.name != "BACKGROUND_JOB":
+def _placement(result: SwitchEvent, uuid: str) -> Placement:
+    if result.name != "BACKGROUND_JOB":
         return Placed(uuid)
-    said = sign.body.strip()
-    if said == f"+OK {uuid}":
+    text = result.body.strip()
+    if text == f"+OK {uuid}":
         return Placed(uuid)
-    if failed := _FAILED.fullmatch(said):
-        # With a cause that only a call can have there was one, and its end is reported.
+    if failed := _FAILED.fullmatch(text):
+        # Other causes only come from a call: there was one, and its end is reported.
         return causes.refusal(failed[1]) or Placed(uuid)
-    if said.startswith("-USAGE") or said.endswith("Command not found!"):
+    if text.startswith("-USAGE") or text.endswith("Command not found!"):
         return Refused(RefusalCause.COMMAND_REFUSED, CauseClass.INFRASTRUCTURE)
     return Unclear("FreeSWITCH made the call under another uuid, or said what cannot be read")

@@ -1,11 +1,12 @@
-"""FreeSWITCH as a provider, over its Event Socket.
+"""The provider for FreeSWITCH, over its Event Socket.
 
-In: the contract's calls. Out: what FreeSWITCH surely said. One kept-alive connection places, another one asks; each
-`listen` has its own. The attempt's id is the uuid of its channel, by which it is found again as long as it is up;
-FreeSWITCH keeps no record of calls that are over.
+In: the methods of the provider contract. Out: only what FreeSWITCH surely said. One kept-alive connection places calls,
+another asks; each `listen` has its own. The attempt's id is the uuid of its channel, by which the call is found while
+it is up; FreeSWITCH keeps no records of ended calls.
 """
 
 import asyncio
+from collections.abc import AsyncGenerator
 
 from dialer.domain.ids import TrunkId
 from dialer.errors import Unavailable
@@ -21,23 +22,23 @@ from dialer.providers.base import (
     ProviderEnvironment,
     Seen,
 )
+from dialer.providers.event_source import Received, follow
 from dialer.providers.freeswitch import event_socket, events, placement
 from dialer.providers.freeswitch.config import FreeSwitchConfig
-from dialer.providers.freeswitch.esl import Connection, connect
-from dialer.providers.freeswitch.event_socket import ListeningConnection
-from dialer.providers.freeswitch.events import Reports
-from dialer.providers.freeswitch.frames import read_event
-from dialer.providers.freeswitch.line import Line
+from dialer.providers.freeswitch.esl import EslConnection, read_event
+from dialer.providers.freeswitch.event_socket import ListeningConnection, connect
+from dialer.providers.freeswitch.events import ChannelEventReader
 from dialer.providers.freeswitch.placement import PlacingConnection
 from dialer.providers.freeswitch.requests import originate
+from dialer.providers.shared_connection import SharedConnection
 
 NO_CHANNEL = "-ERR No such channel!"
-# What it says of how long it has been up has no fractions, and an attempt is made a moment before its request leaves.
+# FreeSWITCH's uptime has whole seconds, and an attempt is created shortly before its request leaves.
 ROUNDING_SECONDS = 2.0
 
 
 class FreeSwitch:
-    """A trunk's way through one FreeSWITCH. Implements `Provider`."""
+    """One trunk's connection to one FreeSWITCH. Implements `Provider`."""
 
     def __init__(self, trunk_id: TrunkId, config: FreeSwitchConfig, environment: ProviderEnvironment) -> None:
         self._trunk_id = trunk_id
@@ -47,17 +48,16 @@ class FreeSwitch:
         self._password = environment.secret(config.password)
         if not self._password.isprintable():
             raise Unavailable("The password for FreeSWITCH must be one line without control characters.")
-        self._placing = Line(self._open_placing)
-        self._asking = Line(self._open_asking)
+        self._placing = SharedConnection(self._open_placing)
+        self._asking = SharedConnection(self._open_asking)
 
     async def place(self, request: CallRequest) -> Placement:
-        patience = self._config.timeout_seconds
         return await placement.place(
             self._placing,
             lambda now: originate(request, self._config, self._trunk_id, now),
             request,
             self._clock,
-            patience,
+            self._config.timeout_seconds,
         )
 
     async def look_up(self, call: CallHandle) -> LookupResult:
@@ -74,10 +74,10 @@ class FreeSwitch:
 
     async def hang_up(self, call: CallHandle) -> None:
         try:
-            said = await self._ask(f"uuid_kill {call.attempt_id}")
+            reply = await self._ask(f"uuid_kill {call.attempt_id}")
         except OSError as error:
             raise Unavailable(f"FreeSWITCH could not be asked to hang up: {error}.") from error
-        if not said.startswith("+OK") and said != NO_CHANNEL:
+        if not reply.startswith("+OK") and reply != NO_CHANNEL:
             raise Unavailable("FreeSWITCH did not say that it has hung up.")
 
     async def health(self) -> str | None:
@@ -87,7 +87,7 @@ class FreeSwitch:
             return str(error)
         try:
             async with asyncio.timeout(self._config.timeout_seconds):
-                return await self._ailment(connection)
+                return await self._problem(connection)
         except TimeoutError:
             return f"FreeSWITCH at {self._config.address} let us in and does not answer."
         except (OSError, Unavailable) as error:
@@ -96,31 +96,29 @@ class FreeSwitch:
             await connection.close()
 
     async def listen(self, on_events: OnEvents, on_link_state: OnLinkState) -> None:
-        """Pass on reports until cancelled, or until `on_events` raises: what it was given then, look-ups find."""
-        machine = self._config.machine
-        await event_socket.listen(
-            self._open_listening,
-            lambda: Reports(self._trunk_id, machine),
-            self._config.timeout_seconds,
-            on_events,
-            on_link_state,
-        )
+        """Hand over events until cancelled, or until `on_events` raises: look-ups find what was lost then."""
+
+        def receive() -> AsyncGenerator[Received, None]:
+            reader = ChannelEventReader(self._trunk_id, self._config.machine)
+            return event_socket.receive(self._open_listening, reader, self._config.timeout_seconds)
+
+        await follow(receive, on_events, on_link_state)
 
     async def close(self) -> None:
         await self._placing.close()
         await self._asking.close()
 
     async def _open_placing(self) -> PlacingConnection:
-        return await connect(self._config, self._password, PlacingConnection, placement.HEARD, self._egress)
+        return await connect(self._config, self._password, PlacingConnection, placement.EVENTS, self._egress)
 
-    async def _open_asking(self) -> Connection:
-        return await connect(self._config, self._password, Connection, egress=self._egress)
+    async def _open_asking(self) -> EslConnection:
+        return await connect(self._config, self._password, EslConnection, "", self._egress)
 
     async def _open_listening(self) -> ListeningConnection:
-        return await connect(self._config, self._password, ListeningConnection, events.HEARD, self._egress)
+        return await connect(self._config, self._password, ListeningConnection, events.EVENTS, self._egress)
 
     async def _ask(self, command: str) -> str:
-        """Return the answer to a question of the kind that may be asked twice; raises OSError or Unavailable."""
+        """Return the answer to a command that is safe to repeat; raises OSError or Unavailable."""
         connection = await self._asking.get()
         with connection.used():
             try:
@@ -131,7 +129,7 @@ class FreeSwitch:
                 raise TimeoutError(f"no answer within {self._config.timeout_seconds:g} seconds") from error
 
     async def _has_restarted(self, call: CallHandle) -> bool:
-        """Say whether FreeSWITCH was surely started after this attempt was made: its channels are over then."""
+        """Say whether FreeSWITCH was surely started after this attempt was created: then its channel is over."""
         up_seconds = await self._ask("uptime s")
         age = (self._clock() - call.created_at).total_seconds()
         return up_seconds.isdecimal() and int(up_seconds) + ROUNDING_SECONDS < age
@@ -143,12 +141,12 @@ class FreeSwitch:
         try:
             if fields["Unique-ID"] != uuid:
                 return LookupFailed("FreeSWITCH told of another channel")
-            return Seen(uuid, tuple(events.told(fields, self._config.machine)))
+            return Seen(uuid, tuple(events.history_of(fields, self._config.machine)))
         except (ArithmeticError, LookupError, ValueError):
             return LookupFailed("what FreeSWITCH says of the channel cannot be read")
 
-    async def _ailment(self, connection: Connection) -> str | None:
-        """Ask an open connection why no calls can be placed; None: they can."""
+    async def _problem(self, connection: EslConnection) -> str | None:
+        """Return why no calls can be placed; None: they can."""
         status = (await connection.send("api status")).reply
         if not status.startswith("UP") or "is ready" not in status:
             return f"FreeSWITCH at {self._config.address} is not ready."
@@ -159,16 +157,16 @@ class FreeSwitch:
         if self._config.gateway is None:
             return None
         gateway = (await connection.send(f"api sofia status gateway {self._config.gateway}")).reply
-        return _gateway_ailment(self._config.gateway, gateway)
+        return _gateway_problem(self._config.gateway, gateway)
 
 
-def _gateway_ailment(name: str, said: str) -> str | None:
-    lines = [line.split(None, 1) for line in said.splitlines()]
-    known = {line[0]: line[1] for line in lines if len(line) == 2}
-    if said.startswith("Invalid Gateway"):
+def _gateway_problem(name: str, reply: str) -> str | None:
+    lines = [line.split(None, 1) for line in reply.splitlines()]
+    fields = {line[0]: line[1] for line in lines if len(line) == 2}
+    if reply.startswith("Invalid Gateway"):
         return f"FreeSWITCH has no gateway {name}: see the dial string, and the gateways of its Sofia profiles."
-    if "Status" not in known:
+    if "Status" not in fields:
         return f"FreeSWITCH does not say how its gateway {name} is."
-    if not known["Status"].startswith("UP"):
-        return f"FreeSWITCH's gateway {name} is down (its state is {known.get('State', 'not known')})."
+    if not fields["Status"].startswith("UP"):
+        return f"FreeSWITCH's gateway {name} is down (its state is {fields.get('State', 'not known')})."
     return None

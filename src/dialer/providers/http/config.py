@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field
 
 from dialer.domain.ids import AttemptId
 from dialer.domain.validation import Name, wrong_field
+from dialer.providers.http_client import split_url
 from dialer.providers.trunk_config import AgentConnection, TimeoutSeconds, TrunkConfig
 
 ATTEMPT = "{attempt_id}"
@@ -14,12 +15,8 @@ MAX_URL = 2000
 
 
 def _url(text: str) -> str:
-    try:
-        parts = urlsplit(text)
-        complete = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
-        complete = False
-    if not complete or not text.isascii() or not text.isprintable() or " " in text:
+    parts = split_url(text)
+    if parts is None or not text.isascii() or not text.isprintable() or " " in text:
         raise wrong_field("must be a URL that begins with http:// or https://")
     if "@" in parts.netloc:
         raise wrong_field("must hold no user or password: requests are signed instead")

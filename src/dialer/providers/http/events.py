@@ -73,11 +73,10 @@ class Report(BaseModel):
 
     def to_event(self) -> CallEvent:
         """The key is the same for this step of this call, however it is reported, and however often."""
-        return CallEvent(
-            key=f"{self.attempt_id}:{self.event}",
-            attempt_id=AttemptId(self.attempt_id),
-            kind=self.event,
-            at=pendulum.instance(self.at).in_timezone("UTC"),
+        return CallEvent.of(
+            AttemptId(self.attempt_id),
+            self.event,
+            pendulum.instance(self.at).in_timezone("UTC"),
             outcome=self.outcome,
             cause=self.cause,
             talk_seconds=self.talk_seconds,

@@ -1,7 +1,7 @@
-"""An in-house telephone network that behaves like a real one, with faults on demand.
+"""A simulated telephone network that behaves like a real one, with faults on demand.
 
-`SimulatedNetwork` is the network, `serve` puts networks behind a port, `Simulator` is the provider over that port, and
-`InProcessSimulator` the provider for virtual time. `NetworkProfile` says how a network behaves.
+`SimulatedNetwork` is the network, `serve` serves networks on a port, `Simulator` is the provider that connects to that
+port, and `InProcessSimulator` is the provider for virtual time. `NetworkProfile` says how a network behaves.
 """
 
 from collections.abc import Mapping

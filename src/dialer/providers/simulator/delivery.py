@@ -1,8 +1,8 @@
-"""Brings the reports of one network to its subscribers, when they are due.
+"""Delivers the reports of one network to its subscribers when they are due.
 
-In: subscribers, who come, acknowledge and go. Out: batches of reports, each report to one subscriber; when that one
-goes without a word, to the next. It sleeps until the next report is due; a subscriber has one batch at a time, so that
-what falls due while it is busy makes the next batch.
+In: subscribers that join, acknowledge and leave. Out: batches of reports, each report to one subscriber, and to another
+one if that subscriber leaves without an acknowledgement. A timer fires when the next report is due. A subscriber has
+one batch at a time: reports that fall due while it is busy form the next batch.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pendulum import DateTime
 
 from dialer.domain.call import CallEvent
-from dialer.providers.simulator.instants import SECOND, to_micros
+from dialer.providers.simulator.call import SECOND, to_micros
 from dialer.providers.simulator.network import SimulatedNetwork
 
 BATCH = 500
@@ -21,7 +21,7 @@ Subscriber = Callable[[Sequence[tuple[str, CallEvent]]], None]
 
 
 class Pump:
-    """One network's way to its subscribers; belongs to the running event loop."""
+    """Delivers one network's reports; belongs to the running event loop."""
 
     def __init__(self, network: SimulatedNetwork, clock: Callable[[], DateTime]) -> None:
         self._network = network
@@ -31,7 +31,7 @@ class Pump:
         self._timer: asyncio.TimerHandle | None = None
 
     def join(self, subscriber: Subscriber) -> None:
-        """Called twice: the same."""
+        """Add a subscriber. Called twice: the same."""
         if subscriber not in self._busy and subscriber not in self._idle:
             self._idle.append(subscriber)
             self.wake()
@@ -43,7 +43,7 @@ class Pump:
         self.wake()
 
     def acknowledge(self, subscriber: Subscriber, deliveries: Iterable[str]) -> None:
-        """Take these as received, as far as this subscriber has them."""
+        """Confirm those of these deliveries that this subscriber has."""
         waiting = self._busy.get(subscriber, set())
         received = waiting.intersection(deliveries)
         self._network.confirm(sorted(received))
@@ -53,7 +53,7 @@ class Pump:
             self.join(subscriber)
 
     def wake(self) -> None:
-        """Look again when the next report is due: called after whatever may have changed that."""
+        """Set the timer for the next report; to be called after every change that may make one due earlier."""
         due = self._network.next_due()
         if due is None or not self._idle:
             return

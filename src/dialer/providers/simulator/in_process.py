@@ -1,7 +1,7 @@
 """The provider for virtual time: a simulated network in the same process, without sockets.
 
-In: the contract's calls, and a clock that someone else moves. Out: what the network says, at once. Reports are not
-sent: whoever moves the clock pulls them with `network.due` and `network.acknowledge`.
+In: the methods of the provider contract, and a clock that a test moves. Out: the network's answers, at once. Reports
+are not pushed: the test takes them with `network.due` and `network.acknowledge`.
 """
 
 from collections.abc import Callable
@@ -13,14 +13,14 @@ from dialer.providers.simulator.network import SimulatedNetwork
 
 
 class InProcessSimulator:
-    """A trunk's way to a network in memory. Implements `Provider`."""
+    """One trunk's connection to a network in memory. Implements `Provider`."""
 
     def __init__(self, network: SimulatedNetwork, clock: Callable[[], DateTime]) -> None:
         self.network = network
         self._clock = clock
 
     async def place(self, request: CallRequest) -> Placement:
-        """Unlike over a socket, an answer that would never come is `Unclear` at once."""
+        """Place a call. Unlike over a socket, a missing answer is `Unclear` at once."""
         now = self._clock()
         return TOO_LATE if now >= request.leave_by else self.network.place(request, now)
 

@@ -1,8 +1,8 @@
-"""A network's changes in a file, one JSON array a line, so that a killed network can go on where it stopped.
+"""The journal of a network: its changes in a file, one JSON array a line, so that a killed network can be restarted.
 
-In: changes, each handed to the operating system before its effect is told to anyone: it survives a kill -9 of the
-process, though not a crash of the machine. Out: the changes of earlier runs. A last line that was torn by a kill is
-dropped; any other line that cannot be read stops the start, for a gap would bring calls back to life.
+In: changes, each written to the operating system before its effect is visible: it survives a kill -9 of the process,
+though not a crash of the machine. Out: the changes of earlier runs. A last line that a kill left incomplete is dropped.
+Any other line that cannot be read stops the start: with a gap, calls that have ended would be up again.
 """
 
 import json
@@ -15,8 +15,7 @@ from dialer.domain.call import EventKind
 from dialer.domain.ids import AttemptId
 from dialer.domain.outcomes import Outcome
 from dialer.errors import Unavailable
-from dialer.providers.simulator.call import CarrierCall
-from dialer.providers.simulator.instants import from_micros, to_micros
+from dialer.providers.simulator.call import CarrierCall, from_micros, to_micros
 from dialer.providers.simulator.state import Acknowledged, Change, Forgotten, HungUp, Opened, OverLimit, Requested
 
 
@@ -35,7 +34,7 @@ class Journal:
                     yield self._parse(line, number)
 
     def rewrite(self, changes: Iterable[Change]) -> None:
-        """Put these changes in the place of all earlier ones, at once or not at all, and open the file for more."""
+        """Atomically replace all earlier changes by these, and open the file for more."""
         draft = self._path.with_name(self._path.name + ".new")
         with draft.open("wb") as file:
             file.writelines(_line(change) for change in changes)
@@ -82,7 +81,7 @@ def _decode(kind: str, *values: Any) -> Change:
             return Requested(*values)
         case "opened":
             call, due = values
-            return Opened(_decode_call(*call), tuple((EventKind(kind), copy, moment) for kind, copy, moment in due))
+            return Opened(_decode_call(*call), tuple((EventKind(kind), copy, due_at) for kind, copy, due_at in due))
         case "hung_up":
             return HungUp(*values)
         case "acknowledged":

@@ -1,17 +1,20 @@
-"""What clients and servers of the simulated network say to each other: JSON objects, times as microseconds.
+"""The protocol between clients and servers of the simulated network: JSON objects, one per line, over TCP.
 
-In and out: the values of the contract and their JSON. What cannot be read is InvalidInput, whatever it is. An agent's
-`connection` is left out: a simulated call goes nowhere.
+In and out: the values of the provider contract and their JSON; times are microseconds. Whatever cannot be read is
+InvalidInput. An agent's `connection` is not sent: a simulated call is not connected to anything.
 
-A client sends `{"id": n, "op": …}`; the answer bears the same id and what was asked for, or `error`. It begins with
-`hello` (`trunk_id`, `profile`); then come `place` (`request`), `look_up` and `hang_up` (`attempt_id`), `health` and
-`subscribe`. A subscriber gets `{"reports": [[delivery, event], …]}`, and the next ones only when it has sent
-`acknowledge` (`deliveries`) for all of them. A network that is to seem silent does not answer at all.
+A client sends `{"id": n, "op": …}`; the answer has the same id and the result, or `error`. The first op is `hello`
+(`trunk_id`, `profile`); then come `place` (`request`), `look_up` and `hang_up` (`attempt_id`), `health` and
+`subscribe`. A subscriber gets `{"reports": [[delivery, event], …]}`, and the next ones only after it has sent
+`acknowledge` (`deliveries`) for all of them. To simulate a network that does not answer, the server sends no answer.
 """
 
+import asyncio
+import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from pendulum import DateTime
@@ -32,16 +35,17 @@ from dialer.providers.base import (
     Refused,
     Seen,
 )
-from dialer.providers.simulator.instants import from_micros, to_micros
+from dialer.providers.simulator.call import from_micros, to_micros
 
 Message = Mapping[str, Any]
+LINE_LIMIT = 1 << 20
 LONGEST_TEXT = 64
 LONGEST_RING_SECONDS = 1_000_000
 
 
 @contextmanager
 def reading(what: str) -> Iterator[None]:
-    """Turn whatever goes wrong while a message is read into InvalidInput."""
+    """Turn every error while a message is read into InvalidInput."""
     try:
         yield
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
@@ -61,15 +65,15 @@ def encode_request(request: CallRequest) -> dict[str, Any]:
 
 def decode_request(message: Message) -> CallRequest:
     with reading("request"):
-        found = message["request"]
+        request = message["request"]
         return CallRequest(
-            attempt_id=_attempt_id(found["attempt_id"]),
-            to_number=_text(found["to_number"]),
-            from_number=_text(found["from_number"]),
+            attempt_id=_attempt_id(request["attempt_id"]),
+            to_number=_text(request["to_number"]),
+            from_number=_text(request["from_number"]),
             connection={},
-            ring_timeout_seconds=_ring_timeout(found["ring_timeout_seconds"]),
-            place_by=from_micros(found["place_by"]),
-            ring_by=_moment(found["ring_by"]),
+            ring_timeout_seconds=_ring_timeout(request["ring_timeout_seconds"]),
+            place_by=from_micros(request["place_by"]),
+            ring_by=_time(request["ring_by"]),
         )
 
 
@@ -87,7 +91,7 @@ def encode_placement(placement: Placed | Refused) -> dict[str, Any]:
 
 
 def decode_placement(message: Message) -> Placement:
-    """An `error` is an answer too: the server did not understand, so it did not place."""
+    """Read a placement. An `error` is a refusal: the server did not understand the request, so it placed no call."""
     with reading("placement"):
         if "placed" in message:
             return Placed(message["placed"])
@@ -97,8 +101,8 @@ def decode_placement(message: Message) -> Placement:
         return Refused(message["refused"], CauseClass(message["class"]), None if wait is None else float(wait))
 
 
-def encode_sighting(sighting: LookupResult) -> dict[str, Any]:
-    match sighting:
+def encode_lookup_result(result: LookupResult) -> dict[str, Any]:
+    match result:
         case Seen(call_id, events):
             return {"seen": call_id, "events": [encode_event(event) for event in events]}
         case Absent():
@@ -109,7 +113,7 @@ def encode_sighting(sighting: LookupResult) -> dict[str, Any]:
             return {"no_word": reason}
 
 
-def decode_sighting(message: Message) -> LookupResult:
+def decode_lookup_result(message: Message) -> LookupResult:
     with reading("sighting"):
         if "seen" in message:
             return Seen(message["seen"], tuple(decode_event(event) for event in message["events"]))
@@ -129,16 +133,16 @@ def encode_event(event: CallEvent) -> dict[str, Any]:
     }
 
 
-def decode_event(found: Message) -> CallEvent:
+def decode_event(message: Message) -> CallEvent:
     return CallEvent(
-        key=found["key"],
-        attempt_id=_attempt_id(found["attempt_id"]),
-        kind=EventKind(found["kind"]),
-        at=from_micros(found["at"]),
-        outcome=None if found["outcome"] is None else Outcome(found["outcome"]),
-        cause=found["cause"],
-        talk_seconds=found["talk_seconds"],
-        provider_call_id=found["provider_call_id"],
+        key=message["key"],
+        attempt_id=_attempt_id(message["attempt_id"]),
+        kind=EventKind(message["kind"]),
+        at=from_micros(message["at"]),
+        outcome=None if message["outcome"] is None else Outcome(message["outcome"]),
+        cause=message["cause"],
+        talk_seconds=message["talk_seconds"],
+        provider_call_id=message["provider_call_id"],
     )
 
 
@@ -153,7 +157,7 @@ def _attempt_id(value: object) -> AttemptId:
     return AttemptId(UUID(str(value)))
 
 
-def _moment(value: float | None) -> DateTime | None:
+def _time(value: float | None) -> DateTime | None:
     return None if value is None else from_micros(value)
 
 
@@ -167,3 +171,65 @@ def _ring_timeout(value: float) -> float:
     if not 0 <= value <= LONGEST_RING_SECONDS:
         raise ValueError(f"a ring timeout is between 0 and {LONGEST_RING_SECONDS} seconds")
     return value
+
+
+class JsonLines(asyncio.Protocol, ABC):
+    """One end of a connection: client and server differ in what they do with a message.
+
+    A line longer than a message may be ends the connection.
+    """
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @abstractmethod
+    def received(self, message: Mapping[str, Any]) -> None:
+        """Handle a message from the other end."""
+
+    @abstractmethod
+    def refuse(self, reason: str) -> None:
+        """Handle a line that is not a JSON object."""
+
+    @property
+    def is_usable(self) -> bool:
+        return not self._transport.is_closing()
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        if self.is_usable:
+            self._transport.write(json.dumps(message, separators=(",", ":")).encode() + b"\n")
+
+    def close(self) -> None:
+        """Send what is left in the buffer and close; `gone` is set once that is done."""
+        self._transport.close()
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        if not self.gone.done():
+            self.gone.set_result(None)
+
+    def data_received(self, data: bytes) -> None:
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if any(len(line) > LINE_LIMIT for line in (*lines, self._rest)):
+            self._rest = b""
+            self.refuse(f"a line is longer than {LINE_LIMIT} bytes")
+            self.close()
+            return
+        for line in lines:
+            self._read(line)
+
+    def _read(self, line: bytes) -> None:
+        try:
+            message = json.loads(line)
+        except (ValueError, RecursionError):
+            self.refuse("a line is not JSON")
+            return
+        if isinstance(message, dict):
+            self.received(message)
+        else:
+            self.refuse("a line is not a JSON object")

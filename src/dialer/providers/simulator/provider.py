@@ -1,12 +1,11 @@
 """The provider for real time: a client of a simulated network in another process.
 
-In: the contract's calls. Out: what the server says of them. One kept-alive connection carries all that is asked, many
-requests at once; each `listen` has a connection of its own. Nothing is asked twice: what is not answered is unclear.
+In: the methods of the provider contract. Out: the server's answers. One kept-alive connection carries all requests,
+many at once; each `listen` has a connection of its own. No request is sent twice: without an answer it is unclear.
 """
 
 import asyncio
-import threading
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from itertools import count
 from typing import Any, TypeVar
 
@@ -29,18 +28,16 @@ from dialer.providers.base import (
     Unclear,
 )
 from dialer.providers.egress import THIS_MACHINE, Egress
+from dialer.providers.event_source import LinkLost, Received, follow
+from dialer.providers.shared_connection import LOST, SharedConnection
 from dialer.providers.simulator import protocol
-from dialer.providers.simulator.lines import JsonLines
 from dialer.providers.simulator.profile import NetworkProfile
 
 T = TypeVar("T")
 
-FIRST_PAUSE_SECONDS = 0.05
-LONGEST_PAUSE_SECONDS = 5.0
 
-
-class Connection(JsonLines):
-    """The client's end: questions waiting for their answers, and the reports that have come."""
+class ClientConnection(protocol.JsonLines):
+    """The client's end of a connection: requests without an answer yet, and received reports."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,9 +46,9 @@ class Connection(JsonLines):
         self.reports: asyncio.Queue[protocol.Message | None] = asyncio.Queue()
 
     async def ask(self, op: str, timeout: float, **fields: object) -> protocol.Message:
-        """Send one question and wait for its answer; raises OSError if there is none, though it may have arrived."""
-        if not self.is_open:
-            raise ConnectionResetError("the connection was lost")
+        """Send one request and wait for its answer; raises OSError without one, though it may have arrived."""
+        if not self.is_usable:
+            raise ConnectionResetError(LOST)
         number = next(self._numbers)
         answer = self._waiting[number] = asyncio.get_running_loop().create_future()
         self.reset_on_close(True)
@@ -80,11 +77,11 @@ class Connection(JsonLines):
         self.reports.put_nowait(None)
         for answer in self._waiting.values():
             if not answer.done():
-                answer.set_exception(ConnectionResetError("the connection was lost"))
+                answer.set_exception(ConnectionResetError(LOST))
 
 
 class Simulator:
-    """A trunk's way to a simulated network behind the profile's `url`. Implements `Provider`."""
+    """One trunk's connection to a simulated network at the profile's `url`. Implements `Provider`."""
 
     def __init__(
         self, trunk_id: TrunkId, profile: NetworkProfile, clock: Callable[[], DateTime], egress: Egress = THIS_MACHINE
@@ -95,12 +92,11 @@ class Simulator:
         self._egress = egress
         self._address = profile.address
         self._timeout = profile.timeout_seconds
-        # A connection belongs to its event loop, and a thread runs one loop at a time.
-        self._here = threading.local()
+        self._connections = SharedConnection(self._open)
 
     async def place(self, request: CallRequest) -> Placement:
         try:
-            connection = await self._connected()
+            connection = await self._connections.get()
         except (OSError, Unavailable):
             return Refused(RefusalCause.NETWORK_UNREACHABLE, CauseClass.INFRASTRUCTURE)
         if self._clock() >= request.leave_by:
@@ -113,7 +109,7 @@ class Simulator:
 
     async def look_up(self, call: CallHandle) -> LookupResult:
         try:
-            return protocol.decode_sighting(await self._ask("look_up", attempt_id=str(call.attempt_id)))
+            return protocol.decode_lookup_result(await self._ask("look_up", attempt_id=str(call.attempt_id)))
         except (OSError, Unavailable, InvalidInput) as error:
             return LookupFailed(str(error))
 
@@ -135,101 +131,63 @@ class Simulator:
         return None
 
     async def listen(self, on_events: OnEvents, on_link_state: OnLinkState) -> None:
-        """Pass on reports until cancelled, or until `on_events` raises: what it was given then comes again."""
-        pause = FIRST_PAUSE_SECONDS
-        while True:
-            try:
-                connection = await self._open("subscribe")
-            except (OSError, Unavailable) as error:
-                await on_link_state(str(error))
-            else:
-                pause = FIRST_PAUSE_SECONDS
-                await on_link_state(None)
-                await _pass_on(connection, on_events)
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+        """Hand over events until cancelled, or until `on_events` raises: those are sent again."""
+        await follow(self._receive, on_events, on_link_state)
 
     async def close(self) -> None:
-        task: asyncio.Task[Connection] | None = getattr(self._here, "opening", None)
-        self._here.opening = None
-        if task and task.get_loop() is asyncio.get_running_loop():
-            task.cancel()
-            await asyncio.wait([task])
-            if connection := _result(task):
-                connection.close()
-                await connection.gone
+        await self._connections.close()
+
+    async def _receive(self) -> AsyncGenerator[Received, None]:
+        """Return when the connection is lost: that is no gap, since the network keeps what was not acknowledged."""
+        try:
+            connection = await self._open("subscribe")
+        except (OSError, Unavailable) as error:
+            raise LinkLost(str(error)) from error
+        try:
+            yield Received(is_up=True)
+            while (message := await connection.reports.get()) is not None:
+                deliveries, events = protocol.decode_reports(message)
+                yield Received(events)
+                connection.send({"op": "acknowledge", "deliveries": deliveries})
+        finally:
+            connection.close()
+            await connection.gone
 
     async def _ask(self, op: str, **fields: object) -> protocol.Message:
-        connection = await self._connected()
+        connection = await self._connections.get()
         return await connection.ask(op, self._timeout, **fields)
 
-    async def _connected(self) -> Connection:
-        """Return this loop's connection. All who wait for a new one share one try, and its failure."""
-        loop = asyncio.get_running_loop()
-        task: asyncio.Task[Connection] | None = getattr(self._here, "opening", None)
-        if task is None or task.get_loop() is not loop or (task.done() and not _is_open(task)):
-            task = self._here.opening = loop.create_task(self._open())
-            # Nobody may be left to hear of its failure when those who waited were cancelled.
-            task.add_done_callback(_result)
-        # Shielded, since the others still want it when this one is cancelled.
-        connection = await asyncio.shield(task)
-        if not connection.is_open:
-            raise ConnectionResetError("the connection was lost")
-        return connection
-
-    async def _open(self, *then: str) -> Connection:
-        """Connect, say hello and `then` more; raises OSError, or Unavailable when the server refuses this trunk."""
+    async def _open(self, *ops: str) -> ClientConnection:
+        """Connect, send hello and these ops; raises OSError, or Unavailable when the server refuses this trunk."""
         loop = asyncio.get_running_loop()
         host, port = self._address
         opening = self._egress.connect(
-            host, port, self._timeout, lambda address: loop.create_connection(Connection, address, port)
+            host, port, self._timeout, lambda address: loop.create_connection(ClientConnection, address, port)
         )
         transport, connection = await _in_time(opening, self._timeout)
         for option in sockets.options(self._timeout):
             transport.get_extra_info("socket").setsockopt(*option)
         try:
             await self._greet(connection)
-            for op in then:
+            for op in ops:
                 await connection.ask(op, self._timeout)
         except BaseException:
             connection.abort()
             raise
-        # All that was asked is answered; what is acknowledged next must arrive.
+        # All requests are answered; the acknowledgements that follow must arrive even if the connection is closed.
         connection.reset_on_close(False)
         return connection
 
-    async def _greet(self, connection: Connection) -> None:
+    async def _greet(self, connection: ClientConnection) -> None:
         trunk_id, profile = str(self._trunk_id), self._profile.to_config()
         answer = await connection.ask("hello", self._timeout, trunk_id=trunk_id, profile=profile)
         if "error" in answer:
             raise Unavailable(f"The simulated network refuses this trunk: {answer['error']}.")
 
 
-async def _in_time(wanted: Awaitable[T], seconds: float) -> T:
+async def _in_time(result: Awaitable[T], seconds: float) -> T:
     try:
         async with asyncio.timeout(seconds):
-            return await wanted
+            return await result
     except TimeoutError as error:
         raise TimeoutError(f"no answer within {seconds:g} seconds") from error
-
-
-async def _pass_on(connection: Connection, on_events: OnEvents) -> None:
-    """Hand over batch after batch until the connection is lost."""
-    try:
-        while (message := await connection.reports.get()) is not None:
-            deliveries, events = protocol.decode_reports(message)
-            await on_events(events)
-            connection.send({"op": "acknowledge", "deliveries": deliveries})
-    finally:
-        connection.close()
-        await connection.gone
-
-
-def _is_open(task: asyncio.Task[Connection]) -> bool:
-    connection = _result(task)
-    return connection is not None and connection.is_open
-
-
-def _result(task: asyncio.Task[Connection]) -> Connection | None:
-    """Return what a finished task has opened, if it has."""
-    return None if task.cancelled() or task.exception() else task.result()

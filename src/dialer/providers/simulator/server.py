@@ -1,8 +1,8 @@
 """Serves simulated networks over TCP, one per trunk, to any number of clients.
 
-In: JSON lines (see `wire`). Out: answers and reports. It needs no configuration: a client says which trunk it is and
-how its network behaves; what the latest one said holds for the calls from then on. No message can stop it: what is not
-understood is answered with an error. There is no authentication: bind it to loopback or to a private network.
+In: JSON lines (see `protocol`). Out: answers and reports. It needs no configuration: a client sends its trunk's id and
+the profile of its network; the latest profile applies to all calls placed after it. No message can stop the server: one
+that cannot be read is answered with an error. There is no authentication: bind it to loopback or a private network.
 """
 
 import asyncio
@@ -19,7 +19,6 @@ from dialer.errors import DialerError, InvalidInput
 from dialer.providers.base import Unclear
 from dialer.providers.simulator import protocol
 from dialer.providers.simulator.delivery import Pump
-from dialer.providers.simulator.lines import JsonLines
 from dialer.providers.simulator.network import SimulatedNetwork
 from dialer.providers.simulator.profile import NetworkProfile
 
@@ -33,7 +32,7 @@ class SimulatorServer:
     def __init__(self, clock: Callable[[], DateTime], journals: Path | None, max_log: int | None) -> None:
         self.clock = clock
         self.networks: dict[TrunkId, SimulatedNetwork] = {}
-        self.connections: set[_Connection] = set()
+        self.connections: set[_ServerConnection] = set()
         self._pumps: dict[TrunkId, Pump] = {}
         self._journals = journals
         self._max_log = max_log
@@ -41,7 +40,7 @@ class SimulatorServer:
     async def start(self, host: str, port: int) -> Self:
         if self._journals:
             self._journals.mkdir(parents=True, exist_ok=True)
-        self._server = await asyncio.get_running_loop().create_server(lambda: _Connection(self), host, port)
+        self._server = await asyncio.get_running_loop().create_server(lambda: _ServerConnection(self), host, port)
         return self
 
     @property
@@ -50,7 +49,7 @@ class SimulatorServer:
         return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
 
     def open_trunk(self, trunk_id: TrunkId, profile: NetworkProfile) -> tuple[SimulatedNetwork, Pump]:
-        """Return the network of this trunk, with what its journal knows when it is the first time."""
+        """Return the network of this trunk; the first time, it is loaded from its journal."""
         if trunk_id not in self.networks:
             journal = self._journals / f"{trunk_id}.jsonl" if self._journals else None
             self.networks[trunk_id] = SimulatedNetwork(profile, journal, self._max_log)
@@ -59,7 +58,7 @@ class SimulatorServer:
         return self.networks[trunk_id], self._pumps[trunk_id]
 
     async def close(self) -> None:
-        """Take no more, send what is left, and close the journals; called twice: the same."""
+        """Stop listening, send what is left in the buffers, and close the journals. Called twice: the same."""
         self._server.close()
         leaving = list(self.connections)
         for connection in leaving:
@@ -82,16 +81,16 @@ async def serve(
     journals: Path | None = None,
     max_log: int | None = MAX_LOG,
 ) -> SimulatorServer:
-    """Start a server; port 0 takes a free one, told by `url`.
+    """Start a server. Port 0: any free port, see `url`.
 
-    With `journals`, a directory, each trunk has a file there, and a restarted server goes on where the killed
-    one stopped. Of each trunk it remembers about `max_log` finished calls.
+    `journals`: a directory with a file for each trunk, from which a restarted server continues. `max_log`: about how
+    many ended calls of each trunk it remembers.
     """
     return await SimulatorServer(clock, journals, max_log).start(host, port)
 
 
-class _Connection(JsonLines):
-    """One client."""
+class _ServerConnection(protocol.JsonLines):
+    """The server's end of one connection."""
 
     def __init__(self, server: SimulatorServer) -> None:
         super().__init__()
@@ -119,7 +118,7 @@ class _Connection(JsonLines):
             self._pump.leave(self._report)
 
     def pause_writing(self) -> None:
-        # Who does not read the answers may not ask for more.
+        # Back-pressure: stop reading from a client that does not read our answers.
         self._transport.pause_reading()
 
     def resume_writing(self) -> None:
@@ -143,7 +142,7 @@ class _Connection(JsonLines):
             raise InvalidInput.of("op", f"must be one of {', '.join(map(str, self._answers))}")
         return handler(message)
 
-    def _known(self) -> tuple[SimulatedNetwork, Pump]:
+    def _opened(self) -> tuple[SimulatedNetwork, Pump]:
         if self._network is None or self._pump is None:
             raise InvalidInput.of("op", "must be hello first")
         return self._network, self._pump
@@ -158,17 +157,17 @@ class _Connection(JsonLines):
         return {"ok": True}
 
     def _place(self, message: protocol.Message) -> dict[str, Any] | None:
-        network, pump = self._known()
+        network, pump = self._opened()
         placement = network.place(protocol.decode_request(message), self._server.clock())
         pump.wake()
         return None if isinstance(placement, Unclear) else protocol.encode_placement(placement)
 
     def _look_up(self, message: protocol.Message) -> dict[str, Any]:
-        network, _ = self._known()
-        return protocol.encode_sighting(network.look_up(protocol.decode_attempt_id(message), self._server.clock()))
+        network, _ = self._opened()
+        return protocol.encode_lookup_result(network.look_up(protocol.decode_attempt_id(message), self._server.clock()))
 
     def _hang_up(self, message: protocol.Message) -> dict[str, Any]:
-        network, pump = self._known()
+        network, pump = self._opened()
         network.hang_up(protocol.decode_attempt_id(message), self._server.clock())
         pump.wake()
         return {"ok": True}
@@ -177,11 +176,11 @@ class _Connection(JsonLines):
         return {"ok": True}
 
     def _subscribe(self, _: protocol.Message) -> dict[str, Any]:
-        self._known()[1].join(self._report)
+        self._opened()[1].join(self._report)
         return {"ok": True}
 
     def _acknowledge(self, message: protocol.Message) -> None:
-        _, pump = self._known()
+        _, pump = self._opened()
         with protocol.reading("deliveries"):
             deliveries = frozenset(message["deliveries"])
         pump.acknowledge(self._report, deliveries)

@@ -3,12 +3,12 @@
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, ConfigDict, Field, Strict, ValidationInfo, field_validator
 
 from dialer.domain.validation import Storable, wrong_field
 from dialer.errors import InvalidInput
+from dialer.providers.http_client import split_url
 from dialer.providers.trunk_config import AgentConnection, TimeoutSeconds, TrunkConfig
 
 
@@ -23,12 +23,8 @@ def _written(pattern: str, reason: str) -> AfterValidator:
 
 def _base_url(value: str) -> str:
     """Keep no slash at the end, so that a path can be added."""
-    try:
-        parts = urlsplit(value)
-        is_base = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and "@" not in parts.netloc
-    except ValueError:
-        is_base = None
-    if not is_base or value.rstrip("/") != f"{parts.scheme}://{parts.netloc}":
+    parts = split_url(value)
+    if parts is None or "@" in parts.netloc or value.rstrip("/") != f"{parts.scheme}://{parts.netloc}":
         raise wrong_field("must look like https://api.twilio.com, without a path or credentials")
     return value.rstrip("/")
 

@@ -121,15 +121,23 @@ def is_over(sighting: Seen) -> bool:
 
 def _event(attempt_id: AttemptId, kind: EventKind, at: DateTime, sid: str) -> CallEvent:
     """Make an event whose key is the same from a callback and from a record."""
-    return CallEvent(key=f"{attempt_id}:{kind}", attempt_id=attempt_id, kind=kind, at=at, provider_call_id=sid)
+    return CallEvent.of(attempt_id, kind, at, provider_call_id=sid)
 
 
 def _ended(attempt_id: AttemptId, end: CallEnd, at: DateTime, sid: str, talk_seconds: float | None) -> CallEvent:
     outcome, cause, facts = end.result()
     if outcome not in (Outcome.ANSWERED, Outcome.MACHINE):
         talk_seconds = 0.0
-    kind = EventKind.ENDED
-    return CallEvent(f"{attempt_id}:{kind}", attempt_id, kind, at, outcome, cause, talk_seconds, sid, facts)
+    return CallEvent.of(
+        attempt_id,
+        EventKind.ENDED,
+        at,
+        outcome=outcome,
+        cause=cause,
+        talk_seconds=talk_seconds,
+        provider_call_id=sid,
+        facts=facts,
+    )
 
 
 def _end(form: Form, status: str, url: str) -> CallEnd:

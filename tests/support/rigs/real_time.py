@@ -1,7 +1,8 @@
-"""What the rigs of networks in real time share: reports are handed over, and waited for."""
+"""The rig of a network in real time: reports are handed over and waited for."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pendulum
@@ -13,12 +14,12 @@ from dialer.providers.base import Provider
 from dialer.providers.simulator import SimulatedNetwork
 from support.networks.switch import Switch
 
-PATIENCE_SECONDS = 20
+DEADLINE_SECONDS = 20
 
 
 @dataclass
-class Hearing:
-    """A rig whose reports come by themselves. `switch`: what the mock carrier can be told besides its profile."""
+class RealTimeRig:
+    """A rig whose reports are pushed. `switch`: controls of the mock carrier besides its profile."""
 
     provider: Provider
     network: SimulatedNetwork
@@ -44,7 +45,7 @@ class Hearing:
             self.news.notify_all()
 
     async def until(self, enough: Callable[[], bool]) -> None:
-        async with asyncio.timeout(PATIENCE_SECONDS), self.news:
+        async with asyncio.timeout(DEADLINE_SECONDS), self.news:
             await self.news.wait_for(enough)
 
     def started(self) -> Sequence[int]:
@@ -67,3 +68,22 @@ class Hearing:
             return False
         await self.close_network()
         return True
+
+
+@asynccontextmanager
+async def listening(rig: RealTimeRig) -> AsyncIterator[None]:
+    """Listen on the rig's provider; wait until it is up, because some networks keep no events for later."""
+    is_up = asyncio.Event()
+
+    async def on_link_state(reason: str | None) -> None:
+        if reason is None:
+            is_up.set()
+
+    listens = asyncio.create_task(rig.provider.listen(rig.on_events, on_link_state))
+    try:
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            await is_up.wait()
+        yield
+    finally:
+        listens.cancel()
+        await asyncio.gather(listens, return_exceptions=True)
