@@ -21,7 +21,7 @@ from dialer.domain.hold import Hold
 from dialer.domain.ids import AgentId, AttemptId, BatchId, NumberId, TrunkId, WorkspaceId
 from dialer.domain.lane import NO_LANE, Lane
 from dialer.domain.retry import RetryRules
-from dialer.domain.rotation import RotationStrategy
+from dialer.domain.rotation_strategy import RotationStrategy
 from dialer.domain.slots import NumberRoute, SlotGrant, SlotGrants, SlotRequest, Turn
 from dialer.domain.states import BatchStatus
 from dialer.domain.timeouts import GRANT_SECONDS, RING_LEAD_SECONDS

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dialer.domain.rotation import RotationStrategy, order
+from dialer.domain.rotation import order
+from dialer.domain.rotation_strategy import RotationStrategy
 
 COUNTS = st.integers(0, 30)
 SEEDS = st.integers(0, 2**32)

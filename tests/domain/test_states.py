@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from dialer.domain.call import EventKind
 from dialer.domain.outcomes import Outcome
-from dialer.domain.rotation import RotationStrategy
+from dialer.domain.rotation_strategy import RotationStrategy
 from dialer.domain.states import (
     ATTEMPT_TRANSITIONS,
     BATCH_TRANSITIONS,

@@ -11,7 +11,7 @@ from pydantic import BaseModel, PlainSerializer
 
 from dialer.domain.call import HungUpBy
 from dialer.domain.outcomes import Outcome
-from dialer.domain.rotation import RotationStrategy
+from dialer.domain.rotation_strategy import RotationStrategy
 from dialer.domain.states import AttemptState, BatchStatus, ContactStatus
 
 ClockTime = Annotated[time, PlainSerializer(lambda at: at.strftime("%H:%M"), return_type=str)]

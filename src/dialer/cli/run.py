@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from dialer.cli.options import AsJson, DataDir, Speed
-from dialer.domain.rotation import RotationStrategy
+from dialer.domain.rotation_strategy import RotationStrategy
 
 
 def demo(

@@ -24,7 +24,7 @@ from dialer.cli.signals import interrupt_on_term
 from dialer.cli.supervisor import supervised_engine
 from dialer.cli.target import Target, load_settings, running_engine
 from dialer.domain.ids import BatchId, WorkspaceId
-from dialer.domain.rotation import RotationStrategy
+from dialer.domain.rotation_strategy import RotationStrategy
 from dialer.engine.audit import audit
 from dialer.engine.context import EngineContext
 from dialer.errors import InvalidInput, UnreadableFile

@@ -9,7 +9,7 @@ from pendulum import DateTime
 
 from dialer.domain.ids import AgentId, BatchId, WorkspaceId
 from dialer.domain.retry import RetryRules
-from dialer.domain.rotation import RotationStrategy
+from dialer.domain.rotation_strategy import RotationStrategy
 from dialer.domain.states import BatchStatus
 from dialer.domain.window import CallingWindow
 

@@ -22,7 +22,8 @@ from dialer.domain.hold import CONFIGURATION_AGAIN, LEASES_AGAIN, NEIGHBOUR_AGAI
 from dialer.domain.ids import AttemptId, BatchId, TrunkId, uuid7
 from dialer.domain.lane import NO_LANE, Lane
 from dialer.domain.pacing import RateLimit
-from dialer.domain.rotation import RotationStrategy, number_order, usable_numbers
+from dialer.domain.rotation import number_order, usable_numbers
+from dialer.domain.rotation_strategy import RotationStrategy
 from dialer.domain.slots import (
     UNLIMITED,
     BatchRoutes,

@@ -12,22 +12,14 @@ batch used last: from the number after that one, in a circle; the number that is
 
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
-from enum import StrEnum
 from random import Random
 
 from pendulum import DateTime
 
 from dialer.domain.hold import CONFIGURATION_AGAIN, LISTENER_AGAIN, Hold
 from dialer.domain.ids import NumberId, TrunkId
+from dialer.domain.rotation_strategy import RotationStrategy
 from dialer.domain.trunk import OutboundNumber
-
-
-class RotationStrategy(StrEnum):
-    """How an outbound number is chosen for each attempt of a batch."""
-
-    RANDOM = "random"  #: Any number that has room, all with the same probability.
-    SEQUENTIAL = "sequential"  #: The first number that has room: one is used up before the next.
-    ROUND_ROBIN = "round_robin"  #: The number after the one that the batch used last.
 
 
 @dataclass(frozen=True, slots=True)

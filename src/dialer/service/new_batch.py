@@ -9,7 +9,7 @@ from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo, WithJson
 
 from dialer.domain.outcomes import Outcome
 from dialer.domain.retry import DEFAULT_DELAY_MINUTES
-from dialer.domain.rotation import RotationStrategy
+from dialer.domain.rotation_strategy import RotationStrategy
 from dialer.domain.timezones import moment_of
 from dialer.domain.validation import wrong_field
 from dialer.service.fields import (

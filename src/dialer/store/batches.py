@@ -13,7 +13,7 @@ from dialer.domain.batch import Batch
 from dialer.domain.ids import BatchId, WorkspaceId
 from dialer.domain.outcomes import Outcome
 from dialer.domain.retry import RetryRules
-from dialer.domain.rotation import RotationStrategy
+from dialer.domain.rotation_strategy import RotationStrategy
 from dialer.domain.states import BatchStatus
 from dialer.domain.window import CallingWindow
 from dialer.errors import InvalidInput

@@ -10,9 +10,9 @@ from typing import Any
 from dialer.domain.ids import TrunkId
 from dialer.providers.base import ProviderEnvironment, ProviderPlugin
 from dialer.providers.simulator.call import CarrierCall
+from dialer.providers.simulator.config import NetworkProfile, Nothing
 from dialer.providers.simulator.in_process import InProcessSimulator
 from dialer.providers.simulator.network import SimulatedNetwork
-from dialer.providers.simulator.profile import NetworkProfile, Nothing
 from dialer.providers.simulator.provider import Simulator
 from dialer.providers.simulator.server import SimulatorServer, serve
 

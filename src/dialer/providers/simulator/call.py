@@ -22,7 +22,8 @@ from dialer.domain.call import CallEvent, EventKind
 from dialer.domain.ids import AttemptId
 from dialer.domain.outcomes import Outcome
 from dialer.providers.base import CallRequest
-from dialer.providers.simulator.profile import DRAWN_OUTCOMES, Durations, Faults, NetworkProfile
+from dialer.providers.simulator.config import NetworkProfile
+from dialer.providers.simulator.profile import DRAWN_OUTCOMES, Durations, Faults
 
 SECOND = 1_000_000
 MILLISECOND = 1_000

@@ -39,8 +39,8 @@ from dialer.providers.simulator.call import (
     schedule_reports,
     to_micros,
 )
+from dialer.providers.simulator.config import NetworkProfile
 from dialer.providers.simulator.journal import Journal
-from dialer.providers.simulator.profile import NetworkProfile
 from dialer.providers.simulator.state import (
     COPIES,
     RATE_EXCEEDED,

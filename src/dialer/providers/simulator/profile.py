@@ -1,14 +1,12 @@
-"""How a simulated network behaves: the config of its trunks.
+"""How a simulated network behaves: which outcomes calls have, how long they take, and what goes wrong.
 
 No time and no chance here: the profile only says how chance will be shaped.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Self
-from urllib.parse import urlsplit
+from typing import Annotated, Self
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -20,8 +18,6 @@ from pydantic import (
 
 from dialer.domain.outcomes import Outcome
 from dialer.domain.validation import wrong_field
-from dialer.errors import InvalidInput
-from dialer.providers.trunk_config import AgentConnection, TrunkConfig
 
 DRAWN_OUTCOMES = (
     Outcome.ANSWERED,
@@ -37,15 +33,6 @@ ROUNDING = 1e-9
 Seconds = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
 Weight = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-
-
-def _given(value: int | None) -> int:
-    if value is None:
-        raise wrong_field("must be a whole number")
-    return value
-
-
-Limit = Annotated[int | None, Field(ge=1, le=2**63), AfterValidator(_given)]
 
 
 class _Section(BaseModel):
@@ -95,7 +82,7 @@ class Durations(_Section):
         return mean
 
 
-def _completed(usual: Durations) -> BeforeValidator:
+def completed(usual: Durations) -> BeforeValidator:
     """Take what is not given from the usual durations; their bounds give way to a mean that lies outside."""
 
     def complete(given: object) -> object:
@@ -140,50 +127,3 @@ class Faults(_Section):
 
     def of_placement(self) -> tuple[float, float, float, float]:
         return (self.timeout_before, self.timeout_after, self.refused, self.server_error)
-
-
-def _url(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        complete = parts.scheme == "tcp" and parts.hostname and parts.port and not (parts.path or parts.query)
-    except ValueError:
-        complete = False
-    if not complete:
-        raise wrong_field("must look like tcp://127.0.0.1:5099")
-    return url
-
-
-class NetworkProfile(TrunkConfig):
-    """One simulated network.
-
-    All durations, the ring timeout of a request among them, are divided by `speed`; moments (`place_by`, `ring_by`),
-    `calls_per_second` and `timeout_seconds`, after which a client gives up on an answer, are not.
-    """
-
-    url: Annotated[str, AfterValidator(_url)] | None = None
-    seed: int = Field(default=0, ge=-(2**63), le=2**63)
-    speed: float = Field(default=1.0, ge=1e-3, le=1e6, allow_inf_nan=False)
-    timeout_seconds: float = Field(default=5.0, ge=1e-3, le=3600, allow_inf_nan=False)
-    outcomes: OutcomeWeights = REALISTIC_MIX
-    setup_seconds: Annotated[Durations, _completed(SETUP)] = SETUP
-    ring_seconds: Annotated[Durations, _completed(RING)] = RING
-    talk_seconds: Annotated[Durations, _completed(TALK)] = TALK
-    faults: Faults = Faults()
-    max_concurrent_calls: Limit = None
-    calls_per_second: Limit = None
-
-    @property
-    def address(self) -> tuple[str, int]:
-        """The host and port of `url`; raises InvalidInput when there is none."""
-        if self.url is None:
-            raise InvalidInput.of("url", "is needed to reach a network in another process")
-        parts = urlsplit(self.url)
-        return parts.hostname or "", parts.port or 0
-
-    def to_config(self) -> dict[str, Any]:
-        """Return the config that parses to this profile."""
-        return self.model_dump(exclude_none=True)
-
-
-class Nothing(AgentConnection):
-    """All that is needed is in the trunk."""

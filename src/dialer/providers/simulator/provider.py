@@ -31,7 +31,7 @@ from dialer.providers.egress import THIS_MACHINE, Egress
 from dialer.providers.event_source import LinkLost, Received, follow
 from dialer.providers.shared_connection import LOST, SharedConnection
 from dialer.providers.simulator import protocol
-from dialer.providers.simulator.profile import NetworkProfile
+from dialer.providers.simulator.config import NetworkProfile
 
 T = TypeVar("T")
 

@@ -18,9 +18,9 @@ from dialer.domain.ids import TrunkId
 from dialer.errors import DialerError, InvalidInput
 from dialer.providers.base import Unclear
 from dialer.providers.simulator import protocol
+from dialer.providers.simulator.config import NetworkProfile
 from dialer.providers.simulator.delivery import Pump
 from dialer.providers.simulator.network import SimulatedNetwork
-from dialer.providers.simulator.profile import NetworkProfile
 
 CLOSING_SECONDS = 1.0
 MAX_LOG = 200_000

@@ -16,7 +16,7 @@ from dialer.domain.call import EventKind
 from dialer.domain.ids import AttemptId
 from dialer.domain.outcomes import RefusalCause
 from dialer.providers.simulator.call import SECOND, CarrierCall, report_key
-from dialer.providers.simulator.profile import NetworkProfile
+from dialer.providers.simulator.config import NetworkProfile
 
 COPIES = 2
 CONGESTION = "normal_circuit_congestion"
