@@ -232,7 +232,7 @@ def test_scheduling_a_batch_that_another_deletes_or_cancels_says_what_is_so(
 ) -> None:
     batch_id = draft(contacts=1)["id"]
     # Requests give up waiting for a lock sooner than this other one ends.
-    context = wiring.context_of(api.settings, timeouts=Timeouts(lock_seconds=0.2, idle_seconds=30))
+    context = wiring.context_of(api.settings, timeouts=Timeouts(lock_seconds=0.6, idle_seconds=30))
     with api.served(context=context) as served, ThreadPoolExecutor(1) as pool:
         with world.db.begin() as other:
             run(other, meanwhile, id=batch_id)

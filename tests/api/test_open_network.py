@@ -1,8 +1,10 @@
 """Clients that nobody has authenticated, and clients that read slowly: what one of them may take is bounded."""
 
+import io
 import re
 import socket
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -112,23 +114,39 @@ def test_many_requests_at_once_on_one_connection_are_refused(api: Api) -> None:
         assert b" 400 " in said
 
 
-def test_requests_that_are_answered_after_their_connection_was_closed_leave_no_error_in_the_log(
-    api: Api, capsys: pytest.CaptureFixture[str]
-) -> None:
-    log.configure("console", "error")
-    with api.served() as served:
+@contextmanager
+def logged(level: str) -> Iterator[io.StringIO]:
+    """Collect what is logged at this level or above."""
+    written = io.StringIO()
+    with redirect_stderr(written):
+        log.configure("console", level)
+    try:
+        yield written
+    finally:
+        log.configure("console", "error")
+
+
+def test_requests_that_are_answered_after_their_connection_was_closed_leave_no_error_in_the_log(api: Api) -> None:
+    with logged("error") as written, api.served() as served:
         for _ in range(5):
             answer_to(served, b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n" * 10 * MAX_PIPELINED)
         wait_until(lambda: connections(served) == 0)
-    assert capsys.readouterr().err == ""
+    assert written.getvalue() == ""
 
 
-def test_requests_for_an_upgrade_leave_no_line_in_the_log(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
-    log.configure("console", "warning")
-    with api.served() as served:
+def test_requests_for_an_upgrade_leave_no_line_in_the_log(api: Api) -> None:
+    with logged("warning") as written, api.served() as served:
         upgrade = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
         answer_to(served, upgrade + b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-    assert capsys.readouterr().err == ""
+    assert written.getvalue() == ""
+
+
+def test_a_path_is_logged_cut_and_without_control_characters(api: Api) -> None:
+    with logged("info") as written, api.served() as served:
+        served.client.get("/agents/a%00%1b%0ab" + "x" * 5000)
+    (line,) = [line for line in written.getvalue().splitlines() if "/agents/a" in line]
+    assert r"/agents/a\x00\x1b\nbxxx" in line.replace("\\\\", "\\")
+    assert len(line) < 600
 
 
 def test_a_websocket_is_answered_as_the_plain_request_that_it_is(api: Api) -> None:

@@ -1,11 +1,15 @@
 """What operators are refused every day leaves no error in the log of Postgres."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
 from api.conftest import Draft
+from dialer.store.database import run
+from support.deadline import DEADLINE_SECONDS
+from support.engine_steps import lock_waiters, wait_until
 from support.world import World
 
 
@@ -63,4 +67,19 @@ def test_refusals_of_every_day_leave_no_error_in_the_log_of_postgres(
     for path in (f"/agents/{agents[0]}", f"/trunks/{trunks[0]}"):
         assert client.delete(path).status_code == 204
         assert client.delete(path).status_code == 404
+    assert errors() == []
+
+
+def test_contacts_for_a_batch_that_is_being_deleted_leave_no_error_in_the_log_of_postgres(
+    client: TestClient, draft: Draft, world: World, errors: Any
+) -> None:
+    batch_id = draft(contacts=1)["id"]
+    body = {"contacts": [{"phone_number": "+12025550101"}]}
+    with ThreadPoolExecutor(1) as pool:
+        with world.db.begin() as other:
+            run(other, "DELETE FROM contacts WHERE batch_id = :id", id=batch_id)
+            run(other, "DELETE FROM batches WHERE id = :id", id=batch_id)
+            answer = pool.submit(client.post, f"/batch-calls/{batch_id}/contacts", json=body)
+            wait_until(lambda: lock_waiters(world) == 1)
+        assert answer.result(DEADLINE_SECONDS).status_code == 404
     assert errors() == []

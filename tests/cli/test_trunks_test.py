@@ -86,6 +86,9 @@ def test_nothing_is_called_that_must_not_be(dialer: Dialer, world: World) -> Non
         workspace=world.installed.workspace_id,
     )
     assert "suppressed" in dialer("trunks", "test", "+12015550123", *OPTIONS, "--yes").refusal
+    refused = dialer("trunks", "test", "+12015550123", *OPTIONS)
+    assert "suppressed" in refused.refusal
+    assert "Continue?" not in refused.out, "it is not asked about a call that cannot be placed"
     assert "premium-rate" in dialer("trunks", "test", "+19002345678", *OPTIONS, "--yes").refusal
     world.sql("UPDATE workspaces SET countries = '{DE}'")
     assert "of a country" in dialer("trunks", "test", "+12015550124", *OPTIONS, "--yes").refusal

@@ -17,6 +17,7 @@ from dialer.domain.ids import uuid7
 log = structlog.get_logger()
 
 _ACCEPTED_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+MAX_LOGGED_PATH = 256
 METHODS = {"GET", "POST", "PATCH", "DELETE"}
 # A response is never rendered in a frame, cached, content-sniffed or run as a script.
 # https://cheatsheetseries.owasp.org/cheatsheets/REST_Security_Cheat_Sheet.html, "Security headers"
@@ -74,12 +75,18 @@ class RequestContextMiddleware:
         try:
             await self._app(scope, receive, send_with_headers)
         except Exception:
-            log.exception("request failed", method=scope["method"], path=scope["path"])
+            log.exception("request failed", method=scope["method"], path=_loggable(scope["path"]))
             if status is None:
                 await _internal_error(context)(scope, receive, send_with_headers)
         finally:
             seconds = wiring.seconds() - started_at
-            log.info("request", method=scope["method"], path=scope["path"], status=status, seconds=round(seconds, 4))
+            log.info(
+                "request",
+                method=scope["method"],
+                path=_loggable(scope["path"]),
+                status=status,
+                seconds=round(seconds, 4),
+            )
             state.metrics.duration("dialer_http_request_seconds", _labels(scope, status), seconds)
 
 
@@ -89,6 +96,11 @@ def _begin(now: DateTime, rng: Random, client_id: str) -> RequestContext:
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(request_id=context.request_id)
     return context
+
+
+def _loggable(path: str) -> str:
+    """Return the path with control characters escaped, and cut: whoever has no key can send any path."""
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in path[:MAX_LOGGED_PATH])
 
 
 def _labels(scope: Scope, status: int | None) -> dict[str, str]:

@@ -126,9 +126,12 @@ def call_one(
     """
     from dialer.cli.single_call import call_once
 
-    if not yes:
-        typer.confirm(f"This calls {number} now, from {from_} on trunk {trunk}. Continue?", abort=True)
-    raise typer.Exit(0 if call_once(workspace, number, trunk, from_, agent, seconds, data_dir, as_json=as_json) else 1)
+    def confirm() -> None:
+        if not yes:
+            typer.confirm(f"This calls {number} now, from {from_} on trunk {trunk}. Continue?", abort=True)
+
+    answered = call_once(workspace, number, trunk, from_, agent, seconds, data_dir, confirm, as_json=as_json)
+    raise typer.Exit(0 if answered else 1)
 
 
 @suppress.command("import")

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,11 @@ def call_once(
     agent: str,
     seconds: float,
     data_dir: Path | None,
+    confirm: Callable[[], None],
     *,
     as_json: bool,
 ) -> bool:
-    """Place the call; return whether it was answered."""
+    """Place the call; return whether it was answered. `confirm` may raise to abort it, after all checks."""
     settings = with_local_servers(load_settings(data_dir))
     context = wiring.context_of(settings)
 
@@ -43,6 +45,7 @@ def call_once(
 
     try:
         call = single_call.prepare(context, workspace, number, trunk, from_number, agent)
+        confirm()
         return asyncio.run(place())
     finally:
         wiring.close(context)

@@ -228,9 +228,11 @@ def _settings_and_rules(
         return _settings(connection, workspace_id, batch_id), workspaces.rules(connection, workspace_id)
 
 
-def _settings(connection: Connection, workspace_id: WorkspaceId, batch_id: BatchId) -> ImportSettings:
+def _settings(
+    connection: Connection, workspace_id: WorkspaceId, batch_id: BatchId, *, keep: bool = False
+) -> ImportSettings:
     """Read the settings of the batch; raises NotFound, and StateConflict where the batch is over."""
-    settings = batches.import_settings(connection, workspace_id, batch_id)
+    settings = batches.import_settings(connection, workspace_id, batch_id, keep=keep)
     if settings is None:
         raise NotFound("No such batch in this workspace")
     if settings.status in FINAL_BATCH:
@@ -253,7 +255,7 @@ def _store(
     staged = contact_import.stage(session, _with_ids_and_lanes(contacts, settings.respect_contact_timezone, now, rng))
     with session.begin() as connection:
         contact_import.lock_target(connection, batch_id)
-        present = _settings(connection, workspace_id, batch_id)
+        present = _settings(connection, workspace_id, batch_id, keep=True)
         if replace(present, status=settings.status) != settings:
             raise Contended("The batch was changed while its contacts were read; send them again")
         imported = contact_import.store(connection, batch_id, staged)

@@ -58,7 +58,7 @@ class InputModel(BaseModel):
         try:
             return cls.model_validate(fields, context=now)
         except ValidationError as error:
-            raise InvalidInput(field_errors(error)) from None
+            raise InvalidInput(field_errors(error, fields)) from None
 
     @classmethod
     def read_json(cls, body: bytes, now: DateTime) -> Self:
@@ -78,9 +78,9 @@ class InputModel(BaseModel):
         try:
             return cls.model_validate_json(body, strict=True, context=now)
         except ValidationError as error:
-            if error.errors(include_url=False)[0]["type"] == "json_invalid":
+            if error.error_count() == 1 and error.errors(include_url=False)[0]["type"] == "json_invalid":
                 raise UnreadableBody.of("body", "is not JSON") from None
-            raise InvalidInput(field_errors(error)) from None
+            raise InvalidInput(field_errors(error, json.loads(body))) from None
 
 
 def _without_defaults(schema: dict[str, Any]) -> None:

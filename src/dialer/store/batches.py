@@ -192,13 +192,19 @@ class ImportSettings:
     respect_contact_timezone: bool
 
 
-def import_settings(connection: Connection, workspace_id: WorkspaceId, batch_id: BatchId) -> ImportSettings | None:
-    """Read them; None: there is no such batch in this workspace."""
+def import_settings(
+    connection: Connection, workspace_id: WorkspaceId, batch_id: BatchId, *, keep: bool = False
+) -> ImportSettings | None:
+    """Read them; None: there is no such batch in this workspace.
+
+    `keep`: the batch is not deleted before this transaction ends. Otherwise its new contacts would be refused by the
+    foreign key, which leaves an ERROR in the log of Postgres.
+    """
     records = rows(
         connection,
-        """
+        f"""
         SELECT status, timezone, default_region, respect_contact_timezone FROM batches
-        WHERE id = :id AND workspace_id = :workspace
+        WHERE id = :id AND workspace_id = :workspace {"FOR KEY SHARE" if keep else ""}
         """,
         id=batch_id,
         workspace=workspace_id,
