@@ -1,7 +1,10 @@
 """Real Postgres and Redis for the tests: those of the environment, or embedded ones on free loopback ports."""
 
+import asyncio
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from functools import wraps
+from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from dialer import embedded
 from dialer.embedded import Servers
 from dialer.store.database import Database
 from dialer.store.leases import Leases
+from support.deadline import DEADLINE_SECONDS
 from support.empty_database import EMPTY
 from support.world import Connections, World
 
@@ -28,6 +32,12 @@ structlog.configure(
         structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
     ]
 )
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Run coroutines on asyncio, as every process does."""
+    return "asyncio"
 
 
 @pytest.fixture(scope="session")
@@ -112,3 +122,20 @@ def make_world(
 @pytest.fixture
 def world(make_world: Callable[..., World]) -> World:
     return make_world()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Cancel coroutines at the deadline, so that a test that hangs still closes its servers and processes."""
+    for item in items:
+        if isinstance(item, pytest.Function) and iscoroutinefunction(item.obj):
+            item.obj = _with_deadline(item.obj)
+
+
+def _with_deadline(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    @wraps(test)
+    async def run(**fixtures: Any) -> None:
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            await test(**fixtures)
+
+    return run

@@ -28,7 +28,6 @@ from dialer.wiring import connecting
 from support.deadline import DEADLINE_SECONDS
 from support.ledger_rows import Ledger
 from support.networks import asterisk
-from support.provider_arguments import in_time
 from support.proxy import Proxy, proxied
 from support.world import World
 
@@ -111,92 +110,76 @@ def proxy(migrated: str) -> Iterator[Proxy]:
         yield between
 
 
-def test_each_report_is_stored_once_and_settle_is_asked_after_it_is_there(db: Database) -> None:
+async def test_each_report_is_stored_once_and_settle_is_asked_after_it_is_there(db: Database) -> None:
     asked: list[int] = []
-
-    async def story() -> None:
-        async with line(db) as trunk, listening(db, lambda: asked.append(trunk.stored())):
-            await asyncio.gather(*(trunk.call() for _ in range(5)))
-            await trunk.has_stored(calls=5)
-            # A duplicate would arrive before the end of this later call.
-            await trunk.call()
-            await trunk.has_stored(calls=6)
-
-    in_time(story())
+    async with line(db) as trunk, listening(db, lambda: asked.append(trunk.stored())):
+        await asyncio.gather(*(trunk.call() for _ in range(5)))
+        await trunk.has_stored(calls=5)
+        # A duplicate would arrive before the end of this later call.
+        await trunk.call()
+        await trunk.has_stored(calls=6)
     assert asked
     assert min(asked) > 0
 
 
-def test_a_settle_that_cannot_be_asked_loses_no_report(db: Database) -> None:
+async def test_a_settle_that_cannot_be_asked_loses_no_report(db: Database) -> None:
     def fail() -> None:
         raise ConnectionError("the broker does not answer")
 
-    async def story() -> None:
-        async with line(db) as trunk, listening(db, fail):
-            for calls in (1, 2):
-                await trunk.call()
-                await trunk.has_stored(calls)
-
-    in_time(story())
+    async with line(db) as trunk, listening(db, fail):
+        for calls in (1, 2):
+            await trunk.call()
+            await trunk.has_stored(calls)
 
 
-def test_trunks_are_followed_as_they_are_added_moved_and_deactivated(db: Database) -> None:
-    async def story() -> None:
-        async with listening(db), line(db) as first:
-            await first.call()
-            await first.has_stored(calls=1)
-            async with line(db) as second:  # the same trunk, at another address
-                assert second.trunk_id == first.trunk_id
-                await until(lambda: not first.server.connections)
-                await second.call()
-                await second.has_stored(calls=2)
-                second.sql("UPDATE trunks SET status = 'inactive'")
-                await until(lambda: not second.server.connections)
-                await second.call()
-                second.sql("UPDATE trunks SET status = 'active'")
-                await second.has_stored(calls=3)
-
-    in_time(story())
+async def test_trunks_are_followed_as_they_are_added_moved_and_deactivated(db: Database) -> None:
+    async with listening(db), line(db) as first:
+        await first.call()
+        await first.has_stored(calls=1)
+        async with line(db) as second:  # the same trunk, at another address
+            assert second.trunk_id == first.trunk_id
+            await until(lambda: not first.server.connections)
+            await second.call()
+            await second.has_stored(calls=2)
+            second.sql("UPDATE trunks SET status = 'inactive'")
+            await until(lambda: not second.server.connections)
+            await second.call()
+            second.sql("UPDATE trunks SET status = 'active'")
+            await second.has_stored(calls=3)
 
 
-def test_a_listener_that_lives_says_so_for_networks_that_speak_but_once(db: Database) -> None:
+async def test_a_listener_that_lives_says_so_for_networks_that_speak_but_once(db: Database) -> None:
     def age() -> float:
         with db.begin() as connection:
             return float(
                 rows(connection, "SELECT max(extract(epoch FROM dialer_now() - heard_at)) FROM trunk_links")[0][0]
             )
 
-    async def story() -> None:
-        async with line(db) as trunk, listening(db):
+    async with line(db) as trunk, listening(db):
+        await trunk.call()
+        await trunk.has_stored(calls=1)
+        trunk.sql("UPDATE trunk_links SET heard_at = heard_at - interval '1 hour'")
+        await until(lambda: age() < 600)
+
+
+async def test_one_trunk_that_cannot_be_used_does_not_keep_the_others_from_being_heard(db: Database) -> None:
+    async with line(db) as trunk:
+        for provider, config in (("no-such-provider", "{}"), ("simulator", '{"speed": "fast"}')):
+            trunk.sql(
+                "INSERT INTO trunks (id, workspace_id, name, provider, config)"
+                " SELECT gen_random_uuid(), workspace_id, :name, :provider, CAST(:config AS jsonb)"
+                " FROM trunks WHERE id = :id",
+                id=trunk.trunk_id,
+                name=f"bad {provider}",
+                provider=provider,
+                config=config,
+            )
+        async with listening(db):
             await trunk.call()
             await trunk.has_stored(calls=1)
-            trunk.sql("UPDATE trunk_links SET heard_at = heard_at - interval '1 hour'")
-            await until(lambda: age() < 600)
-
-    in_time(story())
 
 
-def test_one_trunk_that_cannot_be_used_does_not_keep_the_others_from_being_heard(db: Database) -> None:
-    async def story() -> None:
-        async with line(db) as trunk:
-            for provider, config in (("no-such-provider", "{}"), ("simulator", '{"speed": "fast"}')):
-                trunk.sql(
-                    "INSERT INTO trunks (id, workspace_id, name, provider, config)"
-                    " SELECT gen_random_uuid(), workspace_id, :name, :provider, CAST(:config AS jsonb)"
-                    " FROM trunks WHERE id = :id",
-                    id=trunk.trunk_id,
-                    name=f"bad {provider}",
-                    provider=provider,
-                    config=config,
-                )
-            async with listening(db):
-                await trunk.call()
-                await trunk.has_stored(calls=1)
-
-    in_time(story())
-
-
-def test_a_trunk_that_is_not_heard_is_logged_once_and_again_when_the_reason_changes(db: Database) -> None:
+async def test_a_trunk_that_is_not_heard_is_logged_once_and_again_when_the_reason_changes(db: Database) -> None:
     def reasons() -> list[str]:
         return [line["reason"] for line in logged if line["event"] == "trunk is not heard"]
 
@@ -206,7 +189,7 @@ def test_a_trunk_that_is_not_heard_is_logged_once_and_again_when_the_reason_chan
             trunk.sql("UPDATE trunk_links SET reason = 'not tried yet'")
             await until(lambda: trunk.value("SELECT max(reason) FROM trunk_links") != "not tried yet")
 
-    async def story() -> None:
+    with capture_logs() as logged:
         async with line(db) as trunk:
             trunk.sql("""UPDATE trunks SET config = '{"speed": "fast"}'""")
             async with listening(db):
@@ -219,11 +202,8 @@ def test_a_trunk_that_is_not_heard_is_logged_once_and_again_when_the_reason_chan
                 await tried_again(trunk)
             assert len(set(reasons())) == len(reasons()) == 2
 
-    with capture_logs() as logged:
-        in_time(story())
 
-
-def test_trunks_of_one_asterisk_share_a_socket_and_each_gets_the_reports_of_its_own_calls(
+async def test_trunks_of_one_asterisk_share_a_socket_and_each_gets_the_reports_of_its_own_calls(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(*next(iter(asterisk.ENVIRONMENT.items())))
@@ -251,61 +231,50 @@ def test_trunks_of_one_asterisk_share_a_socket_and_each_gets_the_reports_of_its_
     def heard() -> int:
         return int(world.value("SELECT count(*) FROM trunk_links l WHERE linked_at IS NOT NULL"))
 
-    async def story() -> None:
-        async with asterisk.serve(0, QUICK) as server:
-            trunk_ids = add(server.port)
-            async with listening(world.db):
-                await until(lambda: heard() == 3)
-                assert len(server.sockets) == 1
-                for of in (foreign, *attempt_ids):
-                    server.say(ENDED | {"channel": {"id": str(of), "state": "Up"}})
-                await until(lambda: len(stored()) == 2)
-            assert stored() == set(zip(trunk_ids, attempt_ids, strict=False))
-            resources.delete(world.db, trunks.trunk_type(), world.installed.workspace_id, trunk_ids[2])
-
-    in_time(story())
+    async with asterisk.serve(0, QUICK) as server:
+        trunk_ids = add(server.port)
+        async with listening(world.db):
+            await until(lambda: heard() == 3)
+            assert len(server.sockets) == 1
+            for of in (foreign, *attempt_ids):
+                server.say(ENDED | {"channel": {"id": str(of), "state": "Up"}})
+            await until(lambda: len(stored()) == 2)
+        assert stored() == set(zip(trunk_ids, attempt_ids, strict=False))
+        resources.delete(world.db, trunks.trunk_type(), world.installed.workspace_id, trunk_ids[2])
 
 
-def test_what_cannot_be_stored_while_the_database_is_down_is_not_acknowledged_and_comes_later(
+async def test_what_cannot_be_stored_while_the_database_is_down_is_not_acknowledged_and_comes_later(
     db: Database, proxy: Proxy
 ) -> None:
     through = Database(proxy.url)
-
-    async def story() -> None:
-        async with line(db) as trunk, listening(through):
-            await trunk.call()
-            await trunk.has_stored(calls=1)
-            heard = len(trunk.server.connections)
-            proxy.down()
-            await trunk.call()
-            # The listener closes the socket after an event that it cannot store, and cannot read the trunks to open it.
-            await until(lambda: len(trunk.server.connections) < heard)
-            assert trunk.stored() == REPORTS_PER_CALL
-            proxy.up()
-            await trunk.has_stored(calls=2)
-
-    in_time(story())
+    async with line(db) as trunk, listening(through):
+        await trunk.call()
+        await trunk.has_stored(calls=1)
+        heard = len(trunk.server.connections)
+        proxy.down()
+        await trunk.call()
+        # The listener closes the socket after an event that it cannot store, and cannot read the trunks to open it.
+        await until(lambda: len(trunk.server.connections) < heard)
+        assert trunk.stored() == REPORTS_PER_CALL
+        proxy.up()
+        await trunk.has_stored(calls=2)
     through.close()
 
 
-def test_as_a_process_it_stores_reports_and_leaves_on_term(db: Database, servers: Servers) -> None:
+async def test_as_a_process_it_stores_reports_and_leaves_on_term(db: Database, servers: Servers) -> None:
     environment = {"DIALER_DATABASE_URL": servers.database_url, "DIALER_REDIS_URL": servers.redis_url}
-
-    async def story() -> None:
-        async with line(db) as trunk:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "dialer", "listener", env=os.environ | environment, stderr=asyncio.subprocess.PIPE
-            )
-            assert process.stderr is not None
-            try:
-                await trunk.call()
-                await trunk.has_stored(calls=1)
-                process.send_signal(signal.SIGTERM)
-                assert await asyncio.wait_for(process.wait(), DEADLINE_SECONDS) == 0
-                assert await process.stderr.read() == b""
-            finally:
-                if process.returncode is None:
-                    process.kill()
-                    await process.wait()
-
-    in_time(story())
+    async with line(db) as trunk:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "dialer", "listener", env=os.environ | environment, stderr=asyncio.subprocess.PIPE
+        )
+        assert process.stderr is not None
+        try:
+            await trunk.call()
+            await trunk.has_stored(calls=1)
+            process.send_signal(signal.SIGTERM)
+            assert await asyncio.wait_for(process.wait(), DEADLINE_SECONDS) == 0
+            assert await process.stderr.read() == b""
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()

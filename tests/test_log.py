@@ -1,6 +1,5 @@
 """What is logged to standard error: one line an entry, in the configured format, without phone numbers."""
 
-import asyncio
 import json
 import logging
 from collections.abc import Iterator
@@ -92,16 +91,16 @@ def test_the_console_shows_tracebacks_in_plain_text(capsys: pytest.CaptureFixtur
     assert "ValueError: what went wrong" in written
 
 
-def test_the_owner_reads_which_address_a_trunk_was_refused(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_the_owner_reads_which_address_a_trunk_was_refused(capsys: pytest.CaptureFixture[str]) -> None:
     async def open_at(_: str) -> None:
         raise AssertionError
 
     log.configure("json", "info")
     with pytest.raises(AddressRefused) as refused:
-        asyncio.run(Egress().connect("127.0.0.99", 22, 5, open_at))
+        await Egress().connect("127.0.0.99", 22, 5, open_at)
     # The second attempt is not logged.
     with pytest.raises(AddressRefused):
-        asyncio.run(Egress().connect("127.0.0.99", 22, 5, open_at))
+        await Egress().connect("127.0.0.99", 22, 5, open_at)
     (line,) = lines(capsys)
     assert (line["event"], line["host"]) == ("address of a trunk refused", "127.0.0.99")
     assert line["addresses"] == ["127.0.0.99"]

@@ -1,6 +1,5 @@
 """What the admin of a workspace may not reach: secrets of other workspaces and of the machine's owner."""
 
-import asyncio
 import re
 import socket
 from collections.abc import Iterator
@@ -86,12 +85,12 @@ def test_processes_that_connect_refuse_it_too_where_it_was_stored_before(api: Ap
         pool.close()
 
 
-def test_a_trunk_of_no_workspace_reads_no_variable(api: Api) -> None:
+async def test_a_trunk_of_no_workspace_reads_no_variable(api: Api) -> None:
     connect = connecting(api.settings)
     with pytest.raises(Unavailable, match="gives to this workspace"):
         connect(Trunk(TrunkId(api.world.installed.trunk_id), "asterisk", config("TRUNK_OWN")))
     provider = connect(Trunk(TrunkId(api.world.installed.trunk_id), "asterisk", config("TRUNK_OWN"), "default"))
-    asyncio.run(provider.close())
+    await provider.close()
 
 
 def test_the_check_of_a_trunk_is_no_port_scanner(api: Api) -> None:

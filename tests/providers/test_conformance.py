@@ -7,7 +7,7 @@ really existed.
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -87,9 +87,6 @@ HOSTILE_AGENTS: list[dict[str, Any]] = [
     {"app": "any,${SHELL(reboot)}"},
 ]
 
-Story = Callable[[Rig], Awaitable[None]]
-Play = Callable[[dict[str, Any], Story], None]
-
 
 def content(events: Sequence[CallEvent]) -> list[tuple[Any, ...]]:
     """The content of events without their times, which a look-up may not know."""
@@ -121,26 +118,19 @@ def never_was(rig: Rig, sighting: LookupResult) -> bool:
 
 
 @pytest.fixture(params=all_rigs(), ids=lambda rig: rig.__name__)
-def play(request: pytest.FixtureRequest) -> Play:
-    """Run a story on a provider whose network behaves as the config says."""
-    open_rig: OpenRig = request.param
-
-    async def run(config: dict[str, Any], story: Story) -> None:
-        async with open_rig(config) as rig:
-            await story(rig)
-
-    return lambda config, story: asyncio.run(run(config, story))
+def open_rig(request: pytest.FixtureRequest) -> OpenRig:
+    """Open a provider with a network that behaves as the config says: `async with open_rig(config) as rig`."""
+    opener: OpenRig = request.param
+    return opener
 
 
-def test_a_network_that_works_is_healthy(play: Play) -> None:
-    async def story(rig: Rig) -> None:
+async def test_a_network_that_works_is_healthy(open_rig: OpenRig) -> None:
+    async with open_rig(ANSWERED) as rig:
         assert await rig.provider.health() is None
 
-    play(ANSWERED, story)
 
-
-def test_a_placed_call_is_reported_to_its_end(play: Play, call_request: CallRequests) -> None:
-    async def story(rig: Rig) -> None:
+async def test_a_placed_call_is_reported_to_its_end(open_rig: OpenRig, call_request: CallRequests) -> None:
+    async with open_rig(ANSWERED) as rig:
         request = call_request(rig.now())
         placed = await rig.provider.place(request)
         assert isinstance(placed, Placed)
@@ -152,23 +142,19 @@ def test_a_placed_call_is_reported_to_its_end(play: Play, call_request: CallRequ
         assert rig.received[-1].outcome is Outcome.ANSWERED
         assert rig.received[-1].talk_seconds is not None
 
-    play(ANSWERED, story)
 
-
-def test_many_calls_are_placed_at_once_each_once(play: Play, call_request: CallRequests) -> None:
-    async def story(rig: Rig) -> None:
+async def test_many_calls_are_placed_at_once_each_once(open_rig: OpenRig, call_request: CallRequests) -> None:
+    async with open_rig(ANSWERED) as rig:
         requests = [call_request(rig.now()) for _ in range(100)]
         answers = await asyncio.gather(*(rig.provider.place(request) for request in requests))
         assert {type(answer) for answer in answers} == {Placed}
         assert sorted(rig.existed()) == sorted(request.attempt_id for request in requests)
         await rig.until(lambda: len(rig.received) == 300)
 
-    play(ANSWERED, story)
-
 
 @pytest.mark.parametrize("fault", ["refused", "server_error"])
-def test_a_refused_call_does_not_exist(play: Play, call_request: CallRequests, fault: str) -> None:
-    async def story(rig: Rig) -> None:
+async def test_a_refused_call_does_not_exist(open_rig: OpenRig, call_request: CallRequests, fault: str) -> None:
+    async with open_rig({**ANSWERED, "faults": {fault: 1}}) as rig:
         request = call_request(rig.now())
         answer = await rig.provider.place(request)
         assert isinstance(answer, Refused)
@@ -176,11 +162,9 @@ def test_a_refused_call_does_not_exist(play: Play, call_request: CallRequests, f
         assert never_was(rig, await rig.provider.look_up(call_handle(request)))
         assert not rig.existed()
 
-    play({**ANSWERED, "faults": {fault: 1}}, story)
 
-
-def test_a_refusal_because_of_the_rate_is_no_failure(play: Play, call_request: CallRequests) -> None:
-    async def story(rig: Rig) -> None:
+async def test_a_refusal_because_of_the_rate_is_no_failure(open_rig: OpenRig, call_request: CallRequests) -> None:
+    async with open_rig({**ANSWERED, "calls_per_second": 1}) as rig:
         if not rig.tells_rate:
             pytest.skip("this network has no word for its rate")
         answers = await asyncio.gather(*(rig.provider.place(call_request(rig.now())) for _ in range(20)))
@@ -190,24 +174,19 @@ def test_a_refusal_because_of_the_rate_is_no_failure(play: Play, call_request: C
         assert len(rig.existed()) == 20 - len(refused)
         assert most_in_any_second(rig.started()) == 1
 
-    play({**ANSWERED, "calls_per_second": 1}, story)
 
-
-def test_a_request_past_its_place_by_is_refused(play: Play, call_request: CallRequests) -> None:
+async def test_a_request_past_its_place_by_is_refused(open_rig: OpenRig, call_request: CallRequests) -> None:
     """By the network if it knows the deadline; otherwise the provider does not send the request."""
-
-    async def story(rig: Rig) -> None:
+    async with open_rig(ANSWERED) as rig:
         assert await rig.provider.place(call_request(rig.now(), place_by=rig.now().subtract(seconds=1))) == TOO_LATE
         assert not rig.existed()
 
-    play(ANSWERED, story)
-
 
 @pytest.mark.parametrize("deadline", ["place_by", "ring_by"])
-def test_a_request_whose_connection_was_made_too_slowly_does_not_leave(
-    play: Play, call_request: CallRequests, deadline: str
+async def test_a_request_whose_connection_was_made_too_slowly_does_not_leave(
+    open_rig: OpenRig, call_request: CallRequests, deadline: str
 ) -> None:
-    async def story(rig: Rig) -> None:
+    async with open_rig(ANSWERED) as rig:
         if rig.port is None:
             pytest.skip("this network needs no connection")
         async with slow_door(rig.port) as door:
@@ -222,11 +201,9 @@ def test_a_request_whose_connection_was_made_too_slowly_does_not_leave(
             assert request.to_number.encode()[1:] not in door.passed
             assert not rig.existed()
 
-    play(ANSWERED, story)
 
-
-def test_a_call_that_cannot_ring_in_time_never_rings(play: Play, call_request: CallRequests) -> None:
-    async def story(rig: Rig) -> None:
+async def test_a_call_that_cannot_ring_in_time_never_rings(open_rig: OpenRig, call_request: CallRequests) -> None:
+    async with open_rig({**ANSWERED, "setup_seconds": LONG}) as rig:
         # A busy machine may need longer than the first for the request to leave.
         for seconds in (3, 10):
             ring_by = rig.now().add(seconds=seconds)
@@ -237,32 +214,28 @@ def test_a_call_that_cannot_ring_in_time_never_rings(play: Play, call_request: C
         await rig.until(lambda: len(rig.received) > 0)
         assert [(event.kind, event.outcome) for event in rig.received] == [(EventKind.ENDED, Outcome.NO_ANSWER)]
 
-    play({**ANSWERED, "setup_seconds": LONG}, story)
 
-
-def test_an_unclear_call_that_never_arrived_is_absent(play: Play, call_request: CallRequests) -> None:
-    async def story(rig: Rig) -> None:
+async def test_an_unclear_call_that_never_arrived_is_absent(open_rig: OpenRig, call_request: CallRequests) -> None:
+    async with open_rig({**ANSWERED, **SOON, "faults": {"timeout_before": 1}}) as rig:
         request = call_request(rig.now())
         assert isinstance(await rig.provider.place(request), Unclear)
         assert never_was(rig, await rig.provider.look_up(call_handle(request)))
 
-    play({**ANSWERED, **SOON, "faults": {"timeout_before": 1}}, story)
 
-
-def test_an_unclear_call_that_did_arrive_is_seen_and_reported(play: Play, call_request: CallRequests) -> None:
-    async def story(rig: Rig) -> None:
+async def test_an_unclear_call_that_did_arrive_is_seen_and_reported(
+    open_rig: OpenRig, call_request: CallRequests
+) -> None:
+    # It must be up when it is looked up: a network without records has no ended calls.
+    async with open_rig({**ANSWERED, **A_WHILE, **SOON, "faults": {"timeout_after": 1}}) as rig:
         request = call_request(rig.now())
         assert isinstance(await rig.provider.place(request), Unclear)
         assert isinstance(await looked_up(rig, request), Seen)
         await rig.until(lambda: len(rig.received) == 3)
         assert rig.existed() == [request.attempt_id]
 
-    # It must be up when it is looked up: a network without records has no ended calls.
-    play({**ANSWERED, **A_WHILE, **SOON, "faults": {"timeout_after": 1}}, story)
 
-
-def test_a_call_that_is_up_is_seen_as_far_as_it_has_come(play: Play, call_request: CallRequests) -> None:
-    async def story(rig: Rig) -> None:
+async def test_a_call_that_is_up_is_seen_as_far_as_it_has_come(open_rig: OpenRig, call_request: CallRequests) -> None:
+    async with open_rig(TALKS_LONG) as rig:
         request = call_request(rig.now())
         placed = await rig.provider.place(request)
         assert isinstance(placed, Placed)
@@ -272,30 +245,24 @@ def test_a_call_that_is_up_is_seen_as_far_as_it_has_come(play: Play, call_reques
         assert seen.provider_call_id == placed.provider_call_id
         assert content(seen.events) == content(rig.received)
 
-    play(TALKS_LONG, story)
 
-
-def test_a_call_that_has_ended_is_seen_to_its_end_with_the_keys_of_its_reports(
-    play: Play, call_request: CallRequests
+async def test_a_call_that_has_ended_is_seen_to_its_end_with_the_keys_of_its_reports(
+    open_rig: OpenRig, call_request: CallRequests
 ) -> None:
-    async def story(rig: Rig) -> None:
+    async with open_rig(ANSWERED) as rig:
         request = call_request(rig.now())
         await rig.provider.place(request)
         await rig.until(lambda: len(rig.received) == 3)
         await over(rig, request)
 
-    play(ANSWERED, story)
 
-
-def test_a_call_that_was_never_placed_is_absent(play: Play, call_request: CallRequests) -> None:
-    async def story(rig: Rig) -> None:
+async def test_a_call_that_was_never_placed_is_absent(open_rig: OpenRig, call_request: CallRequests) -> None:
+    async with open_rig(ANSWERED) as rig:
         assert never_was(rig, await rig.provider.look_up(call_handle(call_request(rig.now()))))
 
-    play(ANSWERED, story)
 
-
-def test_a_call_that_is_hung_up_twice_ends_once(play: Play, call_request: CallRequests) -> None:
-    async def story(rig: Rig) -> None:
+async def test_a_call_that_is_hung_up_twice_ends_once(open_rig: OpenRig, call_request: CallRequests) -> None:
+    async with open_rig(TALKS_LONG) as rig:
         request = call_request(rig.now())
         placed = await rig.provider.place(request)
         assert isinstance(placed, Placed)
@@ -306,43 +273,37 @@ def test_a_call_that_is_hung_up_twice_ends_once(play: Play, call_request: CallRe
         assert (rig.received[-1].kind, rig.received[-1].outcome) == (EventKind.ENDED, Outcome.ANSWERED)
         await over(rig, request)
 
-    play(TALKS_LONG, story)
 
-
-def test_hanging_up_what_does_not_exist_is_no_error(play: Play, call_request: CallRequests) -> None:
-    async def story(rig: Rig) -> None:
+async def test_hanging_up_what_does_not_exist_is_no_error(open_rig: OpenRig, call_request: CallRequests) -> None:
+    async with open_rig(ANSWERED) as rig:
         request = call_request(rig.now())
         await rig.provider.hang_up(call_handle(request))
         assert never_was(rig, await rig.provider.look_up(call_handle(request)))
 
-    play(ANSWERED, story)
 
-
-def test_a_repeated_report_is_the_same_report(play: Play, call_request: CallRequests) -> None:
-    async def story(rig: Rig) -> None:
+async def test_a_repeated_report_is_the_same_report(open_rig: OpenRig, call_request: CallRequests) -> None:
+    async with open_rig({**ANSWERED, "faults": {"repeated": 1}}) as rig:
         await rig.provider.place(call_request(rig.now()))
         await rig.until(lambda: len(rig.received) == 6)
         assert set(Counter(rig.received).values()) == {2}
         assert len({event.key for event in rig.received}) == 3
 
-    play({**ANSWERED, "faults": {"repeated": 1}}, story)
 
-
-def test_reordered_reports_tell_the_true_times(play: Play, call_request: CallRequests) -> None:
-    async def story(rig: Rig) -> None:
+async def test_reordered_reports_tell_the_true_times(open_rig: OpenRig, call_request: CallRequests) -> None:
+    async with open_rig({**ANSWERED, "faults": {"reordered": 1}}) as rig:
         await rig.provider.place(call_request(rig.now()))
         await rig.until(lambda: len(rig.received) == 3)
         assert [event.kind for event in rig.received] == STEPS[::-1]
         assert [event.kind for event in sorted(rig.received, key=lambda event: event.at)] == STEPS
 
-    play({**ANSWERED, "faults": {"reordered": 1}}, story)
-
 
 @pytest.mark.parametrize(
     "outcome", ["answered", "machine", "busy", "no_answer", "rejected", "invalid_number", "failed"]
 )
-def test_every_way_in_which_a_call_ends_is_told(play: Play, call_request: CallRequests, outcome: str) -> None:
-    async def story(rig: Rig) -> None:
+async def test_every_way_in_which_a_call_ends_is_told(
+    open_rig: OpenRig, call_request: CallRequests, outcome: str
+) -> None:
+    async with open_rig({**ANSWERED, "outcomes": {outcome: 1}}) as rig:
         request = call_request(rig.now(), detect_machine=True)
         answer = await rig.provider.place(request)
         if isinstance(answer, Refused):
@@ -356,11 +317,11 @@ def test_every_way_in_which_a_call_ends_is_told(play: Play, call_request: CallRe
         was_answered = EventKind.ANSWERED in {event.kind for event in rig.received}
         assert was_answered == (outcome in ("answered", "machine"))
 
-    play({**ANSWERED, "outcomes": {outcome: 1}}, story)
 
-
-def test_whatever_a_contact_is_called_reaches_the_network_as_text(play: Play, call_request: CallRequests) -> None:
-    async def story(rig: Rig) -> None:
+async def test_whatever_a_contact_is_called_reaches_the_network_as_text(
+    open_rig: OpenRig, call_request: CallRequests
+) -> None:
+    async with open_rig(TALKS_LONG) as rig:
         for text in HOSTILE:
             contact = ContactCard(text, text, {text: text, "note": text, "deep": {text: [text]}})
             request = replace(call_request(rig.now()), contact=contact)
@@ -369,12 +330,12 @@ def test_whatever_a_contact_is_called_reaches_the_network_as_text(play: Play, ca
             assert not [one for one in rig.evaluated() if MEANINGFUL.search(one)]
         assert len(rig.existed()) == len(HOSTILE)
 
-    play(TALKS_LONG, story)
-
 
 @pytest.mark.parametrize("field", ["to_number", "from_number"])
-def test_what_is_no_number_calls_nobody_on_a_switch(play: Play, call_request: CallRequests, field: str) -> None:
-    async def story(rig: Rig) -> None:
+async def test_what_is_no_number_calls_nobody_on_a_switch(
+    open_rig: OpenRig, call_request: CallRequests, field: str
+) -> None:
+    async with open_rig(TALKS_LONG) as rig:
         if not rig.is_switch:
             pytest.skip("this network reads numbers itself")
         for number in (*HOSTILE, *(f"+4930123{text}" for text in HOSTILE)):
@@ -383,11 +344,11 @@ def test_what_is_no_number_calls_nobody_on_a_switch(play: Play, call_request: Ca
         assert not rig.existed()
         assert not rig.evaluated()
 
-    play(TALKS_LONG, story)
 
-
-def test_an_agent_names_nothing_on_a_switch_but_a_plain_extension(play: Play, call_request: CallRequests) -> None:
-    async def story(rig: Rig) -> None:
+async def test_an_agent_names_nothing_on_a_switch_but_a_plain_extension(
+    open_rig: OpenRig, call_request: CallRequests
+) -> None:
+    async with open_rig(TALKS_LONG) as rig:
         if not rig.is_switch:
             pytest.skip("answered calls do not go to a switch")
         for connection in HOSTILE_AGENTS:
@@ -396,13 +357,11 @@ def test_an_agent_names_nothing_on_a_switch_but_a_plain_extension(play: Play, ca
         assert not rig.existed()
         assert not rig.evaluated()
 
-    play(TALKS_LONG, story)
 
-
-def test_an_answer_that_breaks_off_leaves_it_unclear_and_the_call_is_made_once(
-    play: Play, call_request: CallRequests
+async def test_an_answer_that_breaks_off_leaves_it_unclear_and_the_call_is_made_once(
+    open_rig: OpenRig, call_request: CallRequests
 ) -> None:
-    async def story(rig: Rig) -> None:
+    async with open_rig(TALKS_LONG) as rig:
         if not rig.cut_next_answer():
             pytest.skip("this network cannot cut a response")
         request = call_request(rig.now())
@@ -411,11 +370,9 @@ def test_an_answer_that_breaks_off_leaves_it_unclear_and_the_call_is_made_once(
         seen = await looked_up(rig, request)
         assert isinstance(seen, Seen)
 
-    play(TALKS_LONG, story)
 
-
-def test_a_network_that_is_not_there_refuses_and_says_why(play: Play, call_request: CallRequests) -> None:
-    async def story(rig: Rig) -> None:
+async def test_a_network_that_is_not_there_refuses_and_says_why(open_rig: OpenRig, call_request: CallRequests) -> None:
+    async with open_rig(ANSWERED) as rig:
         if not await rig.go_away():
             pytest.skip("this network cannot stop listening")
         reason = await rig.provider.health()
@@ -428,15 +385,12 @@ def test_a_network_that_is_not_there_refuses_and_says_why(play: Play, call_reque
             await rig.provider.hang_up(call_handle(call_request(rig.now())))
         assert not any(secret in f"{reason} {answer}" for secret in rig.secrets)
 
-    play(ANSWERED, story)
 
-
-def test_no_secret_is_seen_in_what_is_logged_or_raised(
-    play: Play, call_request: CallRequests, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+async def test_no_secret_is_seen_in_what_is_logged_or_raised(
+    open_rig: OpenRig, call_request: CallRequests, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level("DEBUG")
-
-    async def story(rig: Rig) -> None:
+    async with open_rig(TALKS_LONG) as rig:
         request = call_request(rig.now())
         placed = await rig.provider.place(request)
         assert isinstance(placed, Placed)
@@ -446,5 +400,3 @@ def test_no_secret_is_seen_in_what_is_logged_or_raised(
         await rig.provider.health()
         written = "".join([caplog.text, *capsys.readouterr(), repr(rig.provider)])
         assert not any(secret in written for secret in rig.secrets)
-
-    play(TALKS_LONG, story)

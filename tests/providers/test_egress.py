@@ -102,24 +102,20 @@ def test_every_kind_of_trunk_is_tried_here() -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 @pytest.mark.parametrize("kind", sorted(CONFIGS))
-def test_no_kind_of_trunk_connects_to_an_address_that_is_not_allowed(
+async def test_no_kind_of_trunk_connects_to_an_address_that_is_not_allowed(
     kind: str, host: str, call_request: Callable[..., CallRequest]
 ) -> None:
-    async def story() -> tuple[list[str], list[str | None], object, object]:
-        async with counted() as (port, seen):
-            one = provider(kind, port, host, NOWHERE)
-            request = replace(call_request(now()), connection=CONNECTIONS.get(kind, {}))
-            call = CallHandle(request.attempt_id, request.to_number, request.from_number, now(), None)
-            try:
-                reasons = [await one.health(), await first_link(one)]
-                placed, found = await one.place(request), await one.look_up(call)
-                with pytest.raises(Unavailable):
-                    await one.hang_up(call)
-            finally:
-                await one.close()
-            return seen, reasons, placed, found
-
-    seen, reasons, placed, found = asyncio.run(story())
+    async with counted() as (port, seen):
+        one = provider(kind, port, host, NOWHERE)
+        request = replace(call_request(now()), connection=CONNECTIONS.get(kind, {}))
+        call = CallHandle(request.attempt_id, request.to_number, request.from_number, now(), None)
+        try:
+            reasons = [await one.health(), await first_link(one)]
+            placed, found = await one.place(request), await one.look_up(call)
+            with pytest.raises(Unavailable):
+                await one.hang_up(call)
+        finally:
+            await one.close()
     assert seen == []
     assert placed == Refused("network_unreachable", CauseClass.INFRASTRUCTURE)
     assert isinstance(found, LookupFailed)
@@ -128,7 +124,7 @@ def test_no_kind_of_trunk_connects_to_an_address_that_is_not_allowed(
 
 
 @pytest.mark.parametrize("kind", sorted(CONFIGS))
-def test_a_refused_address_and_an_unknown_host_are_told_in_the_same_words(kind: str) -> None:
+async def test_a_refused_address_and_an_unknown_host_are_told_in_the_same_words(kind: str) -> None:
     async def health(host: str) -> str:
         one = provider(kind, 1, host, NOWHERE)
         try:
@@ -136,27 +132,27 @@ def test_a_refused_address_and_an_unknown_host_are_told_in_the_same_words(kind: 
         finally:
             await one.close()
 
-    refused, unknown = asyncio.run(health("localhost")), asyncio.run(health("no-such-host.invalid"))
+    refused, unknown = await health("localhost"), await health("no-such-host.invalid")
     assert refused == unknown
 
 
-def test_the_address_that_was_checked_is_connected_to_and_not_the_name() -> None:
+async def test_the_address_that_was_checked_is_connected_to_and_not_the_name() -> None:
     opened: list[str] = []
 
     async def open_at(address: str) -> None:
         opened.append(address)
 
-    asyncio.run(THIS_MACHINE.connect("localhost", 1, 5, open_at))
+    await THIS_MACHINE.connect("localhost", 1, 5, open_at)
     (address,) = opened
     assert address in {one[-1][0] for one in socket.getaddrinfo("localhost", 1, type=socket.SOCK_STREAM)}
 
 
-def test_connecting_takes_no_longer_than_it_may() -> None:
+async def test_connecting_takes_no_longer_than_it_may() -> None:
     async def never(_: str) -> None:
         await asyncio.Event().wait()
 
-    async def story(open_at: Callable[[str], Awaitable[None]]) -> None:
+    async def connect(open_at: Callable[[str], Awaitable[None]]) -> None:
         await Egress.to(["127.0.0.0/8"]).connect("127.0.0.1", 1, 0.01, open_at)
 
     with pytest.raises(TimeoutError):
-        asyncio.run(story(never))
+        await connect(never)

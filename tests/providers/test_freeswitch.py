@@ -28,7 +28,7 @@ from support.freeswitch_recordings import (
 from support.networks.freeswitch import serve, trunk
 from support.networks.freeswitch_client import PASSWORD
 from support.networks.switch import now, wait_until
-from support.provider_arguments import call_handle, in_time
+from support.provider_arguments import call_handle
 
 # Looking up and hanging up
 
@@ -36,18 +36,15 @@ from support.provider_arguments import call_handle, in_time
 @pytest.mark.parametrize(
     ("up_seconds", "expected"), [("3", NotFoundNow(True)), ("86400", NotFoundNow()), ("-ERR\n", NotFoundNow())]
 )
-def test_a_call_from_before_a_restart_is_over_for_good(
+async def test_a_call_from_before_a_restart_is_over_for_good(
     call_request: CallRequests, up_seconds: str, expected: NotFoundNow
 ) -> None:
     def answer(command: str) -> bytes:
         return frame("api/response", "false" if "uuid_exists" in command else up_seconds)
 
-    async def story() -> None:
-        async with scripted_server(answer) as (_, port), provider(port) as switch:
-            call = replace(call_handle(call_request(now())), created_at=now().subtract(hours=1))
-            assert await switch.look_up(call) == expected
-
-    in_time(story())
+    async with scripted_server(answer) as (_, port), provider(port) as switch:
+        call = replace(call_handle(call_request(now())), created_at=now().subtract(hours=1))
+        assert await switch.look_up(call) == expected
 
 
 def dumped(dump: str, exists: str = "true") -> Callable[[str], bytes | None]:
@@ -67,52 +64,39 @@ def dumped(dump: str, exists: str = "true") -> Callable[[str], bytes | None]:
         (lambda _: b"", LookupFailed),
     ],
 )
-def test_only_a_plain_no_means_that_a_call_is_gone(
+async def test_only_a_plain_no_means_that_a_call_is_gone(
     call_request: CallRequests, answer: Callable[[str], bytes | None], expected: type
 ) -> None:
-    async def story() -> None:
-        async with scripted_server(answer) as (_, port), provider(port, timeout_seconds=0.3) as switch:
-            assert isinstance(await switch.look_up(call_handle(call_request(now()))), expected)
-
-    in_time(story())
+    async with scripted_server(answer) as (_, port), provider(port, timeout_seconds=0.3) as switch:
+        assert isinstance(await switch.look_up(call_handle(call_request(now()))), expected)
 
 
-def test_a_channel_whose_times_make_no_sense_is_no_word(call_request: CallRequests) -> None:
-    async def story() -> None:
-        request = call_request(now())
-        dump = f"Unique-ID: {request.attempt_id}\nCaller-Channel-Answered-Time: soon\n"
-        async with scripted_server(dumped(dump)) as (_, port), provider(port) as switch:
-            assert isinstance(await switch.look_up(call_handle(request)), LookupFailed)
-
-    in_time(story())
+async def test_a_channel_whose_times_make_no_sense_is_no_word(call_request: CallRequests) -> None:
+    request = call_request(now())
+    dump = f"Unique-ID: {request.attempt_id}\nCaller-Channel-Answered-Time: soon\n"
+    async with scripted_server(dumped(dump)) as (_, port), provider(port) as switch:
+        assert isinstance(await switch.look_up(call_handle(request)), LookupFailed)
 
 
 @pytest.mark.parametrize(
     "answer", [frame("api/response", "-ERR permission denied"), frame("api/response", ""), b"", None]
 )
-def test_a_call_that_was_not_surely_hung_up_is_an_error(call_request: CallRequests, answer: bytes | None) -> None:
-    async def story() -> None:
-        async with scripted_server(lambda _: answer) as (_, port), provider(port, timeout_seconds=0.3) as switch:
-            with pytest.raises(Unavailable):
-                await switch.hang_up(call_handle(call_request(now())))
-
-    in_time(story())
+async def test_a_call_that_was_not_surely_hung_up_is_an_error(call_request: CallRequests, answer: bytes | None) -> None:
+    async with scripted_server(lambda _: answer) as (_, port), provider(port, timeout_seconds=0.3) as switch:
+        with pytest.raises(Unavailable):
+            await switch.hang_up(call_handle(call_request(now())))
 
 
-def test_hanging_up_a_call_that_rings_cancels_it(call_request: CallRequests) -> None:
+async def test_hanging_up_a_call_that_rings_cancels_it(call_request: CallRequests) -> None:
     rings = {"setup_seconds": {"mean": 1, "min": 1, "max": 1}, "ring_seconds": {"mean": 9000, "min": 9000, "max": 9000}}
-
-    async def story() -> None:
-        profile = {**QUICK, **rings}
-        async with serve(0, profile) as mock, provider(mock.port) as switch, listening(switch) as (inbox,):
-            request = with_agent(call_request(now(), ring_timeout_seconds=9500))
-            await switch.place(request)
-            await wait_until(lambda: len(inbox.events) == 1)
-            await switch.hang_up(call_handle(request))
-            await wait_until(lambda: len(inbox.events) == 2)
-            assert event_facts(inbox.events) == [RINGING, ("ended", "cancelled", "normal_clearing")]
-
-    in_time(story())
+    profile = {**QUICK, **rings}
+    async with serve(0, profile) as mock, provider(mock.port) as switch, listening(switch) as (inbox,):
+        request = with_agent(call_request(now(), ring_timeout_seconds=9500))
+        await switch.place(request)
+        await wait_until(lambda: len(inbox.events) == 1)
+        await switch.hang_up(call_handle(request))
+        await wait_until(lambda: len(inbox.events) == 2)
+        assert event_facts(inbox.events) == [RINGING, ("ended", "cancelled", "normal_clearing")]
 
 
 # Connection problems
@@ -133,35 +117,26 @@ async def reasons(port: int, request: CallRequest, **config: Any) -> tuple[str, 
         return health, placed.cause
 
 
-def test_a_wrong_password_is_said_so(call_request: CallRequests) -> None:
-    async def story() -> None:
-        async with serve(0, QUICK) as mock:
-            health, cause = await reasons(mock.port, call_request(now()), password="env:TRUNK_WRONG")
-            assert "refuses the password" in health
-            assert cause == "wrong_credentials"
-
-    in_time(story())
+async def test_a_wrong_password_is_said_so(call_request: CallRequests) -> None:
+    async with serve(0, QUICK) as mock:
+        health, cause = await reasons(mock.port, call_request(now()), password="env:TRUNK_WRONG")
+        assert "refuses the password" in health
+        assert cause == "wrong_credentials"
 
 
-def test_an_address_that_is_not_let_in_is_said_so(call_request: CallRequests) -> None:
-    async def story() -> None:
-        async with serve(0, QUICK) as mock:
-            mock.lets_in = False
-            health, cause = await reasons(mock.port, call_request(now()))
-            assert "apply-inbound-acl" in health
-            assert cause == "access_denied"
-
-    in_time(story())
+async def test_an_address_that_is_not_let_in_is_said_so(call_request: CallRequests) -> None:
+    async with serve(0, QUICK) as mock:
+        mock.lets_in = False
+        health, cause = await reasons(mock.port, call_request(now()))
+        assert "apply-inbound-acl" in health
+        assert cause == "access_denied"
 
 
-def test_a_pause_of_outbound_calls_is_told_though_the_status_is_ready(call_request: CallRequests) -> None:
-    async def story() -> None:
-        async with serve(0, QUICK) as mock, provider(mock.port) as switch:
-            assert await switch.health() is None
-            mock.is_paused = True
-            assert "fsctl resume outbound" in str(await switch.health())
-
-    in_time(story())
+async def test_a_pause_of_outbound_calls_is_told_though_the_status_is_ready(call_request: CallRequests) -> None:
+    async with serve(0, QUICK) as mock, provider(mock.port) as switch:
+        assert await switch.health() is None
+        mock.is_paused = True
+        assert "fsctl resume outbound" in str(await switch.health())
 
 
 @pytest.mark.parametrize(
@@ -176,7 +151,7 @@ def test_a_pause_of_outbound_calls_is_told_though_the_status_is_ready(call_reque
         (b"", "connection was lost"),
     ],
 )
-def test_something_else_that_listens_there_is_said_so(
+async def test_something_else_that_listens_there_is_said_so(
     call_request: CallRequests, greeting: bytes | None, is_said: str
 ) -> None:
     async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -186,27 +161,21 @@ def test_something_else_that_listens_there_is_said_so(
             await reader.read()
         writer.close()
 
-    async def story() -> None:
-        server = await asyncio.start_server(greet, "127.0.0.1", 0)
-        async with server:
-            health, cause = await reasons(server.sockets[0].getsockname()[1], call_request(now()))
-            assert is_said in health
-            assert cause == "network_unreachable"
-
-    in_time(story())
-
-
-def test_nothing_that_listens_there_and_no_such_host_are_said_so(call_request: CallRequests) -> None:
-    async def story() -> None:
-        async with serve(0, QUICK) as mock:
-            port = mock.port
-        health, cause = await reasons(port, call_request(now()))
-        assert f"Nothing listens at 127.0.0.1:{port}" in health
+    server = await asyncio.start_server(greet, "127.0.0.1", 0)
+    async with server:
+        health, cause = await reasons(server.sockets[0].getsockname()[1], call_request(now()))
+        assert is_said in health
         assert cause == "network_unreachable"
-        async with provider(port, host="no-such-host.invalid") as switch:
-            assert "the host is not known, or is in a network" in (await switch.health() or "")
 
-    in_time(story())
+
+async def test_nothing_that_listens_there_and_no_such_host_are_said_so(call_request: CallRequests) -> None:
+    async with serve(0, QUICK) as mock:
+        port = mock.port
+    health, cause = await reasons(port, call_request(now()))
+    assert f"Nothing listens at 127.0.0.1:{port}" in health
+    assert cause == "network_unreachable"
+    async with provider(port, host="no-such-host.invalid") as switch:
+        assert "the host is not known, or is in a network" in (await switch.health() or "")
 
 
 @pytest.mark.parametrize(
@@ -219,23 +188,17 @@ def test_nothing_that_listens_there_and_no_such_host_are_said_so(call_request: C
         ("sofia/internal/{e164}@example.com", "DOWN", None),
     ],
 )
-def test_the_gateway_must_be_up(dial_string: str, status: str, is_said: str | None) -> None:
-    async def story() -> None:
-        async with serve(0, QUICK) as mock, provider(mock.port, dial_string=dial_string) as switch:
-            mock.gateway_status = status
-            health = await switch.health()
-            assert health is None if is_said is None else is_said in (health or "")
-
-    in_time(story())
+async def test_the_gateway_must_be_up(dial_string: str, status: str, is_said: str | None) -> None:
+    async with serve(0, QUICK) as mock, provider(mock.port, dial_string=dial_string) as switch:
+        mock.gateway_status = status
+        health = await switch.health()
+        assert health is None if is_said is None else is_said in (health or "")
 
 
 @pytest.mark.parametrize("answer", [frame("api/response", "-ERR status Command not found!\n"), b"", None])
-def test_a_freeswitch_that_is_not_ready_is_said_so(answer: bytes | None) -> None:
-    async def story() -> None:
-        async with scripted_server(lambda _: answer) as (_, port), provider(port, timeout_seconds=0.3) as switch:
-            assert f"FreeSWITCH at 127.0.0.1:{port}" in (await switch.health() or "")
-
-    in_time(story())
+async def test_a_freeswitch_that_is_not_ready_is_said_so(answer: bytes | None) -> None:
+    async with scripted_server(lambda _: answer) as (_, port), provider(port, timeout_seconds=0.3) as switch:
+        assert f"FreeSWITCH at 127.0.0.1:{port}" in (await switch.health() or "")
 
 
 # Configuration
@@ -291,7 +254,7 @@ def test_a_password_of_more_than_one_line_is_refused_before_it_is_sent() -> None
     assert "shutdown" not in str(refused.value)
 
 
-def test_connecting_touches_no_network() -> None:
+async def test_connecting_touches_no_network() -> None:
     made = PLUGIN.connect(TRUNK, GOOD, environment())
     assert PASSWORD not in repr(made)
-    asyncio.run(made.close())
+    await made.close()

@@ -30,73 +30,65 @@ from support.freeswitch_recordings import (
 )
 from support.networks.freeswitch import read_originate, serve, trunk
 from support.networks.switch import now, wait_until
-from support.provider_arguments import in_time
 
 # Never twice
 
 
-def test_a_uuid_that_is_taken_makes_a_second_call_of_which_nothing_is_told(call_request: CallRequests) -> None:
+async def test_a_uuid_that_is_taken_makes_a_second_call_of_which_nothing_is_told(call_request: CallRequests) -> None:
     """FreeSWITCH does make a second call: only we prevent it."""
-
-    async def story() -> None:
-        async with serve(0, QUICK) as mock, AsyncExitStack() as stack:
-            one, other = [await stack.enter_async_context(provider(mock.port)) for _ in range(2)]
-            async with listening(one) as (inbox,):
-                request = with_agent(call_request(now()))
-                assert isinstance(await one.place(request), Placed)
-                assert isinstance(await other.place(request), Unclear)
-                assert len(mock.channels) == 2
-                await wait_until(lambda: len(inbox.events) == 3)
-                later = with_agent(call_request(now()))
-                await one.place(later)
-                await wait_until(lambda: len(inbox.events) == 6)
-                assert Counter(event.attempt_id for event in inbox.events) == {
-                    request.attempt_id: 3,
-                    later.attempt_id: 3,
-                }
-
-    in_time(story())
+    # The first call must still be up when the second is asked for.
+    talk = {"mean": 3000, "min": 3000, "max": 3000}
+    async with serve(0, QUICK | {"talk_seconds": talk}) as mock, AsyncExitStack() as stack:
+        one, other = [await stack.enter_async_context(provider(mock.port)) for _ in range(2)]
+        async with listening(one) as (inbox,):
+            request = with_agent(call_request(now()))
+            assert isinstance(await one.place(request), Placed)
+            assert isinstance(await other.place(request), Unclear)
+            assert len(mock.channels) == 2
+            await wait_until(lambda: len(inbox.events) == 3)
+            later = with_agent(call_request(now()))
+            await one.place(later)
+            await wait_until(lambda: len(inbox.events) == 6)
+            assert Counter(event.attempt_id for event in inbox.events) == {
+                request.attempt_id: 3,
+                later.attempt_id: 3,
+            }
 
 
 @pytest.mark.parametrize(
     "answer",
     [b"", b"Content-Type: command/reply\nReply-Te", b"\xff\x00\n\n", b"Content-Type: x\nContent-Length: -1\n\n"],
 )
-def test_a_socket_that_breaks_after_the_command_leaves_it_unclear_and_nothing_is_sent_again(
+async def test_a_socket_that_breaks_after_the_command_leaves_it_unclear_and_nothing_is_sent_again(
     call_request: CallRequests, answer: bytes
 ) -> None:
     def cut(command: str) -> bytes | None:
         return answer if command.startswith("bgapi") else None
 
-    async def story() -> None:
-        async with scripted_server(cut) as (script, port), provider(port, timeout_seconds=0.3) as switch:
-            assert isinstance(await switch.place(with_agent(call_request(now()))), Unclear)
-            assert isinstance(await switch.place(with_agent(call_request(now()))), Unclear)
-            sent = [command for command in script.commands if command.startswith("bgapi")]
-            assert len(sent) == len(set(sent)) == 2
-
-    in_time(story())
+    async with scripted_server(cut) as (script, port), provider(port, timeout_seconds=0.3) as switch:
+        assert isinstance(await switch.place(with_agent(call_request(now()))), Unclear)
+        assert isinstance(await switch.place(with_agent(call_request(now()))), Unclear)
+        sent = [command for command in script.commands if command.startswith("bgapi")]
+        assert len(sent) == len(set(sent)) == 2
 
 
-def test_whatever_the_network_does_each_attempt_is_sent_once_and_the_answer_is_true(call_request: CallRequests) -> None:
+async def test_whatever_the_network_does_each_attempt_is_sent_once_and_the_answer_is_true(
+    call_request: CallRequests,
+) -> None:
     faults = {"timeout_before": 0.1, "timeout_after": 0.1, "refused": 0.2, "server_error": 0.1}
-
-    async def story() -> None:
-        async with serve(0, {**QUICK, "faults": faults}) as mock, provider(mock.port, timeout_seconds=1.0) as switch:
-            requests = [with_agent(call_request(now())) for _ in range(200)]
-            answers = await asyncio.gather(*(switch.place(request) for request in requests))
-            assert len(mock.originates) == len(set(mock.originates)) == 200
-            existed = Counter(call.attempt_id for call in mock.switch.network.log)
-            assert max(existed.values()) == 1
-            for request, answer in zip(requests, answers, strict=True):
-                if not isinstance(answer, Unclear):
-                    assert isinstance(answer, Placed) == (request.attempt_id in existed)
-            assert {type(answer) for answer in answers} == {Placed, Refused, Unclear}
-
-    in_time(story())
+    async with serve(0, {**QUICK, "faults": faults}) as mock, provider(mock.port, timeout_seconds=1.0) as switch:
+        requests = [with_agent(call_request(now())) for _ in range(200)]
+        answers = await asyncio.gather(*(switch.place(request) for request in requests))
+        assert len(mock.originates) == len(set(mock.originates)) == 200
+        existed = Counter(call.attempt_id for call in mock.switch.network.log)
+        assert max(existed.values()) == 1
+        for request, answer in zip(requests, answers, strict=True):
+            if not isinstance(answer, Unclear):
+                assert isinstance(answer, Placed) == (request.attempt_id in existed)
+        assert {type(answer) for answer in answers} == {Placed, Refused, Unclear}
 
 
-def test_calls_share_one_connection_until_an_answer_on_it_is_overdue(call_request: CallRequests) -> None:
+async def test_calls_share_one_connection_until_an_answer_on_it_is_overdue(call_request: CallRequests) -> None:
     silent: list[str] = []
 
     def answer(command: str) -> bytes | None:
@@ -106,48 +98,41 @@ def test_calls_share_one_connection_until_an_answer_on_it_is_overdue(call_reques
         uuid = command.rpartition("Job-UUID: ")[2]
         return job_accepted(command) + frame("text/event-plain", f"Event-Name: CHANNEL_CREATE\nUnique-ID: {uuid}\n\n")
 
-    async def story() -> None:
-        async with scripted_server(answer) as (script, port), provider(port, timeout_seconds=0.3) as switch:
-            silent.clear()
-            requests = [with_agent(call_request(now())) for _ in range(30)]
-            answers = await asyncio.gather(*(switch.place(request) for request in requests))
-            assert [type(one) for one in answers] == [Placed] * 30
-            assert script.connections == 1
-            silent.clear()
-            assert isinstance(await switch.place(with_agent(call_request(now()))), Unclear)
-            assert isinstance(await switch.place(with_agent(call_request(now()))), Placed)
-            assert script.connections == 2
-
-    in_time(story())
+    async with scripted_server(answer) as (script, port), provider(port, timeout_seconds=0.3) as switch:
+        silent.clear()
+        requests = [with_agent(call_request(now())) for _ in range(30)]
+        answers = await asyncio.gather(*(switch.place(request) for request in requests))
+        assert [type(one) for one in answers] == [Placed] * 30
+        assert script.connections == 1
+        silent.clear()
+        assert isinstance(await switch.place(with_agent(call_request(now()))), Unclear)
+        assert isinstance(await switch.place(with_agent(call_request(now()))), Placed)
+        assert script.connections == 2
 
 
-def test_a_switch_that_hangs_does_not_find_the_command_when_it_goes_on(call_request: CallRequests) -> None:
+async def test_a_switch_that_hangs_does_not_find_the_command_when_it_goes_on(call_request: CallRequests) -> None:
     """By then, rescue may have put the contact back."""
+    goes_on, received = asyncio.Event(), asyncio.get_running_loop().create_future()
 
-    async def story() -> None:
-        goes_on, received = asyncio.Event(), asyncio.get_running_loop().create_future()
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(frame("auth/request"))
+        for _ in range(2):
+            await reader.readuntil(b"\n\n")
+            writer.write(frame("command/reply", **{"Reply-Text": "+OK"}))
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await goes_on.wait()
+        writer.transport.resume_reading()  # type: ignore[attr-defined]
+        try:
+            received.set_result(await reader.read())
+        except ConnectionError:
+            received.set_result(b"")
+        writer.close()
 
-        async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            writer.write(frame("auth/request"))
-            for _ in range(2):
-                await reader.readuntil(b"\n\n")
-                writer.write(frame("command/reply", **{"Reply-Text": "+OK"}))
-            writer.transport.pause_reading()  # type: ignore[attr-defined]
-            await goes_on.wait()
-            writer.transport.resume_reading()  # type: ignore[attr-defined]
-            try:
-                received.set_result(await reader.read())
-            except ConnectionError:
-                received.set_result(b"")
-            writer.close()
-
-        server = await asyncio.start_server(hang, "127.0.0.1", 0)
-        async with server, provider(server.sockets[0].getsockname()[1], timeout_seconds=0.3) as switch:
-            assert isinstance(await switch.place(with_agent(call_request(now()))), Unclear)
-            goes_on.set()
-            assert await received == b""
-
-    in_time(story())
+    server = await asyncio.start_server(hang, "127.0.0.1", 0)
+    async with server, provider(server.sockets[0].getsockname()[1], timeout_seconds=0.3) as switch:
+        assert isinstance(await switch.place(with_agent(call_request(now()))), Unclear)
+        goes_on.set()
+        assert await received == b""
 
 
 # What placing may answer
@@ -191,27 +176,21 @@ def ours(cause: str) -> Refused:
         (ended("-ERR USER_BUSY\n"), Placed),
     ],
 )
-def test_only_what_is_surely_known_is_said_of_a_placement(
+async def test_only_what_is_surely_known_is_said_of_a_placement(
     call_request: CallRequests, answer: Callable[[str], bytes], expected: Any
 ) -> None:
-    async def story() -> None:
-        script = scripted_server(lambda command: answer(command) if command.startswith("bgapi") else None)
-        async with script as (_, port), provider(port, timeout_seconds=0.3) as switch:
-            placed = await switch.place(with_agent(call_request(now())))
-            assert placed == expected if isinstance(expected, Refused) else isinstance(placed, expected)
-
-    in_time(story())
+    script = scripted_server(lambda command: answer(command) if command.startswith("bgapi") else None)
+    async with script as (_, port), provider(port, timeout_seconds=0.3) as switch:
+        placed = await switch.place(with_agent(call_request(now())))
+        assert placed == expected if isinstance(expected, Refused) else isinstance(placed, expected)
 
 
-def test_nothing_leaves_once_the_time_to_place_is_over(call_request: CallRequests) -> None:
-    async def story() -> None:
-        async with serve(0, QUICK) as mock, provider(mock.port, clock=lambda: now().add(hours=1)) as switch:
-            assert await switch.place(with_agent(call_request(now()))) == TOO_LATE
-            over = with_agent(call_request(now(), place_by=now().add(hours=2), ring_by=now()))
-            assert await switch.place(over) == TOO_LATE
-            assert not mock.originates
-
-    in_time(story())
+async def test_nothing_leaves_once_the_time_to_place_is_over(call_request: CallRequests) -> None:
+    async with serve(0, QUICK) as mock, provider(mock.port, clock=lambda: now().add(hours=1)) as switch:
+        assert await switch.place(with_agent(call_request(now()))) == TOO_LATE
+        over = with_agent(call_request(now(), place_by=now().add(hours=2), ring_by=now()))
+        assert await switch.place(over) == TOO_LATE
+        assert not mock.originates
 
 
 def variables_of(request: CallRequest) -> dict[str, str]:
@@ -269,17 +248,14 @@ EVIL = [
 
 
 @pytest.mark.parametrize("number", EVIL)
-def test_a_number_that_is_more_than_a_number_is_not_called(call_request: CallRequests, number: str) -> None:
-    async def story() -> None:
-        async with serve(0, QUICK) as mock, provider(mock.port) as switch:
-            request = with_agent(call_request(now()))
-            to = await switch.place(replace(request, to_number=number))
-            assert to == Refused("invalid_number", CauseClass.CONTACT)
-            by = await switch.place(replace(request, from_number=number))
-            assert by == Refused("invalid_caller_id", CauseClass.INFRASTRUCTURE)
-            assert not mock.originates
-
-    in_time(story())
+async def test_a_number_that_is_more_than_a_number_is_not_called(call_request: CallRequests, number: str) -> None:
+    async with serve(0, QUICK) as mock, provider(mock.port) as switch:
+        request = with_agent(call_request(now()))
+        to = await switch.place(replace(request, to_number=number))
+        assert to == Refused("invalid_number", CauseClass.CONTACT)
+        by = await switch.place(replace(request, from_number=number))
+        assert by == Refused("invalid_caller_id", CauseClass.INFRASTRUCTURE)
+        assert not mock.originates
 
 
 @pytest.mark.parametrize(
@@ -344,26 +320,22 @@ def test_the_caller_id_is_written_as_the_trunk_says(
     assert f"origination_caller_id_number={expected}," in command
 
 
-def test_nothing_that_a_contact_is_called_can_say_anything_else(call_request: CallRequests) -> None:
+async def test_nothing_that_a_contact_is_called_can_say_anything_else(call_request: CallRequests) -> None:
     evil = "x,origination_uuid=y}sofia/evil/1 &system(reboot)\n\napi fsctl shutdown\n\n'\"\\${api(x)}[{^^:\u00fc"
     contact = ContactCard(name=evil, external_id=evil, variables={evil: evil, "n": 5})
-
-    async def story() -> None:
-        async with serve(0, QUICK) as mock, provider(mock.port) as switch:
-            request = with_agent(call_request(now()), contact=contact)
-            assert isinstance(await switch.place(request), Placed)
-            (command,) = mock.originates
-            variables, destination = read_originate(command.split("\n")[0].removeprefix("bgapi originate "))
-            assert destination == f"sofia/gateway/lab/{request.to_number}"
-            assert variables["origination_uuid"] == str(request.attempt_id)
-            card = json.loads(unquote(variables["dialer_contact"]))
-            assert card == {"name": evil, "external_id": evil, "variables": {evil: evil, "n": 5}}
-            assert "$" not in unquote(variables["dialer_contact"])
-            assert variables["dialer_contact_name"].startswith("xorigination_uuidysofia/evil/1_systemreboot")
-            assert variables["dialer_var_n"] == "5"
-            assert all(one.startswith(("event ", "bgapi originate ")) for one in mock.received)
-
-    in_time(story())
+    async with serve(0, QUICK) as mock, provider(mock.port) as switch:
+        request = with_agent(call_request(now()), contact=contact)
+        assert isinstance(await switch.place(request), Placed)
+        (command,) = mock.originates
+        variables, destination = read_originate(command.split("\n")[0].removeprefix("bgapi originate "))
+        assert destination == f"sofia/gateway/lab/{request.to_number}"
+        assert variables["origination_uuid"] == str(request.attempt_id)
+        card = json.loads(unquote(variables["dialer_contact"]))
+        assert card == {"name": evil, "external_id": evil, "variables": {evil: evil, "n": 5}}
+        assert "$" not in unquote(variables["dialer_contact"])
+        assert variables["dialer_contact_name"].startswith("xorigination_uuidysofia/evil/1_systemreboot")
+        assert variables["dialer_var_n"] == "5"
+        assert all(one.startswith(("event ", "bgapi originate ")) for one in mock.received)
 
 
 def test_a_contact_too_long_for_a_channel_is_called_without_its_variables(call_request: CallRequests) -> None:

@@ -26,7 +26,6 @@ from support.freeswitch_recordings import (
 )
 from support.networks.freeswitch import trunk
 from support.networks.switch import now
-from support.provider_arguments import in_time
 
 
 @pytest.mark.parametrize("scenario", RECORDED)
@@ -54,23 +53,20 @@ def test_the_talk_is_as_long_as_was_measured(scenario: str, talked: float) -> No
 
 
 @pytest.mark.parametrize("scenario", RECORDED)
-def test_a_recorded_answer_to_an_originate_is_understood(scenario: str, call_request: CallRequests) -> None:
+async def test_a_recorded_answer_to_an_originate_is_understood(scenario: str, call_request: CallRequests) -> None:
     sent = [encode_message(one) for one in recorded_messages(scenario) if one["kind"] == "received"]
     attempt_id = AttemptId(UUID(attempt_of(scenario)))
 
     def answer(command: str) -> bytes | None:
         return b"".join(sent) if command.startswith("bgapi originate") else None
 
-    async def story() -> None:
-        async with scripted_server(answer) as (script, port), provider(port) as switch:
-            placed = await switch.place(with_agent(call_request(now(), attempt_id=attempt_id)))
-            if scenario == "unknown-gateway":
-                assert placed == Refused("invalid_gateway", CauseClass.INFRASTRUCTURE)
-            else:
-                assert placed == Placed(str(attempt_id))
-            assert sum(command.startswith("bgapi") for command in script.commands) == 1
-
-    in_time(story())
+    async with scripted_server(answer) as (script, port), provider(port) as switch:
+        placed = await switch.place(with_agent(call_request(now(), attempt_id=attempt_id)))
+        if scenario == "unknown-gateway":
+            assert placed == Refused("invalid_gateway", CauseClass.INFRASTRUCTURE)
+        else:
+            assert placed == Placed(str(attempt_id))
+        assert sum(command.startswith("bgapi") for command in script.commands) == 1
 
 
 def test_the_command_is_that_of_the_recordings(call_request: CallRequests) -> None:

@@ -14,7 +14,6 @@ import pytest
 from dialer.providers.base import Unclear
 from support.freeswitch_recordings import frame
 from support.networks.switch import wait_until
-from support.provider_arguments import in_time
 from support.trunk_configs import NETWORKS, large_request, provider
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads the kernel's list of connections from /proc")
@@ -73,32 +72,26 @@ class DeafPeer:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_request_that_was_given_up_does_not_arrive_when_the_network_reads_on(name: str) -> None:
-    async def story() -> None:
-        peer = DeafPeer(name)
-        one = provider(name, peer.port, timeout_seconds=2.0)
-        placing = asyncio.create_task(one.place(large_request(name)))
-        await peer.is_asked()
-        assert isinstance(await placing, Unclear)
-        assert await peer.read_to_the_end() == "reset"
-        await one.close()
-
-    in_time(story())
+async def test_a_request_that_was_given_up_does_not_arrive_when_the_network_reads_on(name: str) -> None:
+    peer = DeafPeer(name)
+    one = provider(name, peer.port, timeout_seconds=2.0)
+    placing = asyncio.create_task(one.place(large_request(name)))
+    await peer.is_asked()
+    assert isinstance(await placing, Unclear)
+    assert await peer.read_to_the_end() == "reset"
+    await one.close()
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_request_whose_task_was_cancelled_does_not_arrive(name: str) -> None:
-    async def story() -> None:
-        peer = DeafPeer(name)
-        one = provider(name, peer.port, timeout_seconds=LONG_SECONDS)
-        placing = asyncio.create_task(one.place(large_request(name)))
-        await peer.is_asked()
-        placing.cancel()
-        await asyncio.wait([placing])
-        assert await peer.read_to_the_end() == "reset"
-        await one.close()
-
-    in_time(story())
+async def test_a_request_whose_task_was_cancelled_does_not_arrive(name: str) -> None:
+    peer = DeafPeer(name)
+    one = provider(name, peer.port, timeout_seconds=LONG_SECONDS)
+    placing = asyncio.create_task(one.place(large_request(name)))
+    await peer.is_asked()
+    placing.cancel()
+    await asyncio.wait([placing])
+    assert await peer.read_to_the_end() == "reset"
+    await one.close()
 
 
 @asynccontextmanager
@@ -118,23 +111,17 @@ async def worker(name: str, peer: DeafPeer, timeout_seconds: float) -> AsyncIter
 
 
 @pytest.mark.parametrize("name", CLIENTS)
-def test_a_request_of_a_killed_process_does_not_arrive(name: str) -> None:
-    async def story() -> None:
-        peer = DeafPeer(name)
-        async with worker(name, peer, LONG_SECONDS):
-            pass
-        assert await peer.read_to_the_end() == "reset"
-
-    in_time(story())
+async def test_a_request_of_a_killed_process_does_not_arrive(name: str) -> None:
+    peer = DeafPeer(name)
+    async with worker(name, peer, LONG_SECONDS):
+        pass
+    assert await peer.read_to_the_end() == "reset"
 
 
 @pytest.mark.parametrize("name", CLIENTS)
-def test_a_request_of_a_process_that_stands_still_is_given_up_by_the_kernel(name: str) -> None:
-    async def story() -> None:
-        peer = DeafPeer(name)
-        async with worker(name, peer, 3.0) as process:
-            process.send_signal(signal.SIGSTOP)
-            await wait_until(lambda: peer.unsent_bytes() == 0)
-            assert await peer.read_to_the_end() == "reset"
-
-    in_time(story())
+async def test_a_request_of_a_process_that_stands_still_is_given_up_by_the_kernel(name: str) -> None:
+    peer = DeafPeer(name)
+    async with worker(name, peer, 3.0) as process:
+        process.send_signal(signal.SIGSTOP)
+        await wait_until(lambda: peer.unsent_bytes() == 0)
+        assert await peer.read_to_the_end() == "reset"

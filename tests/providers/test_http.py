@@ -4,7 +4,8 @@ import asyncio
 import json
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pendulum
@@ -67,44 +68,37 @@ class Counterpart:
         return self.reply
 
 
-Story = Callable[[HttpPlatform, Counterpart], Awaitable[Any]]
-
-
-def with_counterpart(reply: Reply, story: Story, secure: ssl.SSLContext | None = None, **config: Any) -> Any:
-    """Tell a story with a provider and a counterpart of this answer; return what it returns."""
-
-    async def run() -> Any:
-        counterpart = Counterpart(reply)
-        web = await HttpServer.start(counterpart.answer, secure=secure)
-        known = {name: value for name, value in (trunk(web.port)["config"] | config).items() if value is not None}
-        if secure:
-            known["url"] = known["url"].replace("http:", "https:")
-        provider = platform(known)
-        try:
-            async with asyncio.timeout(20):
-                return await story(provider, counterpart)
-        finally:
-            await provider.close()
-            await web.close()
-
-    return asyncio.run(run())
+@asynccontextmanager
+async def provider_with_counterpart(
+    reply: Reply, secure: ssl.SSLContext | None = None, **config: Any
+) -> AsyncIterator[tuple[HttpPlatform, Counterpart]]:
+    """Connect a provider to a server that gives this reply to every request. `config`: None removes a field."""
+    counterpart = Counterpart(reply)
+    web = await HttpServer.start(counterpart.answer, secure=secure)
+    known = {name: value for name, value in (trunk(web.port)["config"] | config).items() if value is not None}
+    if secure:
+        known["url"] = known["url"].replace("http:", "https:")
+    provider = platform(known)
+    try:
+        async with asyncio.timeout(20):
+            yield provider, counterpart
+    finally:
+        await provider.close()
+        await web.close()
 
 
 # --- What is sent.
 
 
-def test_a_request_for_a_call_says_all_and_is_signed(call_request: CallRequests) -> None:
+async def test_a_request_for_a_call_says_all_and_is_signed(call_request: CallRequests) -> None:
     asked = call_request(now(), ring_by=now().add(seconds=10.5), detect_machine=True)
     whole = CallRequest(
         asked.attempt_id, asked.to_number, asked.from_number, {"agent": "front desk"}, 30.0, asked.place_by,
         asked.ring_by, True, ContactCard("Ada", "c-1", {"plan": "gold", "naïve": ["ü"]}),
     )  # fmt: skip
-
-    async def story(provider: HttpPlatform, counterpart: Counterpart) -> HttpRequest:
+    async with provider_with_counterpart(Reply(200, {"call_id": "C1", "more": 1})) as (provider, counterpart):
         assert await provider.place(whole) == Placed("C1")
-        return counterpart.sent[0]
-
-    sent = with_counterpart(Reply(200, {"call_id": "C1", "more": 1}), story)
+        sent = counterpart.sent[0]
     said = Webhook(SECRET).verify(sent.body, dict(sent.headers))
     assert sent.headers["idempotency-key"] == sent.headers["webhook-id"] == said["attempt_id"] == str(asked.attempt_id)
     assert asked.ring_by is not None
@@ -122,41 +116,39 @@ def test_a_request_for_a_call_says_all_and_is_signed(call_request: CallRequests)
     }
 
 
-def test_many_requests_share_connections_that_stay_open(call_request: CallRequests) -> None:
-    async def run() -> int:
-        async with carrier.serve(0, {"speed": 1000}, None) as served:
-            provider = platform(trunk(served.port)["config"])
-            for _ in range(5):
-                await asyncio.gather(*(provider.place(call_request(now())) for _ in range(10)))
-            await provider.close()
-            return served.web.connections
-
-    assert asyncio.run(run()) <= 10
+async def test_many_requests_share_connections_that_stay_open(call_request: CallRequests) -> None:
+    async with carrier.serve(0, {"speed": 1000}, None) as served:
+        provider = platform(trunk(served.port)["config"])
+        for _ in range(5):
+            await asyncio.gather(*(provider.place(call_request(now())) for _ in range(10)))
+        await provider.close()
+        result = served.web.connections
+    assert result <= 10
 
 
-def test_nothing_leaves_once_place_by_has_come_even_while_the_connection_was_made(call_request: CallRequests) -> None:
+async def test_nothing_leaves_once_place_by_has_come_even_while_the_connection_was_made(
+    call_request: CallRequests,
+) -> None:
     """The clock is read again when the body is to leave: by then it is later."""
     moments = iter([NOON, NOON.add(seconds=30)])
-
-    async def run() -> None:
-        counterpart = Counterpart(Reply(200))
-        web = await HttpServer.start(counterpart.answer)
-        late = ProviderEnvironment(lambda: next(moments), lambda _: SECRET, "https://dialer.example")
-        provider = PLUGIN.connect(TRUNK, trunk(web.port)["config"], late)
-        try:
-            assert await provider.place(call_request(NOON)) == TOO_LATE
-            assert not counterpart.sent
-        finally:
-            await provider.close()
-            await web.close()
-
-    asyncio.run(run())
+    counterpart = Counterpart(Reply(200))
+    web = await HttpServer.start(counterpart.answer)
+    late = ProviderEnvironment(lambda: next(moments), lambda _: SECRET, "https://dialer.example")
+    provider = PLUGIN.connect(TRUNK, trunk(web.port)["config"], late)
+    try:
+        assert await provider.place(call_request(NOON)) == TOO_LATE
+        assert not counterpart.sent
+    finally:
+        await provider.close()
+        await web.close()
 
 
-def test_without_a_public_url_no_call_is_asked_for_since_none_could_be_reported(call_request: CallRequests) -> None:
+async def test_without_a_public_url_no_call_is_asked_for_since_none_could_be_reported(
+    call_request: CallRequests,
+) -> None:
     provider = platform(public_url=None)
-    assert asyncio.run(provider.place(call_request(now()))) == Refused("no_public_url", INFRASTRUCTURE)
-    assert "DIALER_PUBLIC_URL" in (asyncio.run(provider.health()) or "")
+    assert await provider.place(call_request(now())) == Refused("no_public_url", INFRASTRUCTURE)
+    assert "DIALER_PUBLIC_URL" in (await provider.health() or "")
 
 
 # --- What an answer to a placement means.
@@ -211,76 +203,70 @@ UNCLEAR = {
 }
 
 
-async def place(provider: HttpPlatform, request: CallRequest, counterpart: Counterpart) -> object:
-    answer = await provider.place(request)
-    assert len(counterpart.sent) == 1, "it was sent more than once"
-    return answer
+async def place(reply: Reply, request: CallRequest, **config: Any) -> object:
+    """Place a call with a provider whose server gives this reply."""
+    async with provider_with_counterpart(reply, **config) as (provider, counterpart):
+        answer = await provider.place(request)
+        assert len(counterpart.sent) == 1, "it was sent more than once"
+        return answer
 
 
 @pytest.mark.parametrize(("reply", "meaning"), REFUSALS, ids=lambda one: str(getattr(one, "status", "")))
-def test_a_refusal_blames_whom_it_names(call_request: CallRequests, reply: Reply, meaning: Refused) -> None:
-    assert with_counterpart(reply, lambda provider, of: place(provider, call_request(now()), of)) == meaning
+async def test_a_refusal_blames_whom_it_names(call_request: CallRequests, reply: Reply, meaning: Refused) -> None:
+    assert await place(reply, call_request(now())) == meaning
 
 
 @pytest.mark.parametrize("reply", ACCEPTED, ids=lambda reply: f"{reply.status} {reply.content}")
-def test_a_call_that_the_platform_gives_no_name_is_known_by_its_attempt(
+async def test_a_call_that_the_platform_gives_no_name_is_known_by_its_attempt(
     call_request: CallRequests, reply: Reply
 ) -> None:
     request = call_request(now())
-    placed = with_counterpart(reply, lambda provider, of: place(provider, request, of))
+    placed = await place(reply, request)
     assert placed == Placed(str(request.attempt_id))
 
 
 @pytest.mark.parametrize("reply", UNCLEAR.values(), ids=UNCLEAR.keys())
-def test_an_answer_after_which_the_call_may_exist_is_unclear(call_request: CallRequests, reply: Reply) -> None:
-    answer = with_counterpart(reply, lambda provider, of: place(provider, call_request(now()), of))
+async def test_an_answer_after_which_the_call_may_exist_is_unclear(call_request: CallRequests, reply: Reply) -> None:
+    answer = await place(reply, call_request(now()))
     assert isinstance(answer, Unclear)
     assert answer.reason
     assert len(answer.reason) < 300
 
 
-def test_an_answer_that_does_not_come_in_time_is_unclear(call_request: CallRequests) -> None:
-    answer = with_counterpart(
-        Reply(None), lambda provider, of: place(provider, call_request(now()), of), timeout_seconds=1
-    )
+async def test_an_answer_that_does_not_come_in_time_is_unclear(call_request: CallRequests) -> None:
+    answer = await place(Reply(None), call_request(now()), timeout_seconds=1)
     assert answer == Unclear("asked for the call, no answer within 1 seconds")
 
 
-def test_an_answer_that_trickles_in_is_not_waited_for_longer_than_the_timeout(call_request: CallRequests) -> None:
-    async def run() -> object:
-        async def trickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await reader.readuntil(b"\r\n\r\n")
-            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")
-            try:
-                while not writer.is_closing():
-                    writer.write(b"x")
-                    await writer.drain()
-                    await asyncio.sleep(0.02)
-            except OSError:
-                pass
-            finally:
-                writer.transport.abort()
-
-        server = await asyncio.start_server(trickle, "127.0.0.1", 0)
-        provider = platform(trunk(server.sockets[0].getsockname()[1])["config"] | {"timeout_seconds": 0.2})
-        async with server:
-            answer = await asyncio.wait_for(provider.place(call_request(now())), 5)
-            await provider.close()
-        return answer
-
-    assert isinstance(asyncio.run(run()), Unclear)
-
-
-def test_a_host_that_does_not_exist_refuses_and_says_so(call_request: CallRequests) -> None:
-    async def run() -> tuple[object, str | None]:
-        config = {"url": "http://nowhere.invalid/calls", "secret": "env:TRUNK_HTTP_SECRET"}
-        provider = platform(config)
+async def test_an_answer_that_trickles_in_is_not_waited_for_longer_than_the_timeout(call_request: CallRequests) -> None:
+    async def trickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")
         try:
-            return await provider.place(call_request(now())), await provider.health()
+            while not writer.is_closing():
+                writer.write(b"x")
+                await writer.drain()
+                await asyncio.sleep(0.02)
+        except OSError:
+            pass
         finally:
-            await provider.close()
+            writer.transport.abort()
 
-    answer, reason = asyncio.run(run())
+    server = await asyncio.start_server(trickle, "127.0.0.1", 0)
+    provider = platform(trunk(server.sockets[0].getsockname()[1])["config"] | {"timeout_seconds": 0.2})
+    async with server:
+        answer = await asyncio.wait_for(provider.place(call_request(now())), 5)
+        await provider.close()
+    assert isinstance(answer, Unclear)
+
+
+async def test_a_host_that_does_not_exist_refuses_and_says_so(call_request: CallRequests) -> None:
+    config = {"url": "http://nowhere.invalid/calls", "secret": "env:TRUNK_HTTP_SECRET"}
+    provider = platform(config)
+    try:
+        answer, reason = await provider.place(call_request(now())), await provider.health()
+    finally:
+        await provider.close()
     assert answer == Refused("network_unreachable", INFRASTRUCTURE)
     assert reason == f"The platform at nowhere.invalid:80 cannot be reached: {AddressRefused()}"
 
@@ -288,107 +274,92 @@ def test_a_host_that_does_not_exist_refuses_and_says_so(call_request: CallReques
 # --- TLS.
 
 
-def test_a_certificate_that_nobody_vouches_for_is_named(call_request: CallRequests) -> None:
-    async def story(provider: HttpPlatform, counterpart: Counterpart) -> None:
+async def test_a_certificate_that_nobody_vouches_for_is_named(call_request: CallRequests) -> None:
+    async with provider_with_counterpart(Reply(200), secure=with_tls(), health_url=None) as (provider, counterpart):
         assert await provider.place(call_request(now())) == Refused("tls_failed", INFRASTRUCTURE)
         assert "certificate is not trusted (self-signed certificate)" in (await provider.health() or "")
         assert not counterpart.sent
 
-    with_counterpart(Reply(200), story, secure=with_tls(), health_url=None)
 
-
-def test_a_certificate_of_the_operators_own_is_trusted(
+async def test_a_certificate_of_the_operators_own_is_trusted(
     call_request: CallRequests, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
-
-    async def story(provider: HttpPlatform, _: Counterpart) -> None:
+    async with provider_with_counterpart(Reply(200), secure=with_tls(), health_url=None) as (provider, _):
         assert isinstance(await provider.place(call_request(now())), Placed)
         assert await provider.health() is None
 
-    with_counterpart(Reply(200), story, secure=with_tls(), health_url=None)
 
-
-def test_a_server_without_tls_at_an_https_url_is_named(call_request: CallRequests) -> None:
+async def test_a_server_without_tls_at_an_https_url_is_named(call_request: CallRequests) -> None:
     async def speak_plainly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1000)
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         writer.close()
 
-    async def run() -> tuple[object, str | None]:
-        server = await asyncio.start_server(speak_plainly, "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
-        provider = platform({"url": f"https://127.0.0.1:{port}/calls", "secret": "env:TRUNK_HTTP_SECRET"})
-        async with server:
-            found = await provider.place(call_request(now())), await provider.health()
-            await provider.close()
-        return found
-
-    answer, reason = asyncio.run(run())
+    server = await asyncio.start_server(speak_plainly, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    provider = platform({"url": f"https://127.0.0.1:{port}/calls", "secret": "env:TRUNK_HTTP_SECRET"})
+    async with server:
+        found = await provider.place(call_request(now())), await provider.health()
+        await provider.close()
+    answer, reason = found
     assert answer == Refused("tls_failed", INFRASTRUCTURE)
     assert "TLS failed" in (reason or "")
 
 
-def test_a_server_that_is_silent_before_anything_could_be_sent_has_no_call(call_request: CallRequests) -> None:
+async def test_a_server_that_is_silent_before_anything_could_be_sent_has_no_call(call_request: CallRequests) -> None:
     """In the middle of the TLS handshake, that is: it cannot have heard what is wanted."""
 
     async def never_greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.close()
 
-    async def run() -> object:
-        server = await asyncio.start_server(never_greet, "127.0.0.1", 0)
-        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-        provider = platform({"url": url, "secret": "env:TRUNK_HTTP_SECRET", "timeout_seconds": 0.3})
-        async with server:
-            answer = await provider.place(call_request(now()))
-            await provider.close()
-        return answer
-
-    assert asyncio.run(run()) == Refused("timed_out", INFRASTRUCTURE)
+    server = await asyncio.start_server(never_greet, "127.0.0.1", 0)
+    url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    provider = platform({"url": url, "secret": "env:TRUNK_HTTP_SECRET", "timeout_seconds": 0.3})
+    async with server:
+        answer = await provider.place(call_request(now()))
+        await provider.close()
+    assert answer == Refused("timed_out", INFRASTRUCTURE)
 
 
 # --- Look-ups, hang-ups, health.
 
 
-def look_up(reply: Reply, request: CallRequest, **config: Any) -> LookupResult:
-    async def story(provider: HttpPlatform, _: Counterpart) -> LookupResult:
+async def look_up(reply: Reply, request: CallRequest, **config: Any) -> LookupResult:
+    async with provider_with_counterpart(reply, **config) as (provider, _):
         return await provider.look_up(call_handle(request, "C9"))
 
-    sighting: LookupResult = with_counterpart(reply, story, **config)
-    return sighting
 
-
-def test_a_look_up_is_signed_for_the_call_it_asks_for(call_request: CallRequests) -> None:
+async def test_a_look_up_is_signed_for_the_call_it_asks_for(call_request: CallRequests) -> None:
     request = call_request(now())
-
-    async def story(provider: HttpPlatform, counterpart: Counterpart) -> HttpRequest:
+    async with provider_with_counterpart(Reply(500)) as (provider, counterpart):
         await provider.look_up(call_handle(request))
-        return counterpart.sent[0]
-
-    sent = with_counterpart(Reply(500), story)
+        sent = counterpart.sent[0]
     Webhook(SECRET).verify(sent.body, dict(sent.headers), json_parse=False)
     assert (sent.method, sent.path) == ("GET", f"/calls/{request.attempt_id}")
     assert sent.headers["webhook-id"] == f"look_up:{request.attempt_id}"
 
 
-def test_a_look_up_tells_of_the_call_oldest_first_with_the_keys_of_its_reports(call_request: CallRequests) -> None:
+async def test_a_look_up_tells_of_the_call_oldest_first_with_the_keys_of_its_reports(
+    call_request: CallRequests,
+) -> None:
     request = call_request(now())
     steps = [dict(ENDED, attempt_id=str(request.attempt_id))]
     steps += [{"attempt_id": str(request.attempt_id), "event": "ringing", "at": "2026-03-02T12:00:00Z"}]
-    seen = look_up(Reply(200, {"events": steps}), request)
+    seen = await look_up(Reply(200, {"events": steps}), request)
     assert isinstance(seen, Seen)
     assert seen.provider_call_id == "C9"
     assert [event.key for event in seen.events] == [f"{request.attempt_id}:ringing", f"{request.attempt_id}:ended"]
-    assert look_up(Reply(200, {"call_id": "C1", "events": []}), request) == Seen("C1", ())
+    assert await look_up(Reply(200, {"call_id": "C1", "events": []}), request) == Seen("C1", ())
 
 
-def test_a_404_is_believed_only_when_it_names_the_attempt(call_request: CallRequests) -> None:
+async def test_a_404_is_believed_only_when_it_names_the_attempt(call_request: CallRequests) -> None:
     """A web server says 404 too when the look_up_url is wrong, and the contact must not be called again for that."""
     request = call_request(now())
-    assert look_up(Reply(404, {"attempt_id": str(request.attempt_id)}), request) == Absent()
+    assert await look_up(Reply(404, {"attempt_id": str(request.attempt_id)}), request) == Absent()
     for wrong in (b"", b"<html>Not Found</html>", {"detail": "Not Found"}, {"attempt_id": ATTEMPT}, [1]):
-        assert isinstance(look_up(Reply(404, wrong), request), LookupFailed)
+        assert isinstance(await look_up(Reply(404, wrong), request), LookupFailed)
 
 
 @pytest.mark.parametrize(
@@ -409,30 +380,27 @@ def test_a_404_is_believed_only_when_it_names_the_attempt(call_request: CallRequ
         Reply(500),
     ],
 )
-def test_a_look_up_that_cannot_be_believed_is_no_word(call_request: CallRequests, reply: Reply) -> None:
-    sighting = look_up(reply, call_request(now()))
+async def test_a_look_up_that_cannot_be_believed_is_no_word(call_request: CallRequests, reply: Reply) -> None:
+    sighting = await look_up(reply, call_request(now()))
     assert isinstance(sighting, LookupFailed)
     assert sighting.reason
 
 
-def test_a_trunk_without_a_look_up_url_says_so(call_request: CallRequests) -> None:
-    sighting = look_up(Reply(200), call_request(now()), look_up_url=None)
+async def test_a_trunk_without_a_look_up_url_says_so(call_request: CallRequests) -> None:
+    sighting = await look_up(Reply(200), call_request(now()), look_up_url=None)
     assert sighting == LookupFailed("its trunk has no look_up_url")
 
 
-def hang_up(reply: Reply, request: CallRequest, **config: Any) -> list[HttpRequest]:
-    async def story(provider: HttpPlatform, counterpart: Counterpart) -> list[HttpRequest]:
+async def hang_up(reply: Reply, request: CallRequest, **config: Any) -> list[HttpRequest]:
+    async with provider_with_counterpart(reply, **config) as (provider, counterpart):
         await provider.hang_up(call_handle(request, "C9"))
         return counterpart.sent
 
-    sent: list[HttpRequest] = with_counterpart(reply, story, **config)
-    return sent
-
 
 @pytest.mark.parametrize("status", [200, 202, 204, 404, 410])
-def test_a_call_that_is_over_or_never_was_is_hung_up(call_request: CallRequests, status: int) -> None:
+async def test_a_call_that_is_over_or_never_was_is_hung_up(call_request: CallRequests, status: int) -> None:
     request = call_request(now())
-    (sent,) = hang_up(Reply(status), request)
+    (sent,) = await hang_up(Reply(status), request)
     assert sent.path == f"/calls/{request.attempt_id}/hang-up"
     said = Webhook(SECRET).verify(sent.body, dict(sent.headers))
     assert said == {"attempt_id": str(request.attempt_id), "call_id": "C9", "action": "hang_up"}
@@ -448,48 +416,41 @@ def test_a_call_that_is_over_or_never_was_is_hung_up(call_request: CallRequests,
         (Reply(204), {"hang_up_url": None}, "no hang_up_url"),
     ],
 )
-def test_a_call_that_may_still_be_up_is_not_said_to_be_hung_up(
+async def test_a_call_that_may_still_be_up_is_not_said_to_be_hung_up(
     call_request: CallRequests, reply: Reply, config: dict[str, Any], reason: str
 ) -> None:
     with pytest.raises(Unavailable, match=reason):
-        hang_up(reply, call_request(now()), **config)
+        await hang_up(reply, call_request(now()), **config)
 
 
 @pytest.mark.parametrize(
     ("status", "reason"),
     [(200, None), (204, None), (401, "secret"), (403, "secret"), (404, "URL"), (302, "redirects"), (503, "503")],
 )
-def test_health_says_what_is_wrong(status: int, reason: str | None) -> None:
-    async def story(provider: HttpPlatform, _: Counterpart) -> str | None:
-        return await provider.health()
-
-    said = with_counterpart(Reply(status), story)
+async def test_health_says_what_is_wrong(status: int, reason: str | None) -> None:
+    async with provider_with_counterpart(Reply(status)) as (provider, _):
+        said = await provider.health()
     assert (said is None) == (reason is None)
     assert (reason or "") in (said or "")
 
 
-def test_health_without_a_health_url_asks_for_nothing_but_a_connection() -> None:
-    async def story(provider: HttpPlatform, counterpart: Counterpart) -> None:
+async def test_health_without_a_health_url_asks_for_nothing_but_a_connection() -> None:
+    async with provider_with_counterpart(Reply(500), health_url=None) as (provider, counterpart):
         assert await provider.health() is None
         assert not counterpart.sent
 
-    with_counterpart(Reply(500), story, health_url=None)
 
-
-def test_health_says_when_nothing_listens() -> None:
+async def test_health_says_when_nothing_listens() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound, and not listening: nobody else can
         config = trunk(taken.getsockname()[1])["config"]
         for one in (config, {name: config[name] for name in ("url", "secret")}):
             provider = platform(one)
-
-            async def ask(provider: HttpPlatform = provider) -> str | None:
-                try:
-                    return await provider.health()
-                finally:
-                    await provider.close()
-
-            assert "nothing listens there" in (asyncio.run(ask()) or "")
+            try:
+                result = await provider.health()
+            finally:
+                await provider.close()
+            assert "nothing listens there" in (result or "")
 
 
 # --- Reports.

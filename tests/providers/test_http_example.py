@@ -4,7 +4,7 @@ import asyncio
 import os
 import re
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -75,22 +75,17 @@ async def conversing() -> AsyncIterator[Conversation]:
         assert isinstance(found, HttpPlatform)
         provider = found
         try:
-            yield Conversation(provider, reports)
+            async with asyncio.timeout(30):
+                yield Conversation(provider, reports)
         finally:
             await provider.close()
             await receiver.close()
 
 
-def play(story: Callable[[Conversation], Awaitable[None]]) -> None:
-    async def run() -> None:
-        async with asyncio.timeout(30), conversing() as talk:
-            await story(talk)
-
-    asyncio.run(run())
-
-
-def test_a_call_rings_is_answered_and_ends_and_is_told_the_same_when_looked_up(call_request: CallRequests) -> None:
-    async def story(talk: Conversation) -> None:
+async def test_a_call_rings_is_answered_and_ends_and_is_told_the_same_when_looked_up(
+    call_request: CallRequests,
+) -> None:
+    async with conversing() as talk:
         assert await talk.provider.health() is None
         request = call_request(now())
         assert await talk.provider.place(request) == Placed(str(request.attempt_id))
@@ -102,21 +97,17 @@ def test_a_call_rings_is_answered_and_ends_and_is_told_the_same_when_looked_up(c
         assert isinstance(seen, Seen)
         assert [event.key for event in seen.events] == [event.key for event in talk.reports]
 
-    play(story)
 
-
-def test_a_request_that_comes_twice_makes_one_call(call_request: CallRequests) -> None:
-    async def story(talk: Conversation) -> None:
+async def test_a_request_that_comes_twice_makes_one_call(call_request: CallRequests) -> None:
+    async with conversing() as talk:
         request = call_request(now())
         assert await talk.provider.place(request) == await talk.provider.place(request)
         await talk.until(EventKind.ENDED)
         assert [event.kind for event in talk.reports] == STEPS
 
-    play(story)
 
-
-def test_a_call_is_hung_up(call_request: CallRequests) -> None:
-    async def story(talk: Conversation) -> None:
+async def test_a_call_is_hung_up(call_request: CallRequests) -> None:
+    async with conversing() as talk:
         request = call_request(now())
         await talk.provider.place(request)
         await talk.until(EventKind.RINGING)
@@ -124,28 +115,21 @@ def test_a_call_is_hung_up(call_request: CallRequests) -> None:
         await talk.provider.hang_up(call_handle(request))
         assert (await talk.until(EventKind.ENDED)).outcome is Outcome.CANCELLED
 
-    play(story)
 
-
-def test_what_never_was_is_absent_and_hung_up_without_an_error(call_request: CallRequests) -> None:
-    async def story(talk: Conversation) -> None:
+async def test_what_never_was_is_absent_and_hung_up_without_an_error(call_request: CallRequests) -> None:
+    async with conversing() as talk:
         request = call_request(now())
         assert await talk.provider.look_up(call_handle(request)) == Absent()
         await talk.provider.hang_up(call_handle(request))
 
-    play(story)
 
-
-def test_it_believes_only_what_is_signed_with_its_secret(
+async def test_it_believes_only_what_is_signed_with_its_secret(
     call_request: CallRequests, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def story() -> None:
-        async with voice_agent() as port:
-            monkeypatch.setitem(carrier.ENVIRONMENT, "TRUNK_HTTP_SECRET", f"whsec_{'A' * 40}")
-            stranger = PLUGIN.connect(TRUNK, carrier.trunk(port)["config"], around("http://127.0.0.1:9"))
-            answer = await stranger.place(call_request(now()))
-            assert answer == Refused("wrong_credentials", CauseClass.INFRASTRUCTURE)
-            assert "401" in (await stranger.health() or "")
-            await stranger.close()
-
-    asyncio.run(story())
+    async with voice_agent() as port:
+        monkeypatch.setitem(carrier.ENVIRONMENT, "TRUNK_HTTP_SECRET", f"whsec_{'A' * 40}")
+        stranger = PLUGIN.connect(TRUNK, carrier.trunk(port)["config"], around("http://127.0.0.1:9"))
+        answer = await stranger.place(call_request(now()))
+        assert answer == Refused("wrong_credentials", CauseClass.INFRASTRUCTURE)
+        assert "401" in (await stranger.health() or "")
+        await stranger.close()

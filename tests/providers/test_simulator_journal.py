@@ -140,7 +140,7 @@ def test_what_was_forgotten_stays_forgotten(tmp_path: Path, start: DateTime, cal
         assert again.look_up(call_request(later).attempt_id, later) == Absent()
 
 
-def test_what_a_subscriber_acknowledged_does_not_come_again_after_a_restart(
+async def test_what_a_subscriber_acknowledged_does_not_come_again_after_a_restart(
     tmp_path: Path, start: DateTime, call_request: CallRequests
 ) -> None:
     path, later = tmp_path / "trunk.jsonl", start.add(days=1)
@@ -156,7 +156,7 @@ def test_what_a_subscriber_acknowledged_does_not_come_again_after_a_restart(
     with closing(SimulatedNetwork(NetworkProfile(), path)) as net:
         for _ in range(5):
             net.place(call_request(start), start)
-        left = asyncio.run(acknowledge_all_but_one(net))
+        left = await acknowledge_all_but_one(net)
     with closing(SimulatedNetwork(NetworkProfile(), path)) as again:
         assert keys(again.due(later)) == [left]
 
@@ -207,8 +207,10 @@ async def receive(simulator: Simulator, enough: Callable[[set[EventKind], int], 
     return received
 
 
-def test_a_killed_server_goes_on_with_its_calls_and_their_reports(tmp_path: Path, call_request: CallRequests) -> None:
-    asyncio.run(_kill_a_server(tmp_path, call_request))
+async def test_a_killed_server_goes_on_with_its_calls_and_their_reports(
+    tmp_path: Path, call_request: CallRequests
+) -> None:
+    await _kill_a_server(tmp_path, call_request)
 
 
 async def _kill_a_server(journals: Path, call_request: CallRequests) -> None:

@@ -21,7 +21,7 @@ from dialer.errors import Unavailable
 from dialer.providers.base import TOO_LATE, CallRequest, LookupFailed, Placed, Refused, Unclear
 from dialer.providers.simulator import NetworkProfile, Simulator, SimulatorServer, serve
 from dialer.providers.simulator.protocol import LINE_LIMIT
-from support.provider_arguments import call_handle, ignore_link_state, in_time
+from support.provider_arguments import call_handle, ignore_link_state
 
 CallRequests = Callable[..., CallRequest]
 
@@ -113,80 +113,68 @@ async def by_hand(url: str) -> AsyncIterator[RawClient]:
         await asyncio.gather(writer.wait_closed(), return_exceptions=True)
 
 
-def test_reports_of_a_broken_subscriber_come_again_to_the_next(call_request: CallRequests) -> None:
-    async def story() -> None:
-        async with running() as server, client(server.url) as simulator:
-            assert isinstance(await simulator.place(call_request(utc_now())), Placed)
-            async with by_hand(server.url) as broken:
-                await broken.ask("hello", trunk_id=str(TRUNK), profile=QUICK)
-                await broken.ask("subscribe")
-                lost = [event["key"] for _, event in (await broken.hear())["reports"]]
-            inbox = Inbox()
-            async with listening(simulator, inbox.take):
-                await inbox.until(lambda: len(set(inbox.keys)) == 3)
-            assert set(lost) <= set(inbox.keys)
-
-    in_time(story())
+async def test_reports_of_a_broken_subscriber_come_again_to_the_next(call_request: CallRequests) -> None:
+    async with running() as server, client(server.url) as simulator:
+        assert isinstance(await simulator.place(call_request(utc_now())), Placed)
+        async with by_hand(server.url) as broken:
+            await broken.ask("hello", trunk_id=str(TRUNK), profile=QUICK)
+            await broken.ask("subscribe")
+            lost = [event["key"] for _, event in (await broken.hear())["reports"]]
+        inbox = Inbox()
+        async with listening(simulator, inbox.take):
+            await inbox.until(lambda: len(set(inbox.keys)) == 3)
+        assert set(lost) <= set(inbox.keys)
 
 
-def test_reports_that_could_not_be_stored_come_again(call_request: CallRequests) -> None:
+async def test_reports_that_could_not_be_stored_come_again(call_request: CallRequests) -> None:
     async def fail(_: Sequence[CallEvent]) -> None:
         raise Unavailable("The database does not answer.")
 
-    async def story() -> None:
-        async with running() as server, client(server.url) as simulator:
-            await simulator.place(call_request(utc_now()))
-            with pytest.raises(Unavailable, match="database"):
-                await simulator.listen(fail, ignore_link_state)
-            inbox = Inbox()
-            async with listening(simulator, inbox.take):
-                await inbox.until(lambda: len(set(inbox.keys)) == 3)
-
-    in_time(story())
-
-
-def test_of_two_subscribers_each_gets_its_share_and_no_report_comes_twice(call_request: CallRequests) -> None:
-    async def story() -> None:
-        async with running() as server, client(server.url) as simulator:
-            both, first, second = Inbox(), asyncio.Event(), asyncio.Event()
-
-            def subscriber(own: asyncio.Event, others: asyncio.Event) -> Callable[..., Awaitable[None]]:
-                async def take(events: Sequence[CallEvent]) -> None:
-                    own.set()
-                    await both.take(events)
-                    await others.wait()
-
-                return take
-
-            async with listening(simulator, subscriber(first, second)), listening(simulator, subscriber(second, first)):
-                requests = [call_request(utc_now()) for _ in range(50)]
-                await asyncio.gather(*(simulator.place(request) for request in requests))
-                await both.until(lambda: len(both.keys) >= 150)
-                # A later call: whatever was sent twice would have come before it ends.
-                await simulator.place(call_request(utc_now()))
-                await both.until(lambda: len(set(both.keys)) == 153)
-            assert set(Counter(both.keys).values()) == {1}
-
-    in_time(story())
-
-
-def test_a_listener_finds_a_restarted_server_again(call_request: CallRequests, tmp_path: Path) -> None:
-    async def story() -> None:
+    async with running() as server, client(server.url) as simulator:
+        await simulator.place(call_request(utc_now()))
+        with pytest.raises(Unavailable, match="database"):
+            await simulator.listen(fail, ignore_link_state)
         inbox = Inbox()
-        async with running(journals=tmp_path) as server:
-            url, port = server.url, urlsplit(server.url).port
-            simulator = Simulator(TRUNK, NetworkProfile.parse({**QUICK, "url": url}), utc_now)
-            task = asyncio.create_task(simulator.listen(inbox.take, ignore_link_state))
-            await simulator.place(call_request(utc_now()))
+        async with listening(simulator, inbox.take):
             await inbox.until(lambda: len(set(inbox.keys)) == 3)
-        async with running(port or 0, journals=tmp_path):
-            assert isinstance(await simulator.place(call_request(utc_now())), Placed)
-            await inbox.until(lambda: len(set(inbox.keys)) == 6)
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-            await simulator.close()
 
-    in_time(story())
+
+async def test_of_two_subscribers_each_gets_its_share_and_no_report_comes_twice(call_request: CallRequests) -> None:
+    async with running() as server, client(server.url) as simulator:
+        both, first, second = Inbox(), asyncio.Event(), asyncio.Event()
+
+        def subscriber(own: asyncio.Event, others: asyncio.Event) -> Callable[..., Awaitable[None]]:
+            async def take(events: Sequence[CallEvent]) -> None:
+                own.set()
+                await both.take(events)
+                await others.wait()
+
+            return take
+
+        async with listening(simulator, subscriber(first, second)), listening(simulator, subscriber(second, first)):
+            requests = [call_request(utc_now()) for _ in range(50)]
+            await asyncio.gather(*(simulator.place(request) for request in requests))
+            await both.until(lambda: len(both.keys) >= 150)
+            # A later call: whatever was sent twice would have come before it ends.
+            await simulator.place(call_request(utc_now()))
+            await both.until(lambda: len(set(both.keys)) == 153)
+        assert set(Counter(both.keys).values()) == {1}
+
+
+async def test_a_listener_finds_a_restarted_server_again(call_request: CallRequests, tmp_path: Path) -> None:
+    inbox = Inbox()
+    async with running(journals=tmp_path) as server:
+        url, port = server.url, urlsplit(server.url).port
+        simulator = Simulator(TRUNK, NetworkProfile.parse({**QUICK, "url": url}), utc_now)
+        task = asyncio.create_task(simulator.listen(inbox.take, ignore_link_state))
+        await simulator.place(call_request(utc_now()))
+        await inbox.until(lambda: len(set(inbox.keys)) == 3)
+    async with running(port or 0, journals=tmp_path):
+        assert isinstance(await simulator.place(call_request(utc_now())), Placed)
+        await inbox.until(lambda: len(set(inbox.keys)) == 6)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await simulator.close()
 
 
 @pytest.mark.parametrize(
@@ -208,16 +196,13 @@ def test_a_listener_finds_a_restarted_server_again(call_request: CallRequests, t
         b'{"op": "hello", "trunk_id": "018f0000-0000-7000-8000-000000000003", "profile": {"speed": 0}}',
     ],
 )
-def test_garbage_is_answered_with_an_error_and_harms_nobody(line: bytes) -> None:
-    async def story() -> None:
-        async with running() as server, by_hand(server.url) as stranger:
+async def test_garbage_is_answered_with_an_error_and_harms_nobody(line: bytes) -> None:
+    async with running() as server, by_hand(server.url) as stranger:
+        assert "error" in await stranger.say(line)
+        await stranger.ask("hello", trunk_id=str(TRUNK), profile={})
+        if b"hello" not in line:
             assert "error" in await stranger.say(line)
-            await stranger.ask("hello", trunk_id=str(TRUNK), profile={})
-            if b"hello" not in line:
-                assert "error" in await stranger.say(line)
-            assert (await stranger.ask("health"))["ok"] is True
-
-    in_time(story())
+        assert (await stranger.ask("health"))["ok"] is True
 
 
 @pytest.mark.parametrize(
@@ -231,71 +216,57 @@ def test_garbage_is_answered_with_an_error_and_harms_nobody(line: bytes) -> None
         ("ring_by", "soon"),
     ],
 )
-def test_a_request_that_makes_no_sense_is_not_placed(field: str, value: object) -> None:
+async def test_a_request_that_makes_no_sense_is_not_placed(field: str, value: object) -> None:
     whole = {"attempt_id": str(TRUNK), "to_number": "+1", "from_number": "+1", "ring_timeout_seconds": 30}
     whole |= {"place_by": 4_000_000_000_000_000, "ring_by": None}
-
-    async def story() -> None:
-        async with running() as server, by_hand(server.url) as stranger:
-            await stranger.ask("hello", trunk_id=str(TRUNK), profile=QUICK)
-            assert "request" in (await stranger.ask("place", request={**whole, field: value}))["error"]
-            assert not server.networks[TRUNK].log
-            assert "placed" in await stranger.ask("place", request=whole)
-
-    in_time(story())
+    async with running() as server, by_hand(server.url) as stranger:
+        await stranger.ask("hello", trunk_id=str(TRUNK), profile=QUICK)
+        assert "request" in (await stranger.ask("place", request={**whole, field: value}))["error"]
+        assert not server.networks[TRUNK].log
+        assert "placed" in await stranger.ask("place", request=whole)
 
 
-def test_an_endless_line_is_refused_and_ends_the_connection() -> None:
-    async def story() -> None:
-        async with running() as server, by_hand(server.url) as stranger, by_hand(server.url) as other:
-            stranger.writer.write(b"x" * (LINE_LIMIT + 1))
-            assert "longer" in (await stranger.hear())["error"]
-            assert await stranger.reader.read() == b""
-            assert (await other.ask("health"))["ok"] is True
-
-    in_time(story())
+async def test_an_endless_line_is_refused_and_ends_the_connection() -> None:
+    async with running() as server, by_hand(server.url) as stranger, by_hand(server.url) as other:
+        stranger.writer.write(b"x" * (LINE_LIMIT + 1))
+        assert "longer" in (await stranger.hear())["error"]
+        assert await stranger.reader.read() == b""
+        assert (await other.ask("health"))["ok"] is True
 
 
-def test_each_trunk_has_a_network_of_its_own(call_request: CallRequests) -> None:
-    async def story() -> None:
-        async with running() as server, client(server.url) as one, client(server.url, OTHER_TRUNK) as two:
-            request = call_request(utc_now())
-            await one.place(request)
-            await two.place(call_request(utc_now()))
-            assert [len(network.log) for network in server.networks.values()] == [1, 1]
-            assert server.networks[TRUNK].log[0].attempt_id == request.attempt_id
-
-    in_time(story())
+async def test_each_trunk_has_a_network_of_its_own(call_request: CallRequests) -> None:
+    async with running() as server, client(server.url) as one, client(server.url, OTHER_TRUNK) as two:
+        request = call_request(utc_now())
+        await one.place(request)
+        await two.place(call_request(utc_now()))
+        assert [len(network.log) for network in server.networks.values()] == [1, 1]
+        assert server.networks[TRUNK].log[0].attempt_id == request.attempt_id
 
 
-def test_all_requests_of_a_client_share_one_connection(call_request: CallRequests) -> None:
-    async def story() -> None:
-        async with running() as server, client(server.url) as simulator:
-            await asyncio.gather(*(simulator.place(call_request(utc_now())) for _ in range(50)))
-            await simulator.health()
-            assert len(server.connections) == 1
-
-    in_time(story())
+async def test_all_requests_of_a_client_share_one_connection(call_request: CallRequests) -> None:
+    async with running() as server, client(server.url) as simulator:
+        await asyncio.gather(*(simulator.place(call_request(utc_now())) for _ in range(50)))
+        await simulator.health()
+        assert len(server.connections) == 1
 
 
-def test_nothing_can_be_asked_of_a_server_that_is_not_there(call_request: CallRequests) -> None:
-    async def story() -> None:
-        async with running() as server:
-            url = server.url
-        async with client(url) as simulator:
-            request = call_request(utc_now())
-            refused = await simulator.place(request)
-            assert refused == Refused("network_unreachable", CauseClass.INFRASTRUCTURE)
-            assert isinstance(await simulator.look_up(call_handle(request)), LookupFailed)
-            assert url in (await simulator.health() or "")
-            with pytest.raises(Unavailable):
-                await simulator.hang_up(call_handle(request))
-
-    in_time(story())
+async def test_nothing_can_be_asked_of_a_server_that_is_not_there(call_request: CallRequests) -> None:
+    async with running() as server:
+        url = server.url
+    async with client(url) as simulator:
+        request = call_request(utc_now())
+        refused = await simulator.place(request)
+        assert refused == Refused("network_unreachable", CauseClass.INFRASTRUCTURE)
+        assert isinstance(await simulator.look_up(call_handle(request)), LookupFailed)
+        assert url in (await simulator.health() or "")
+        with pytest.raises(Unavailable):
+            await simulator.hang_up(call_handle(request))
 
 
 @pytest.mark.parametrize("answer", [b"", b"?\n", b'{"id": 2}\n', b'{"id": 2, "refused": "no", "class": "odd"}\n'])
-def test_a_request_that_left_and_has_no_proper_answer_is_unclear(call_request: CallRequests, answer: bytes) -> None:
+async def test_a_request_that_left_and_has_no_proper_answer_is_unclear(
+    call_request: CallRequests, answer: bytes
+) -> None:
     async def be_rude(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readline()
         writer.write(b'{"id": 1, "ok": true}\n')
@@ -303,33 +274,22 @@ def test_a_request_that_left_and_has_no_proper_answer_is_unclear(call_request: C
         writer.write(answer)
         writer.close()
 
-    async def story() -> None:
-        rude = await asyncio.start_server(be_rude, "127.0.0.1", 0)
-        port = rude.sockets[0].getsockname()[1]
-        async with rude, client(f"tcp://127.0.0.1:{port}") as simulator:
-            assert isinstance(await simulator.place(call_request(utc_now())), Unclear)
-
-    in_time(story())
+    rude = await asyncio.start_server(be_rude, "127.0.0.1", 0)
+    port = rude.sockets[0].getsockname()[1]
+    async with rude, client(f"tcp://127.0.0.1:{port}") as simulator:
+        assert isinstance(await simulator.place(call_request(utc_now())), Unclear)
 
 
-def test_a_request_does_not_leave_after_its_place_by(call_request: CallRequests) -> None:
+async def test_a_request_does_not_leave_after_its_place_by(call_request: CallRequests) -> None:
     late = utc_now().add(hours=1)
-
-    async def story() -> None:
-        async with running() as server, client(server.url, clock=lambda: late) as simulator:
-            refused = await simulator.place(call_request(utc_now()))
-            assert refused == TOO_LATE
-            assert not server.networks[TRUNK].log
-
-    in_time(story())
+    async with running() as server, client(server.url, clock=lambda: late) as simulator:
+        refused = await simulator.place(call_request(utc_now()))
+        assert refused == TOO_LATE
+        assert not server.networks[TRUNK].log
 
 
-def test_a_server_whose_journal_is_damaged_takes_no_calls(call_request: CallRequests, tmp_path: Path) -> None:
+async def test_a_server_whose_journal_is_damaged_takes_no_calls(call_request: CallRequests, tmp_path: Path) -> None:
     (tmp_path / f"{TRUNK}.jsonl").write_text("?\n")
-
-    async def story() -> None:
-        async with running(journals=tmp_path) as server, client(server.url) as simulator:
-            assert isinstance(await simulator.place(call_request(utc_now())), Refused)
-            assert "damaged at line 1" in (await simulator.health() or "")
-
-    in_time(story())
+    async with running(journals=tmp_path) as server, client(server.url) as simulator:
+        assert isinstance(await simulator.place(call_request(utc_now())), Refused)
+        assert "damaged at line 1" in (await simulator.health() or "")

@@ -44,7 +44,7 @@ from support.networks.twilio import (
     trunk,
 )
 from support.networks.twilio_calls import when
-from support.provider_arguments import call_handle, in_time
+from support.provider_arguments import call_handle
 
 CallRequests = Callable[..., CallRequest]
 
@@ -188,21 +188,18 @@ def form_of(asked: HttpRequest) -> dict[str, Any]:
     return {name: values if len(values) > 1 else values[0] for name, values in asked.form.items()}
 
 
-def test_twilio_is_asked_for_all_that_it_needs_to_know(request_: CallRequest) -> None:
-    async def story() -> None:
-        async with network() as (carrier, twilio):
-            assert isinstance(await twilio.place(request_), Placed)
-            assert form_of(carrier.asked[0]) == {
-                "To": request_.to_number,
-                "From": request_.from_number,
-                "Url": CONNECTION["url"],
-                "Timeout": "30",
-                "StatusCallback": f"{PUBLIC}/v1/providers/twilio/{TRUNK}/events/{request_.attempt_id}",
-                "StatusCallbackMethod": "POST",
-                "StatusCallbackEvent": ["initiated", "ringing", "answered", "completed"],
-            }
-
-    in_time(story())
+async def test_twilio_is_asked_for_all_that_it_needs_to_know(request_: CallRequest) -> None:
+    async with network() as (carrier, twilio):
+        assert isinstance(await twilio.place(request_), Placed)
+        assert form_of(carrier.asked[0]) == {
+            "To": request_.to_number,
+            "From": request_.from_number,
+            "Url": CONNECTION["url"],
+            "Timeout": "30",
+            "StatusCallback": f"{PUBLIC}/v1/providers/twilio/{TRUNK}/events/{request_.attempt_id}",
+            "StatusCallbackMethod": "POST",
+            "StatusCallbackEvent": ["initiated", "ringing", "answered", "completed"],
+        }
 
 
 @pytest.mark.parametrize(
@@ -213,53 +210,40 @@ def test_twilio_is_asked_for_all_that_it_needs_to_know(request_: CallRequest) ->
         (False, {"twiml": "<Response/>", "url": None}, {"Twiml": "<Response/>", "Url": None, "MachineDetection": None}),
     ],
 )
-def test_the_agent_says_what_becomes_of_the_call_and_both_may_ask_for_machines(
+async def test_the_agent_says_what_becomes_of_the_call_and_both_may_ask_for_machines(
     request_: CallRequest, detects: bool, connection: dict[str, Any], fields: dict[str, Any]
 ) -> None:
-    async def story() -> None:
-        async with network() as (carrier, twilio):
-            await twilio.place(replace(request_, connection=connection, detect_machine=detects))
-            form = form_of(carrier.asked[0])
-            assert {name: form.get(name) for name in fields} == fields
-
-    in_time(story())
+    async with network() as (carrier, twilio):
+        await twilio.place(replace(request_, connection=connection, detect_machine=detects))
+        form = form_of(carrier.asked[0])
+        assert {name: form.get(name) for name in fields} == fields
 
 
 @pytest.mark.parametrize(
     ("left", "timeout", "cut"), [(100, "30", False), (34.5, "28", True), (12.5, "6", True), (3, "1", True)]
 )
-def test_it_rings_no_longer_than_the_window_is_open_though_twilio_adds_five_seconds(
+async def test_it_rings_no_longer_than_the_window_is_open_though_twilio_adds_five_seconds(
     request_: CallRequest, left: float, timeout: str, cut: bool
 ) -> None:
     now = utc_now()
-
-    async def story() -> None:
-        async with network(clock=lambda: now) as (carrier, twilio):
-            await twilio.place(replace(request_, ring_by=now.add(seconds=left)))
-            form = form_of(carrier.asked[0])
-            assert (form["Timeout"], form["StatusCallback"].endswith("?ring=until_window_ends")) == (timeout, cut)
-
-    in_time(story())
+    async with network(clock=lambda: now) as (carrier, twilio):
+        await twilio.place(replace(request_, ring_by=now.add(seconds=left)))
+        form = form_of(carrier.asked[0])
+        assert (form["Timeout"], form["StatusCallback"].endswith("?ring=until_window_ends")) == (timeout, cut)
 
 
-def test_without_a_public_url_no_call_is_placed_and_health_says_so(request_: CallRequest) -> None:
-    async def story() -> None:
-        async with network(public_url=None) as (carrier, twilio):
-            assert await twilio.place(request_) == Refused("no_public_url", INFRASTRUCTURE)
-            assert "DIALER_PUBLIC_URL" in (await twilio.health() or "")
-            assert not carrier.asked
-
-    in_time(story())
+async def test_without_a_public_url_no_call_is_placed_and_health_says_so(request_: CallRequest) -> None:
+    async with network(public_url=None) as (carrier, twilio):
+        assert await twilio.place(request_) == Refused("no_public_url", INFRASTRUCTURE)
+        assert "DIALER_PUBLIC_URL" in (await twilio.health() or "")
+        assert not carrier.asked
 
 
-def test_a_call_that_leads_nowhere_is_not_placed(request_: CallRequest) -> None:
-    async def story() -> None:
-        async with network() as (carrier, twilio):
-            refusal = await twilio.place(replace(request_, connection={"url": None}))
-            assert refusal == Refused("agent_has_no_url", INFRASTRUCTURE)
-            assert not carrier.asked
-
-    in_time(story())
+async def test_a_call_that_leads_nowhere_is_not_placed(request_: CallRequest) -> None:
+    async with network() as (carrier, twilio):
+        refusal = await twilio.place(replace(request_, connection={"url": None}))
+        assert refusal == Refused("agent_has_no_url", INFRASTRUCTURE)
+        assert not carrier.asked
 
 
 @pytest.mark.parametrize(
@@ -291,16 +275,13 @@ def test_a_call_that_leads_nowhere_is_not_placed(request_: CallRequest) -> None:
         (400, 21999, "twilio_21999: Unable to create record: No calls to … today", INFRASTRUCTURE),
     ],
 )
-def test_each_refusal_says_whose_fault_it_is(
+async def test_each_refusal_says_whose_fault_it_is(
     request_: CallRequest, status: int, code: int, cause: str, cause_class: CauseClass
 ) -> None:
-    async def story() -> None:
-        async with network() as (carrier, twilio):
-            carrier.answers.append(refused(status, code, "No calls to +49301234567 today"))
-            assert await twilio.place(request_) == Refused(cause, cause_class)
-            assert len(carrier.asked) == 1
-
-    in_time(story())
+    async with network() as (carrier, twilio):
+        carrier.answers.append(refused(status, code, "No calls to +49301234567 today"))
+        assert await twilio.place(request_) == Refused(cause, cause_class)
+        assert len(carrier.asked) == 1
 
 
 @pytest.mark.parametrize(
@@ -316,31 +297,25 @@ def test_each_refusal_says_whose_fault_it_is(
         ),
     ],
 )
-def test_a_refusal_by_somebody_else_is_the_fault_of_the_way_there(
+async def test_a_refusal_by_somebody_else_is_the_fault_of_the_way_there(
     request_: CallRequest, answer: Reply, cause: str
 ) -> None:
-    async def story() -> None:
-        async with network() as (carrier, twilio):
-            carrier.answers.append(answer)
-            assert await twilio.place(request_) == Refused(cause, INFRASTRUCTURE)
-
-    in_time(story())
+    async with network() as (carrier, twilio):
+        carrier.answers.append(answer)
+        assert await twilio.place(request_) == Refused(cause, INFRASTRUCTURE)
 
 
 @pytest.mark.parametrize(("headers", "seconds"), [({}, None), ({"Retry-After": "2"}, 2.0)])
-def test_twilio_says_how_long_it_wants_to_be_left_alone(
+async def test_twilio_says_how_long_it_wants_to_be_left_alone(
     request_: CallRequest, headers: dict[str, str], seconds: float | None
 ) -> None:
-    async def story() -> None:
-        async with network() as (carrier, twilio):
-            carrier.answers.append(Reply(429, b"", headers=headers))
-            assert await twilio.place(request_) == Refused("rate_limited", RATE, seconds)
-            carrier.answers.append(Reply(403, b"", headers=headers))
-            refused = await twilio.place(request_)
-            assert isinstance(refused, Refused)
-            assert refused.retry_after_seconds is None
-
-    in_time(story())
+    async with network() as (carrier, twilio):
+        carrier.answers.append(Reply(429, b"", headers=headers))
+        assert await twilio.place(request_) == Refused("rate_limited", RATE, seconds)
+        carrier.answers.append(Reply(403, b"", headers=headers))
+        refused = await twilio.place(request_)
+        assert isinstance(refused, Refused)
+        assert refused.retry_after_seconds is None
 
 
 SILENT = Reply(None)
@@ -366,31 +341,29 @@ UNREADABLE = [
     [*UNREADABLE, Reply(500, b"?"), Reply(503, b""), refused(500, 20500, "x"), Reply(504, b""), Reply(408, b""),
      Reply(400, {"type": "t", "title": "x", "status": "?", "code": 20001}), SILENT],
 )  # fmt: skip
-def test_a_call_that_may_exist_is_unclear_and_is_not_asked_for_again(request_: CallRequest, answer: Reply) -> None:
-    async def story() -> None:
-        # A busy machine may take a second to connect, and what has not left is refused.
-        async with network(timeout_seconds=3 if answer is SILENT else 15) as (carrier, twilio):
-            carrier.answers.append(answer)
-            unclear = await twilio.place(request_)
-            assert isinstance(unclear, Unclear)
-            assert AUTH_TOKEN not in unclear.reason
-            assert len(carrier.asked) == 1
-            assert isinstance(await twilio.place(replace(request_, to_number="+4930999")), Placed)
-
-    in_time(story())
-
-
-def test_placements_share_connections_that_are_kept_alive(request_: CallRequest) -> None:
-    async def story() -> None:
-        async with network() as (carrier, twilio):
-            for number in range(5):
-                assert isinstance(await twilio.place(replace(request_, to_number=f"+493000{number}")), Placed)
-            assert carrier.server.connections == 1
-
-    in_time(story())
+async def test_a_call_that_may_exist_is_unclear_and_is_not_asked_for_again(
+    request_: CallRequest, answer: Reply
+) -> None:
+    # A busy machine may take a second to connect, and what has not left is refused.
+    async with network(timeout_seconds=3 if answer is SILENT else 15) as (carrier, twilio):
+        carrier.answers.append(answer)
+        unclear = await twilio.place(request_)
+        assert isinstance(unclear, Unclear)
+        assert AUTH_TOKEN not in unclear.reason
+        assert len(carrier.asked) == 1
+        assert isinstance(await twilio.place(replace(request_, to_number="+4930999")), Placed)
 
 
-def test_a_kept_connection_that_breaks_under_a_request_does_not_make_it_leave_twice(request_: CallRequest) -> None:
+async def test_placements_share_connections_that_are_kept_alive(request_: CallRequest) -> None:
+    async with network() as (carrier, twilio):
+        for number in range(5):
+            assert isinstance(await twilio.place(replace(request_, to_number=f"+493000{number}")), Placed)
+        assert carrier.server.connections == 1
+
+
+async def test_a_kept_connection_that_breaks_under_a_request_does_not_make_it_leave_twice(
+    request_: CallRequest,
+) -> None:
     asked: list[bytes] = []
 
     async def rude(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -399,60 +372,48 @@ def test_a_kept_connection_that_breaks_under_a_request_does_not_make_it_leave_tw
         asked.append(await reader.readuntil(b"\r\n\r\n"))
         writer.close()
 
-    async def story() -> None:
-        server = await asyncio.start_server(rude, "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
-        async with server, connected(f"http://127.0.0.1:{port}") as twilio:
-            assert await twilio.health() is None
-            assert isinstance(await twilio.place(request_), Unclear)
-            assert [line.split()[0] for line in asked] == [b"GET", b"POST"]
-
-    in_time(story())
+    server = await asyncio.start_server(rude, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, connected(f"http://127.0.0.1:{port}") as twilio:
+        assert await twilio.health() is None
+        assert isinstance(await twilio.place(request_), Unclear)
+        assert [line.split()[0] for line in asked] == [b"GET", b"POST"]
 
 
-def test_what_could_not_leave_is_refused_and_health_says_why(request_: CallRequest) -> None:
-    async def story() -> None:
-        async with serve(0, TALKS) as gone:
-            port = gone.port
-        async with connected(f"http://127.0.0.1:{port}") as twilio:
-            assert await twilio.place(request_) == Refused("network_unreachable", INFRASTRUCTURE)
-            assert "cannot be reached" in (await twilio.health() or "")
-            assert isinstance(await twilio.look_up(call_handle(request_)), LookupFailed)
-            with pytest.raises(Unavailable):
-                await twilio.hang_up(call_handle(request_, SID))
-
-    in_time(story())
+async def test_what_could_not_leave_is_refused_and_health_says_why(request_: CallRequest) -> None:
+    async with serve(0, TALKS) as gone:
+        port = gone.port
+    async with connected(f"http://127.0.0.1:{port}") as twilio:
+        assert await twilio.place(request_) == Refused("network_unreachable", INFRASTRUCTURE)
+        assert "cannot be reached" in (await twilio.health() or "")
+        assert isinstance(await twilio.look_up(call_handle(request_)), LookupFailed)
+        with pytest.raises(Unavailable):
+            await twilio.hang_up(call_handle(request_, SID))
 
 
-def test_without_tls_nothing_leaves_and_health_says_why(request_: CallRequest) -> None:
-    async def story() -> None:
-        async with serve(0, TALKS) as carrier, connected(f"https://127.0.0.1:{carrier.port}") as twilio:
-            assert await twilio.place(request_) == Refused("tls_failed", INFRASTRUCTURE)
-            assert "No secure connection" in (await twilio.health() or "")
-            assert not carrier.asked
-
-    in_time(story())
+async def test_without_tls_nothing_leaves_and_health_says_why(request_: CallRequest) -> None:
+    async with serve(0, TALKS) as carrier, connected(f"https://127.0.0.1:{carrier.port}") as twilio:
+        assert await twilio.place(request_) == Refused("tls_failed", INFRASTRUCTURE)
+        assert "No secure connection" in (await twilio.health() or "")
+        assert not carrier.asked
 
 
-def test_a_certificate_that_nobody_vouches_for_is_named_and_one_that_is_vouched_for_will_do(
+async def test_a_certificate_that_nobody_vouches_for_is_named_and_one_that_is_vouched_for_will_do(
     request_: CallRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def story() -> None:
-        async with serve(0, TALKS, secure=with_tls()) as carrier:
-            url = f"https://127.0.0.1:{carrier.port}"
-            async with connected(url) as twilio:
-                assert await twilio.place(request_) == Refused("tls_failed", INFRASTRUCTURE)
-                assert "self-signed certificate" in (await twilio.health() or "")
-                assert not carrier.asked
-            monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
-            async with connected(url) as twilio:
-                assert await twilio.health() is None
-                assert isinstance(await twilio.place(request_), Placed)
-
-    in_time(story())
+    async with serve(0, TALKS, secure=with_tls()) as carrier:
+        url = f"https://127.0.0.1:{carrier.port}"
+        async with connected(url) as twilio:
+            assert await twilio.place(request_) == Refused("tls_failed", INFRASTRUCTURE)
+            assert "self-signed certificate" in (await twilio.health() or "")
+            assert not carrier.asked
+        monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
+        async with connected(url) as twilio:
+            assert await twilio.health() is None
+            assert isinstance(await twilio.place(request_), Placed)
 
 
-def test_a_server_that_takes_no_connection_in_time_has_not_got_the_request(request_: CallRequest) -> None:
+async def test_a_server_that_takes_no_connection_in_time_has_not_got_the_request(request_: CallRequest) -> None:
     hung_up = asyncio.Event()
 
     async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -460,34 +421,24 @@ def test_a_server_that_takes_no_connection_in_time_has_not_got_the_request(reque
         writer.close()
         hung_up.set()
 
-    async def story() -> None:
-        server = await asyncio.start_server(mute, "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
-        async with server, connected(f"https://127.0.0.1:{port}", timeout_seconds=0.3) as twilio:
-            assert await twilio.place(request_) == Refused("timed_out", INFRASTRUCTURE)
-            await hung_up.wait()
-
-    in_time(story())
+    server = await asyncio.start_server(mute, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, connected(f"https://127.0.0.1:{port}", timeout_seconds=0.3) as twilio:
+        assert await twilio.place(request_) == Refused("timed_out", INFRASTRUCTURE)
+        await hung_up.wait()
 
 
-def test_a_request_that_is_late_when_it_would_leave_stays_here(request_: CallRequest) -> None:
+async def test_a_request_that_is_late_when_it_would_leave_stays_here(request_: CallRequest) -> None:
     moments = iter([request_.place_by.subtract(seconds=1), request_.place_by])
-
-    async def story() -> None:
-        async with network(clock=lambda: next(moments)) as (carrier, twilio):
-            assert await twilio.place(request_) == TOO_LATE
-            assert not carrier.asked
-
-    in_time(story())
+    async with network(clock=lambda: next(moments)) as (carrier, twilio):
+        assert await twilio.place(request_) == TOO_LATE
+        assert not carrier.asked
 
 
-def test_a_request_whose_window_has_ended_stays_here(request_: CallRequest) -> None:
-    async def story() -> None:
-        async with network() as (carrier, twilio):
-            assert await twilio.place(replace(request_, ring_by=utc_now())) == TOO_LATE
-            assert not carrier.asked
-
-    in_time(story())
+async def test_a_request_whose_window_has_ended_stays_here(request_: CallRequest) -> None:
+    async with network() as (carrier, twilio):
+        assert await twilio.place(replace(request_, ring_by=utc_now())) == TOO_LATE
+        assert not carrier.asked
 
 
 @pytest.mark.parametrize(
@@ -505,39 +456,32 @@ def test_a_request_whose_window_has_ended_stays_here(request_: CallRequest) -> N
         (Reply(400, {"type": "t", "title": "x", "status": "?", "code": 1}), "twilio_1"),
     ],
 )
-def test_health_tells_apart_what_can_be_wrong(answer: Reply, reason: str | None) -> None:
-    async def story() -> None:
-        async with network() as (carrier, twilio):
-            carrier.answers.append(answer)
-            said = await twilio.health()
-            assert said is None if reason is None else reason in (said or "")
-
-    in_time(story())
+async def test_health_tells_apart_what_can_be_wrong(answer: Reply, reason: str | None) -> None:
+    async with network() as (carrier, twilio):
+        carrier.answers.append(answer)
+        said = await twilio.health()
+        assert said is None if reason is None else reason in (said or "")
 
 
-def test_a_wrong_token_is_refused_and_told_but_not_shown(
+async def test_a_wrong_token_is_refused_and_told_but_not_shown(
     request_: CallRequest, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG")
     around = ProviderEnvironment(utc_now, lambda _: "wr0ngt0ken", PUBLIC)
-
-    async def story() -> None:
-        async with serve(0, TALKS) as carrier:
-            twilio = PLUGIN.connect(TRUNK, trunk(carrier.port)["config"], around)
-            told = [
-                str(await twilio.place(request_)),
-                str(await twilio.health()),
-                str(await twilio.look_up(call_handle(request_))),
-            ]
-            with pytest.raises(Unavailable) as refusal:
-                await twilio.hang_up(call_handle(request_, SID))
-            assert "wrong_credentials" in told[0]
-            assert "refuses the auth token" in told[1]
-            shown = "".join([*told, str(refusal.value), repr(twilio), caplog.text])
-            assert not any(secret in shown for secret in ("wr0ngt0ken", AUTH_TOKEN, AUTHORIZATION.split()[1]))
-            await twilio.close()
-
-    in_time(story())
+    async with serve(0, TALKS) as carrier:
+        twilio = PLUGIN.connect(TRUNK, trunk(carrier.port)["config"], around)
+        told = [
+            str(await twilio.place(request_)),
+            str(await twilio.health()),
+            str(await twilio.look_up(call_handle(request_))),
+        ]
+        with pytest.raises(Unavailable) as refusal:
+            await twilio.hang_up(call_handle(request_, SID))
+        assert "wrong_credentials" in told[0]
+        assert "refuses the auth token" in told[1]
+        shown = "".join([*told, str(refusal.value), repr(twilio), caplog.text])
+        assert not any(secret in shown for secret in ("wr0ngt0ken", AUTH_TOKEN, AUTHORIZATION.split()[1]))
+        await twilio.close()
 
 
 def test_a_region_is_asked_at_its_own_address_whatever_the_environment_says(
@@ -557,123 +501,95 @@ def test_a_region_is_asked_at_its_own_address_whatever_the_environment_says(
     assert host(region="ie1", edge="dublin") == "api.dublin.ie1.twilio.com"
 
 
-def test_a_call_is_found_by_its_sid(request_: CallRequest) -> None:
-    async def story() -> None:
-        async with network() as (carrier, twilio):
-            placed = await twilio.place(request_)
-            assert isinstance(placed, Placed)
-            found = await twilio.look_up(call_handle(request_, placed.provider_call_id))
-            assert isinstance(found, Seen)
-            assert carrier.asked[-1].path == f"{BASE}/Calls/{placed.provider_call_id}.json"
-            assert await twilio.look_up(call_handle(request_, SID)) == Absent()
-
-    in_time(story())
+async def test_a_call_is_found_by_its_sid(request_: CallRequest) -> None:
+    async with network() as (carrier, twilio):
+        placed = await twilio.place(request_)
+        assert isinstance(placed, Placed)
+        found = await twilio.look_up(call_handle(request_, placed.provider_call_id))
+        assert isinstance(found, Seen)
+        assert carrier.asked[-1].path == f"{BASE}/Calls/{placed.provider_call_id}.json"
+        assert await twilio.look_up(call_handle(request_, SID)) == Absent()
 
 
-def test_a_machine_is_told_by_the_record_too(request_: CallRequest) -> None:
+async def test_a_machine_is_told_by_the_record_too(request_: CallRequest) -> None:
     record = {"status": "completed", "answered_by": "machine_end_beep", "duration": "7"}
     times = {"start_time": "Mon, 02 Mar 2026 09:00:03 +0000", "end_time": "Mon, 02 Mar 2026 09:00:15 +0000"}
-
-    async def story() -> None:
-        async with network() as (carrier, twilio):
-            carrier.answers.append(Reply(200, listed(request_, 0) | record | times))
-            found = await twilio.look_up(call_handle(request_, SID))
-            assert isinstance(found, Seen)
-            assert [str(one.kind) for one in found.events] == ["ringing", "answered", "ended"]
-            assert [one.at.second for one in found.events] == [3, 8, 15]
-            assert (found.events[-1].outcome, found.events[-1].talk_seconds) == ("machine", 7)
-
-    in_time(story())
+    async with network() as (carrier, twilio):
+        carrier.answers.append(Reply(200, listed(request_, 0) | record | times))
+        found = await twilio.look_up(call_handle(request_, SID))
+        assert isinstance(found, Seen)
+        assert [str(one.kind) for one in found.events] == ["ringing", "answered", "ended"]
+        assert [one.at.second for one in found.events] == [3, 8, 15]
+        assert (found.events[-1].outcome, found.events[-1].talk_seconds) == ("machine", 7)
 
 
 @pytest.mark.parametrize(
     ("status", "outcome"),
     [("busy", "busy"), ("no-answer", "no_answer"), ("failed", "failed"), ("canceled", "cancelled")],
 )
-def test_of_a_call_that_nobody_took_the_record_tells_the_end_alone(
+async def test_of_a_call_that_nobody_took_the_record_tells_the_end_alone(
     request_: CallRequest, status: str, outcome: str
 ) -> None:
-    async def story() -> None:
-        async with network() as (carrier, twilio):
-            carrier.answers.append(Reply(200, listed(request_, 1, status=status)))
-            found = await twilio.look_up(call_handle(request_, SID))
-            assert isinstance(found, Seen)
-            assert [(one.kind, one.outcome, one.talk_seconds) for one in found.events] == [("ended", outcome, 0)]
-
-    in_time(story())
+    async with network() as (carrier, twilio):
+        carrier.answers.append(Reply(200, listed(request_, 1, status=status)))
+        found = await twilio.look_up(call_handle(request_, SID))
+        assert isinstance(found, Seen)
+        assert [(one.kind, one.outcome, one.talk_seconds) for one in found.events] == [("ended", outcome, 0)]
 
 
-def test_a_call_without_a_sid_may_be_the_one_that_was_made_with_the_attempt(request_: CallRequest) -> None:
+async def test_a_call_without_a_sid_may_be_the_one_that_was_made_with_the_attempt(request_: CallRequest) -> None:
     before, mine, later = listed(request_, -60, sid="CA" + "b" * 32), listed(request_, 3), listed(request_, 200)
     child = listed(request_, 3, direction="outbound-dial")
     other = listed(request_, 3, to="+4930555")
-
-    async def story() -> None:
-        async with network() as (carrier, twilio):
-            for calls, expected in [
-                ((later, mine, before, child, other), SID),
-                ((later, before), None),
-                ((), None),
-            ]:
-                carrier.answers.append(page(*calls))
-                found = await twilio.look_up(call_handle(request_))
-                assert found == Absent() if expected is None else sids(found) == [expected]
-            assert carrier.asked[0].query == {
-                "To": [request_.to_number], "From": [request_.from_number], "PageSize": ["50"],
-            }  # fmt: skip
-
-    in_time(story())
+    async with network() as (carrier, twilio):
+        for calls, expected in [
+            ((later, mine, before, child, other), SID),
+            ((later, before), None),
+            ((), None),
+        ]:
+            carrier.answers.append(page(*calls))
+            found = await twilio.look_up(call_handle(request_))
+            assert found == Absent() if expected is None else sids(found) == [expected]
+        assert carrier.asked[0].query == {
+            "To": [request_.to_number], "From": [request_.from_number], "PageSize": ["50"],
+        }  # fmt: skip
 
 
-def test_of_several_calls_of_that_moment_the_engine_decides_which_it_is(request_: CallRequest) -> None:
+async def test_of_several_calls_of_that_moment_the_engine_decides_which_it_is(request_: CallRequest) -> None:
     other = "CA" + "b" * 32
-
-    async def story() -> None:
-        async with network(listed_after_seconds=3600) as (carrier, twilio):
-            carrier.answers.append(page(listed(request_, 3), listed(request_, 5, sid=other, status="queued")))
-            found = await twilio.look_up(call_handle(request_))
-            assert isinstance(found, Candidates)
-            assert sids(found) == [SID, other]
-            assert [len(one.events) for one in found.calls] == [1, 0]
-            assert isinstance(found.otherwise, LookupFailed)
-
-    in_time(story())
+    async with network(listed_after_seconds=3600) as (carrier, twilio):
+        carrier.answers.append(page(listed(request_, 3), listed(request_, 5, sid=other, status="queued")))
+        found = await twilio.look_up(call_handle(request_))
+        assert isinstance(found, Candidates)
+        assert sids(found) == [SID, other]
+        assert [len(one.events) for one in found.calls] == [1, 0]
+        assert isinstance(found.otherwise, LookupFailed)
 
 
-def test_a_call_of_which_it_is_not_known_whether_it_is_ours_is_not_hung_up(request_: CallRequest) -> None:
-    async def story() -> None:
-        async with network() as (carrier, twilio):
-            carrier.answers.append(page(listed(request_, 3)))
-            with pytest.raises(Unavailable, match="which of Twilio's calls"):
-                await twilio.hang_up(call_handle(request_))
-            assert [one.method for one in carrier.asked] == ["GET"]
-
-    in_time(story())
+async def test_a_call_of_which_it_is_not_known_whether_it_is_ours_is_not_hung_up(request_: CallRequest) -> None:
+    async with network() as (carrier, twilio):
+        carrier.answers.append(page(listed(request_, 3)))
+        with pytest.raises(Unavailable, match="which of Twilio's calls"):
+            await twilio.hang_up(call_handle(request_))
+        assert [one.method for one in carrier.asked] == ["GET"]
 
 
-def test_what_is_not_listed_on_a_full_page_may_be_on_the_next(request_: CallRequest) -> None:
-    async def story() -> None:
-        async with network() as (carrier, twilio):
-            carrier.answers.append(page(*[listed(request_, 500)] * 50))
-            assert isinstance(await twilio.look_up(call_handle(request_)), LookupFailed)
-            carrier.answers.append(page(*[listed(request_, 500)] * 49, listed(request_, -60)))
-            assert await twilio.look_up(call_handle(request_)) == Absent()
-
-    in_time(story())
+async def test_what_is_not_listed_on_a_full_page_may_be_on_the_next(request_: CallRequest) -> None:
+    async with network() as (carrier, twilio):
+        carrier.answers.append(page(*[listed(request_, 500)] * 50))
+        assert isinstance(await twilio.look_up(call_handle(request_)), LookupFailed)
+        carrier.answers.append(page(*[listed(request_, 500)] * 49, listed(request_, -60)))
+        assert await twilio.look_up(call_handle(request_)) == Absent()
 
 
-def test_a_call_that_may_not_be_listed_yet_is_not_absent(request_: CallRequest) -> None:
+async def test_a_call_that_may_not_be_listed_yet_is_not_absent(request_: CallRequest) -> None:
     moments = {"now": call_handle(request_).created_at.add(seconds=59)}
-
-    async def story() -> None:
-        async with network(clock=lambda: moments["now"], listed_after_seconds=60) as (_, twilio):
-            found = await twilio.look_up(call_handle(request_))
-            assert isinstance(found, LookupFailed)
-            assert "too early" in found.reason
-            moments["now"] = moments["now"].add(seconds=1)
-            assert await twilio.look_up(call_handle(request_)) == Absent()
-
-    in_time(story())
+    async with network(clock=lambda: moments["now"], listed_after_seconds=60) as (_, twilio):
+        found = await twilio.look_up(call_handle(request_))
+        assert isinstance(found, LookupFailed)
+        assert "too early" in found.reason
+        moments["now"] = moments["now"].add(seconds=1)
+        assert await twilio.look_up(call_handle(request_)) == Absent()
 
 
 @pytest.mark.parametrize(
@@ -681,48 +597,35 @@ def test_a_call_that_may_not_be_listed_yet_is_not_absent(request_: CallRequest) 
     [*UNREADABLE, Reply(200, b"{}"), Reply(200, {"calls": 5}), Reply(200, {"calls": [5]}), Reply(404, b"?"),
      refused(401, 20003, "x"), Reply(503, b""), Reply(200, {"sid": SID, "status": "floating"}), SILENT],
 )  # fmt: skip
-def test_an_answer_that_makes_no_sense_says_nothing_of_a_call(request_: CallRequest, answer: Reply) -> None:
-    async def story() -> None:
-        async with network(timeout_seconds=1) as (carrier, twilio):
-            for sid in (SID, None):
-                carrier.answers.append(answer)
-                assert isinstance(await twilio.look_up(call_handle(request_, sid)), LookupFailed)
-
-    in_time(story())
+async def test_an_answer_that_makes_no_sense_says_nothing_of_a_call(request_: CallRequest, answer: Reply) -> None:
+    async with network(timeout_seconds=1) as (carrier, twilio):
+        for sid in (SID, None):
+            carrier.answers.append(answer)
+            assert isinstance(await twilio.look_up(call_handle(request_, sid)), LookupFailed)
 
 
-def test_a_list_with_a_call_that_has_no_date_proves_nothing(request_: CallRequest) -> None:
-    async def story() -> None:
-        async with network() as (carrier, twilio):
-            carrier.answers.append(page(listed(request_, 0, date_created=None)))
-            assert isinstance(await twilio.look_up(call_handle(request_)), LookupFailed)
-
-    in_time(story())
+async def test_a_list_with_a_call_that_has_no_date_proves_nothing(request_: CallRequest) -> None:
+    async with network() as (carrier, twilio):
+        carrier.answers.append(page(listed(request_, 0, date_created=None)))
+        assert isinstance(await twilio.look_up(call_handle(request_)), LookupFailed)
 
 
-def test_a_call_that_was_not_answered_is_cancelled_and_not_completed(request_: CallRequest) -> None:
-    async def story() -> None:
-        async with network(RINGS_LONG) as (carrier, twilio):
-            placed = await twilio.place(request_)
-            assert isinstance(placed, Placed)
-            await twilio.hang_up(call_handle(request_, placed.provider_call_id))
-            assert carrier.switch.network.log[0].outcome == "cancelled"
-            assert form_of(carrier.asked[-1]) == {"Status": "canceled"}
-
-    in_time(story())
+async def test_a_call_that_was_not_answered_is_cancelled_and_not_completed(request_: CallRequest) -> None:
+    async with network(RINGS_LONG) as (carrier, twilio):
+        placed = await twilio.place(request_)
+        assert isinstance(placed, Placed)
+        await twilio.hang_up(call_handle(request_, placed.provider_call_id))
+        assert carrier.switch.network.log[0].outcome == "cancelled"
+        assert form_of(carrier.asked[-1]) == {"Status": "canceled"}
 
 
-def test_a_call_that_is_answered_while_it_is_hung_up_is_hung_up(request_: CallRequest) -> None:
+async def test_a_call_that_is_answered_while_it_is_hung_up_is_hung_up(request_: CallRequest) -> None:
     ringing, talking = listed(request_, 0), listed(request_, 0, status="in-progress")
-
-    async def story() -> None:
-        async with network() as (carrier, twilio):
-            for first in (Reply(200, talking), refused(400, 21220, "Call is not in-progress. Cannot redirect.")):
-                carrier.answers += [Reply(200, ringing), first, Reply(200, {**talking, "status": "completed"})]
-                await twilio.hang_up(call_handle(request_, SID))
-                assert [form_of(one) for one in carrier.asked[-2:]] == [{"Status": "canceled"}, {"Status": "completed"}]
-
-    in_time(story())
+    async with network() as (carrier, twilio):
+        for first in (Reply(200, talking), refused(400, 21220, "Call is not in-progress. Cannot redirect.")):
+            carrier.answers += [Reply(200, ringing), first, Reply(200, {**talking, "status": "completed"})]
+            await twilio.hang_up(call_handle(request_, SID))
+            assert [form_of(one) for one in carrier.asked[-2:]] == [{"Status": "canceled"}, {"Status": "completed"}]
 
 
 @pytest.mark.parametrize(
@@ -732,45 +635,35 @@ def test_a_call_that_is_answered_while_it_is_hung_up_is_hung_up(request_: CallRe
         (refused(404, 20404, "gone"), ["canceled"]),
     ],
 )
-def test_a_call_that_ends_while_it_is_hung_up_is_no_error(request_: CallRequest, late: Reply, asked: list[str]) -> None:
+async def test_a_call_that_ends_while_it_is_hung_up_is_no_error(
+    request_: CallRequest, late: Reply, asked: list[str]
+) -> None:
     """It ended after the look-up. Twilio is not asked again once it says that the call is over."""
-
-    async def story() -> None:
-        async with network() as (carrier, twilio):
-            carrier.answers += [Reply(200, listed(request_, 0, status="ringing")), *[late] * len(asked)]
-            await twilio.hang_up(call_handle(request_, SID))
-            assert [one.method for one in carrier.asked] == ["GET", *["POST"] * len(asked)]
-            assert [form_of(one) for one in carrier.asked[1:]] == [{"Status": status} for status in asked]
-            assert not carrier.answers
-
-    in_time(story())
+    async with network() as (carrier, twilio):
+        carrier.answers += [Reply(200, listed(request_, 0, status="ringing")), *[late] * len(asked)]
+        await twilio.hang_up(call_handle(request_, SID))
+        assert [one.method for one in carrier.asked] == ["GET", *["POST"] * len(asked)]
+        assert [form_of(one) for one in carrier.asked[1:]] == [{"Status": status} for status in asked]
+        assert not carrier.answers
 
 
-def test_a_call_that_was_answered_and_ends_while_it_is_hung_up_is_no_error(request_: CallRequest) -> None:
+async def test_a_call_that_was_answered_and_ends_while_it_is_hung_up_is_no_error(request_: CallRequest) -> None:
     talking = Reply(200, listed(request_, 0, status="in-progress"))
-
-    async def story() -> None:
-        async with network() as (carrier, twilio):
-            for late in (refused(400, 21220, "over"), refused(404, 20404, "gone")):
-                carrier.answers += [talking, talking, late]
-                await twilio.hang_up(call_handle(request_, SID))
-                assert [form_of(one) for one in carrier.asked[-2:]] == [{"Status": "canceled"}, {"Status": "completed"}]
-                assert not carrier.answers
-
-    in_time(story())
+    async with network() as (carrier, twilio):
+        for late in (refused(400, 21220, "over"), refused(404, 20404, "gone")):
+            carrier.answers += [talking, talking, late]
+            await twilio.hang_up(call_handle(request_, SID))
+            assert [form_of(one) for one in carrier.asked[-2:]] == [{"Status": "canceled"}, {"Status": "completed"}]
+            assert not carrier.answers
 
 
 @pytest.mark.parametrize("answer", [Reply(503, b""), refused(429, 20429, "x"), Reply(200, b"?"), SILENT])
 @pytest.mark.parametrize("asked_before", [0, 1, 2])
-def test_a_call_that_was_not_surely_hung_up_is_an_error(
+async def test_a_call_that_was_not_surely_hung_up_is_an_error(
     request_: CallRequest, answer: Reply, asked_before: int
 ) -> None:
     talking = Reply(200, listed(request_, 0, status="in-progress"))
-
-    async def story() -> None:
-        async with network(timeout_seconds=1) as (carrier, twilio):
-            carrier.answers += [*[talking] * asked_before, answer]
-            with pytest.raises(Unavailable):
-                await twilio.hang_up(call_handle(request_, SID))
-
-    in_time(story())
+    async with network(timeout_seconds=1) as (carrier, twilio):
+        carrier.answers += [*[talking] * asked_before, answer]
+        with pytest.raises(Unavailable):
+            await twilio.hang_up(call_handle(request_, SID))

@@ -37,7 +37,7 @@ FIRST_NUMBER = 3
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_request_that_was_given_up_in_a_black_hole_never_arrives(
+async def test_a_request_that_was_given_up_in_a_black_hole_never_arrives(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     number = FIRST_NUMBER + NETWORKS.index(name)
@@ -53,15 +53,12 @@ def test_a_request_that_was_given_up_in_a_black_hole_never_arrives(
         def link(state: str) -> None:
             output("ip", "-n", inside, "link", "set", f"dl{number}b", state)
 
-        async def story() -> None:
+        try:
             trunk = provider(name, carrier.port, *SCHEMES.get(name, ()), host=host, timeout_seconds=3)
             try:
                 await lost_and_never_delivered(trunk, carrier, host, link)
             finally:
                 await trunk.close()
-
-        try:
-            asyncio.run(story())
         finally:
             carrier.kill()
 
