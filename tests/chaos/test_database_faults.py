@@ -13,7 +13,7 @@ from chaos.scenario import DATABASE_FAULTS, Scenario
 from dialer.errors import Contended, Unfit
 from support.world import World
 
-pytestmark = [pytest.mark.proof, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.proof, pytest.mark.timeout(600)]
 
 SCHEMA = """
 SELECT table_name, column_name FROM information_schema.columns

@@ -15,7 +15,7 @@ import pytest
 from dialer.engine.audit import audit
 from support.world import World, made_up_phones
 
-pytestmark = [pytest.mark.proof, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.proof, pytest.mark.timeout(600)]
 
 NINE_TO_FIVE: dict[str, Any] = {"start_time": "09:00", "end_time": "17:00", "working_days": [1, 2, 3, 4, 5]}
 

@@ -25,7 +25,7 @@ from support.world import made_up_phones
 
 pytestmark = [
     pytest.mark.proof,
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(600),
     pytest.mark.skipif(sys.platform != "linux", reason="reads the children of a process from /proc"),
 ]
 

@@ -12,7 +12,7 @@ from dialer.providers.simulator.network import most_in_any_second
 from support.cluster import Cluster, cluster, wait_until
 
 log = structlog.get_logger()
-pytestmark = [pytest.mark.proof, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.proof, pytest.mark.timeout(600)]
 
 SECOND = 1_000_000
 SKEWED = [sys.executable, str(Path(__file__).parents[1] / "support" / "skewed_clock.py")]

@@ -32,7 +32,7 @@ from support.proxy import Proxy
 
 pytestmark = [
     pytest.mark.proof,
-    pytest.mark.timeout(420),
+    pytest.mark.timeout(900),
     pytest.mark.skipif(sys.platform != "linux", reason="the servers are killed by pids that only Linux keeps so"),
 ]
 

@@ -21,7 +21,7 @@ from support.cluster import DIALER, POLL, Cluster, cluster, wait_until
 
 pytestmark = [
     pytest.mark.proof,
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(600),
     pytest.mark.skipif(sys.platform != "linux", reason="the servers are killed by pids that only Linux keeps so"),
 ]
 

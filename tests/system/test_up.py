@@ -18,7 +18,7 @@ from support.world import made_up_phones
 
 pytestmark = [
     pytest.mark.proof,
-    pytest.mark.timeout(180),
+    pytest.mark.timeout(420),
     pytest.mark.skipif(sys.platform != "linux", reason="reads the children of a process from /proc"),
 ]
 
