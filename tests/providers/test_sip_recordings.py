@@ -19,7 +19,7 @@ from dialer.domain.outcomes import CauseClass, Outcome
 from dialer.providers.asterisk.events import AriEventReader
 from dialer.providers.freeswitch.esl import SwitchEvent
 from dialer.providers.freeswitch.events import ChannelEventReader
-from dialer.providers.twilio.causes import CallEnd
+from dialer.providers.twilio.causes import FinalStatus
 from support.freeswitch_recordings import TRUNK
 
 ROOT = Path(__file__).parent.parent
@@ -134,7 +134,7 @@ def test_a_code_means_the_same_over_every_network(over: Any, code: int) -> None:
 
 @pytest.mark.parametrize("code", CODES)
 def test_twilio_reads_a_code_from_the_same_table(code: int) -> None:
-    outcome, cause, facts = CallEnd("failed", sip_code=code).result()
+    outcome, cause, facts = FinalStatus("failed", sip_code=code).result()
     assert (outcome, cause, facts.sip_code) == (PEOPLE.get(code, Outcome.FAILED), f"sip_{code}", code)
 
 

@@ -72,7 +72,7 @@ API_ERRORS = (TwilioRestException, TwilioServiceException)
 
 
 @dataclass(frozen=True, slots=True)
-class CallEnd:
+class FinalStatus:
     """What is known of the end of a call. `ring_was_cut`: it rang only until the end of the calling window."""
 
     status: str

@@ -21,7 +21,7 @@ from dialer.domain.ids import AttemptId
 from dialer.domain.outcomes import Outcome
 from dialer.errors import InvalidInput, NotSigned
 from dialer.providers.base import Absent, CallHandle, Candidates, LookupFailed, LookupResult, Seen, WebhookRequest
-from dialer.providers.twilio.causes import COMPLETED, ENDED, IN_PROGRESS, CallEnd
+from dialer.providers.twilio.causes import COMPLETED, ENDED, IN_PROGRESS, FinalStatus
 
 SIGNATURE = "x-twilio-signature"
 RING_WAS_CUT = "ring=until_window_ends"
@@ -124,7 +124,7 @@ def _event(attempt_id: AttemptId, kind: EventKind, at: DateTime, sid: str) -> Ca
     return CallEvent.of(attempt_id, kind, at, provider_call_id=sid)
 
 
-def _ended(attempt_id: AttemptId, end: CallEnd, at: DateTime, sid: str, talk_seconds: float | None) -> CallEvent:
+def _ended(attempt_id: AttemptId, end: FinalStatus, at: DateTime, sid: str, talk_seconds: float | None) -> CallEvent:
     outcome, cause, facts = end.result()
     if outcome not in (Outcome.ANSWERED, Outcome.MACHINE):
         talk_seconds = 0.0
@@ -140,8 +140,8 @@ def _ended(attempt_id: AttemptId, end: CallEnd, at: DateTime, sid: str, talk_sec
     )
 
 
-def _end(form: Form, status: str, url: str) -> CallEnd:
-    return CallEnd(
+def _end(form: Form, status: str, url: str) -> FinalStatus:
+    return FinalStatus(
         status,
         answered_by=form.text("AnsweredBy"),
         sip_code=form.whole("SipResponseCode", 699),
@@ -183,7 +183,7 @@ def _record_events(call: CallHandle, record: Record) -> Sequence[CallEvent]:
     if record.status in IN_PROGRESS:
         return events
     answered_by = record.answered_by if isinstance(record.answered_by, str) else None
-    end = _ended(call.attempt_id, CallEnd(record.status, answered_by), over, record.sid, talk)
+    end = _ended(call.attempt_id, FinalStatus(record.status, answered_by), over, record.sid, talk)
     return [*events, end] if record.status == COMPLETED else [end]
 
 
