@@ -3,13 +3,13 @@
 import base64
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import redis
 
+from dialer.embedded import child
 from dialer.settings import QUEUES
 from dialer.store.lease_requests import asked_key
 from support.cluster import wait_until
@@ -88,7 +88,7 @@ def test_a_worker_goes_on_after_messages_that_are_none_or_are_no_tasks(world: Wo
     log_file = tmp_path / "log"
     with redis.Redis.from_url(world.redis_url) as client, log_file.open("wb") as log:
         client.rpush(QUEUE, *NO_MESSAGES, *NO_TASKS)
-        worker = subprocess.Popen([sys.executable, "-m", "dialer", "worker"], env=environment, stdout=log, stderr=log)
+        worker = child([sys.executable, "-m", "dialer", "worker"], env=environment, stdout=log, stderr=log)
 
         def has_taken(key: str) -> bool:
             assert worker.poll() is None, log_file.read_text()[-3000:]
