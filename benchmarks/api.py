@@ -32,8 +32,8 @@ def ask(url: str, key: str, what: str, seconds: float, clients: int) -> list[flo
     kind, _, target = what.partition(" ")
     taken: list[float] = []
 
-    def one(number: int) -> None:
-        mine = []
+    def ask_in_turn(number: int) -> None:
+        milliseconds = []
         with httpx2.Client(headers={"Authorization": f"Bearer {key}"}) as client:
             ends_at, asked = time.perf_counter() + seconds, 0
             while (began := time.perf_counter()) < ends_at:
@@ -45,10 +45,10 @@ def ask(url: str, key: str, what: str, seconds: float, clients: int) -> list[flo
                     body = {"name": "small", "agent_id": target}
                     answer = client.post(f"{url}/v1/batch-calls", json=body, headers=headers)
                 assert answer.is_success, answer.text
-                mine.append((time.perf_counter() - began) * 1000)
-        taken.extend(mine)
+                milliseconds.append((time.perf_counter() - began) * 1000)
+        taken.extend(milliseconds)
 
-    threads = [threading.Thread(target=one, args=(number,)) for number in range(clients)]
+    threads = [threading.Thread(target=ask_in_turn, args=(number,)) for number in range(clients)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -60,7 +60,9 @@ def measure(urls: list[str], key: str, what: str, seconds: float, clients: int) 
     """Ask both servers at once; return requests a second, and the median and 95th percentile in milliseconds."""
     command = [sys.executable, __file__, "--ask", key, what, str(seconds), str(max(1, clients // 2))]
     askers = [subprocess.Popen([*command, url], stdout=subprocess.PIPE) for url in urls[: min(clients, 2)]]
-    taken = [one for asker in askers for one in json.loads(asker.communicate(timeout=seconds + 60)[0])]
+    taken = [
+        milliseconds for asker in askers for milliseconds in json.loads(asker.communicate(timeout=seconds + 60)[0])
+    ]
     cuts = quantiles(taken, n=20)
     return len(taken) / seconds, cuts[9], cuts[18]
 

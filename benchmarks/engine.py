@@ -82,9 +82,9 @@ def start(context: EngineContext, count: int, first: int) -> BatchId:
 def refill(context: EngineContext) -> None:
     """The n-th end of a call frees the slot of the n-th start after the first hundred starts."""
     with context.db.begin() as connection:
-        found = rows(connection, "SELECT placed_at, ended_at FROM attempts WHERE placed_at IS NOT NULL")
-    starts = sorted(row.placed_at for row in found)[100:]
-    ends = sorted(row.ended_at for row in found)[: len(starts)]
+        attempts = rows(connection, "SELECT placed_at, ended_at FROM attempts WHERE placed_at IS NOT NULL")
+    starts = sorted(row.placed_at for row in attempts)[100:]
+    ends = sorted(row.ended_at for row in attempts)[: len(starts)]
     delays = sorted((start - end).total_seconds() * 1000 for start, end in zip(starts, ends, strict=True))
     seconds = (starts[-1] - starts[0]).total_seconds()
     print(f"{len(delays)} slots refilled, {len(delays) / seconds:.1f} calls/s")
@@ -103,8 +103,8 @@ def throughput(context: EngineContext) -> None:
 def rate(context: EngineContext, calls_per_second: int) -> None:
     """The calls of one minute, which begins when the first ten seconds are over."""
     with context.db.begin() as connection:
-        found = rows(connection, "SELECT sent_at FROM attempts WHERE sent_at IS NOT NULL ORDER BY sent_at")
-    moments = [round((row.sent_at - found[0].sent_at).total_seconds() * 1_000_000) for row in found]
+        attempts = rows(connection, "SELECT sent_at FROM attempts WHERE sent_at IS NOT NULL ORDER BY sent_at")
+    moments = [round((row.sent_at - attempts[0].sent_at).total_seconds() * 1_000_000) for row in attempts]
     minute = [moment for moment in moments if 10_000_000 <= moment < 70_000_000]
     used = len(minute) / 60 / calls_per_second
     print(

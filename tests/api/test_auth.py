@@ -59,22 +59,26 @@ class Operation:
 def _filled(value: Any, ids: dict[str, str]) -> Any:
     match value:
         case dict():
-            return {name: _filled(one, ids) for name, one in value.items()}
+            return {name: _filled(item, ids) for name, item in value.items()}
         case list():
-            return [_filled(one, ids) for one in value]
+            return [_filled(item, ids) for item in value]
         case _:
             return ids.get(value, value)
 
 
 def operations(api: Api) -> list[Operation]:
-    found = [
+    declared = [
         Operation(operation["operationId"], method.upper(), path)
         for path, methods in api.app().openapi()["paths"].items()
         for method, operation in methods.items()
     ]
-    assert len(found) > 45
+    assert len(declared) > 45
     # Networks sign what they report instead: tests/api/test_webhooks.py.
-    return [one for one in found if one.path not in OPEN | OF_OWNER and not one.path.startswith("/v1/providers/")]
+    return [
+        operation
+        for operation in declared
+        if operation.path not in OPEN | OF_OWNER and not operation.path.startswith("/v1/providers/")
+    ]
 
 
 @pytest.fixture

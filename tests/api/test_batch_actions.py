@@ -149,7 +149,7 @@ def stored(world: World, batch_id: str, begun: int) -> tuple[State, list[tuple[s
         "SELECT from_status, to_status FROM batch_history WHERE batch_id = :id ORDER BY id OFFSET :begun",
         id=batch_id, begun=begun,
     )  # fmt: skip
-    found = world.rows(
+    batch_rows = world.rows(
         """
         SELECT b.status, p.next_dispatch_at IS NOT NULL AS is_due, p.pending, p.cancelled,
                (SELECT count(*) FROM contacts c WHERE c.batch_id = b.id AND c.status = 'pending') AS callable
@@ -157,10 +157,10 @@ def stored(world: World, batch_id: str, begun: int) -> tuple[State, list[tuple[s
         """,
         id=batch_id,
     )
-    if not found:
+    if not batch_rows:
         assert world.value("SELECT count(*) FROM contacts WHERE batch_id = :id", id=batch_id) == 0
         return None, []
-    ((status, is_due, *counts),) = found
+    ((status, is_due, *counts),) = batch_rows
     assert is_due == (status == "active")
     assert counts == ([0, 2, 0] if status == "cancelled" else [2, 0, 2])
     return status, [tuple(row) for row in written]
@@ -215,7 +215,7 @@ def test_operators_who_act_while_calls_are_made_meet_no_deadlock(
 
     with ThreadPoolExecutor(3) as pool:
         work = [pool.submit(engine), pool.submit(operator, ids), pool.submit(operator, ids[::-1])]
-        answers = [answer for one in work for answer in one.result(DEADLINE_SECONDS)]
+        answers = [answer for future in work for answer in future.result(DEADLINE_SECONDS)]
     assert set(answers) <= {200, 422}
     assert 200 in answers
 

@@ -57,7 +57,7 @@ def details(answer: Any) -> dict[str, str]:
     assert answer.status_code == 422, answer.text
     error = answer.json()["error"]
     assert error["code"] == "invalid_input"
-    return {one["field"]: one["reason"] for one in error["details"]}
+    return {detail["field"]: detail["reason"] for detail in error["details"]}
 
 
 def code(answer: Any) -> tuple[int, str]:

@@ -46,8 +46,8 @@ def guest(api: Api, workspace: str) -> TestClient:
 
 
 def config(variable: str, **more: Any) -> dict[str, Any]:
-    found: dict[str, Any] = trunk(1, host="198.51.100.7")["config"]
-    return found | {"password": f"env:{variable}"} | more
+    values: dict[str, Any] = trunk(1, host="198.51.100.7")["config"]
+    return values | {"password": f"env:{variable}"} | more
 
 
 def create(client: TestClient, variable: str, **more: Any) -> Any:
@@ -122,11 +122,13 @@ def test_no_operation_reaches_what_is_the_machine_owners(api: Api) -> None:
     document = api.app().openapi()
     assert not [path for path in document["paths"] if re.search("workspace|quarantine|setting|environment", path)]
     bodies = {
-        name: one for name, one in document["components"]["schemas"].items() if name.startswith(("New", "Changed"))
+        name: schema
+        for name, schema in document["components"]["schemas"].items()
+        if name.startswith(("New", "Changed"))
     }
     assert len(bodies) > 10
     forbidden = {"workspace_id", "workspace", "countries", "premium_rate"}
-    assert {name for name, one in bodies.items() if forbidden & set(one.get("properties", {}))} == set()
+    assert {name for name, schema in bodies.items() if forbidden & set(schema.get("properties", {}))} == set()
 
 
 def test_every_boundary_of_the_security_page_is_walked_by_a_test() -> None:

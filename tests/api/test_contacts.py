@@ -25,7 +25,7 @@ def load(client: TestClient, batch: dict[str, Any], file: str | bytes) -> Any:
 
 def details(answer: Any) -> list[str]:
     assert answer.status_code == 422, answer.text
-    return [one["field"] for one in answer.json()["error"]["details"]]
+    return [detail["field"] for detail in answer.json()["error"]["details"]]
 
 
 def test_contacts_are_added_as_json_with_all_they_may_have(client: TestClient, draft: Draft) -> None:
@@ -175,7 +175,7 @@ def test_contacts_are_listed_in_their_order_and_filtered(client: TestClient, dra
 
     def listed(**query: Any) -> tuple[list[str], int]:
         answer = client.get(f"{path}/contacts", params=query).json()
-        return [one["phone_number"][-3:] for one in answer["data"]], answer["pagination"]["total"]
+        return [contact["phone_number"][-3:] for contact in answer["data"]], answer["pagination"]["total"]
 
     assert listed() == (["100", "101", "102", "103", "104", "150"], 6)
     assert listed(limit=2, offset=3) == (["103", "104"], 6)
@@ -185,7 +185,7 @@ def test_contacts_are_listed_in_their_order_and_filtered(client: TestClient, dra
     assert listed(status="failed") == ([], 0)
     client.post(f"{path}/schedule")
     world.run(lambda: client.get(path).json()["data"]["status"] == "completed")
-    outcomes = [one["outcome"] for one in client.get(f"{path}/contacts").json()["data"]]
+    outcomes = [contact["outcome"] for contact in client.get(f"{path}/contacts").json()["data"]]
     for outcome in set(outcomes):
         assert listed(outcome=outcome)[1] == outcomes.count(outcome)
     bad = client.get(f"{path}/contacts", params={"phone_number": "12"})
@@ -199,12 +199,12 @@ def test_a_contact_is_shown_with_its_calls_also_when_they_are_archived(
     client.post(f"{path}/schedule")
     world.run(lambda: client.get(path).json()["data"]["status"] == "completed")
     (contact,) = client.get(f"{path}/contacts").json()["data"]
-    one = client.get(f"{path}/contacts/{contact['id']}").json()["data"]
-    assert [call["outcome"] for call in one["calls"]] == [contact["outcome"]]
-    assert {name: one[name] for name in contact} == contact
+    shown = client.get(f"{path}/contacts/{contact['id']}").json()["data"]
+    assert [call["outcome"] for call in shown["calls"]] == [contact["outcome"]]
+    assert {name: shown[name] for name in contact} == contact
     world.sql("INSERT INTO attempts_archive SELECT * FROM attempts")
     world.sql("DELETE FROM attempts")
-    assert client.get(f"{path}/contacts/{contact['id']}").json()["data"] == one
+    assert client.get(f"{path}/contacts/{contact['id']}").json()["data"] == shown
     assert client.get(f"{path}/calls").json()["pagination"]["total"] == 1
     assert client.get(f"{path}/contacts/{NOBODY}").status_code == 404
 
@@ -224,15 +224,15 @@ def test_contacts_of_a_folder_are_loaded_when_a_batch_is_made_from_it(
         batch = draft(contact_source="folder", contact_folder_id=folder["id"], respect_contact_timezone=by_zone)
         assert batch["counts"]["pending"] == 2
         contacts = client.get(f"/batch-calls/{batch['id']}/contacts").json()["data"]
-        assert [(one["phone_number"], one["variables"]) for one in contacts] == [
+        assert [(contact["phone_number"], contact["variables"]) for contact in contacts] == [
             ("+4930901820", {"plan": "gold"}),
             ("+12025550101", {}),
         ]
     assert world.value("SELECT count(DISTINCT lane) FROM contacts") == 3
-    one = client.get(path).json()["data"][0]
-    assert client.get(f"{path}/{one['id']}").json()["data"] == one
-    assert client.delete(f"{path}/{one['id']}").status_code == 204
-    assert client.get(f"{path}/{one['id']}").status_code == 404
+    contact = client.get(path).json()["data"][0]
+    assert client.get(f"{path}/{contact['id']}").json()["data"] == contact
+    assert client.delete(f"{path}/{contact['id']}").status_code == 204
+    assert client.get(f"{path}/{contact['id']}").status_code == 404
     assert client.delete(f"/contact-folders/{folder['id']}").status_code == 204
     kept = client.get(f"/batch-calls/{batch['id']}").json()["data"]
     assert (kept["contact_folder_id"], kept["counts"]["total"]) == (None, 2)

@@ -69,22 +69,22 @@ def test_a_header_that_does_not_end_in_time_closes_its_connection(api: Api, sent
 def test_a_header_in_small_pieces_has_no_more_time(api: Api) -> None:
     with api.served(header_timeout_seconds=0.5) as served, connect(served, b"GET / HTTP/1.1\r\n") as connection:
         connection.settimeout(0.05)
-        said = b""
+        response = b""
         for _ in range(20 * DEADLINE_SECONDS):
             try:
-                said += connection.recv(65536)
+                response += connection.recv(65536)
                 break
             except TimeoutError:
                 connection.sendall(b"a: b\r\n")
-        assert b" 408 " in said
+        assert b" 408 " in response
 
 
 def test_the_next_request_of_a_connection_has_its_own_time(api: Api) -> None:
     with api.served(header_timeout_seconds=0.5) as served:
         request = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
-        said = answer_to(served, request + request + b"GET /he")
-        assert said.count(b" 200 OK") == 2
-        assert said.count(b" 408 ") == 1
+        response = answer_to(served, request + request + b"GET /he")
+        assert response.count(b" 200 OK") == 2
+        assert response.count(b" 408 ") == 1
 
 
 @pytest.mark.parametrize(
@@ -104,14 +104,14 @@ def test_a_header_without_end_is_refused_whatever_is_long_in_it(api: Api, sent: 
 def test_trailers_without_end_close_their_connection(api: Api) -> None:
     head = b"POST /v1/agents HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
     with api.served() as served:
-        said = answer_to(served, head + b"a: b\r\n" * 2 * MAX_HEADER_BYTES)
-        assert said.startswith((b"HTTP/1.1 401 ", b"HTTP/1.1 431 "))
+        response = answer_to(served, head + b"a: b\r\n" * 2 * MAX_HEADER_BYTES)
+        assert response.startswith((b"HTTP/1.1 401 ", b"HTTP/1.1 431 "))
 
 
 def test_many_requests_at_once_on_one_connection_are_refused(api: Api) -> None:
     with api.served() as served:
-        said = answer_to(served, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * 10 * MAX_PIPELINED)
-        assert b" 400 " in said
+        response = answer_to(served, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * 10 * MAX_PIPELINED)
+        assert b" 400 " in response
 
 
 @contextmanager
@@ -152,8 +152,8 @@ def test_a_path_is_logged_cut_and_without_control_characters(api: Api) -> None:
 def test_a_websocket_is_answered_as_the_plain_request_that_it_is(api: Api) -> None:
     upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: eA==\r\n"
     with api.served(header_timeout_seconds=0.5) as served:
-        said = answer_to(served, b"GET /v1/agents HTTP/1.1\r\nHost: x\r\n" + upgrade + b"\r\n")
-        assert said.startswith(b"HTTP/1.1 401 ")
+        response = answer_to(served, b"GET /v1/agents HTTP/1.1\r\nHost: x\r\n" + upgrade + b"\r\n")
+        assert response.startswith(b"HTTP/1.1 401 ")
 
 
 def test_connections_beyond_the_limit_are_told_so_and_served_again_when_others_are_gone(api: Api) -> None:
@@ -181,17 +181,17 @@ def test_a_report_to_a_trunk_that_is_not_there_is_refused_before_its_body_comes(
 def test_reports_are_small(api: Api, trunk: str) -> None:
     path = f"/v1/providers/http/{trunk}/events"
     with api.served(body_timeout_seconds=5) as served:
-        said = answer_to(served, post(path, MIB + 1, "Connection: close\r\n"))
-        assert said.startswith(b"HTTP/1.1 413 ")
+        response = answer_to(served, post(path, MIB + 1, "Connection: close\r\n"))
+        assert response.startswith(b"HTTP/1.1 413 ")
         chunked = f"POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
-        said = answer_to(served, chunked + b"%x\r\n" % MIB + b"x" * MIB)
-        assert said.startswith(b"HTTP/1.1 413 ")
+        response = answer_to(served, chunked + b"%x\r\n" % MIB + b"x" * MIB)
+        assert response.startswith(b"HTTP/1.1 413 ")
 
 
 def test_a_report_that_does_not_come_to_its_end_is_given_up(api: Api, trunk: str) -> None:
     with api.served(body_timeout_seconds=0.3) as served:
-        said = answer_to(served, post(f"/v1/providers/http/{trunk}/events", 100, "Connection: close\r\n") + b"{")
-        assert said.startswith(b"HTTP/1.1 400 ")
+        response = answer_to(served, post(f"/v1/providers/http/{trunk}/events", 100, "Connection: close\r\n") + b"{")
+        assert response.startswith(b"HTTP/1.1 400 ")
 
 
 def test_an_address_whose_reports_are_not_signed_is_soon_refused_before_the_body(api: Api, trunk: str) -> None:
@@ -216,8 +216,8 @@ def test_no_route_reads_a_body_before_it_knows_who_sends_it(api: Api) -> None:
         for method, path in with_bodies:
             path = re.sub(r"{\w+}", str(uuid4()), path.replace("{provider}", "http"))
             head = "Connection: close\r\nContent-Type: application/json\r\n"
-            said = answer_to(served, post(path, 10_000_000, head).replace(b"POST", method.upper().encode(), 1))
-            assert said.startswith((b"HTTP/1.1 401 ", b"HTTP/1.1 404 ")), (path, said[:100])
+            response = answer_to(served, post(path, 10_000_000, head).replace(b"POST", method.upper().encode(), 1))
+            assert response.startswith((b"HTTP/1.1 401 ", b"HTTP/1.1 404 ")), (path, response[:100])
 
 
 def large(world: World, batch_id: str) -> None:

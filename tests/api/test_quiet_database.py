@@ -16,10 +16,10 @@ from support.world import World
 @pytest.fixture
 def errors(tmp_path_factory: pytest.TempPathFactory, world: World) -> Any:
     """Return what reads the errors that Postgres has logged since the test began."""
-    found = list(tmp_path_factory.getbasetemp().glob("servers0/log/postgres.log"))
-    if not found:
+    logs = list(tmp_path_factory.getbasetemp().glob("servers0/log/postgres.log"))
+    if not logs:
         pytest.skip("the log of this Postgres is not here")
-    (log,) = found
+    (log,) = logs
     before = len(log.read_text())
 
     def read() -> list[str]:

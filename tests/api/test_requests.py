@@ -235,17 +235,17 @@ def test_metrics_tell_the_figures_of_the_installation(client: TestClient, draft:
         world.clock.now = world.clock.now.add(seconds=2)
         return figures(client.get("http://testserver/metrics", headers=METRICS).text)
 
-    found = read()
-    assert (found["dialer_slots_used"], found["dialer_slots_limit"]) == (3, 3)
-    assert (found['dialer_contacts{status="dialing"}'], found['dialer_contacts{status="pending"}']) == (3, 2)
-    assert sum(value for name, value in found.items() if name.startswith("dialer_calls_in_progress")) == 3
-    assert found['dialer_up{server="postgres"}'] == found['dialer_up{server="redis"}'] == 1
-    assert found['dialer_batches{status="active"}'] == 1
-    assert found["dialer_inbox_depth"] == 0
-    assert {'dialer_queue_depth{queue="dialer"}', 'dialer_queue_depth{queue="dialer.beat"}'} <= set(found)
+    metrics = read()
+    assert (metrics["dialer_slots_used"], metrics["dialer_slots_limit"]) == (3, 3)
+    assert (metrics['dialer_contacts{status="dialing"}'], metrics['dialer_contacts{status="pending"}']) == (3, 2)
+    assert sum(value for name, value in metrics.items() if name.startswith("dialer_calls_in_progress")) == 3
+    assert metrics['dialer_up{server="postgres"}'] == metrics['dialer_up{server="redis"}'] == 1
+    assert metrics['dialer_batches{status="active"}'] == 1
+    assert metrics["dialer_inbox_depth"] == 0
+    assert {'dialer_queue_depth{queue="dialer"}', 'dialer_queue_depth{queue="dialer.beat"}'} <= set(metrics)
     scheduled = 'method="POST",route="/batch-calls/{batch_id}/schedule",status="200"'
-    assert found[f"dialer_http_request_seconds_count{{{scheduled}}}"] >= 1
-    buckets = [value for name, value in found.items() if name.startswith("dialer_http_request_seconds_bucket{")
+    assert metrics[f"dialer_http_request_seconds_count{{{scheduled}}}"] >= 1
+    buckets = [value for name, value in metrics.items() if name.startswith("dialer_http_request_seconds_bucket{")
                and scheduled in name]  # fmt: skip
     assert buckets == sorted(buckets)
 
@@ -269,9 +269,9 @@ def test_steps_of_workers_are_measured(api: Api, client: TestClient, draft: Draf
     environment = os.environ | dict(api.settings.environment())
     subprocess.run([sys.executable, "-c", work], env=environment, check=True, timeout=60, capture_output=True)
     world.clock.now = world.clock.now.add(seconds=2)
-    found = figures(client.get("http://testserver/metrics", headers=METRICS).text)
+    metrics = figures(client.get("http://testserver/metrics", headers=METRICS).text)
     for step in ("tick", "dispatch"):
-        assert found[f'dialer_step_seconds_count{{step="{step}"}}'] >= 1
+        assert metrics[f'dialer_step_seconds_count{{step="{step}"}}'] >= 1
 
 
 def test_openapi_describes_every_operation(api: Api) -> None:

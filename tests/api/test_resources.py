@@ -36,7 +36,7 @@ def filled(world: World) -> Callable[[dict[str, Any]], dict[str, Any]]:
 
 def reasons(answer: Any) -> dict[str, str]:
     assert answer.status_code == 422, answer.text
-    return {one["field"]: one["reason"] for one in answer.json()["error"]["details"]}
+    return {detail["field"]: detail["reason"] for detail in answer.json()["error"]["details"]}
 
 
 @pytest.mark.parametrize("path", RESOURCES)
@@ -48,24 +48,26 @@ def test_one_is_made_shown_listed_changed_and_deleted(
     world.clock.now = world.clock.now.add(seconds=1)
     made = client.post(path, json=new)
     assert made.status_code == 201, made.text
-    one = made.json()["data"]
-    assert {name: one[name] for name in new} == new
-    assert client.get(f"{path}/{one['id']}").json()["data"] == one
+    resource = made.json()["data"]
+    assert {name: resource[name] for name in new} == new
+    assert client.get(f"{path}/{resource['id']}").json()["data"] == resource
     listed = client.get(path).json()
-    assert (listed["data"][0], listed["pagination"]["total"]) == (one, before + 1)
+    assert (listed["data"][0], listed["pagination"]["total"]) == (resource, before + 1)
 
     world.clock.now = world.clock.now.add(minutes=1)
-    changed = client.patch(f"{path}/{one['id']}", json=changes).json()["data"]
+    changed = client.patch(f"{path}/{resource['id']}", json=changes).json()["data"]
     kept = {
-        name: value for name, value in one.items() if name not in (*changes, "updated_at", "ready", "not_ready_reasons")
+        name: value
+        for name, value in resource.items()
+        if name not in (*changes, "updated_at", "ready", "not_ready_reasons")
     }
     assert {name: changed[name] for name in kept} == kept
     assert {name: changed[name] for name in changes} == changes
-    assert changed["updated_at"] > one["updated_at"]
+    assert changed["updated_at"] > resource["updated_at"]
 
-    assert client.delete(f"{path}/{one['id']}").status_code == 204
-    for gone in (client.get(f"{path}/{one['id']}"), client.patch(f"{path}/{one['id']}", json={}),
-                 client.delete(f"{path}/{one['id']}")):  # fmt: skip
+    assert client.delete(f"{path}/{resource['id']}").status_code == 204
+    for gone in (client.get(f"{path}/{resource['id']}"), client.patch(f"{path}/{resource['id']}", json={}),
+                 client.delete(f"{path}/{resource['id']}")):  # fmt: skip
         assert (gone.status_code, gone.json()["error"]["code"]) == (404, "not_found")
 
 
@@ -220,7 +222,9 @@ def test_whatever_else_a_file_holds_its_numbers_are_suppressed(client: TestClien
     ]
     report = client.post("/suppressions", content="\n".join(rows), headers=CSV).json()["data"]
     assert (report["imported"], [error["row"] for error in report["errors"]]) == (3, [5])
-    suppressed = {one["phone_number"]: one["reason"] for one in client.get("/suppressions").json()["data"]}
+    suppressed = {
+        suppression["phone_number"]: suppression["reason"] for suppression in client.get("/suppressions").json()["data"]
+    }
     assert suppressed == {"+12025550101": "asked", "+12025550102": None, "+12025550103": "r" * 255}
 
 
@@ -236,7 +240,7 @@ def test_numbers_are_suppressed_by_file_and_not_called_from_then_on(
     assert client.get("/suppressions").json()["data"][0]["reason"] == "asked"
     world.run(lambda: client.get(path).json()["data"]["status"] == "completed")
     skipped = client.get(f"{path}/contacts", params={"status": "skipped"}).json()["data"]
-    assert [(one["phone_number"], one["status_reason"], one["attempts"]) for one in skipped] == [
+    assert [(contact["phone_number"], contact["status_reason"], contact["attempts"]) for contact in skipped] == [
         ("+12025550102", "suppressed", 0)
     ]
 

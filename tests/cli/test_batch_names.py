@@ -118,7 +118,7 @@ def test_what_reads_takes_the_one_that_has_started_else_the_newest_and_says_so(
     assert (json.loads(shown.out)["id"], shown.err) == (str(made[taken]), notice)
     assert dialer("batch", "export", NAME).err == notice
     listed = dialer("contacts", "list", NAME, "--json")
-    assert ({one["batch_id"] for one in json.loads(listed.out)}, listed.err) == ({str(made[taken])}, notice)
+    assert ({contact["batch_id"] for contact in json.loads(listed.out)}, listed.err) == ({str(made[taken])}, notice)
     contact_id = str(json.loads(listed.out)[0]["id"])
     assert dialer("contacts", "show", NAME, contact_id).err == notice
 

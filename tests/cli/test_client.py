@@ -33,7 +33,7 @@ def test_a_list_is_called_from_the_command_line(served: Served, dialer: Dialer, 
     assert "Spring" in dialer("batch", "list", "--status", "completed").out
     assert "counts: " in dialer("batch", "show", "Spring").out
     people = json.loads(dialer("contacts", "list", "Spring", "--json").out)
-    assert [one["name"] for one in people] == ["Ada", "Bob"]
+    assert [contact["name"] for contact in people] == ["Ada", "Bob"]
     assert json.loads(dialer("contacts", "show", "Spring", people[0]["id"], "--json").out)["calls"]
     dialer("batch", "export", "Spring", "-o", "results.csv")
     assert (tmp_path / "results.csv").read_text().count("+1202555010") == 2
@@ -194,7 +194,7 @@ def test_keys_are_made_listed_and_revoked_on_the_database(api: Api, served: Serv
     monkeypatch.setenv("DIALER_API_KEY", made.out.strip())
     assert dialer("batch", "list").code == 0
     assert "needs the role operator" in dialer("agents", "create", "name=x").refusal
-    listed = {one["name"]: one["id"] for one in json.loads(dialer("keys", "list", "--json").out)}
+    listed = {key["name"]: key["id"] for key in json.loads(dialer("keys", "list", "--json").out)}
     assert dialer("keys", "revoke", listed["dashboard"]).code == 0
     assert "unknown or revoked" in dialer("batch", "list").refusal
 

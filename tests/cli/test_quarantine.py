@@ -50,11 +50,11 @@ def test_an_empty_quarantine_is_an_empty_list(dialer: Dialer, world: World) -> N
 
 def test_what_is_in_quarantine_is_listed_and_reports_go_back_into_the_inbox(dialer: Dialer, world: World) -> None:
     dispatch_and_place(world, world.batch(2))
-    one, other = live_attempts(world)
+    quarantined, other = live_attempts(world)
     row_id = closed(world)
     kept(world, call_event(other, "ended", world.clock.now, "no_answer", key="n", cause="lost \u2028 and found"))
     first, second = json.loads(dialer("quarantine", "list", "--json").out)
-    assert (first["kind"], first["subject"], first["attempt_id"]) == ("report", str(row_id), str(one))
+    assert (first["kind"], first["subject"], first["attempt_id"]) == ("report", str(row_id), str(quarantined))
     assert (first["tries"], first["error_kind"], first["error"]) == (6, "22003", "out of range")
     assert (second["attempt_id"], second["report"]["outcome"], second["tries"]) == (str(other), "no_answer", 5)
     assert "out of range" in dialer("quarantine", "list").out
@@ -77,8 +77,8 @@ def test_a_batch_and_an_attempt_are_due_at_once_and_what_was_not_kept_stays(dial
         quarantine.note(connection, "batch", batch_id, ValueError("x"))
         quarantine.note(connection, "attempt", attempt_id, ValueError("y"), attempt_id)
         quarantine.note(connection, "report", "a trunk and a key", ValueError("z"))
-    found = json.loads(dialer("quarantine", "list", "--json").out)
-    lost = next(entry["id"] for entry in found if entry["kind"] == "report")
+    entries = json.loads(dialer("quarantine", "list", "--json").out)
+    lost = next(entry["id"] for entry in entries if entry["kind"] == "report")
     result = dialer("quarantine", "retry", "--all")
     assert (result.code, result.out, result.err) == (
         1,

@@ -132,9 +132,9 @@ def test_a_redis_that_does_not_answer_is_a_plain_line(
 def test_the_doctor_names_all_servers_that_cannot_be_used(dialer: Dialer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DIALER_DATABASE_URL", NOWHERE)
     monkeypatch.setenv("DIALER_REDIS_URL", "redis://127.0.0.1:1/0")
-    said = dialer("doctor")
-    assert said.code == 1
-    assert [line.split(" does")[0] for line in said.out.splitlines()] == ["Postgres", "Redis"]
+    finished = dialer("doctor")
+    assert finished.code == 1
+    assert [line.split(" does")[0] for line in finished.out.splitlines()] == ["Postgres", "Redis"]
 
 
 @pytest.mark.parametrize("where", ["a file", "nowhere"])

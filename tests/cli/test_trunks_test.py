@@ -70,7 +70,7 @@ def test_one_call_is_made_and_each_of_its_events_printed(
         result = dialer("trunks", "test", "+12015550123", *OPTIONS, "--yes", "--json")
     assert result.code == code, result
     events_shown = [json.loads(line) for line in result.out.splitlines()]
-    assert [one["event"] for one in events_shown if one["event"] != "ringing" or "ringing" in events] == events
+    assert [event["event"] for event in events_shown if event["event"] != "ringing" or "ringing" in events] == events
     assert events_shown[-1]["outcome"] == outcome
     assert events_shown[-1]["cause"]
     # The codes of the network stand beside what is made of them.

@@ -12,8 +12,8 @@ pytestmark = pytest.mark.usefixtures("in_cluster")
 
 def test_a_workspace_is_limited_and_shown(dialer: Dialer, world: World) -> None:
     assert dialer("workspaces", "limit", "default", "--countries", "DE,at", "--premium-rate").code == 0
-    (found,) = json.loads(dialer("workspaces", "list", "--json").out)
-    assert (found["name"], found["countries"], found["premium_rate"]) == ("default", ["AT", "DE"], True)
+    (workspace,) = json.loads(dialer("workspaces", "list", "--json").out)
+    assert (workspace["name"], workspace["countries"], workspace["premium_rate"]) == ("default", ["AT", "DE"], True)
     dialer("workspaces", "limit", "default", "--no-premium-rate")
     dialer("workspaces", "limit", "default", "--countries", "all")
     assert "default" in dialer("workspaces", "list").out

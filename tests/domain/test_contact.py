@@ -124,7 +124,7 @@ def test_any_text_in_any_field_is_read_or_refused_by_name(
     try:
         contact = parse_contact({"phone_number": NUMBER} | fields, variables, default_region=None, batch_timezone="UTC")
     except InvalidInput as error:
-        refused = {one.field for one in error.errors}
+        refused = {field_error.field for field_error in error.errors}
     else:
         refused = set()
         assert 1 <= contact.priority <= 10

@@ -207,15 +207,15 @@ def test_all_zones_of_a_contact_must_be_open_and_the_first_to_close_counts() -> 
 )
 def test_every_moment_of_a_span_is_open_and_of_one_day(second: int, window: CallingWindow) -> None:
     now = NOW.start_of("week").add(seconds=second)
-    found = span(window, now)
-    if found is None:
+    granted = span(window, now)
+    if granted is None:
         closes = window.closes_at(now) if window.is_open(now) else now
         assert closes is not None
         assert closes <= now.add(seconds=RING_LEAD_SECONDS)
         return
-    assert found.valid_from <= now < found.valid_until <= now.add(seconds=GRANT_SECONDS)
-    last = found.valid_until.subtract(microseconds=1)
-    for moment in (found.valid_from, last):
+    assert granted.valid_from <= now < granted.valid_until <= now.add(seconds=GRANT_SECONDS)
+    last = granted.valid_until.subtract(microseconds=1)
+    for moment in (granted.valid_from, last):
         assert window.is_open(moment)
         assert window.local_day(moment) == window.local_day(now)
         assert moment.date() == now.date()
@@ -229,9 +229,9 @@ LOADED = SlotGrants(EPOCH)
 def look(
     planned: BatchPlan, after: BatchCounts = FREE, claimed: int = 0, grants: SlotGrants = LOADED
 ) -> tuple[DateTime | None, str | None]:
-    found = next_dispatch(planned, after, claimed, grants, NOW)
-    assert found.batch_id == planned.batch.id
-    return found.at, found.held_by
+    due = next_dispatch(planned, after, claimed, grants, NOW)
+    assert due.batch_id == planned.batch.id
+    return due.at, due.held_by
 
 
 def held(reason: str, free_at: DateTime | None = None) -> SlotGrants:

@@ -39,8 +39,8 @@ def test_the_other_74_bits_come_from_chance() -> None:
     now, rng = moment(10**15), Random(1)
     made = [uuid7(now, rng).int for _ in range(200)]
     ever_set, always_set = 0, (1 << 128) - 1
-    for one in made:
-        ever_set, always_set = ever_set | one, always_set & one
+    for number in made:
+        ever_set, always_set = ever_set | number, always_set & number
     assert (ever_set & ~always_set).bit_count() == 74
     assert len(set(made)) == 200
 

@@ -62,11 +62,11 @@ def test_the_next_opening_is_what_a_walk_by_quarters_of_an_hour_finds(zones: lis
     windows = [CallingWindow(zone, time(9), time(17)) for zone in zones]
     week = range(8 * 24 * 4)
     walked = (at + timedelta(minutes=15 * step) for step in week)
-    found = Lane(tuple(zones)).next_open(NINE_TO_FIVE, at)
+    opening = Lane(tuple(zones)).next_open(NINE_TO_FIVE, at)
     first = next((moment for moment in walked if all(window.is_open(moment) for window in windows)), None)
     if first is None:
-        assert found is None or found > at.add(days=7)
+        assert opening is None or opening > at.add(days=7)
     else:
-        assert found is not None
-        assert first - timedelta(minutes=15) < found <= first
-        assert all(window.is_open(found) for window in windows)
+        assert opening is not None
+        assert first - timedelta(minutes=15) < opening <= first
+        assert all(window.is_open(opening) for window in windows)

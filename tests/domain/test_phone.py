@@ -45,13 +45,13 @@ def verdict(raw: str, region: str | None = None) -> str:
 def examples() -> list[str]:
     """One number of every kind of every country, as the library gives them."""
     kinds = range(phonenumbers.PhoneNumberType.VOICEMAIL + 1)
-    found = [
+    numbers = [
         phonenumbers.example_number_for_type(region, kind)
         for region in phonenumbers.SUPPORTED_REGIONS
         for kind in kinds
     ]
     return sorted(
-        {phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164) for number in found if number}
+        {phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164) for number in numbers if number}
     )
 
 
@@ -203,15 +203,15 @@ def test_the_compiled_plans_say_what_the_library_says_near_every_kind_of_number_
     for country_code, regions in phonenumbers.COUNTRY_CODE_TO_REGION_CODE.items():
         for national in _near_examples(country_code, regions, rng):
             text = f"+{country_code}{national}"
-            said = phone._is_plain_and_valid(text)
+            is_valid = phone._is_plain_and_valid(text)
             trunk_prefix = phone._trunk_prefix(country_code)
             is_plain = phone._PLAIN_E164.fullmatch(text) and len(text) <= 1 + phone.MAX_DIGITS
             if not is_plain or (trunk_prefix is not None and trunk_prefix.match(national)):
-                assert not said
+                assert not is_valid
                 continue
             number = phonenumbers.PhoneNumber(country_code=country_code, national_number=int(national))
-            assert said == phonenumbers.is_valid_number(number), text
-            valid += said
+            assert is_valid == phonenumbers.is_valid_number(number), text
+            valid += is_valid
     assert valid > 10_000
 
 

@@ -98,7 +98,7 @@ def test_the_database_knows_the_words_of_the_domain(
     db: Database, table: str, column: str, words: type[StrEnum]
 ) -> None:
     with db.begin() as connection:
-        found = rows(
+        constraints = rows(
             connection,
             """
             SELECT pg_get_constraintdef(c.oid) AS rule
@@ -108,7 +108,7 @@ def test_the_database_knows_the_words_of_the_domain(
             table=table,
             column=column,
         )
-    ((rule,),) = found
+    ((rule,),) = constraints
     assert set(re.findall(r"'(\w+)'::text", rule)) == set(words)
 
 
@@ -124,8 +124,8 @@ def test_the_database_lets_a_contact_have_one_live_attempt_at_most(world: World)
                CASE WHEN :state NOT IN ('ended', 'refused') THEN created_at END, allowed_by
         FROM attempts LIMIT 1
         """
-    for one, other in product(LIVE_ATTEMPT, LIVE_ATTEMPT):
-        world.sql("UPDATE attempts SET state = :state", state=one)
+    for state, other in product(LIVE_ATTEMPT, LIVE_ATTEMPT):
+        world.sql("UPDATE attempts SET state = :state", state=state)
         with pytest.raises(IntegrityError, match="attempts_one_live_per_contact"):
             world.sql(copy, state=other)
     for over in set(AttemptState) - LIVE_ATTEMPT:

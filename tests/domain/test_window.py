@@ -113,11 +113,11 @@ def test_a_window_is_open_by_the_wall_clock_and_its_starting_day(
 def test_the_next_opening_is_the_first_instant_that_the_wall_shows(
     hours: CallingWindow, moment: str, expected: str
 ) -> None:
-    found = hours.next_open(at(moment))
+    opening = hours.next_open(at(moment))
 
-    assert found == at(expected)
-    assert found is not None
-    assert found.timezone_name == "UTC"
+    assert opening == at(expected)
+    assert opening is not None
+    assert opening.timezone_name == "UTC"
 
 
 @pytest.mark.parametrize(
@@ -146,11 +146,11 @@ def test_the_next_opening_is_the_first_instant_that_the_wall_shows(
 def test_a_window_closes_at_the_first_instant_that_is_not_open(
     hours: CallingWindow, moment: str, expected: str
 ) -> None:
-    found = hours.closes_at(at(moment))
+    closing = hours.closes_at(at(moment))
 
-    assert found == at(expected)
-    assert found is not None
-    assert found.timezone_name == "UTC"
+    assert closing == at(expected)
+    assert closing is not None
+    assert closing.timezone_name == "UTC"
 
 
 def test_a_window_of_all_hours_never_closes() -> None:

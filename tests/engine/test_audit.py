@@ -195,15 +195,20 @@ def test_one_call_too_many_in_flight_is_found(world: World, scope: str) -> None:
 @pytest.mark.parametrize("scope", ["number", "trunk"])
 def test_limits_of_numbers_and_trunks_hold_across_batches(world: World, scope: str) -> None:
     limits: dict[str, Any] = {f"{scope}_max_concurrent_calls": 1}
-    one, other, apart = (Ledger(world, name=name) for name in ("one", "other", "apart"))
-    one.attempt(0, begin=0, end=30, **limits)
-    second = other.attempt(0, begin=10, end=40, **limits)
+    first_ledger, second_ledger, third_ledger = (Ledger(world, name=name) for name in ("one", "other", "apart"))
+    first_ledger.attempt(0, begin=0, end=30, **limits)
+    second = second_ledger.attempt(0, begin=10, end=40, **limits)
     elsewhere: dict[str, Any] = {"phone_number_id": world.installed.number_ids[1], "trunk_id": _another_trunk(world)}
-    apart.attempt(0, begin=20, end=50, **limits, **elsewhere)
-    for ledger in (one, other, apart):
+    third_ledger.attempt(0, begin=20, end=50, **limits, **elsewhere)
+    for ledger in (first_ledger, second_ledger, third_ledger):
         ledger.write()
-    assert audit_violations(world) == one.violations() == other.violations() == {f"P2 {scope}_concurrency": (second,)}
-    assert apart.violations() == {}
+    assert (
+        audit_violations(world)
+        == first_ledger.violations()
+        == second_ledger.violations()
+        == {f"P2 {scope}_concurrency": (second,)}
+    )
+    assert third_ledger.violations() == {}
 
 
 def test_a_slot_that_frees_at_the_same_moment_is_free(world: World) -> None:

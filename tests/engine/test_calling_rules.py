@@ -12,8 +12,8 @@ PREMIUM, GERMAN, AMERICAN = "+491805123456", "+4930901820", "+12025550101"
 
 
 def states(world: World) -> dict[str, tuple[str, str | None]]:
-    found = world.rows("SELECT phone_number, status, status_reason FROM contacts")
-    return {row.phone_number: (row.status, row.status_reason) for row in found}
+    contacts = world.rows("SELECT phone_number, status, status_reason FROM contacts")
+    return {row.phone_number: (row.status, row.status_reason) for row in contacts}
 
 
 def test_an_import_says_of_each_row_why_it_may_not_be_called(world: World) -> None:
@@ -48,8 +48,8 @@ def test_every_country_may_be_called_again(world: World) -> None:
     workspaces.limit(world.db, WORKSPACE, ["DE"], None)
     workspaces.limit(world.db, WORKSPACE, ["all"], None)
     assert world.add(world.batch([], start=False), [AMERICAN, GERMAN]).imported == 2
-    (found,) = workspaces.list_all(world.db)
-    assert (found["name"], found["countries"], found["premium_rate"]) == (WORKSPACE, None, False)
+    (workspace,) = workspaces.list_all(world.db)
+    assert (workspace["name"], workspace["countries"], workspace["premium_rate"]) == (WORKSPACE, None, False)
 
 
 def test_a_workspace_or_a_country_that_does_not_exist_is_refused(world: World) -> None:

@@ -55,21 +55,21 @@ class ByNumbers(ProviderPool):
         self._world, self._meanwhile, self._otherwise = world, meanwhile, otherwise or Absent()
 
     def look_up_all(self, calls: Sequence[tuple[Trunk, CallHandle]]) -> dict[AttemptId, LookupResult]:
-        found = {call.attempt_id: self._look_up(call) for _, call in calls}
+        results = {call.attempt_id: self._look_up(call) for _, call in calls}
         self._meanwhile()
-        return found
+        return results
 
     def hang_up_all(self, calls: Sequence[tuple[Trunk, CallHandle]]) -> None:
         """Nobody is to be hung up here."""
 
     def _look_up(self, call: CallHandle) -> LookupResult:
         since, until = call.created_at.subtract(seconds=10), call.created_at.add(minutes=2)
-        listed = [one for one in self._world.network.log if one.to_number == call.to_number]
-        listed = [one for one in listed if since <= one.placed_at <= until]
-        known = [one for one in listed if one.call_id == call.provider_call_id]
+        listed = [call_record for call_record in self._world.network.log if call_record.to_number == call.to_number]
+        listed = [call_record for call_record in listed if since <= call_record.placed_at <= until]
+        known = [call_record for call_record in listed if call_record.call_id == call.provider_call_id]
         if known:
             return self._seen(call, known[0])
-        seen = tuple(self._seen(call, one) for one in listed)
+        seen = tuple(self._seen(call, call_record) for call_record in listed)
         return Candidates(seen, self._otherwise) if seen else self._otherwise
 
     def _seen(self, call: CallHandle, listed: CarrierCall) -> Seen:
@@ -106,8 +106,8 @@ def unsure(world: World, *, sent: bool) -> AttemptId:
     batch_id = world.batch([PHONE])
     with pytest.raises(Died):
         dispatch_and_place(world, batch_id, context=replace(world.context, providers=Dying(world, sent=sent)))
-    (mine,) = set(live_attempts(world)) - before
-    return mine
+    (attempt_id,) = set(live_attempts(world)) - before
+    return attempt_id
 
 
 def rescued(world: World, meanwhile: Callable[[], object] = lambda: None, **more: LookupFailed) -> RescueReport:
@@ -128,20 +128,20 @@ def state(world: World, attempt_id: AttemptId) -> tuple[str, str | None]:
 
 
 def test_the_call_of_an_attempt_that_is_alone_between_its_numbers_is_its_own(alike: World) -> None:
-    mine = unsure(alike, sent=True)
+    attempt_id = unsure(alike, sent=True)
     advance_clock(alike, 30)
     assert rescued(alike).closed == 0
-    assert state(alike, mine) == ("answered", f"{mine}.1")
+    assert state(alike, attempt_id) == ("answered", f"{attempt_id}.1")
 
 
 def test_a_call_that_the_ledger_knows_as_another_attempts_is_not_taken_for_this_ones(alike: World) -> None:
     first = alike.batch([PHONE])
     dispatch_and_place(alike, first)
     (other,) = live_attempts(alike)
-    mine = unsure(alike, sent=False)
+    attempt_id = unsure(alike, sent=False)
     advance_clock(alike, 30)
     assert rescued(alike).closed == 1
-    assert state(alike, mine) == ("refused", None)
+    assert state(alike, attempt_id) == ("refused", None)
     assert state(alike, other) == ("placed", f"{other}.1")
     alike.run(lambda: alike.value("SELECT bool_and(finished_at IS NOT NULL) FROM contacts"), grain=5)
     assert len(alike.network.log) == 2
@@ -150,10 +150,10 @@ def test_a_call_that_the_ledger_knows_as_another_attempts_is_not_taken_for_this_
 
 def test_where_it_may_not_be_listed_yet_the_call_of_another_proves_nothing(alike: World) -> None:
     dispatch_and_place(alike, alike.batch([PHONE]))
-    mine = unsure(alike, sent=False)
+    attempt_id = unsure(alike, sent=False)
     advance_clock(alike, 30)
     assert rescued(alike, otherwise=LookupFailed("too early")).closed == 0
-    assert state(alike, mine)[0] == "reserved"
+    assert state(alike, attempt_id)[0] == "reserved"
 
 
 def test_the_call_of_an_attempt_of_the_same_contact_that_is_over_is_not_taken_for_its_retry(alike: World) -> None:
@@ -163,31 +163,31 @@ def test_the_call_of_an_attempt_of_the_same_contact_that_is_over_is_not_taken_fo
     assert retry(alike.context, alike.clock.now).requeued == 1
     with pytest.raises(Died):
         dispatch_and_place(alike, batch_id, context=replace(alike.context, providers=Dying(alike, sent=False)))
-    (mine,) = live_attempts(alike)
+    (attempt_id,) = live_attempts(alike)
     advance_clock(alike, 30)
     assert rescued(alike).closed == 1
-    assert state(alike, mine) == ("refused", None)
+    assert state(alike, attempt_id) == ("refused", None)
 
 
 def test_while_another_attempt_does_not_know_its_call_either_nobody_takes_it(alike: World) -> None:
-    other, mine = unsure(alike, sent=True), unsure(alike, sent=False)
+    other, attempt_id = unsure(alike, sent=True), unsure(alike, sent=False)
     advance_clock(alike, 30)
     assert rescued(alike).closed == 0
-    assert [state(alike, of) for of in (other, mine)] == [("reserved", None)] * 2
+    assert [state(alike, of) for of in (other, attempt_id)] == [("reserved", None)] * 2
     receive_and_settle(alike, call_event(other, "ringing", alike.clock.now, provider_call_id=f"{other}.1"))
     advance_clock(alike, 30)
     assert rescued(alike).closed == 1
     assert state(alike, other) == ("ringing", f"{other}.1")
-    assert state(alike, mine) == ("refused", None)
+    assert state(alike, attempt_id) == ("refused", None)
 
 
 def test_an_attempt_whose_call_is_reported_while_the_network_is_asked_keeps_that_one(alike: World) -> None:
     call_by_another_program(alike)
-    mine = unsure(alike, sent=False)
+    attempt_id = unsure(alike, sent=False)
     advance_clock(alike, 30)
-    own = call_event(mine, "ringing", alike.clock.now, provider_call_id="its own")
+    own = call_event(attempt_id, "ringing", alike.clock.now, provider_call_id="its own")
     assert rescued(alike, lambda: receive_and_settle(alike, own)).closed == 0
-    assert state(alike, mine) == ("ringing", "its own")
+    assert state(alike, attempt_id) == ("ringing", "its own")
     assert alike.value("SELECT count(*) FROM inbox WHERE kind = 'answered'") == 0
 
 
@@ -195,18 +195,18 @@ def test_an_attempt_that_was_never_placed_makes_nothing_ambiguous(alike: World) 
     refused = unsure(alike, sent=False)
     advance_clock(alike, 30)
     assert rescued(alike).closed == 1
-    mine = unsure(alike, sent=True)
+    attempt_id = unsure(alike, sent=True)
     advance_clock(alike, 30)
     rescued(alike)
-    assert (state(alike, refused), state(alike, mine)) == (("refused", None), ("answered", f"{mine}.1"))
+    assert (state(alike, refused), state(alike, attempt_id)) == (("refused", None), ("answered", f"{attempt_id}.1"))
 
 
 def test_several_calls_that_could_be_its_own_leave_it_open(alike: World) -> None:
-    mine = unsure(alike, sent=True)
+    attempt_id = unsure(alike, sent=True)
     call_by_another_program(alike)
     advance_clock(alike, 30)
     assert rescued(alike).closed == 0
-    assert state(alike, mine) == ("reserved", None)
+    assert state(alike, attempt_id) == ("reserved", None)
 
 
 def test_a_number_that_several_workspaces_call_from_is_one_number(alike: World) -> None:
@@ -229,16 +229,16 @@ def test_a_number_that_several_workspaces_call_from_is_one_number(alike: World) 
         """,
         id=other,
     )
-    mine = unsure(alike, sent=False)
+    attempt_id = unsure(alike, sent=False)
     advance_clock(alike, 30)
     assert rescued(alike).closed == 1
-    assert state(alike, mine) == ("refused", None)
+    assert state(alike, attempt_id) == ("refused", None)
 
 
 def test_a_call_of_another_moment_does_not_make_it_ambiguous(alike: World) -> None:
     unsure(alike, sent=False)
     advance_clock(alike, 301)
-    mine = unsure(alike, sent=True)
+    attempt_id = unsure(alike, sent=True)
     advance_clock(alike, 30)
     rescued(alike)
-    assert state(alike, mine) == ("answered", f"{mine}.1")
+    assert state(alike, attempt_id) == ("answered", f"{attempt_id}.1")

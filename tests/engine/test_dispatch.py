@@ -305,8 +305,8 @@ def test_an_expired_batch_skips_whom_nobody_is_calling_and_completes_with_its_la
         expires_at=MONDAY.add(minutes=1).isoformat(),
     )
     dispatch_and_place(world, batch_id)
-    one, two = live_attempts(world)
-    end_call(world, one, "busy")
+    first, second = live_attempts(world)
+    end_call(world, first, "busy")
     assert world.progress(batch_id).waiting == 1
     advance_clock(world, 60)
     assert tick(world.context, world.clock.now).due == (batch_id,)
@@ -314,7 +314,7 @@ def test_an_expired_batch_skips_whom_nobody_is_calling_and_completes_with_its_la
     assert (world.progress(batch_id).skipped, world.progress(batch_id).dialing) == (5, 1)
     assert {row.status_reason for row in world.rows("SELECT * FROM contacts WHERE status = 'skipped'")} == {"expired"}
     assert next_dispatch(world, batch_id) == (None, "expired")
-    end_call(world, two, "busy")
+    end_call(world, second, "busy")
     dispatch_and_place(world, batch_id)
     assert world.progress(batch_id).waiting == 0
     assert world.progress(batch_id).status == "completed"

@@ -207,8 +207,8 @@ def test_a_contact_that_comes_between_gather_and_claim_does_not_sleep_with_the_o
     batch_id = world.batch(["+12025550100"], respect_contact_timezone=True, **hours)
     calling = world.batch(made_up_phones(1, first=50))
     add = partial(world.add, batch_id, ["+4930901820"])
-    found = dispatch_and_place(world, batch_id, calling, context=intercept_leases(world, after=add))
-    assert batch_id in found.again
+    report = dispatch_and_place(world, batch_id, calling, context=intercept_leases(world, after=add))
+    assert batch_id in report.again
     assert dispatch_and_place(world, batch_id).claimed == 1
     assert dispatch_and_place(world, batch_id).claimed == 0
     assert next_dispatch(world, batch_id) == (MONDAY.at(13), "contact_timezone")  # eight in Washington

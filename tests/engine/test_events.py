@@ -45,8 +45,8 @@ def test_two_networks_may_use_the_same_keys(world: World) -> None:
         id=other,
         workspace=world.installed.workspace_id,
     )
-    one, two = (call_event(attempt_id, "ringing", MONDAY, key="1") for attempt_id in names(world, 2))
-    assert received(world, [one]) == received(world, [two], other) == 1
+    first, second = (call_event(attempt_id, "ringing", MONDAY, key="1") for attempt_id in names(world, 2))
+    assert received(world, [first]) == received(world, [second], other) == 1
 
 
 def test_reports_handed_in_together_are_stored_in_the_course_of_their_call(world: World) -> None:

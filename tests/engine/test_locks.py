@@ -59,8 +59,8 @@ def held(world: World, what: str, batch_id: BatchId) -> Iterator[None]:
 
 def two(world: World, **options: Any) -> tuple[BatchId, BatchId]:
     """Two batches of three contacts each."""
-    one, other = (world.batch(made_up_phones(3, first=n * 3), **options) for n in range(2))
-    return one, other
+    first, second = (world.batch(made_up_phones(3, first=n * 3), **options) for n in range(2))
+    return first, second
 
 
 def attempts_of(world: World, batch_id: BatchId) -> list[AttemptId]:
@@ -279,7 +279,7 @@ def test_reports_are_put_off_only_where_nobody_else_has_them(world: World) -> No
 
 
 def test_an_edit_of_a_trunk_that_is_left_open_locks_no_batch_of_another_workspace(world: World) -> None:
-    mine = world.batch(1)
+    batch_id = world.batch(1)
     world.sql("UPDATE batch_progress SET held_by = 'trunk'")
     world.sql("INSERT INTO workspaces (id, name) VALUES (gen_random_uuid(), 'other')")
     world.sql(
@@ -293,7 +293,7 @@ def test_an_edit_of_a_trunk_that_is_left_open_locks_no_batch_of_another_workspac
         with world.db.begin() as operator:
             run(operator, "UPDATE trunks SET max_concurrent_calls = 5 WHERE name = :name", name=trunk)
             assert world.value(free) == count
-    assert next_dispatch(world, mine)[0] == world.clock.now
+    assert next_dispatch(world, batch_id)[0] == world.clock.now
 
 
 def test_rescue_does_the_rest_while_a_claim_keeps_it_from_rebuilding_redis(world: World, servers: Servers) -> None:
@@ -312,8 +312,8 @@ def test_rescue_does_the_rest_while_a_claim_keeps_it_from_rebuilding_redis(world
 def test_a_session_has_the_timeouts_of_its_process_and_notices_a_lost_network(servers: Servers, db: Database) -> None:
     database = Database(servers.database_url, timeouts=Timeouts(5, 10))
     with database.begin() as connection:
-        found = rows(connection, "SELECT name, setting FROM pg_settings WHERE name ~ 'timeout$|keepalives'")
-        settings = {row.name: row.setting for row in found}
+        setting_rows = rows(connection, "SELECT name, setting FROM pg_settings WHERE name ~ 'timeout$|keepalives'")
+        settings = {row.name: row.setting for row in setting_rows}
     database.close()
     expected = {"lock_timeout": "5000", "idle_in_transaction_session_timeout": "10000", "tcp_user_timeout": "30000"}
     expected |= {f"tcp_keepalives_{name}": value for name, value in (("idle", "10"), ("interval", "5"), ("count", "4"))}
@@ -328,8 +328,8 @@ def test_the_server_ends_the_transaction_of_a_process_that_stands_still_and_the_
     stopped = Database(servers.database_url, timeouts=Timeouts(5, 0.2))
 
     def is_free() -> bool:
-        found = world.rows("SELECT 1 FROM batches WHERE id = :id FOR UPDATE SKIP LOCKED", id=batch_id)
-        return bool(found)
+        lockable = world.rows("SELECT 1 FROM batches WHERE id = :id FOR UPDATE SKIP LOCKED", id=batch_id)
+        return bool(lockable)
 
     def stand_still() -> None:
         with stopped.begin() as connection:

@@ -182,15 +182,15 @@ def test_a_daily_cap_that_a_number_is_given_during_the_day_counts_the_calls_befo
 def test_a_statement_over_several_batches_locks_their_counts_in_the_order_in_which_every_step_does(
     world: World,
 ) -> None:
-    one, two = sorted(world.batch(made_up_phones(1, first=n)) for n in range(2))
+    first, second = sorted(world.batch(made_up_phones(1, first=n)) for n in range(2))
     # The other way round in the tables, which is how Postgres finds them by itself.
-    world.sql("UPDATE batch_progress SET held_by = 'slots' WHERE batch_id = :id", id=one)
-    world.sql("UPDATE batches SET name = 'last' WHERE id = :id", id=one)
+    world.sql("UPDATE batch_progress SET held_by = 'slots' WHERE batch_id = :id", id=first)
+    world.sql("UPDATE batches SET name = 'last' WHERE id = :id", id=first)
     with ThreadPoolExecutor(1) as pool, world.db.begin() as step:
-        rows(step, "SELECT 1 FROM batch_progress WHERE batch_id = :id FOR NO KEY UPDATE", id=one)
+        rows(step, "SELECT 1 FROM batch_progress WHERE batch_id = :id FOR NO KEY UPDATE", id=first)
         pausing = pool.submit(world.sql, "UPDATE batches SET status = 'paused'")
         wait_until(lambda: lock_waiters(world) == 1)
-        assert rows(step, "SELECT 1 FROM batch_progress WHERE batch_id = :id FOR NO KEY UPDATE SKIP LOCKED", id=two)
+        assert rows(step, "SELECT 1 FROM batch_progress WHERE batch_id = :id FOR NO KEY UPDATE SKIP LOCKED", id=second)
         step.commit()
         assert pausing.result(DEADLINE_SECONDS) == 2
 

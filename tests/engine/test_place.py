@@ -211,10 +211,10 @@ def test_a_request_that_was_permitted_by_a_slow_ledger_does_not_leave_when_no_st
 
 
 def test_a_batch_that_an_operator_holds_open_waits_and_the_others_on_its_trunk_leave(world: World) -> None:
-    one, two = world.batch(2), world.batch(made_up_phones(3, first=10))
-    departure = reserved(world, one, two)
+    held, other = world.batch(2), world.batch(made_up_phones(3, first=10))
+    departure = reserved(world, held, other)
     with world.db.begin() as operator:
-        run(operator, "UPDATE batches SET name = 'mine' WHERE id = :id", id=one)
+        run(operator, "UPDATE batches SET name = 'mine' WHERE id = :id", id=held)
         with ThreadPoolExecutor(1) as pool:
             report = pool.submit(leave, world, departure).result(10)
     assert report.placed == 3
@@ -263,7 +263,7 @@ def test_calls_that_are_planned_for_about_the_same_time_leave_together_when_the_
     batch_id = world.batch(20, max_concurrent_calls=20)
     departures = dispatch(world.context, [batch_id], world.clock.now, world.rng).departures
     # Every 10.2 ms, after a window of silence.
-    planned = [(one.wait_seconds, len(one.requests)) for one in departures]
+    planned = [(departure.wait_seconds, len(departure.requests)) for departure in departures]
     assert planned == [(1.0, 5), (1.051, 5), (1.102, 5), (1.153, 5)]
 
 
@@ -294,8 +294,10 @@ def test_how_long_an_answer_took_is_noted_for_the_rate(world: World) -> None:
 
 def test_a_departure_that_comes_too_early_for_the_rate_goes_later(world: World) -> None:
     set_limit(world, "trunks", "calls_per_second = 2")
-    found = dispatch(world.context, [world.batch(5)], world.clock.now, world.rng).departures
-    together = replace(found[0], requests=tuple(request for one in found for request in one.requests))
+    departures = dispatch(world.context, [world.batch(5)], world.clock.now, world.rng).departures
+    together = replace(
+        departures[0], requests=tuple(request for departure in departures for request in departure.requests)
+    )
     # What left before anybody counted may still count.
     assert leave(world, together).later[0].wait_seconds == 1
     advance_clock(world, 1)
@@ -308,12 +310,12 @@ def test_a_departure_that_comes_too_early_for_the_rate_goes_later(world: World) 
 
 def test_what_is_too_late_to_leave_uses_up_nothing_of_the_rate(world: World) -> None:
     set_limit(world, "trunks", "calls_per_second = 0.5")
-    one, other = (world.batch(made_up_phones(1, first=n)) for n in range(2))
-    late = reserved(world, one)
+    first, second = (world.batch(made_up_phones(1, first=n)) for n in range(2))
+    late = reserved(world, first)
     # What left before anybody counted may still count.
     leave(world, late)
     advance_clock(world, PLACE_SECONDS)
-    in_time = reserved(world, other)
+    in_time = reserved(world, second)
     assert leave(world, late) == PlaceReport(refused=1)
     assert leave(world, in_time).placed == 1
 
@@ -472,7 +474,7 @@ def test_what_waits_to_leave_is_not_lost_when_someone_is_changing_the_trunk_whos
     advance_clock(world, 2)
     with pool.operator:
         report = leave(world, replace(departure, rate=rate), replace(world.context, providers=pool))
-    assert (report.unclear, [len(one.requests) for one in report.later]) == (1, [2])
+    assert (report.unclear, [len(departure.requests) for departure in report.later]) == (1, [2])
 
 
 def test_a_call_that_has_passed_the_rate_and_leaves_late_still_counts_on_a_slow_network(world: World) -> None:

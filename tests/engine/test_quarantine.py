@@ -75,14 +75,14 @@ class Says(ProviderPool):
 
 
 def passed_over(world: World) -> list[tuple[str, str, int]]:
-    found = world.rows("SELECT kind, subject, times FROM quarantine ORDER BY kind, subject")
-    return [(row.kind, row.subject, row.times) for row in found]
+    quarantined = world.rows("SELECT kind, subject, times FROM quarantine ORDER BY kind, subject")
+    return [(row.kind, row.subject, row.times) for row in quarantined]
 
 
 def counted(world: World) -> dict[str, int]:
     with world.db.begin() as connection:
-        said: dict[str, int] = gauges(connection, world.clock.now)["set_aside"]
-    return said
+        by_kind: dict[str, int] = gauges(connection, world.clock.now)["set_aside"]
+    return by_kind
 
 
 def troubles(world: World) -> str:
@@ -255,7 +255,7 @@ def test_only_reports_that_could_be_locked_are_counted_as_failed_and_closed(worl
         with world.db.begin() as connection:
             fault = Fault("23514", "broken", is_of_data=True)
             failed = inbox.note_failures(connection, {held: fault, free: fault})
-            assert [one.id for one in failed] == [free]
+            assert [report.id for report in failed] == [free]
     assert world.rows("SELECT id, tries FROM inbox ORDER BY id") == [(held, 0), (free, 1)]
 
 

@@ -109,8 +109,8 @@ def finished(world: World, batch_id: BatchId) -> None:
     """Let the world go on to the end of the batch, and judge it."""
     world.run(lambda: world.is_over(batch_id), grain=5)
     assert max(Counter(call.attempt_id for call in world.network.log).values()) == 1
-    found = audit(world.db, world.clock.now)
-    assert found.is_clean, found.violations
+    audited = audit(world.db, world.clock.now)
+    assert audited.is_clean, audited.violations
     world.rescue()
     advance_clock(world, 700)
     world.rescue()
@@ -295,7 +295,7 @@ def test_several_rescuers_at_once_close_each_attempt_once(world: World) -> None:
     died(world, batch_id, sent=False)
     advance_clock(world, 30)
     reports = run_concurrently(*[partial(rescued, world)] * 4)
-    assert sum(one.closed for one in reports) == 60
+    assert sum(report.closed for report in reports) == 60
     assert contacts(world) == {("waiting", 0): 60}
     assert {row.refusals for row in world.rows("SELECT refusals FROM contacts")} == {1}
     assert world.value("SELECT sum(attempts) FROM batch_days") == 0
@@ -324,10 +324,10 @@ def reserved(world: World) -> list[CallEvent]:
 
 def ends(world: World) -> Counter[Any]:
     """How attempts ended and what became of their contacts, which the day's count and the leases fit."""
-    found = world.rows(
+    ended = world.rows(
         "SELECT a.state, a.outcome, c.status, c.attempts FROM attempts a JOIN contacts c ON c.id = a.contact_id"
     )
-    counted = Counter(tuple(row) for row in found)
+    counted = Counter(tuple(row) for row in ended)
     assert world.value("SELECT sum(attempts) FROM batch_days") == counted[BY_REPORT]
     assert held_leases(world) == {}
     return counted
@@ -375,8 +375,8 @@ def test_what_a_network_says_of_a_call_that_a_report_has_ended_meanwhile_changes
 
     world.sql("UPDATE attempts SET sent_at = created_at")
     pool = Telling(world, partial(receive_and_settle, world, *settled))
-    found = rescued(world, replace(world.context, providers=pool))
-    assert (found.asked, found.closed, found.outcomes) == (20, 0, {})
+    report = rescued(world, replace(world.context, providers=pool))
+    assert (report.asked, report.closed, report.outcomes) == (20, 0, {})
     assert ends(world) == {BY_REPORT: 20}
 
 
@@ -444,8 +444,8 @@ def test_the_lease_of_a_call_that_ended_unheard_is_freed(world: World) -> None:
     assert set(held_leases(world)["{dialer}:holds"]) == {str(first), str(second)}
     world.sql("UPDATE attempts SET rescue_at = rescue_at + interval '1 hour' WHERE rescue_at IS NOT NULL")
     advance_clock(world, 120)
-    found = rescued(world)
-    assert (found.orphans, found.restored) == (1, 0)
+    report = rescued(world)
+    assert (report.orphans, report.restored) == (1, 0)
     assert set(held_leases(world)["{dialer}:holds"]) == {str(second)}
 
 
@@ -486,7 +486,7 @@ def test_two_rescuers_at_once_rebuild_redis_once_with_every_lease(world: World) 
         before = set(held_leases(world)["{dialer}:holds"])
         world.flush_redis()
         reports = run_concurrently(*[partial(rescued, world)] * 4)
-        assert [one.rebuilt for one in reports].count(True) == 1
+        assert [report.rebuilt for report in reports].count(True) == 1
         assert set(held_leases(world)["{dialer}:holds"]) == before
         end_call(world, live_attempts(world)[0])
 
@@ -581,5 +581,5 @@ def test_a_rebuild_while_others_dispatch_exceeds_no_limit_and_loses_no_lease(wor
         assert set(held_leases(world)["{dialer}:holds"]) == {str(of) for of in live_attempts(world)}
         for attempt_id in live_attempts(world)[:5]:
             end_call(world, attempt_id)
-    found = audit(world.db, world.clock.now)
-    assert found.is_clean, found.violations
+    audited = audit(world.db, world.clock.now)
+    assert audited.is_clean, audited.violations

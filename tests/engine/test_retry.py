@@ -58,8 +58,8 @@ def test_several_at_once_requeue_each_contact_once(world: World) -> None:
     batch_ids = {waiting(world, 40, first=n * 40) for n in range(3)}
     advance_clock(world, 600)
     reports = run_concurrently(*[partial(retried, world)] * 4)
-    assert sum(one.requeued for one in reports) == 120
-    assert {batch_id for one in reports for batch_id in one.batches} == batch_ids
+    assert sum(report.requeued for report in reports) == 120
+    assert {batch_id for report in reports for batch_id in report.batches} == batch_ids
     assert audit(world.db, world.clock.now).is_clean
 
 

@@ -76,10 +76,10 @@ def test_reports_in_any_order_once_or_twice_end_the_same(
     batch_id, (attempt_id,) = dialed(world)
     advance_clock(world, 60)
     for kind, seconds in order:
-        said: dict[str, Any] = (
+        values: dict[str, Any] = (
             {"outcome": outcome, "talk_seconds": 14.0 if outcome == "answered" else None} if kind == "ended" else {}
         )
-        event = call_event(attempt_id, kind, MONDAY.add(seconds=seconds), **said)
+        event = call_event(attempt_id, kind, MONDAY.add(seconds=seconds), **values)
         for copy in range(1 + twice):
             receive_and_settle(world, replace(event, key=f"{event.key}:{copy}"))
     row, person = attempt(world), contact(world)
@@ -147,10 +147,10 @@ def test_several_settles_at_once_settle_each_report_once(world: World) -> None:
         ends = [call_event(of, "ended", MONDAY, "busy") for of in [*attempt_ids, *more][n::8]]
         receive(world.db, world.installed.trunk_id, [*strangers, *ends])
     reports = [
-        one for _ in range(3) for one in run_concurrently(*[partial(settle, world.context, world.clock.now)] * 4)
+        report for _ in range(3) for report in run_concurrently(*[partial(settle, world.context, world.clock.now)] * 4)
     ]
-    assert sum(one.ended for one in reports) == 150
-    assert sum(one.reports for one in reports) == 8 * (PAGE - 20) + 150
+    assert sum(report.ended for report in reports) == 150
+    assert sum(report.reports for report in reports) == 8 * (PAGE - 20) + 150
     assert world.progress(batch_id).failed + world.progress(more_id).failed == 150
     assert held_leases(world) == {}
     assert audit(world.db, world.clock.now).is_clean
@@ -215,15 +215,15 @@ def test_a_zone_that_this_system_does_not_know_does_not_stop_the_reports(world: 
 
 
 def test_nobody_is_called_again_in_a_batch_that_was_cancelled(world: World) -> None:
-    batch_id, (one, two) = dialed(world, 2, retry_failed=True, max_retry_attempts=3)
+    batch_id, (first, second) = dialed(world, 2, retry_failed=True, max_retry_attempts=3)
     world.sql("UPDATE batches SET status = 'cancelled'")
-    end_call(world, one, "busy")
+    end_call(world, first, "busy")
     assert world.progress(batch_id).drained_at is None
     advance_clock(world, 9)
-    forget_placing(world, two)
-    close(world.context, {two: AttemptEnd("never_placed")}, world.clock.now)
-    found = world.rows("SELECT status, status_reason, outcome FROM contacts")
-    assert {tuple(row) for row in found} == {
+    forget_placing(world, second)
+    close(world.context, {second: AttemptEnd("never_placed")}, world.clock.now)
+    contacts = world.rows("SELECT status, status_reason, outcome FROM contacts")
+    assert {tuple(row) for row in contacts} == {
         ("failed", "batch_cancelled", "busy"),
         ("cancelled", "batch_cancelled", None),
     }

@@ -48,14 +48,14 @@ def test_batches_that_are_not_due_cost_no_statement_and_contacts_are_never_looke
     add_batches(world, 500)
     advance_clock(world, AGAIN_SECONDS)
     among_many = recorded_statements(world.db, partial(ticked, world))
-    assert [one.sql for one in among_many] == [one.sql for one in alone]
-    assert not any("contacts" in one.sql or "attempts" in one.sql for one in alone)
+    assert [statement.sql for statement in among_many] == [statement.sql for statement in alone]
+    assert not any("contacts" in statement.sql or "attempts" in statement.sql for statement in alone)
 
 
 def test_several_ticks_at_once_hand_a_batch_over_once(world: World) -> None:
     batch_ids = [world.batch(1) for _ in range(20)]
     reports = run_concurrently(*[partial(ticked, world)] * 4)
-    assert Counter(due for one in reports for due in one.due) == Counter(batch_ids)
+    assert Counter(due for report in reports for due in report.due) == Counter(batch_ids)
 
 
 def test_what_another_tick_is_just_handing_over_is_passed_over_and_not_waited_for(world: World) -> None:
@@ -112,8 +112,8 @@ def test_ticks_at_once_start_a_scheduled_batch_once(world: World) -> None:
     batch_ids = [world.batch(1, schedule_type="scheduled", scheduled_at=starts_at.isoformat()) for _ in range(5)]
     world.clock.now = starts_at
     reports = run_concurrently(*[partial(ticked, world)] * 4)
-    assert sum(one.started for one in reports) == 5
-    handed_over = [*(due for one in reports for due in one.due), *ticked(world).due]
+    assert sum(report.started for report in reports) == 5
+    handed_over = [*(due for report in reports for due in report.due), *ticked(world).due]
     assert Counter(handed_over) == Counter(batch_ids)
     assert world.value("SELECT count(*) FROM batch_history WHERE to_status = 'active'") == 5
 

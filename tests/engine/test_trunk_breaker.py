@@ -33,8 +33,8 @@ class TooLate(ProviderPool):
 
 
 def breaker(world: World) -> Any:
-    found = world.rows("SELECT failures, reason, opened_at, probe_at, pause_seconds FROM trunk_health")
-    return found[0] if found else None
+    breakers = world.rows("SELECT failures, reason, opened_at, probe_at, pause_seconds FROM trunk_health")
+    return breakers[0] if breakers else None
 
 
 def heal(world: World) -> None:
@@ -50,9 +50,9 @@ def failing(make_world: MakeWorld) -> World:
 def test_ten_failures_in_a_row_open_it_and_the_batch_says_why_nothing_is_called(failing: World) -> None:
     batch_id = failing.batch(30, max_concurrent_calls=BREAK_AFTER)
     assert dispatch_and_place(failing, batch_id).refused == BREAK_AFTER
-    found = breaker(failing)
-    assert (found.failures, found.reason) == (BREAK_AFTER, "server_error")
-    assert found.probe_at == MONDAY.add(seconds=FIRST_PAUSE_SECONDS)
+    opened = breaker(failing)
+    assert (opened.failures, opened.reason) == (BREAK_AFTER, "server_error")
+    assert opened.probe_at == MONDAY.add(seconds=FIRST_PAUSE_SECONDS)
     advance_clock(failing, FIRST_PAUSE_SECONDS - 0.001)
     assert dispatch_and_place(failing, batch_id).claimed == 0
     assert next_dispatch(failing, batch_id) == (MONDAY.add(seconds=FIRST_PAUSE_SECONDS), "trunk_failing")
@@ -213,9 +213,9 @@ def test_a_change_of_one_trunk_does_not_close_the_breaker_of_another(failing: Wo
 def test_the_doctor_names_a_failing_trunk_and_when_it_is_tried_again(failing: World) -> None:
     dispatch_and_place(failing, failing.batch(30, max_concurrent_calls=BREAK_AFTER))
     with failing.db.begin() as connection:
-        (said,) = health.troubles(connection, failing.clock.now)
-    assert said.startswith("Trunk simulator is failing, so no calls go out on it: 10 placements in a row")
-    assert "server_error; it is tried again at 2026-03-02 08:00:30 UTC." in said
+        (trouble,) = health.troubles(connection, failing.clock.now)
+    assert trouble.startswith("Trunk simulator is failing, so no calls go out on it: 10 placements in a row")
+    assert "server_error; it is tried again at 2026-03-02 08:00:30 UTC." in trouble
 
 
 def test_a_network_that_takes_fewer_calls_a_second_is_not_failing_and_all_are_called_soon(

@@ -29,8 +29,8 @@ OPTIONS = {"retry_failed": True, "max_retry_attempts": 1}
 
 
 def breaker(world: World) -> Any:
-    found = world.rows("SELECT failures, reason, opened_at, probe_at, of_calls FROM trunk_health")
-    return found[0] if found else None
+    breakers = world.rows("SELECT failures, reason, opened_at, probe_at, of_calls FROM trunk_health")
+    return breakers[0] if breakers else None
 
 
 def fail(world: World, *attempt_ids: AttemptId, facts: CallFacts = DEAD) -> None:
@@ -107,9 +107,9 @@ def test_ten_in_a_row_hold_the_trunk_and_what_the_switch_takes_meanwhile_does_no
     assert dispatch_and_place(world, world.batch(["+12015559999"])).placed == 1
     assert breaker(world).opened_at is None
     fail(world, attempt_ids[-1])
-    found = breaker(world)
-    assert (found.failures, found.reason, found.of_calls) == (BREAK_AFTER, "sip_503", True)
-    assert found.probe_at == MONDAY.add(seconds=FIRST_PAUSE_SECONDS)
+    opened = breaker(world)
+    assert (opened.failures, opened.reason, opened.of_calls) == (BREAK_AFTER, "sip_503", True)
+    assert opened.probe_at == MONDAY.add(seconds=FIRST_PAUSE_SECONDS)
     advance_clock(world, 20)
     retry(world.context, world.clock.now)
     assert dispatch_and_place(world, batch_id).claimed == 0

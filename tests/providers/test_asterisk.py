@@ -515,10 +515,10 @@ async def test_where_nothing_listens_is_named() -> None:
 async def test_two_listeners_on_one_trunk_tell_each_event_with_the_same_key(call_request: CallRequests) -> None:
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(carrier.serve(0, QUICK))
-        one = await stack.enter_async_context(provider(server.port))
-        inboxes = [await stack.enter_async_context(listening(one)) for _ in range(2)]
+        asterisk = await stack.enter_async_context(provider(server.port))
+        inboxes = [await stack.enter_async_context(listening(asterisk)) for _ in range(2)]
         request = ready(call_request(utc_now()))
-        await one.place(request)
+        await asterisk.place(request)
         await wait_until(lambda: all(len(inbox.events) == 3 for inbox in inboxes))
         assert inboxes[0].events == inboxes[1].events
         assert {event.key for event in inboxes[0].events} == {f"{request.attempt_id}:{kind}" for kind in EventKind}

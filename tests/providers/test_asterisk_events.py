@@ -110,7 +110,7 @@ def test_a_listener_that_hears_the_end_alone_tells_what_is_known_of_it(scenario:
     messages = recorded()[scenario]
     for heard_from in range(len(messages)):
         rest = messages[heard_from:]
-        if not any(one["type"] == "ChannelDestroyed" and ";2" not in one["channel"]["id"] for one in rest):
+        if not any(message["type"] == "ChannelDestroyed" and ";2" not in message["channel"]["id"] for message in rest):
             continue
         end = the_end(read(calls(), rest))
         was_answered = TOLD[scenario][1] is Outcome.ANSWERED

@@ -90,7 +90,7 @@ HOSTILE_AGENTS: list[dict[str, Any]] = [
 
 def content(events: Sequence[CallEvent]) -> list[tuple[Any, ...]]:
     """The content of events without their times, which a look-up may not know."""
-    return [(one.key, one.attempt_id, one.kind, one.outcome) for one in events]
+    return [(event.key, event.attempt_id, event.kind, event.outcome) for event in events]
 
 
 async def looked_up(rig: Rig, request: CallRequest) -> LookupResult:
@@ -168,9 +168,9 @@ async def test_a_refusal_because_of_the_rate_is_no_failure(open_rig: OpenRig, ca
         if not rig.tells_rate:
             pytest.skip("this network has no word for its rate")
         answers = await asyncio.gather(*(rig.provider.place(call_request(rig.now())) for _ in range(20)))
-        refused = [one for one in answers if isinstance(one, Refused)]
-        assert {one.cause_class for one in refused} == {CauseClass.RATE}
-        assert all(one.retry_after_seconds is None or 0 < one.retry_after_seconds <= 1 for one in refused)
+        refused = [answer for answer in answers if isinstance(answer, Refused)]
+        assert {answer.cause_class for answer in refused} == {CauseClass.RATE}
+        assert all(answer.retry_after_seconds is None or 0 < answer.retry_after_seconds <= 1 for answer in refused)
         assert len(rig.existed()) == 20 - len(refused)
         assert most_in_any_second(rig.started()) == 1
 
@@ -327,7 +327,7 @@ async def test_whatever_a_contact_is_called_reaches_the_network_as_text(
             request = replace(call_request(rig.now()), contact=contact)
             assert isinstance(await rig.provider.place(request), Placed), text
             assert (rig.existed()[-1], rig.called()[-1]) == (request.attempt_id, request.to_number)
-            assert not [one for one in rig.evaluated() if MEANINGFUL.search(one)]
+            assert not [text for text in rig.evaluated() if MEANINGFUL.search(text)]
         assert len(rig.existed()) == len(HOSTILE)
 
 

@@ -64,21 +64,21 @@ def provider(kind: str, port: int, host: str, egress: Egress) -> Provider:
     return registry.plugin(kind).connect(TRUNK, CONFIGS[kind](port, host), around)
 
 
-async def first_link(one: Provider) -> str | None:
+async def first_link(connected: Provider) -> str | None:
     """Listen until the first word of how the connection is; None: this network reports by HTTP."""
-    said: list[str | None] = []
+    reasons: list[str | None] = []
 
     async def on_link_state(reason: str | None) -> None:
-        said.append(reason)
+        reasons.append(reason)
         raise Unavailable("enough")
 
     async def on_events(_: object) -> None:
         raise AssertionError
 
     try:
-        await one.listen(on_events, on_link_state)
+        await connected.listen(on_events, on_link_state)
     except Unavailable:
-        return said[0]
+        return reasons[0]
     return None
 
 
@@ -106,19 +106,19 @@ async def test_no_kind_of_trunk_connects_to_an_address_that_is_not_allowed(
     kind: str, host: str, call_request: Callable[..., CallRequest]
 ) -> None:
     async with counted() as (port, seen):
-        one = provider(kind, port, host, NOWHERE)
+        connected = provider(kind, port, host, NOWHERE)
         request = replace(call_request(now()), connection=CONNECTIONS.get(kind, {}))
         call = CallHandle(request.attempt_id, request.to_number, request.from_number, now(), None)
         try:
-            reasons = [await one.health(), await first_link(one)]
-            placed, found = await one.place(request), await one.look_up(call)
+            reasons = [await connected.health(), await first_link(connected)]
+            placed, looked_up = await connected.place(request), await connected.look_up(call)
             with pytest.raises(Unavailable):
-                await one.hang_up(call)
+                await connected.hang_up(call)
         finally:
-            await one.close()
+            await connected.close()
     assert seen == []
     assert placed == Refused("network_unreachable", CauseClass.INFRASTRUCTURE)
-    assert isinstance(found, LookupFailed)
+    assert isinstance(looked_up, LookupFailed)
     assert str(AddressRefused()) in (reasons[0] or "")
     assert all(str(AddressRefused()) in reason for reason in reasons[1:] if reason)
 
@@ -126,11 +126,11 @@ async def test_no_kind_of_trunk_connects_to_an_address_that_is_not_allowed(
 @pytest.mark.parametrize("kind", sorted(CONFIGS))
 async def test_a_refused_address_and_an_unknown_host_are_told_in_the_same_words(kind: str) -> None:
     async def health(host: str) -> str:
-        one = provider(kind, 1, host, NOWHERE)
+        connected = provider(kind, 1, host, NOWHERE)
         try:
-            return ((await one.health()) or "").replace(host, "HOST")
+            return ((await connected.health()) or "").replace(host, "HOST")
         finally:
-            await one.close()
+            await connected.close()
 
     refused, unknown = await health("localhost"), await health("no-such-host.invalid")
     assert refused == unknown
@@ -144,7 +144,7 @@ async def test_the_address_that_was_checked_is_connected_to_and_not_the_name() -
 
     await THIS_MACHINE.connect("localhost", 1, 5, open_at)
     (address,) = opened
-    assert address in {one[-1][0] for one in socket.getaddrinfo("localhost", 1, type=socket.SOCK_STREAM)}
+    assert address in {resolved[-1][0] for resolved in socket.getaddrinfo("localhost", 1, type=socket.SOCK_STREAM)}
 
 
 async def test_connecting_takes_no_longer_than_it_may() -> None:

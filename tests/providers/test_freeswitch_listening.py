@@ -36,10 +36,10 @@ from support.provider_arguments import ignore_link_state
 
 async def test_two_listeners_tell_each_fact_by_one_key(call_request: CallRequests) -> None:
     async with serve(0, QUICK) as mock, AsyncExitStack() as stack:
-        one, other = [await stack.enter_async_context(provider(mock.port)) for _ in range(2)]
-        async with listening(one, other) as (first, second):
+        first_provider, second_provider = [await stack.enter_async_context(provider(mock.port)) for _ in range(2)]
+        async with listening(first_provider, second_provider) as (first, second):
             requests = [with_agent(call_request(now())) for _ in range(20)]
-            await asyncio.gather(*(one.place(request) for request in requests))
+            await asyncio.gather(*(first_provider.place(request) for request in requests))
             await wait_until(lambda: len(first.events) == len(second.events) == 60)
             assert set(first.events) == set(second.events)
             assert len({event.key for event in first.events + second.events}) == 60
@@ -59,7 +59,9 @@ async def test_a_listener_finds_a_restarted_switch_again(call_request: CallReque
 
 
 def tell(scenario: str) -> bytes:
-    return b"".join(encode_message(one) for one in recorded_messages(scenario) if "Event-Name" in one.get("body", ""))
+    return b"".join(
+        encode_message(message) for message in recorded_messages(scenario) if "Event-Name" in message.get("body", "")
+    )
 
 
 @pytest.mark.parametrize(

@@ -39,15 +39,15 @@ async def test_a_uuid_that_is_taken_makes_a_second_call_of_which_nothing_is_told
     # The first call must still be up when the second is asked for.
     talk = {"mean": 3000, "min": 3000, "max": 3000}
     async with serve(0, QUICK | {"talk_seconds": talk}) as mock, AsyncExitStack() as stack:
-        one, other = [await stack.enter_async_context(provider(mock.port)) for _ in range(2)]
-        async with listening(one) as (inbox,):
+        first_provider, second_provider = [await stack.enter_async_context(provider(mock.port)) for _ in range(2)]
+        async with listening(first_provider) as (inbox,):
             request = with_agent(call_request(now()))
-            assert isinstance(await one.place(request), Placed)
-            assert isinstance(await other.place(request), Unclear)
+            assert isinstance(await first_provider.place(request), Placed)
+            assert isinstance(await second_provider.place(request), Unclear)
             assert len(mock.channels) == 2
             await wait_until(lambda: len(inbox.events) == 3)
             later = with_agent(call_request(now()))
-            await one.place(later)
+            await first_provider.place(later)
             await wait_until(lambda: len(inbox.events) == 6)
             assert Counter(event.attempt_id for event in inbox.events) == {
                 request.attempt_id: 3,
@@ -102,7 +102,7 @@ async def test_calls_share_one_connection_until_an_answer_on_it_is_overdue(call_
         silent.clear()
         requests = [with_agent(call_request(now())) for _ in range(30)]
         answers = await asyncio.gather(*(switch.place(request) for request in requests))
-        assert [type(one) for one in answers] == [Placed] * 30
+        assert [type(answer) for answer in answers] == [Placed] * 30
         assert script.connections == 1
         silent.clear()
         assert isinstance(await switch.place(with_agent(call_request(now()))), Unclear)
@@ -335,7 +335,7 @@ async def test_nothing_that_a_contact_is_called_can_say_anything_else(call_reque
         assert "$" not in unquote(variables["dialer_contact"])
         assert variables["dialer_contact_name"].startswith("xorigination_uuidysofia/evil/1_systemreboot")
         assert variables["dialer_var_n"] == "5"
-        assert all(one.startswith(("event ", "bgapi originate ")) for one in mock.received)
+        assert all(command.startswith(("event ", "bgapi originate ")) for command in mock.received)
 
 
 def test_a_contact_too_long_for_a_channel_is_called_without_its_variables(call_request: CallRequests) -> None:

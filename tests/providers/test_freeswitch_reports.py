@@ -46,15 +46,19 @@ def test_a_recorded_conversation_is_read_whole_in_pieces_of_any_size(scenario: s
 
 @pytest.mark.parametrize(("scenario", "talked"), [("loopback-answer", 1.78), ("sofia-ok", 2.52), ("sofia-busy", 0.0)])
 def test_the_talk_is_as_long_as_was_measured(scenario: str, talked: float) -> None:
-    events = [read_event(one["body"]) for one in recorded_messages(scenario) if "Event-Name" in one.get("body", "")]
+    events = [
+        read_event(message["body"])
+        for message in recorded_messages(scenario)
+        if "Event-Name" in message.get("body", "")
+    ]
     reports = ChannelEventReader(TRUNK, None)
-    last = [one for event in events for one in reports.read(event)][-1]
+    last = [report for event in events for report in reports.read(event)][-1]
     assert last.talk_seconds == pytest.approx(talked, abs=0.001)
 
 
 @pytest.mark.parametrize("scenario", RECORDED)
 async def test_a_recorded_answer_to_an_originate_is_understood(scenario: str, call_request: CallRequests) -> None:
-    sent = [encode_message(one) for one in recorded_messages(scenario) if one["kind"] == "received"]
+    sent = [encode_message(message) for message in recorded_messages(scenario) if message["kind"] == "received"]
     attempt_id = AttemptId(UUID(attempt_of(scenario)))
 
     def answer(command: str) -> bytes | None:
@@ -86,11 +90,15 @@ def test_the_command_is_that_of_the_recordings(call_request: CallRequests) -> No
 
 
 def test_who_comes_in_the_middle_of_a_call_is_told_what_went_before() -> None:
-    events = [read_event(one["body"]) for one in recorded_messages("sofia-ok") if "Event-Name" in one.get("body", "")]
+    events = [
+        read_event(message["body"])
+        for message in recorded_messages("sofia-ok")
+        if "Event-Name" in message.get("body", "")
+    ]
     whole = ChannelEventReader(TRUNK, None)
-    all_told = [one for event in events for one in whole.read(event)]
+    all_told = [report for event in events for report in whole.read(event)]
     last = [event for event in events if event.name == "CHANNEL_HANGUP_COMPLETE"][-1:]
-    assert [one for event in last for one in ChannelEventReader(TRUNK, None).read(event)] == all_told
+    assert [report for event in last for report in ChannelEventReader(TRUNK, None).read(event)] == all_told
 
 
 def test_a_call_of_another_trunk_is_not_told() -> None:

@@ -49,7 +49,7 @@ class DeafPeer:
         _, port = self._connection.getpeername()
         sockets = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
         waiting = [queues.split(":")[0] for _, local, _, _, queues, *_ in sockets if local.endswith(f":{port:04X}")]
-        return sum(int(one, 16) for one in waiting)
+        return sum(int(size, 16) for size in waiting)
 
     async def read_to_the_end(self) -> str:
         """Read on; say how the connection ends."""
@@ -74,24 +74,24 @@ class DeafPeer:
 @pytest.mark.parametrize("name", NETWORKS)
 async def test_a_request_that_was_given_up_does_not_arrive_when_the_network_reads_on(name: str) -> None:
     peer = DeafPeer(name)
-    one = provider(name, peer.port, timeout_seconds=2.0)
-    placing = asyncio.create_task(one.place(large_request(name)))
+    connected = provider(name, peer.port, timeout_seconds=2.0)
+    placing = asyncio.create_task(connected.place(large_request(name)))
     await peer.is_asked()
     assert isinstance(await placing, Unclear)
     assert await peer.read_to_the_end() == "reset"
-    await one.close()
+    await connected.close()
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 async def test_a_request_whose_task_was_cancelled_does_not_arrive(name: str) -> None:
     peer = DeafPeer(name)
-    one = provider(name, peer.port, timeout_seconds=LONG_SECONDS)
-    placing = asyncio.create_task(one.place(large_request(name)))
+    connected = provider(name, peer.port, timeout_seconds=LONG_SECONDS)
+    placing = asyncio.create_task(connected.place(large_request(name)))
     await peer.is_asked()
     placing.cancel()
     await asyncio.wait([placing])
     assert await peer.read_to_the_end() == "reset"
-    await one.close()
+    await connected.close()
 
 
 @asynccontextmanager

@@ -99,11 +99,13 @@ async def test_a_request_for_a_call_says_all_and_is_signed(call_request: CallReq
     async with provider_with_counterpart(Reply(200, {"call_id": "C1", "more": 1})) as (provider, counterpart):
         assert await provider.place(whole) == Placed("C1")
         sent = counterpart.sent[0]
-    said = Webhook(SECRET).verify(sent.body, dict(sent.headers))
-    assert sent.headers["idempotency-key"] == sent.headers["webhook-id"] == said["attempt_id"] == str(asked.attempt_id)
+    payload = Webhook(SECRET).verify(sent.body, dict(sent.headers))
+    assert (
+        sent.headers["idempotency-key"] == sent.headers["webhook-id"] == payload["attempt_id"] == str(asked.attempt_id)
+    )
     assert asked.ring_by is not None
-    assert 9 <= said.pop("ring_timeout_seconds") <= 10
-    assert said == {
+    assert 9 <= payload.pop("ring_timeout_seconds") <= 10
+    assert payload == {
         "attempt_id": str(asked.attempt_id),
         "to_number": asked.to_number,
         "from_number": asked.from_number,
@@ -211,7 +213,7 @@ async def place(reply: Reply, request: CallRequest, **config: Any) -> object:
         return answer
 
 
-@pytest.mark.parametrize(("reply", "meaning"), REFUSALS, ids=lambda one: str(getattr(one, "status", "")))
+@pytest.mark.parametrize(("reply", "meaning"), REFUSALS, ids=lambda parameter: str(getattr(parameter, "status", "")))
 async def test_a_refusal_blames_whom_it_names(call_request: CallRequests, reply: Reply, meaning: Refused) -> None:
     assert await place(reply, call_request(now())) == meaning
 
@@ -300,9 +302,9 @@ async def test_a_server_without_tls_at_an_https_url_is_named(call_request: CallR
     port = server.sockets[0].getsockname()[1]
     provider = platform({"url": f"https://127.0.0.1:{port}/calls", "secret": "env:TRUNK_HTTP_SECRET"})
     async with server:
-        found = await provider.place(call_request(now())), await provider.health()
+        placed_and_health = await provider.place(call_request(now())), await provider.health()
         await provider.close()
-    answer, reason = found
+    answer, reason = placed_and_health
     assert answer == Refused("tls_failed", INFRASTRUCTURE)
     assert "TLS failed" in (reason or "")
 
@@ -402,8 +404,8 @@ async def test_a_call_that_is_over_or_never_was_is_hung_up(call_request: CallReq
     request = call_request(now())
     (sent,) = await hang_up(Reply(status), request)
     assert sent.path == f"/calls/{request.attempt_id}/hang-up"
-    said = Webhook(SECRET).verify(sent.body, dict(sent.headers))
-    assert said == {"attempt_id": str(request.attempt_id), "call_id": "C9", "action": "hang_up"}
+    payload = Webhook(SECRET).verify(sent.body, dict(sent.headers))
+    assert payload == {"attempt_id": str(request.attempt_id), "call_id": "C9", "action": "hang_up"}
 
 
 @pytest.mark.parametrize(
@@ -429,9 +431,9 @@ async def test_a_call_that_may_still_be_up_is_not_said_to_be_hung_up(
 )
 async def test_health_says_what_is_wrong(status: int, reason: str | None) -> None:
     async with provider_with_counterpart(Reply(status)) as (provider, _):
-        said = await provider.health()
-    assert (said is None) == (reason is None)
-    assert (reason or "") in (said or "")
+        health = await provider.health()
+    assert (health is None) == (reason is None)
+    assert (reason or "") in (health or "")
 
 
 async def test_health_without_a_health_url_asks_for_nothing_but_a_connection() -> None:
@@ -444,8 +446,8 @@ async def test_health_says_when_nothing_listens() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound, and not listening: nobody else can
         config = trunk(taken.getsockname()[1])["config"]
-        for one in (config, {name: config[name] for name in ("url", "secret")}):
-            provider = platform(one)
+        for settings in (config, {name: config[name] for name in ("url", "secret")}):
+            provider = platform(settings)
             try:
                 result = await provider.health()
             finally:
@@ -467,8 +469,8 @@ def posted(body: bytes, at: DateTime = NOON, read_at: DateTime = NOON, **headers
     return WebhookRequest("https://dialer.example/v1/providers/http/x/events", named, body, None, read_at)
 
 
-def read(found: WebhookRequest) -> Sequence[CallEvent]:
-    return platform().read_reports(found)
+def read(request: WebhookRequest) -> Sequence[CallEvent]:
+    return platform().read_reports(request)
 
 
 def test_the_provider_is_one_that_is_reported_to_by_http() -> None:
@@ -489,8 +491,8 @@ def test_one_report_and_several_are_read() -> None:
 
 
 def test_what_the_telephone_network_said_may_be_told_of_an_end() -> None:
-    said = {"sip_code": 503, "q850_cause": 34, "sip_call_id": "c-1@carrier", "hung_up_by": "network"}
-    (event,) = read(posted(json.dumps({**ENDED, **said}).encode()))
+    details = {"sip_code": 503, "q850_cause": 34, "sip_call_id": "c-1@carrier", "hung_up_by": "network"}
+    (event,) = read(posted(json.dumps({**ENDED, **details}).encode()))
     assert event.facts == CallFacts(503, 34, "c-1@carrier", HungUpBy.NETWORK)
 
 
@@ -525,10 +527,10 @@ WRONG: dict[str, tuple[WebhookRequest, str]] = {
 }
 
 
-@pytest.mark.parametrize(("found", "reason"), WRONG.values(), ids=WRONG.keys())
-def test_what_is_not_proved_to_come_from_the_platform_is_not_read(found: WebhookRequest, reason: str) -> None:
+@pytest.mark.parametrize(("webhook", "reason"), WRONG.values(), ids=WRONG.keys())
+def test_what_is_not_proved_to_come_from_the_platform_is_not_read(webhook: WebhookRequest, reason: str) -> None:
     with pytest.raises(NotSigned, match=reason):
-        read(found)
+        read(webhook)
 
 
 @pytest.mark.parametrize("away", [-300, 300])

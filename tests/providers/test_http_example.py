@@ -47,9 +47,9 @@ async def voice_agent() -> AsyncIterator[int]:
     )
     try:
         assert process.stdout is not None
-        said = (await process.stdout.readline()).decode()
-        port = re.search(r"port (\d+)", said)
-        assert port, said
+        first_line = (await process.stdout.readline()).decode()
+        port = re.search(r"port (\d+)", first_line)
+        assert port, first_line
         yield int(port[1])
     finally:
         process.terminate()
@@ -71,9 +71,9 @@ async def conversing() -> AsyncIterator[Conversation]:
     receiver = await HttpServer.start(receive)
     async with voice_agent() as port:
         config = carrier.trunk(port)["config"]
-        found = PLUGIN.connect(TRUNK, config, around(f"http://127.0.0.1:{receiver.port}"))
-        assert isinstance(found, HttpPlatform)
-        provider = found
+        connected = PLUGIN.connect(TRUNK, config, around(f"http://127.0.0.1:{receiver.port}"))
+        assert isinstance(connected, HttpPlatform)
+        provider = connected
         try:
             async with asyncio.timeout(30):
                 yield Conversation(provider, reports)

@@ -35,9 +35,9 @@ def examples(switch: str) -> dict[str, str]:
 
 def json_after(text: str, name: str) -> dict[str, Any]:
     """The first JSON object that the page gives as NAME='…'."""
-    found = re.search(rf"{name}='(\{{.*?\}})'", text, re.DOTALL)
-    assert found, name
-    value: dict[str, Any] = json.loads(found[1])
+    match = re.search(rf"{name}='(\{{.*?\}})'", text, re.DOTALL)
+    assert match, name
+    value: dict[str, Any] = json.loads(match[1])
     return value
 
 
@@ -63,10 +63,10 @@ def test_the_trunk_and_the_agent_of_a_page_fit_each_other_and_the_dialplan(switc
 
 
 def test_the_destinations_of_a_page_are_accepted(switch: str) -> None:
-    found = re.search(r"exactly so: `(\[.*?\])`", page(switch))
-    assert found
+    match = re.search(r"exactly so: `(\[.*?\])`", page(switch))
+    assert match
     kind, config = registry.plugin(switch), json_after(page(switch), "config")
-    for destination in json.loads(found[1]):
+    for destination in json.loads(match[1]):
         assert kind.permits_agent({**config, "destinations": [destination]}, destination)
 
 
@@ -75,10 +75,10 @@ def dialplan(switch: str) -> dict[str, set[str]]:
     if switch == "asterisk":
         contexts: dict[str, set[str]] = {}
         for line in examples(switch)["extensions.conf"].splitlines():
-            if found := re.fullmatch(r"\[(.+)\]", line):
-                contexts[found[1]] = set()
-            elif found := re.match(r"exten => (\w+),1,", line):
-                contexts[list(contexts)[-1]].add(found[1])
+            if match := re.fullmatch(r"\[(.+)\]", line):
+                contexts[match[1]] = set()
+            elif match := re.match(r"exten => (\w+),1,", line):
+                contexts[list(contexts)[-1]].add(match[1])
         return contexts
     root = ET.fromstring(examples(switch)["dialplan.xml"])
     return {

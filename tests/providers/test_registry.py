@@ -70,9 +70,9 @@ def test_a_provider_of_another_package_is_a_kind_of_trunk_and_of_connection(site
         [sys.executable, "-c", USE], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout)
-    assert {"tinytel", "http", "simulator"} <= set(said.pop("names"))
-    assert said == {
+    printed = json.loads(done.stdout)
+    assert {"tinytel", "http", "simulator"} <= set(printed.pop("names"))
+    assert printed == {
         "wrong": ["colour", "token", "url"],
         "rate": 10,
         "provider": "TinyTel",
@@ -95,8 +95,8 @@ def test_a_kind_that_nobody_brings_is_named_with_those_that_there_are() -> None:
 def test_trunks_of_different_workspaces_share_no_connection() -> None:
     """Another workspace could borrow the connection and its secret, or keep it from being opened."""
     config = asterisk.trunk(8088)["config"]
-    one, another, foreign = (
+    first, second, foreign = (
         registry.shared_link(Trunk(TrunkId(UUID(int=number)), "asterisk", config, workspace))
         for number, workspace in ((1, "acme"), (2, "acme"), (3, "mallory"))
     )
-    assert one == another != foreign
+    assert first == second != foreign

@@ -313,7 +313,7 @@ def test_the_network_refuses_what_exceeds_its_rate(start: DateTime, call_request
     assert [type(each) for each in answers] == [Placed, Placed, Placed, Refused] * 2
     assert answers[3] == Refused("rate_limited", CauseClass.RATE, 0.25)
     assert most_in_any_second(call.placed for call in net.log) == 3
-    assert [(one.cause, one.at) for one in net.over_limit] == [
+    assert [(excess.cause, excess.at) for excess in net.over_limit] == [
         ("rate_limited", to_micros(start.add(microseconds=250_000 * n))) for n in (3, 7)
     ]
 
@@ -332,7 +332,7 @@ def test_a_bounded_network_remembers_the_latest_requests_that_were_too_many(
     for _ in range(5):
         requests.append(call_request(start))
         net.place(requests[-1], start)
-    assert [one.attempt_id for one in net.over_limit] == [each.attempt_id for each in requests[3:]]
+    assert [excess.attempt_id for excess in net.over_limit] == [request.attempt_id for request in requests[3:]]
 
 
 def test_a_bounded_network_forgets_old_calls_and_says_so(start: DateTime, call_request: CallRequests) -> None:

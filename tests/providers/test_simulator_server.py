@@ -235,10 +235,10 @@ async def test_an_endless_line_is_refused_and_ends_the_connection() -> None:
 
 
 async def test_each_trunk_has_a_network_of_its_own(call_request: CallRequests) -> None:
-    async with running() as server, client(server.url) as one, client(server.url, OTHER_TRUNK) as two:
+    async with running() as server, client(server.url) as first, client(server.url, OTHER_TRUNK) as second:
         request = call_request(utc_now())
-        await one.place(request)
-        await two.place(call_request(utc_now()))
+        await first.place(request)
+        await second.place(call_request(utc_now()))
         assert [len(network.log) for network in server.networks.values()] == [1, 1]
         assert server.networks[TRUNK].log[0].attempt_id == request.attempt_id
 

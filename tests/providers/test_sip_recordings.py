@@ -82,11 +82,11 @@ LOCAL = {
 
 @cache
 def recorded(switch: str) -> dict[str, list[dict[str, Any]]]:
-    found: dict[str, list[dict[str, Any]]] = {}
+    by_scenario: dict[str, list[dict[str, Any]]] = {}
     for line in (ROOT / "traces" / f"{switch}-sip.jsonl").read_text().splitlines():
         message = json.loads(line)
-        found.setdefault(message["scenario"], []).append(message)
-    return found
+        by_scenario.setdefault(message["scenario"], []).append(message)
+    return by_scenario
 
 
 def over_asterisk(scenario: str) -> list[CallEvent]:
@@ -100,12 +100,12 @@ def heard(messages: Sequence[dict[str, Any]]) -> list[CallEvent]:
 
 def over_freeswitch(scenario: str) -> list[CallEvent]:
     """The recorder's own originate did not have the variables of ours."""
-    reports, found = ChannelEventReader(TRUNK, None), list[CallEvent]()
+    reports, events = ChannelEventReader(TRUNK, None), list[CallEvent]()
     for message in recorded("freeswitch-esl")[scenario]:
         fields = dict(message["event"])
         fields |= {"variable_dialer_attempt_id": fields["Unique-ID"]} if "Unique-ID" in fields else {}
-        found += reports.read(SwitchEvent(fields["Event-Name"], fields, message["body"]))
-    return found
+        events += reports.read(SwitchEvent(fields["Event-Name"], fields, message["body"]))
+    return events
 
 
 def course(events: Sequence[CallEvent]) -> tuple[list[EventKind], Outcome | None, int | None, HungUpBy | None]:
@@ -161,7 +161,9 @@ def test_the_code_of_the_channel_behind_a_local_one_counts_before_that(code: int
     """The recorder kept only the messages that name our channel; this one is as in the recording over PJSIP."""
     messages = [message["event"] for message in recorded("asterisk-ari")[f"local-{code}"]]
     closing = next(
-        n for n, one in enumerate(messages) if one["type"] == "Dial" and one["dialstatus"] and "caller" in one
+        n
+        for n, message in enumerate(messages)
+        if message["type"] == "Dial" and message["dialstatus"] and "caller" in message
     )
     hang_up = {"type": "ChannelHangupRequest", "cause": LOCAL[code][0], "tech_cause": code}
     refusal = hang_up | {"channel": messages[closing]["peer"], "timestamp": messages[closing]["timestamp"]}

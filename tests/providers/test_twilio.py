@@ -100,9 +100,9 @@ def listed(request: CallRequest, seconds: float, **changes: object) -> dict[str,
     return whole | {"date_created": made, "status": "ringing"} | changes
 
 
-def sids(found: object) -> list[str]:
-    assert isinstance(found, Candidates)
-    return [one.provider_call_id for one in found.calls]
+def sids(result: object) -> list[str]:
+    assert isinstance(result, Candidates)
+    return [call.provider_call_id for call in result.calls]
 
 
 def page(*calls: dict[str, Any]) -> Reply:
@@ -178,10 +178,10 @@ def test_an_agent_has_either_a_url_or_twiml(connection: dict[str, Any], fields: 
     body = json.dumps({"name": "Bo", "connection": connection}).encode()
     try:
         NewAgent.read_json(body, utc_now())
-        found = []
+        wrong_fields = []
     except InvalidInput as wrong:
-        found = [error.field for error in wrong.errors]
-    assert found == fields
+        wrong_fields = [error.field for error in wrong.errors]
+    assert wrong_fields == fields
 
 
 def form_of(asked: HttpRequest) -> dict[str, Any]:
@@ -459,8 +459,8 @@ async def test_a_request_whose_window_has_ended_stays_here(request_: CallRequest
 async def test_health_tells_apart_what_can_be_wrong(answer: Reply, reason: str | None) -> None:
     async with network() as (carrier, twilio):
         carrier.answers.append(answer)
-        said = await twilio.health()
-        assert said is None if reason is None else reason in (said or "")
+        health = await twilio.health()
+        assert health is None if reason is None else reason in (health or "")
 
 
 async def test_a_wrong_token_is_refused_and_told_but_not_shown(
@@ -470,16 +470,16 @@ async def test_a_wrong_token_is_refused_and_told_but_not_shown(
     around = ProviderEnvironment(utc_now, lambda _: "wr0ngt0ken", PUBLIC)
     async with serve(0, TALKS) as carrier:
         twilio = PLUGIN.connect(TRUNK, trunk(carrier.port)["config"], around)
-        told = [
+        reasons = [
             str(await twilio.place(request_)),
             str(await twilio.health()),
             str(await twilio.look_up(call_handle(request_))),
         ]
         with pytest.raises(Unavailable) as refusal:
             await twilio.hang_up(call_handle(request_, SID))
-        assert "wrong_credentials" in told[0]
-        assert "refuses the auth token" in told[1]
-        shown = "".join([*told, str(refusal.value), repr(twilio), caplog.text])
+        assert "wrong_credentials" in reasons[0]
+        assert "refuses the auth token" in reasons[1]
+        shown = "".join([*reasons, str(refusal.value), repr(twilio), caplog.text])
         assert not any(secret in shown for secret in ("wr0ngt0ken", AUTH_TOKEN, AUTHORIZATION.split()[1]))
         await twilio.close()
 
@@ -505,8 +505,8 @@ async def test_a_call_is_found_by_its_sid(request_: CallRequest) -> None:
     async with network() as (carrier, twilio):
         placed = await twilio.place(request_)
         assert isinstance(placed, Placed)
-        found = await twilio.look_up(call_handle(request_, placed.provider_call_id))
-        assert isinstance(found, Seen)
+        result = await twilio.look_up(call_handle(request_, placed.provider_call_id))
+        assert isinstance(result, Seen)
         assert carrier.asked[-1].path == f"{BASE}/Calls/{placed.provider_call_id}.json"
         assert await twilio.look_up(call_handle(request_, SID)) == Absent()
 
@@ -516,11 +516,11 @@ async def test_a_machine_is_told_by_the_record_too(request_: CallRequest) -> Non
     times = {"start_time": "Mon, 02 Mar 2026 09:00:03 +0000", "end_time": "Mon, 02 Mar 2026 09:00:15 +0000"}
     async with network() as (carrier, twilio):
         carrier.answers.append(Reply(200, listed(request_, 0) | record | times))
-        found = await twilio.look_up(call_handle(request_, SID))
-        assert isinstance(found, Seen)
-        assert [str(one.kind) for one in found.events] == ["ringing", "answered", "ended"]
-        assert [one.at.second for one in found.events] == [3, 8, 15]
-        assert (found.events[-1].outcome, found.events[-1].talk_seconds) == ("machine", 7)
+        result = await twilio.look_up(call_handle(request_, SID))
+        assert isinstance(result, Seen)
+        assert [str(event.kind) for event in result.events] == ["ringing", "answered", "ended"]
+        assert [event.at.second for event in result.events] == [3, 8, 15]
+        assert (result.events[-1].outcome, result.events[-1].talk_seconds) == ("machine", 7)
 
 
 @pytest.mark.parametrize(
@@ -532,24 +532,24 @@ async def test_of_a_call_that_nobody_took_the_record_tells_the_end_alone(
 ) -> None:
     async with network() as (carrier, twilio):
         carrier.answers.append(Reply(200, listed(request_, 1, status=status)))
-        found = await twilio.look_up(call_handle(request_, SID))
-        assert isinstance(found, Seen)
-        assert [(one.kind, one.outcome, one.talk_seconds) for one in found.events] == [("ended", outcome, 0)]
+        result = await twilio.look_up(call_handle(request_, SID))
+        assert isinstance(result, Seen)
+        assert [(event.kind, event.outcome, event.talk_seconds) for event in result.events] == [("ended", outcome, 0)]
 
 
 async def test_a_call_without_a_sid_may_be_the_one_that_was_made_with_the_attempt(request_: CallRequest) -> None:
-    before, mine, later = listed(request_, -60, sid="CA" + "b" * 32), listed(request_, 3), listed(request_, 200)
+    before, own, later = listed(request_, -60, sid="CA" + "b" * 32), listed(request_, 3), listed(request_, 200)
     child = listed(request_, 3, direction="outbound-dial")
     other = listed(request_, 3, to="+4930555")
     async with network() as (carrier, twilio):
         for calls, expected in [
-            ((later, mine, before, child, other), SID),
+            ((later, own, before, child, other), SID),
             ((later, before), None),
             ((), None),
         ]:
             carrier.answers.append(page(*calls))
-            found = await twilio.look_up(call_handle(request_))
-            assert found == Absent() if expected is None else sids(found) == [expected]
+            result = await twilio.look_up(call_handle(request_))
+            assert result == Absent() if expected is None else sids(result) == [expected]
         assert carrier.asked[0].query == {
             "To": [request_.to_number], "From": [request_.from_number], "PageSize": ["50"],
         }  # fmt: skip
@@ -559,11 +559,11 @@ async def test_of_several_calls_of_that_moment_the_engine_decides_which_it_is(re
     other = "CA" + "b" * 32
     async with network(listed_after_seconds=3600) as (carrier, twilio):
         carrier.answers.append(page(listed(request_, 3), listed(request_, 5, sid=other, status="queued")))
-        found = await twilio.look_up(call_handle(request_))
-        assert isinstance(found, Candidates)
-        assert sids(found) == [SID, other]
-        assert [len(one.events) for one in found.calls] == [1, 0]
-        assert isinstance(found.otherwise, LookupFailed)
+        result = await twilio.look_up(call_handle(request_))
+        assert isinstance(result, Candidates)
+        assert sids(result) == [SID, other]
+        assert [len(call.events) for call in result.calls] == [1, 0]
+        assert isinstance(result.otherwise, LookupFailed)
 
 
 async def test_a_call_of_which_it_is_not_known_whether_it_is_ours_is_not_hung_up(request_: CallRequest) -> None:
@@ -571,7 +571,7 @@ async def test_a_call_of_which_it_is_not_known_whether_it_is_ours_is_not_hung_up
         carrier.answers.append(page(listed(request_, 3)))
         with pytest.raises(Unavailable, match="which of Twilio's calls"):
             await twilio.hang_up(call_handle(request_))
-        assert [one.method for one in carrier.asked] == ["GET"]
+        assert [request.method for request in carrier.asked] == ["GET"]
 
 
 async def test_what_is_not_listed_on_a_full_page_may_be_on_the_next(request_: CallRequest) -> None:
@@ -585,9 +585,9 @@ async def test_what_is_not_listed_on_a_full_page_may_be_on_the_next(request_: Ca
 async def test_a_call_that_may_not_be_listed_yet_is_not_absent(request_: CallRequest) -> None:
     moments = {"now": call_handle(request_).created_at.add(seconds=59)}
     async with network(clock=lambda: moments["now"], listed_after_seconds=60) as (_, twilio):
-        found = await twilio.look_up(call_handle(request_))
-        assert isinstance(found, LookupFailed)
-        assert "too early" in found.reason
+        result = await twilio.look_up(call_handle(request_))
+        assert isinstance(result, LookupFailed)
+        assert "too early" in result.reason
         moments["now"] = moments["now"].add(seconds=1)
         assert await twilio.look_up(call_handle(request_)) == Absent()
 
@@ -625,7 +625,10 @@ async def test_a_call_that_is_answered_while_it_is_hung_up_is_hung_up(request_: 
         for first in (Reply(200, talking), refused(400, 21220, "Call is not in-progress. Cannot redirect.")):
             carrier.answers += [Reply(200, ringing), first, Reply(200, {**talking, "status": "completed"})]
             await twilio.hang_up(call_handle(request_, SID))
-            assert [form_of(one) for one in carrier.asked[-2:]] == [{"Status": "canceled"}, {"Status": "completed"}]
+            assert [form_of(request) for request in carrier.asked[-2:]] == [
+                {"Status": "canceled"},
+                {"Status": "completed"},
+            ]
 
 
 @pytest.mark.parametrize(
@@ -642,8 +645,8 @@ async def test_a_call_that_ends_while_it_is_hung_up_is_no_error(
     async with network() as (carrier, twilio):
         carrier.answers += [Reply(200, listed(request_, 0, status="ringing")), *[late] * len(asked)]
         await twilio.hang_up(call_handle(request_, SID))
-        assert [one.method for one in carrier.asked] == ["GET", *["POST"] * len(asked)]
-        assert [form_of(one) for one in carrier.asked[1:]] == [{"Status": status} for status in asked]
+        assert [request.method for request in carrier.asked] == ["GET", *["POST"] * len(asked)]
+        assert [form_of(request) for request in carrier.asked[1:]] == [{"Status": status} for status in asked]
         assert not carrier.answers
 
 
@@ -653,7 +656,10 @@ async def test_a_call_that_was_answered_and_ends_while_it_is_hung_up_is_no_error
         for late in (refused(400, 21220, "over"), refused(404, 20404, "gone")):
             carrier.answers += [talking, talking, late]
             await twilio.hang_up(call_handle(request_, SID))
-            assert [form_of(one) for one in carrier.asked[-2:]] == [{"Status": "canceled"}, {"Status": "completed"}]
+            assert [form_of(request) for request in carrier.asked[-2:]] == [
+                {"Status": "canceled"},
+                {"Status": "completed"},
+            ]
             assert not carrier.answers
 
 

@@ -44,7 +44,9 @@ class Crowd:
         self.reports = self.world.network.due(self.world.clock.now)
         # Each worker twice, so that each step also runs concurrently with itself.
         work = [self._dispatcher, self._dispatcher, self._settler, self._settler, self._rescuer, self._operator]
-        run_concurrently(*(partial(self._turns, one, chance) for one, chance in zip(work, self._chances, strict=True)))
+        run_concurrently(
+            *(partial(self._turns, batch_ids, chance) for batch_ids, chance in zip(work, self._chances, strict=True))
+        )
         self.world.network.acknowledge([event.key for event in self.reports])
 
     def _turns(self, work: Callable[[Random], None], chance: Random) -> None:

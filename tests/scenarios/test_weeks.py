@@ -175,8 +175,8 @@ def test_a_rate_is_never_exceeded_in_any_second(world: World) -> None:
 
 def test_redis_emptied_in_the_middle_is_rebuilt_and_no_limit_is_exceeded(world: World) -> None:
     world.sql("UPDATE trunks SET max_concurrent_calls = 15")
-    one = world.batch(made_up_phones(200), max_concurrent_calls=10)
-    two = world.batch(made_up_phones(200, first=200), max_concurrent_calls=10)
+    first = world.batch(made_up_phones(200), max_concurrent_calls=10)
+    second = world.batch(made_up_phones(200, first=200), max_concurrent_calls=10)
     flushes = 0
 
     def flush_now_and_then() -> None:
@@ -187,7 +187,7 @@ def test_redis_emptied_in_the_middle_is_rebuilt_and_no_limit_is_exceeded(world: 
             flushes += 1
             world.rescue()
 
-    world.run(lambda: world.is_over(one, two), grain=5, each=flush_now_and_then)
+    world.run(lambda: world.is_over(first, second), grain=5, each=flush_now_and_then)
     assert flushes > 5
     assert most_at_once(world) <= 15
     assert rung_twice_at_once(world) == []

@@ -137,9 +137,9 @@ def disagreements(window: CallingWindow, walk: Walk, asked: range | list[int]) -
             yield f"closes_at({moment}) is {window.closes_at(moment)}, not {ahead[False]}"
 
 
-def leads_to(found: DateTime | None, expected: DateTime | None, walk: Walk) -> bool:
+def leads_to(opening: DateTime | None, expected: DateTime | None, walk: Walk) -> bool:
     """Say whether an answer is that of the walk; where the walk ended too early to know, it must lie behind its end."""
-    return found == expected if expected else found is None or found > walk.moments[-1]
+    return opening == expected if expected else opening is None or opening > walk.moments[-1]
 
 
 def tricky_minutes(window: CallingWindow, walk: Walk) -> list[int]:

@@ -134,7 +134,7 @@ INACTIVE_TRUNK = "UPDATE trunks SET status = 'inactive'"
 INACTIVE_AGENT = "UPDATE agents SET status = 'inactive'"
 NO_CONNECTION = """UPDATE agents SET connection = '{"twilio": {"url": "https://example.org"}}'"""
 NOT_READY = pytest.mark.parametrize(
-    ("statement", "code", "said"),
+    ("statement", "code", "text"),
     [
         (INACTIVE_NUMBERS, "no_outbound_number", "number"),
         (INACTIVE_TRUNK, "no_outbound_number", "number"),
@@ -145,20 +145,20 @@ NOT_READY = pytest.mark.parametrize(
 
 
 @NOT_READY
-def test_a_batch_that_could_not_call_is_not_created(world: World, statement: str, code: str, said: str) -> None:
+def test_a_batch_that_could_not_call_is_not_created(world: World, statement: str, code: str, text: str) -> None:
     world.sql(statement)
-    found, message = conflict(lambda: create(world))
-    assert found == code
-    assert said in message
+    refused_with, message = conflict(lambda: create(world))
+    assert refused_with == code
+    assert text in message
 
 
 @NOT_READY
-def test_a_batch_that_cannot_call_any_more_is_not_started(world: World, statement: str, code: str, said: str) -> None:
+def test_a_batch_that_cannot_call_any_more_is_not_started(world: World, statement: str, code: str, text: str) -> None:
     batch_id = world.batch(1, start=False)
     world.sql(statement)
-    found, message = conflict(lambda: schedule(world, batch_id))
-    assert found == code
-    assert said in message
+    refused_with, message = conflict(lambda: schedule(world, batch_id))
+    assert refused_with == code
+    assert text in message
     assert status(world, batch_id) == "draft"
 
 
@@ -200,9 +200,9 @@ class Closed(InProcessSimulator):
 def test_a_batch_whose_trunk_does_not_answer_is_not_started(world: World) -> None:
     pool = ProviderPool(lambda _: Closed(world.network, world.clock), world.clock)
     context, batch_id = EngineContext(world.db, world.leases, pool, world.clock), world.batch(1, start=False)
-    said = conflict(lambda: batches.schedule(context, world.installed.workspace_id, batch_id, MONDAY))
+    refusal = conflict(lambda: batches.schedule(context, world.installed.workspace_id, batch_id, MONDAY))
     pool.close()
-    assert said == ("provider_error", "The trunk cannot place calls: the network is closed")
+    assert refusal == ("provider_error", "The trunk cannot place calls: the network is closed")
     assert status(world, batch_id) == "draft"
 
 
@@ -221,8 +221,8 @@ def started_while(world: World, batch_id: BatchId, **changes: Any) -> str:
     changed = iter([ChangedBatch.read(changes, MONDAY)])
 
     def meddle() -> None:
-        for one in changed:
-            edit_draft(world.db, world.installed.workspace_id, batch_id, one, MONDAY)
+        for changed_batch in changed:
+            edit_draft(world.db, world.installed.workspace_id, batch_id, changed_batch, MONDAY)
 
     provider = Meddling(world.network, world.clock)
     provider.meddle = meddle

@@ -73,9 +73,9 @@ def test_a_delimiter_at_the_end_of_every_line_does_no_harm() -> None:
 
 @pytest.mark.parametrize(("header", "column"), [("phone,name", 3), ("phone,,name", 2)])
 def test_a_value_without_a_name_in_the_header_spoils_its_row_alone(header: str, column: int) -> None:
-    found = read(f"{header}\n{NUMBER},Doe,Jane\n{NUMBER}\n")
+    rows = read(f"{header}\n{NUMBER},Doe,Jane\n{NUMBER}\n")
     reason = f"row: has a value in column {column}, which the header does not name"
-    assert found == [RejectedRow(2, NUMBER, reason), contact()]
+    assert rows == [RejectedRow(2, NUMBER, reason), contact()]
 
 
 def test_bad_rows_are_reported_with_their_line_and_the_good_ones_are_read() -> None:
@@ -130,10 +130,10 @@ def test_a_refusal_names_no_more_than_ten_columns_and_cuts_them() -> None:
 @given(st.binary() | st.binary().map(lambda content: b"phone,name\n" + content))
 def test_any_bytes_are_contacts_and_row_errors_or_a_refusal(content: bytes) -> None:
     try:
-        found = read(content)
+        rows = read(content)
     except UnreadableFile:
         return
-    assert all(isinstance(one, NewContact | RejectedRow) for one in found)
+    assert all(isinstance(row, NewContact | RejectedRow) for row in rows)
 
 
 cells = st.text(st.characters(codec="utf-8", exclude_characters='\0\r\n,;"\t'), max_size=20)

@@ -44,8 +44,8 @@ def suppress(world: World, phone: str, workspace_id: WorkspaceId | None = None) 
 
 
 def stored(world: World, batch_id: BatchId, columns: str = "phone_number") -> list[tuple[Any, ...]]:
-    found = world.rows(f"SELECT {columns} FROM contacts WHERE batch_id = :id ORDER BY position", id=batch_id)
-    return [tuple(row) for row in found]
+    contacts = world.rows(f"SELECT {columns} FROM contacts WHERE batch_id = :id ORDER BY position", id=batch_id)
+    return [tuple(row) for row in contacts]
 
 
 @pytest.fixture
@@ -226,9 +226,9 @@ def is_refused(importing: Future[ImportResult]) -> bool:
 
 
 def by_status(world: World, batch_id: BatchId) -> dict[str, int]:
-    found = world.rows("SELECT status, count(*) AS n FROM contacts WHERE batch_id = :id GROUP BY 1", id=batch_id)
+    counts = world.rows("SELECT status, count(*) AS n FROM contacts WHERE batch_id = :id GROUP BY 1", id=batch_id)
     progress = world.progress(batch_id)
-    counted = {row.status: row.n for row in found}
+    counted = {row.status: row.n for row in counts}
     assert (progress.pending, progress.cancelled) == (counted.get("pending", 0), counted.get("cancelled", 0))
     return counted
 

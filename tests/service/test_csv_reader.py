@@ -155,8 +155,8 @@ plain_cells = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max
 def test_what_a_csv_writer_wrote_is_read_back(table: list[list[str]], delimiter: str, end: str) -> None:
     written = io.StringIO()
     csv.writer(written, delimiter=delimiter, lineterminator=end, quoting=csv.QUOTE_ALL).writerows([["a", "b"], *table])
-    found = [cells for _, cells in rows(written.getvalue().encode())]
-    assert found == [["a", "b"], *[cells for cells in table if any(cell.strip() for cell in cells)]]
+    read_back = [cells for _, cells in rows(written.getvalue().encode())]
+    assert read_back == [["a", "b"], *[cells for cells in table if any(cell.strip() for cell in cells)]]
 
 
 @given(st.binary() | st.text('a,;\t"\n\r é\ufeff').map(str.encode))

@@ -318,7 +318,7 @@ def test_any_json_body_becomes_a_batch_or_is_refused_field_by_field(fields: dict
     came_of_it = taken_or_refused(body)
     if isinstance(came_of_it, InvalidInput):
         assert came_of_it.errors
-        assert all(one.field and one.reason for one in came_of_it.errors)
+        assert all(error.field and error.reason for error in came_of_it.errors)
     else:
         assert json.dumps(came_of_it.columns(), default=str, allow_nan=False).isprintable()
 

@@ -44,7 +44,7 @@ def test_upgrading_twice_changes_nothing(db: Database) -> None:
 def schema_and_rows(db: Database) -> dict[str, list[Any]]:
     """Read the versions (xmin) of all rows that a migration could write, in the catalogs and in our tables."""
     with db.begin() as connection:
-        found = {
+        versions_by_table = {
             catalog: [
                 tuple(row)
                 for row in rows(connection, f"SELECT {key}, xmin FROM {catalog} WHERE {of_ours} ORDER BY {key}")
@@ -53,8 +53,8 @@ def schema_and_rows(db: Database) -> dict[str, list[Any]]:
         }
         for table in rows(connection, f"SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace {OURS}"):
             versions = rows(connection, f"SELECT xmin FROM {table.relname} ORDER BY ctid")
-            found[table.relname] = [row.xmin for row in versions]
-    return found
+            versions_by_table[table.relname] = [row.xmin for row in versions]
+    return versions_by_table
 
 
 def test_a_database_that_does_not_answer_is_named_in_one_line() -> None:

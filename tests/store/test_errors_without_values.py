@@ -50,16 +50,16 @@ FAILURES = {
 def test_an_error_of_a_statement_repeats_none_of_its_values(db: Database, what: str) -> None:
     with pytest.raises(Exception) as raised, db.begin() as connection:  # noqa: PT011  # whichever it is
         FAILURES[what](connection)
-    told = "".join(traceback.format_exception(raised.value)) + quarantine.fault_of(raised.value).error
-    assert "secrets_of_people" in told
+    shown = "".join(traceback.format_exception(raised.value)) + quarantine.fault_of(raised.value).error
+    assert "secrets_of_people" in shown
     for value in (WHO, PHONE, "99999"):
-        assert value not in told
+        assert value not in shown
 
 
 def test_an_error_of_a_bulk_import_repeats_none_of_its_rows(world: World) -> None:
     contact = NewContact(PHONE, WHO, None, cast(int, f"{WHO} {PHONE}"), None, None, {})
     with pytest.raises(psycopg.Error) as raised, world.db.session() as session:
         contact_import.stage(session, [(uuid7(world.clock.now, Random(1)), contact, "")])
-    told = "".join(traceback.format_exception(raised.value))
-    assert WHO not in told
-    assert PHONE not in told
+    shown = "".join(traceback.format_exception(raised.value))
+    assert WHO not in shown
+    assert PHONE not in shown

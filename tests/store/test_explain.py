@@ -90,7 +90,9 @@ def explained(world: World, statements: list[Statement]) -> dict[str, set[str]]:
     """For each statement that reads a big table from end to end: which."""
     with world.db.begin() as connection:
         scanned = {
-            one.sql: sequentially_scanned_tables(connection, one) & BIG for one in statements if is_explainable(one)
+            statement.sql: sequentially_scanned_tables(connection, statement) & BIG
+            for statement in statements
+            if is_explainable(statement)
         }
     return {sql: tables for sql, tables in scanned.items() if tables}
 
@@ -112,20 +114,20 @@ def test_no_statement_of_the_hot_path_reads_a_big_table_from_end_to_end(full: Wo
 
 FILL_TWO = """
 INSERT INTO contacts (id, batch_id, phone_number, status, status_reason, outcome, finished_at)
-SELECT gen_random_uuid(), CASE WHEN n <= 500 THEN :one ELSE :other END, '+1' || 2010000000 + n, 'failed', 'test',
+SELECT gen_random_uuid(), CASE WHEN n <= 500 THEN :first ELSE :second END, '+1' || 2010000000 + n, 'failed', 'test',
        'busy', dialer_now()
 FROM generate_series(1, 5000) AS n
 """
 LIVE = """
 UPDATE attempts SET state = 'placed', outcome = NULL, ended_at = NULL, rescue_at = created_at
-WHERE id IN (SELECT id FROM attempts WHERE batch_id = :of LIMIT 1000)
+WHERE id IN (SELECT id FROM attempts WHERE batch_id = :batch LIMIT 1000)
 """
 FEW_FAILING = (
     "UPDATE inbox SET settled_at = NULL, verdict = NULL, tries = CAST(id % 500 = 0 AS integer) WHERE id % 2 = 0"
 )
 FEW_PASSED_OVER = "UPDATE inbox SET verdict = 'quarantined' WHERE id % 1000 = 1"
 RARE = {
-    "attempts_live_of_batch": "SELECT 1 FROM attempts WHERE batch_id = '{one}' AND rescue_at IS NOT NULL",
+    "attempts_live_of_batch": "SELECT 1 FROM attempts WHERE batch_id = '{batch}' AND rescue_at IS NOT NULL",
     "inbox_due": "SELECT id FROM inbox WHERE settled_at IS NULL ORDER BY due_at, id LIMIT 5",
     "inbox_failing": "SELECT 1 FROM inbox WHERE error_kind = '23514' AND settled_at IS NULL AND tries > 0",
     "inbox_passed_over": """
@@ -137,14 +139,14 @@ RARE = {
 
 def test_what_is_rare_among_many_rows_is_found_by_an_index_of_its_own(world: World) -> None:
     """A stop looks at the live attempts of its own batches alone, and no report that went well is looked at again."""
-    one, other = world.batch(1, start=False), world.batch(1, start=False)
-    world.sql(FILL_TWO, one=one, other=other)
+    first, second = world.batch(1, start=False), world.batch(1, start=False)
+    world.sql(FILL_TWO, first=first, second=second)
     world.sql(FILL_ATTEMPTS, trunk=world.installed.trunk_id, number=world.installed.number_ids[0], at=MONDAY)
     world.sql(FILL_INBOX)
-    world.sql(LIVE, of=other)
+    world.sql(LIVE, batch=second)
     world.sql(FEW_FAILING)
     world.sql(FEW_PASSED_OVER)
     world.sql("ANALYZE")
     for index, statement in RARE.items():
-        plan = [row[0] for row in world.rows(f"EXPLAIN {statement.format(one=one)}")]
+        plan = [row[0] for row in world.rows(f"EXPLAIN {statement.format(batch=first)}")]
         assert any(f"using {index} on" in line or f"on {index} " in line for line in plan), plan

@@ -71,7 +71,7 @@ def test_no_more_is_granted_than_a_limit_allows_and_the_reason_is_named(
 ) -> None:
     wanted = requests(batch, 5)
     grants = leases.acquire(NOW, [batch], wanted)
-    assert [one.request for one in grants.granted] == wanted[:3]
+    assert [grant.request for grant in grants.granted] == wanted[:3]
     assert grants.held == {BATCH: reason}
     assert acquire(leases, batch, 2) == ()
 
@@ -104,9 +104,9 @@ def test_a_limit_that_is_set_or_lowered_later_counts_those_who_hold_already(
 
 
 def test_limits_of_a_number_and_a_trunk_are_shared_by_batches_in_the_order_of_the_requests(leases: Leases) -> None:
-    one, two = ordered_ask(route(trunk_limit=4)), ordered_ask(route(trunk_limit=4), batch=OTHER)
-    mixed = [ask for pair in zip(requests(one, 5), requests(two, 5), strict=True) for ask in pair]
-    grants = leases.acquire(NOW, [one, two], mixed)
+    first, second = ordered_ask(route(trunk_limit=4)), ordered_ask(route(trunk_limit=4), batch=OTHER)
+    mixed = [ask for pair in zip(requests(first, 5), requests(second, 5), strict=True) for ask in pair]
+    grants = leases.acquire(NOW, [first, second], mixed)
     assert [granted.request for granted in grants.granted] == mixed[:4]
     assert grants.held == {BATCH: "trunk", OTHER: "trunk"}
 
@@ -178,7 +178,7 @@ def put_back(leases: Leases, granted: Sequence[SlotGrant]) -> None:
 
 
 def forget(leases: Leases, granted: Sequence[SlotGrant]) -> None:
-    leases.forget([one.attempt_id for one in granted])
+    leases.forget([grant.attempt_id for grant in granted])
 
 
 @pytest.mark.parametrize("give_back", [release, put_back, forget])
@@ -186,20 +186,20 @@ def test_giving_back_twice_is_giving_back_once(
     leases: Leases, give_back: Callable[[Leases, Sequence[SlotGrant]], None]
 ) -> None:
     batch = ordered_ask(route(cap=9, rate=RateLimit(TRUNK, 9, 1000)))
-    others, mine = acquire(leases, batch, 2), acquire(leases, batch, 2)
-    give_back(leases, mine)
+    kept, given_back = acquire(leases, batch, 2), acquire(leases, batch, 2)
+    give_back(leases, given_back)
     once = redis_contents(leases)
-    give_back(leases, mine)
+    give_back(leases, given_back)
     give_back(leases, ())
     assert redis_contents(leases) == once
-    held = {str(one.attempt_id) for one in others}
+    held = {str(grant.attempt_id) for grant in kept}
     assert once["{dialer}:holds"].keys() == held == once[f"{{dialer}}:slots:batch:{BATCH}"]
     counted = once[f"{{dialer}}:day:{A}:2026-03-02"]
-    assert counted == (held | {str(one.attempt_id) for one in mine} if give_back is release else held)
+    assert counted == (held | {str(grant.attempt_id) for grant in given_back} if give_back is release else held)
 
 
 def test_a_lease_is_overdue_thirty_seconds_after_its_grant_or_when_it_was_renewed_to(leases: Leases) -> None:
-    first, second, third = (one.attempt_id for one in acquire(leases, ordered_ask(route()), 3))
+    first, second, third = (grant.attempt_id for grant in acquire(leases, ordered_ask(route()), 3))
     leases.renew([second], NOW.add(seconds=20))
     leases.renew([third], NOW.add(seconds=120))
     leases.renew([next(NAMES)], NOW)
@@ -215,16 +215,16 @@ def test_overdue_leases_come_in_pages_of_a_thousand(leases: Leases) -> None:
     page = leases.overdue(NOW.add(seconds=30))
     assert len(page) == 1000
     leases.forget(page)
-    assert set(leases.overdue(NOW.add(seconds=30))) == {one.attempt_id for one in granted} - set(page)
+    assert set(leases.overdue(NOW.add(seconds=30))) == {grant.attempt_id for grant in granted} - set(page)
 
 
 @pytest.mark.parametrize("lost", [f"slots:batch:{BATCH}", f"slots:number:{B}", f"slots:trunk:{TRUNK}"])
 def test_leases_that_were_lost_are_found_and_restored(leases: Leases, lost: str) -> None:
     batch = round_robin_ask(route(A), route(B), limit=4)
-    granted = [lease(one) for one in acquire(leases, batch, 4)]
+    granted = [lease(grant) for grant in acquire(leases, batch, 4)]
     intact = redis_contents(leases)
     leases._redis.delete(f"{{dialer}}:{lost}")
-    affected = [one for one in granted if one.number_id == B] if "number" in lost else granted
+    affected = [held for held in granted if held.number_id == B] if "number" in lost else granted
     assert leases.missing(granted) == affected
     leases.restore(affected, NOW.add(seconds=30))
     leases.restore(affected, NOW.add(seconds=30))
@@ -250,7 +250,7 @@ def test_a_rebuild_replaces_what_redis_knew_by_what_the_ledger_says(leases: Leas
     assert leases.epoch() == epoch
     assert not [key for key in redis_contents(leases) if str(OTHER) in key]
     assert leases.missing(live) == []
-    assert set(leases.overdue(NOW.add(seconds=30))) == {one.attempt_id for one in live}
+    assert set(leases.overdue(NOW.add(seconds=30))) == {held.attempt_id for held in live}
     batch = round_robin_ask(route(A, number_limit=1), route(B), route(C, cap=1), limit=3)
     grants = leases.acquire(NOW, [batch], requests(batch, 2))
     assert (grants.epoch, number_ids(grants.granted), grants.held) == (epoch, [B], {BATCH: "slots"})
@@ -265,8 +265,10 @@ def test_departures_of_a_trunk_are_planned_evenly_and_not_far_ahead(leases: Leas
     batch = ordered_ask(route(rate=RateLimit(TRUNK, 10, 1000)))
     granted = acquire(leases, batch, 100)
     # Every 102 ms, after a window in which those may count that left before anybody counted.
-    assert [one.leaves_at for one in granted] == [NOW.add(microseconds=1000 * ceil(1000 + 102 * n)) for n in range(20)]
-    assert [one.wait_seconds for one in granted] == [(one.leaves_at - NOW).total_seconds() for one in granted]
+    assert [grant.leaves_at for grant in granted] == [
+        NOW.add(microseconds=1000 * ceil(1000 + 102 * n)) for n in range(20)
+    ]
+    assert [grant.wait_seconds for grant in granted] == [(grant.leaves_at - NOW).total_seconds() for grant in granted]
     assert len(acquire(leases, batch, 100, NOW.add(seconds=1))) == 10
 
 
@@ -274,7 +276,9 @@ def test_a_rate_of_many_calls_a_second_is_planned_in_full(leases: Leases) -> Non
     """Departures are told in whole milliseconds; those that are planned 7.5 ms apart must not become 8 ms apart."""
     batch = ordered_ask(route(rate=RateLimit(TRUNK, 136, 1000)))
     granted = acquire(leases, batch, 40) + acquire(leases, batch, 40)
-    assert [one.leaves_at for one in granted] == [NOW.add(microseconds=1000 * ceil(1000 + 7.5 * n)) for n in range(80)]
+    assert [grant.leaves_at for grant in granted] == [
+        NOW.add(microseconds=1000 * ceil(1000 + 7.5 * n)) for n in range(80)
+    ]
 
 
 def test_a_rate_that_is_new_lower_or_higher_counts_from_the_next_grant(leases: Leases) -> None:
@@ -282,7 +286,7 @@ def test_a_rate_that_is_new_lower_or_higher_counts_from_the_next_grant(leases: L
     acquire(leases, ordered_ask(route()), 5)
     assert acquire(leases, slow, 1) == ()
     at = NOW.add(seconds=5)
-    assert [one.leaves_at for one in acquire(leases, fast, 1, at)] == [at.add(seconds=0.102)]
+    assert [grant.leaves_at for grant in acquire(leases, fast, 1, at)] == [at.add(seconds=0.102)]
     # At the lower rate not even one more fits before the horizon.
     assert acquire(leases, slow, 9, at) == ()
 
@@ -291,16 +295,16 @@ def test_a_rate_is_silent_for_a_window_after_redis_was_rebuilt_but_not_for_a_pro
     for is_probe, seconds in ((False, 1), (True, 0)):
         rebuild(leases)
         batch = ordered_ask(replace(route(rate=RATE), is_probe=is_probe))
-        assert [one.leaves_at for one in acquire(leases, batch, 1)] == [NOW.add(seconds=seconds)]
+        assert [grant.leaves_at for grant in acquire(leases, batch, 1)] == [NOW.add(seconds=seconds)]
 
 
 def test_redis_goes_by_its_own_clock_whatever_a_worker_says(leases: Leases) -> None:
-    mine = Leases(leases._redis)
+    leases_by_redis = Leases(leases._redis)
     batch = ordered_ask(route(rate=RateLimit(TRUNK, 1, 50)))
-    (first,) = acquire(mine, batch, 1, NOW.add(years=1))
-    (second,) = acquire(mine, batch, 1, NOW.subtract(years=1))
+    (first,) = acquire(leases_by_redis, batch, 1, NOW.add(years=1))
+    (second,) = acquire(leases_by_redis, batch, 1, NOW.subtract(years=1))
     assert 0 < (second.leaves_at - first.leaves_at).total_seconds() < 10
-    assert abs(first.leaves_at.timestamp() - mine.seconds_since_epoch()) < 10
+    assert abs(first.leaves_at.timestamp() - leases_by_redis.seconds_since_epoch()) < 10
 
 
 @pytest.fixture
@@ -420,13 +424,13 @@ def test_nothing_is_planned_for_a_time_at_which_the_network_wants_to_be_left_alo
     grants = counting.acquire(NOW, [batch], requests(batch, 1))
     assert (grants.granted, grants.held, grants.free_at) == ((), {BATCH: "rate"}, {BATCH: NOW.add(seconds=4)})
     at = NOW.add(seconds=4)
-    assert [one.leaves_at for one in acquire(counting, batch, 1, at)] == [NOW.add(seconds=7)]
+    assert [grant.leaves_at for grant in acquire(counting, batch, 1, at)] == [NOW.add(seconds=7)]
 
 
 @pytest.mark.parametrize("how", ["forget", "put_back"])
 def test_what_was_given_back_is_not_waited_for_by_those_that_were_planned_after_it(counting: Leases, how: str) -> None:
     batch = ordered_ask(route(rate=ONE))
-    first, second = [one.attempt_id for one in acquire(counting, batch, 2, NOW)]
+    first, second = [grant.attempt_id for grant in acquire(counting, batch, 2, NOW)]
     # Both are overdue, so that the second would wait for the first.
     assert counting.leave(ms(1900), ONE, [second]).count == 0
     if how == "forget":
@@ -437,7 +441,7 @@ def test_what_was_given_back_is_not_waited_for_by_those_that_were_planned_after_
 
 
 def test_one_that_does_not_come_for_a_second_is_not_waited_for(counting: Leases) -> None:
-    first, second = [one.attempt_id for one in acquire(counting, ordered_ask(route(rate=ONE)), 2)]
+    first, second = [grant.attempt_id for grant in acquire(counting, ordered_ask(route(rate=ONE)), 2)]
     assert [counting.leave(ms(at), ONE, [second]).count for at in (1999, 2001)] == [0, 1]
     assert counting.leave(ms(2001), ONE, [first]).count == 0
 
@@ -453,7 +457,7 @@ def test_of_several_trunks_the_one_that_is_free_first_says_when_the_batch_goes_o
 def test_what_has_left_is_not_waited_for_by_those_that_were_planned_after_it(leases: Leases) -> None:
     rate = RateLimit(TRUNK, 2, 200)
     leave(leases, NOW, 1, rate)
-    first, second, third = [one.attempt_id for one in acquire(leases, ordered_ask(route(rate=rate)), 3)]
+    first, second, third = [grant.attempt_id for grant in acquire(leases, ordered_ask(route(rate=rate)), 3)]
     assert leases.leave(ms(320), rate, [first, second]).count == 2
     leases.answered(ms(320), rate, 0, [first, second])
     assert leases.leave(ms(525), rate, [third]).count == 1
@@ -461,7 +465,7 @@ def test_what_has_left_is_not_waited_for_by_those_that_were_planned_after_it(lea
 
 def test_where_departures_are_late_no_more_are_planned_than_fit_before_the_horizon(leases: Leases) -> None:
     batch = ordered_ask(route(rate=RATE))
-    late = [one.attempt_id for one in acquire(leases, batch, 9)]
+    late = [grant.attempt_id for grant in acquire(leases, batch, 9)]
     assert len(late) == 4
     at = NOW.add(seconds=4)
     # None of these has left, so that two more make as many as there may be.
@@ -475,7 +479,7 @@ def test_where_departures_are_late_no_more_are_planned_than_fit_before_the_horiz
 
 def test_those_that_were_planned_first_leave_first_unless_they_do_not_come(leases: Leases) -> None:
     batch = ordered_ask(route(rate=RATE))
-    first, second, third, _ = [one.attempt_id for one in acquire(leases, batch, 9)]
+    first, second, third, _ = [grant.attempt_id for grant in acquire(leases, batch, 9)]
     at = ms(1900)
     assert leases.leave(at, RATE, [third]) == RateAllowance(0, 0.5)
     assert [leases.leave(at, RATE, [name]).count for name in (second, first, third)] == [1, 1, 0]
@@ -516,9 +520,9 @@ def test_no_second_of_the_network_sees_more_starts_than_the_rate_allows(
     under_way: list[tuple[float, float, AttemptId]] = []
 
     def answer(until: float) -> None:
-        for arrived, took, name in sorted(one for one in under_way if one[0] <= until):
+        for arrived, took, name in sorted(start for start in under_way if start[0] <= until):
             leases.answered(ms(arrived), rate, took / 1000, [name])
-        under_way[:] = [one for one in under_way if one[0] > until]
+        under_way[:] = [start for start in under_way if start[0] > until]
 
     # Some answer was there at once.
     leases.answered(NOW, rate, 0, [])

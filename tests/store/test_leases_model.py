@@ -147,12 +147,12 @@ def follow(leases: Leases, batches: list[BatchRoutes], steps: list[tuple[str, An
     assert {str(name) for name in model.held} == redis_contents(leases).get("{dialer}:holds", {}).keys()
 
 
-def _give_back(leases: Leases, model: Model, how: str, some: list[Lease]) -> None:
+def _give_back(leases: Leases, model: Model, how: str, given_back: list[Lease]) -> None:
     if how == "forget":
-        leases.forget([lease.attempt_id for lease in some])
+        leases.forget([lease.attempt_id for lease in given_back])
     else:
-        {"release": leases.release, "put_back": leases.put_back}[how](some)
-    for lease in some:
+        {"release": leases.release, "put_back": leases.put_back}[how](given_back)
+    for lease in given_back:
         model.give_back(how, lease)
 
 

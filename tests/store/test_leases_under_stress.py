@@ -46,9 +46,9 @@ def test_many_workers_at_once_are_granted_exactly_what_the_limits_allow(
 ) -> None:
     for _ in range(10):
         rebuild(leases)
-        granted = [one for taken in at_once(lambda: [acquire(leases, batch, 2)]) for one in taken]
+        granted = [grant for taken in at_once(lambda: [acquire(leases, batch, 2)]) for grant in taken]
         assert Counter(number_ids(granted)) == expected
-        assert len({one.attempt_id for one in granted}) == len(granted)
+        assert len({grant.attempt_id for grant in granted}) == len(granted)
 
 
 def test_many_workers_at_once_share_one_exact_round(leases: Leases) -> None:

@@ -128,8 +128,10 @@ def test_caps_that_there_are_count_all_calls_of_their_numbers(old: Database) -> 
         run(connection, "UPDATE phone_numbers SET max_calls_per_day = 5 WHERE id = :id", id=first.id)
     old.upgrade()
     with old.begin() as connection:
-        found = rows(connection, "SELECT max_calls_per_day, capped_at = created_at AS is_since_ever FROM phone_numbers")
-    assert {(row.max_calls_per_day, row.is_since_ever) for row in found} == {(5, True), (None, None)}
+        numbers = rows(
+            connection, "SELECT max_calls_per_day, capped_at = created_at AS is_since_ever FROM phone_numbers"
+        )
+    assert {(row.max_calls_per_day, row.is_since_ever) for row in numbers} == {(5, True), (None, None)}
 
 
 def test_statements_of_the_previous_release_work_on_the_new_schema(old: Database) -> None:
@@ -173,11 +175,11 @@ def test_a_report_that_a_process_of_the_previous_release_stores_is_settled_by_th
     old.upgrade()
     with old.begin() as connection:
         ((trunk_id,),) = rows(connection, "SELECT id FROM trunks")
-        one = {
+        report = {
             "keys": ["k"], "attempts": [trunk_id], "kinds": ["ringing"], "ats": [MONDAY], "outcomes": [None],
             "causes": [None], "talk": [None], "call_ids": [None],
         }  # fmt: skip
-        assert run(connection, RECEIVE, trunk=trunk_id, **one) == 1
+        assert run(connection, RECEIVE, trunk=trunk_id, **report) == 1
         assert rows(connection, "SELECT due_at <= dialer_now() FROM inbox") == [(True,)]
         (row,) = rows(connection, TAKE, limit=10)
         assert row.event_key == "k"

@@ -117,8 +117,8 @@ def test_nothing_else_of_a_batch_that_is_over_is_changed_by_a_statement_that_sto
     over, live = in_status(world, "completed"), in_status(world, "active")
     cancelled = "UPDATE batches SET status = 'cancelled', status_reason = 'wrong list', hang_up = true"
     assert world.sql(cancelled) == 1
-    found = {row.id: tuple(row)[1:] for row in world.rows("SELECT id, status, status_reason, hang_up FROM batches")}
-    assert found == {over: ("completed", None, False), live: ("cancelled", "wrong list", True)}
+    batches = {row.id: tuple(row)[1:] for row in world.rows("SELECT id, status, status_reason, hang_up FROM batches")}
+    assert batches == {over: ("completed", None, False), live: ("cancelled", "wrong list", True)}
 
 
 def test_a_batch_that_ends_while_a_stop_waits_for_it_is_left_as_it_is(world: World) -> None:

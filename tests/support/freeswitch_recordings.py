@@ -56,7 +56,9 @@ def recorded_messages(scenario: str) -> list[dict[str, Any]]:
 
 def attempt_of(scenario: str) -> str:
     asked = next(
-        one["text"] for one in recorded_messages(scenario) if one.get("text", "").startswith("bgapi originate")
+        message["text"]
+        for message in recorded_messages(scenario)
+        if message.get("text", "").startswith("bgapi originate")
     )
     return read_originate(asked.removeprefix("bgapi originate "))[0]["origination_uuid"]
 

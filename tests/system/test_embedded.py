@@ -89,10 +89,10 @@ def test_postgres_logs_no_values_of_statements(servers: Servers) -> None:
             with suppress(psycopg.errors.IntegrityError):
                 connection.execute("INSERT INTO people VALUES (%s, %s)", ("Ada Lovelace", age))
         connection.execute("DO $$BEGIN RAISE LOG 'until here'; END$$")
-    told = (Path(home).parent / "log" / "postgres.log").read_text()
-    assert "until here" in told
-    assert "INSERT INTO people" in told
-    assert "Lovelace" not in told
+    log = (Path(home).parent / "log" / "postgres.log").read_text()
+    assert "until here" in log
+    assert "INSERT INTO people" in log
+    assert "Lovelace" not in log
 
 
 def test_data_survives_a_clean_stop_and_start(tmp_path: Path) -> None:
@@ -448,14 +448,14 @@ def is_alive(pid: int) -> bool:
 
 def processes_of(data_dir: Path) -> list[int]:
     """Return the processes that work in the folder: servers, and what they have started."""
-    found = []
+    pids = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if process.joinpath("cwd").readlink().is_relative_to(data_dir):
-                found.append(int(process.name))
+                pids.append(int(process.name))
         except OSError:
             continue
-    return found
+    return pids
 
 
 def eventually(is_true: Callable[[], bool]) -> None:

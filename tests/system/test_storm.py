@@ -287,26 +287,26 @@ def rabbitmq(folder: Path) -> Iterator[str]:
 @pytest.mark.skipif(not namespaces_work(), reason="network namespaces need root, and iproute2")
 def test_workers_in_networks_of_their_own_are_cut_off_and_joined_again(tmp_path: Path) -> None:
     with (
-        namespace(1) as one,
-        namespace(2) as two,
+        namespace(1) as first,
+        namespace(2) as second,
         cluster(tmp_path / "cluster", PROFILE | {"faults": {}}) as made,
     ):
         made.add_simulator("--host", "0.0.0.0")
         # An address of this machine that is reachable from both namespaces.
-        address = f"tcp://{one[2]}:{made.simulator_port}"
+        address = f"tcp://{first[2]}:{made.simulator_port}"
         made.sql("UPDATE trunks SET config = jsonb_set(config, '{url}', to_jsonb(CAST(:url AS text)))", url=address)
         made.add("beat-1", "beat")
         made.add("listener-1", "listener")
         proxies = []
         for number in range(1, 5):
-            name, _, address = (one, two)[number % 2]
+            name, _, address = (first, second)[number % 2]
             links = [Proxy(url, host=address) for url in (made.postgres.url, made.redis.url)]
             proxies += links
             made.environment = {"DIALER_DATABASE_URL": links[0].url, "DIALER_REDIS_URL": links[1].url}
             made.add(f"worker-{number}", "worker", prefix=("ip", "netns", "exec", name))
         made.environment = {}
         made.batch(500, max_concurrent_calls=LIMIT)
-        for number, (_, cable, _) in enumerate((one, two, one, two), start=1):
+        for number, (_, cable, _) in enumerate((first, second, first, second), start=1):
             wait_until(lambda number=number: made.done() > 80 * number, 120, "calls are under way")  # type: ignore[misc]
             subprocess.run(["ip", "link", "set", cable, "down"], check=True)
             POLL.wait(4)

@@ -34,9 +34,9 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Up]]:
         return started[-1]
 
     yield up
-    for one in started:
-        if one.process.poll() is None:
-            one.stop()
+    for process in started:
+        if process.process.poll() is None:
+            process.stop()
 
 
 def wait_until(holds: Callable[[], object], seconds: float = 90) -> None:

@@ -100,7 +100,9 @@ def _begin(now: DateTime, rng: Random, client_id: str) -> RequestContext:
 
 def _loggable(path: str) -> str:
     """Return the path with control characters escaped, and cut: whoever has no key can send any path."""
-    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in path[:MAX_LOGGED_PATH])
+    return "".join(
+        character if character.isprintable() else ascii(character)[1:-1] for character in path[:MAX_LOGGED_PATH]
+    )
 
 
 def _labels(scope: Scope, status: int | None) -> dict[str, str]:

@@ -156,9 +156,9 @@ class CallingWindow:
     def _first(self, on_wall: Callable[[int, int], int], since: int, until: int) -> int:
         """Find the first instant in [since, until) that shows what `on_wall` looks for; `until`: there is none."""
         for begin, end, offset in _stretches(self._zone, since, until):
-            found = on_wall(begin + offset, end + offset) - offset
-            if found < end:
-                return found
+            opening = on_wall(begin + offset, end + offset) - offset
+            if opening < end:
+                return opening
         return until
 
     def _covers(self, wall: int) -> bool:
@@ -199,12 +199,12 @@ def next_open_all(windows: Sequence[CallingWindow], at: DateTime) -> DateTime | 
     return _moment(at, instant)
 
 
-def _moment(asked: DateTime, found: int) -> DateTime | None:
+def _moment(asked: DateTime, instant: int) -> DateTime | None:
     """Turn what was found from `asked` on into an instant; found at once means `asked` itself, fractions kept."""
-    ahead = found - asked.int_timestamp
+    ahead = instant - asked.int_timestamp
     if ahead == 0:
         return asked.in_timezone(UTC)
-    return from_timestamp(found) if ahead < HORIZON_SECONDS else None
+    return from_timestamp(instant) if ahead < HORIZON_SECONDS else None
 
 
 def _second_of_day(clock: time | None) -> int:

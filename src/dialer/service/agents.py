@@ -73,12 +73,12 @@ def _reasons(
     status: Literal["active", "inactive"], connection: dict[str, Any], trunks: list[dict[str, Any]]
 ) -> list[str]:
     """Say why calls cannot go to this agent."""
-    found = [] if status == "active" else ["it is inactive"]
+    reasons = [] if status == "active" else ["it is inactive"]
     if not any(place is not None for place in connection.values()):
-        found.append("it has no connection")
+        reasons.append("it has no connection")
     missing = sorted({trunk["provider"] for trunk in trunks if connection.get(trunk["provider"]) is None})
-    found += [f"it has no connection for {provider}, which its numbers use" for provider in missing]
-    return found + [
+    reasons += [f"it has no connection for {provider}, which its numbers use" for provider in missing]
+    return reasons + [
         f"trunk {trunk['name']} does not permit its connection: name it in the context or the destinations of the trunk"
         for trunk in trunks
         if (place := connection.get(trunk["provider"])) is not None

@@ -202,7 +202,7 @@ class Asterisk:
             return
         seen = self.switch.network.look_up(event.attempt_id, now())
         assert isinstance(seen, Seen)
-        states = {one.kind for one in seen.events}
+        states = {event.kind for event in seen.events}
         if event.kind is EventKind.ENDED:
             messages = ended(channel.legs, event, states, is_hung_up=channel.is_hung_up)
             channel.is_over.set()

@@ -166,7 +166,7 @@ class MockFreeSwitch:
         """Return the channel with all that has happened by now; None: it is not up."""
         channel = self.channels.get(uuid)
         sighting = self.switch.network.look_up(AttemptId(channel.attempt_id), now()) if channel else None
-        if channel is None or not isinstance(sighting, Seen) or any(one.outcome for one in sighting.events):
+        if channel is None or not isinstance(sighting, Seen) or any(event.outcome for event in sighting.events):
             return None
         for event in sighting.events:
             channel.take(event)
@@ -211,7 +211,7 @@ def read_originate(arguments: str) -> tuple[dict[str, str], str]:
     if rest.startswith("["):
         of_leg, _, rest = rest.removeprefix("[").partition("]")
         variables += f",{of_leg}"
-    return dict(one.split("=", 1) for one in variables.split(",")), rest.split(" ")[0]
+    return dict(variable.split("=", 1) for variable in variables.split(",")), rest.split(" ")[0]
 
 
 def gateway(name: str, status: str) -> str:

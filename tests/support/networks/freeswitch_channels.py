@@ -32,7 +32,7 @@ def template(name: str) -> dict[str, object]:
         message = json.loads(line)
         if message["scenario"] == "sofia-ok" and f"Event-Name: {name}\n" in message.get("body", ""):
             head = message["body"].partition("\n\n")[0]
-            pairs = (one.split(": ", 1) for one in head.split("\n"))
+            pairs = (line.split(": ", 1) for line in head.split("\n"))
             return {name: unquote(value) for name, value in pairs}
     raise LookupError(name)
 

@@ -180,7 +180,7 @@ def _moment(text: str) -> DateTime:
 
 
 def encode(event: CallEvent) -> dict[str, Any]:
-    found = {
+    values = {
         "attempt_id": str(event.attempt_id),
         "event": event.kind,
         "at": event.at.isoformat(),
@@ -189,7 +189,7 @@ def encode(event: CallEvent) -> dict[str, Any]:
         "talk_seconds": event.talk_seconds,
         "call_id": event.provider_call_id,
     }
-    return {name: value for name, value in found.items() if value is not None}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 @asynccontextmanager

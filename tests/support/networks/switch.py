@@ -87,7 +87,7 @@ async def wait_until(holds: Callable[[], bool] | Callable[[], Awaitable[bool]], 
     """Poll until this holds; fail after the deadline."""
     async with asyncio.timeout(seconds):
         while True:
-            found = holds()
-            if await found if isinstance(found, Awaitable) else found:
+            held = holds()
+            if await held if isinstance(held, Awaitable) else held:
                 return
             await asyncio.sleep(0.01)

@@ -136,8 +136,8 @@ def whole(seconds: float) -> int:
 def _ending(call: CarrierCall, *, detects: bool) -> dict[str, str]:
     known, sip = final(call)
     seconds = whole(call.talk_seconds)
-    found = {"AnsweredBy": answered_by(call)} if detects and call.answered_at is not None else {}
-    return found | {
+    answered = {"AnsweredBy": answered_by(call)} if detects and call.answered_at is not None else {}
+    return answered | {
         "CallStatus": known,
         "CallDuration": str(seconds),
         "Duration": str(math.ceil(seconds / 60)),

@@ -85,5 +85,5 @@ OpenRig = Callable[[dict[str, Any]], AbstractAsyncContextManager[Rig]]
 
 def all_rigs() -> list[OpenRig]:
     """Every rig of every module here."""
-    modules = [importlib.import_module(f"{__name__}.{found.name}") for found in pkgutil.iter_modules(__path__)]
+    modules = [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
     return [rig for module in modules for rig in getattr(module, "RIGS", ())]

@@ -92,8 +92,8 @@ class TinyTelNetwork:
 
 
 def encode(event: CallEvent) -> dict[str, Any]:
-    said = {"id": str(event.attempt_id), "step": event.kind, "at": event.at.timestamp()}
-    return {**said, "result": event.outcome, "talked": event.talk_seconds}
+    payload = {"id": str(event.attempt_id), "step": event.kind, "at": event.at.timestamp()}
+    return {**payload, "result": event.outcome, "talked": event.talk_seconds}
 
 
 @asynccontextmanager

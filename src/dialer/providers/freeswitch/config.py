@@ -79,8 +79,8 @@ class FreeSwitchConfig(TrunkConfig):
     @property
     def gateway(self) -> str | None:
         """The Sofia gateway that calls go through, where the dial string names one."""
-        found = _GATEWAY.match(self.dial_string)
-        return found[1] if found else None
+        match = _GATEWAY.match(self.dial_string)
+        return match[1] if match else None
 
     @property
     def machine(self) -> tuple[str, str] | None:

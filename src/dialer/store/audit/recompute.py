@@ -160,14 +160,14 @@ def _breaches_of(index: int, rule: Rule) -> str:
 @cache
 def _scope(one_batch: bool) -> str:
     own = " AND batch_id = :batch_id" if one_batch else ""
-    one = " AND id = :batch_id" if one_batch else ""
+    its_id = " AND id = :batch_id" if one_batch else ""
     # The attempts of an archived batch are in another table.
     kept = f"WHERE batch_id NOT IN (SELECT id FROM batches WHERE archived_at IS NOT NULL){own}"
     reports = f"SELECT {REPORT} FROM inbox" + (
         " WHERE attempt_id IN (SELECT id FROM these_attempts)" if one_batch else ""
     )
     return f"""
-    WITH these_batches AS NOT MATERIALIZED (SELECT {BATCH} FROM batches WHERE archived_at IS NULL{one}),
+    WITH these_batches AS NOT MATERIALIZED (SELECT {BATCH} FROM batches WHERE archived_at IS NULL{its_id}),
     these_contacts AS NOT MATERIALIZED (SELECT {CONTACT} FROM contacts {kept}),
     these_attempts AS NOT MATERIALIZED (SELECT {ATTEMPT} FROM attempts {kept}),
     these_reports AS NOT MATERIALIZED ({reports})
