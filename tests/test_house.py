@@ -1,12 +1,15 @@
-"""The folders of the providers have one floor plan: know one and you know them all."""
+"""All providers have the same files, and all error messages the same form."""
 
+import ast
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-import dialer.providers
+import dialer
 
-PROVIDERS = Path(dialer.providers.__file__).parent
+SOURCE = Path(dialer.__file__).parent
+PROVIDERS = SOURCE / "providers"
 # Every adapter has these: the Provider, its configs, our requests, the network's events, its causes.
 SHARED = {"__init__", "provider", "config", "requests", "events", "causes"}
 # What only one of them has. A new file needs a line here, and a reason why it is not one of those above.
@@ -49,3 +52,18 @@ def test_the_folder_of_a_provider_has_the_shared_files_and_only_its_own_besides(
 
 def test_every_folder_of_a_provider_is_checked() -> None:
     assert folders(PROVIDERS) == set(OWN)
+
+
+def messages(file: Path) -> Iterator[str]:
+    """Every text that an error is raised with; what is filled in is left out."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+            for argument in node.exc.args:
+                parts = argument.values if isinstance(argument, ast.JoinedStr) else [argument]
+                yield "".join(str(part.value) for part in parts if isinstance(part, ast.Constant))
+
+
+def test_error_messages_end_without_a_full_stop() -> None:
+    """They are joined to other texts: `Trunk X cannot place calls: …`."""
+    stopped = [text for file in SOURCE.rglob("*.py") for text in messages(file) if text.endswith(".")]
+    assert stopped == []

@@ -215,7 +215,7 @@ def test_the_doctor_names_a_failing_trunk_and_when_it_is_tried_again(failing: Wo
     with failing.db.begin() as connection:
         (trouble,) = health.troubles(connection, failing.clock.now)
     assert trouble.startswith("Trunk simulator is failing, so no calls go out on it: 10 placements in a row")
-    assert "server_error; it is tried again at 2026-03-02 08:00:30 UTC." in trouble
+    assert "server_error; it is tried again at 2026-03-02 08:00:30 UTC" in trouble
 
 
 def test_a_network_that_takes_fewer_calls_a_second_is_not_failing_and_all_are_called_soon(

@@ -114,14 +114,14 @@ def sentences(connection: Connection) -> list[str]:
     )
     return [_held(row) for row in records] + [
         f"Agent {row.name} gets no calls: its trunk does not permit its connection {row.connection}. Give the trunk's "
-        "config the context of its extension, or name exactly this connection in the config's destinations."
+        "config the context of its extension, or name exactly this connection in the config's destinations"
         for row in not_permitted
     ]
 
 
 def _held(row: Row[Any]) -> str:
     then = (
-        f"{row.reason}; it is tried again at {row.probe_at:%Y-%m-%d %H:%M:%S} UTC."
+        f"{row.reason}; it is tried again at {row.probe_at:%Y-%m-%d %H:%M:%S} UTC"
         if row.probe_at
         else f"{row.drops} answered calls in a row were dropped at once. See that its destination exists on the "
         f"switch, then run: dialer agents update '{row.agent}' status=active"

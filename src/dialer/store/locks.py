@@ -83,7 +83,7 @@ def _sentence(row: Row[Any], batches: Sequence[str]) -> str:
     statement = f" Its last statement: {' '.join(row.query.split())}." if row.query and row.xact_start else ""
     return (
         f"{_locked_rows(row.tables, batches)} locked by a transaction of {session}{since}: these are neither called "
-        f"nor settled until it ends.{statement} End it there, or with SELECT pg_terminate_backend({row.pid})."
+        f"nor settled until it ends.{statement} End it there, or with SELECT pg_terminate_backend({row.pid})"
     )
 
 

@@ -96,7 +96,7 @@ def sentences(connection: Connection) -> list[str]:
     )
     return [
         f"Trunk {row.name} is failing, so no calls go out on it: {row.failures} {_failures(row.of_calls)} in a row, "
-        f"the last because of {row.reason}; it is tried again at {row.probe_at:%Y-%m-%d %H:%M:%S} UTC."
+        f"the last because of {row.reason}; it is tried again at {row.probe_at:%Y-%m-%d %H:%M:%S} UTC"
         for row in records
     ]
 

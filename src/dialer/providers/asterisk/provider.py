@@ -80,7 +80,7 @@ class Asterisk:
     async def hang_up(self, call: CallHandle) -> None:
         answer = await self._ari.ask("DELETE", f"/channels/{call.attempt_id}")
         if not isinstance(answer, AriResponse) or not (answer.status in (200, 204) or answer.is_no_channel):
-            raise Unavailable(f"The call was not hung up: {error_text(answer)}.")
+            raise Unavailable(f"The call was not hung up: {error_text(answer)}")
 
     async def health(self) -> str | None:
         """Check that ARI answers, that the user may write, and that the endpoint of all calls exists."""
@@ -89,14 +89,14 @@ class Asterisk:
             case AriResponse(200, {"system": dict()}):
                 return await self._write_health() or await self._endpoint_health()
             case _:
-                return f"{self._config.url}: {error_text(answer)}."
+                return f"{self._config.url}: {error_text(answer)}"
 
     async def _write_health(self) -> str | None:
         """Delete a channel that does not exist: it changes nothing, and needs the permission to write."""
         answer = await self._ari.ask("DELETE", f"/channels/dialer-check-{secrets.token_hex(8)}")
         if isinstance(answer, AriResponse) and answer.is_no_channel:
             return None
-        return f"{self._config.url}: {error_text(answer)}."
+        return f"{self._config.url}: {error_text(answer)}"
 
     async def listen(self, on_events: OnEvents, on_link_state: OnLinkState) -> None:
         reader = AriEventReader(self._config.machine_variable, self._clock)
@@ -133,11 +133,11 @@ class Asterisk:
             case AriResponse(200):
                 return None
             case AriResponse(404) if name:
-                return f"{self._config.url}: Asterisk has no endpoint {technology}/{name} (pjsip.conf)."
+                return f"{self._config.url}: Asterisk has no endpoint {technology}/{name} (pjsip.conf)"
             case AriResponse(404):
-                return f"{self._config.url}: Asterisk has no channels of the technology {technology}."
+                return f"{self._config.url}: Asterisk has no channels of the technology {technology}"
             case _:
-                return f"{self._config.url}: {error_text(answer)}."
+                return f"{self._config.url}: {error_text(answer)}"
 
 
 class StasisApplications:

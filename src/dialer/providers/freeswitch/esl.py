@@ -235,7 +235,7 @@ class EslConnection(asyncio.Protocol):
             case "auth/request" if not self.greeted.done():
                 self.greeted.set_result(None)
             case "text/rude-rejection":
-                reason = "FreeSWITCH does not let this address in: see apply-inbound-acl in event_socket.conf.xml."
+                reason = "FreeSWITCH does not let this address in: see apply-inbound-acl in event_socket.conf.xml"
                 self._blame(Unavailable(reason, code="access_denied"))
             case "text/disconnect-notice":
                 self._blame(ConnectionResetError("FreeSWITCH has closed the connection"))

@@ -148,12 +148,12 @@ async def connect(config: FreeSwitchConfig, password: str, make: type[C], events
         for option in sockets.options(config.timeout_seconds):
             transport.get_extra_info("socket").setsockopt(*option)
     except TimeoutError as error:
-        raise Unavailable(f"{config.address} does not answer.", code=RefusalCause.NETWORK_UNREACHABLE) from error
+        raise Unavailable(f"{config.address} does not answer", code=RefusalCause.NETWORK_UNREACHABLE) from error
     except AddressRefused as error:
-        raise Unavailable(f"{config.address}: {error}.", code=RefusalCause.NETWORK_UNREACHABLE) from error
+        raise Unavailable(f"{config.address}: {error}", code=RefusalCause.NETWORK_UNREACHABLE) from error
     except OSError as error:
         raise Unavailable(
-            f"Nothing listens at {config.address}: {error}.", code=RefusalCause.NETWORK_UNREACHABLE
+            f"Nothing listens at {config.address}: {error}", code=RefusalCause.NETWORK_UNREACHABLE
         ) from error
     try:
         async with asyncio.timeout(config.timeout_seconds):
@@ -169,13 +169,13 @@ async def connect(config: FreeSwitchConfig, password: str, make: type[C], events
 async def _log_in(connection: EslConnection, config: FreeSwitchConfig, password: str, events: str) -> None:
     await connection.greeted
     if not (await connection.send(f"auth {password}")).reply.startswith("+OK"):
-        raise Unavailable(f"FreeSWITCH at {config.address} refuses the password.", code=RefusalCause.WRONG_CREDENTIALS)
+        raise Unavailable(f"FreeSWITCH at {config.address} refuses the password", code=RefusalCause.WRONG_CREDENTIALS)
     if events and not (await connection.send(f"event plain {events}")).reply.startswith("+OK"):
-        raise Unavailable(f"FreeSWITCH at {config.address} does not send its events.", code="events_refused")
+        raise Unavailable(f"FreeSWITCH at {config.address} does not send its events", code="events_refused")
 
 
 def _no_event_socket(config: FreeSwitchConfig, error: OSError) -> Unavailable:
     if isinstance(error, TimeoutError):
-        reason = f"{config.address} took the connection, but does not greet as a FreeSWITCH Event Socket does."
+        reason = f"{config.address} took the connection, but does not greet as a FreeSWITCH Event Socket does"
         return Unavailable(reason, code=RefusalCause.NETWORK_UNREACHABLE)
-    return Unavailable(f"{config.address} is no working Event Socket: {error}.", code=RefusalCause.NETWORK_UNREACHABLE)
+    return Unavailable(f"{config.address} is no working Event Socket: {error}", code=RefusalCause.NETWORK_UNREACHABLE)

@@ -47,7 +47,7 @@ class FreeSwitch:
         self._egress = environment.egress
         self._password = environment.secret(config.password)
         if not self._password.isprintable():
-            raise Unavailable("The password for FreeSWITCH must be one line without control characters.")
+            raise Unavailable("The password for FreeSWITCH must be one line without control characters")
         self._placing = SharedConnection(self._open_placing)
         self._asking = SharedConnection(self._open_asking)
 
@@ -76,9 +76,9 @@ class FreeSwitch:
         try:
             reply = await self._ask(f"uuid_kill {call.attempt_id}")
         except OSError as error:
-            raise Unavailable(f"FreeSWITCH could not be asked to hang up: {error}.") from error
+            raise Unavailable(f"FreeSWITCH could not be asked to hang up: {error}") from error
         if not reply.startswith("+OK") and reply != NO_CHANNEL:
-            raise Unavailable("FreeSWITCH did not say that it has hung up.")
+            raise Unavailable("FreeSWITCH did not say that it has hung up")
 
     async def health(self) -> str | None:
         try:
@@ -89,9 +89,9 @@ class FreeSwitch:
             async with asyncio.timeout(self._config.timeout_seconds):
                 return await self._problem(connection)
         except TimeoutError:
-            return f"FreeSWITCH at {self._config.address} let us in and does not answer."
+            return f"FreeSWITCH at {self._config.address} let us in and does not answer"
         except (OSError, Unavailable) as error:
-            return f"FreeSWITCH at {self._config.address} cannot be asked: {error}."
+            return f"FreeSWITCH at {self._config.address} cannot be asked: {error}"
         finally:
             await connection.close()
 
@@ -149,7 +149,7 @@ class FreeSwitch:
         """Return why no calls can be placed; None: they can."""
         status = (await connection.send("api status")).reply
         if not status.startswith("UP") or "is ready" not in status:
-            return f"FreeSWITCH at {self._config.address} is not ready."
+            return f"FreeSWITCH at {self._config.address} is not ready"
         if (await connection.send("api fsctl pause_check outbound")).reply == "true":
             return (
                 f"FreeSWITCH at {self._config.address} makes no outbound calls: fsctl resume outbound ends its pause."
@@ -164,9 +164,9 @@ def _gateway_problem(name: str, reply: str) -> str | None:
     lines = [line.split(None, 1) for line in reply.splitlines()]
     fields = {line[0]: line[1] for line in lines if len(line) == 2}
     if reply.startswith("Invalid Gateway"):
-        return f"FreeSWITCH has no gateway {name}: see the dial string, and the gateways of its Sofia profiles."
+        return f"FreeSWITCH has no gateway {name}: see the dial string, and the gateways of its Sofia profiles"
     if "Status" not in fields:
-        return f"FreeSWITCH does not say how its gateway {name} is."
+        return f"FreeSWITCH does not say how its gateway {name} is"
     if not fields["Status"].startswith("UP"):
-        return f"FreeSWITCH's gateway {name} is down (its state is {fields.get('State', 'not known')})."
+        return f"FreeSWITCH's gateway {name} is down (its state is {fields.get('State', 'not known')})"
     return None

@@ -51,7 +51,7 @@ class Signer:
         try:
             right = self._sign(message_id, timestamp, request.body.decode()).encode()
         except UnicodeError:
-            raise NotSigned("The body is not UTF-8, so its signature cannot be checked.") from None
+            raise NotSigned("The body is not UTF-8, so its signature cannot be checked") from None
         # There may be several: while its secret is rotated, a sender signs with the old one and the new one.
         if not any(hmac.compare_digest(right, given.encode()) for given in signatures.split(" ")):
             raise NotSigned("The signature is wrong: is the secret of the trunk that of the sender?")
@@ -64,10 +64,10 @@ class Signer:
 def _signed_parts(headers: Mapping[str, str]) -> tuple[str, int, str]:
     parts = [headers.get(f"webhook-{name}", "") for name in ("id", "timestamp", "signature")]
     if not all(parts):
-        raise NotSigned("The headers webhook-id, webhook-timestamp and webhook-signature are needed.")
+        raise NotSigned("The headers webhook-id, webhook-timestamp and webhook-signature are needed")
     message_id, timestamp, signatures = parts
     if not _TIMESTAMP.fullmatch(timestamp):
-        raise NotSigned("The header webhook-timestamp must be a whole number of seconds since 1970.")
+        raise NotSigned("The header webhook-timestamp must be a whole number of seconds since 1970")
     return message_id, int(timestamp), signatures
 
 

@@ -52,7 +52,7 @@ class Journal:
         try:
             return _decode(*json.loads(line))
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-            raise Unavailable(f"The journal {self._path} is damaged at line {number}: {error}.") from error
+            raise Unavailable(f"The journal {self._path} is damaged at line {number}: {error}") from error
 
 
 def _line(change: Change) -> bytes:

@@ -117,15 +117,15 @@ class Simulator:
         try:
             answer = await self._ask("hang_up", attempt_id=str(call.attempt_id))
         except OSError as error:
-            raise Unavailable(f"The simulated network could not be asked to hang up: {error}.") from error
+            raise Unavailable(f"The simulated network could not be asked to hang up: {error}") from error
         if "error" in answer:
-            raise Unavailable(f"The simulated network did not hang up: {answer['error']}.")
+            raise Unavailable(f"The simulated network did not hang up: {answer['error']}")
 
     async def health(self) -> str | None:
         try:
             await self._ask("health")
         except OSError as error:
-            return f"The simulated network at {self._profile.url} does not answer: {error}."
+            return f"The simulated network at {self._profile.url} does not answer: {error}"
         except Unavailable as error:
             return str(error)
         return None
@@ -182,7 +182,7 @@ class Simulator:
         trunk_id, profile = str(self._trunk_id), self._profile.to_config()
         answer = await connection.ask("hello", self._timeout, trunk_id=trunk_id, profile=profile)
         if "error" in answer:
-            raise Unavailable(f"The simulated network refuses this trunk: {answer['error']}.")
+            raise Unavailable(f"The simulated network refuses this trunk: {answer['error']}")
 
 
 async def _in_time(result: Awaitable[T], seconds: float) -> T:

@@ -157,17 +157,17 @@ def account_health(account: Any) -> str | None:
     if account.status == "active":
         return None
     known = account.status if account.status in ("suspended", "closed") else "of a status that is not known"
-    return f"The Twilio account is {known}."
+    return f"The Twilio account is {known}"
 
 
 def failure_health(failure: HttpFailure, config: TwilioConfig) -> str:
     """Say why Twilio did not answer: not there, no TLS with it, not Twilio."""
     where = config.api_base_url or "https://api.twilio.com"
     if failure.may_have_left:
-        return f"Twilio's API at {where} did not answer: {failure.reason}."
+        return f"Twilio's API at {where} did not answer: {failure.reason}"
     if failure.cause is RefusalCause.TLS_FAILED:
-        return f"No secure connection to Twilio's API at {where}: {failure.reason}."
-    return f"Twilio's API at {where} cannot be reached: {failure.reason}."
+        return f"No secure connection to Twilio's API at {where}: {failure.reason}"
+    return f"Twilio's API at {where} cannot be reached: {failure.reason}"
 
 
 def error_health(error: ApiError, config: TwilioConfig) -> str:
@@ -175,7 +175,7 @@ def error_health(error: ApiError, config: TwilioConfig) -> str:
     where = config.api_base_url or "https://api.twilio.com"
     status = status_of(error)
     if status == UNAUTHORIZED or code_of(error) == WRONG_CREDENTIALS:
-        return f"Twilio refuses the auth token of account {config.account_sid}."
+        return f"Twilio refuses the auth token of account {config.account_sid}"
     if status == NOT_FOUND or status < BAD_REQUEST:
         return f"There is no account {config.account_sid} at {where}: is api_base_url right?"
-    return f"Twilio's API at {where} answered {describe(error)}."
+    return f"Twilio's API at {where} answered {describe(error)}"
