@@ -43,6 +43,7 @@ from dialer.providers.http_client import basic_auth
 from dialer.providers.switches import NOT_PERMITTED
 from support.networks import asterisk as carrier
 from support.networks.switch import wait_until
+from support.networks.tcp_server import tcp_server
 from support.networks.tls import CERTIFICATE, with_tls
 from support.provider_arguments import call_handle
 
@@ -136,12 +137,9 @@ async def answering(
             writer.close()
             serving.discard(task)
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield server.sockets[0].getsockname()[1], requests
-    finally:
-        server.close()
-        await asyncio.gather(*serving)
+    async with tcp_server(serve) as port:
+        yield port, requests
+    await asyncio.gather(*serving)
 
 
 def http(status: str, body: str, **headers: str) -> bytes:

@@ -19,6 +19,7 @@ from dialer.providers.base import CallRequest, LookupFailed, Provider, ProviderE
 from dialer.providers.egress import THIS_MACHINE, AddressRefused, Egress
 from support.networks import asterisk, freeswitch, http, twilio
 from support.networks.switch import now
+from support.networks.tcp_server import tcp_server
 
 TRUNK = TrunkId(UUID(int=9))
 NOWHERE = Egress()
@@ -48,13 +49,12 @@ async def counted() -> AsyncIterator[tuple[int, list[str]]]:
     """A port of loopback, on which connections are counted."""
     seen: list[str] = []
 
-    def connected(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def connected(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         seen.append(str(writer.get_extra_info("peername")))
         writer.close()
 
-    server = await asyncio.start_server(connected, "127.0.0.1", 0)
-    async with server:
-        yield server.sockets[0].getsockname()[1], seen
+    async with tcp_server(connected) as port:
+        yield port, seen
 
 
 def provider(kind: str, port: int, host: str, egress: Egress) -> Provider:

@@ -28,6 +28,7 @@ from support.freeswitch_recordings import (
 from support.networks.freeswitch import serve, trunk
 from support.networks.freeswitch_client import PASSWORD
 from support.networks.switch import now, wait_until
+from support.networks.tcp_server import tcp_server
 from support.provider_arguments import call_handle
 
 # Looking up and hanging up
@@ -161,9 +162,8 @@ async def test_something_else_that_listens_there_is_said_so(
             await reader.read()
         writer.close()
 
-    server = await asyncio.start_server(greet, "127.0.0.1", 0)
-    async with server:
-        health, cause = await reasons(server.sockets[0].getsockname()[1], call_request(now()))
+    async with tcp_server(greet) as port:
+        health, cause = await reasons(port, call_request(now()))
         assert is_said in health
         assert cause == "network_unreachable"
 

@@ -31,6 +31,7 @@ from support.freeswitch_recordings import (
 )
 from support.networks.freeswitch import serve
 from support.networks.switch import now, wait_until
+from support.networks.tcp_server import tcp_server
 from support.provider_arguments import ignore_link_state
 
 
@@ -148,7 +149,7 @@ async def test_a_connection_that_does_not_answer_any_more_is_said_to_be_down() -
 
 async def test_reports_that_could_not_be_stored_end_the_listening(call_request: CallRequests) -> None:
     async def fail(_: Sequence[CallEvent]) -> None:
-        raise Unavailable("The database does not answer.")
+        raise Unavailable("The database does not answer")
 
     script = scripted_server(lambda command: tell("sofia-ok") if command.startswith("event") else None)
     async with script as (_, port), provider(port) as switch:
@@ -186,8 +187,7 @@ async def test_large_events_wait_at_the_switch_while_reports_cannot_be_stored() 
         is_asked.set()
         await asyncio.Event().wait()
 
-    server = await asyncio.start_server(flood, "127.0.0.1", 0)
-    async with server, provider(server.sockets[0].getsockname()[1]) as switch:
+    async with tcp_server(flood) as port, provider(port) as switch:
         opened: list[ListeningConnection] = []
 
         async def open_connection() -> ListeningConnection:

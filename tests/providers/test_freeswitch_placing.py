@@ -30,6 +30,7 @@ from support.freeswitch_recordings import (
 )
 from support.networks.freeswitch import read_originate, serve, trunk
 from support.networks.switch import now, wait_until
+from support.networks.tcp_server import tcp_server
 
 # Never twice
 
@@ -128,8 +129,7 @@ async def test_a_switch_that_hangs_does_not_find_the_command_when_it_goes_on(cal
             received.set_result(b"")
         writer.close()
 
-    server = await asyncio.start_server(hang, "127.0.0.1", 0)
-    async with server, provider(server.sockets[0].getsockname()[1], timeout_seconds=0.3) as switch:
+    async with tcp_server(hang) as port, provider(port, timeout_seconds=0.3) as switch:
         assert isinstance(await switch.place(with_agent(call_request(now()))), Unclear)
         goes_on.set()
         assert await received == b""

@@ -37,6 +37,7 @@ from support.networks import http as carrier
 from support.networks.http import SECRET, trunk
 from support.networks.http_server import HttpRequest, HttpServer, Reply
 from support.networks.switch import now
+from support.networks.tcp_server import tcp_server
 from support.networks.tls import CERTIFICATE, with_tls
 from support.provider_arguments import call_handle
 from support.rigs.http import TRUNK, around
@@ -124,7 +125,7 @@ async def test_many_requests_share_connections_that_stay_open(call_request: Call
         for _ in range(5):
             await asyncio.gather(*(provider.place(call_request(now())) for _ in range(10)))
         await provider.close()
-        result = served.web.connections
+        result = served.server.connections
     assert result <= 10
 
 
@@ -254,9 +255,8 @@ async def test_an_answer_that_trickles_in_is_not_waited_for_longer_than_the_time
         finally:
             writer.transport.abort()
 
-    server = await asyncio.start_server(trickle, "127.0.0.1", 0)
-    provider = platform(trunk(server.sockets[0].getsockname()[1])["config"] | {"timeout_seconds": 0.2})
-    async with server:
+    async with tcp_server(trickle) as port:
+        provider = platform(trunk(port)["config"] | {"timeout_seconds": 0.2})
         answer = await asyncio.wait_for(provider.place(call_request(now())), 5)
         await provider.close()
     assert isinstance(answer, Unclear)
@@ -298,13 +298,10 @@ async def test_a_server_without_tls_at_an_https_url_is_named(call_request: CallR
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         writer.close()
 
-    server = await asyncio.start_server(speak_plainly, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    provider = platform({"url": f"https://127.0.0.1:{port}/calls", "secret": "env:TRUNK_HTTP_SECRET"})
-    async with server:
-        placed_and_health = await provider.place(call_request(now())), await provider.health()
+    async with tcp_server(speak_plainly) as port:
+        provider = platform({"url": f"https://127.0.0.1:{port}/calls", "secret": "env:TRUNK_HTTP_SECRET"})
+        answer, reason = await provider.place(call_request(now())), await provider.health()
         await provider.close()
-    answer, reason = placed_and_health
     assert answer == Refused("tls_failed", INFRASTRUCTURE)
     assert "TLS failed" in (reason or "")
 
@@ -316,10 +313,9 @@ async def test_a_server_that_is_silent_before_anything_could_be_sent_has_no_call
         await reader.read()
         writer.close()
 
-    server = await asyncio.start_server(never_greet, "127.0.0.1", 0)
-    url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-    provider = platform({"url": url, "secret": "env:TRUNK_HTTP_SECRET", "timeout_seconds": 0.3})
-    async with server:
+    async with tcp_server(never_greet) as port:
+        url = f"https://127.0.0.1:{port}/"
+        provider = platform({"url": url, "secret": "env:TRUNK_HTTP_SECRET", "timeout_seconds": 0.3})
         answer = await provider.place(call_request(now()))
         await provider.close()
     assert answer == Refused("timed_out", INFRASTRUCTURE)

@@ -8,6 +8,7 @@ import pytest
 from pendulum import DateTime
 
 from dialer.providers.http_client import open_client, retry_after
+from support.networks.tcp_server import tcp_server
 from support.networks.tls import CERTIFICATE, with_tls
 
 
@@ -51,9 +52,7 @@ async def test_a_connection_whose_requests_were_answered_is_closed_in_order() ->
             ends.set_result(error)
         writer.close()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    async with server, open_client(timeout_seconds=5, max_connections=1) as client:
+    async with tcp_server(answer) as port, open_client(timeout_seconds=5, max_connections=1) as client:
         assert (await client.post(f"http://127.0.0.1:{port}/", content=b"")).text == "ok"
         await client.aclose()
         assert await ends == b""
@@ -75,9 +74,12 @@ async def test_a_connection_whose_request_had_no_answer_is_reset(
             ends.set_result(error)
         writer.close()
 
-    server = await asyncio.start_server(listen, "127.0.0.1", 0, ssl=secure)
-    url = f"{'https' if secure else 'http'}://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-    async with server, open_client(url, timeout_seconds=30, max_connections=1) as client:
+    async with (
+        tcp_server(listen, secure) as port,
+        open_client(
+            url := f"{'https' if secure else 'http'}://127.0.0.1:{port}/", timeout_seconds=30, max_connections=1
+        ) as client,
+    ):
         asking = asyncio.create_task(client.post(url, content=b""))
         await asked
         asking.cancel()
@@ -95,10 +97,8 @@ async def test_a_connection_that_was_forgotten_on_its_way_is_found_out() -> None
         writer.close()
         closed.set()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-    async with server, open_client(timeout_seconds=7, max_connections=1) as client:
-        response = await client.get(url)
+    async with tcp_server(answer) as port, open_client(timeout_seconds=7, max_connections=1) as client:
+        response = await client.get(f"http://127.0.0.1:{port}/")
         connection: socket.socket = response.extensions["network_stream"].get_extra_info("socket")
         assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
         for option, value in {"TCP_USER_TIMEOUT": 7000, "TCP_KEEPIDLE": 15}.items():

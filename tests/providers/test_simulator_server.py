@@ -21,6 +21,7 @@ from dialer.errors import Unavailable
 from dialer.providers.base import TOO_LATE, CallRequest, LookupFailed, Placed, Refused, Unclear
 from dialer.providers.simulator import NetworkProfile, Simulator, SimulatorServer, serve
 from dialer.providers.simulator.protocol import LINE_LIMIT
+from support.networks.tcp_server import tcp_server
 from support.provider_arguments import call_handle, ignore_link_state
 
 CallRequests = Callable[..., CallRequest]
@@ -128,7 +129,7 @@ async def test_reports_of_a_broken_subscriber_come_again_to_the_next(call_reques
 
 async def test_reports_that_could_not_be_stored_come_again(call_request: CallRequests) -> None:
     async def fail(_: Sequence[CallEvent]) -> None:
-        raise Unavailable("The database does not answer.")
+        raise Unavailable("The database does not answer")
 
     async with running() as server, client(server.url) as simulator:
         await simulator.place(call_request(utc_now()))
@@ -274,9 +275,7 @@ async def test_a_request_that_left_and_has_no_proper_answer_is_unclear(
         writer.write(answer)
         writer.close()
 
-    rude = await asyncio.start_server(be_rude, "127.0.0.1", 0)
-    port = rude.sockets[0].getsockname()[1]
-    async with rude, client(f"tcp://127.0.0.1:{port}") as simulator:
+    async with tcp_server(be_rude) as port, client(f"tcp://127.0.0.1:{port}") as simulator:
         assert isinstance(await simulator.place(call_request(utc_now())), Unclear)
 
 

@@ -31,6 +31,7 @@ from dialer.providers.base import (
 from dialer.providers.twilio import PLUGIN, Twilio
 from dialer.service.agents import NewAgent
 from support.networks.http_server import HttpRequest, Reply
+from support.networks.tcp_server import tcp_server
 from support.networks.tls import CERTIFICATE, with_tls
 from support.networks.twilio import (
     ACCOUNT_SID,
@@ -372,9 +373,7 @@ async def test_a_kept_connection_that_breaks_under_a_request_does_not_make_it_le
         asked.append(await reader.readuntil(b"\r\n\r\n"))
         writer.close()
 
-    server = await asyncio.start_server(rude, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    async with server, connected(f"http://127.0.0.1:{port}") as twilio:
+    async with tcp_server(rude) as port, connected(f"http://127.0.0.1:{port}") as twilio:
         assert await twilio.health() is None
         assert isinstance(await twilio.place(request_), Unclear)
         assert [line.split()[0] for line in asked] == [b"GET", b"POST"]
@@ -421,9 +420,7 @@ async def test_a_server_that_takes_no_connection_in_time_has_not_got_the_request
         writer.close()
         hung_up.set()
 
-    server = await asyncio.start_server(mute, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    async with server, connected(f"https://127.0.0.1:{port}", timeout_seconds=0.3) as twilio:
+    async with tcp_server(mute) as port, connected(f"https://127.0.0.1:{port}", timeout_seconds=0.3) as twilio:
         assert await twilio.place(request_) == Refused("timed_out", INFRASTRUCTURE)
         await hung_up.wait()
 

@@ -17,6 +17,7 @@ from dialer.providers.freeswitch import FreeSwitch, FreeSwitchConfig
 from support.networks.freeswitch import CONNECTION, ENVIRONMENT, read_originate, trunk
 from support.networks.freeswitch_channels import TRACES
 from support.networks.switch import now, wait_until
+from support.networks.tcp_server import tcp_server
 
 CallRequests = Callable[..., CallRequest]
 EventFacts = tuple[str, str | None, str | None]
@@ -156,9 +157,8 @@ class ScriptedServer:
 @asynccontextmanager
 async def scripted_server(answer: Callable[[str], bytes | None]) -> AsyncIterator[tuple[ScriptedServer, int]]:
     script = ScriptedServer(answer)
-    server = await asyncio.start_server(script.welcome, "127.0.0.1", 0)
-    async with server:
-        yield script, server.sockets[0].getsockname()[1]
+    async with tcp_server(script.welcome) as port:
+        yield script, port
 
 
 def job_accepted(command: str) -> bytes:

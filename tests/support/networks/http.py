@@ -25,7 +25,7 @@ from dialer.domain.call import CallEvent
 from dialer.domain.ids import AttemptId
 from dialer.domain.outcomes import CauseClass
 from dialer.providers.base import Absent, CallRequest, LookupFailed, Placed, Refused, Seen
-from support.networks.http_server import HttpRequest, HttpServer, Reply
+from support.networks.http_server import HttpRequest, HttpServer, Reply, serving
 from support.networks.switch import Switch, now, run_as_process
 
 SECRET = f"whsec_{base64.b64encode(b'of the mock carrier, 32 bytes...').decode()}"
@@ -67,22 +67,12 @@ class Platform:
         self.switch = Switch(config, journal=journal, subscriber=self._deliver)
         self._memory = journal and journal.with_suffix(".report_url")
         self.report_url = self._memory.read_text() if self._memory and self._memory.exists() else None
+        self.server: HttpServer
         self._due: asyncio.Queue[Sequence[tuple[str, CallEvent]]] = asyncio.Queue()
 
     @property
     def port(self) -> int:
-        return self.web.port
-
-    async def start(self, port: int, host: str) -> None:
-        self.web = await HttpServer.start(self.answer, port, host=host)
-        self._posting = asyncio.create_task(self._post_all())
-
-    async def close(self) -> None:
-        """Called twice: the same."""
-        await self.web.close()
-        self._posting.cancel()
-        await asyncio.gather(self._posting, return_exceptions=True)
-        self.switch.close()
+        return self.server.port
 
     async def answer(self, sent: HttpRequest) -> Reply:
         """Answer one request, whose signature must be right and, where nothing else is signed, name what it asks."""
@@ -140,7 +130,7 @@ class Platform:
     def _deliver(self, due: Sequence[tuple[str, CallEvent]]) -> None:
         self._due.put_nowait(due)
 
-    async def _post_all(self) -> None:
+    async def post_all(self) -> None:
         async with httpx2.AsyncClient(trust_env=False, timeout=10) as client:
             while True:
                 due = await self._due.get()
@@ -194,15 +184,18 @@ def encode(event: CallEvent) -> dict[str, Any]:
 
 @asynccontextmanager
 async def serve(
-    port: int, config: Mapping[str, Any], journal: Path | None, host: str = "127.0.0.1"
+    port: int, config: Mapping[str, Any], journal: Path | None = None, host: str = "127.0.0.1"
 ) -> AsyncIterator[Platform]:
     """Run the platform; port 0 takes a free one."""
     platform = Platform(config, journal)
-    await platform.start(port, host)
-    try:
-        yield platform
-    finally:
-        await platform.close()
+    async with serving(platform.answer, port, host=host) as platform.server:
+        posting = asyncio.create_task(platform.post_all())
+        try:
+            yield platform
+        finally:
+            posting.cancel()
+            await asyncio.gather(posting, return_exceptions=True)
+            platform.switch.close()
 
 
 if __name__ == "__main__":

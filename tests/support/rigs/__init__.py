@@ -15,6 +15,7 @@ from pendulum import DateTime
 from dialer.domain.call import CallEvent
 from dialer.domain.ids import AttemptId
 from dialer.providers.base import Provider
+from dialer.providers.simulator import SimulatedNetwork
 
 
 class Rig(Protocol):
@@ -78,6 +79,21 @@ class Rig(Protocol):
 
     async def go_away(self) -> bool:
         """Stop the network, so that nothing listens on its port; False: it cannot."""
+
+
+class CallLog:
+    """What the simulated network behind a rig knows of the calls placed: as `Rig` wants it."""
+
+    network: SimulatedNetwork
+
+    def started(self) -> Sequence[int]:
+        return [call.placed for call in self.network.log]
+
+    def existed(self) -> Sequence[AttemptId]:
+        return [call.attempt_id for call in self.network.log]
+
+    def called(self) -> Sequence[str]:
+        return [call.to_number for call in self.network.log]
 
 
 OpenRig = Callable[[dict[str, Any]], AbstractAsyncContextManager[Rig]]

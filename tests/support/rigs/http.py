@@ -10,7 +10,7 @@ from dialer.errors import InvalidInput, NotSigned
 from dialer.providers.base import Provider, ProviderEnvironment, WebhookRequest
 from dialer.providers.http import PLUGIN, HttpPlatform
 from support.networks import http as carrier
-from support.networks.http_server import HttpRequest, HttpServer, Reply
+from support.networks.http_server import HttpRequest, Reply, serving
 from support.networks.switch import now
 from support.rigs.real_time import RealTimeRig
 
@@ -36,8 +36,7 @@ async def http(config: dict[str, Any]) -> AsyncIterator[RealTimeRig]:
             return Reply(422)
         return Reply(204)
 
-    receiver = await HttpServer.start(receive)
-    async with carrier.serve(0, {"speed": 1000, **config}, None) as platform:
+    async with carrier.serve(0, {"speed": 1000, **config}) as platform, serving(receive) as receiver:
         # Of very little time, connecting on a busy machine could take all.
         seconds = max(1.0, config.get("timeout_seconds", 10))
 
@@ -56,13 +55,12 @@ async def http(config: dict[str, Any]) -> AsyncIterator[RealTimeRig]:
             knows_place_by=True,
             secrets=[carrier.SECRET, carrier.SECRET.removeprefix("whsec_")],
             switch=platform.switch,
-            close_network=platform.close,
+            close_network=platform.server.close,
         )
         try:
             yield rig
         finally:
             await provider.close()
-            await receiver.close()
 
 
 RIGS = [http]

@@ -9,16 +9,16 @@ import pendulum
 from pendulum import DateTime
 
 from dialer.domain.call import CallEvent
-from dialer.domain.ids import AttemptId
 from dialer.providers.base import Provider
 from dialer.providers.simulator import SimulatedNetwork
 from support.networks.switch import Switch
+from support.rigs import CallLog
 
 DEADLINE_SECONDS = 20
 
 
 @dataclass
-class RealTimeRig:
+class RealTimeRig(CallLog):
     """A rig whose reports are pushed. `switch`: controls of the mock carrier besides its profile."""
 
     provider: Provider
@@ -47,15 +47,6 @@ class RealTimeRig:
     async def until(self, enough: Callable[[], bool]) -> None:
         async with asyncio.timeout(DEADLINE_SECONDS), self.news:
             await self.news.wait_for(enough)
-
-    def started(self) -> Sequence[int]:
-        return [call.placed for call in self.network.log]
-
-    def existed(self) -> Sequence[AttemptId]:
-        return [call.attempt_id for call in self.network.log]
-
-    def called(self) -> Sequence[str]:
-        return [call.to_number for call in self.network.log]
 
     def cut_next_answer(self) -> bool:
         if self.switch is None:

@@ -11,16 +11,17 @@ import pendulum
 from pendulum import DateTime
 
 from dialer.domain.call import CallEvent
-from dialer.domain.ids import AttemptId, TrunkId
+from dialer.domain.ids import TrunkId
 from dialer.providers.base import Provider
 from dialer.providers.simulator import InProcessSimulator, NetworkProfile, SimulatedNetwork, Simulator, serve
+from support.rigs import CallLog
 from support.rigs.real_time import RealTimeRig, listening
 
 TRUNK = TrunkId(UUID("018f0000-0000-7000-8000-000000000002"))
 
 
 @dataclass
-class InProcessRig:
+class InProcessRig(CallLog):
     network: SimulatedNetwork
     moment: DateTime
     received: list[CallEvent] = field(default_factory=list)
@@ -49,15 +50,6 @@ class InProcessRig:
             events = self.network.due(self.moment)
             self.received.extend(events)
             self.network.acknowledge([event.key for event in events])
-
-    def started(self) -> Sequence[int]:
-        return [call.placed for call in self.network.log]
-
-    def existed(self) -> Sequence[AttemptId]:
-        return [call.attempt_id for call in self.network.log]
-
-    def called(self) -> Sequence[str]:
-        return [call.to_number for call in self.network.log]
 
     def evaluated(self) -> Sequence[str]:
         return ()
