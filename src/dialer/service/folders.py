@@ -51,13 +51,7 @@ def import_csv(
 ) -> ImportResult:
     """Add the contacts of a CSV file to a folder. All are stored in one transaction.
 
-    Args:
-        db: the database.
-        workspace_id: the workspace of the caller.
-        folder_id: the folder.
-        stream: the file; it is read once, in chunks.
-        now: the current time.
-        rng: source of random numbers, for ids.
+    The arguments are those of `contacts.import_csv`, with the folder in place of the batch.
 
     Returns:
         What became of each row.
@@ -77,13 +71,7 @@ def add(
 ) -> ImportResult:
     """Add the contacts of a JSON body to a folder.
 
-    Args:
-        db: the database.
-        workspace_id: the workspace of the caller.
-        folder_id: the folder.
-        new: the contacts.
-        now: the current time.
-        rng: source of random numbers, for ids.
+    The arguments are those of `contacts.add`, with the folder in place of the batch.
 
     Returns:
         What became of each contact.
