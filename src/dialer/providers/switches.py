@@ -1,4 +1,4 @@
-"""What Asterisk and FreeSWITCH have in common: a dialplan that evaluates what it is given.
+"""What Asterisk and FreeSWITCH share: a dialplan that evaluates what it is given, and no records of ended calls.
 
 In: what an agent and a contact list may choose. Out: text that no dialplan, expression or shell evaluates. Characters
 are allowed one by one; whatever is not known to be harmless is left out or escaped.
@@ -10,17 +10,20 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
+from pendulum import DateTime
 from pydantic import BaseModel, ConfigDict, Field
 
 from dialer.domain import phone
 from dialer.domain.outcomes import CauseClass, RefusalCause
-from dialer.providers.base import ContactCard, Refused
+from dialer.providers.base import CallHandle, ContactCard, Refused
 from dialer.providers.trunk_config import AgentConnection
 
 MAX_VARIABLES = 30
 MAX_VALUE = 200
 MAX_NAME = 40
 MAX_DESTINATIONS = 100
+# Switches give whole seconds, and an attempt is created shortly before its request leaves.
+ROUNDING_SECONDS = 2.0
 
 NOT_PERMITTED = Refused(RefusalCause.AGENT_NOT_PERMITTED, CauseClass.AGENT)
 """The trunk does not let answered calls go where this agent's connection says."""
@@ -52,6 +55,11 @@ class Plain(AgentConnection):
     """An extension in the context that the trunk names."""
 
     extension: str = Field(min_length=1, max_length=79, pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$")
+
+
+def has_restarted(up_seconds: float | None, call: CallHandle, now: DateTime) -> bool:
+    """Say whether a switch was surely started after this attempt was created: then its channel is over."""
+    return up_seconds is not None and up_seconds + ROUNDING_SECONDS < (now - call.created_at).total_seconds()
 
 
 def caller_id(number: str, written: CallerIdFormat) -> str | None:

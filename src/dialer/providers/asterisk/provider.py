@@ -33,10 +33,8 @@ from dialer.providers.base import (
 )
 from dialer.providers.egress import THIS_MACHINE, Egress
 from dialer.providers.http_client import basic_auth
-from dialer.providers.switches import NOT_PERMITTED
+from dialer.providers.switches import NOT_PERMITTED, has_restarted
 
-# Asterisk's Date header has whole seconds, and an attempt is created shortly before its request leaves.
-ROUNDING_SECONDS = 2.0
 # An answer about an application is reused for this long, so that many calls at once cause one request.
 APPLICATION_SECONDS = 1.0
 APP_MISSING = Refused(RefusalCause.STASIS_APP_NOT_CONNECTED, CauseClass.AGENT)
@@ -75,7 +73,10 @@ class Asterisk:
 
     async def look_up(self, call: CallHandle) -> LookupResult:
         result = await self._look_up(call)
-        return NotFoundNow(await self._has_restarted(call)) if isinstance(result, NotFoundNow) else result
+        if not isinstance(result, NotFoundNow):
+            return result
+        up_seconds = uptime(await self._ari.ask("GET", "/asterisk/info?only=status"))
+        return NotFoundNow(has_restarted(up_seconds, call, self._clock()))
 
     async def hang_up(self, call: CallHandle) -> None:
         answer = await self._ari.ask("DELETE", f"/channels/{call.attempt_id}")
@@ -113,12 +114,6 @@ class Asterisk:
     async def _look_up(self, call: CallHandle | CallRequest) -> LookupResult:
         answer = await self._ari.ask("GET", f"/channels/{call.attempt_id}")
         return lookup_result(answer, call.attempt_id, self._clock())
-
-    async def _has_restarted(self, call: CallHandle) -> bool:
-        """Say whether Asterisk was surely started after this attempt was created: then its channel is over."""
-        up_seconds = uptime(await self._ari.ask("GET", "/asterisk/info?only=status"))
-        age = (self._clock() - call.created_at).total_seconds()
-        return up_seconds is not None and up_seconds + ROUNDING_SECONDS < age
 
     async def _missing_app(self, destination: Extension | Stasis | None) -> str | None:
         if isinstance(destination, Stasis) and await self._applications.is_missing(destination.app):

@@ -31,10 +31,9 @@ from dialer.providers.freeswitch.events import ChannelEventReader
 from dialer.providers.freeswitch.placement import PlacingConnection
 from dialer.providers.freeswitch.requests import originate
 from dialer.providers.shared_connection import SharedConnection
+from dialer.providers.switches import has_restarted
 
 NO_CHANNEL = "-ERR No such channel!"
-# FreeSWITCH's uptime has whole seconds, and an attempt is created shortly before its request leaves.
-ROUNDING_SECONDS = 2.0
 
 
 class FreeSwitch:
@@ -65,7 +64,9 @@ class FreeSwitch:
         try:
             exists = await self._ask(f"uuid_exists {uuid}")
             if exists == "false":
-                return NotFoundNow(await self._has_restarted(call))
+                uptime = await self._ask("uptime s")
+                up_seconds = int(uptime) if uptime.isdecimal() else None
+                return NotFoundNow(has_restarted(up_seconds, call, self._clock()))
             if exists != "true":
                 return LookupFailed("FreeSWITCH did not say whether the channel exists")
             return self._seen(uuid, await self._ask(f"uuid_dump {uuid}"))
@@ -128,12 +129,6 @@ class FreeSwitch:
                 connection.retire()
                 raise TimeoutError(f"no answer within {self._config.timeout_seconds:g} seconds") from error
 
-    async def _has_restarted(self, call: CallHandle) -> bool:
-        """Say whether FreeSWITCH was surely started after this attempt was created: then its channel is over."""
-        up_seconds = await self._ask("uptime s")
-        age = (self._clock() - call.created_at).total_seconds()
-        return up_seconds.isdecimal() and int(up_seconds) + ROUNDING_SECONDS < age
-
     def _seen(self, uuid: str, dump: str) -> LookupResult:
         if dump == NO_CHANNEL:
             return NotFoundNow()
@@ -151,9 +146,7 @@ class FreeSwitch:
         if not status.startswith("UP") or "is ready" not in status:
             return f"FreeSWITCH at {self._config.address} is not ready"
         if (await connection.send("api fsctl pause_check outbound")).reply == "true":
-            return (
-                f"FreeSWITCH at {self._config.address} makes no outbound calls: fsctl resume outbound ends its pause."
-            )
+            return f"FreeSWITCH at {self._config.address} makes no outbound calls: fsctl resume outbound ends its pause"
         if self._config.gateway is None:
             return None
         gateway = (await connection.send(f"api sofia status gateway {self._config.gateway}")).reply
