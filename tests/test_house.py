@@ -1,6 +1,7 @@
 """All providers have the same files, and all error messages the same form."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 import dialer
 
+ROOT = Path(__file__).parents[1]
 SOURCE = Path(dialer.__file__).parent
 PROVIDERS = SOURCE / "providers"
 # Every adapter has these: the Provider, its configs, our requests, the network's events, its causes.
@@ -15,7 +17,7 @@ SHARED = {"__init__", "provider", "config", "requests", "events", "causes"}
 # What only one of them has. A new file needs a line here, and a reason why it is not one of those above.
 OWN = {
     "asterisk": {"ari", "responses", "event_socket"},
-    "freeswitch": {"esl", "placement", "event_socket"},
+    "freeswitch": {"esl", "responses", "event_socket"},
     "http": {"signing"},
     "simulator": {
         "call",
@@ -67,3 +69,10 @@ def test_error_messages_end_without_a_full_stop() -> None:
     """They are joined to other texts: `Trunk X cannot place calls: …`."""
     stopped = [text for file in SOURCE.rglob("*.py") for text in messages(file) if text.endswith(".")]
     assert stopped == []
+
+
+def test_every_file_that_the_table_of_changes_names_exists() -> None:
+    table = (ROOT / "docs" / "contributing.md").read_text().partition("## Where do I put")[2].partition("\n## ")[0]
+    named = [name for name in re.findall(r"`([\w/.]+/[\w.]+\.\w+)`", table) if "N" not in name]
+    assert len(named) > 60
+    assert [name for name in named if not ((SOURCE / name).exists() or (ROOT / name).exists())] == []

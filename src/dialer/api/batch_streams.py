@@ -9,8 +9,7 @@ from typing import Any
 from dialer import wiring
 from dialer.domain.ids import BatchId
 from dialer.log import Outage
-from dialer.store import batch_views
-from dialer.store.batch_views import BatchChanges
+from dialer.store.batch_streams import BatchChanges, changes_since
 from dialer.store.database import Database
 
 POLL_SECONDS = 1.0
@@ -120,4 +119,4 @@ class BatchStreams:
 
     def _read(self, after: Mapping[BatchId, int]) -> dict[BatchId, BatchChanges]:
         with self._db.begin() as connection:
-            return batch_views.changes_since(connection, after)
+            return changes_since(connection, after)

@@ -23,13 +23,13 @@ from dialer.providers.base import (
     Seen,
 )
 from dialer.providers.event_source import Received, follow
-from dialer.providers.freeswitch import event_socket, events, placement
+from dialer.providers.freeswitch import event_socket, events, responses
 from dialer.providers.freeswitch.config import FreeSwitchConfig
 from dialer.providers.freeswitch.esl import EslConnection, read_event
 from dialer.providers.freeswitch.event_socket import ListeningConnection, connect
 from dialer.providers.freeswitch.events import ChannelEventReader
-from dialer.providers.freeswitch.placement import PlacingConnection
 from dialer.providers.freeswitch.requests import originate
+from dialer.providers.freeswitch.responses import PlacingConnection
 from dialer.providers.shared_connection import SharedConnection
 from dialer.providers.switches import has_restarted
 
@@ -51,7 +51,7 @@ class FreeSwitch:
         self._asking = SharedConnection(self._open_asking)
 
     async def place(self, request: CallRequest) -> Placement:
-        return await placement.place(
+        return await responses.place(
             self._placing,
             lambda now: originate(request, self._config, self._trunk_id, now),
             request,
@@ -110,7 +110,7 @@ class FreeSwitch:
         await self._asking.close()
 
     async def _open_placing(self) -> PlacingConnection:
-        return await connect(self._config, self._password, PlacingConnection, placement.EVENTS, self._egress)
+        return await connect(self._config, self._password, PlacingConnection, responses.EVENTS, self._egress)
 
     async def _open_asking(self) -> EslConnection:
         return await connect(self._config, self._password, EslConnection, "", self._egress)

@@ -13,11 +13,11 @@ from sqlalchemy.exc import DataError
 
 from dialer.domain.ids import BatchId
 from dialer.store.attempts import COLUMNS
-from dialer.store.audit import never_outside, never_over, never_twice, nothing_lost
+from dialer.store.audit import rules_never_outside, rules_never_over, rules_never_twice, rules_nothing_lost
 from dialer.store.audit.rule import Promise, Rule
 from dialer.store.database import rows
 
-RULES = (*never_twice.RULES, *never_over.RULES, *never_outside.RULES, *nothing_lost.RULES)
+RULES = (*rules_never_twice.RULES, *rules_never_over.RULES, *rules_never_outside.RULES, *rules_nothing_lost.RULES)
 ROWS_SHOWN = 20
 
 # Nested loops and JIT pay off only if row estimates are right, and a young ledger has no statistics. A generic plan

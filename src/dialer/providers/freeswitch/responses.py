@@ -1,4 +1,4 @@
-"""Places a call with one command, and reads the result.
+"""Sends the command that places a call, and reads FreeSWITCH's response and the first event of the call.
 
 In: commands. Out: placements. FreeSWITCH does not refuse an `origination_uuid` that is in use: it makes a second call
 under another uuid. So no command is ever sent again, whatever the result of the first.
