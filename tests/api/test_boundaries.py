@@ -101,7 +101,7 @@ def test_the_check_of_a_trunk_is_no_port_scanner(api: Api) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listening, guest(api, "acme") as acme:
             hosts = [f"127.0.0.1:{port}" for port in (listening.getsockname()[1], 1)]
             answers = {check(acme, host) for host in (*hosts, "10.9.8.7:22", "[::1]:1", "no-such-host.invalid:80")}
-            assert answers == {f"http://HOST/ari: Asterisk does not answer: {AddressRefused()}."}
+            assert answers == {f"http://HOST/ari: Asterisk does not answer: {AddressRefused()}"}
             listening.setblocking(False)
             with pytest.raises(BlockingIOError):
                 listening.accept()
