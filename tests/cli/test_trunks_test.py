@@ -25,8 +25,8 @@ def switch(outcome: str) -> Iterator[int]:
     is_up, may_go = Event(), Event()
 
     async def run() -> None:
-        async with freeswitch.serve(0, {**QUICK, "outcomes": {outcome: 1}}) as mock:
-            ports.append(mock.port)
+        async with freeswitch.serve(0, {**QUICK, "outcomes": {outcome: 1}}) as fake:
+            ports.append(fake.port)
             is_up.set()
             await asyncio.to_thread(may_go.wait)
 

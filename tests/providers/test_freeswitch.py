@@ -91,7 +91,7 @@ async def test_a_call_that_was_not_surely_hung_up_is_an_error(call_request: Call
 async def test_hanging_up_a_call_that_rings_cancels_it(call_request: CallRequests) -> None:
     rings = {"setup_seconds": {"mean": 1, "min": 1, "max": 1}, "ring_seconds": {"mean": 9000, "min": 9000, "max": 9000}}
     profile = {**QUICK, **rings}
-    async with serve(0, profile) as mock, provider(mock.port) as switch, listening(switch) as (inbox,):
+    async with serve(0, profile) as fake, provider(fake.port) as switch, listening(switch) as (inbox,):
         request = with_agent(call_request(now(), ring_timeout_seconds=9500))
         await switch.place(request)
         await wait_until(lambda: len(inbox.events) == 1)
@@ -119,24 +119,24 @@ async def reasons(port: int, request: CallRequest, **config: Any) -> tuple[str, 
 
 
 async def test_a_wrong_password_is_said_so(call_request: CallRequests) -> None:
-    async with serve(0, QUICK) as mock:
-        health, cause = await reasons(mock.port, call_request(now()), password="env:TRUNK_WRONG")
+    async with serve(0, QUICK) as fake:
+        health, cause = await reasons(fake.port, call_request(now()), password="env:TRUNK_WRONG")
         assert "refuses the password" in health
         assert cause == "wrong_credentials"
 
 
 async def test_an_address_that_is_not_let_in_is_said_so(call_request: CallRequests) -> None:
-    async with serve(0, QUICK) as mock:
-        mock.lets_in = False
-        health, cause = await reasons(mock.port, call_request(now()))
+    async with serve(0, QUICK) as fake:
+        fake.lets_in = False
+        health, cause = await reasons(fake.port, call_request(now()))
         assert "apply-inbound-acl" in health
         assert cause == "access_denied"
 
 
 async def test_a_pause_of_outbound_calls_is_told_though_the_status_is_ready(call_request: CallRequests) -> None:
-    async with serve(0, QUICK) as mock, provider(mock.port) as switch:
+    async with serve(0, QUICK) as fake, provider(fake.port) as switch:
         assert await switch.health() is None
-        mock.is_paused = True
+        fake.is_paused = True
         assert "fsctl resume outbound" in str(await switch.health())
 
 
@@ -169,8 +169,8 @@ async def test_something_else_that_listens_there_is_said_so(
 
 
 async def test_nothing_that_listens_there_and_no_such_host_are_said_so(call_request: CallRequests) -> None:
-    async with serve(0, QUICK) as mock:
-        port = mock.port
+    async with serve(0, QUICK) as fake:
+        port = fake.port
     health, cause = await reasons(port, call_request(now()))
     assert f"Nothing listens at 127.0.0.1:{port}" in health
     assert cause == "network_unreachable"
@@ -189,8 +189,8 @@ async def test_nothing_that_listens_there_and_no_such_host_are_said_so(call_requ
     ],
 )
 async def test_the_gateway_must_be_up(dial_string: str, status: str, is_said: str | None) -> None:
-    async with serve(0, QUICK) as mock, provider(mock.port, dial_string=dial_string) as switch:
-        mock.gateway_status = status
+    async with serve(0, QUICK) as fake, provider(fake.port, dial_string=dial_string) as switch:
+        fake.gateway_status = status
         health = await switch.health()
         assert health is None if is_said is None else is_said in (health or "")
 

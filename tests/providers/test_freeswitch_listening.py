@@ -36,8 +36,8 @@ from support.provider_arguments import ignore_link_state
 
 
 async def test_two_listeners_tell_each_fact_by_one_key(call_request: CallRequests) -> None:
-    async with serve(0, QUICK) as mock, AsyncExitStack() as stack:
-        first_provider, second_provider = [await stack.enter_async_context(provider(mock.port)) for _ in range(2)]
+    async with serve(0, QUICK) as fake, AsyncExitStack() as stack:
+        first_provider, second_provider = [await stack.enter_async_context(provider(fake.port)) for _ in range(2)]
         async with listening(first_provider, second_provider) as (first, second):
             requests = [with_agent(call_request(now())) for _ in range(20)]
             await asyncio.gather(*(first_provider.place(request) for request in requests))
@@ -47,9 +47,9 @@ async def test_two_listeners_tell_each_fact_by_one_key(call_request: CallRequest
 
 
 async def test_a_listener_finds_a_restarted_switch_again(call_request: CallRequests) -> None:
-    async with serve(0, QUICK) as mock, provider(mock.port) as switch, listening(switch) as (inbox,):
-        port = mock.port
-        await mock.stop()
+    async with serve(0, QUICK) as fake, provider(fake.port) as switch, listening(switch) as (inbox,):
+        port = fake.port
+        await fake.stop()
         await wait_until(lambda: len(inbox.links) > 1)
         async with serve(port, QUICK):
             await wait_until(lambda: inbox.links[-1] is None)

@@ -39,13 +39,15 @@ async def test_a_uuid_that_is_taken_makes_a_second_call_of_which_nothing_is_told
     """FreeSWITCH does make a second call: only we prevent it."""
     # The first call must still be up when the second is asked for.
     talk = {"mean": 3000, "min": 3000, "max": 3000}
-    async with serve(0, QUICK | {"talk_seconds": talk}) as mock, AsyncExitStack() as stack:
-        first_provider, second_provider = [await stack.enter_async_context(provider(mock.port)) for _ in range(2)]
+    async with serve(0, QUICK | {"talk_seconds": talk}) as fake, AsyncExitStack() as stack:
+        first_provider, second_provider = [await stack.enter_async_context(provider(fake.port)) for _ in range(2)]
         async with listening(first_provider) as (inbox,):
             request = with_agent(call_request(now()))
             assert isinstance(await first_provider.place(request), Placed)
+            # The end of the first job has the same Job-UUID as the second: it must have come before that is asked for.
+            await wait_until(lambda: len(inbox.events) == 2)
             assert isinstance(await second_provider.place(request), Unclear)
-            assert len(mock.channels) == 2
+            assert len(fake.channels) == 2
             await wait_until(lambda: len(inbox.events) == 3)
             later = with_agent(call_request(now()))
             await first_provider.place(later)
@@ -77,11 +79,11 @@ async def test_whatever_the_network_does_each_attempt_is_sent_once_and_the_answe
     call_request: CallRequests,
 ) -> None:
     faults = {"timeout_before": 0.1, "timeout_after": 0.1, "refused": 0.2, "server_error": 0.1}
-    async with serve(0, {**QUICK, "faults": faults}) as mock, provider(mock.port, timeout_seconds=1.0) as switch:
+    async with serve(0, {**QUICK, "faults": faults}) as fake, provider(fake.port, timeout_seconds=1.0) as switch:
         requests = [with_agent(call_request(now())) for _ in range(200)]
         answers = await asyncio.gather(*(switch.place(request) for request in requests))
-        assert len(mock.originates) == len(set(mock.originates)) == 200
-        existed = Counter(call.attempt_id for call in mock.switch.network.log)
+        assert len(fake.originates) == len(set(fake.originates)) == 200
+        existed = Counter(call.attempt_id for call in fake.switch.network.log)
         assert max(existed.values()) == 1
         for request, answer in zip(requests, answers, strict=True):
             if not isinstance(answer, Unclear):
@@ -186,11 +188,11 @@ async def test_only_what_is_surely_known_is_said_of_a_placement(
 
 
 async def test_nothing_leaves_once_the_time_to_place_is_over(call_request: CallRequests) -> None:
-    async with serve(0, QUICK) as mock, provider(mock.port, clock=lambda: now().add(hours=1)) as switch:
+    async with serve(0, QUICK) as fake, provider(fake.port, clock=lambda: now().add(hours=1)) as switch:
         assert await switch.place(with_agent(call_request(now()))) == TOO_LATE
         over = with_agent(call_request(now(), place_by=now().add(hours=2), ring_by=now()))
         assert await switch.place(over) == TOO_LATE
-        assert not mock.originates
+        assert not fake.originates
 
 
 def variables_of(request: CallRequest) -> dict[str, str]:
@@ -249,13 +251,13 @@ EVIL = [
 
 @pytest.mark.parametrize("number", EVIL)
 async def test_a_number_that_is_more_than_a_number_is_not_called(call_request: CallRequests, number: str) -> None:
-    async with serve(0, QUICK) as mock, provider(mock.port) as switch:
+    async with serve(0, QUICK) as fake, provider(fake.port) as switch:
         request = with_agent(call_request(now()))
         to = await switch.place(replace(request, to_number=number))
         assert to == Refused("invalid_number", CauseClass.CONTACT)
         by = await switch.place(replace(request, from_number=number))
         assert by == Refused("invalid_caller_id", CauseClass.INFRASTRUCTURE)
-        assert not mock.originates
+        assert not fake.originates
 
 
 @pytest.mark.parametrize(
@@ -323,10 +325,10 @@ def test_the_caller_id_is_written_as_the_trunk_says(
 async def test_nothing_that_a_contact_is_called_can_say_anything_else(call_request: CallRequests) -> None:
     evil = "x,origination_uuid=y}sofia/evil/1 &system(reboot)\n\napi fsctl shutdown\n\n'\"\\${api(x)}[{^^:\u00fc"
     contact = ContactCard(name=evil, external_id=evil, variables={evil: evil, "n": 5})
-    async with serve(0, QUICK) as mock, provider(mock.port) as switch:
+    async with serve(0, QUICK) as fake, provider(fake.port) as switch:
         request = with_agent(call_request(now()), contact=contact)
         assert isinstance(await switch.place(request), Placed)
-        (command,) = mock.originates
+        (command,) = fake.originates
         variables, destination = read_originate(command.split("\n")[0].removeprefix("bgapi originate "))
         assert destination == f"sofia/gateway/lab/{request.to_number}"
         assert variables["origination_uuid"] == str(request.attempt_id)
@@ -335,7 +337,7 @@ async def test_nothing_that_a_contact_is_called_can_say_anything_else(call_reque
         assert "$" not in unquote(variables["dialer_contact"])
         assert variables["dialer_contact_name"].startswith("xorigination_uuidysofia/evil/1_systemreboot")
         assert variables["dialer_var_n"] == "5"
-        assert all(command.startswith(("event ", "bgapi originate ")) for command in mock.received)
+        assert all(command.startswith(("event ", "bgapi originate ")) for command in fake.received)
 
 
 def test_a_contact_too_long_for_a_channel_is_called_without_its_variables(call_request: CallRequests) -> None:

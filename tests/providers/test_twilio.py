@@ -39,7 +39,7 @@ from support.networks.twilio import (
     AUTHORIZATION,
     BASE,
     CONNECTION,
-    Carrier,
+    FakeTwilio,
     refused,
     serve,
     trunk,
@@ -84,7 +84,7 @@ async def connected(
 @asynccontextmanager
 async def network(
     profile: Mapping[str, Any] = TALKS, clock: Callable[[], DateTime] = utc_now, **config: Any
-) -> AsyncIterator[tuple[Carrier, Twilio]]:
+) -> AsyncIterator[tuple[FakeTwilio, Twilio]]:
     async with serve(0, profile) as carrier, connected(f"http://127.0.0.1:{carrier.port}", clock, **config) as provider:
         yield carrier, provider
 

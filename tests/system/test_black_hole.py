@@ -19,7 +19,7 @@ import pytest
 from dialer.providers.base import Placed, Provider, Unclear
 from support.cluster import calls_of
 from support.network_namespaces import namespace, namespaces_work
-from support.networks.process import Carrier
+from support.networks.process import NetworkProcess
 from support.networks.switch import wait_until
 from support.trunk_configs import NETWORKS, large_request, provider
 
@@ -46,7 +46,7 @@ async def test_a_request_that_was_given_up_in_a_black_hole_never_arrives(
         # Without this the kernel queues packets for up to three seconds while it resolves the address (ARP).
         address = output("ip", "netns", "exec", inside, "cat", f"/sys/class/net/dl{number}b/address")
         output("ip", "neighbour", "replace", host, "lladdr", address, "dev", cable, "nud", "permanent")
-        carrier = Carrier(name, tmp_path, PROFILE, ("ip", "netns", "exec", inside), host)
+        carrier = NetworkProcess(name, tmp_path, PROFILE, ("ip", "netns", "exec", inside), host)
         for variable, value in carrier.module.ENVIRONMENT.items():
             monkeypatch.setenv(variable, value)
 
@@ -63,7 +63,9 @@ async def test_a_request_that_was_given_up_in_a_black_hole_never_arrives(
             carrier.kill()
 
 
-async def lost_and_never_delivered(trunk: Provider, carrier: Carrier, host: str, link: Callable[[str], None]) -> None:
+async def lost_and_never_delivered(
+    trunk: Provider, carrier: NetworkProcess, host: str, link: Callable[[str], None]
+) -> None:
     clock = asyncio.get_running_loop().time
 
     async def answers() -> bool:

@@ -20,7 +20,7 @@ from dialer.domain.retry import MOST_NETWORK_FAILURES
 from dialer.providers.simulator.network import most_in_any_second
 from support.cluster import calls_of, max_concurrent_calls, numbers_with_two_calls, request_times, wait_until
 from support.dialer_up import DIALER, Up
-from support.networks.process import Carrier
+from support.networks.process import NetworkProcess
 from support.world import made_up_phones
 
 pytestmark = [
@@ -63,8 +63,8 @@ class Client:
 
 
 @contextmanager
-def running(name: str, folder: Path) -> Iterator[tuple[Up, Carrier, Client]]:
-    carrier = Carrier(name, folder, PROFILE)
+def running(name: str, folder: Path) -> Iterator[tuple[Up, NetworkProcess, Client]]:
+    carrier = NetworkProcess(name, folder, PROFILE)
     up = Up(folder / "data", environment=carrier.module.ENVIRONMENT)
     client = Client(up)
     try:
@@ -75,7 +75,7 @@ def running(name: str, folder: Path) -> Iterator[tuple[Up, Carrier, Client]]:
         carrier.kill()
 
 
-def set_up(name: str, carrier: Carrier, client: Client) -> str:
+def set_up(name: str, carrier: NetworkProcess, client: Client) -> str:
     """Create trunk, numbers and agent; return the agent's id."""
     of_kind = carrier.module.trunk(carrier.port, *SCHEMES.get(name, ()))
     trunk = client.post("/trunks", of_kind | {"calls_per_second": 200})
@@ -100,7 +100,7 @@ def started(agent_id: str, client: Client, name: str, first: int) -> str:
 
 
 def check_promises(
-    up: Up, carrier: Carrier, client: Client, batch_id: str, calls_per_second: int | None = None
+    up: Up, carrier: NetworkProcess, client: Client, batch_id: str, calls_per_second: int | None = None
 ) -> None:
     """Compare the promises, the ledger and the carrier's own record, of all that was called so far.
 

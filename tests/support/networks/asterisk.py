@@ -1,4 +1,4 @@
-"""A mock of Asterisk's ARI: HTTP and WebSocket on one port, as in the recorded conversations.
+"""A fake of Asterisk's ARI: HTTP and WebSocket on one port, as in the recorded conversations.
 
 PJSIP endpoints have one channel, Local ones two legs. A WebSocket receives the events of all channels; none are kept
 for clients that are away. An ended channel is 404. The simulated network behind it decides how calls go.
@@ -59,7 +59,7 @@ class Channel:
     is_over: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-class Asterisk:
+class FakeAsterisk:
     """The server. `answers_late`: answer an originate only after its call has ended. `originates`: all requests.
 
     `is_read_only`: the user's setting in ari.conf. `conflicts`: answer a missing endpoint with 409, as older releases.
@@ -304,8 +304,8 @@ async def serve(
     journal: Path | None = None,
     secure: ssl.SSLContext | None = None,
     host: str = "127.0.0.1",
-) -> AsyncIterator[Asterisk]:
-    asterisk = Asterisk(config, journal)
+) -> AsyncIterator[FakeAsterisk]:
+    asterisk = FakeAsterisk(config, journal)
     runner = web.AppRunner(asterisk.app(), handler_cancellation=True, shutdown_timeout=0.1, access_log=None)
     await runner.setup()
     try:

@@ -1,4 +1,4 @@
-"""The messages of the mock Asterisk about one call, in the order and with the fields that were recorded.
+"""The messages of the fake Asterisk about one call, in the order and with the fields that were recorded.
 
 In: the legs of a call, and what has happened. Out: ARI's events.
 """

@@ -1,4 +1,4 @@
-"""A mock FreeSWITCH: the Event Socket over TCP, as recorded from FreeSWITCH 1.10.12.
+"""A fake FreeSWITCH: the Event Socket over TCP, as recorded from FreeSWITCH 1.10.12.
 
 As on a real FreeSWITCH: a second originate with a known origination_uuid makes a second call under another uuid; a
 loopback reports both of its legs; the end of a job comes before or after the end of its channel; an accepted command
@@ -45,7 +45,7 @@ def trunk(
     return {"name": "FreeSWITCH", "provider": "freeswitch", "config": config}
 
 
-class MockFreeSwitch:
+class FakeFreeSwitch:
     """The switch and its clients. `received`: all commands, in the order in which they came.
 
     `gateway_status`: the state of its gateway. `lets_in`: the clients' address is on its access list. `is_paused`: it
@@ -239,14 +239,14 @@ def _request(variables: Mapping[str, str], destination: str) -> CallRequest:
 @asynccontextmanager
 async def serve(
     port: int = 0, config: Mapping[str, Any] | None = None, journal: Path | None = None, host: str = "127.0.0.1"
-) -> AsyncIterator[MockFreeSwitch]:
-    mock = MockFreeSwitch(config or {}, journal)
-    await mock.start(port, host)
+) -> AsyncIterator[FakeFreeSwitch]:
+    fake = FakeFreeSwitch(config or {}, journal)
+    await fake.start(port, host)
     try:
-        yield mock
+        yield fake
     finally:
-        await mock.stop()
-        mock.switch.close()
+        await fake.stop()
+        fake.switch.close()
 
 
 if __name__ == "__main__":

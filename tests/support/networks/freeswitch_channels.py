@@ -1,4 +1,4 @@
-"""Channels of the mock FreeSWITCH and their events: the fields of a recorded call with new values.
+"""Channels of the fake FreeSWITCH and their events: the fields of a recorded call with new values.
 
 In: what happened to a call and when. Out: the text of events. The recording is `tests/traces/freeswitch-esl.jsonl`,
 made with FreeSWITCH 1.10.12.

@@ -1,4 +1,4 @@
-"""One connection of a client to the mock FreeSWITCH.
+"""One connection of a client to the fake FreeSWITCH.
 
 In: commands as received. Out: answers in their order, and the events that the client has subscribed to.
 """

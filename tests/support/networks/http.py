@@ -28,7 +28,7 @@ from dialer.providers.base import Absent, CallRequest, LookupFailed, Placed, Ref
 from support.networks.http_server import HttpRequest, HttpServer, Reply, serving
 from support.networks.switch import Switch, now, run_as_process
 
-SECRET = f"whsec_{base64.b64encode(b'of the mock carrier, 32 bytes...').decode()}"
+SECRET = f"whsec_{base64.b64encode(b'of the fake network, 32 bytes...').decode()}"
 ENVIRONMENT = {"TRUNK_HTTP_SECRET": SECRET}
 CONNECTION: dict[str, Any] = {}
 AT_ONCE = 100
@@ -60,7 +60,7 @@ def signed(message_id: str, body: str) -> dict[str, str]:
     }
 
 
-class Platform:
+class FakePlatform:
     """What is behind the port. `report_url`: where the caller of the latest call wants its reports."""
 
     def __init__(self, config: Mapping[str, Any], journal: Path | None) -> None:
@@ -185,9 +185,9 @@ def encode(event: CallEvent) -> dict[str, Any]:
 @asynccontextmanager
 async def serve(
     port: int, config: Mapping[str, Any], journal: Path | None = None, host: str = "127.0.0.1"
-) -> AsyncIterator[Platform]:
+) -> AsyncIterator[FakePlatform]:
     """Run the platform; port 0 takes a free one."""
-    platform = Platform(config, journal)
+    platform = FakePlatform(config, journal)
     async with serving(platform.answer, port, host=host) as platform.server:
         posting = asyncio.create_task(platform.post_all())
         try:

@@ -1,4 +1,4 @@
-"""A mock carrier as a process of its own, with a journal by which it can be judged."""
+"""A fake network as a process of its own, with a journal by which it can be judged."""
 
 import importlib
 import json
@@ -13,7 +13,7 @@ from typing import Any
 from dialer.embedded.server import free_port
 
 
-class Carrier:
+class NetworkProcess:
     """`prefix`: a command that runs the process elsewhere; `host`: the address there on which it listens."""
 
     def __init__(
@@ -34,7 +34,7 @@ class Carrier:
 
     def start(self) -> None:
         environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-        with (self._folder / "carrier.log").open("ab") as log:
+        with (self._folder / "network.log").open("ab") as log:
             self.process = subprocess.Popen(self._command, env=environment, stdout=log, stderr=log)
 
     def kill(self) -> None:

@@ -1,4 +1,4 @@
-"""The simulated network behind a mock carrier, in real time, and how a carrier runs as a process."""
+"""The simulated network behind a fake network, in real time, and how one runs as a process."""
 
 import argparse
 import asyncio

@@ -1,4 +1,4 @@
-"""TLS for the mock carriers, with a certificate that nobody vouches for but itself; its key lies with it. It is for
+"""TLS for the fake networks, with a certificate that nobody vouches for but itself; its key lies with it. It is for
 127.0.0.1, and for the carrier that `system/test_black_hole.py` runs in a network of its own.
 
 Made by `openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 36500 -subj "/CN=a mock carrier"

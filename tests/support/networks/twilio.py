@@ -70,7 +70,7 @@ def _remembered(memory: Path | None) -> Iterator[tuple[AttemptId, Watch]]:
             yield AttemptId(UUID(attempt_id)), Watch(url, frozenset(events), detects)
 
 
-class Carrier:
+class FakeTwilio:
     """One account. `answers`: what the next requests get, before anything is done; `asked`: all so far."""
 
     def __init__(self, config: Mapping[str, Any], journal: Path | None) -> None:
@@ -231,13 +231,13 @@ async def serve(
     journal: Path | None = None,
     secure: ssl.SSLContext | None = None,
     host: str = "127.0.0.1",
-) -> AsyncIterator[Carrier]:
-    carrier = Carrier(config, journal)
-    async with serving(carrier.handle, port, secure, host) as carrier.server:
+) -> AsyncIterator[FakeTwilio]:
+    fake = FakeTwilio(config, journal)
+    async with serving(fake.handle, port, secure, host) as fake.server:
         try:
-            yield carrier
+            yield fake
         finally:
-            await carrier.close()
+            await fake.close()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The provider for Asterisk with a mock Asterisk: as a PJSIP trunk, and over Local channels."""
+"""The provider for Asterisk with a fake Asterisk: as a PJSIP trunk, and over Local channels."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager

@@ -1,4 +1,4 @@
-"""The provider for FreeSWITCH with a mock: through a SIP gateway, and over loopback channels with two legs."""
+"""The provider for FreeSWITCH with a fake: through a SIP gateway, and over loopback channels with two legs."""
 
 import json
 import re
@@ -29,7 +29,7 @@ class WithConnection(FreeSwitch):
 
 
 def provider(port: int, *destination: str, **more: object) -> WithConnection:
-    """Make a provider for the mock on this port."""
+    """Make a provider for the fake on this port."""
     config = FreeSwitchConfig.parse(trunk(port, *destination)["config"] | more)
     around = ProviderEnvironment(
         lambda: pendulum.now("UTC"), lambda value: ENVIRONMENT[value.removeprefix("env:")], None
@@ -52,23 +52,23 @@ def evaluated(command: str) -> list[str]:
 async def _opened(config: dict[str, Any], *destination: str) -> AsyncIterator[RealTimeRig]:
     profile = {"speed": 1000, **config}
     timeout_seconds = profile.pop("timeout_seconds", 10.0)
-    async with serve(0, profile) as mock:
+    async with serve(0, profile) as fake:
 
         def connect(port: int) -> WithConnection:
             return provider(port, *destination, timeout_seconds=float(timeout_seconds))
 
-        freeswitch = connect(mock.port)
+        freeswitch = connect(fake.port)
         rig = RealTimeRig(
             freeswitch,
-            mock.switch.network,
-            mock.port,
+            fake.switch.network,
+            fake.port,
             connect,
-            lambda: [text for command in mock.originates for text in evaluated(command)],
+            lambda: [text for command in fake.originates for text in evaluated(command)],
             is_switch=True,
             tells_rate=False,
             secrets=(PASSWORD,),
-            switch=mock.switch,
-            close_network=mock.stop,
+            switch=fake.switch,
+            close_network=fake.stop,
         )
         try:
             async with listening(rig):

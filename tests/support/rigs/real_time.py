@@ -19,7 +19,7 @@ DEADLINE_SECONDS = 20
 
 @dataclass
 class RealTimeRig(CallLog):
-    """A rig whose reports are pushed. `switch`: controls of the mock carrier besides its profile."""
+    """A rig whose reports are pushed. `switch`: controls of the fake network besides its profile."""
 
     provider: Provider
     network: SimulatedNetwork

@@ -1,4 +1,4 @@
-"""Twilio: the mock carrier over HTTP, whose status callbacks are posted to a server of the rig's."""
+"""Twilio: the fake one over HTTP, whose status callbacks are posted to a server of the rig's."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
