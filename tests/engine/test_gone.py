@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from dialer.domain.ids import AttemptId, BatchId
-from dialer.domain.timeouts import HEARD_SECONDS
+from dialer.domain.timeouts import GONE_SECONDS, HEARD_SECONDS
 from dialer.domain.trunk import Trunk
 from dialer.engine.context import EngineContext
 from dialer.engine.dispatch import dispatch
@@ -177,6 +177,21 @@ def test_a_trunk_that_is_heard_again_has_its_calls_asked_about_at_once(world: Wo
         assert attempts.rescue_trunk_now(connection, world.installed.trunk_id) == 1
         assert not trunk_listeners.up(connection, world.installed.trunk_id, EAR)
     assert rescued(world, world.context).asked == 1
+
+
+def test_a_call_that_is_gone_when_its_trunk_is_heard_again_is_over_seconds_later(world: World) -> None:
+    context = replace(world.context, providers=Forgetful(world))
+    called(world, context)
+    with world.db.begin() as connection:
+        trunk_listeners.up(connection, world.installed.trunk_id, EAR)
+        attempts.rescue_trunk_now(connection, world.installed.trunk_id)
+    assert rescued(world, context).closed == 0
+    advance_clock(world, GONE_SECONDS - 1)
+    assert rescued(world, context).asked == 0
+    advance_clock(world, 1)
+    assert rescued(world, context).closed == 1
+    assert outcome(world) == ("ended", "unknown", "gone_from_network")
+    assert held_leases(world) == {}
 
 
 @pytest.mark.parametrize("state", ["reserved", "unclear"])

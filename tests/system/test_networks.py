@@ -1,7 +1,7 @@
 """`dialer up` with a trunk of each provider, against a fake network that is a process and speaks the real protocol.
 
-The carrier's journal, which the engine cannot see, must agree with the ledger call by call; also when the network is
-killed and restarted in between.
+The carrier's journal, which the engine cannot see, must agree with the ledger call by call; also when a listener or the
+network is killed and restarted in between.
 """
 
 import subprocess
@@ -145,15 +145,20 @@ def is_over(client: Client, batch_id: str) -> bool:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_list_is_called_and_another_while_the_carrier_is_killed_and_its_log_agrees(name: str, tmp_path: Path) -> None:
+def test_a_list_is_called_while_a_listener_and_another_while_the_carrier_is_killed_and_its_log_agrees(
+    name: str, tmp_path: Path
+) -> None:
     with running(name, tmp_path) as (up, carrier, client):
         agent_id = set_up(name, carrier, client)
-        batch_id = started(agent_id, client, "undisturbed", 0)
+        batch_id = started(agent_id, client, "listener killed", 0)
+        wait_until(lambda: done(client, batch_id) > CONTACTS / 4, 100, "a quarter is done")
+        # The other listener receives every event too.
+        up.kill("listener")
         wait_until(lambda: is_over(client, batch_id), 150, "all is over")
         check_promises(up, carrier, client, batch_id)
-        assert up.rows("SELECT id FROM attempts WHERE outcome = 'unknown'") == []
+        assert up.rows("SELECT id FROM attempts WHERE outcome = 'unknown' OR cause = 'gone_from_network'") == []
 
-        killed_id = started(agent_id, client, "killed", CONTACTS)
+        killed_id = started(agent_id, client, "carrier killed", CONTACTS)
         up.rows(f"UPDATE batches SET max_concurrent_calls = {LIMIT - 10} WHERE id = '{killed_id}' RETURNING id")
         wait_until(lambda: done(client, killed_id) > CONTACTS / 3, 100, "a third is done")
         carrier.kill()

@@ -125,3 +125,8 @@ class OverdueAttempt:
     @property
     def id(self) -> AttemptId:
         return self.call.attempt_id
+
+    @property
+    def is_placed(self) -> bool:
+        """Say whether its network has taken its call."""
+        return self.state in (AttemptState.PLACED, AttemptState.RINGING, AttemptState.ANSWERED)

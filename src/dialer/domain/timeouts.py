@@ -39,6 +39,10 @@ GIVE_UP_SECONDS = CALL_SECONDS + 3600
 HEARD_SECONDS = 15
 """A listener without any message from its network for so long counts as disconnected. There is one every 5 s."""
 
+GONE_SECONDS = 10
+"""After this, a placed call that its network no longer has is asked about again, and is over if it is still gone: a
+report takes at most a few seconds to the inbox."""
+
 RESCUE_AFTER: Mapping[AttemptState, int] = {
     AttemptState.RESERVED: 30,
     AttemptState.UNCLEAR: 10,

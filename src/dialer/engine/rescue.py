@@ -208,16 +208,11 @@ def _end(attempt: OverdueAttempt, result: LookupResult, now: DateTime) -> Attemp
             return AttemptEnd("never_placed") if _age(attempt, now) >= PLACED_OR_NEVER else None
         case Absent():
             return _gone(attempt)
-        case NotFoundNow(has_restarted=True) if attempt.state in (
-            AttemptState.PLACED,
-            AttemptState.RINGING,
-            AttemptState.ANSWERED,
-        ):
+        # For the second time: a report that was on its way at the first has arrived since.
+        case NotFoundNow(has_restarted) if attempt.is_placed and (has_restarted or attempt.gone_at is not None):
             return _gone(attempt)
         case NotFoundNow() if attempt.gone_at is not None and _age(attempt, now) >= PLACED_OR_NEVER:
-            # For the second time: a report that was on its way at the first has arrived since.
-            is_unheard = attempt.state in (AttemptState.RESERVED, AttemptState.UNCLEAR)
-            return AttemptEnd("never_placed") if is_unheard and attempt.heard_without_break else _gone(attempt)
+            return AttemptEnd("never_placed") if attempt.heard_without_break else _gone(attempt)
         case LookupFailed() if attempt.has_end_in_quarantine:
             return AttemptEnd("report_in_quarantine", Outcome.UNKNOWN)
         case LookupFailed(reason) if _age(attempt, now) > CALL_SECONDS:

@@ -15,7 +15,7 @@ from dialer.domain.ids import AttemptId, BatchId, TrunkId
 from dialer.domain.lane import Lane
 from dialer.domain.outcomes import Outcome
 from dialer.domain.states import AttemptState
-from dialer.domain.timeouts import CALL_SECONDS, FIRST_ASK_SECONDS, LAST_ASK_SECONDS
+from dialer.domain.timeouts import CALL_SECONDS, FIRST_ASK_SECONDS, GONE_SECONDS, LAST_ASK_SECONDS
 from dialer.domain.trunk import Trunk
 from dialer.store.database import passing_over, rows, run
 from dialer.store.numbers import WORKSPACE, config_of
@@ -277,12 +277,20 @@ def trunks_of(connection: Connection, attempt_ids: Sequence[AttemptId]) -> dict[
 
 
 def mark_gone(connection: Connection, attempt_ids: Sequence[AttemptId]) -> int:
-    """Write since when their network does not have these attempts, unless that is written already."""
+    """Write since when their network does not have these attempts, unless that is written already.
+
+    Of those that were placed, the network is asked again soon: reports that were missed no longer arrive.
+    """
     return run(
         connection,
-        """
+        f"""
         WITH locked AS (SELECT id FROM attempts WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)
-        UPDATE attempts a SET gone_at = dialer_now() FROM locked
+        UPDATE attempts a
+        SET gone_at = dialer_now(),
+            rescue_at = CASE WHEN a.state IN ('placed', 'ringing', 'answered')
+                             THEN least(a.rescue_at, dialer_now() + interval '{GONE_SECONDS} seconds')
+                             ELSE a.rescue_at END
+        FROM locked
         WHERE a.id = locked.id AND a.gone_at IS NULL AND a.rescue_at IS NOT NULL
         """,
         ids=list(attempt_ids),
