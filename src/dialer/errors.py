@@ -37,13 +37,14 @@ class FieldError:
 
 
 class DialerError(Exception):
-    """Base class. `code` is stable and for programs; the message is for people."""
+    """Base class. `code` is stable and for programs; the message is for people. `errors`: the fields at fault."""
 
     code = "error"
 
-    def __init__(self, message: str, *, code: str | None = None) -> None:
+    def __init__(self, message: str, *, code: str | None = None, errors: Sequence[FieldError] = ()) -> None:
         super().__init__(message)
         self.code = code or self.code
+        self.errors = tuple(errors)
 
 
 class InvalidInput(DialerError):
@@ -52,8 +53,7 @@ class InvalidInput(DialerError):
     code = "invalid_input"
 
     def __init__(self, errors: Sequence[FieldError]) -> None:
-        super().__init__("; ".join(str(error) for error in errors))
-        self.errors = tuple(errors)
+        super().__init__("; ".join(str(error) for error in errors), errors=errors)
 
     @classmethod
     def of(cls, field: str, reason: str) -> "InvalidInput":

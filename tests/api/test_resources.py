@@ -149,9 +149,8 @@ def test_an_agent_says_why_it_is_not_ready(client: TestClient, world: World) -> 
     changed = client.patch(path, json={"status": "inactive", "connection": {}}).json()["data"]
     assert changed["ready"] is False
     assert changed["not_ready_reasons"] == [
-        "it is inactive",
-        "it has no connection",
-        "it has no connection for simulator, which its numbers use",
+        "status is inactive",
+        "connection.simulator is missing, and trunk simulator needs it",
     ]
 
 
@@ -168,29 +167,58 @@ def test_an_agent_is_ready_only_where_its_trunk_lets_answered_calls_go(client: T
     agent = client.post("/agents", json={"name": "Bot", "connection": {"freeswitch": {"extension": "1000"}}}).json()
     agent_path, agent_id = f"/agents/{agent['data']['id']}", agent["data"]["id"]
     number = {"phone_number": "+12025550188", "trunk_id": trunk["id"], "agent_id": agent_id}
+    # No batch can use it, because there is no other trunk of this provider.
+    assert client.get(agent_path).json()["data"]["ready"] is False
     assert client.post("/phone-numbers", json=number).status_code == 201
 
-    def refused() -> str:
+    def refused() -> tuple[str, str]:
         (reason,) = client.get(agent_path).json()["data"]["not_ready_reasons"]
         answer = client.post("/batch-calls", json={"name": "b", "agent_id": agent_id})
-        assert (answer.status_code, answer.json()["error"]["code"]) == (422, "agent_not_ready")
-        return str(reason)
+        assert answer.json()["error"]["code"] == "agent_not_ready"
+        ((field, why),) = reasons(answer).items()
+        assert reason == f"{field} {why}"
+        return field, why
 
     def config(**more: Any) -> None:
         answer = client.patch(f"/trunks/{trunk['id']}", json={"config": {**trunk["config"], **more}})
         assert answer.status_code == 200, answer.text
 
-    assert "Switch does not permit" in refused()
+    not_permitted = "is not permitted by trunk Switch: "
+    assert refused() == ("connection.freeswitch.extension", f"{not_permitted}the trunk has no context")
     config(context="agents")
     assert client.get(agent_path).json()["data"]["ready"] is True
     assert client.post("/batch-calls", json={"name": "b", "agent_id": agent_id}).status_code == 201
     system = {"freeswitch": {"application": "system", "data": "reboot"}}
     assert client.patch(agent_path, json={"connection": system}).status_code == 200
-    assert "Switch does not permit" in refused()
+    no_destination = "it is none of the trunk's destinations"
+    assert refused() == ("connection.freeswitch", f"{not_permitted}{no_destination}")
     config(destinations=[system["freeswitch"]])
     assert client.get(agent_path).json()["data"]["ready"] is True
     for place in ({"extension": "1000 XML default"}, {"extension": "${x}"}, {"extension": "1", "context": "default"}):
         assert client.patch(agent_path, json={"connection": {"freeswitch": place}}).status_code == 422, place
+
+
+def test_an_agent_without_numbers_is_ready_if_any_trunk_of_its_provider_permits_its_connection(
+    client: TestClient,
+) -> None:
+    def trunk(name: str, **more: str) -> None:
+        config = {"host": "10.0.0.5", "password": "env:TRUNK_P", "dial_string": "sofia/gateway/p/{number}", **more}
+        made = client.post("/trunks", json={"name": name, "provider": "freeswitch", "config": config})
+        assert made.status_code == 201
+
+    def why_not() -> list[str]:
+        shown = client.get(path).json()["data"]
+        assert shown["ready"] is (not shown["not_ready_reasons"])
+        return list(shown["not_ready_reasons"])
+
+    body = {"name": "Bot", "connection": {"freeswitch": {"extension": "1000"}}}
+    path = f"/agents/{client.post('/agents', json=body).json()['data']['id']}"
+    assert why_not() == []
+    trunk("Switch")
+    (reason,) = why_not()
+    assert "connection.freeswitch.extension is not permitted by trunk Switch" in reason
+    trunk("Other", context="agents")
+    assert why_not() == []
 
 
 def test_a_trunk_is_checked(client: TestClient, world: World) -> None:

@@ -103,5 +103,5 @@ def test_nothing_is_called_that_must_not_be(dialer: Dialer, world: World) -> Non
         *OPTIONS[4:],
     ]
     world.sql('UPDATE agents SET connection = \'{"freeswitch": {"application": "system", "data": "x"}}\'')
-    assert "does not permit" in dialer("trunks", "test", "+12015550124", *OPTIONS, "--yes").refusal
+    assert "is not permitted by trunk" in dialer("trunks", "test", "+12015550124", *OPTIONS, "--yes").refusal
     assert "another trunk" in dialer("trunks", "test", "+12015550124", *of_another, "--yes").refusal

@@ -19,7 +19,7 @@ from pendulum import DateTime
 from dialer.domain.call import CallEvent, EventKind
 from dialer.domain.ids import AttemptId, TrunkId, uuid7
 from dialer.domain.outcomes import CauseClass, Outcome
-from dialer.errors import InvalidInput, Unavailable
+from dialer.errors import FieldError, InvalidInput, Unavailable
 from dialer.providers import event_source, registry
 from dialer.providers.asterisk import PLUGIN, Asterisk, AsteriskConfig
 from dialer.providers.asterisk.event_socket import receive
@@ -219,11 +219,15 @@ async def test_nobody_is_called_for_an_application_that_is_not_connected(call_re
 
 def test_a_destination_is_named_exactly_as_the_trunk_names_it() -> None:
     config = {**carrier.trunk(1)["config"], "destinations": [{"context": "agents", "exten": "*98", "priority": 2}]}
-    permits = PLUGIN.permits_agent
-    assert permits(config, {"extension": "s"})
-    assert permits(config, {"context": "agents", "exten": "*98", "priority": 2})
-    assert not permits(config, {"context": "agents", "exten": "*98"})
-    assert not permits({**config, "context": None}, {"extension": "s"})
+    refusal = PLUGIN.agent_refusal
+    assert refusal(config, {"extension": "s"}) is None
+    assert refusal(config, {"context": "agents", "exten": "*98", "priority": 2}) is None
+    assert refusal(config, {"context": "agents", "exten": "*98"}) == FieldError(
+        "", "it is none of the trunk's destinations"
+    )
+    assert refusal({**config, "context": None}, {"extension": "s"}) == FieldError(
+        "extension", "the trunk has no context"
+    )
 
 
 async def test_what_the_contact_brings_is_bounded(call_request: CallRequests) -> None:

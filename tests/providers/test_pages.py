@@ -57,7 +57,7 @@ def test_the_trunk_and_the_agent_of_a_page_fit_each_other_and_the_dialplan(switc
     kind: ProviderPlugin = registry.plugin(switch)
     config, connection = json_after(page(switch), "config"), json_after(page(switch), "connection")[switch]
     kind.check(config)
-    assert kind.permits_agent(config, connection)
+    assert kind.agent_refusal(config, connection) is None
     contexts = dialplan(switch)
     assert connection["extension"] in contexts[config["context"]]
 
@@ -67,7 +67,7 @@ def test_the_destinations_of_a_page_are_accepted(switch: str) -> None:
     assert match
     kind, config = registry.plugin(switch), json_after(page(switch), "config")
     for destination in json.loads(match[1]):
-        assert kind.permits_agent({**config, "destinations": [destination]}, destination)
+        assert kind.agent_refusal({**config, "destinations": [destination]}, destination) is None
 
 
 def dialplan(switch: str) -> dict[str, set[str]]:

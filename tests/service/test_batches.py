@@ -139,7 +139,7 @@ NOT_READY = pytest.mark.parametrize(
         (INACTIVE_NUMBERS, "no_outbound_number", "number"),
         (INACTIVE_TRUNK, "no_outbound_number", "number"),
         (INACTIVE_AGENT, "agent_not_ready", "is inactive"),
-        (NO_CONNECTION, "agent_not_ready", "has no connection for simulator"),
+        (NO_CONNECTION, "agent_not_ready", "connection.simulator is missing"),
     ],
 )
 

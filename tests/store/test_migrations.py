@@ -242,7 +242,7 @@ def test_plain_connections_of_agents_stay_permitted_and_those_that_could_do_anyt
         assert rows(connection, "SELECT config FROM trunks") == [(config,)]
         for of, place, is_permitted in CONNECTIONS:
             if of == provider and isinstance(place, dict):
-                assert registry.permits_agent(provider, trunk.config, place) == is_permitted, place
+                assert (registry.agent_refusal(trunk, place) is None) == is_permitted, place
         run(connection, 'UPDATE trunks SET config = config || \'{"context": "agents"}\'')
         (trunk,) = numbers.reporting_trunks(connection)
         assert trunk.config == {**config, "context": "agents"}

@@ -17,7 +17,10 @@ router = APIRouter(prefix="/agents", tags=["Agents"])
 
 
 class Agent(BaseModel):
-    """`connection`: provider -> where its calls go. `ready`: it can take calls; `not_ready_reasons`: why not."""
+    """`connection`: provider -> where its calls go. `ready`: it can take calls; `not_ready_reasons`: why not.
+
+    An agent without numbers is ready if any trunk for which it has a connection permits that.
+    """
 
     id: UUID
     name: str

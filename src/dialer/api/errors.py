@@ -68,7 +68,7 @@ def error_response(status: int, error: ErrorBody, headers: Mapping[str, str] | N
 async def _dialer_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, DialerError)
     status = next((status for error_class, status in STATUS.items() if isinstance(error, error_class)), 500)
-    details = [(wrong.field, wrong.reason) for wrong in error.errors] if isinstance(error, InvalidInput) else []
+    details = [(wrong.field, wrong.reason) for wrong in error.errors]
     return error_response(status, _body(error.code, _message(error), details), _headers(error))
 
 

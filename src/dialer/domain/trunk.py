@@ -1,7 +1,7 @@
 """Trunks and the outbound numbers on them, as dispatch and the providers need them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pendulum import DateTime
@@ -17,6 +17,7 @@ class Trunk:
     provider: str  #: Name of the provider plug-in that places its calls.
     config: Mapping[str, Any]  #: The settings of that provider; its plug-in knows their schema.
     workspace: str = ""  #: Name of its workspace, which decides the variables and networks it may use. "": none.
+    name: str = field(default="", compare=False)  #: For messages to operators.
 
 
 @dataclass(frozen=True, slots=True)

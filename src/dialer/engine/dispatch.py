@@ -147,7 +147,7 @@ def _not_permitted(batch: Batch, outbound: Sequence[OutboundNumber]) -> set[Trun
     return {
         trunk.id
         for trunk in trunks.values()
-        if not registry.permits_agent(trunk.provider, trunk.config, batch.connection.get(trunk.provider) or {})
+        if registry.agent_refusal(trunk, batch.connection.get(trunk.provider) or {})
     }
 
 

@@ -16,6 +16,7 @@ from dialer.domain.call import CallEvent
 from dialer.domain.call import CallHandle as CallHandle
 from dialer.domain.ids import AttemptId, TrunkId
 from dialer.domain.outcomes import CauseClass, RefusalCause
+from dialer.errors import FieldError
 from dialer.providers.egress import THIS_MACHINE, Egress
 
 # The time that a request may take from being written to leaving, when its connection is already there.
@@ -320,5 +321,6 @@ class ProviderPlugin:
     of its network. None: each trunk has its own connection, which reports its own calls alone."""
     is_switch: bool = False
     """Answered calls go to a place on a switch, which drops them at once where that does not exist."""
-    permits_agent: Callable[[Mapping[str, Any], Mapping[str, Any]], bool] = lambda *_: True
-    """Given a trunk's config and an agent's connection: says whether the trunk lets answered calls go there."""
+    agent_refusal: Callable[[Mapping[str, Any], Mapping[str, Any]], FieldError | None] = lambda *_: None
+    """Given a trunk's config and an agent's connection: which of its fields the trunk refuses ("": the whole), and why;
+    None: it lets answered calls go there."""

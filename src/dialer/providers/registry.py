@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from dialer.domain.trunk import Trunk
-from dialer.errors import DialerError, InvalidInput, Unavailable
+from dialer.errors import DialerError, FieldError, InvalidInput, Unavailable
 from dialer.providers.base import ProviderPlugin
 
 GROUP = "dialer.providers"
@@ -73,12 +73,12 @@ def is_switch(name: str) -> bool:
         return False
 
 
-def permits_agent(name: str, config: Mapping[str, Any], connection: Mapping[str, Any]) -> bool:
-    """Say whether a trunk of this provider and config lets answered calls go where an agent's connection says.
+def agent_refusal(trunk: Trunk, connection: Mapping[str, Any]) -> FieldError | None:
+    """Say which field of an agent's connection a trunk refuses, and why; None: it lets answered calls go there.
 
-    True where the trunk cannot be used at all: that is reported when a call is placed on it.
+    None also where the trunk cannot be used at all: that is reported when a call is placed on it.
     """
     try:
-        return plugin(name).permits_agent(config, connection)
+        return plugin(trunk.provider).agent_refusal(trunk.config, connection)
     except DialerError:
-        return True
+        return None

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dialer.domain import phone
 from dialer.domain.outcomes import CauseClass, RefusalCause
+from dialer.errors import FieldError
 from dialer.providers.base import CallHandle, ContactCard, Refused
 from dialer.providers.trunk_config import AgentConnection
 
@@ -27,6 +28,14 @@ ROUNDING_SECONDS = 2.0
 
 NOT_PERMITTED = Refused(RefusalCause.AGENT_NOT_PERMITTED, CauseClass.AGENT)
 """The trunk does not let answered calls go where this agent's connection says."""
+
+
+def agent_refusal(connection: Mapping[str, Any], context: str | None) -> FieldError:
+    """Say why a trunk with this context does not let answered calls go where this connection says."""
+    if "extension" in connection and context is None:
+        return FieldError("extension", "the trunk has no context")
+    return FieldError("", "it is none of the trunk's destinations")
+
 
 Context = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,79}$")]
 Place = Field(min_length=1, max_length=255)

@@ -1,12 +1,14 @@
 """Agents: where answered calls go."""
 
-from typing import Annotated, Any, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
 
 from dialer.domain.ids import AgentId, WorkspaceId
+from dialer.domain.trunk import Trunk
 from dialer.domain.validation import wrong_field
-from dialer.errors import InvalidInput
+from dialer.errors import FieldError, InvalidInput, StateConflict
 from dialer.providers import registry
 from dialer.service.fields import Changes, InputModel, Metadata, Name, Status
 from dialer.service.resources import ResourceType, View
@@ -64,26 +66,79 @@ class ChangedAgent(Changes):
     connection: Connections = Connections()
 
 
+def problems(is_active: bool, connection: Mapping[str, Any], trunks: Iterable[Trunk]) -> list[FieldError]:
+    """Find out why calls on these trunks cannot go to an agent.
+
+    Args:
+        is_active: whether the agent is active.
+        connection: its connection.
+        trunks: the trunks, all of which must permit it.
+
+    Returns:
+        The fields of the agent that are at fault, with the reasons; none: it can take calls.
+    """
+    found = [] if is_active else [FieldError("status", "is inactive")]
+    return found + [problem for trunk in trunks if (problem := _problem(connection, trunk))]
+
+
+def check_ready(is_active: bool, connection: Mapping[str, Any], trunks: Iterable[Trunk]) -> None:
+    """Check that calls on these trunks can go to an agent.
+
+    Args:
+        is_active: whether the agent is active.
+        connection: its connection.
+        trunks: the trunks, all of which must permit it.
+
+    Raises:
+        StateConflict: they cannot (`agent_not_ready`).
+    """
+    if errors := problems(is_active, connection, trunks):
+        raise not_ready(errors)
+
+
+def not_ready(errors: Sequence[FieldError]) -> StateConflict:
+    """Make the error for an agent that calls cannot go to.
+
+    Args:
+        errors: the fields of the agent that are at fault, with the reasons.
+
+    Returns:
+        The error.
+    """
+    sentence = "; ".join(_clause(error) for error in errors)
+    return StateConflict(f"The agent is not ready: {sentence}", code="agent_not_ready", errors=errors)
+
+
+def _problem(connection: Mapping[str, Any], trunk: Trunk) -> FieldError | None:
+    field, place = f"connection.{trunk.provider}", connection.get(trunk.provider)
+    if place is None:
+        return FieldError(field, f"is missing, and trunk {trunk.name} needs it")
+    refusal = registry.agent_refusal(trunk, place)
+    return refusal and FieldError(
+        f"{field}.{refusal.field}".rstrip("."), f"is not permitted by trunk {trunk.name}: {refusal.reason}"
+    )
+
+
+def _clause(error: FieldError) -> str:
+    return f"{error.field} {error.reason}"
+
+
 def _complete(view: View) -> View:
-    reasons = _reasons(view["status"], view["connection"], view["trunks"])
-    return view | {"ready": not reasons, "not_ready_reasons": reasons}
+    """Say whether calls can go to this agent.
 
-
-def _reasons(
-    status: Literal["active", "inactive"], connection: dict[str, Any], trunks: list[dict[str, Any]]
-) -> list[str]:
-    """Say why calls cannot go to this agent."""
-    reasons = [] if status == "active" else ["it is inactive"]
-    if not any(place is not None for place in connection.values()):
-        reasons.append("it has no connection")
-    missing = sorted({trunk["provider"] for trunk in trunks if connection.get(trunk["provider"]) is None})
-    reasons += [f"it has no connection for {provider}, which its numbers use" for provider in missing]
-    return reasons + [
-        f"trunk {trunk['name']} does not permit its connection: name it in the context or the destinations of the trunk"
-        for trunk in trunks
-        if (place := connection.get(trunk["provider"])) is not None
-        and not registry.permits_agent(trunk["provider"], trunk["config"], place)
+    Without numbers of its own it is ready if any trunk for which it has a connection permits it.
+    """
+    trunks = [
+        Trunk(trunk["id"], trunk["provider"], trunk["config"], name=trunk["name"]) for trunk in view.pop("trunks")
     ]
+    is_own, connection = view.pop("trunks_are_own"), view["connection"]
+    found = problems(view["status"] == "active", connection, trunks if is_own else [])
+    refusals = [] if is_own else [_problem(connection, trunk) for trunk in trunks]
+    if refusals and all(refusals):
+        found += filter(None, refusals)
+    if not trunks and not any(place is not None for place in connection.values()):
+        found.append(FieldError("connection", "is empty"))
+    return view | {"ready": not found, "not_ready_reasons": [_clause(error) for error in found]}
 
 
 AGENT_TYPE = ResourceType(AGENTS, NewAgent, ChangedAgent, {}, complete=_complete)

@@ -1,8 +1,8 @@
 """Actions on a batch: create, schedule, pause, resume, cancel and delete it."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from random import Random
-from typing import Any, Literal
+from typing import Literal
 
 import structlog
 from pendulum import DateTime
@@ -14,9 +14,8 @@ from dialer.domain.states import FINAL_BATCH, BatchStatus
 from dialer.domain.trunk import OutboundNumber, Trunk
 from dialer.engine import rescue
 from dialer.engine.context import EngineContext
-from dialer.errors import Contended, DialerError, InvalidInput, NotFound, StateConflict, Unavailable
-from dialer.providers import registry
-from dialer.service import contacts
+from dialer.errors import Contended, DialerError, FieldError, InvalidInput, NotFound, StateConflict, Unavailable
+from dialer.service import agents, contacts
 from dialer.service.fields import InputModel
 from dialer.service.new_batch import NewBatch
 from dialer.store import batch_edits, batches, configuration, numbers, resources
@@ -91,23 +90,8 @@ def check_ready(connection: Connection, workspace_id: WorkspaceId, new: NewBatch
         raise StateConflict(
             "Every outbound number of a batch must be active, and there must be one", code="no_outbound_number"
         )
-    trunks = {row.trunk_id: Trunk(row.trunk_id, row.provider, row.config) for row in usable}
-    _check_agent(f"Agent {agent.name}", agent.status == "active", agent.connection, trunks.values())
-
-
-def _check_agent(agent: str, is_active: bool, connection: Mapping[str, Any], trunks: Collection[Trunk]) -> None:
-    unconnected = {trunk.provider for trunk in trunks if connection.get(trunk.provider) is None}
-    if unconnected:
-        raise StateConflict(f"{agent} has no connection for {', '.join(sorted(unconnected))}", code="agent_not_ready")
-    for trunk in trunks:
-        if not registry.permits_agent(trunk.provider, trunk.config, connection[trunk.provider]):
-            raise StateConflict(
-                f"{agent} may not connect calls there on its {trunk.provider} trunk: an admin names it in the trunk's "
-                "context or destinations",
-                code="agent_not_ready",
-            )
-    if not is_active:
-        raise StateConflict(f"{agent} is inactive", code="agent_not_ready")
+    trunks = {row.trunk_id: Trunk(row.trunk_id, row.provider, row.config, name=row.trunk_name) for row in usable}
+    agents.check_ready(agent.status == "active", agent.connection, trunks.values())
 
 
 def schedule(context: EngineContext, workspace_id: WorkspaceId, batch_id: BatchId, now: DateTime) -> BatchStatus:
@@ -172,12 +156,12 @@ def _check_outbound(context: EngineContext, batch: Batch, outbound: Sequence[Out
     usable = {number.trunk.id: number.trunk for number in outbound if number.is_usable}
     if not usable:
         raise StateConflict("The batch has no active outbound number", code="no_outbound_number")
-    _check_agent("The agent of the batch", batch.agent_is_active, batch.connection, usable.values())
+    agents.check_ready(batch.agent_is_active, batch.connection, usable.values())
     for trunk in usable.values():
         if reason := context.providers.health(trunk):
             raise StateConflict(f"The trunk cannot place calls: {reason}", code="provider_error")
         if reason := context.providers.missing_destination(trunk, batch.connection[trunk.provider]):
-            raise StateConflict(f"Answered calls would have nowhere to go: {reason}", code="agent_not_ready")
+            raise agents.not_ready([FieldError(f"connection.{trunk.provider}", f"does not work: {reason}")])
 
 
 def is_reachable(context: EngineContext, batch_id: BatchId) -> bool:

@@ -86,18 +86,16 @@ def prepare(
         raise StateConflict(f"{to_number} is suppressed, so no test call is placed", code="suppressed")
     if forbidden:
         raise StateConflict(f"{to_number} {REASONS[forbidden]}", code=forbidden)
-    agent_connection = (agent_row.connection if agent_row else {}).get(trunk_row.provider)
-    if agent_connection is None or not registry.permits_agent(trunk_row.provider, trunk_row.config, agent_connection):
-        raise StateConflict(
-            f"Trunk {trunk_row.name} does not permit the connection of agent {agent}", code="agent_not_ready"
-        )
+    called_on = Trunk(trunk_row.id, trunk_row.provider, trunk_row.config, workspace, trunk_row.name)
+    connection_of_agent = agent_row.connection if agent_row else {}
+    agents.check_ready(True, connection_of_agent, [called_on])
     per_second = trunk_row.calls_per_second
     return SingleCall(
-        trunk=Trunk(trunk_row.id, trunk_row.provider, trunk_row.config, workspace),
+        trunk=called_on,
         rate=None if per_second is None else RateLimit.per_second(trunk_row.id, float(per_second)),
         from_number=number.phone_number,
         to_number=to_number,
-        connection=agent_connection,
+        connection=connection_of_agent[called_on.provider],
     )
 
 

@@ -131,7 +131,7 @@ def outbound(
         connection,
         f"""
         SELECT n.id, n.phone_number, n.status, n.trunk_id, t.provider, {config_of("t")} AS config,
-               t.status AS trunk_status
+               t.name AS trunk_name, t.status AS trunk_status
         FROM phone_numbers n JOIN trunks t ON t.id = n.trunk_id
         WHERE n.workspace_id = :workspace
           AND CASE WHEN cardinality(CAST(:ids AS uuid[])) > 0 THEN n.id = ANY(:ids) ELSE n.agent_id = :agent END

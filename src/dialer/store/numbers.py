@@ -32,7 +32,7 @@ def of_batches(connection: Connection, batch_ids: Sequence[BatchId]) -> dict[Bat
         connection,
         f"""
         SELECT b.id AS batch_id, n.id, n.phone_number, n.max_concurrent_calls, n.max_calls_per_day,
-               n.trunk_id, t.provider, {config_of("t")} AS config, {WORKSPACE},
+               n.trunk_id, t.provider, {config_of("t")} AS config, {WORKSPACE}, t.name AS trunk_name,
                t.max_concurrent_calls AS trunk_max_concurrent_calls,
                t.calls_per_second AS trunk_calls_per_second,
                n.status = 'active' AND t.status = 'active' AS is_usable, {VERSION} AS version,
@@ -58,7 +58,7 @@ def of_batches(connection: Connection, batch_ids: Sequence[BatchId]) -> dict[Bat
                 row.phone_number,
                 row.max_concurrent_calls,
                 row.max_calls_per_day,
-                Trunk(row.trunk_id, row.provider, row.config, row.workspace),
+                Trunk(row.trunk_id, row.provider, row.config, row.workspace, row.trunk_name),
                 row.trunk_max_concurrent_calls,
                 float(rate) if rate is not None else None,
                 row.is_usable,

@@ -36,17 +36,24 @@ class ResourceTable:
         return f"SELECT {columns}{self.more} FROM {self.name} t"
 
 
+_TRUNKS_OF_NUMBERS = """
+SELECT o.id FROM phone_numbers n JOIN trunks o ON o.id = n.trunk_id
+WHERE n.agent_id = t.id AND n.status = 'active' AND o.status = 'active'"""
+_HAS_TRUNKS = f"EXISTS ({_TRUNKS_OF_NUMBERS})"
 AGENTS = ResourceTable(
     "agents",
     "agent",
     "id workspace_id name status connection created_at updated_at",
     unique="name",
+    # The trunks of its numbers, or else all for which it has a connection.
     more=f"""
-    , (SELECT coalesce(jsonb_agg(jsonb_build_object('name', k.name, 'provider', k.provider, 'config', {config_of("k")})
-                                 ORDER BY k.name), '[]')
+    , (SELECT coalesce(jsonb_agg(jsonb_build_object('id', k.id, 'name', k.name, 'provider', k.provider,
+                                                    'config', {config_of("k")}) ORDER BY k.name), '[]')
        FROM trunks k
-       WHERE k.status = 'active' AND k.id IN (SELECT trunk_id FROM phone_numbers n
-                                              WHERE n.agent_id = t.id AND n.status = 'active')) AS trunks""",
+       WHERE k.workspace_id = t.workspace_id AND k.status = 'active'
+         AND CASE WHEN {_HAS_TRUNKS} THEN k.id IN ({_TRUNKS_OF_NUMBERS})
+                  ELSE jsonb_typeof(t.connection -> k.provider) = 'object' END) AS trunks
+    , {_HAS_TRUNKS} AS trunks_are_own""",
     json=("connection",),
 )
 PHONE_NUMBERS = ResourceTable(

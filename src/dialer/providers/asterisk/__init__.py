@@ -4,9 +4,11 @@ from collections.abc import Hashable, Mapping
 from typing import Any
 
 from dialer.domain.ids import TrunkId
+from dialer.errors import FieldError
 from dialer.providers.asterisk.config import AsteriskConfig, AsteriskConnection
 from dialer.providers.asterisk.provider import Asterisk
 from dialer.providers.base import ProviderEnvironment, ProviderPlugin
+from dialer.providers.switches import agent_refusal
 
 __all__ = ["PLUGIN", "Asterisk", "AsteriskConfig"]
 
@@ -22,8 +24,9 @@ def _shared_link(config: Mapping[str, Any]) -> Hashable:
     return checked.url, checked.username, checked.password, checked.machine_variable, checked.timeout_seconds
 
 
-def _permits_agent(config: Mapping[str, Any], connection: Mapping[str, Any]) -> bool:
-    return AsteriskConfig.parse(config).destination(connection) is not None
+def _agent_refusal(config: Mapping[str, Any], connection: Mapping[str, Any]) -> FieldError | None:
+    checked = AsteriskConfig.parse(config)
+    return None if checked.destination(connection) else agent_refusal(connection, checked.context)
 
 
 PLUGIN = ProviderPlugin(
@@ -33,5 +36,5 @@ PLUGIN = ProviderPlugin(
     needs_listener=True,
     shared_link=_shared_link,
     is_switch=True,
-    permits_agent=_permits_agent,
+    agent_refusal=_agent_refusal,
 )

@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from dialer.domain.ids import TrunkId
+from dialer.errors import FieldError
 from dialer.providers.base import ProviderEnvironment, ProviderPlugin
 from dialer.providers.freeswitch.config import FreeSwitchConfig, FreeSwitchConnection
 from dialer.providers.freeswitch.provider import FreeSwitch
+from dialer.providers.switches import agent_refusal
 
 __all__ = ["PLUGIN", "FreeSwitch", "FreeSwitchConfig"]
 
@@ -19,8 +21,9 @@ def _connect(trunk_id: TrunkId, config: Mapping[str, Any], environment: Provider
     return FreeSwitch(trunk_id, FreeSwitchConfig.parse(config), environment)
 
 
-def _permits_agent(config: Mapping[str, Any], connection: Mapping[str, Any]) -> bool:
-    return FreeSwitchConfig.parse(config).destination(connection) is not None
+def _agent_refusal(config: Mapping[str, Any], connection: Mapping[str, Any]) -> FieldError | None:
+    checked = FreeSwitchConfig.parse(config)
+    return None if checked.destination(connection) else agent_refusal(connection, checked.context)
 
 
 PLUGIN = ProviderPlugin(
@@ -29,5 +32,5 @@ PLUGIN = ProviderPlugin(
     connection=FreeSwitchConnection,
     needs_listener=True,
     is_switch=True,
-    permits_agent=_permits_agent,
+    agent_refusal=_agent_refusal,
 )
