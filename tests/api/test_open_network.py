@@ -15,6 +15,7 @@ import pytest
 from api.conftest import Api, Draft, Served
 from api.test_webhooks import SECRET
 from dialer import log
+from dialer.api.envelope import Refusal
 from dialer.api.protocol import MAX_HEADER_BYTES, MAX_PIPELINED
 from dialer.api.transfers import PER_WORKSPACE
 from dialer.api.webhooks import UnsignedReports
@@ -36,6 +37,16 @@ def answer_to(served: Served, sent: bytes) -> bytes:
     """Everything that is answered until the server closes the connection."""
     with connect(served, sent) as connection:
         return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def error_of(said: bytes) -> dict[str, Any]:
+    """The error in a response in the API's format."""
+    head, _, body = said.partition(b"\r\n\r\n")
+    assert b"content-type: application/json" in head
+    assert b"content-length: %d\r\n" % len(body) in head + b"\r\n"
+    refusal = Refusal.model_validate_json(body)
+    assert refusal.meta.request_id
+    return refusal.error.model_dump()
 
 
 def post(path: str, length: int, headers: str = "") -> bytes:
@@ -99,6 +110,28 @@ def test_the_next_request_of_a_connection_has_its_own_time(api: Api) -> None:
 def test_a_header_without_end_is_refused_whatever_is_long_in_it(api: Api, sent: bytes) -> None:
     with api.served() as served:
         assert b" 431 " in answer_to(served, sent)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET / HTTP/1.1\r\nHost: x\r\nX-Header: " + b"x" * MAX_HEADER_BYTES,
+        b"GET /" + b"x" * MAX_HEADER_BYTES + b" HTTP/1.1",
+        b"GET / HTTP/1.1\r\nHost: x" + b"\r\na: b" * (MAX_HEADER_BYTES // 4),
+    ],
+    ids=["value", "path", "many"],
+)
+def test_a_complete_header_that_is_too_large_is_refused(api: Api, sent: bytes) -> None:
+    with api.served() as served:
+        said = answer_to(served, sent + b"\r\n\r\n")
+        assert said.startswith(b"HTTP/1.1 431 ")
+        assert error_of(said)["code"] == "header_too_large"
+
+
+def test_what_is_refused_before_the_application_sees_it_has_the_format_of_every_error(api: Api) -> None:
+    with api.served(header_timeout_seconds=0.3) as served:
+        assert error_of(answer_to(served, b"no HTTP\r\n\r\n"))["code"] == "bad_request"
+        assert error_of(answer_to(served, b"GET /"))["code"] == "header_timeout"
 
 
 def test_trailers_without_end_close_their_connection(api: Api) -> None:

@@ -6,11 +6,18 @@ httptools not the size of a header either. Bodies are limited where they are rea
 
 import asyncio
 from collections.abc import Callable
+from contextvars import copy_context
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
+from fastapi.datastructures import State
+from fastapi.responses import JSONResponse
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from dialer.api.envelope import ErrorBody
+from dialer.api.errors import error_response
+from dialer.api.request_context import SECURITY_HEADERS, begin_request
 
 KIB = 1024
 MAX_HEADER_BYTES = 64 * KIB
@@ -18,6 +25,16 @@ MAX_HEADER_BYTES = 64 * KIB
 MAX_PIPELINED = 8
 # Connections beyond the limit get a 503; beyond this multiple of the limit they are closed without a response.
 HARD_LIMIT = 2
+ERRORS = {
+    HTTPStatus.BAD_REQUEST: ErrorBody(
+        code="bad_request", message="This is no HTTP/1.1 request, or too many are pipelined"
+    ),
+    HTTPStatus.REQUEST_TIMEOUT: ErrorBody(code="header_timeout", message="The header was not sent in time"),
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: ErrorBody(
+        code="header_too_large", message=f"The header is larger than {MAX_HEADER_BYTES // KIB} KiB"
+    ),
+    HTTPStatus.SERVICE_UNAVAILABLE: ErrorBody(code="busy", message="Too many connections are open; try again later"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +103,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._is_in_request = False
+        self._header_bytes = 0
         # Bytes received since the parser last saw a complete header or part of a body.
         self._unparsed_bytes = 0
         self._discarded_bytes = 0
@@ -125,7 +143,16 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._header.start()
+        self._header_bytes = 0
         super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        self._count_header(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count_header(len(name) + len(value) + len(": \r\n"))
+        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._header.stop()
@@ -158,11 +185,9 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._is_answered():
             self._discarding.start()
 
-    def send_400_response(self, msg: str) -> None:
-        if self._is_answered():
-            self._abort()
-        else:
-            super().send_400_response(msg)
+    def send_400_response(self, _: str) -> None:
+        is_too_large = self._header_bytes > MAX_HEADER_BYTES
+        self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE if is_too_large else HTTPStatus.BAD_REQUEST)
 
     def shutdown(self) -> None:
         """Close the connection on shutdown, without waiting for the rest of a refused body."""
@@ -178,6 +203,12 @@ class BoundedProtocol(HttpToolsProtocol):
     def resume_writing(self) -> None:
         self._sending.stop()
         super().resume_writing()
+
+    def _count_header(self, size: int) -> None:
+        """Count the bytes of a header; the parser turns the error into a call of `send_400_response`."""
+        self._header_bytes += size
+        if self._header_bytes > MAX_HEADER_BYTES:
+            raise ValueError("the header is too large")
 
     def _is_answered(self) -> bool:
         """Return whether bytes received now belong to a request that was answered already."""
@@ -196,8 +227,9 @@ class BoundedProtocol(HttpToolsProtocol):
             self._abort()
         if self._transport.is_closing():
             return
-        lines = [f"HTTP/1.1 {status.value} {status.phrase}", "connection: close", "content-length: 0", "retry-after: 5"]
-        self._transport.write("\r\n".join([*lines, "", ""]).encode())
+        response = copy_context().run(_refusal, self.config.app.state, status)  # type: ignore[union-attr]
+        lines = [f"HTTP/1.1 {status.value} {status.phrase}".encode(), *map(b": ".join, response.raw_headers), b"", b""]
+        self._transport.write(b"\r\n".join(lines) + response.body)
         self._half_close()
 
     def _close(self) -> None:
@@ -217,3 +249,9 @@ class BoundedProtocol(HttpToolsProtocol):
     def _abort(self) -> None:
         """Close at once and drop unsent bytes."""
         self._socket.abort()
+
+
+def _refusal(state: State, status: HTTPStatus) -> JSONResponse:
+    """Build the response to a request that the application does not see."""
+    begin_request(state.clock(), state.rng)
+    return error_response(status, ERRORS[status], SECURITY_HEADERS | {"Connection": "close", "Retry-After": "5"})

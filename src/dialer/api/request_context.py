@@ -58,7 +58,7 @@ class RequestContextMiddleware:
             await self._app(scope, receive, send)
             return
         state = scope["app"].state
-        context = _begin(state.clock(), state.rng, Headers(scope=scope).get("x-request-id", ""))
+        context = begin_request(state.clock(), state.rng, Headers(scope=scope).get("x-request-id", ""))
         status: int | None = None
         started_at = wiring.seconds()
 
@@ -90,7 +90,8 @@ class RequestContextMiddleware:
             state.metrics.duration("dialer_http_request_seconds", _labels(scope, status), seconds)
 
 
-def _begin(now: DateTime, rng: Random, client_id: str) -> RequestContext:
+def begin_request(now: DateTime, rng: Random, client_id: str = "") -> RequestContext:
+    """Make a new context the current one."""
     context = RequestContext(client_id if _ACCEPTED_ID.fullmatch(client_id) else str(uuid7(now, rng)), now)
     _current.set(context)
     structlog.contextvars.clear_contextvars()
