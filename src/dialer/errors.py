@@ -24,13 +24,19 @@ The command line prints `str(error)` and exits 1; the HTTP API answers with `cod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+MAX_FIELD = 200
+
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """Why one field was refused."""
+    """Why one field was refused. A longer name is cut, because clients may invent names of any length."""
 
     field: str
     reason: str
+
+    def __post_init__(self) -> None:
+        if len(self.field) > MAX_FIELD:
+            object.__setattr__(self, "field", f"{self.field[:MAX_FIELD]}…")
 
     def __str__(self) -> str:
         return f"{self.field}: {self.reason}"

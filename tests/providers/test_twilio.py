@@ -170,6 +170,7 @@ def test_a_token_that_is_not_set_is_told_when_the_trunk_is_connected() -> None:
         ({"twilio": {"url": "https://x", "machine_detection": True}}, []),
         ({"twilio": {"twiml": "<Response/>"}}, []),
         ({"twilio": {}}, ["connection.twilio.url"]),
+        ({"twilio": {"url": "http://[::1"}}, ["connection.twilio.url"]),
         ({"twilio": {"url": "https://x", "twiml": "<Response/>"}}, ["connection.twilio.url"]),
         ({"twilio": {"twiml": "x" * 4001}}, ["connection.twilio.twiml"]),
         ({"twilio": {"url": "https://x", "machine_detection": "yes"}}, ["connection.twilio.machine_detection"]),

@@ -2,12 +2,13 @@
 
 import json
 from typing import Any
+from uuid import UUID
 
 import pendulum
 import pytest
 
 from dialer.domain.validation import MAX_ERRORS, MAX_NAMED_ERRORS
-from dialer.errors import FieldError, InvalidInput
+from dialer.errors import MAX_FIELD, FieldError, InvalidInput
 from dialer.service.agents import NewAgent
 from dialer.service.contact_json import NewContacts
 from dialer.service.fields import InputModel
@@ -68,3 +69,8 @@ def test_a_body_with_mistakes_without_end_gets_a_short_answer(model: type[InputM
     (error,) = errors_of(model, body)
     assert error.field == "body"
     assert error.reason.endswith("wrong values, which are too many to name")
+
+
+def test_a_field_with_a_long_name_gets_a_short_answer() -> None:
+    errors = errors_of(NewBatch, {"name": "x", "agent_id": str(UUID(int=1)), "k" * 100_000: 1})
+    assert [(error.field[:1], len(error.field)) for error in errors] == [("k", MAX_FIELD + 1)]

@@ -123,7 +123,11 @@ def _copy(connection: Connection, page: Sequence[Staged]) -> None:
 
 @contextmanager
 def _batch_is_over_as_conflict() -> Iterator[None]:
-    """Raise StateConflict where a constraint refuses contacts because their batch ended while the file was read."""
+    """Raise StateConflict where the trigger refuses contacts because their batch ended while they were stored.
+
+    That leaves an ERROR in the log of Postgres. A lock would prevent it, but a stop would then wait until a million
+    contacts are stored (P4).
+    """
     try:
         yield
     except IntegrityError as error:

@@ -29,6 +29,12 @@ def _base_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _page_url(value: str) -> str:
+    if split_url(value) is None:
+        raise wrong_field("must be a URL that begins with http:// or https://")
+    return value
+
+
 _Place = Annotated[str, _written(r"[a-z0-9-]{1,32}", "must be a name of Twilio's, such as ie1 or dublin")]
 
 
@@ -74,7 +80,7 @@ class ConnectionForms:
         )
 
         twiml: Storable | None = Field(default=None, min_length=1, max_length=4000)
-        url: str | None = Field(
+        url: Annotated[str, AfterValidator(_page_url)] | None = Field(
             default=None, min_length=1, max_length=2000, pattern="^https?://", validate_default=True
         )
         machine_detection: Annotated[bool, Strict()] = False
