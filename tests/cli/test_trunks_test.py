@@ -4,11 +4,19 @@ import asyncio
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from random import Random
 from threading import Event, Thread
+from uuid import uuid4
 
+import pendulum
 import pytest
 
-from cli.conftest import Dialer
+from cli.conftest import Dialer, query, wait_until
+from dialer.listener import Listener
+from dialer.service import demo_setup
+from dialer.settings import Settings
+from dialer.store.database import Database
+from dialer.wiring import connecting
 from support.networks import freeswitch
 from support.world import World
 
@@ -77,6 +85,35 @@ def test_one_call_is_made_and_each_of_its_events_printed(
     assert "facts" not in events_shown[-1]
     assert events_shown[-1]["hung_up_by"] == "callee"
     assert world.value("SELECT count(*) FROM attempts") == 0
+
+
+@contextmanager
+def listening(db: Database) -> Iterator[None]:
+    """Run a listener in a thread of its own; it hears the trunks when this yields."""
+    listener = Listener(db, uuid4(), connecting(Settings()), lambda: None, reread_seconds=0.05)
+    loop, stopped = asyncio.new_event_loop(), asyncio.Event()
+    thread = Thread(target=lambda: loop.run_until_complete(listener.run(stopped)))
+    thread.start()
+    try:
+        wait_until(lambda: query(db, "SELECT count(*) FROM trunk_links WHERE linked_at IS NOT NULL"))
+        yield
+    finally:
+        loop.call_soon_threadsafe(stopped.set)
+        thread.join()
+        loop.close()
+
+
+def test_every_event_is_printed_though_the_network_sends_some_to_another_listener(
+    dialer: Dialer, db: Database, network: str
+) -> None:
+    answered = {"url": network, "speed": 20, "outcomes": {"answered": 1}, "talk_seconds": {"mean": 20, "min": 20}}
+    demo_setup.install(db, answered, pendulum.now("UTC"), Random(7))
+    arguments = ["--trunk", "simulator", "--from", "+12025550191", "--agent", "demo", "--yes", "--json"]
+    with listening(db):
+        result = dialer("trunks", "test", "+12015550123", *arguments)
+    assert result.code == 0, result
+    events = [json.loads(line)["event"] for line in result.out.splitlines()]
+    assert events == ["placed", "ringing", "answered", "ended"]
 
 
 def test_nothing_is_called_that_must_not_be(dialer: Dialer, world: World) -> None:

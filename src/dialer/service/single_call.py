@@ -17,6 +17,7 @@ from pendulum import DateTime
 from dialer.domain.call import CallEvent, CallHandle, EventKind
 from dialer.domain.calling_rules import REASONS
 from dialer.domain.ids import AttemptId, WorkspaceId, uuid7
+from dialer.domain.outcomes import Outcome
 from dialer.domain.pacing import RateLimit
 from dialer.domain.phone import normalise
 from dialer.domain.timeouts import PLACE_SECONDS, RING_SECONDS
@@ -25,7 +26,7 @@ from dialer.engine import events
 from dialer.engine.context import EngineContext
 from dialer.errors import InvalidInput, StateConflict, Unavailable
 from dialer.providers import registry
-from dialer.providers.base import CallRequest, ContactCard, Placement, Provider, Refused, ReportsByWebhook
+from dialer.providers.base import CallRequest, ContactCard, Placement, Provider, Refused
 from dialer.service import agents
 from dialer.store import configuration, inbox, resources, workspaces
 from dialer.store.database import Connection
@@ -156,7 +157,7 @@ async def _follow(
         while True:
             event = await events_of_call.get()
             on_update(event)
-            was_answered |= event.kind is EventKind.ANSWERED
+            was_answered |= event.kind is EventKind.ANSWERED or event.outcome is Outcome.ANSWERED
             if event.kind is EventKind.ENDED:
                 return
 
@@ -199,14 +200,19 @@ async def _receiving_events(
     attempt_id: AttemptId,
     events_of_call: "asyncio.Queue[CallEvent]",
 ) -> AsyncIterator[None]:
-    """Fill the queue with the events of this call: from a socket of this process, or from webhooks in the inbox."""
+    """Fill the queue with the events of this call.
+
+    From the inbox, because a network may send each event to one listener only: this process stores its events there
+    too. A shared link sends every event to every listener, and stores none of a call that is not in the ledger.
+    """
     is_up = asyncio.Event()
     down_reason: list[str] = []
+    is_shared = registry.shared_link(call.trunk) is not None
 
     async def on_events(batch: Sequence[CallEvent]) -> None:
-        if registry.shared_link(call.trunk) is None:
-            # A network may send each event to one listener only: store those of other calls as the listener would.
+        if not is_shared:
             await asyncio.to_thread(events.receive, context.db, call.trunk.id, batch)
+            return
         for event in batch:
             if event.attempt_id == attempt_id:
                 events_of_call.put_nowait(event)
@@ -216,17 +222,18 @@ async def _receiving_events(
         if reason is None:
             is_up.set()
 
-    by_webhook = isinstance(provider, ReportsByWebhook)
-    receiving = asyncio.create_task(
-        _poll_inbox(context, attempt_id, events_of_call) if by_webhook else provider.listen(on_events, on_link_state)
-    )
+    after_id = await asyncio.to_thread(_newest, context)
+    receiving = [asyncio.create_task(provider.listen(on_events, on_link_state))]
+    if not is_shared:
+        receiving.append(asyncio.create_task(_poll_inbox(context, attempt_id, after_id, events_of_call)))
     try:
-        if not by_webhook and registry.needs_listener(call.trunk.provider):
+        if registry.needs_listener(call.trunk.provider):
             await _wait_for_link(is_up, down_reason)
         yield
     finally:
-        receiving.cancel()
-        await asyncio.gather(receiving, return_exceptions=True)
+        for task in receiving:
+            task.cancel()
+        await asyncio.gather(*receiving, return_exceptions=True)
 
 
 async def _wait_for_link(is_up: asyncio.Event, down_reason: Sequence[str]) -> None:
@@ -238,19 +245,19 @@ async def _wait_for_link(is_up: asyncio.Event, down_reason: Sequence[str]) -> No
 
 
 async def _poll_inbox(
-    context: EngineContext, attempt_id: AttemptId, events_of_call: "asyncio.Queue[CallEvent]"
+    context: EngineContext, attempt_id: AttemptId, after_id: int, events_of_call: "asyncio.Queue[CallEvent]"
 ) -> None:
-    def stored(after_id: int) -> list[ReceivedReport]:
+    def stored() -> list[ReceivedReport]:
         with context.db.begin() as connection:
             return inbox.of_attempt(connection, attempt_id, after_id)
 
-    def newest() -> int:
-        with context.db.begin() as connection:
-            return inbox.last_id(connection)
-
-    after_id = await asyncio.to_thread(newest)
     while True:
-        for received in await asyncio.to_thread(stored, after_id):
+        for received in await asyncio.to_thread(stored):
             after_id = received.id
             events_of_call.put_nowait(received.event)
         await asyncio.sleep(POLL_SECONDS)
+
+
+def _newest(context: EngineContext) -> int:
+    with context.db.begin() as connection:
+        return inbox.last_id(connection)
