@@ -11,7 +11,7 @@ import httpx2
 
 from dialer import wiring
 from dialer.cli import admin_key
-from dialer.cli.supervisor import API_URL_FILE
+from dialer.cli.target import local_api_url
 from dialer.domain.ids import uuid7
 from dialer.errors import DialerError, InvalidInput, Unavailable
 from dialer.settings import Settings
@@ -116,16 +116,9 @@ def connected(data_dir: Path | None) -> Iterator[Client]:
     key = settings.api_key.get_secret_value() if settings.api_key else admin_key.read(settings.data_dir)
     if key is None:
         raise Unavailable(f"DIALER_API_KEY is not set, and {settings.data_dir} has no {admin_key.FILE}")
-    client = Client(settings.url or _local_url(settings.data_dir), key)
+    client = Client(settings.url or local_api_url(settings.data_dir) or DEFAULT_URL, key)
     with client.http:
         yield client
-
-
-def _local_url(data_dir: Path) -> str:
-    try:
-        return (data_dir / API_URL_FILE).read_text("utf-8").strip()
-    except OSError:
-        return DEFAULT_URL
 
 
 def _without_none(query: Mapping[str, Any]) -> dict[str, Any]:

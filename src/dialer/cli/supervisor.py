@@ -18,14 +18,13 @@ import httpx2
 
 from dialer import embedded, wiring
 from dialer.cli import admin_key
+from dialer.cli.target import API_URL_FILE
 from dialer.embedded.processes import FIRST_BACKOFF_SECONDS, RestartPolicy, SupervisedProcess
 from dialer.errors import Unavailable
 from dialer.service import demo_setup
 from dialer.settings import Settings
 from dialer.store import health
 
-# The file in the data folder that contains the URL of the API.
-API_URL_FILE = "api.url"
 POLL_SECONDS = 0.2
 # A worker finishes its running tasks before it stops.
 STOP_SECONDS = 30
@@ -126,6 +125,8 @@ def supervised_engine(
         supervisor = Supervisor(reachable, echo, tend_servers=servers.tend)
         port = _free_port()
         _prepare(supervisor.settings, dict(network) | {"url": f"tcp://127.0.0.1:{port}"})
+        # That of an earlier engine; this one may have no API.
+        (data_dir / API_URL_FILE).unlink(missing_ok=True)
         if api_port is not None:
             api_port = api_port or _free_port()
             supervisor.set_api_port(api_port)

@@ -10,6 +10,9 @@ from dialer.embedded import Servers
 from dialer.errors import Unavailable
 from dialer.settings import Settings
 
+# The file in the data folder that contains the URL of the API.
+API_URL_FILE = "api.url"
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -30,7 +33,22 @@ def load_settings(data_dir: Path | None = None) -> Settings:
 def with_local_servers(settings: Settings) -> Settings:
     """Return the settings, with the servers of a `dialer up` on the data folder where no URLs are set."""
     servers = None if settings.has_servers else embedded.running_at(settings.data_dir)
-    return settings.with_servers(servers.database_url, servers.redis_url) if servers else settings
+    return _at(settings, servers) if servers else settings
+
+
+def local_api_url(data_dir: Path) -> str | None:
+    """Return the URL of the API of the last `dialer up` on this folder; None: there was none."""
+    try:
+        return (data_dir / API_URL_FILE).read_text("utf-8").strip()
+    except OSError:
+        return None
+
+
+def _at(settings: Settings, servers: Servers) -> Settings:
+    """Return the settings with these servers and, like the processes of `dialer up`, with the URL of its API."""
+    public_url = settings.public_url or local_api_url(settings.data_dir)
+    with_urls = settings.with_servers(servers.database_url, servers.redis_url)
+    return with_urls.model_copy(update={"public_url": public_url})
 
 
 @contextmanager
@@ -41,9 +59,8 @@ def running_engine(settings: Settings, echo: Callable[[str], None]) -> Iterator[
     if settings.has_servers:
         yield Target(settings, lambda: None, "The batch continues on its workers.")
     elif servers is not None:
-        with_urls = settings.with_servers(servers.database_url, servers.redis_url)
         after_interrupt = f"The batch continues in the `dialer up` on {data_dir}."
-        yield Target(with_urls, lambda: _check_still_up(data_dir, servers), after_interrupt)
+        yield Target(_at(settings, servers), lambda: _check_still_up(data_dir, servers), after_interrupt)
     else:
         # Imported here: it loads everything that runs an engine, which most commands do not need.
         from dialer.cli.supervisor import supervised_engine
