@@ -12,6 +12,7 @@ import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial, wraps
+from threading import Event, Lock
 from typing import Any
 
 import structlog
@@ -43,6 +44,8 @@ CHUNK = 50
 QUEUE, BEAT_QUEUE = QUEUES
 RESCUE_SECONDS = 5.0
 RETENTION_SECONDS = 3600.0
+# After so many pages a settle task asks for another one and ends, so that a worker that is asked to stop does.
+MOST_PAGES = 20
 # A settle task that was queued and got lost is queued again after this.
 ASKED_SECONDS = 2
 # Departures in progress at once: a thread waits for its network's answers, which may take seconds.
@@ -58,6 +61,8 @@ rng = wiring.chance()
 # Nothing is connected until a task needs it, so beat and listener may import this too.
 context = wiring.context_of(settings)
 measures = ProcessMetrics(settings.redis, wiring.seconds)
+# Held by the thread that settles; whether it must look at the inbox once more.
+settling, settle_asked = Lock(), Event()
 scheduler = Scheduler(DEPARTURE_THREADS, wiring.seconds)
 process_name = f"{socket.gethostname()}:{os.getpid()}"
 logger = structlog.get_logger()
@@ -231,12 +236,8 @@ def dispatch_task(now: DateTime, batch_ids: Sequence[BatchId]) -> None:
 
 
 @step
-def settle_task(now: DateTime) -> None:
-    context.leases.begun("settle")
-    report = settle(context, now)
-    if report.is_full:
-        ask_settle()
-    refill(now, report)
+def settle_task(_: DateTime) -> None:
+    settle_pages()
 
 
 @step
@@ -254,6 +255,36 @@ def rescue_task(now: DateTime) -> None:
 @step
 def retention_task(now: DateTime) -> None:
     retention(context, now, settings.retention_days)
+
+
+def settle_pages() -> None:
+    """Settle what is in the inbox, on one thread of this process at a time.
+
+    What comes in meanwhile makes the next page larger: few large pages cost much less than many small ones, which would
+    also wait for each other's locks.
+    """
+    settle_asked.set()
+    for _ in range(MOST_PAGES):
+        if not settle_asked.is_set() or not settling.acquire(blocking=False):
+            return
+        try:
+            settle_asked.clear()
+            settle_page()
+        finally:
+            settling.release()
+    ask_settle()
+
+
+def settle_page() -> None:
+    """Settle one page and refill the slots that it frees."""
+    context.leases.begun("settle")
+    now = ledger_now()
+    if now is None:
+        return
+    report = settle(context, now)
+    if report.is_full:
+        settle_asked.set()
+    refill(now, report)
 
 
 def dispatch_now(now: DateTime, batch_ids: Sequence[BatchId], freed_at: DateTime | None = None) -> None:

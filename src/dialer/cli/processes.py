@@ -40,6 +40,8 @@ def beat() -> None:
 def listener() -> None:
     """Hold the providers' event sockets and store their call events in the inbox."""
     settings = _checked_settings()
+    import uvloop
+
     from dialer import wiring
     from dialer.domain.ids import uuid7
     from dialer.listener import Listener
@@ -48,7 +50,8 @@ def listener() -> None:
     context = wiring.context_of(settings)
     listener_id = uuid7(wiring.clock(), wiring.chance())
     try:
-        asyncio.run(_listen(Listener(context.db, listener_id, wiring.connecting(settings), ask_settle)))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_listen(Listener(context.db, listener_id, wiring.connecting(settings), ask_settle)))
     finally:
         wiring.close(context)
 

@@ -10,6 +10,7 @@ from threading import Lock, Thread
 from typing import Any, TypeVar
 
 import structlog
+import uvloop
 from pendulum import DateTime
 
 from dialer.domain.ids import AttemptId, TrunkId
@@ -190,7 +191,7 @@ class ProviderPool:
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         with self._starting:
             if self._loop is None:
-                self._loop = asyncio.new_event_loop()
+                self._loop = uvloop.new_event_loop()
                 Thread(target=_serve, args=(self._loop,), name="provider-pool", daemon=True).start()
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 

@@ -38,12 +38,15 @@ class SharedConnection(Generic[C]):
 
     async def get(self) -> C:
         """Return the connection; raises what `open_connection` raises, and OSError where it was lost at once."""
-        if self._opening is None or (self._opening.done() and not _is_usable(self._opening)):
-            self._opening = asyncio.create_task(self._open_and_keep())
+        opening = self._opening
+        if opening is None or (opening.done() and not _is_usable(opening)):
+            self._opening = opening = asyncio.create_task(self._open_and_keep())
             # Retrieve the exception, so that asyncio does not warn "exception was never retrieved".
-            self._opening.add_done_callback(_result)
-        # Shielded: when this request is cancelled, the others still want the connection.
-        connection = await asyncio.shield(self._opening)
+            opening.add_done_callback(_result)
+        if not opening.done():
+            # When this request is cancelled, the others still want the connection.
+            await asyncio.wait([opening])
+        connection = opening.result()
         if not connection.is_usable:
             raise ConnectionResetError(LOST)
         return connection

@@ -4,7 +4,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import fields
 from typing import Any
 
-import pendulum
 from pendulum import DateTime
 from sqlalchemy import Connection, Row
 
@@ -17,7 +16,7 @@ from dialer.domain.outcomes import Outcome
 from dialer.domain.states import AttemptState
 from dialer.domain.timeouts import CALL_SECONDS, FIRST_ASK_SECONDS, GONE_SECONDS, LAST_ASK_SECONDS
 from dialer.domain.trunk import Trunk
-from dialer.store.database import passing_over, rows, run
+from dialer.store.database import moment, optional_moment, passing_over, rows, run
 from dialer.store.numbers import WORKSPACE, config_of
 
 LIVE = "('reserved', 'unclear', 'placed', 'ringing', 'answered')"
@@ -66,9 +65,9 @@ def _attempt(row: Row[Any]) -> Attempt:
     progress = CallProgress(
         state=AttemptState(row.state),
         provider_call_id=row.provider_call_id,
-        ringing_at=_moment(row.ringing_at),
-        answered_at=_moment(row.answered_at),
-        ended_at=_moment(row.ended_at),
+        ringing_at=optional_moment(row.ringing_at),
+        answered_at=optional_moment(row.answered_at),
+        ended_at=optional_moment(row.ended_at),
         outcome=Outcome(row.outcome) if row.outcome else None,
         cause=row.cause,
         talk_seconds=row.talk_seconds,
@@ -81,7 +80,7 @@ def _attempt(row: Row[Any]) -> Attempt:
         number_id=row.phone_number_id,
         utc_on=row.utc_on,
         local_on=row.local_on,
-        created_at=pendulum.instance(row.created_at),
+        created_at=moment(row.created_at),
         progress=progress,
         contact_attempts=row.contact_attempts,
         contact_refusals=row.contact_refusals,
@@ -90,10 +89,6 @@ def _attempt(row: Row[Any]) -> Attempt:
         trunk_has_failed=row.trunk_has_failed,
         max_call_seconds=row.max_call_seconds,
     )
-
-
-def _moment(value: Any) -> DateTime | None:
-    return pendulum.instance(value) if value else None
 
 
 def write_updates(connection: Connection, updates: Sequence[AttemptUpdate]) -> int:
@@ -128,7 +123,7 @@ def write_updates(connection: Connection, updates: Sequence[AttemptUpdate]) -> i
                     CAST(:is_counted AS boolean[]))
              AS c (id, rescue_at, state, provider_call_id, ringing_at, answered_at, ended_at, outcome, cause,
                    talk_seconds, sip_code, q850_cause, sip_call_id, hung_up_by, is_counted)
-        WHERE a.id = c.id AND a.state IN {LIVE}
+        WHERE a.id = c.id AND a.id = ANY(:ids) AND a.state IN {LIVE}
         """,
         ids=[update.id for update in updates],
         rescue_at=[update.rescue_at for update in updates],
@@ -151,13 +146,15 @@ def mark_placed(
     return run(
         connection,
         f"""
-        WITH locked AS (SELECT id FROM attempts WHERE id = ANY(:ids) ORDER BY id
-                        FOR NO KEY UPDATE {passing_over(skip_locked)})
+        WITH locked AS MATERIALIZED (
+            SELECT a.id, p.provider_call_id
+            FROM unnest(CAST(:ids AS uuid[]), CAST(:call_ids AS text[])) AS p (id, provider_call_id)
+            JOIN attempts a ON a.id = p.id
+            WHERE a.id = ANY(:ids) ORDER BY a.id FOR NO KEY UPDATE OF a {passing_over(skip_locked)})
         UPDATE attempts a SET state = 'placed', placed_at = coalesce(a.sent_at, dialer_now()),
-                              provider_call_id = p.provider_call_id,
+                              provider_call_id = locked.provider_call_id,
                               rescue_at = coalesce(CAST(:rescue_at AS timestamptz), a.rescue_at)
-        FROM unnest(CAST(:ids AS uuid[]), CAST(:call_ids AS text[])) AS p (id, provider_call_id), locked
-        WHERE a.id = p.id AND a.id = locked.id AND a.state IN ('reserved', 'unclear')
+        FROM locked WHERE a.id = locked.id AND a.id = ANY(:ids) AND a.state IN ('reserved', 'unclear')
         """,
         ids=[call.attempt_id for call in placed],
         call_ids=[call.provider_call_id for call in placed],
@@ -176,11 +173,12 @@ def mark_unclear(
     return run(
         connection,
         f"""
-        WITH locked AS (SELECT id FROM attempts WHERE id = ANY(:ids) ORDER BY id
-                        FOR NO KEY UPDATE {passing_over(skip_locked)})
-        UPDATE attempts a SET state = 'unclear', cause = u.cause, rescue_at = :rescue_at
-        FROM unnest(CAST(:ids AS uuid[]), CAST(:causes AS text[])) AS u (id, cause), locked
-        WHERE a.id = u.id AND a.id = locked.id AND a.state = 'reserved'
+        WITH locked AS MATERIALIZED (
+            SELECT a.id, u.cause
+            FROM unnest(CAST(:ids AS uuid[]), CAST(:causes AS text[])) AS u (id, cause) JOIN attempts a ON a.id = u.id
+            WHERE a.id = ANY(:ids) ORDER BY a.id FOR NO KEY UPDATE OF a {passing_over(skip_locked)})
+        UPDATE attempts a SET state = 'unclear', cause = locked.cause, rescue_at = :rescue_at
+        FROM locked WHERE a.id = locked.id AND a.id = ANY(:ids) AND a.state = 'reserved'
         """,
         ids=[call.attempt_id for call in unclear],
         causes=[call.cause for call in unclear],
@@ -239,7 +237,7 @@ def take_overdue(connection: Connection, now: DateTime, again_at: DateTime, limi
             is_unsent=row.is_unsent,
             has_end_in_quarantine=row.has_end_in_quarantine,
             has_report_waiting=row.has_report_waiting,
-            gone_at=_moment(row.gone_at),
+            gone_at=optional_moment(row.gone_at),
             heard_without_break=row.heard_without_break,
             is_too_long=row.is_too_long,
         )
@@ -373,4 +371,4 @@ def to_hang_up(connection: Connection, batch_id: BatchId | None = None) -> list[
 
 
 def _handle(row: Row[Any]) -> CallHandle:
-    return CallHandle(row.id, row.to_number, row.from_number, pendulum.instance(row.created_at), row.provider_call_id)
+    return CallHandle(row.id, row.to_number, row.from_number, moment(row.created_at), row.provider_call_id)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-import pendulum
 from pendulum import DateTime
 from sqlalchemy import Connection, Row
 
@@ -18,7 +17,7 @@ from dialer.domain.states import BatchStatus
 from dialer.domain.window import CallingWindow
 from dialer.errors import InvalidInput
 from dialer.store import quarantine
-from dialer.store.database import rows, run
+from dialer.store.database import moment, optional_moment, rows, run
 
 
 def load(connection: Connection, batch_ids: Collection[BatchId]) -> list[Batch]:
@@ -60,7 +59,7 @@ def _batch(row: Row[Any]) -> Batch:
         max_calls_per_day=row.max_calls_per_day,
         respect_contact_timezone=row.respect_contact_timezone,
         sticky_caller_id=row.sticky_caller_id,
-        expires_at=pendulum.instance(row.expires_at) if row.expires_at else None,
+        expires_at=optional_moment(row.expires_at),
         priority=row.priority,
         agent_is_active=row.agent_is_active,
         connection=row.connection,
@@ -179,7 +178,7 @@ def scheduled_at(connection: Connection, batch_id: BatchId) -> DateTime | None:
     records = rows(
         connection, "SELECT scheduled_at FROM batches WHERE id = :id AND schedule_type = 'scheduled'", id=batch_id
     )
-    return pendulum.instance(records[0].scheduled_at) if records else None
+    return moment(records[0].scheduled_at) if records else None
 
 
 @dataclass(frozen=True, slots=True)

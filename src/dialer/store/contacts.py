@@ -61,9 +61,9 @@ def claim(connection: Connection, offers: Sequence[Offer]) -> list[ReservedAttem
         WITH clock AS MATERIALIZED (SELECT dialer_now() AS now),
         -- An attempt refers to these. Someone who is deleting one of them must not make all offers wait.
         free_numbers AS MATERIALIZED (
-            SELECT id FROM phone_numbers WHERE id = ANY(CAST(:numbers AS uuid[])) FOR KEY SHARE SKIP LOCKED),
+            SELECT id FROM phone_numbers WHERE id = ANY(CAST(:distinct_numbers AS uuid[])) FOR KEY SHARE SKIP LOCKED),
         free_trunks AS MATERIALIZED (
-            SELECT id FROM trunks WHERE id = ANY(CAST(:trunks AS uuid[])) FOR KEY SHARE SKIP LOCKED),
+            SELECT id FROM trunks WHERE id = ANY(CAST(:distinct_trunks AS uuid[])) FOR KEY SHARE SKIP LOCKED),
         offers AS MATERIALIZED (
             SELECT o.attempt_id, o.batch_id, o.lane, o.number_id, o.trunk_id, o.from_number, o.granted_at, o.local_on,
                    o.utc_on, o.allowed_by,
@@ -132,6 +132,8 @@ def claim(connection: Connection, offers: Sequence[Offer]) -> list[ReservedAttem
         lanes=[str(offer.lane) for offer in offers],
         numbers=[offer.number_id for offer in offers],
         trunks=[offer.trunk_id for offer in offers],
+        distinct_numbers=list({offer.number_id for offer in offers}),
+        distinct_trunks=list({offer.trunk_id for offer in offers}),
         froms=[offer.from_number for offer in offers],
         versions=[offer.number_version for offer in offers],
         granted=[offer.granted_at for offer in offers],
@@ -178,7 +180,11 @@ def lock(connection: Connection, contact_ids: Collection[ContactId], *, skip_loc
 
 
 def write_results(connection: Connection, results: Sequence[ContactResult]) -> int:
-    """Move the contacts of finished attempts on; their batches' counts are locked by this transaction."""
+    """Move the contacts of finished attempts on; their batches' counts are locked by this transaction.
+
+    CASE, so that Postgres does not estimate the status. Where it expects no contact to be dialing, it would read all
+    that are, for each result.
+    """
     return run(
         connection,
         """
@@ -191,7 +197,7 @@ def write_results(connection: Connection, results: Sequence[ContactResult]) -> i
                     CAST(:outcomes AS text[]), CAST(:due AS timestamptz[]), CAST(:finished AS timestamptz[]),
                     CAST(:counts AS boolean[]), CAST(:refusals AS smallint[]))
              AS r (id, status, reason, outcome, due_at, finished_at, counts, refusals)
-        WHERE c.id = r.id AND c.status = 'dialing'
+        WHERE c.id = r.id AND c.id = ANY(:ids) AND CASE c.status WHEN 'dialing' THEN true END
         """,
         ids=[result.contact_id for result in results],
         statuses=[result.status for result in results],

@@ -3,18 +3,20 @@
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from math import inf
 from pathlib import Path
 from typing import Any, TypeVar
+from uuid import UUID
 
-import pendulum
 import psycopg
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from pendulum import DateTime
+from pendulum import UTC, DateTime
+from psycopg.adapt import Dumper
 from sqlalchemy import Connection as Connection
 from sqlalchemy import ExceptionContext, Row, create_engine, event, text
 from sqlalchemy.exc import ArgumentError, DBAPIError
@@ -92,6 +94,7 @@ class Database:
             )
         except ArgumentError:
             raise Unavailable("DIALER_DATABASE_URL is not a database URL (postgresql+psycopg://…)") from None
+        event.listen(self._engine, "connect", lambda connection, _: _adapt(connection))
         event.listen(self._engine, "handle_error", _forget_values)
         event.listen(self._engine, "handle_error", _leave_unfit)
         if timeouts is not None:
@@ -110,8 +113,7 @@ class Database:
         """Read the ledger's clock."""
         with self.begin() as connection:
             (row,) = rows(connection, "SELECT dialer_now() AS now")
-        now: DateTime = pendulum.instance(row.now)
-        return now
+        return moment(row.now)
 
     def insist(self, work: Callable[[Connection], T]) -> T:
         """Call `work` in one transaction; retry it a few times where another transaction is in the way."""
@@ -264,6 +266,46 @@ def run(connection: Connection, sql: str, /, **values: Any) -> int:
 _statement = lru_cache(maxsize=512)(text)
 
 
+def moment(value: datetime) -> DateTime:
+    """Return a timestamp of a row, which is in UTC as its session is, in a tenth of the time of pendulum's own way."""
+    return DateTime(value.year, value.month, value.day, value.hour, value.minute, value.second, value.microsecond, UTC)
+
+
+def optional_moment(value: datetime | None) -> DateTime | None:
+    """Return a timestamp of a row as `moment` does; None stays None."""
+    return None if value is None else moment(value)
+
+
+class ArrayDumper(Dumper):
+    """Sends a list as an array literal without a type: the statement gives it, as in `CAST(:ids AS uuid[])`.
+
+    Faster than the driver's own dumper, which dumps and searches each item by itself, and a list with only NULLs is
+    sent like all others, so that one prepared statement serves both.
+    """
+
+    def dump(self, obj: list[Any]) -> bytes:
+        return f"{{{','.join(map(_array_item, obj))}}}".encode()
+
+
+def _array_item(item: Any) -> str:
+    match item:
+        case None:
+            return "NULL"
+        case str():
+            escaped = item.replace("\\", "\\\\").replace('"', '\\"')
+            return f'"{escaped}"'
+        case UUID():
+            return item.hex
+        case datetime() if item.tzinfo is UTC:
+            # isoformat() would ask the zone for its offset, which takes longer than everything else here.
+            return (
+                f"{item.year:04}-{item.month:02}-{item.day:02} "
+                f"{item.hour:02}:{item.minute:02}:{item.second:02}.{item.microsecond:06}+00"
+            )
+        case _:
+            return str(item)
+
+
 def run_script(connection: Connection, path: Path) -> None:
     """Run the statements of a file as they are: neither colons nor percent signs are placeholders there."""
     connection.connection.cursor().execute(path.read_text("utf-8"))
@@ -362,6 +404,10 @@ def _leave_unfit(context: ExceptionContext) -> None:
     if state is not None and state not in CONTENTION and state[:2] in UNFIT:
         context.is_disconnect = True
         context.invalidate_pool_on_disconnect = False
+
+
+def _adapt(connection: psycopg.Connection[Any]) -> None:
+    connection.adapters.register_dumper(list, ArrayDumper)
 
 
 def _limit(connection: psycopg.Connection[Any], timeouts: Timeouts) -> None:

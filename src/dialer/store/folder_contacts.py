@@ -3,12 +3,11 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import pendulum
 from sqlalchemy import Connection, Row
 
 from dialer.domain.contact import NewContact
 from dialer.domain.ids import ContactId, FolderId
-from dialer.store.database import rows, run, stream
+from dialer.store.database import optional_moment, rows, run, stream
 
 _COLUMNS = "id, folder_id, phone_number, name, timezone, priority, external_id, expires_at, variables, created_at"
 
@@ -23,7 +22,7 @@ def everyone(connection: Connection, folder_id: FolderId) -> Iterator[NewContact
             timezone=row.timezone,
             priority=row.priority,
             external_id=row.external_id,
-            expires_at=pendulum.instance(row.expires_at) if row.expires_at else None,
+            expires_at=optional_moment(row.expires_at),
             variables=row.variables,
         )
 

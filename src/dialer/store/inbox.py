@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 
-import pendulum
 from pendulum import DateTime
 from sqlalchemy import Connection, Row
 
@@ -16,7 +15,7 @@ from dialer.domain.ids import AttemptId, TrunkId
 from dialer.domain.outcomes import Outcome
 from dialer.domain.quarantine import FIRST_BACKOFF_SECONDS, LAST_BACKOFF_SECONDS, MOST_EQUAL, Failure
 from dialer.errors import UnreadableReport
-from dialer.store.database import rows, run
+from dialer.store.database import moment, rows, run
 from dialer.store.quarantine import Fault, storable
 
 CALL_ORDER = tuple(EventKind)
@@ -177,14 +176,14 @@ def _report(row: Row[Any]) -> ReceivedReport:
         key=row.event_key,
         attempt_id=row.attempt_id,
         kind=kind,
-        at=pendulum.instance(row.at),
+        at=moment(row.at),
         outcome=outcome,
         cause=row.cause,
         talk_seconds=row.talk_seconds,
         provider_call_id=row.provider_call_id,
         facts=CallFacts(row.sip_code, row.q850_cause, row.sip_call_id, hung_up_by),
     )
-    return ReceivedReport(row.id, row.trunk_id, event, pendulum.instance(row.received_at))
+    return ReceivedReport(row.id, row.trunk_id, event, moment(row.received_at))
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +200,8 @@ def mark_settled(connection: Connection, verdicts: Sequence[ReportVerdict], now:
         connection,
         """
         UPDATE inbox i SET settled_at = :now, verdict = v.verdict
-        FROM unnest(CAST(:ids AS bigint[]), CAST(:verdicts AS text[])) AS v (id, verdict) WHERE i.id = v.id
+        FROM unnest(CAST(:ids AS bigint[]), CAST(:verdicts AS text[])) AS v (id, verdict)
+        WHERE i.id = v.id AND i.id = ANY(:ids)
         """,
         ids=[report.id for report in verdicts],
         verdicts=[report.verdict for report in verdicts],

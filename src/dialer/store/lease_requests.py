@@ -4,12 +4,11 @@ Pure: slot requests go in, the JSON of a script call comes out; its answer goes 
 """
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
-import pendulum
-from pendulum import DateTime
+from pendulum import UTC, DateTime
 
 from dialer.domain.ids import BatchId, NumberId, TrunkId
 from dialer.domain.slots import (
@@ -24,6 +23,7 @@ from dialer.domain.slots import (
     SlotRequest,
 )
 from dialer.domain.timeouts import HORIZON_SECONDS, LEASE_SECONDS
+from dialer.store.database import moment
 
 EPOCH, LOADED_ON, DEADLINES, HOLDS = (f"{{dialer}}:{name}" for name in ("epoch", "run", "deadlines", "holds"))
 _OWNERS = {LimitKind.BATCH: "batch", LimitKind.NUMBER: "number", LimitKind.TRUNK: "trunk"}
@@ -167,4 +167,4 @@ def milliseconds(at: DateTime) -> int:
 
 
 def _moment(ms: float) -> DateTime:
-    return pendulum.from_timestamp(ms / 1000)
+    return moment(datetime.fromtimestamp(ms / 1000, UTC))

@@ -3,12 +3,11 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-import pendulum
 from sqlalchemy import Connection
 
 from dialer.domain.ids import BatchId, NumberId, TrunkId
 from dialer.domain.trunk import OutboundNumber, Trunk
-from dialer.store.database import rows
+from dialer.store.database import optional_moment, rows
 from dialer.store.trunk_listeners import HEARS
 
 # SQL of the version of a number n. Text, so that it is equal in Postgres, in Redis and in Python.
@@ -63,11 +62,11 @@ def of_batches(connection: Connection, batch_ids: Sequence[BatchId]) -> dict[Bat
                 float(rate) if rate is not None else None,
                 row.is_usable,
                 row.trunk_has_failed,
-                pendulum.instance(row.trunk_probe_at) if row.trunk_probe_at else None,
+                optional_moment(row.trunk_probe_at),
                 row.trunk_is_heard,
                 row.version,
                 row.agent_is_held,
-                pendulum.instance(row.agent_probe_at) if row.agent_probe_at else None,
+                optional_moment(row.agent_probe_at),
             )
         )
     return numbers

@@ -36,27 +36,29 @@ def permit(connection: Connection, attempt_ids: Sequence[AttemptId], *, skip_loc
     records = rows(
         connection,
         f"""
-        WITH asked AS MATERIALIZED (SELECT DISTINCT batch_id FROM attempts WHERE id = ANY(:ids)),
+        WITH asked AS MATERIALIZED (SELECT id, batch_id FROM attempts WHERE id = ANY(:ids)),
         active AS MATERIALIZED (
             SELECT id, workspace_id FROM batches
-            WHERE id IN (SELECT batch_id FROM asked) AND status = 'active'
+            WHERE id = ANY(ARRAY(SELECT DISTINCT batch_id FROM asked)) AND status = 'active'
             ORDER BY id FOR SHARE {passing_over(skip_locked)}),
         locked AS MATERIALIZED (
             SELECT a.id, a.state = 'reserved' AND a.sent_at IS NULL AS is_waiting,
                    a.created_at <= dialer_now() - interval '{PLACE_SECONDS} seconds' AS is_late,
                    EXISTS (SELECT 1 FROM suppressions s
                            WHERE s.workspace_id = active.workspace_id AND s.phone_number = a.to_number) AS is_suppressed
-            FROM active JOIN attempts a ON a.batch_id = active.id
-            WHERE a.id = ANY(:ids) ORDER BY a.id FOR NO KEY UPDATE OF a {passing_over(skip_locked)}),
+            FROM asked JOIN active ON active.id = asked.batch_id JOIN attempts a ON a.id = asked.id
+            ORDER BY a.id FOR NO KEY UPDATE OF a {passing_over(skip_locked)}),
         leaving AS (
             UPDATE attempts a SET sent_at = dialer_now() FROM locked l
-            WHERE a.id = l.id AND l.is_waiting AND NOT l.is_late AND NOT l.is_suppressed RETURNING a.id)
-        SELECT a.id, leaving.id IS NOT NULL AS may_leave, a.state = 'reserved' AND a.sent_at IS NULL AS is_waiting,
+            WHERE a.id = l.id AND a.id = ANY(:ids)
+              AND l.is_waiting AND NOT l.is_late AND NOT l.is_suppressed RETURNING a.id)
+        SELECT a.id, a.id IN (SELECT id FROM leaving) AS may_leave,
+               a.state = 'reserved' AND a.sent_at IS NULL AS is_waiting,
                CASE WHEN b.status <> 'active' THEN 'batch_' || b.status
                     WHEN a.created_at <= dialer_now() - interval '{PLACE_SECONDS} seconds' THEN 'too_late'
-                    WHEN l.is_suppressed THEN 'suppressed' END AS reason, w.countries, w.premium_rate
+                    WHEN a.id IN (SELECT id FROM locked WHERE is_suppressed) THEN 'suppressed' END AS reason,
+               w.countries, w.premium_rate
         FROM attempts a JOIN batches b ON b.id = a.batch_id JOIN workspaces w ON w.id = b.workspace_id
-        LEFT JOIN locked l ON l.id = a.id LEFT JOIN leaving ON leaving.id = a.id
         WHERE a.id = ANY(:ids)
         """,
         ids=list(attempt_ids),

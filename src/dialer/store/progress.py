@@ -4,14 +4,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-import pendulum
 from pendulum import DateTime
 from sqlalchemy import Connection
 
 from dialer.domain.batch import BatchCounts, LockedBatch, NextDispatch
 from dialer.domain.ids import BatchId
 from dialer.domain.states import BatchStatus
-from dialer.store.database import passing_over, rows, run, wait_shortly
+from dialer.store.database import optional_moment, passing_over, rows, run, wait_shortly
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,5 +177,5 @@ def read(connection: Connection, batch_id: BatchId) -> Progress | None:
         return None
     values = dict(records[0]._mapping)
     for name in ("next_dispatch_at", "drained_at"):
-        values[name] = pendulum.instance(values[name]) if values[name] else None
+        values[name] = optional_moment(values[name])
     return Progress(**values | {"status": BatchStatus(values["status"])})

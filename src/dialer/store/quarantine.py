@@ -20,7 +20,7 @@ from dialer.domain.ids import AttemptId, TrunkId
 from dialer.domain.outcomes import Outcome
 from dialer.domain.quarantine import MOST_EQUAL, Failure
 from dialer.errors import UnreadableReport
-from dialer.store.database import data_error, rows, run
+from dialer.store.database import data_error, moment, rows, run
 
 Kind = Literal["report", "attempt", "batch"]
 # A batch that was passed over is tried again after this.
@@ -214,7 +214,7 @@ def _entry(row: Row[Any]) -> Entry:
         error_kind=row.error_kind,
         error=row.error,
         tries=row.times,
-        since=pendulum.instance(row.since),
+        since=moment(row.since),
         trunk_id=row.trunk_id,
         report=_event(row.payload) if row.payload else None,
     )
