@@ -16,7 +16,7 @@ from pendulum import DateTime
 
 from dialer.domain.batch import Batch, BatchCounts, NextDispatch
 from dialer.domain.calling_span import CallingSpan, span_of
-from dialer.domain.dispatch_plan import BatchPlan, next_dispatch, offer_of, plan_batch, slot_requests, with_lanes
+from dialer.domain.dispatch_plan import BatchPlan, next_dispatch, offers_of, plan_batch, slot_requests, with_lanes
 from dialer.domain.hold import Hold
 from dialer.domain.ids import AgentId, AttemptId, BatchId, NumberId, TrunkId, WorkspaceId
 from dialer.domain.lane import NO_LANE, Lane
@@ -366,7 +366,7 @@ def test_an_offer_says_by_what_it_was_allowed() -> None:
         retry=RetryRules(enabled=True, max_attempts=2),
     )
     (request,) = requested(replace(made, turns=made.turns[:1]))
-    offer = offer_of(made.batch, SlotGrant(request, NumberRoute(made.numbers[0]), NOW), NOW)
+    (offer,) = offers_of(made.batch, [SlotGrant(request, NumberRoute(made.numbers[0]), NOW)], NOW)
     assert (offer.local_on, offer.utc_on) == (NOW.date(), NOW.date())
     assert (offer.valid_from, offer.valid_until) == (NOW.at(8), GRANT_ENDS)
     assert '"start_time": "09:00"' in offer.allowed_by

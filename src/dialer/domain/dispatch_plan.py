@@ -6,6 +6,7 @@ Pure: values that were read come in; slot requests, offers and next dispatches g
 
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
+from datetime import date
 from math import ceil
 from random import Random
 
@@ -19,7 +20,7 @@ from dialer.domain.breaker import PROBE_SECONDS
 from dialer.domain.calling_span import next_span_at, span_of
 from dialer.domain.fairness import Demand, fair_order, weight_of
 from dialer.domain.hold import CONFIGURATION_AGAIN, LEASES_AGAIN, NEIGHBOUR_AGAIN, NUMBER_DAY_AGAIN, Hold
-from dialer.domain.ids import AttemptId, BatchId, TrunkId, uuid7
+from dialer.domain.ids import AttemptId, BatchId, NumberId, TrunkId, uuid7
 from dialer.domain.lane import NO_LANE, Lane
 from dialer.domain.pacing import RateLimit
 from dialer.domain.rotation import number_order, usable_numbers
@@ -187,13 +188,23 @@ def _route(number: OutboundNumber, now: DateTime) -> NumberRoute:
     return NumberRoute(number, tuple(limits), rate_limit, is_probe)
 
 
-def offer_of(batch: Batch, grant: SlotGrant, now: DateTime) -> Offer:
-    """Describe a granted slot to the ledger, with all limits by which it was allowed."""
+def offers_of(batch: Batch, grants: Sequence[SlotGrant], now: DateTime) -> list[Offer]:
+    """Describe the granted slots of a batch to the ledger, with all limits by which they were allowed."""
     assert batch.window is not None
+    local_on, utc_on = batch.window.local_day(now), now.in_timezone(UTC).date()
+    # Most calls of a batch are allowed by the same limits.
+    limits: dict[tuple[NumberId, Lane], str] = {}
+    for grant in grants:
+        if (grant.number.id, grant.turn.lane) not in limits:
+            limits[grant.number.id, grant.turn.lane] = allowed_by(batch, batch.window, grant)
+    return [_offer(grant, local_on, utc_on, limits[grant.number.id, grant.turn.lane]) for grant in grants]
+
+
+def _offer(grant: SlotGrant, local_on: date, utc_on: date, limits: str) -> Offer:
     number, span = grant.number, grant.turn.span
     return Offer(
         attempt_id=grant.attempt_id,
-        batch_id=batch.id,
+        batch_id=grant.batch_id,
         lane=grant.turn.lane,
         number_id=number.id,
         trunk_id=number.trunk.id,
@@ -202,9 +213,9 @@ def offer_of(batch: Batch, grant: SlotGrant, now: DateTime) -> Offer:
         granted_at=grant.leaves_at,
         valid_from=span.valid_from,
         valid_until=span.valid_until,
-        local_on=batch.window.local_day(now),
-        utc_on=now.in_timezone(UTC).date(),
-        allowed_by=allowed_by(batch, batch.window, grant),
+        local_on=local_on,
+        utc_on=utc_on,
+        allowed_by=limits,
     )
 
 

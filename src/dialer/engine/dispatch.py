@@ -10,7 +10,7 @@ It never waits for a slot, never sleeps, and asks no provider. A crash anywhere 
 `reserved` attempts that rescue finds (P5).
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -25,7 +25,7 @@ from dialer.domain.dispatch_plan import (
     BatchPlan,
     batch_routes,
     next_dispatch,
-    offer_of,
+    offers_of,
     plan_batch,
     slot_requests,
     with_lanes,
@@ -182,7 +182,10 @@ def _claim_contacts(
     connection: Connection, current: Mapping[BatchId, BatchPlan], granted: Sequence[SlotGrant], now: DateTime
 ) -> tuple[ClaimedCall, ...]:
     """Find a contact for each grant. There may be none: the next contacts of its lane are suppressed or locked."""
-    offers = [offer_of(current[grant.batch_id].batch, grant, now) for grant in granted]
+    by_batch: dict[BatchId, list[SlotGrant]] = defaultdict(list)
+    for grant in granted:
+        by_batch[grant.batch_id].append(grant)
+    offers = [offer for id_, grants in by_batch.items() for offer in offers_of(current[id_].batch, grants, now)]
     reserved = contacts.claim(connection, offers) if offers else []
     by_attempt = {grant.attempt_id: grant for grant in granted}
     return tuple(ClaimedCall(current[attempt.batch_id].batch, by_attempt[attempt.id], attempt) for attempt in reserved)

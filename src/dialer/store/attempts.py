@@ -16,7 +16,7 @@ from dialer.domain.outcomes import Outcome
 from dialer.domain.states import AttemptState
 from dialer.domain.timeouts import CALL_SECONDS, FIRST_ASK_SECONDS, GONE_SECONDS, LAST_ASK_SECONDS
 from dialer.domain.trunk import Trunk
-from dialer.store.database import moment, optional_moment, passing_over, rows, run
+from dialer.store.database import checked_last, moment, optional_moment, passing_over, rows, run
 from dialer.store.numbers import WORKSPACE, config_of
 
 LIVE = "('reserved', 'unclear', 'placed', 'ringing', 'answered')"
@@ -123,7 +123,7 @@ def write_updates(connection: Connection, updates: Sequence[AttemptUpdate]) -> i
                     CAST(:is_counted AS boolean[]))
              AS c (id, rescue_at, state, provider_call_id, ringing_at, answered_at, ended_at, outcome, cause,
                    talk_seconds, sip_code, q850_cause, sip_call_id, hung_up_by, is_counted)
-        WHERE a.id = c.id AND a.id = ANY(:ids) AND a.state IN {LIVE}
+        WHERE a.id = c.id AND a.id = ANY(:ids) AND {checked_last(f"a.state IN {LIVE}")}
         """,
         ids=[update.id for update in updates],
         rescue_at=[update.rescue_at for update in updates],
@@ -154,7 +154,8 @@ def mark_placed(
         UPDATE attempts a SET state = 'placed', placed_at = coalesce(a.sent_at, dialer_now()),
                               provider_call_id = locked.provider_call_id,
                               rescue_at = coalesce(CAST(:rescue_at AS timestamptz), a.rescue_at)
-        FROM locked WHERE a.id = locked.id AND a.id = ANY(:ids) AND a.state IN ('reserved', 'unclear')
+        FROM locked
+        WHERE a.id = locked.id AND a.id = ANY(:ids) AND {checked_last("a.state IN ('reserved', 'unclear')")}
         """,
         ids=[call.attempt_id for call in placed],
         call_ids=[call.provider_call_id for call in placed],
@@ -178,7 +179,7 @@ def mark_unclear(
             FROM unnest(CAST(:ids AS uuid[]), CAST(:causes AS text[])) AS u (id, cause) JOIN attempts a ON a.id = u.id
             WHERE a.id = ANY(:ids) ORDER BY a.id FOR NO KEY UPDATE OF a {passing_over(skip_locked)})
         UPDATE attempts a SET state = 'unclear', cause = locked.cause, rescue_at = :rescue_at
-        FROM locked WHERE a.id = locked.id AND a.id = ANY(:ids) AND a.state = 'reserved'
+        FROM locked WHERE a.id = locked.id AND a.id = ANY(:ids) AND {checked_last("a.state = 'reserved'")}
         """,
         ids=[call.attempt_id for call in unclear],
         causes=[call.cause for call in unclear],

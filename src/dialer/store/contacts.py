@@ -12,7 +12,7 @@ from dialer.domain.lane import Lane
 from dialer.domain.states import AttemptState, ContactStatus
 from dialer.domain.timeouts import RESCUE_AFTER
 from dialer.store import quarantine
-from dialer.store.database import passing_over, rows, run
+from dialer.store.database import checked_last, passing_over, rows, run
 from dialer.store.numbers import VERSION
 
 
@@ -180,14 +180,10 @@ def lock(connection: Connection, contact_ids: Collection[ContactId], *, skip_loc
 
 
 def write_results(connection: Connection, results: Sequence[ContactResult]) -> int:
-    """Move the contacts of finished attempts on; their batches' counts are locked by this transaction.
-
-    CASE, so that Postgres does not estimate the status. Where it expects no contact to be dialing, it would read all
-    that are, for each result.
-    """
+    """Move the contacts of finished attempts on; their batches' counts are locked by this transaction."""
     return run(
         connection,
-        """
+        f"""
         UPDATE contacts c SET
             status = r.status, status_reason = r.reason, outcome = coalesce(r.outcome, c.outcome),
             due_at = coalesce(r.due_at, c.due_at), finished_at = r.finished_at,
@@ -197,7 +193,7 @@ def write_results(connection: Connection, results: Sequence[ContactResult]) -> i
                     CAST(:outcomes AS text[]), CAST(:due AS timestamptz[]), CAST(:finished AS timestamptz[]),
                     CAST(:counts AS boolean[]), CAST(:refusals AS smallint[]))
              AS r (id, status, reason, outcome, due_at, finished_at, counts, refusals)
-        WHERE c.id = r.id AND c.id = ANY(:ids) AND CASE c.status WHEN 'dialing' THEN true END
+        WHERE c.id = r.id AND c.id = ANY(:ids) AND {checked_last("c.status = 'dialing'")}
         """,
         ids=[result.contact_id for result in results],
         statuses=[result.status for result in results],

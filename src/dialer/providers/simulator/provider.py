@@ -44,6 +44,7 @@ class ClientConnection(protocol.JsonLines):
         self._numbers = count(1)
         self._waiting: dict[int, asyncio.Future[Mapping[str, Any]]] = {}
         self.reports: asyncio.Queue[protocol.Message | None] = asyncio.Queue()
+        self._resets = False
 
     async def ask(self, op: str, timeout: float, **fields: object) -> protocol.Message:
         """Send one request and wait for its answer; raises OSError without one, though it may have arrived."""
@@ -59,7 +60,9 @@ class ClientConnection(protocol.JsonLines):
             del self._waiting[number]
 
     def reset_on_close(self, on: bool) -> None:
-        sockets.reset_on_close(self._transport.get_extra_info("socket"), on)
+        if on != self._resets:
+            sockets.reset_on_close(self._transport.get_extra_info("socket"), on)
+            self._resets = on
 
     def received(self, message: protocol.Message) -> None:
         if "reports" in message:
