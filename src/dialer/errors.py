@@ -15,6 +15,7 @@
     ├── UnreadableReport        a call event in the inbox has a value that this release does not know
     ├── Unavailable             a server that Dialer needs does not answer, or cannot be used
     │   ├── Unfit               the database answers, but cannot execute the request as it is now
+    │   ├── ReportsRefused      some of these call events cannot be stored yet
     │   └── Busy                too many requests of this type are running
     └── Contended               another transaction holds a lock that this one needs; nothing was done, try again
 
@@ -141,6 +142,10 @@ class Unavailable(DialerError):
     """A server that Dialer needs does not answer, or cannot be used."""
 
     code = "unavailable"
+
+
+class ReportsRefused(Unavailable):
+    """Some of several call events cannot be stored yet; their network must send all of them again."""
 
 
 class Unfit(Unavailable):

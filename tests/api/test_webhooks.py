@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 from standardwebhooks import Webhook
 
 from api.conftest import Api
+from dialer.api.webhooks import report_queue
 from support.networks.twilio import ACCOUNT_SID, AUTH_TOKEN
 from support.networks.twilio_calls import signature
 from support.world import World
@@ -69,7 +70,7 @@ def test_a_report_that_was_stored_is_acknowledged_though_settle_cannot_be_asked(
     def ask_a_broker_that_is_away() -> None:
         raise ConnectionError
 
-    api.app().state.ask_settle = ask_a_broker_that_is_away
+    api.app().state.report_queue = report_queue(world.db, ask_a_broker_that_is_away)
     body = rung(world)
     answer = client.post(f"/providers/http/{trunk}/events", content=body, headers=signed(body, world))
     assert (answer.status_code, stored(world)) == (204, 1)

@@ -75,11 +75,13 @@ def equip(
 ) -> None:
     """Set the state that the handlers use."""
     state = app.state
-    state.ask_settle, state.connect = ask_settle, wiring.connecting(settings)
+    state.connect = wiring.connecting(settings)
     state.context, state.settings, state.clock, state.rng = context, settings, clock, rng
     state.read_context = replace(context, db=context.db.hurried(settings.read_timeout_seconds, wiring.seconds))
     state.uploads, state.exports, state.audits = Transfers("uploads"), Transfers("exports"), Transfers("audits")
     state.unsigned_reports = webhooks.UnsignedReports()
+    state.adapters = webhooks.Adapters(context.db, state.connect, wiring.seconds)
+    state.report_queue = webhooks.report_queue(context.db, ask_settle)
     state.batch_streams = BatchStreams(state.read_context.db)
     state.rate_limits = RateLimits(settings.redis, settings.rate_limit_per_minute)
     state.metrics = ProcessMetrics(settings.redis, wiring.seconds)

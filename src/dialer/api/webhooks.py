@@ -1,35 +1,42 @@
 """`/providers/…/events`: webhooks of the networks, authenticated by the network's signature instead of a key.
 
-A webhook is answered with 2xx only after its call events are committed. Then settle is asked to run; if that request is
-lost, the next tick finds the events.
+A webhook is answered with 2xx only after its call events are committed, together with those of other requests that
+arrive at the same time. Then settle is asked to run; if that request is lost, the next tick finds the events.
 
 Until the signature is verified the sender may be anybody: the trunk is looked up before the body is read, the body is
 small, and an address that sent too many unsigned webhooks is refused before anything is done.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import FixedWindowRateLimiter
+from starlette.concurrency import run_in_threadpool
 
 from dialer import wiring
 from dialer.api.body import KIB, json_limits, read_whole
 from dialer.api.errors import documented
+from dialer.api.report_queue import ReportQueue
 from dialer.api.request_context import current_request
 from dialer.domain.ids import AttemptId, TrunkId
+from dialer.domain.trunk import Trunk
 from dialer.engine import events
 from dialer.errors import NotFound, NotSigned, TooManyRequests
 from dialer.log import Outage
-from dialer.providers.base import ReportsByWebhook, WebhookRequest
+from dialer.providers.base import Provider, ReportsByWebhook, WebhookRequest
 from dialer.service import trunks
+from dialer.store.database import Database
 
 router = APIRouter(prefix="/providers", tags=["Providers"], responses=documented(400, 403, 404, 413))
 outage = Outage("settle could not be asked", wiring.seconds)
 
 MAX_REPORT_BYTES = 256 * KIB
+ADAPTER_SECONDS = 1.0
 UNSIGNED_PER_MINUTE = 60
 
 
@@ -54,6 +61,36 @@ class UnsignedReports:
         self._limiter.hit(self._limit, address, str(trunk_id))
 
 
+class Adapters:
+    """The adapters of the trunks that report by HTTP, kept for a second: a changed secret counts that soon.
+
+    Args:
+        db: the database.
+        connect: makes the provider of a trunk.
+        seconds: a monotonic clock.
+    """
+
+    def __init__(self, db: Database, connect: Callable[[Trunk], Provider], seconds: Callable[[], float]) -> None:
+        self._db, self._connect, self._seconds = db, connect, seconds
+        self._kept: dict[tuple[str, TrunkId], ReportsByWebhook] = {}
+        self._kept_until = 0.0
+
+    async def find(self, provider: str, trunk_id: TrunkId) -> ReportsByWebhook:
+        """Return the adapter of a trunk; raises NotFound unless it reports by HTTP."""
+        if self._seconds() >= self._kept_until:
+            self._kept, self._kept_until = {}, self._seconds() + ADAPTER_SECONDS
+        kept = self._kept
+        if (provider, trunk_id) not in kept:
+            kept[provider, trunk_id] = await run_in_threadpool(self._read, provider, trunk_id)
+        return kept[provider, trunk_id]
+
+    def _read(self, provider: str, trunk_id: TrunkId) -> ReportsByWebhook:
+        adapter = self._connect(trunks.of_network(self._db, provider, trunk_id))
+        if not isinstance(adapter, ReportsByWebhook):
+            raise NotFound(f"Networks of the provider {provider} do not report by HTTP")
+        return adapter
+
+
 @dataclass(frozen=True, slots=True)
 class Reporter:
     """The sender of a webhook, before its signature is verified."""
@@ -63,15 +100,12 @@ class Reporter:
     address: str
 
 
-def _reporter(request: Request, provider: str, trunk_id: TrunkId) -> Reporter:
+async def _reporter(request: Request, provider: str, trunk_id: TrunkId) -> Reporter:
     """Find the trunk before the body is read; raises TooManyRequests and NotFound."""
     state = request.app.state
     address = request.client.host if request.client else ""
     state.unsigned_reports.check(address, trunk_id)
-    adapter = state.connect(trunks.of_network(state.context.db, provider, trunk_id))
-    if not isinstance(adapter, ReportsByWebhook):
-        raise NotFound(f"Networks of the provider {provider} do not report by HTTP")
-    return Reporter(trunk_id, adapter, address)
+    return Reporter(trunk_id, await state.adapters.find(provider, trunk_id), address)
 
 
 FromNetwork = Annotated[Reporter, Depends(_reporter)]
@@ -85,18 +119,20 @@ Report = Annotated[bytes, Depends(_report)]
 
 
 @router.post("/{provider}/{trunk_id}/events", status_code=204)
-def report_events(request: Request, reporter: FromNetwork, body: Report) -> Response:
+async def report_events(request: Request, reporter: FromNetwork, body: Report) -> Response:
     """Receive call events of a trunk, in the format and with the signature of its network."""
-    return _receive(request, reporter, None, body)
+    return await _receive(request, reporter, None, body)
 
 
 @router.post("/{provider}/{trunk_id}/events/{attempt_id}", status_code=204)
-def report_events_of_attempt(request: Request, reporter: FromNetwork, attempt_id: AttemptId, body: Report) -> Response:
+async def report_events_of_attempt(
+    request: Request, reporter: FromNetwork, attempt_id: AttemptId, body: Report
+) -> Response:
     """Receive call events of one attempt, in the format and with the signature of the trunk's network."""
-    return _receive(request, reporter, attempt_id, body)
+    return await _receive(request, reporter, attempt_id, body)
 
 
-def _receive(request: Request, reporter: Reporter, attempt_id: AttemptId | None, body: bytes) -> Response:
+async def _receive(request: Request, reporter: Reporter, attempt_id: AttemptId | None, body: bytes) -> Response:
     state = request.app.state
     headers = {key.lower(): value for key, value in request.headers.items()}
     try:
@@ -106,8 +142,8 @@ def _receive(request: Request, reporter: Reporter, attempt_id: AttemptId | None,
     except NotSigned:
         state.unsigned_reports.add(reporter.address, reporter.trunk_id)
         raise
-    if reports and events.receive(state.context.db, reporter.trunk_id, reports):
-        _ask_settle(request)
+    if reports:
+        await state.report_queue.store(reporter.trunk_id, reports)
     return Response(status_code=204)
 
 
@@ -120,9 +156,14 @@ def _url(request: Request) -> str:
     return f"{public}{request.url.path}{'?' if query else ''}{query}"
 
 
-def _ask_settle(request: Request) -> None:
-    try:
-        request.app.state.ask_settle()
-    except Exception as error:
-        # The events are committed; the next tick starts settle.
-        outage.note(error)
+def report_queue(db: Database, ask_settle: Callable[[], object]) -> ReportQueue:
+    """Make the queue of this process, which asks settle to run when it has stored new call events."""
+
+    def on_new() -> None:
+        try:
+            ask_settle()
+        except Exception as error:
+            # The events are committed; the next tick starts settle.
+            outage.note(error)
+
+    return ReportQueue(partial(events.receive, db), on_new)

@@ -9,7 +9,7 @@ from dialer.domain.call import CallEvent
 from dialer.domain.ids import TrunkId
 from dialer.engine import quarantine
 from dialer.engine.bisect import run_bisecting
-from dialer.errors import Contended, Unavailable
+from dialer.errors import Contended, ReportsRefused
 from dialer.store import attempts, inbox
 from dialer.store.database import Database
 
@@ -31,7 +31,7 @@ def receive_shared(db: Database, trunk_ids: Sequence[TrunkId], events: Sequence[
 def receive(db: Database, trunk_id: TrunkId, events: Sequence[CallEvent]) -> int:
     """Store reports; those that the trunk has sent before are passed over. Return how many were new.
 
-    A report that cannot be stored does not stop the others. Unavailable is raised then, so that its network sends it
+    A report that cannot be stored does not stop the others. ReportsRefused is raised then, so that its network sends it
     again; until only its own data can be to blame: then it is kept in quarantine and counts as received.
     """
     refused: list[Exception] = []
@@ -49,7 +49,7 @@ def receive(db: Database, trunk_id: TrunkId, events: Sequence[CallEvent]) -> int
 
     stored = sum(run_bisecting([inbox.cleaned(event) for event in events], store, on_failure, on_locked))
     if refused:
-        raise Unavailable(
+        raise ReportsRefused(
             f"{len(refused)} of {len(events)} reports cannot be stored yet, send them again: {refused[0]!r}"
         )
     return stored
