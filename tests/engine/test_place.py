@@ -161,6 +161,14 @@ def test_what_is_too_old_by_the_clock_of_the_ledger_is_given_back(world: World) 
     assert world.value("SELECT count(*) FROM trunk_health") == 0
 
 
+def test_what_becomes_too_old_before_its_permit_does_not_leave(world: World) -> None:
+    departure = reserved(world, world.batch(2))
+    advance_clock(world, PLACE_SECONDS)
+    unasked = replace(world.context, clock=lambda: MONDAY, providers=Dying())
+    assert place(unasked, departure, MONDAY).refused == 2
+    assert attempts(world) == [("refused", "too_late")] * 2
+
+
 def test_a_request_must_leave_soon_after_the_last_look(world: World) -> None:
     asked: list[CallRequest] = []
 
@@ -308,7 +316,8 @@ def test_a_departure_that_comes_too_early_for_the_rate_goes_later(world: World) 
     assert rest.wait_seconds == pytest.approx(1.005)
 
 
-def test_what_is_too_late_to_leave_uses_up_nothing_of_the_rate(world: World) -> None:
+@pytest.mark.parametrize("together", [False, True])
+def test_what_is_too_late_to_leave_uses_up_nothing_of_the_rate(world: World, together: bool) -> None:
     set_limit(world, "trunks", "calls_per_second = 0.5")
     first, second = (world.batch(made_up_phones(1, first=n)) for n in range(2))
     late = reserved(world, first)
@@ -316,7 +325,10 @@ def test_what_is_too_late_to_leave_uses_up_nothing_of_the_rate(world: World) -> 
     leave(world, late)
     advance_clock(world, PLACE_SECONDS)
     in_time = reserved(world, second)
-    assert leave(world, late) == PlaceReport(refused=1)
+    if together:
+        in_time = replace(in_time, requests=(*late.requests, *in_time.requests))
+    else:
+        assert leave(world, late) == PlaceReport(refused=1)
     assert leave(world, in_time).placed == 1
 
 
