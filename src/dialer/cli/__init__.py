@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import typer
 
-from dialer.cli import batch, contacts, diagnostics, keys, processes, quarantine, resources, run, up, workspaces
+from dialer.cli import batch, bench, contacts, diagnostics, keys, processes, quarantine, resources, run, up, workspaces
 from dialer.embedded.processes import accept_stop_signals
 from dialer.errors import DialerError
 
@@ -53,6 +53,7 @@ app.command(short_help="In a cluster: receive the networks' call events.")(proce
 app.command(short_help="Run a simulated telephone network.")(processes.simulator)
 app.command(short_help="Recompute the promises from the ledger.")(diagnostics.audit)
 app.command(short_help="Check this installation.")(diagnostics.doctor)
+app.command(short_help="Measure Dialer on this machine.")(bench.bench)
 app.add_typer(diagnostics.db_group, name="db")
 app.add_typer(keys.group, name="keys")
 app.add_typer(workspaces.group, name="workspaces")

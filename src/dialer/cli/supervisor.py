@@ -60,6 +60,11 @@ class Supervisor:
 
         self._children.append(SupervisedProcess(name, log, RestartPolicy(self._first_backoff_seconds), launch))
 
+    @property
+    def pids(self) -> dict[str, int]:
+        """The process ids by name. A process that was restarted has a new one."""
+        return {child.name: child.process.pid for child in self._children}
+
     def set_api_port(self, port: int) -> None:
         """Pass the URL of the API to processes that start from now on, for webhooks of networks on this machine."""
         self.url = f"http://127.0.0.1:{port}"

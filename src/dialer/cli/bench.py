@@ -1,0 +1,37 @@
+"""`dialer bench`: measures this installation on this machine."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+# The names are repeated here because the figures import all that they measure, which `dialer --help` must not.
+NAMES = ("carried",)
+
+
+def bench(
+    figures: Annotated[list[str] | None, typer.Argument(help=f"{', '.join(NAMES)}.  [default: all]")] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Try each figure in seconds; the numbers mean little.")
+    ] = False,
+    full: Annotated[bool, typer.Option("--full", help="The largest sizes too: millions of contacts.")] = False,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the figures into this file.")] = None,
+) -> None:
+    """Measure Dialer on this machine; about 15 minutes. Exit 1 if an audit finds anything.
+
+    Starts servers of its own in a temporary folder, and uses no others. Nothing else should run on the machine.
+    """
+    import json
+
+    from dialer import log
+    from dialer.bench import report
+    from dialer.bench.figure import Size
+
+    if unknown := set(figures or ()) - set(NAMES):
+        raise typer.BadParameter(f"there is no figure {min(unknown)}; there are {', '.join(NAMES)}")
+    log.configure("console", "warning")
+    size = Size.QUICK if quick else Size.FULL if full else Size.USUAL
+    taken = report.take(figures or NAMES, size, typer.echo)
+    if json_file:
+        json_file.write_text(json.dumps(taken, indent=2) + "\n")
+    raise typer.Exit(0 if report.is_clean(taken) else 1)
