@@ -8,7 +8,7 @@ import pytest
 from cli.conftest import Dialer
 
 COMMANDS = (
-    *("demo", "run", "up", "worker", "beat", "listener", "simulator", "audit", "doctor", "db"),
+    *("demo", "run", "up", "worker", "beat", "listener", "simulator", "audit", "doctor", "bench", "db"),
     *("api", "keys", "quarantine", "batch", "contacts", "agents", "numbers", "trunks", "folders", "suppress"),
 )
 HEAVY = (

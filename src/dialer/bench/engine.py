@@ -6,15 +6,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import psycopg
+
 from dialer import wiring
 from dialer.bench import contact_list, process_usage
 from dialer.cli.supervisor import POLL_SECONDS, Supervisor
 from dialer.domain.ids import AgentId, BatchId, WorkspaceId
+from dialer.domain.roles import Role
 from dialer.engine.audit import audit
 from dialer.engine.context import EngineContext
 from dialer.errors import Unavailable
-from dialer.service import agents, batches, contacts, demo_setup
+from dialer.service import agents, batches, contacts, demo_setup, keys
+from dialer.service.keys import NewKey
 from dialer.service.new_batch import NewBatch
+from dialer.settings import Settings
 from dialer.store.database import rows, run
 
 EVERY_DAY = [1, 2, 3, 4, 5, 6, 7]
@@ -28,6 +33,7 @@ START_SECONDS = 60.0
 class Ledger:
     """A database with the demo setup, and what the steps need to run in this process. `used`: numbers used so far."""
 
+    settings: Settings
     context: EngineContext
     used: int = field(default=0, init=False)
     workspace_id: WorkspaceId = field(init=False)
@@ -61,6 +67,17 @@ class Ledger:
         """Run one statement in a transaction of its own; return how many rows it changed."""
         with self.context.db.begin() as connection:
             return run(connection, sql, **values)
+
+    def vacuum(self, *tables: str) -> None:
+        """Do what autovacuum would do soon after a large load."""
+        with psycopg.connect(driver_url(self.settings.database), autocommit=True) as connection:
+            connection.execute(f"VACUUM (ANALYZE) {', '.join(tables)}".encode())
+
+    def api_key(self) -> str:
+        """Create a key for the API."""
+        new, now = NewKey(role=Role.ADMIN), wiring.clock()
+        key: str = keys.create(self.context.db, self.workspace_id, new, now, wiring.chance())["key"]
+        return key
 
     def violations(self) -> int:
         """Audit the whole ledger; return how many rules are broken."""
@@ -119,3 +136,8 @@ class Engine(Ledger):
             return all(last[kind] - before.get(kind, 0) <= IDLE_SHARE * POLL_SECONDS for kind in last)
 
         self.wait_until(are_idle, START_SECONDS, "starting the processes")
+
+
+def driver_url(database_url: str) -> str:
+    """Return the URL of a database in the form that psycopg takes."""
+    return database_url.replace("postgresql+psycopg://", "postgresql://")

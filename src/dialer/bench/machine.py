@@ -9,8 +9,8 @@ from pathlib import Path
 import psycopg
 import redis
 
+from dialer.bench.engine import driver_url
 from dialer.bench.figure import Row
-from dialer.bench.servers import driver_url
 from dialer.embedded import Servers
 
 GIB = 1024**3

@@ -12,7 +12,7 @@ import psycopg
 import redis
 
 from dialer import embedded, wiring
-from dialer.bench.engine import Engine, Ledger
+from dialer.bench.engine import Engine, Ledger, driver_url
 from dialer.bench.figure import Size
 from dialer.cli.supervisor import supervised_engine
 from dialer.embedded import Servers
@@ -48,11 +48,12 @@ class Bench:
     def ledger(self) -> Ledger:
         """Return a new ledger, on which no process works."""
         self.stop()
-        context = wiring.context_of(self._new_settings())
+        settings = self._new_settings()
+        context = wiring.context_of(settings)
         self._open.callback(wiring.close, context)
         context.db.upgrade()
         demo_setup.install(context.db, {}, wiring.clock(), wiring.chance())
-        return Ledger(context)
+        return Ledger(settings, context)
 
     def stop(self) -> None:
         """Stop what runs; the servers stay."""
@@ -65,7 +66,7 @@ class Bench:
         with supervised_engine(settings, workers=workers, network=network, echo=self.echo, api_port=0) as supervisor:
             context = wiring.context_of(supervisor.settings)
             try:
-                engine = Engine(context, supervisor, self.server_pids)
+                engine = Engine(supervisor.settings, context, supervisor, self.server_pids)
                 engine.warm_up()
                 yield engine
             finally:
@@ -93,11 +94,6 @@ class Bench:
             log_level="warning",
             rate_limit_per_minute=10_000_000,
         )
-
-
-def driver_url(database_url: str) -> str:
-    """Return the URL of a database in the form that psycopg takes."""
-    return database_url.replace("postgresql+psycopg://", "postgresql://")
 
 
 @contextmanager

@@ -1,0 +1,56 @@
+"""How many requests a second one API process answers, in what time, and at what cost."""
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from statistics import median
+
+from dialer.bench.engine import Engine
+from dialer.bench.figure import Figure, Row, Size
+from dialer.bench.servers import Bench
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """How long so many clients ask for each kind of request."""
+
+    seconds: float
+    clients: tuple[int, ...]
+
+
+WORK = {
+    Size.QUICK: Work(0.3, (1,)),
+    Size.USUAL: Work(4, (1, 8)),
+    Size.FULL: Work(8, (1, 4, 16)),
+}
+
+
+def api(bench: Bench) -> Figure:
+    """Read one batch, create small ones, and create them with an idempotency key."""
+    work, engine = WORK[bench.size], bench.engine()
+    key, batch_id = engine.api_key(), engine.add_batch(0)
+    targets = {"read": str(batch_id), "create": str(engine.agent_id), "create_once": str(engine.agent_id)}
+    found = [
+        measure(engine, key, kind, target, clients, work.seconds)
+        for kind, target in targets.items()
+        for clients in work.clients
+    ]
+    return Figure(found, engine.violations())
+
+
+def measure(engine: Engine, key: str, kind: str, target: str, clients: int, seconds: float) -> Row:
+    command = [sys.executable, "-m", "dialer.bench.requests", engine.supervisor.url, key, kind, target]
+    before = engine.cpu_seconds()
+    asked = subprocess.run([*command, str(seconds), str(clients)], capture_output=True, check=True)
+    taken = sorted(json.loads(asked.stdout))
+    cpu = {kind: 1000 * (used - before[kind]) / len(taken) for kind, used in engine.cpu_seconds().items()}
+    return {
+        "request": kind,
+        "clients": clients,
+        "per_second": len(taken) / seconds,
+        "median_ms": median(taken),
+        "p95_ms": taken[len(taken) * 95 // 100],
+        "api_cpu_ms": cpu["api"],
+        "postgres_cpu_ms": cpu["postgres"],
+    }
