@@ -56,23 +56,23 @@ STORMS ?= 2-4
 storm: setup ## Kill, restart and disconnect real processes at random, as STORMS=2-20 (minutes each)
 	DIALER_STORM_SEEDS=$(STORMS) $(BIN)/pytest -m slow --timeout 1200 tests/system/test_storm.py
 
+BENCH ?=
 .PHONY: bench
-bench: setup ## Measure refill delay and throughput on this machine
-	$(BIN)/python benchmarks/engine.py refill
-	$(BIN)/python benchmarks/engine.py throughput --contacts 6000
+bench: setup ## Measure Dialer, alone and beside the usual design. Only some figures: BENCH="carried beside --quick"
+	mkdir -p build
+	$(BIN)/python -m benchmarks --json build/bench.json $(BENCH)
 
 .PHONY: bench-rate
 bench-rate: setup ## Measure how much of a trunk's calls per second is used
-	$(BIN)/python benchmarks/engine.py rate --calls-per-second 5
-	$(BIN)/python benchmarks/engine.py rate --calls-per-second 20
+	$(BIN)/dialer bench rate --full
 
 .PHONY: bench-import
 bench-import: setup ## Measure imports of 10 thousand, 100 thousand and 1 million contacts over HTTP
-	$(BIN)/python benchmarks/imports.py 10000 100000 1000000
+	$(BIN)/dialer bench import --full
 
 .PHONY: bench-api
-bench-api: setup ## Measure the requests per second of two API processes
-	$(BIN)/python benchmarks/api.py
+bench-api: setup ## Measure the requests per second of an API process
+	$(BIN)/dialer bench api --full
 
 .PHONY: check
 check: setup lint-containers ## ruff, mypy, import-linter, and the container files

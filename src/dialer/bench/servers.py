@@ -48,7 +48,7 @@ class Bench:
     def ledger(self) -> Ledger:
         """Return a new ledger, on which no process works."""
         self.stop()
-        settings = self._new_settings()
+        settings = self.new_settings()
         context = wiring.context_of(settings)
         self._open.callback(wiring.close, context)
         context.db.upgrade()
@@ -62,7 +62,7 @@ class Bench:
 
     @contextmanager
     def _started(self, workers: int, network: Mapping[str, Any]) -> Iterator[Engine]:
-        settings = self._new_settings()
+        settings = self.new_settings()
         with supervised_engine(settings, workers=workers, network=network, echo=self.echo, api_port=0) as supervisor:
             context = wiring.context_of(supervisor.settings)
             try:
@@ -77,7 +77,7 @@ class Bench:
         files = {"postgres": "postgres/postmaster.pid", "redis": "redis/server.pid"}
         return {name: int((self.folder / file).read_text().split()[0]) for name, file in files.items()}
 
-    def _new_settings(self) -> Settings:
+    def new_settings(self) -> Settings:
         """Create an empty database, empty a part of Redis, and return settings for both."""
         self._made += 1
         name, part = f"bench_{self._made}", self._made % REDIS_DATABASES
