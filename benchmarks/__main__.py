@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.beside import beside
+from benchmarks.faults import faults
 from benchmarks.limits import limits
 from dialer import log
 from dialer.bench import report
@@ -20,7 +21,7 @@ def main() -> int:
     """Print the figures; return 1 if an audit has found anything."""
     accept_stop_signals()
     log.configure("console", "error")
-    figures = {**report.FIGURES, "beside": beside, "limits": limits}
+    figures = {**report.FIGURES, "beside": beside, "limits": limits, "faults": faults}
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("figures", nargs="*", metavar="FIGURE", help=", ".join(figures))
     parser.add_argument("--quick", dest="size", action="store_const", const=Size.QUICK, default=Size.USUAL)

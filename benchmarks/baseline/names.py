@@ -12,6 +12,6 @@ EMPTY_TASK = "nothing"
 QUEUE, UNACKNOWLEDGED = "celery", "unacked"
 
 
-def slots_key(campaign_id: int) -> str:
-    """Return the key of the semaphore of a campaign."""
+def slots_key(campaign_id: int | str) -> str:
+    """Return the key of the semaphore of a campaign; `*`: the pattern of all of them."""
     return f"campaign:{campaign_id}:calls"
