@@ -6,9 +6,12 @@ import sys
 from dataclasses import dataclass
 from statistics import median
 
+from dialer import wiring
 from dialer.bench.engine import Engine
 from dialer.bench.figure import Figure, Row, Size
-from dialer.bench.servers import Bench
+from dialer.bench.servers import SECRET_VARIABLE, Bench
+from dialer.domain.ids import TrunkId, uuid7
+from dialer.store import configuration
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +30,24 @@ WORK = {
 
 
 def api(bench: Bench) -> Figure:
-    """Read one batch, create small ones, and create them with an idempotency key."""
+    """Read one batch, create small ones, also with an idempotency key, and report one call event at a time."""
     work, engine = WORK[bench.size], bench.engine()
-    key, batch_id = engine.api_key(), engine.add_batch(0)
-    targets = {"read": str(batch_id), "create": str(engine.agent_id), "create_once": str(engine.agent_id)}
+    key, agent = engine.api_key(), str(engine.agent_id)
+    targets = {"read": str(engine.add_batch(0)), "create": agent, "create_once": agent, "report": add_platform(engine)}
     found = [
         measure(engine, key, kind, target, clients, work.seconds)
         for kind, target in targets.items()
         for clients in work.clients
     ]
     return Figure(found, engine.violations())
+
+
+def add_platform(engine: Engine) -> str:
+    """Add a trunk whose network reports by HTTP; return its id."""
+    config, now = {"url": "http://127.0.0.1/calls", "secret": f"env:{SECRET_VARIABLE}"}, wiring.clock()
+    with engine.context.db.begin() as connection:
+        new_id = TrunkId(uuid7(now, wiring.chance()))
+        return str(configuration.ensure_trunk(connection, new_id, engine.workspace_id, "platform", "http", config))
 
 
 def measure(engine: Engine, key: str, kind: str, target: str, clients: int, seconds: float) -> Row:

@@ -12,6 +12,13 @@ import time
 
 import httpx2
 
+from dialer.bench.servers import SECRET
+from dialer.clock import chance, clock
+from dialer.domain.ids import uuid7
+from dialer.providers.http.signing import Signer
+
+RNG = chance()
+
 
 def main() -> None:
     """Ask from so many threads, and print what each answer took."""
@@ -32,18 +39,39 @@ def main() -> None:
 def ask(url: str, key: str, kind: str, target: str, until: float, name: str) -> list[float]:
     """Ask at least once, until the time is over; return the milliseconds of each answer."""
     taken: list[float] = []
-    with httpx2.Client(headers={"Authorization": f"Bearer {key}"}) as client:
+    with httpx2.Client(base_url=f"{url}/v1", headers={"Authorization": f"Bearer {key}"}) as client:
         while not taken or time.perf_counter() < until:
+            request = REQUESTS[kind](client, target, f"{name}-{len(taken)}")
             began = time.perf_counter()
-            if kind == "read":
-                answer = client.get(f"{url}/v1/batch-calls/{target}")
-            else:
-                headers = {"X-Idempotency-Key": f"{began}-{name}"} if kind == "create_once" else {}
-                body = {"name": "small", "agent_id": target}
-                answer = client.post(f"{url}/v1/batch-calls", json=body, headers=headers)
-            answer.raise_for_status()
+            client.send(request).raise_for_status()
             taken.append((time.perf_counter() - began) * 1000)
     return taken
+
+
+def read(client: httpx2.Client, target: str, _: str) -> httpx2.Request:
+    return client.build_request("GET", f"/batch-calls/{target}")
+
+
+def create(client: httpx2.Client, target: str, _: str) -> httpx2.Request:
+    return client.build_request("POST", "/batch-calls", json={"name": "small", "agent_id": target})
+
+
+def create_once(client: httpx2.Client, target: str, name: str) -> httpx2.Request:
+    request = create(client, target, name)
+    request.headers["X-Idempotency-Key"] = name
+    return request
+
+
+def report(client: httpx2.Client, target: str, name: str) -> httpx2.Request:
+    """Report that a call rings, with a signature, as an HTTP platform does. Settle finds that the call is unknown."""
+    now = clock()
+    ringing = {"attempt_id": str(uuid7(now, RNG)), "event": "ringing", "at": now.isoformat()}
+    body = json.dumps(ringing).encode()
+    headers = {"Content-Type": "application/json", **Signer(SECRET).headers(name, now, body)}
+    return client.build_request("POST", f"/providers/http/{target}/events", content=body, headers=headers)
+
+
+REQUESTS = {"read": read, "create": create, "create_once": create_once, "report": report}
 
 
 if __name__ == "__main__":
