@@ -4,7 +4,6 @@ python -m benchmarks [FIGURE …] [--quick | --full] [--json FILE]
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -14,12 +13,14 @@ from benchmarks.limits import limits
 from dialer import log
 from dialer.bench import report
 from dialer.bench.figure import Size
+from dialer.cli.signals import interrupt_on_term
 from dialer.embedded.processes import accept_stop_signals
 
 
 def main() -> int:
     """Print the figures; return 1 if an audit has found anything."""
     accept_stop_signals()
+    interrupt_on_term()
     log.configure("console", "error")
     figures = {**report.FIGURES, "beside": beside, "limits": limits, "faults": faults}
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
@@ -32,8 +33,8 @@ def main() -> int:
         parser.error(f"there is no figure {min(unknown)}; there are {', '.join(figures)}")
     taken = report.take(asked.figures or list(figures), asked.size, print, figures)
     if asked.json:
-        asked.json.write_text(json.dumps(taken, indent=2) + "\n")
-    return 0 if report.is_clean(taken) else 1
+        asked.json.write_text(taken.to_json())
+    return 0 if taken.is_clean else 1
 
 
 if __name__ == "__main__":

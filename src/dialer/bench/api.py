@@ -24,7 +24,7 @@ class Work:
 
 WORK = {
     Size.QUICK: Work(0.3, (1,)),
-    Size.USUAL: Work(4, (1, 8)),
+    Size.USUAL: Work(3, (1, 16)),
     Size.FULL: Work(8, (1, 4, 16)),
 }
 

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 
 from dialer.bench import machine, servers
 from dialer.bench.api import api
@@ -32,27 +33,37 @@ FIGURES: Mapping[str, Take] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Figures by name, and what they depend on."""
+
+    machine: Row
+    size: Size
+    figures: Mapping[str, Figure]
+
+    @property
+    def is_clean(self) -> bool:
+        """Say whether no audit has found anything."""
+        return not any(figure.violations for figure in self.figures.values())
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+
 def take(
     names: Collection[str], size: Size, echo: Callable[[str], None], figures: Mapping[str, Take] = FIGURES
-) -> dict[str, object]:
-    """Take these figures and return them as JSON. `echo` gets each table as soon as it is known."""
+) -> Report:
+    """Take those of `figures` that are named. `echo` gets each table as soon as it is known."""
+    taken: dict[str, Figure] = {}
     with servers.running(size, echo) as bench:
-        facts, taken = machine.describe(bench.servers), {}
+        facts = machine.describe(bench.servers)
         echo("\n".join(f"{name}: {value}" for name, value in facts.items()))
         for name in (name for name in figures if name in names):
             began = time.monotonic()
-            figure = figures[name](bench)
-            seconds = round(time.monotonic() - began, 1)
-            taken[name] = {"seconds": seconds, "audit_violations": figure.violations, "rows": figure.rows}
-            echo(f"\n{title(name, figure, seconds)}\n{table(figure.rows)}")
+            taken[name] = figures[name](bench)
+            echo(f"\n{title(name, taken[name], time.monotonic() - began)}\n{table(taken[name].rows)}")
         bench.stop()
-    return {"machine": facts, "size": size, "figures": taken}
-
-
-def is_clean(report: Mapping[str, object]) -> bool:
-    """Return whether no audit has found anything."""
-    figures = json.loads(json.dumps(report))["figures"]
-    return not any(figure["audit_violations"] for figure in figures.values())
+    return Report(facts, size, taken)
 
 
 def title(name: str, figure: Figure, seconds: float) -> str:

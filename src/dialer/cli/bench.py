@@ -21,17 +21,17 @@ def bench(
 
     Starts servers of its own in a temporary folder, and uses no others. Nothing else should run on the machine.
     """
-    import json
-
     from dialer import log
     from dialer.bench import report
     from dialer.bench.figure import Size
+    from dialer.cli.signals import interrupt_on_term
 
     if unknown := set(figures or ()) - set(NAMES):
         raise typer.BadParameter(f"there is no figure {min(unknown)}; there are {', '.join(NAMES)}")
+    interrupt_on_term()
     log.configure("console", "error")
     size = Size.QUICK if quick else Size.FULL if full else Size.USUAL
     taken = report.take(figures or NAMES, size, typer.echo)
     if json_file:
-        json_file.write_text(json.dumps(taken, indent=2) + "\n")
-    raise typer.Exit(0 if report.is_clean(taken) else 1)
+        json_file.write_text(taken.to_json())
+    raise typer.Exit(0 if taken.is_clean else 1)
