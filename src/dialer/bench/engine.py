@@ -122,12 +122,13 @@ class Engine(Ledger):
 
         self.wait_until(are_over, seconds, "calling the contacts")
 
-    def warm_up(self) -> None:
-        """Call a few contacts, then wait until every process has finished starting."""
+    def warm_up(self, network: Mapping[str, Any]) -> None:
+        """Call a few contacts on a fast network, change to this one, and wait until every process has started."""
         batch_id = self.add_batch(2 * MAX_SLOTS)
         self.wait_until(lambda: batches.is_reachable(self.context, batch_id), START_SECONDS, "starting the network")
         self.start([batch_id])
         self.wait_for_end([batch_id], START_SECONDS)
+        demo_setup.install(self.context.db, network, wiring.clock(), wiring.chance())
         last: dict[str, float] = {}
 
         def are_idle() -> bool:

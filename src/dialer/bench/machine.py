@@ -43,10 +43,13 @@ def _cpu() -> str:
 
 
 def _commit() -> str | None:
-    """Return the commit of the repository that contains this file; None: it was installed as a package."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
+    """Return the commit of the repository that this file belongs to; None: it was installed as a package."""
+    file = Path(__file__)
+    is_tracked, described = ("ls-files", "--error-unmatch", file.name), ("describe", "--always", "--dirty")
     try:
-        found = subprocess.run(command, capture_output=True, text=True, check=True)
+        for arguments in (is_tracked, described):
+            command = ["git", "-C", str(file.parent), *arguments]
+            found = subprocess.run(command, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
     return found.stdout.strip()

@@ -17,6 +17,7 @@ from dialer.domain.ids import BatchId
 
 # Together 30 seconds on average, all of them answered.
 HALF_MINUTE = {
+    "speed": 1.0,
     "outcomes": {"answered": 1.0},
     "setup_seconds": {"min": 0.2, "mean": 0.5, "max": 1.0},
     "ring_seconds": {"min": 0.5, "mean": 1.5, "max": 5.0},

@@ -67,11 +67,11 @@ class Bench:
     def _started(self, workers: int, network: Mapping[str, Any]) -> Iterator[Engine]:
         settings = self.new_settings()
         os.environ[SECRET_VARIABLE] = SECRET
-        with supervised_engine(settings, workers=workers, network=network, echo=self.echo, api_port=0) as supervisor:
+        with supervised_engine(settings, workers=workers, network=FAST, echo=self.echo, api_port=0) as supervisor:
             context = wiring.context_of(supervisor.settings)
             try:
                 engine = Engine(supervisor.settings, context, supervisor, self.server_pids)
-                engine.warm_up()
+                engine.warm_up(network)
                 yield engine
             finally:
                 wiring.close(context)
