@@ -101,9 +101,10 @@ def make_routes() -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
     )
     v1 = APIRouter(prefix="/v1", responses=errors.documented(401, 403, 422, 429, 503))
+    # First, since it is asked most often and routes are matched one after the other.
+    v1.include_router(webhooks.router)
     for resource in (batch_calls, events, contacts, agents, phone_numbers, trunks, contact_folders, suppressions, keys):
         v1.include_router(resource.router)
-    v1.include_router(webhooks.router)
     app.include_router(v1)
     app.include_router(docs.router)
     app.include_router(probes.router)

@@ -8,11 +8,9 @@ small, and an address that sent too many unsigned webhooks is refused before any
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import FixedWindowRateLimiter
@@ -91,59 +89,35 @@ class Adapters:
         return adapter
 
 
-@dataclass(frozen=True, slots=True)
-class Reporter:
-    """The sender of a webhook, before its signature is verified."""
-
-    trunk_id: TrunkId
-    provider: ReportsByWebhook
-    address: str
-
-
-async def _reporter(request: Request, provider: str, trunk_id: TrunkId) -> Reporter:
-    """Find the trunk before the body is read; raises TooManyRequests and NotFound."""
-    state = request.app.state
-    address = request.client.host if request.client else ""
-    state.unsigned_reports.check(address, trunk_id)
-    return Reporter(trunk_id, await state.adapters.find(provider, trunk_id), address)
-
-
-FromNetwork = Annotated[Reporter, Depends(_reporter)]
-
-
-async def _report(request: Request, _: FromNetwork) -> bytes:
-    return await read_whole(request, json_limits(request.app.state.settings, MAX_REPORT_BYTES))
-
-
-Report = Annotated[bytes, Depends(_report)]
-
-
 @router.post("/{provider}/{trunk_id}/events", status_code=204)
-async def report_events(request: Request, reporter: FromNetwork, body: Report) -> Response:
+async def report_events(request: Request, provider: str, trunk_id: TrunkId) -> Response:
     """Receive call events of a trunk, in the format and with the signature of its network."""
-    return await _receive(request, reporter, None, body)
+    return await _receive(request, provider, trunk_id, None)
 
 
 @router.post("/{provider}/{trunk_id}/events/{attempt_id}", status_code=204)
 async def report_events_of_attempt(
-    request: Request, reporter: FromNetwork, attempt_id: AttemptId, body: Report
+    request: Request, provider: str, trunk_id: TrunkId, attempt_id: AttemptId
 ) -> Response:
     """Receive call events of one attempt, in the format and with the signature of the trunk's network."""
-    return await _receive(request, reporter, attempt_id, body)
+    return await _receive(request, provider, trunk_id, attempt_id)
 
 
-async def _receive(request: Request, reporter: Reporter, attempt_id: AttemptId | None, body: bytes) -> Response:
+async def _receive(request: Request, provider: str, trunk_id: TrunkId, attempt_id: AttemptId | None) -> Response:
+    """Store what a network reports. Called directly: dependencies take longer than the rest of a webhook."""
     state = request.app.state
+    address = request.client.host if request.client else ""
+    state.unsigned_reports.check(address, trunk_id)
+    adapter = await state.adapters.find(provider, trunk_id)
+    body = await read_whole(request, json_limits(state.settings, MAX_REPORT_BYTES))
     headers = {key.lower(): value for key, value in request.headers.items()}
     try:
-        reports = reporter.provider.read_reports(
-            WebhookRequest(_url(request), headers, body, attempt_id, current_request().now)
-        )
+        reports = adapter.read_reports(WebhookRequest(_url(request), headers, body, attempt_id, current_request().now))
     except NotSigned:
-        state.unsigned_reports.add(reporter.address, reporter.trunk_id)
+        state.unsigned_reports.add(address, trunk_id)
         raise
     if reports:
-        await state.report_queue.store(reporter.trunk_id, reports)
+        await state.report_queue.store(trunk_id, reports)
     return Response(status_code=204)
 
 
