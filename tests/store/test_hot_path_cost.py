@@ -3,13 +3,14 @@
 They must not grow with what is stored, with batches that are idle, or with the calls of others that are in progress.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from dialer.engine.events import receive
 from dialer.engine.settle import settle
 from support.engine_steps import call_event
-from support.recorded_statements import recorded_statements
+from support.recorded_statements import joins_by_comparing_all, recorded_statements
 from support.stored_past import live_calls, store_past
 from support.world import World
 
@@ -75,3 +76,14 @@ def test_a_page_touches_no_more_blocks_with_many_calls_stored_and_in_progress(wo
     beside_many = blocks_per_step(world, 100)
     # The indexes are deeper by a level or two.
     assert all(beside_many[step] < 2 * alone[step] for step in STEPS), (alone, beside_many)
+
+
+def test_no_calls_of_a_page_are_compared_one_by_one_with_all_others(world: World) -> None:
+    store_past(world)
+    world.sql("ANALYZE")
+    for step, work in page(world, 400):
+        statements = recorded_statements(world.db, work)
+        with world.db.begin() as connection:
+            joins = [join for statement in statements for join in joins_by_comparing_all(connection, statement)]
+        # Batches, numbers and trunks are few.
+        assert [join for join in joins if re.search(r"\b(offers|chosen|asked|locked|leaving|paired)", join)] == [], step

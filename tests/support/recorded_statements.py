@@ -34,9 +34,19 @@ def recorded_statements(db: Database, work: Callable[[], object]) -> list[Statem
 
 def sequentially_scanned_tables(connection: Connection, statement: Statement) -> set[str]:
     """Return the tables that Postgres would scan sequentially for this statement."""
+    return {node["Relation Name"] for node in _plan(connection, statement) if node["Node Type"] == "Seq Scan"}
+
+
+def joins_by_comparing_all(connection: Connection, statement: Statement) -> list[str]:
+    """Return the conditions of joins for which Postgres would compare each row of one side with each of the other."""
+    loops = [node for node in _plan(connection, statement) if node["Node Type"] == "Nested Loop"]
+    return [node["Join Filter"] for node in loops if "Join Filter" in node]
+
+
+def _plan(connection: Connection, statement: Statement) -> list[dict[str, Any]]:
     output = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement.sql}", dict(statement.values)).scalar_one()
     (plan,) = json.loads(output) if isinstance(output, str) else output
-    return {node["Relation Name"] for node in _nodes(plan["Plan"]) if node["Node Type"] == "Seq Scan"}
+    return list(_nodes(plan["Plan"]))
 
 
 def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:

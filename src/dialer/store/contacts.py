@@ -15,6 +15,14 @@ from dialer.store import quarantine
 from dialer.store.database import checked_last, passing_over, rows, run
 from dialer.store.numbers import VERSION
 
+# Of an offer `o` and the `clock`. Not estimated: Postgres would expect one valid offer, and compare all offers with all
+# contacts that are chosen for them.
+OFFER_IS_VALID = f"""
+    o.valid_from <= clock.now AND clock.now < o.valid_until
+    AND o.number_id IN (SELECT id FROM free_numbers) AND o.trunk_id IN (SELECT id FROM free_trunks)
+    AND EXISTS (SELECT 1 FROM phone_numbers n WHERE n.id = o.number_id AND {VERSION} = o.number_version)
+"""
+
 
 def lanes(connection: Connection, batch_ids: Sequence[BatchId], limit: int) -> dict[BatchId, list[Lane]]:
     """List the lane of each next contact of each batch, in calling order, at most `limit` contacts of a lane."""
@@ -76,9 +84,7 @@ def claim(connection: Connection, offers: Sequence[Offer]) -> list[ReservedAttem
                 CAST(:allowed AS text[])) WITH ORDINALITY
                 AS o (attempt_id, batch_id, lane, number_id, trunk_id, from_number, number_version, granted_at,
                       valid_from, valid_until, local_on, utc_on, allowed_by, position)
-            WHERE o.valid_from <= clock.now AND clock.now < o.valid_until
-              AND o.number_id IN (SELECT id FROM free_numbers) AND o.trunk_id IN (SELECT id FROM free_trunks)
-              AND EXISTS (SELECT 1 FROM phone_numbers n WHERE n.id = o.number_id AND {VERSION} = o.number_version)),
+            WHERE {checked_last(OFFER_IS_VALID)}),
         chosen AS MATERIALIZED (
             SELECT c.id, c.batch_id, c.lane, c.phone_number, c.priority, c.due_at, c.position, c.name, c.external_id,
                    c.variables, coalesce(c.expires_at <= clock.now, false) AS is_expired,

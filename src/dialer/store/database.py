@@ -341,9 +341,10 @@ def passing_over(skip_locked: bool) -> str:
 
 
 def checked_last(condition: str) -> str:
-    """Return a condition that Postgres checks on rows that it has found by their ids, and uses for nothing else.
+    """Return a condition that Postgres checks on rows that it has found otherwise, and does not base its plan on.
 
-    By statistics of a moment in which no call was in progress, it would read all calls in progress for each page.
+    By statistics of a moment in which no call was in progress, it would read all calls in progress for each page, or
+    compare each row of a page with all others.
     """
     return f"CASE WHEN {condition} THEN true END"
 
