@@ -26,6 +26,7 @@ from pendulum import DateTime
 from dialer import log, wiring
 from dialer.domain.ids import BatchId
 from dialer.domain.timeouts import MAX_SKEW_SECONDS
+from dialer.engine.bulk_change import bulk_change
 from dialer.engine.departure import Departure
 from dialer.engine.dispatch import dispatch
 from dialer.engine.place import place
@@ -46,7 +47,7 @@ RESCUE_SECONDS = 5.0
 RETENTION_SECONDS = 3600.0
 # After so many pages a settle task asks for another one and ends, so that a worker that is asked to stop does.
 MOST_PAGES = 20
-# A settle task that was queued and got lost is queued again after this.
+# A settle or bulk change task that was queued and got lost is queued again after this.
 ASKED_SECONDS = 2
 # Departures in progress at once: a thread waits for its network's answers, which may take seconds.
 DEPARTURE_THREADS = 32
@@ -228,6 +229,8 @@ def tick_task(now: DateTime) -> None:
     dispatch_all(report.due)
     if report.has_reports:
         ask_settle()
+    if report.has_bulk_changes:
+        ask_bulk_change()
 
 
 @step
@@ -238,6 +241,14 @@ def dispatch_task(now: DateTime, batch_ids: Sequence[BatchId]) -> None:
 @step
 def settle_task(_: DateTime) -> None:
     settle_pages()
+
+
+@step
+def bulk_change_task(now: DateTime) -> None:
+    context.leases.begun("bulk_change")
+    # One page a task: between two of them, the worker takes whatever else is in its queue (P6).
+    if bulk_change(context, now).goes_on:
+        ask_bulk_change()
 
 
 @step
@@ -340,6 +351,12 @@ def ask_settle() -> None:
     """Queue a settle task unless one is queued: it will see all that is in the inbox by then."""
     if context.leases.ask_once("settle", ASKED_SECONDS):
         settle_task.delay()
+
+
+def ask_bulk_change() -> None:
+    """Queue a task for the next page of a bulk change unless one is queued."""
+    if context.leases.ask_once("bulk_change", ASKED_SECONDS):
+        bulk_change_task.delay()
 
 
 def dispatch_all(batch_ids: Sequence[BatchId]) -> None:

@@ -145,6 +145,7 @@ def test_two_at_once_are_told_and_bring_about_what_one_after_the_other_would(
 
 def stored(world: World, batch_id: str, begun: int) -> tuple[State, list[tuple[str, State]]]:
     """The status of a batch, and its history since then; its contacts, counts and due time fit the status."""
+    world.change_pages()
     written = world.rows(
         "SELECT from_status, to_status FROM batch_history WHERE batch_id = :id ORDER BY id OFFSET :begun",
         id=batch_id, begun=begun,

@@ -100,6 +100,7 @@ def test_a_batch_answers_what_it_was_created_from_and_its_defaults(draft: Draft,
         "counts": dict.fromkeys(
             ("total", "pending", "waiting", "dialing", "completed", "failed", "skipped", "cancelled"), 0
         ),
+        "is_finishing": False,
         "calls": {"in_progress": 0, "today": 0, "attempts": 0},
         "next_dispatch_at": None,
         "drained_at": None,

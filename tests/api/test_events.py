@@ -78,7 +78,7 @@ def test_a_listener_that_comes_back_is_told_what_it_missed_also_by_another_proce
 
 
 def test_many_listeners_cost_one_query_a_second(served: Served, draft: Draft) -> None:
-    batch_id, batch_streams = draft(contacts=1)["id"], served.app.state.batch_streams
+    batch_id, batch_streams = draft()["id"], served.app.state.batch_streams
     with ThreadPoolExecutor(40) as pool:
         streams = [pool.submit(events, served, batch_id) for _ in range(40)]
         served.until_streams(40)
@@ -108,7 +108,7 @@ def test_a_change_that_a_listener_knows_is_not_told_to_it_when_another_asks_for_
 
 
 def test_progress_is_told_at_most_once_a_second(served: Served, draft: Draft, world: World) -> None:
-    batch_id = draft(contacts=1)["id"]
+    batch_id = draft()["id"]
     with ThreadPoolExecutor(1) as pool:
         begun_at = time.monotonic()
         stream = pool.submit(events, served, batch_id)
@@ -124,7 +124,7 @@ def test_progress_is_told_at_most_once_a_second(served: Served, draft: Draft, wo
 
 @pytest.mark.parametrize("view", ["AS SELECT * FROM put_away WHERE 1 / (id - id) = 1", None])
 def test_a_stream_survives_any_error_of_a_poll(served: Served, draft: Draft, world: World, view: str | None) -> None:
-    batch_id, batch_streams = draft(contacts=1)["id"], served.app.state.batch_streams
+    batch_id, batch_streams = draft()["id"], served.app.state.batch_streams
     with ThreadPoolExecutor(1) as pool:
         stream = pool.submit(events, served, batch_id)
         served.until_streams(1)
@@ -157,3 +157,18 @@ def test_a_stream_needs_a_batch_of_the_workspace(api: Api, served: Served, draft
     key = api.key(workspace=api.workspace("other"))
     answer = httpx2.get(f"{served.url}/batch-calls/{batch_id}/events", headers={"Authorization": f"Bearer {key}"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+
+
+def test_a_stream_tells_how_far_the_contacts_of_a_cancelled_batch_are_and_ends_with_them(
+    served: Served, draft: Draft, world: World
+) -> None:
+    batch_id = draft(contacts=3)["id"]
+    served.client.post(f"/batch-calls/{batch_id}/cancel")
+    with ThreadPoolExecutor(1) as pool:
+        stream = pool.submit(events, served, batch_id)
+        served.until_streams(1)
+        world.change_pages()
+        received = stream.result()
+    told = [(data["counts"]["cancelled"], data["is_finishing"]) for event, _, data in received if event == "progress"]
+    assert told == [(0, True), (3, False)]
+    assert received[-1][0] == "end"

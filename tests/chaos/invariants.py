@@ -36,7 +36,10 @@ UNION ALL SELECT id, max_concurrent_calls FROM phone_numbers
 
 
 # Rules about delays, which are allowed while processes are killed, and not at the end.
-ALLOWED_DELAYS = {"report_unsettled", "retry_overdue", "dispatch_overdue", "start_overdue", "attempt_unattended"}
+ALLOWED_DELAYS = {
+    "report_unsettled", "retry_overdue", "dispatch_overdue", "start_overdue", "attempt_unattended",
+    "bulk_change_overdue",
+}  # fmt: skip
 # Limits across batches depend on Redis alone. After Redis has lost keys unnoticed, the next rescue repairs them.
 CROSS_BATCH_RULES = {"number_concurrency", "trunk_concurrency", "number_daily_cap", "trunk_rate"}
 

@@ -23,6 +23,7 @@ from chaos.turn_scheduler import Actor, FaultPoint, ProcessDied, TurnScheduler
 from dialer.domain.call import CallEvent, EventKind
 from dialer.domain.ids import AttemptId, BatchId
 from dialer.domain.outcomes import Outcome
+from dialer.engine.bulk_change import bulk_change
 from dialer.engine.departure import Departure
 from dialer.engine.dispatch import dispatch
 from dialer.engine.events import receive
@@ -265,7 +266,8 @@ class ScenarioRun:
         if self.queue and rng.random() < 0.8:
             self._dispatch(process, self._dequeue(rng))
             return
-        actor.activity = rng.choices(("tick", "settle", "retry", "rescue", "dispatch"), (3, 6, 2, 2, 3))[0]
+        activities = ("tick", "settle", "retry", "rescue", "dispatch", "bulk change")
+        actor.activity = rng.choices(activities, (3, 6, 2, 2, 3, 2))[0]
         match actor.activity:
             case "tick":
                 self._enqueue(tick(context, process.now).due)
@@ -274,6 +276,9 @@ class ScenarioRun:
                 self._dispatch(process, settle(context, process.now).freed, "settle, dispatch")
             case "retry":
                 self._enqueue(retry(context, process.now).batches)
+            case "bulk change":
+                # A small page, so that the contacts of a batch need several.
+                bulk_change(context, process.now, rng.randint(1, 3))
             case "rescue":
                 self._enqueue(rescue(context, process.now, rng).freed)
             case "dispatch":
@@ -458,7 +463,8 @@ class ScenarioRun:
     def _batches_over(self, batch_ids: Sequence[BatchId]) -> bool:
         over: bool = self.world.value(
             """
-            SELECT bool_and(b.status IN ('completed', 'cancelled', 'failed') AND p.dialing = 0)
+            SELECT bool_and(b.status IN ('completed', 'cancelled', 'failed')
+                            AND p.pending + p.waiting + p.dialing = 0)
             FROM batches b JOIN batch_progress p ON p.batch_id = b.id WHERE b.id = ANY(:ids)
             """,
             ids=list(batch_ids),

@@ -18,6 +18,7 @@ from chaos.invariants import InvariantChecker
 from chaos.scenario import faults_at
 from chaos.turn_scheduler import Actor, FaultPoint, ProcessDied, TurnScheduler
 from dialer.domain.ids import BatchId
+from dialer.engine.bulk_change import bulk_change
 from dialer.engine.dispatch import dispatch
 from dialer.engine.events import receive
 from dialer.engine.place import place
@@ -95,6 +96,9 @@ class BatchCase:
         self.world.network.acknowledge([event.key for event in self.world.network.due(self.world.clock.now)])
         self.world.flush_redis()
 
+    def cancel(self) -> None:
+        self.world.sql("UPDATE batches SET status = 'cancelled' WHERE id = :id", id=self.batch_id)
+
     def later(self, minutes: float) -> None:
         self.world.clock.now = self.world.clock.now.add(seconds=60 * minutes)
 
@@ -148,6 +152,11 @@ def run_cancel(case: BatchCase) -> None:
         connection.exec_driver_sql(f"UPDATE batches SET status = 'cancelled' WHERE id = '{case.batch_id}'")
 
 
+def run_bulk_change(case: BatchCase) -> None:
+    while bulk_change(case.process.context, case.process.now, page=1).goes_on:
+        pass
+
+
 @dataclass(frozen=True)
 class StepCase:
     """A step, what is run before it, and how the batch is created.
@@ -173,6 +182,7 @@ STEPS = {
     "import": StepCase(do_nothing, run_import, start=False, loaded=False, points=5),
     "schedule": StepCase(do_nothing, run_schedule, start=False),
     "cancel": StepCase(BatchCase.place_calls, run_cancel),
+    "bulk change": StepCase(BatchCase.cancel, run_bulk_change, points=10),
 }
 
 

@@ -72,6 +72,8 @@ def test_a_contact_may_fail_because_its_attempt_was_refused(world: World, ledger
 def test_a_batch_that_is_over_leaves_no_contact_open(world: World, ledger: Ledger, status: str) -> None:
     world.sql("UPDATE batches SET status = :status", status=status)
     assert audit_violations(world) == {}
+    world.change_pages()
+    assert audit_violations(world) == {}
     _set_contact(world, ledger, 5, "status = 'waiting', finished_at = NULL")
     assert audit_violations(world) == {"P5 open_contact_of_final_batch": (ledger.contacts[5],)}
 

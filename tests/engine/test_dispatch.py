@@ -311,10 +311,14 @@ def test_an_expired_batch_skips_whom_nobody_is_calling_and_completes_with_its_la
     advance_clock(world, 60)
     assert tick(world.context, world.clock.now).due == (batch_id,)
     dispatch_and_place(world, batch_id)
+    world.change_pages()
     assert (world.progress(batch_id).skipped, world.progress(batch_id).dialing) == (5, 1)
     assert {row.status_reason for row in world.rows("SELECT * FROM contacts WHERE status = 'skipped'")} == {"expired"}
+    dispatch_and_place(world, batch_id)
     assert next_dispatch(world, batch_id) == (None, "expired")
     end_call(world, second, "busy")
+    dispatch_and_place(world, batch_id)
+    world.change_pages()
     dispatch_and_place(world, batch_id)
     assert world.progress(batch_id).waiting == 0
     assert world.progress(batch_id).status == "completed"

@@ -155,7 +155,9 @@ def test_a_contact_that_cannot_be_skipped_keeps_only_its_own_batch_from_being_ca
     advance_clock(world, 60)
     with held(world, "its contact", expiring):
         assert dispatch_and_place(world, expiring, free).placed == 3
-    dispatch_and_place(world, expiring)
+        world.change_pages()
+    advance_clock(world, 5)
+    world.change_pages()
     assert world.progress(expiring).skipped == 3
 
 

@@ -82,6 +82,7 @@ def test_contacts_of_a_cancelled_batch_are_never_requeued(world: World) -> None:
     world.sql("UPDATE batches SET status = 'cancelled'")
     advance_clock(world, 600)
     assert retried(world) == RetryReport(0, ())
+    world.change_pages()
     assert world.progress(batch_id).cancelled == 2
 
 
@@ -94,6 +95,7 @@ def test_a_retry_and_a_dispatch_at_once_never_put_the_batch_to_sleep(world: Worl
         assert progress.pending == 0 or progress.next_dispatch_at == world.clock.now
         assert audit(world.db, world.clock.now).is_clean
         world.sql("UPDATE batches SET status = 'cancelled' WHERE status = 'active'")
+        world.change_pages()
 
 
 def after_hours(world: World, outcome: str = "busy", **options: Any) -> BatchId:

@@ -192,6 +192,8 @@ def test_cancelling_lets_go_of_all_contacts_that_nobody_is_calling_and_the_count
         world.sql("UPDATE batches SET status = 'cancelled' WHERE id = :id", id=batch_id)
     else:
         change(world, "cancel", batch_id)
+    assert world.progress(batch_id).is_finishing
+    world.change_pages()
     after = world.progress(batch_id)
     assert (after.pending, after.waiting, after.dialing) == (0, 0, before.dialing)
     assert after.cancelled == before.pending + before.waiting

@@ -42,6 +42,7 @@ def test_a_result_does_not_move_a_contact_that_is_not_being_called(world: World,
     batch_id = world.batch(1)
     if status == "cancelled":
         world.sql("UPDATE batches SET status = 'cancelled'")
+        world.change_pages()
     contact_id = world.value("SELECT id FROM contacts")
     with world.db.begin() as connection:
         assert contacts.write_results(connection, [retry_later(contact_id, "busy", counts=True)]) == 0

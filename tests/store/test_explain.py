@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from dialer.domain.ids import BatchId
+from dialer.engine.bulk_change import bulk_change
 from dialer.engine.events import receive
 from dialer.engine.rescue import rescue
 from dialer.engine.retry import retry
@@ -44,6 +45,8 @@ def hot_path(world: World) -> Iterator[tuple[str, Callable[[], object]]]:
     yield "retry", lambda: retry(context, world.clock.now)
     yield "rescue", lambda: rescue(context, world.clock.now, chance)
     yield "dispatch again", lambda: world.dispatch(three)
+    world.sql("UPDATE batches SET status = 'cancelled' WHERE id = :id", id=plain)
+    yield "bulk change", lambda: bulk_change(context, world.clock.now)
 
 
 def explained(world: World, statements: list[Statement]) -> dict[str, set[str]]:

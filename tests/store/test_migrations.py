@@ -14,7 +14,7 @@ from dialer.engine.audit import audit
 from dialer.engine.settle import settle
 from dialer.providers import registry
 from dialer.service import demo_setup
-from dialer.store import numbers, quarantine
+from dialer.store import bulk_changes, numbers, quarantine
 from dialer.store.database import Database, rows, run
 from support.world import MONDAY, World
 
@@ -189,6 +189,52 @@ def test_a_database_of_the_previous_release_is_refused_and_stays_as_it_is(old: D
     with pytest.raises(Exception, match="The database is at migration 0004, this version of Dialer needs"):
         old.check()
     assert old.revision() == BEFORE
+
+
+# How the release before 0011 ends the contacts of a batch that has expired.
+EXPIRE = """
+UPDATE contacts SET status = 'skipped', status_reason = 'expired', finished_at = :now
+WHERE batch_id = :id AND status IN ('pending', 'waiting')
+"""
+LISTS = """
+INSERT INTO batches (id, workspace_id, name, agent_id, status, expires_at)
+SELECT gen_random_uuid(), workspace_id, n.name, a.id, 'active', '2026-03-02 07:00Z'
+FROM agents a, unnest(ARRAY['over', 'live', 'expired']) AS n (name);
+INSERT INTO contacts (id, batch_id, phone_number)
+SELECT gen_random_uuid(), b.id, '+1201555000' || n FROM batches b, generate_series(1, 3) AS n;
+UPDATE batches SET status = 'cancelled' WHERE name = 'over';
+UPDATE contacts SET status = 'waiting', status_reason = NULL, finished_at = NULL
+WHERE batch_id = (SELECT id FROM batches WHERE name = 'over') AND phone_number <> '+12015550001';
+"""
+
+
+def test_bulk_changes_begin_with_the_upgrade_and_workers_of_the_previous_release_go_on(
+    url: str, servers: Servers
+) -> None:
+    database = Database(url)
+    database.upgrade("0010")
+    demo_setup.install(database, {}, MONDAY, Random(1))
+    with database.begin() as connection:
+        connection.exec_driver_sql(LISTS)
+    database.upgrade()
+    with database.begin() as connection:
+        ids = {row.name: row.id for row in rows(connection, "SELECT id, name FROM batches")}
+        assert rows(connection, "SELECT batch_id FROM bulk_changes") == [(ids["over"],)]
+        assert run(connection, "UPDATE batches SET status = 'cancelled' WHERE name = 'live'") == 1
+        bulk_changes.begin(connection, [ids["expired"]])
+        assert run(connection, EXPIRE, id=ids["expired"], now=MONDAY) == 3
+    world = World(urlsplit(servers.database_url)._replace(path="/migrating").geturl(), servers.redis_url)
+    try:
+        world.clock.now = database.now()
+        assert world.change_pages() == 5
+        ends = world.rows("SELECT b.name, c.status, count(*) FROM contacts c JOIN batches b ON b.id = c.batch_id "
+                          "GROUP BY 1, 2 ORDER BY 1")  # fmt: skip
+        assert ends == [("expired", "skipped", 3), ("live", "cancelled", 3), ("over", "cancelled", 3)]
+        assert world.value("SELECT count(*) FROM bulk_changes") == 0
+        assert audit(database, world.clock.now).is_clean
+    finally:
+        world.close()
+        database.close()
 
 
 # What agents of releases before 0010 named, and what a trunk of their workspace permits after the upgrade.

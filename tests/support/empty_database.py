@@ -7,7 +7,7 @@ DECLARE
 BEGIN
     IF (SELECT sum(pg_relation_size(oid)) FROM pg_class
         WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'i')) > 4000000 THEN
-        TRUNCATE workspaces, inbox, attempts_archive, quarantine RESTART IDENTITY CASCADE;
+        TRUNCATE workspaces, inbox, attempts_archive, quarantine, bulk_changes RESTART IDENTITY CASCADE;
     ELSE
         DELETE FROM inbox;
         DELETE FROM quarantine;
@@ -17,6 +17,7 @@ BEGIN
         DELETE FROM api_keys;
         DELETE FROM attempts;
         DELETE FROM batches;
+        DELETE FROM bulk_changes;
         DELETE FROM contact_folders;
         DELETE FROM suppressions;
         DELETE FROM trunk_health;

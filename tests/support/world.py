@@ -14,6 +14,7 @@ import pendulum
 from pendulum import DateTime
 
 from dialer.domain.ids import BatchId, TrunkId
+from dialer.engine.bulk_change import PAGE, bulk_change
 from dialer.engine.context import EngineContext
 from dialer.engine.departure import Departure
 from dialer.engine.dispatch import DispatchReport, dispatch
@@ -138,12 +139,20 @@ class World:
             rescue(self.context, self.clock.now, self.rng)
             self.deliver()
         retry(self.context, self.clock.now)
+        self.change_pages()
         due = tick(self.context, self.clock.now).due
         while due:
             report = self.dispatch(due)
             if report.leases_lost:
                 self.rescue()
             due = report.again
+
+    def change_pages(self, page: int = PAGE) -> int:
+        """Do all pages of bulk changes that are due; return how many contacts were changed."""
+        changed, report = 0, bulk_change(self.context, self.clock.now, page)
+        while report.goes_on:
+            changed, report = changed + report.changed, bulk_change(self.context, self.clock.now, page)
+        return changed
 
     def dispatch(self, batch_ids: Sequence[BatchId], context: EngineContext | None = None) -> DispatchReport:
         """Dispatch these batches, and place the calls that are due."""
@@ -203,6 +212,7 @@ class World:
             SELECT least(
                 (SELECT min(next_dispatch_at) FROM batch_progress),
                 (SELECT min(scheduled_at) FROM batches WHERE status = 'scheduled'),
+                (SELECT min(due_at) FROM bulk_changes),
                 (SELECT min(due_at) FROM contacts WHERE status = 'waiting'),
                 (SELECT min(due_at) FROM inbox WHERE settled_at IS NULL),
                 (SELECT min(rescue_at) FROM attempts WHERE rescue_at IS NOT NULL))
@@ -218,7 +228,8 @@ class World:
         return min([latest, *(max(at, self.clock.now.add(microseconds=1)) for at, _ in self.departing)])
 
     def is_over(self, *batch_ids: BatchId) -> bool:
-        return all(self.progress(batch_id).status in ("completed", "cancelled", "failed") for batch_id in batch_ids)
+        read = [self.progress(batch_id) for batch_id in batch_ids]
+        return all(one.status in ("completed", "cancelled", "failed") and not one.is_finishing for one in read)
 
     def rescue(self) -> None:
         rescue(self.context, self.clock.now, self.rng)

@@ -39,6 +39,10 @@ class Calls(BaseModel):
 
 
 class BatchCall(BaseModel):
+    """A batch. `is_finishing`: it is over or has expired, and its contacts that are still pending or waiting are being
+    ended; none of them is called.
+    """
+
     id: UUID
     name: str
     agent_id: UUID
@@ -71,6 +75,7 @@ class BatchCall(BaseModel):
     status_reason: str | None
     held_by: str | None
     counts: Counts
+    is_finishing: bool
     calls: Calls
     next_dispatch_at: datetime | None
     drained_at: datetime | None

@@ -68,7 +68,7 @@ def _poll(db: Database, batch_id: BatchId, tend: Callable[[], None], print_line:
     while True:
         progress = _read(db, batch_id, tend, print_line)
         yield progress
-        if progress.status in FINAL_BATCH and not progress.dialing:
+        if progress.status in FINAL_BATCH and not (progress.dialing or progress.is_finishing):
             return
         time.sleep(REFRESH_SECONDS)
 
@@ -121,6 +121,8 @@ def describe(progress: Progress, rate: float | None) -> str:
         f"{progress.dialing:,} in progress",
         f"{progress.waiting:,} waiting",
     ]
+    if progress.is_finishing:
+        parts.append(f"{progress.pending + progress.waiting:,} to be ended without a call")
     match progress.status:
         case BatchStatus.PAUSED:
             parts.append(_drained(progress))

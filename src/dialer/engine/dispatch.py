@@ -41,7 +41,7 @@ from dialer.engine.departure import ClaimedCall, Departure, departures_of
 from dialer.engine.locked_rows import retry_skipping_locked
 from dialer.errors import Unavailable
 from dialer.providers import registry
-from dialer.store import batches, contacts, lease_epoch, numbers, progress
+from dialer.store import batches, bulk_changes, contacts, lease_epoch, numbers, progress
 from dialer.store.database import Connection
 
 log = structlog.get_logger()
@@ -169,9 +169,9 @@ def _claim(
         if leases_lost:
             grants = SlotGrants(None)
         claimed = _claim_contacts(connection, current, within_limits(current, grants, locked, today), now)
+        if expired := [batch_id for batch_id, plan in current.items() if plan.is_expired(now)]:
+            bulk_changes.begin(connection, expired)
         for plan in current.values():
-            if plan.is_expired(now):
-                contacts.expire(connection, plan.batch.id, now)
             if plan.dead_lanes:
                 contacts.skip_lanes(connection, plan.batch.id, plan.dead_lanes, now)
         retry_now = _write_next(connection, {id_: plans[id_] for id_ in locked}, current, grants, claimed, now)

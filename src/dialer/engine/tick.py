@@ -1,4 +1,4 @@
-"""Tick: finds the batches that are due, and whether reports wait in the inbox. Never looks at contacts.
+"""Tick: finds the batches that are due, and whether reports or bulk changes wait. Never looks at contacts.
 
 Its work grows with what is due, not with what exists. Safe to run twice at once: each batch is taken by one tick.
 """
@@ -12,7 +12,7 @@ from dialer.domain.ids import BatchId
 from dialer.engine import quarantine
 from dialer.engine.bisect import run_bisecting
 from dialer.engine.context import EngineContext
-from dialer.store import batches, inbox, progress
+from dialer.store import batches, bulk_changes, inbox, progress
 
 DUE_LIMIT = 2_000
 # A batch whose dispatch task is lost is due again after this.
@@ -21,11 +21,14 @@ AGAIN_SECONDS = 5
 
 @dataclass(frozen=True, slots=True)
 class TickReport:
-    """`due`: batches for dispatch, longest due first. `has_reports`: reports wait for settle."""
+    """`due`: batches for dispatch, longest due first. `has_reports`: reports wait for settle. `has_bulk_changes`: pages
+    of contacts wait to be moved.
+    """
 
     started: int
     due: tuple[BatchId, ...]
     has_reports: bool
+    has_bulk_changes: bool = False
 
 
 def tick(context: EngineContext, now: DateTime) -> TickReport:
@@ -34,7 +37,8 @@ def tick(context: EngineContext, now: DateTime) -> TickReport:
     with context.db.begin() as connection:
         due = progress.hand_over_due(connection, now, now.add(seconds=AGAIN_SECONDS), DUE_LIMIT)
         has_reports = not inbox.is_empty(connection)
-    return TickReport(started, tuple(due), has_reports)
+        has_bulk_changes = bulk_changes.is_due(connection, now)
+    return TickReport(started, tuple(due), has_reports, has_bulk_changes)
 
 
 def _start(context: EngineContext, now: DateTime) -> int:

@@ -3,6 +3,7 @@
 from pendulum import DateTime
 from sqlalchemy import Connection
 
+from dialer.store import bulk_changes
 from dialer.store.attempts import COLUMNS
 from dialer.store.database import run
 
@@ -10,13 +11,14 @@ _ATTEMPT = ", ".join(COLUMNS)
 
 
 def mark_batches(connection: Connection, before: DateTime, now: DateTime) -> int:
-    """Mark the batches that were over and drained before this time; the audit ignores them from now on."""
+    """Mark the batches that were over before this time and have no open contact; the audit ignores them from now on."""
     return run(
         connection,
-        """
+        f"""
         UPDATE batches SET archived_at = :now
         WHERE id IN (SELECT b.id FROM batches b JOIN batch_progress p ON p.batch_id = b.id
                      WHERE b.archived_at IS NULL AND b.completed_at < :before AND p.dialing = 0
+                       AND NOT {bulk_changes.IS_UNFINISHED}
                      ORDER BY b.id FOR NO KEY UPDATE OF b, p SKIP LOCKED)
         """,
         before=before,

@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from dialer.domain.ids import BatchId
 from dialer.domain.states import FINAL_BATCH
+from dialer.store.bulk_changes import IS_UNFINISHED
 from dialer.store.database import rows
 
 
@@ -21,22 +22,23 @@ class BatchChanges:
 
     @property
     def is_over(self) -> bool:
-        """Whether the batch is final and its last call has ended."""
-        return self.progress["status"] in FINAL_BATCH and not self.progress["calls"]["in_progress"]
+        """Whether the batch is final, its last call has ended, and every contact is final."""
+        progress = self.progress
+        return progress["status"] in FINAL_BATCH and not (progress["calls"]["in_progress"] or progress["is_finishing"])
 
 
 def changes_since(connection: Connection, after: Mapping[BatchId, int]) -> dict[BatchId, BatchChanges]:
     """Read the state of batches. `after`: batch -> the last known change of status. Deleted batches are left out."""
     states = rows(
         connection,
-        """
+        f"""
         SELECT b.id, json_build_object(
                    'id', b.id, 'name', b.name, 'status', b.status, 'status_reason', b.status_reason,
                    'held_by', p.held_by, 'next_dispatch_at', p.next_dispatch_at, 'drained_at', p.drained_at,
                    'counts', json_build_object(
                        'total', p.total, 'pending', p.pending, 'waiting', p.waiting, 'dialing', p.dialing,
                        'completed', p.completed, 'failed', p.failed, 'skipped', p.skipped, 'cancelled', p.cancelled),
-                   'calls', json_build_object('in_progress', p.dialing)) AS progress,
+                   'is_finishing', {IS_UNFINISHED}, 'calls', json_build_object('in_progress', p.dialing)) AS progress,
                ARRAY(SELECT json_build_object('id', h.id, 'from', h.from_status, 'to', h.to_status,
                                               'reason', h.reason, 'at', h.at)
                      FROM batch_history h WHERE h.batch_id = b.id AND h.id > asked.after ORDER BY h.id) AS changes,

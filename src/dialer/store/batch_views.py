@@ -7,9 +7,10 @@ from sqlalchemy import Connection, Row
 
 from dialer.domain.ids import AgentId, BatchId, WorkspaceId
 from dialer.domain.states import BatchStatus
+from dialer.store.bulk_changes import IS_UNFINISHED
 from dialer.store.database import rows
 
-_VIEW = """
+_VIEW = f"""
 SELECT b.id, b.workspace_id, b.name, b.agent_id, b.phone_rotation_strategy, b.contact_source, b.contact_folder_id,
        b.schedule_type, b.scheduled_at, b.timezone, b.start_time, b.end_time, b.working_days, b.excluded_dates,
        b.max_concurrent_calls, b.max_calls_per_day, b.ring_timeout_seconds, b.max_call_seconds, b.retry_failed,
@@ -20,6 +21,7 @@ SELECT b.id, b.workspace_id, b.name, b.agent_id, b.phone_rotation_strategy, b.co
        json_build_object(
            'total', p.total, 'pending', p.pending, 'waiting', p.waiting, 'dialing', p.dialing,
            'completed', p.completed, 'failed', p.failed, 'skipped', p.skipped, 'cancelled', p.cancelled) AS counts,
+       {IS_UNFINISHED} AS is_finishing,
        coalesce((SELECT sum(attempts) FROM batch_days d WHERE d.batch_id = b.id), 0) AS attempts,
        ARRAY(SELECT phone_number_id FROM batch_numbers n WHERE n.batch_id = b.id ORDER BY position) AS phone_number_ids
 FROM batches b JOIN batch_progress p ON p.batch_id = b.id

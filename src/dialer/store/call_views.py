@@ -54,15 +54,23 @@ def of_contact(connection: Connection, contact_id: ContactId) -> Sequence[Row[An
 
 
 def results(connection: Connection, batch_id: BatchId, after: int, limit: int) -> Sequence[Row[Any]]:
-    """Read the results of contacts after this position, in their order: outcome and last call of each."""
+    """Read the results of contacts after this position, in their order: outcome and last call of each.
+
+    Contacts of a batch that is over, which a bulk change has still to end, are shown as it will.
+    """
     return rows(
         connection,
         f"""
-        SELECT c.position, c.id AS contact_id, c.phone_number, c.name, c.external_id, c.status, c.status_reason,
+        SELECT c.position, c.id AS contact_id, c.phone_number, c.name, c.external_id,
+               CASE WHEN over.is_so THEN 'cancelled' ELSE c.status END AS status,
+               CASE WHEN over.is_so THEN 'batch_' || b.status ELSE c.status_reason END AS status_reason,
                c.outcome, c.attempts, c.created_at, f.first_attempt_at, l.created_at AS last_attempt_at, l.answered_at,
                l.ended_at, l.talk_seconds, l.from_number, l.cause, l.sip_code, l.q850_cause, l.sip_call_id,
-               l.hung_up_by, c.finished_at, c.variables
-        FROM contacts c
+               l.hung_up_by, coalesce(c.finished_at, CASE WHEN over.is_so THEN b.completed_at END) AS finished_at,
+               c.variables
+        FROM contacts c JOIN batches b ON b.id = c.batch_id
+        CROSS JOIN LATERAL (
+            SELECT c.status IN ('pending', 'waiting') AND b.completed_at IS NOT NULL AS is_so) AS over
         LEFT JOIN LATERAL (
             SELECT min(created_at) AS first_attempt_at FROM (
                 SELECT created_at FROM attempts WHERE contact_id = c.id

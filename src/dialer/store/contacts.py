@@ -11,7 +11,7 @@ from dialer.domain.ids import BatchId, ContactId
 from dialer.domain.lane import Lane
 from dialer.domain.states import AttemptState, ContactStatus
 from dialer.domain.timeouts import RESCUE_AFTER
-from dialer.store import quarantine
+from dialer.store import bulk_changes, quarantine
 from dialer.store.database import checked_last, passing_over, rows, run
 from dialer.store.numbers import VERSION
 
@@ -215,14 +215,17 @@ def write_results(connection: Connection, results: Sequence[ContactResult]) -> i
 def batches_to_requeue(
     connection: Connection, now: DateTime, limit: int, passed_over: Collection[BatchId]
 ) -> list[BatchId]:
-    """List the batches of a page of the contacts whose retry is due, most overdue first, without `passed_over`."""
+    """List the batches of a page of the contacts whose retry is due, most overdue first, without `passed_over`.
+
+    Batches whose contacts a bulk change ends are left out, too.
+    """
     records = rows(
         connection,
         f"""
         SELECT DISTINCT id FROM (
             SELECT b.id FROM contacts c JOIN batches b ON b.id = c.batch_id
             WHERE c.status = 'waiting' AND c.due_at <= :now AND b.id <> ALL(CAST(:but AS uuid[]))
-              AND {quarantine.NOT_JUST_NOW}
+              AND {quarantine.NOT_JUST_NOW} AND NOT {bulk_changes.IS_UNFINISHED}
             ORDER BY c.due_at LIMIT :limit
         ) AS due
         """,
@@ -246,19 +249,6 @@ def requeue_waiting(connection: Connection, batch_ids: Sequence[BatchId], now: D
         ids=list(batch_ids),
         now=now,
         limit=limit,
-    )
-
-
-def expire(connection: Connection, batch_id: BatchId, now: DateTime) -> int:
-    """Skip the contacts of an expired batch that are not being called."""
-    return run(
-        connection,
-        """
-        UPDATE contacts SET status = 'skipped', status_reason = 'expired', finished_at = :now
-        WHERE batch_id = :id AND status IN ('pending', 'waiting')
-        """,
-        id=batch_id,
-        now=now,
     )
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from dialer.domain.batch import BatchCounts, LockedBatch, NextDispatch
 from dialer.domain.ids import BatchId
 from dialer.domain.states import BatchStatus
+from dialer.store.bulk_changes import IS_UNFINISHED
 from dialer.store.database import optional_moment, passing_over, rows, run, wait_shortly
 
 
@@ -32,6 +33,7 @@ class Progress:
     failed: int  #: Contacts that were not reached and have no attempt left.
     skipped: int  #: Contacts that are never called: suppressed, expired, or outside every window.
     cancelled: int  #: Contacts that were not called any more when the batch was cancelled.
+    is_finishing: bool = False  #: It is over or expired, and workers are ending its pending and waiting contacts.
 
 
 def hand_over_due(connection: Connection, now: DateTime, again_at: DateTime, limit: int) -> list[BatchId]:
@@ -166,9 +168,10 @@ def read(connection: Connection, batch_id: BatchId) -> Progress | None:
     """Read the state of a batch; None: there is no such batch."""
     records = rows(
         connection,
-        """
+        f"""
         SELECT b.id, b.name, b.status, b.status_reason, p.held_by, p.next_dispatch_at, p.drained_at,
-               p.total, p.pending, p.waiting, p.dialing, p.completed, p.failed, p.skipped, p.cancelled
+               p.total, p.pending, p.waiting, p.dialing, p.completed, p.failed, p.skipped, p.cancelled,
+               {IS_UNFINISHED} AS is_finishing
         FROM batches b JOIN batch_progress p ON p.batch_id = b.id WHERE b.id = :id
         """,
         id=batch_id,

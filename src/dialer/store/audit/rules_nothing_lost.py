@@ -1,6 +1,7 @@
 """P5: contacts, attempts, call events and counts agree, and everything that is not final will be processed again."""
 
 from dialer.store.audit.rule import Rule
+from dialer.store.bulk_changes import IS_UNFINISHED
 
 DIALING_ALONE = Rule(
     "P5",
@@ -55,10 +56,12 @@ WRONG_OUTCOME = Rule(
 LEFT_OPEN = Rule(
     "P5",
     "open_contact_of_final_batch",
-    """
+    # Of a batch with a bulk change a worker ends them.
+    f"""
     SELECT p.id, format('Contact %s is %s in batch %s, which is %s', p.id, p.status, b.id, b.status) AS fact
     FROM people p JOIN these_batches b ON b.id = p.batch_id
     WHERE p.status IN ('pending', 'waiting') AND b.status IN ('completed', 'cancelled', 'failed')
+      AND NOT {IS_UNFINISHED}
     """,
 )
 
@@ -131,22 +134,35 @@ UNATTENDED = Rule(
 RETRY_OVERDUE = Rule(
     "P5",
     "retry_overdue",
-    """
-    SELECT id, format('Contact %s still waits for its retry, which was due at %s', id, due_at) AS fact
-    FROM people WHERE status = 'waiting' AND coalesce(due_at, '-infinity') < :now - interval '10 minutes'
+    # What waits in a batch that is over, or has expired, has no retry.
+    f"""
+    SELECT p.id, format('Contact %s still waits for its retry, which was due at %s', p.id, p.due_at) AS fact
+    FROM people p JOIN these_batches b ON b.id = p.batch_id
+    WHERE p.status = 'waiting' AND coalesce(p.due_at, '-infinity') < :now - interval '10 minutes'
+      AND NOT {IS_UNFINISHED}
     """,
 )
 
 NOBODY_WAKES = Rule(
     "P5",
     "batch_asleep",
-    # A batch without a due time waits for the end of a call, or for a retry. If neither can happen, it is stuck.
-    """
+    # A batch without a due time waits for the end of a call, of a bulk change, or for a retry. If none of these can
+    # happen, it is stuck.
+    f"""
     SELECT b.id, format('Batch %s is active and due at no time, with %s contacts pending, %s waiting, %s dialing', b.id,
                         p.pending, p.waiting, p.dialing) AS fact
     FROM these_batches b JOIN batch_progress p ON p.batch_id = b.id
-    WHERE b.status = 'active' AND p.next_dispatch_at IS NULL
+    WHERE b.status = 'active' AND p.next_dispatch_at IS NULL AND NOT {IS_UNFINISHED}
       AND CASE WHEN p.pending > 0 THEN p.held_by IS NULL OR p.dialing = 0 ELSE p.waiting = 0 AND p.dialing = 0 END
+    """,
+)
+
+BULK_CHANGE_OVERDUE = Rule(
+    "P5",
+    "bulk_change_overdue",
+    """
+    SELECT b.id, format('Contacts of batch %s should have been ended since %s', b.id, c.due_at) AS fact
+    FROM these_batches b JOIN bulk_changes c ON c.batch_id = b.id WHERE c.due_at < :now - interval '10 minutes'
     """,
 )
 
@@ -197,6 +213,7 @@ RULES = (
     UNATTENDED,
     RETRY_OVERDUE,
     NOBODY_WAKES,
+    BULK_CHANGE_OVERDUE,
     DISPATCH_OVERDUE,
     START_OVERDUE,
     LANE_UNSERVED,
