@@ -191,6 +191,7 @@ def test_an_import_that_meets_an_action_is_stored_or_refused_as_a_whole(
             loaded, acted = pool.submit(load), pool.submit(later)
             assert loaded.result(DEADLINE_SECONDS) in {200, 404, 422, 503}
             assert acted.result(DEADLINE_SECONDS) in {200, 204, 422}
+        world.change_pages()
         held = world.value("SELECT count(*) FROM contacts WHERE batch_id = :id", id=batch_id)
         gone = action == "delete" and acted.result() == 204
         assert held == 0 if gone else (held > 1) == (loaded.result() == 200)

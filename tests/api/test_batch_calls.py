@@ -246,6 +246,7 @@ def test_a_live_batch_is_not_deleted_and_a_final_one_is_with_all_it_had(
               " INSERT INTO attempts_archive SELECT * FROM moved")  # fmt: skip
     assert client.delete(path).status_code == 204
     assert code(client.get(path)) == (404, "not_found")
+    world.change_pages()
     assert [world.value(f"SELECT count(*) FROM {of}") for of in ("contacts", "attempts", "attempts_archive")] == [0] * 3
 
 

@@ -1,10 +1,12 @@
 """Bulk changes: a stop takes as long with many contacts as with few, and workers end the contacts in pages."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import IntegrityError
 
 from dialer.domain.ids import BatchId
 from dialer.engine.bulk_change import AGAIN_SECONDS, BulkChangeReport, bulk_change
@@ -12,9 +14,12 @@ from dialer.engine.dispatch import dispatch
 from dialer.engine.retention import retention
 from dialer.engine.retry import RetryReport, retry
 from dialer.engine.tick import tick
+from dialer.errors import Contended, NotFound
+from dialer.service import batches
 from dialer.service.results import results_csv
 from dialer.store import bulk_changes
 from dialer.store.database import rows, run
+from support.deadline import DEADLINE_SECONDS
 from support.engine_steps import (
     advance_clock,
     assert_audit_is_clean,
@@ -22,7 +27,9 @@ from support.engine_steps import (
     end_call,
     intercept_leases,
     live_attempts,
+    lock_waiters,
     run_concurrently,
+    wait_until,
 )
 from support.recorded_statements import recorded_statements
 from support.world import World, made_up_phones
@@ -283,6 +290,91 @@ def test_a_batch_is_archived_only_when_its_contacts_have_ended(world: World) -> 
     assert retention(world.context, later, days=9).batches == 0
     world.change_pages()
     assert retention(world.context, later, days=9).batches == 1
+
+
+def delete(world: World, batch_id: BatchId) -> None:
+    batches.delete(world.db, world.installed.workspace_id, batch_id)
+
+
+def left(world: World) -> list[int]:
+    """How many contacts and attempts there are, and how many deleted attempts count toward daily caps."""
+    return [world.value(f"SELECT count(*) FROM {table}") for table in ("contacts", "attempts", "deleted_attempts")]
+
+
+def test_what_a_delete_in_sql_writes_does_not_grow_with_the_contacts(world: World) -> None:
+    few_id = world.batch(3, start=False)
+    few = written_rows(world, f"DELETE FROM batches WHERE id = '{few_id}'")
+    many_id = world.batch(made_up_phones(MANY, first=3), start=False)
+    assert written_rows(world, f"DELETE FROM batches WHERE id = '{many_id}'") == few
+    assert not few.keys() & {"contacts", "attempts"}
+
+
+def test_a_deleted_batch_is_gone_at_once_and_its_rows_are_removed_in_pages(world: World) -> None:
+    kept, deleted = world.batch(3), world.batch(made_up_phones(5, first=3))
+    world.run(lambda: world.is_over(kept, deleted))
+    delete(world, deleted)
+    with pytest.raises(NotFound):
+        world.progress(deleted)
+    for expected in ([8, 6, 2], [8, 4, 4], [8, 3, 5], [6, 3, 5], [4, 3, 5], [3, 3, 5]):
+        changed(world, page=2)
+        assert_audit_is_clean(world)
+        assert left(world) == expected
+    world.change_pages()
+    assert (left(world), world.value("SELECT count(*) FROM bulk_changes")) == ([3, 3, 5], 0)
+
+
+def test_a_cancelled_batch_can_be_deleted_while_its_contacts_are_being_ended(world: World) -> None:
+    batch_id = world.batch(10)
+    cancel(world)
+    changed(world, page=3)
+    delete(world, batch_id)
+    assert_audit_is_clean(world)
+    world.change_pages(3)
+    assert (left(world), world.value("SELECT count(*) FROM bulk_changes")) == ([0, 0, 0], 0)
+
+
+def test_nothing_of_a_live_batch_that_an_operator_deletes_in_sql_is_called(world: World) -> None:
+    batch_id = world.batch(MANY, max_concurrent_calls=3)
+    report = dispatch(world.context, [batch_id], world.clock.now, world.rng)
+    world.sql("DELETE FROM batches")
+    world.schedule(report.departures)
+    world.depart()
+    assert dispatch_and_place(world, batch_id).claimed == len(world.network.log) == 0
+    advance_clock(world, 3600)
+    world.step()
+    assert left(world)[:2] == [0, 0]
+    assert_audit_is_clean(world)
+
+
+def test_contacts_cannot_be_added_to_a_batch_that_does_not_exist_or_is_being_deleted(world: World) -> None:
+    batch_id = world.batch(1, start=False)
+    add = "INSERT INTO contacts (id, batch_id, phone_number) VALUES (gen_random_uuid(), :id, '+12025550109')"
+    with ThreadPoolExecutor(1) as pool:
+        with world.db.begin() as deleting:
+            run(deleting, "DELETE FROM batches")
+            adding = pool.submit(world.sql, add, id=batch_id)
+            wait_until(lambda: lock_waiters(world) == 1)
+        with pytest.raises(Contended, match="There is no batch"):
+            adding.result(DEADLINE_SECONDS)
+    world.change_pages()
+    with pytest.raises(Contended, match=f"There is no batch {batch_id}"):
+        world.sql(add, id=batch_id)
+    assert left(world) == [0, 0, 0]
+
+
+def test_a_contact_cannot_be_moved_to_another_batch(world: World) -> None:
+    world.batch(1, start=False)
+    with pytest.raises(IntegrityError, match="cannot be moved to another batch"):
+        world.sql("UPDATE contacts SET batch_id = gen_random_uuid()")
+
+
+def test_rows_of_a_batch_that_nobody_removes_are_found_by_the_audit(world: World) -> None:
+    world.batch(1, start=False)
+    world.sql("DELETE FROM batches")
+    assert_audit_is_clean(world)
+    world.sql("DELETE FROM bulk_changes")
+    with pytest.raises(AssertionError, match="row_of_missing_batch"):
+        assert_audit_is_clean(world)
 
 
 def test_the_results_show_every_contact_as_it_will_end(make_world: Callable[..., World]) -> None:

@@ -226,6 +226,7 @@ def is_refused(importing: Future[ImportResult]) -> bool:
 
 
 def by_status(world: World, batch_id: BatchId) -> dict[str, int]:
+    world.change_pages()
     counts = world.rows("SELECT status, count(*) AS n FROM contacts WHERE batch_id = :id GROUP BY 1", id=batch_id)
     progress = world.progress(batch_id)
     counted = {row.status: row.n for row in counts}

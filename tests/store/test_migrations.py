@@ -237,6 +237,32 @@ def test_bulk_changes_begin_with_the_upgrade_and_workers_of_the_previous_release
         database.close()
 
 
+# How the release before 0012 deletes a batch.
+DELETE_ATTEMPTS = (
+    "DELETE FROM attempts WHERE id IN (SELECT id FROM attempts WHERE batch_id = :id ORDER BY id FOR UPDATE)"
+)
+
+
+def test_a_batch_that_the_previous_release_deletes_is_removed_with_its_contacts(
+    old: Database, servers: Servers
+) -> None:
+    with old.begin() as connection:
+        connection.exec_driver_sql(LEDGER)
+    old.upgrade()
+    with old.begin() as connection:
+        ((batch_id,),) = rows(connection, "SELECT id FROM batches")
+        assert run(connection, DELETE_ATTEMPTS, id=batch_id) == 3
+        assert run(connection, "DELETE FROM batches WHERE id = :id", id=batch_id) == 1
+    world = World(urlsplit(servers.database_url)._replace(path="/migrating").geturl(), servers.redis_url)
+    try:
+        world.clock.now = old.now()
+        assert audit(old, world.clock.now).is_clean
+        assert world.change_pages() == 3
+        assert world.value("SELECT count(*) FROM contacts") == 0
+    finally:
+        world.close()
+
+
 # What agents of releases before 0010 named, and what a trunk of their workspace permits after the upgrade.
 CONNECTIONS = [
     ("freeswitch", {"application": "transfer", "data": "1000 XML default"}, True),

@@ -17,6 +17,7 @@ BEGIN
         DELETE FROM api_keys;
         DELETE FROM attempts;
         DELETE FROM batches;
+        DELETE FROM contacts;
         DELETE FROM bulk_changes;
         DELETE FROM contact_folders;
         DELETE FROM suppressions;

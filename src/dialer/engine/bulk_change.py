@@ -1,7 +1,7 @@
-"""Bulk change: moves the contacts of batches that are over or have expired, a page in each transaction.
+"""Bulk change: ends the contacts of batches that are over or have expired, and removes what is left of deleted batches.
 
-The change itself was acknowledged before: its batch is not called any more (P4). A page moves contacts that are not
-final yet, so that a crash in it, or after it, leaves the rest to the next page (P5). Batches take turns.
+The change itself was acknowledged before: its batch is not called any more (P4). Each page is a transaction and takes
+what is not done yet, so that a crash in it, or after it, leaves the rest to the next page (P5). Batches take turns.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from dialer.domain.ids import BatchId
 from dialer.engine import quarantine
 from dialer.engine.bisect import run_bisecting
 from dialer.engine.context import EngineContext
-from dialer.store import bulk_changes, progress
+from dialer.store import bulk_changes, deleted_batches, progress
 from dialer.store.database import Connection, wait_shortly
 
 # Some 100 ms of a worker, and of a lock on the counts of the batch.
@@ -25,14 +25,14 @@ AGAIN_SECONDS = 5
 
 @dataclass(frozen=True, slots=True)
 class BulkChangeReport:
-    """How many contacts were moved. `goes_on`: other pages may be due."""
+    """How many contacts were ended, or rows removed. `goes_on`: other pages may be due."""
 
     changed: int
     goes_on: bool
 
 
 def bulk_change(context: EngineContext, now: DateTime, page: int = PAGE) -> BulkChangeReport:
-    """Move a page of the contacts of the batch that has waited longest. Safe to run twice, also at once."""
+    """Do a page of the bulk change that has waited longest. Safe to run twice, also at once."""
 
     def change(batch_ids: Sequence[BatchId]) -> int:
         return sum(_change_page(context, batch_id, now, page) for batch_id in batch_ids)
@@ -51,7 +51,7 @@ def _change_page(context: EngineContext, batch_id: BatchId, now: DateTime, page:
     with context.db.begin() as connection:
         wait_shortly(connection)
         progress.lock_progress(connection, [batch_id])
-        changed, is_done = _end_contacts(connection, batch_id, page)
+        changed, is_done = _change(connection, batch_id, page)
         if is_done:
             bulk_changes.finish(connection, batch_id)
             # An expired batch is completed by dispatch, now that no contact is left.
@@ -62,11 +62,13 @@ def _change_page(context: EngineContext, batch_id: BatchId, now: DateTime, page:
     return changed
 
 
-def _end_contacts(connection: Connection, batch_id: BatchId, page: int) -> tuple[int, bool]:
-    """Return how many contacts were moved, and whether none is left to be moved."""
+def _change(connection: Connection, batch_id: BatchId, page: int) -> tuple[int, bool]:
+    """Return how many rows were changed, and whether none is left to be changed."""
     batch = bulk_changes.read(connection, batch_id)
     if batch is None:
-        return 0, True
+        deleted_batches.forget_earlier_days(connection)
+        removed = deleted_batches.remove_page(connection, batch_id, page)
+        return removed, removed == 0
     end = end_of_open_contacts(batch.status, is_expired=batch.is_expired)
     if end is None:
         return 0, True

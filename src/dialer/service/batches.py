@@ -278,7 +278,7 @@ def hang_up(context: EngineContext, batch_id: BatchId, rng: Random) -> None:
 
 
 def delete(db: Database, workspace_id: WorkspaceId, batch_id: BatchId) -> None:
-    """Delete a batch that is not live, with its contacts and its attempts.
+    """Delete a batch that is not live. Its contacts and attempts are removed in the background.
 
     Args:
         db: the database.

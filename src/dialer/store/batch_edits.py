@@ -110,31 +110,12 @@ def calls_in_progress(connection: Connection, batch_id: BatchId) -> int:
 
 
 def delete(connection: Connection, batch_id: BatchId) -> None:
-    """Delete a batch that this transaction has locked, with all that belongs to it."""
-    # Attempts of today still count toward the daily cap of their number. Those of earlier days are not needed.
-    run(connection, "DELETE FROM deleted_attempts WHERE utc_on < CAST(dialer_now() AT TIME ZONE 'UTC' AS date)")
-    run(
-        connection,
-        """
-        INSERT INTO deleted_attempts (id, batch_id, phone_number_id, trunk_id, utc_on)
-        SELECT id, batch_id, phone_number_id, trunk_id, utc_on FROM attempts
-        WHERE batch_id = :id AND state <> 'refused' AND utc_on >= CAST(dialer_now() AT TIME ZONE 'UTC' AS date)
-        """,
-        id=batch_id,
-    )
-    run(connection, "DELETE FROM attempts_archive WHERE batch_id = :id", id=batch_id)
-    # Before the contacts, because each deleted contact would search for its attempts. In the order of ids, in which
-    # settle locks attempts too.
-    run(
-        connection,
-        "DELETE FROM attempts WHERE id IN (SELECT id FROM attempts WHERE batch_id = :id ORDER BY id FOR UPDATE)",
-        id=batch_id,
-    )
+    """Delete a batch that this transaction has locked. A bulk change removes its contacts and attempts."""
     run(connection, "DELETE FROM batches WHERE id = :id", id=batch_id)
 
 
 def delete_draft(connection: Connection, workspace_id: WorkspaceId, batch_id: BatchId) -> bool:
-    """Delete a draft with all that belongs to it."""
+    """Delete a draft. A bulk change removes its contacts."""
     deleted = run(
         connection,
         "DELETE FROM batches WHERE id = :id AND workspace_id = :workspace AND status = 'draft'",

@@ -70,7 +70,9 @@ def troubles(connection: Connection, now: DateTime) -> list[str]:
         SELECT (SELECT count(*) FROM batch_progress WHERE next_dispatch_at < :late) AS batches,
                (SELECT count(*) FROM inbox WHERE settled_at IS NULL AND received_at < :late) AS reports,
                (SELECT count(*) FROM attempts WHERE rescue_at < :late) AS attempts,
-               (SELECT count(*) FROM contacts WHERE status = 'waiting' AND due_at < :late) AS contacts,
+               (SELECT count(*) FROM contacts w WHERE status = 'waiting' AND due_at < :late
+                AND NOT EXISTS (SELECT 1 FROM bulk_changes u WHERE u.batch_id = w.batch_id)) AS contacts,
+               (SELECT count(*) FROM bulk_changes WHERE due_at < :late) AS bulk_changes,
                extract(epoch FROM dialer_now() - :now) AS skew_seconds
         """,
         late=now - LATE,
@@ -81,6 +83,7 @@ def troubles(connection: Connection, now: DateTime) -> list[str]:
         (row.reports, "call reports have not been settled", "is a worker running?"),
         (row.attempts, "attempts have waited for rescue", "are a beat and a worker running?"),
         (row.contacts, "contacts have waited for their retry", "are a beat and a worker running?"),
+        (row.bulk_changes, "batches have had contacts to end or to remove", "are a beat and a worker running?"),
     )
     sentences = [f"{count:,} {what} for over a minute: {question}" for count, what, question in overdue if count]
     skew_seconds = abs(float(row.skew_seconds))

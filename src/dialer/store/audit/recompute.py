@@ -87,6 +87,13 @@ EXTENT = """
            (SELECT count(*) FROM these_batches) AS batches
 """
 
+ROWS_WITHOUT_BATCH = """
+    SELECT r.kind, r.id, r.batch_id
+    FROM (SELECT 'Contact' AS kind, id, batch_id FROM contacts
+          UNION ALL SELECT 'Attempt', id, batch_id FROM attempts) AS r
+    WHERE NOT EXISTS (SELECT 1 FROM batches b WHERE b.id = r.batch_id)
+"""
+
 UNKNOWN_ZONES = """
     SELECT zone FROM (SELECT allowed_by ->> 'day_timezone' AS zone FROM these_attempts
                       UNION SELECT jsonb_array_elements_text(allowed_by -> 'timezones') FROM these_attempts) AS used
@@ -161,8 +168,8 @@ def _breaches_of(index: int, rule: Rule) -> str:
 def _scope(one_batch: bool) -> str:
     own = " AND batch_id = :batch_id" if one_batch else ""
     its_id = " AND id = :batch_id" if one_batch else ""
-    # The attempts of an archived batch are in another table.
-    kept = f"WHERE batch_id NOT IN (SELECT id FROM batches WHERE archived_at IS NOT NULL){own}"
+    # The attempts of an archived batch are in another table; those of a deleted one are being removed.
+    kept = f"WHERE batch_id IN (SELECT id FROM batches WHERE archived_at IS NULL){own}"
     reports = f"SELECT {REPORT} FROM inbox" + (
         " WHERE attempt_id IN (SELECT id FROM these_attempts)" if one_batch else ""
     )
@@ -170,5 +177,6 @@ def _scope(one_batch: bool) -> str:
     WITH these_batches AS NOT MATERIALIZED (SELECT {BATCH} FROM batches WHERE archived_at IS NULL{its_id}),
     these_contacts AS NOT MATERIALIZED (SELECT {CONTACT} FROM contacts {kept}),
     these_attempts AS NOT MATERIALIZED (SELECT {ATTEMPT} FROM attempts {kept}),
-    these_reports AS NOT MATERIALIZED ({reports})
+    these_reports AS NOT MATERIALIZED ({reports}),
+    rows_without_batch AS NOT MATERIALIZED ({ROWS_WITHOUT_BATCH if not one_batch else f"{ROWS_WITHOUT_BATCH} LIMIT 0"})
     """

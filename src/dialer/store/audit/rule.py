@@ -1,6 +1,7 @@
 """What a rule of the audit is, and the tables it may read.
 
     these_batches, these_contacts, these_attempts, these_reports    the rows under audit: all, or one batch's
+    rows_without_batch      contacts and attempts of batches that do not exist; only if all batches are audited
     ledger      these_attempts with the limits they were allowed by and their place among their contact's attempts
     neighbours  all attempts, of any batch, on the numbers and trunks that these attempts used, with their limits
     people      these_contacts, each with what the ledger says of it

@@ -166,6 +166,15 @@ BULK_CHANGE_OVERDUE = Rule(
     """,
 )
 
+LEFT_BEHIND = Rule(
+    "P5",
+    "row_of_missing_batch",
+    """
+    SELECT id, format('%s %s belongs to batch %s, which does not exist', kind, id, batch_id) AS fact
+    FROM rows_without_batch WHERE batch_id NOT IN (SELECT batch_id FROM bulk_changes)
+    """,
+)
+
 DISPATCH_OVERDUE = Rule(
     "P5",
     "dispatch_overdue",
@@ -214,6 +223,7 @@ RULES = (
     RETRY_OVERDUE,
     NOBODY_WAKES,
     BULK_CHANGE_OVERDUE,
+    LEFT_BEHIND,
     DISPATCH_OVERDUE,
     START_OVERDUE,
     LANE_UNSERVED,
