@@ -26,7 +26,7 @@ EVERY_DAY = [1, 2, 3, 4, 5, 6, 7]
 MAX_SLOTS = 100
 # A process that used less than this share of a core has finished starting.
 IDLE_SHARE = 0.1
-START_SECONDS = 60.0
+START_SECONDS = 120.0
 
 
 @dataclass(slots=True)

@@ -41,7 +41,10 @@ class Bench:
     _made: int = field(default=0, init=False)
 
     def engine(self, workers: int = 1, network: Mapping[str, Any] = FAST) -> Engine:
-        """Return an engine that has finished starting: the running one if it is the same, else a new one."""
+        """Return an engine that has finished starting: the running one if it is the same, else a new one.
+
+        `network`: settings of the simulated network, on top of FAST.
+        """
         wanted = (workers, dict(network))
         if self._engine is None or self._engine[0] != wanted:
             self.stop()
