@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from statistics import median
 
 from dialer import wiring
+from dialer.bench import secret
 from dialer.bench.engine import Engine
 from dialer.bench.figure import Figure, Row, Size
-from dialer.bench.servers import SECRET_VARIABLE, Bench
+from dialer.bench.servers import Bench
 from dialer.domain.ids import TrunkId, uuid7
 from dialer.store import configuration
 
@@ -44,7 +45,7 @@ def api(bench: Bench) -> Figure:
 
 def add_platform(engine: Engine) -> str:
     """Add a trunk whose network reports by HTTP; return its id."""
-    config, now = {"url": "http://127.0.0.1/calls", "secret": f"env:{SECRET_VARIABLE}"}, wiring.clock()
+    config, now = {"url": "http://127.0.0.1/calls", "secret": f"env:{secret.VARIABLE}"}, wiring.clock()
     with engine.context.db.begin() as connection:
         new_id = TrunkId(uuid7(now, wiring.chance()))
         return str(configuration.ensure_trunk(connection, new_id, engine.workspace_id, "platform", "http", config))

@@ -12,7 +12,7 @@ import time
 
 import httpx2
 
-from dialer.bench.servers import SECRET
+from dialer.bench.secret import SECRET
 from dialer.clock import chance, clock
 from dialer.domain.ids import uuid7
 from dialer.providers.http.signing import Signer

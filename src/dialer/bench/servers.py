@@ -2,7 +2,6 @@
 
 import os
 import tempfile
-from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ import psycopg
 import redis
 
 from dialer import embedded, wiring
+from dialer.bench import secret
 from dialer.bench.engine import Engine, Ledger, driver_url
 from dialer.bench.figure import Size
 from dialer.cli.supervisor import supervised_engine
@@ -22,8 +22,6 @@ from dialer.settings import Settings
 
 # Calls a thousand times faster than life: the engine is busy, and not the telephone.
 FAST = {"speed": 1_000.0}
-# The secret of the HTTP platform whose reports are measured; the processes read it from their environment.
-SECRET_VARIABLE, SECRET = "TRUNK_BENCH_SECRET", f"whsec_{b64encode(bytes(32)).decode()}"
 # Databases of a Valkey.
 REDIS_DATABASES = 16
 
@@ -69,7 +67,7 @@ class Bench:
     @contextmanager
     def _started(self, workers: int, network: Mapping[str, Any]) -> Iterator[Engine]:
         settings = self.new_settings()
-        os.environ[SECRET_VARIABLE] = SECRET
+        os.environ[secret.VARIABLE] = secret.SECRET
         with supervised_engine(settings, workers=workers, network=FAST, echo=self.echo, api_port=0) as supervisor:
             context = wiring.context_of(supervisor.settings)
             try:
