@@ -10,7 +10,10 @@ from threading import Thread
 import pytest
 
 from cli.conftest import Dialer, query, wait_until
+from dialer import wiring
 from dialer.embedded import Servers, running_at
+from dialer.engine.bulk_change import bulk_change
+from dialer.settings import Settings
 from dialer.store.database import Database, rows, run
 from support.deadline import DEADLINE_SECONDS
 from support.dialer_up import SIGNAL_IGNORING_DIALER
@@ -111,6 +114,11 @@ def cancel_once_it_runs(db: Database) -> None:
     wait_until(lambda: query(db, "SELECT count(*) FROM batches WHERE status = 'active'"))
     with db.begin() as connection:
         run(connection, "UPDATE batches SET status = 'cancelled', status_reason = 'not today'")
+    # Nobody works in this cluster.
+    context = wiring.context_of(Settings.load())
+    while bulk_change(context, db.now()).goes_on:
+        pass
+    wiring.close(context)
 
 
 def test_a_list_comes_from_standard_input_and_the_results_are_one_json_document(
