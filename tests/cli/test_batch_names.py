@@ -126,6 +126,7 @@ def test_what_reads_takes_the_one_that_has_started_else_the_newest_and_says_so(
 def test_watching_takes_the_one_that_has_started(served: Served, dialer: Dialer, world: World) -> None:
     first = in_status(world, "cancelled")
     second = in_status(world, "completed")
+    world.change_pages()
     watched = dialer("batch", "watch", NAME, "--json")
     assert (watched.code, json.loads(watched.out)["id"]) == (0, str(second))
     assert watched.err.startswith(f"2 batches are called {NAME}; taking {second} (completed).\n")
