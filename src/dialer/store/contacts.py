@@ -15,6 +15,10 @@ from dialer.store import bulk_changes, quarantine
 from dialer.store.database import checked_last, passing_over, rows, run
 from dialer.store.numbers import VERSION
 
+_CHOSEN = """
+id, batch_id, lane, phone_number, priority, due_at, position, expires_at, attempts, outcome, name, external_id,
+variables
+"""
 # Of an offer `o` and the `clock`. Not estimated: Postgres would expect one valid offer, and compare all offers with all
 # contacts that are chosen for them.
 OFFER_IS_VALID = f"""
@@ -96,11 +100,12 @@ def claim(connection: Connection, offers: Sequence[Offer]) -> list[ReservedAttem
                    EXISTS (SELECT 1 FROM suppressions s JOIN batches b ON b.workspace_id = s.workspace_id
                            WHERE b.id = c.batch_id AND s.phone_number = c.phone_number) AS is_suppressed
             FROM clock, (SELECT batch_id, lane, count(*) AS n FROM offers GROUP BY batch_id, lane) AS wanted
-            CROSS JOIN LATERAL (
-                SELECT id, batch_id, lane, phone_number, priority, due_at, position, expires_at, attempts, outcome,
-                       name, external_id, variables FROM contacts
+            -- The outer LIMIT says how many there are at most: Postgres would expect a tenth of the lane.
+            CROSS JOIN LATERAL (SELECT {_CHOSEN} FROM (
+                SELECT {_CHOSEN} FROM contacts
                 WHERE batch_id = wanted.batch_id AND lane = wanted.lane AND status = 'pending'
-                ORDER BY priority, due_at, position LIMIT wanted.n FOR NO KEY UPDATE SKIP LOCKED) AS c),
+                ORDER BY priority, due_at, position LIMIT wanted.n FOR NO KEY UPDATE SKIP LOCKED) AS locked
+                LIMIT :most) AS c),
         callable AS (
             SELECT id, batch_id, lane, phone_number, name, external_id, variables,
                    row_number() OVER (PARTITION BY batch_id, lane ORDER BY priority, due_at, position) AS nth
@@ -133,6 +138,7 @@ def claim(connection: Connection, offers: Sequence[Offer]) -> list[ReservedAttem
             FROM paired, clock)
         SELECT attempt_id, batch_id, contact_id, phone_number, name, external_id, variables FROM paired
         """,
+        most=len(offers),
         attempts=[offer.attempt_id for offer in offers],
         batches=[offer.batch_id for offer in offers],
         lanes=[str(offer.lane) for offer in offers],
