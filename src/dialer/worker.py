@@ -34,7 +34,7 @@ from dialer.engine.rescue import rescue
 from dialer.engine.retention import retention
 from dialer.engine.retry import retry
 from dialer.engine.settle import SettleReport, settle
-from dialer.engine.tick import tick
+from dialer.engine.tick import TickReport, tick
 from dialer.errors import Contended, DialerError, Unavailable
 from dialer.scheduler import Scheduler
 from dialer.settings import QUEUES, Settings
@@ -227,10 +227,7 @@ def ledger_now() -> DateTime | None:
 def tick_task(now: DateTime) -> None:
     report = tick(context, now)
     dispatch_all(report.due)
-    if report.has_reports:
-        ask_settle()
-    if report.has_bulk_changes:
-        ask_bulk_change()
+    ask_for_the_rest(report)
 
 
 @step
@@ -345,6 +342,14 @@ def count_outcomes(outcomes: Mapping[str, int]) -> None:
     """Add how attempts ended to the metrics."""
     for outcome, count in outcomes.items():
         measures.count("dialer_attempts", {"outcome": outcome}, count)
+
+
+def ask_for_the_rest(report: TickReport) -> None:
+    """Queue the other steps for which a tick has found work."""
+    if report.has_reports:
+        ask_settle()
+    if report.has_bulk_changes:
+        ask_bulk_change()
 
 
 def ask_settle() -> None:

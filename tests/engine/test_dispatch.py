@@ -282,6 +282,7 @@ def test_a_batch_without_any_number_has_failed_and_lets_its_contacts_go(world: W
     batch_id = world.batch(3)
     world.sql("UPDATE phone_numbers SET agent_id = NULL")
     dispatch_and_place(world, batch_id)
+    world.change_pages()
     progress = world.progress(batch_id)
     assert (progress.status, progress.status_reason, progress.cancelled) == ("failed", "no_outbound_number", 3)
     assert_audit_is_clean(world)

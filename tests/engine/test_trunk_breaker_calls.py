@@ -55,6 +55,7 @@ def test_what_the_network_said_is_kept_on_the_attempt_and_in_the_archive(world: 
     end_call(world, attempt_id, "busy", facts=CallFacts(486, 17, "c-7@sip", HungUpBy.CALLEE))
     assert world.rows(f"{facts} attempts") == [(486, 17, "c-7@sip", "callee")]
     world.sql("UPDATE batches SET status = 'cancelled' WHERE id = :id", id=batch_id)
+    world.change_pages()
     advance_clock(world, 100 * 86_400)
     retention(world.context, world.clock.now, 30)
     assert world.rows(f"{facts} attempts_archive") == [(486, 17, "c-7@sip", "callee")]

@@ -56,7 +56,7 @@ def _replaced_by(mutant: Mutant) -> list[str]:
     sql = path.read_text("utf-8")
     at = sql.find(mutant.old)
     begin = max(
-        (match.start() for match in re.finditer("^CREATE ", sql, re.MULTILINE) if match.start() <= at), default=0
+        (match.start() for match in re.finditer("^[A-Z]+ ", sql, re.MULTILINE) if match.start() <= at), default=0
     )
     if created := re.match(r"CREATE (?:OR REPLACE )?FUNCTION (\w+)", sql[begin:]):
         replacement = rf"^(?:CREATE OR REPLACE|DROP) FUNCTION {created[1]}\b"

@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import pytest
+
 from dialer.engine.events import receive
 from dialer.engine.settle import settle
 from support.engine_steps import call_event
@@ -20,6 +22,13 @@ MOST_VERSIONS = {"attempts": 4, "contacts": 2, "inbox": 2}
 VERSIONS = "SELECT relname, n_tup_ins + n_tup_upd + n_tup_del AS n FROM pg_stat_user_tables"
 BLOCKS = "SELECT blks_hit + blks_read FROM pg_stat_database WHERE datname = current_database()"
 STEPS = ("dispatch and place", "receive", "settle")
+
+
+@pytest.fixture
+def world(make_world: Callable[..., World]) -> World:
+    """A world with a pool of its own, which has one connection: Postgres publishes statistics session by session."""
+    make_world()
+    return make_world()
 
 
 def page(world: World, calls: int) -> Iterator[tuple[str, Callable[[], object]]]:
