@@ -123,7 +123,7 @@ def write_updates(connection: Connection, updates: Sequence[AttemptUpdate]) -> i
                     CAST(:is_counted AS boolean[]))
              AS c (id, rescue_at, state, provider_call_id, ringing_at, answered_at, ended_at, outcome, cause,
                    talk_seconds, sip_code, q850_cause, sip_call_id, hung_up_by, is_counted)
-        WHERE a.id = c.id AND a.id = ANY(:ids) AND {checked_last(f"a.state IN {LIVE}")}
+        WHERE a.id = c.id AND {checked_last(f"a.state IN {LIVE}")}
         """,
         ids=[update.id for update in updates],
         rescue_at=[update.rescue_at for update in updates],
@@ -150,12 +150,12 @@ def mark_placed(
             SELECT a.id, p.provider_call_id
             FROM unnest(CAST(:ids AS uuid[]), CAST(:call_ids AS text[])) AS p (id, provider_call_id)
             JOIN attempts a ON a.id = p.id
-            WHERE a.id = ANY(:ids) ORDER BY a.id FOR NO KEY UPDATE OF a {passing_over(skip_locked)})
+            ORDER BY a.id FOR NO KEY UPDATE OF a {passing_over(skip_locked)})
         UPDATE attempts a SET state = 'placed', placed_at = coalesce(a.sent_at, dialer_now()),
                               provider_call_id = locked.provider_call_id,
                               rescue_at = coalesce(CAST(:rescue_at AS timestamptz), a.rescue_at)
         FROM locked
-        WHERE a.id = locked.id AND a.id = ANY(:ids) AND {checked_last("a.state IN ('reserved', 'unclear')")}
+        WHERE a.id = locked.id AND {checked_last("a.state IN ('reserved', 'unclear')")}
         """,
         ids=[call.attempt_id for call in placed],
         call_ids=[call.provider_call_id for call in placed],
@@ -177,9 +177,9 @@ def mark_unclear(
         WITH locked AS MATERIALIZED (
             SELECT a.id, u.cause
             FROM unnest(CAST(:ids AS uuid[]), CAST(:causes AS text[])) AS u (id, cause) JOIN attempts a ON a.id = u.id
-            WHERE a.id = ANY(:ids) ORDER BY a.id FOR NO KEY UPDATE OF a {passing_over(skip_locked)})
+            ORDER BY a.id FOR NO KEY UPDATE OF a {passing_over(skip_locked)})
         UPDATE attempts a SET state = 'unclear', cause = locked.cause, rescue_at = :rescue_at
-        FROM locked WHERE a.id = locked.id AND a.id = ANY(:ids) AND {checked_last("a.state = 'reserved'")}
+        FROM locked WHERE a.id = locked.id AND {checked_last("a.state = 'reserved'")}
         """,
         ids=[call.attempt_id for call in unclear],
         causes=[call.cause for call in unclear],

@@ -67,6 +67,8 @@ def claim(connection: Connection, offers: Sequence[Offer]) -> list[ReservedAttem
     offer finds no contact. SKIP LOCKED: a contact that another session is changing is not waited for. It is in a
     lateral subquery with the LIMIT, so that exactly the rows that are taken are locked.
     """
+    # A generic plan would be made for ten offers, and compare each of thousands with each contact.
+    rows(connection, "SELECT set_config('plan_cache_mode', 'force_custom_plan', true)")
     records = rows(
         connection,
         f"""
@@ -205,7 +207,7 @@ def write_results(connection: Connection, results: Sequence[ContactResult]) -> i
                     CAST(:outcomes AS text[]), CAST(:due AS timestamptz[]), CAST(:finished AS timestamptz[]),
                     CAST(:counts AS boolean[]), CAST(:refusals AS smallint[]))
              AS r (id, status, reason, outcome, due_at, finished_at, counts, refusals)
-        WHERE c.id = r.id AND c.id = ANY(:ids) AND {checked_last("c.status = 'dialing'")}
+        WHERE c.id = r.id AND {checked_last("c.status = 'dialing'")}
         """,
         ids=[result.contact_id for result in results],
         statuses=[result.status for result in results],

@@ -201,7 +201,7 @@ def mark_settled(connection: Connection, verdicts: Sequence[ReportVerdict], now:
         """
         UPDATE inbox i SET settled_at = :now, verdict = v.verdict
         FROM unnest(CAST(:ids AS bigint[]), CAST(:verdicts AS text[])) AS v (id, verdict)
-        WHERE i.id = v.id AND i.id = ANY(:ids)
+        WHERE i.id = v.id
         """,
         ids=[report.id for report in verdicts],
         verdicts=[report.verdict for report in verdicts],

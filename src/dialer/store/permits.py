@@ -50,8 +50,7 @@ def permit(connection: Connection, attempt_ids: Sequence[AttemptId], *, skip_loc
             ORDER BY a.id FOR NO KEY UPDATE OF a {passing_over(skip_locked)}),
         leaving AS (
             UPDATE attempts a SET sent_at = dialer_now() FROM locked l
-            WHERE a.id = l.id AND a.id = ANY(:ids)
-              AND l.is_waiting AND NOT l.is_late AND NOT l.is_suppressed RETURNING a.id)
+            WHERE a.id = l.id AND l.is_waiting AND NOT l.is_late AND NOT l.is_suppressed RETURNING a.id)
         SELECT a.id, a.id IN (SELECT id FROM leaving) AS may_leave,
                a.state = 'reserved' AND a.sent_at IS NULL AS is_waiting,
                CASE WHEN b.status <> 'active' THEN 'batch_' || b.status
