@@ -62,6 +62,12 @@ bench: setup ## Measure Dialer, alone and beside the usual design. Only some fig
 	mkdir -p build
 	$(BIN)/python -m benchmarks --json build/bench.json $(BENCH)
 
+MINUTES ?= 60
+.PHONY: soak
+soak: setup ## Run under a steady load with random faults, as MINUTES=60, and say which figures grow
+	mkdir -p build
+	$(BIN)/python -m benchmarks.soak --minutes $(MINUTES) --json build/soak.json
+
 .PHONY: bench-rate
 bench-rate: setup ## Measure how much of a trunk's calls per second is used
 	$(BIN)/dialer bench rate --full

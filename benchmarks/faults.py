@@ -29,6 +29,12 @@ from dialer.providers.simulator.state import Opened
 BATCHES = 5
 MAX_RETRIES = 1
 RETRY_SECONDS = 3.0
+# The same rules as settings of a batch of Dialer.
+RETRIES: Mapping[str, Any] = {
+    "retry_failed": True,
+    "max_retry_attempts": MAX_RETRIES,
+    "retry_delays": dict.fromkeys(RETRYABLE, RETRY_SECONDS / 60),
+}
 # The part of the contacts that is still open when the worker is killed.
 KILL_AT = 0.6
 GIVE_UP_SECONDS = 900.0
@@ -87,12 +93,7 @@ class Dialer:
         self.violations = engine.violations
 
     def start(self, contacts: int) -> None:
-        fields = {
-            "retry_failed": True,
-            "max_retry_attempts": MAX_RETRIES,
-            "retry_delays": dict.fromkeys(RETRYABLE, RETRY_SECONDS / 60),
-        }
-        self._engine.start([self._engine.add_batch(contacts // BATCHES, **fields) for _ in range(BATCHES)])
+        self._engine.start([self._engine.add_batch(contacts // BATCHES, **RETRIES) for _ in range(BATCHES)])
 
     def open_contacts(self) -> int:
         sql = "SELECT coalesce(sum(pending + waiting + dialing), 0) AS n FROM batch_progress"
@@ -106,8 +107,7 @@ class Dialer:
         os.kill(self._engine.pids["worker-1"], signal.SIGKILL)
 
     def journal(self) -> Path:
-        (trunk,) = self._engine.rows("SELECT id FROM trunks")
-        return self._engine.settings.data_dir / "simulator" / f"{trunk.id}.jsonl"
+        return journal_of(self._engine)
 
 
 class UsualDesign:
@@ -189,6 +189,12 @@ def wait_until_quiet(design: Design) -> float:
 
     design.wait_until(is_quiet, GIVE_UP_SECONDS, "the end of the calls")
     return changed_at
+
+
+def journal_of(engine: Engine) -> Path:
+    """Return the file in which the simulated network records its calls."""
+    (trunk,) = engine.rows("SELECT id FROM trunks WHERE provider = 'simulator'")
+    return engine.settings.data_dir / "simulator" / f"{trunk.id}.jsonl"
 
 
 def calls_in(journal: Path) -> Iterator[CarrierCall]:

@@ -5,7 +5,7 @@ Calls take 30 seconds on average, in real time. Both figures are computed from t
 
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
@@ -98,17 +98,22 @@ def keep_busy(engine: Engine, slots: int, work: Work) -> Row:
 
 
 def count(calls: Sequence[Any], work: Work, total: Used) -> None:
-    """Add one batch. The n-th end of a call frees the slot of the n-th start after those that filled all slots.
-
-    Counted from `skip_seconds` after the first start to the last start: from then on there may be no contact left.
-    """
-    starts = sorted(call.start for call in calls)
-    first, last = starts[0] + work.skip_seconds, starts[-1]
-    ends = sorted(call.end for call in calls if call.end is not None)
-    refilled = zip(ends, starts[work.slots_per_batch :], strict=False)
-    total.delays += [1000 * (start - end) for end, start in refilled if end >= first]
+    """Add one batch, from `skip_seconds` after the first start to the last start: then there may be no contact left."""
+    starts = [call.start for call in calls]
+    first, last = min(starts) + work.skip_seconds, max(starts)
+    total.delays += [delay for end, delay in refills(calls, work.slots_per_batch) if end >= first]
     total.used += sum(max(0.0, min(call.end or last, last) - max(call.start, first)) for call in calls)
     total.allowed += work.slots_per_batch * max(0.0, last - first)
+
+
+def refills(calls: Sequence[Any], slots: int) -> Iterator[tuple[float, float]]:
+    """Yield each end of a call that was followed by another call in its slot, and the milliseconds in between.
+
+    The n-th end frees the slot of the n-th start after those that filled all slots.
+    """
+    starts, ends = sorted(call.start for call in calls), sorted(call.end for call in calls if call.end is not None)
+    for end, start in zip(ends, starts[slots:], strict=False):
+        yield end, 1000 * (start - end)
 
 
 def summary(total: Used) -> Row:

@@ -73,7 +73,7 @@ def title(name: str, figure: Figure, seconds: float) -> str:
 
 def table(rows: Sequence[Row]) -> str:
     """Format rows with aligned columns."""
-    lines = [list(rows[0]), *([_text(cell) for cell in row.values()] for row in rows)]
+    lines = [list(rows[0]), *([text(cell) for cell in row.values()] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join(_aligned(line, widths)).rstrip() for line in lines)
 
@@ -82,7 +82,8 @@ def _aligned(line: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
     return (cell.rjust(width) for cell, width in zip(line, widths, strict=True))
 
 
-def _text(cell: Cell) -> str:
+def text(cell: Cell) -> str:
+    """Format one cell of a table."""
     match cell:
         case None:
             return "-"

@@ -38,15 +38,15 @@ class Bench:
     _engine: tuple[Any, Engine] | None = field(default=None, init=False)
     _made: int = field(default=0, init=False)
 
-    def engine(self, workers: int = 1, network: Mapping[str, Any] = FAST) -> Engine:
+    def engine(self, workers: int = 1, network: Mapping[str, Any] = FAST, listeners: int = 1) -> Engine:
         """Return an engine that has finished starting: the running one if it is the same, else a new one.
 
         `network`: settings of the simulated network, on top of FAST.
         """
-        wanted = (workers, dict(network))
+        wanted = (workers, dict(network), listeners)
         if self._engine is None or self._engine[0] != wanted:
             self.stop()
-            self._engine = (wanted, self._open.enter_context(self._started(workers, network)))
+            self._engine = (wanted, self._open.enter_context(self._started(*wanted)))
         return self._engine[1]
 
     def ledger(self) -> Ledger:
@@ -65,10 +65,12 @@ class Bench:
         self._open.close()
 
     @contextmanager
-    def _started(self, workers: int, network: Mapping[str, Any]) -> Iterator[Engine]:
+    def _started(self, workers: int, network: Mapping[str, Any], listeners: int) -> Iterator[Engine]:
         settings = self.new_settings()
         os.environ[secret.VARIABLE] = secret.SECRET
-        with supervised_engine(settings, workers=workers, network=FAST, echo=self.echo, api_port=0) as supervisor:
+        with supervised_engine(
+            settings, workers=workers, network=FAST, echo=self.echo, listeners=listeners, api_port=0
+        ) as supervisor:
             context = wiring.context_of(supervisor.settings)
             try:
                 engine = Engine(supervisor.settings, context, supervisor, self.server_pids)
