@@ -105,7 +105,9 @@ class Cluster:
         self.environment = dict(environment)
         self.db = Database(self.postgres.url)
         self.db.upgrade(revision)
-        settings = Settings(database_url=self.postgres.url, redis_url=self.redis.url)
+        # The same settings as those of the processes.
+        fields: dict[str, Any] = {name.removeprefix("DIALER_").lower(): value for name, value in environment.items()}
+        settings = Settings(**fields | {"database_url": self.postgres.url, "redis_url": self.redis.url})
         self.context: EngineContext = context_of(settings)
         self.rng = Random(1)
         self.simulator_port = free_port()

@@ -45,6 +45,8 @@ PROFILE = {
 }
 QUICK = PROFILE | {"speed": 100, "faults": {}}
 LIMIT = 30
+# Lets trunks connect to the addresses of the network namespaces.
+NEARBY = {"DIALER_TRUNK_NETWORKS": "127.0.0.0/8,10.213.0.0/16"}
 RETRIES: dict[str, Any] = {"retry_failed": True, "max_retry_attempts": 1, "retry_delays": {"busy": 0, "no_answer": 0}}
 
 
@@ -289,7 +291,7 @@ def test_workers_in_networks_of_their_own_are_cut_off_and_joined_again(tmp_path:
     with (
         namespace(1) as first,
         namespace(2) as second,
-        cluster(tmp_path / "cluster", PROFILE | {"faults": {}}) as made,
+        cluster(tmp_path / "cluster", PROFILE | {"faults": {}}, **NEARBY) as made,
     ):
         made.add_simulator("--host", "0.0.0.0")
         # An address of this machine that is reachable from both namespaces.
@@ -302,9 +304,8 @@ def test_workers_in_networks_of_their_own_are_cut_off_and_joined_again(tmp_path:
             name, _, address = (first, second)[number % 2]
             links = [Proxy(url, host=address) for url in (made.postgres.url, made.redis.url)]
             proxies += links
-            made.environment = {"DIALER_DATABASE_URL": links[0].url, "DIALER_REDIS_URL": links[1].url}
+            made.environment = NEARBY | {"DIALER_DATABASE_URL": links[0].url, "DIALER_REDIS_URL": links[1].url}
             made.add(f"worker-{number}", "worker", prefix=("ip", "netns", "exec", name))
-        made.environment = {}
         made.batch(500, max_concurrent_calls=LIMIT)
         for number, (_, cable, _) in enumerate((first, second, first, second), start=1):
             wait_until(lambda number=number: made.done() > 80 * number, 120, "calls are under way")  # type: ignore[misc]
