@@ -1,10 +1,12 @@
 """Records the statements that a function sends to Postgres, with their values, and reads their query plans."""
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import psycopg
 from sqlalchemy import Connection, event
 
 from dialer.store.database import Database
@@ -37,14 +39,38 @@ def sequentially_scanned_tables(connection: Connection, statement: Statement) ->
     return {node["Relation Name"] for node in _plan(connection, statement) if node["Node Type"] == "Seq Scan"}
 
 
-def joins_by_comparing_all(connection: Connection, statement: Statement) -> list[str]:
-    """Return the conditions of joins for which Postgres would compare each row of one side with each of the other."""
-    loops = [node for node in _plan(connection, statement) if node["Node Type"] == "Nested Loop"]
+def joins_by_comparing_all(connection: Connection, statement: Statement, *, kept: bool) -> list[str]:
+    """Return the conditions of joins for which Postgres would compare each row of one side with each of the other.
+
+    `kept`: in the plan that it keeps for all executions of a prepared statement, instead of one for these values.
+    """
+    plan = _kept_plan(connection, statement) if kept else _plan(connection, statement)
+    loops = [node for node in plan if node["Node Type"] == "Nested Loop"]
     return [node["Join Filter"] for node in loops if "Join Filter" in node]
 
 
 def _plan(connection: Connection, statement: Statement) -> list[dict[str, Any]]:
-    output = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement.sql}", dict(statement.values)).scalar_one()
+    return _nodes_of(
+        connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement.sql}", dict(statement.values)).scalar_one()
+    )
+
+
+def _kept_plan(connection: Connection, statement: Statement) -> list[dict[str, Any]]:
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, psycopg.Connection)
+    names = list(statement.values)
+    sql = re.sub(r"%\((\w+)\)s", lambda match: f"${names.index(match[1]) + 1}", statement.sql).replace("%%", "%")
+    values = ", ".join(["%s"] * len(names))
+    with psycopg.ClientCursor(driver) as cursor:
+        cursor.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+        cursor.execute(f"PREPARE kept AS {sql}".encode())
+        cursor.execute(f"EXPLAIN (FORMAT JSON) EXECUTE kept({values})".encode(), list(statement.values.values()))
+        plan = cursor.fetchall()[0][0]
+        cursor.execute("DEALLOCATE kept")
+    return _nodes_of(plan)
+
+
+def _nodes_of(output: Any) -> list[dict[str, Any]]:
     (plan,) = json.loads(output) if isinstance(output, str) else output
     return list(_nodes(plan["Plan"]))
 
