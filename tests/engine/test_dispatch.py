@@ -12,6 +12,7 @@ from dialer.domain.outcomes import CauseClass
 from dialer.domain.timeouts import PLACE_SECONDS
 from dialer.domain.trunk import Trunk
 from dialer.engine.context import EngineContext
+from dialer.engine.departure import MOST_TOGETHER
 from dialer.engine.dispatch import dispatch
 from dialer.engine.retry import retry
 from dialer.engine.settle import SettleReport
@@ -276,6 +277,13 @@ def test_what_an_operator_switched_off_holds_the_batch_until_it_is_switched_on(
     world.sql(undo)
     assert next_dispatch(world, batch_id)[0] == world.clock.now
     assert dispatch_and_place(world, batch_id).claimed == 1
+
+
+def test_no_departure_is_so_large_that_its_permit_runs_out(world: World) -> None:
+    ids = [world.batch(made_up_phones(100, first=100 * n), max_concurrent_calls=100) for n in range(3)]
+    report = dispatch(world.context, ids, world.clock.now, world.rng)
+    assert [len(departure.requests) for departure in report.departures] == [MOST_TOGETHER, 300 - MOST_TOGETHER]
+    assert len({request.attempt_id for departure in report.departures for request in departure.requests}) == 300
 
 
 def test_a_batch_without_any_number_has_failed_and_lets_its_contacts_go(world: World) -> None:

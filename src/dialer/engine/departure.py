@@ -20,6 +20,8 @@ from dialer.providers.base import CallRequest, ContactCard
 
 # Calls of a trunk that are planned for the same twentieth of a second leave together.
 TOGETHER_SECONDS = 0.05
+# At most so many: a request must leave within LEAVE_SECONDS of its permit, or its contact is given back.
+MOST_TOGETHER = 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,11 @@ def departures_of(claimed: Sequence[ClaimedCall], now: DateTime) -> tuple[Depart
     for call in claimed:
         leaves_in = int(call.grant.wait_seconds / TOGETHER_SECONDS)
         together[call.grant.number.trunk.id, leaves_in].append(call)
-    return tuple(_departure(calls, now) for calls in together.values())
+    return tuple(
+        _departure(calls[first : first + MOST_TOGETHER], now)
+        for calls in together.values()
+        for first in range(0, len(calls), MOST_TOGETHER)
+    )
 
 
 def _departure(calls: Sequence[ClaimedCall], now: DateTime) -> Departure:
