@@ -280,7 +280,8 @@ def settle_pages() -> None:
             settle_page()
         finally:
             settling.release()
-    ask_settle()
+    # Not ask_settle: the task that is noted as queued may be one that another thread has taken and left to this one.
+    settle_task.delay()
 
 
 def settle_page() -> None:
