@@ -12,7 +12,6 @@ import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial, wraps
-from threading import Event, Lock
 from typing import Any
 
 import structlog
@@ -24,6 +23,7 @@ from kombu.exceptions import OperationalError
 from pendulum import DateTime
 
 from dialer import log, wiring
+from dialer.coalesce import Coalesced
 from dialer.domain.ids import BatchId
 from dialer.domain.timeouts import MAX_SKEW_SECONDS
 from dialer.engine.bulk_change import bulk_change
@@ -62,8 +62,6 @@ rng = wiring.chance()
 # Nothing is connected until a task needs it, so beat and listener may import this too.
 context = wiring.context_of(settings)
 measures = ProcessMetrics(settings.redis, wiring.seconds)
-# Held by the thread that settles; whether it must look at the inbox once more.
-settling, settle_asked = Lock(), Event()
 scheduler = Scheduler(DEPARTURE_THREADS, wiring.seconds)
 process_name = f"{socket.gethostname()}:{os.getpid()}"
 logger = structlog.get_logger()
@@ -237,7 +235,8 @@ def dispatch_task(now: DateTime, batch_ids: Sequence[BatchId]) -> None:
 
 @step
 def settle_task(_: DateTime) -> None:
-    settle_pages()
+    if settling.run():
+        settle_task.delay()
 
 
 @step
@@ -265,35 +264,20 @@ def retention_task(now: DateTime) -> None:
     retention(context, now, settings.retention_days)
 
 
-def settle_pages() -> None:
-    """Settle what is in the inbox, on one thread of this process at a time.
-
-    What comes in meanwhile makes the next page larger: few large pages cost much less than many small ones, which would
-    also wait for each other's locks.
-    """
-    settle_asked.set()
-    for _ in range(MOST_PAGES):
-        if not settle_asked.is_set() or not settling.acquire(blocking=False):
-            return
-        try:
-            settle_asked.clear()
-            settle_page()
-        finally:
-            settling.release()
-    # Not ask_settle: the task that is noted as queued may be one that another thread has taken and left to this one.
-    settle_task.delay()
-
-
-def settle_page() -> None:
-    """Settle one page and refill the slots that it frees."""
+def settle_page() -> bool:
+    """Settle one page and refill the slots that it frees; say whether there may be more to settle."""
     context.leases.begun("settle")
     now = ledger_now()
     if now is None:
-        return
+        return False
     report = settle(context, now)
-    if report.is_full:
-        settle_asked.set()
     refill(now, report)
+    return report.is_full
+
+
+# What comes in while a page is settled makes the next one larger: few large pages cost much less than many small ones,
+# which would also wait for each other's locks.
+settling = Coalesced(settle_page, MOST_PAGES)
 
 
 def dispatch_now(now: DateTime, batch_ids: Sequence[BatchId], freed_at: DateTime | None = None) -> None:
