@@ -1,4 +1,4 @@
-"""Work that one thread of a process does for all threads: whoever asks while it runs has it done once more."""
+"""Joins requests for the same work: one thread does it, and a request that comes meanwhile makes it do it once more."""
 
 from collections.abc import Callable
 from threading import Event, Lock
@@ -17,7 +17,7 @@ class Coalesced:
         self._running, self._asked = Lock(), Event()
 
     def run(self) -> bool:
-        """Do the work until nobody asks for it, or leave it to the thread that is doing it.
+        """Do the work until there is no request for it. Return at once if another thread is doing it.
 
         Returns:
             Whether it was done `most` times: the caller must have it run again, since others may have left it to this
