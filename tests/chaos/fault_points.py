@@ -33,6 +33,7 @@ from dialer.providers.base import (
 )
 from dialer.providers.simulator import SimulatedNetwork
 from dialer.store.database import Database, Timeouts, set_now
+from dialer.wiring import STEPS
 
 # The SQLSTATE of these faults. Postgres itself raises them, so that the error takes the real path through the driver.
 SQLSTATES = {"serialization": "40001", "deadlock": "40P01"}
@@ -61,7 +62,7 @@ class InstrumentedDatabase(Database):
     def begin(self) -> Iterator[Connection]:
         with super().begin() as connection:
             yield connection
-            if self._actor.fault_point("commit") == "cut":
+            if self._fault_point("commit") == "cut":
                 self._monitor.terminate(connection.connection.dbapi_connection.info.backend_pid)  # type: ignore[union-attr]
         self._actor.has_lock_timeout = False
         if self._actor.fault_point("committed") == "cut":
@@ -70,7 +71,7 @@ class InstrumentedDatabase(Database):
     def _before(self, connection: Connection, cursor: Any, statement: str, parameters: Any, *_: Any) -> tuple[str, Any]:
         if "'dialer.now'" in statement:
             return statement, parameters
-        fault = self._actor.fault_point(_abbreviated(statement))
+        fault = self._fault_point(_abbreviated(statement))
         backend = cursor.connection.info.backend_pid
         if self._actor.scheduler:
             # The database's clock moves within a transaction, as the real one does.
@@ -85,6 +86,14 @@ class InstrumentedDatabase(Database):
             self._actor.has_lock_timeout = True
         self._actor.executing(backend)
         return statement, parameters
+
+    def _fault_point(self, what: str) -> str | None:
+        """Return the fault at this point. A transaction that was idle for too long is cancelled, as by Postgres, which
+        does not know the virtual time.
+        """
+        began_at = self._clock()
+        fault = self._actor.fault_point(what)
+        return "cut" if (self._clock() - began_at).total_seconds() > STEPS.idle_seconds else fault
 
     def _failed(self, context: Any) -> None:
         self._actor.has_lock_timeout = False

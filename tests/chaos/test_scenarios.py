@@ -27,6 +27,15 @@ REGRESSIONS: dict[str, Scenario] = {
         without=frozenset({"deadlock", "late", "refused", "reordered", "repeated", "server_error", "task lost",
                            *DATABASE_FAULTS}),
     ),
+    "Redis restarted while a rescue loaded it": Scenario(
+        1218,
+        steps=60,
+        contacts=5,
+        without=frozenset({"cut", "lost", "open transaction", "refused", "reordered", "repeated", "server_error",
+                           "task lost", "timeout_after", "timeout_before"}),
+        only=frozenset({"worker0.9.19", "worker1.5.14", "worker1.5.33", "worker1.5.40", "worker1.5.55",
+                        "worker1.5.60"}),
+    ),
 }  # fmt: skip
 
 

@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from math import ceil
+from typing import Any
+from unittest.mock import patch
 from uuid import UUID
 
 import fakeredis
@@ -15,7 +17,8 @@ from pendulum import DateTime
 from dialer.domain.ids import AttemptId, TrunkId
 from dialer.domain.pacing import RateLimit
 from dialer.domain.slots import BatchRoutes, Lease, RateAllowance, SlotGrant, SlotLimit
-from dialer.store.leases import Leases
+from dialer.errors import Unavailable
+from dialer.store.leases import LEASE_KINDS, Leases
 from support.lease_setup import (
     BATCH,
     EPOCH_ID,
@@ -254,6 +257,44 @@ def test_a_rebuild_replaces_what_redis_knew_by_what_the_ledger_says(leases: Leas
     batch = round_robin_ask(route(A, number_limit=1), route(B), route(C, cap=1), limit=3)
     grants = leases.acquire(NOW, [batch], requests(batch, 2))
     assert (grants.epoch, number_ids(grants.granted), grants.held) == (epoch, [B], {BATCH: "slots"})
+
+
+def test_redis_that_loses_its_memory_during_a_rebuild_is_not_marked_as_loaded(leases: Leases) -> None:
+    """Reproduces a breach of P2: a flush in the middle left a marker over half of the leases."""
+
+    def live() -> Iterator[Lease]:
+        yield Lease(next(NAMES), BATCH, A, TRUNK, TODAY)
+
+    def counted() -> Iterator[Lease]:
+        leases._redis.flushall()
+        yield from ()
+
+    with pytest.raises(Unavailable, match="lost its memory"):
+        leases.rebuild(NOW, UUID(int=77), live(), counted(), {}, {}, [TODAY])
+    assert leases.epoch() is None
+    assert acquire(leases, round_robin_ask(route()), 1) == ()
+
+
+@pytest.mark.parametrize("kind", LEASE_KINDS)
+def test_a_rebuild_that_stood_still_voids_what_another_has_loaded_meanwhile(leases: Leases, kind: str) -> None:
+    """It goes on to delete keys that are the other's: nothing may be granted without them."""
+    client: Any = leases._redis
+    scan, delete = client.scan_iter, client.delete
+    held = [Lease(next(NAMES), BATCH, A, TRUNK, TODAY)]
+
+    def stand_still(pattern: str, **more: Any) -> Iterator[str]:
+        if pattern.endswith(f":{kind}*"):
+            with patch.object(client, "scan_iter", scan), patch.object(client, "delete", delete):
+                rebuild(leases, held, held)
+        yield from scan(pattern, **more)
+
+    def check_after(*keys: str) -> None:
+        delete(*keys)
+        assert leases.epoch() is None
+
+    with patch.object(client, "scan_iter", stand_still), patch.object(client, "delete", check_after):
+        leases.rebuild(NOW, UUID(int=77), [], [], {}, {}, [TODAY])
+    assert leases.epoch() == UUID(int=77)
 
 
 def test_the_cursor_outlives_a_rebuild(leases: Leases) -> None:

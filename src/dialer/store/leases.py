@@ -67,6 +67,16 @@ LEASE_KINDS = (
     "run",
 )
 
+# Ends a rebuild, if nothing has happened to Redis since it began. KEYS: run, epoch. ARGV: loading, run, epoch.
+MARK_LOADED = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then
+    return 0
+end
+redis.call('SET', KEYS[1], ARGV[2])
+redis.call('SET', KEYS[2], ARGV[3])
+return 1
+"""
+
 
 class Leases:
     """All leases of one installation. Every method may be called again after an error."""
@@ -82,6 +92,7 @@ class Leases:
             self._redis.register_script(resources.files("dialer.store").joinpath(script).read_text("utf-8"))
             for script in ("leases.lua", "departures.lua")
         )
+        self._mark_loaded = self._redis.register_script(MARK_LOADED)
 
     def ping(self) -> None:
         """Raise Unavailable unless Redis answers."""
@@ -315,22 +326,27 @@ class Leases:
 
         `counted`: attempts that count toward the caps of `days`, also those that are over. The last departures of a
         trunk cannot be read quickly from the ledger, so every rate starts with one window without departures (P2).
+
+        Raise Unavailable if Redis has lost its memory meanwhile: it is not marked, and the next rebuild begins again.
         """
+        is_loading = f"loading {epoch}"
         with _answering():
             run = self._run()
-            self._redis.delete(EPOCH)
             for kind in LEASE_KINDS:
                 for page in _pages(self._redis.scan_iter(f"{{dialer}}:{kind}*", count=PAGE)):
-                    self._redis.delete(*page)
+                    # With the marker, in case another rebuild has set it since: this one may have stood still.
+                    self._redis.delete(EPOCH, *page)
+            self._redis.set(LOADED_ON, is_loading)
         self.restore(live, now.add(seconds=LEASE_SECONDS))
         self.count_days(counted)
         self.mark_loaded(capped, days)
         with self._pipeline() as pipe:
             for batch_id, number_id in cursors.items():
                 pipe.set(cursor_key(batch_id), str(number_id))
-        with self._pipeline() as pipe:
-            pipe.set(LOADED_ON, run)
-            pipe.set(EPOCH, str(epoch))
+        with _answering():
+            is_loaded = self._mark_loaded(keys=[LOADED_ON, EPOCH], args=[is_loading, run, str(epoch)])
+        if not is_loaded:
+            raise Unavailable("Redis has lost its memory while it was loaded from the ledger")
 
     def close(self) -> None:
         self._redis.close()
