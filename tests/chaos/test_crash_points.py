@@ -99,6 +99,14 @@ class BatchCase:
     def cancel(self) -> None:
         self.world.sql("UPDATE batches SET status = 'cancelled' WHERE id = :id", id=self.batch_id)
 
+    def suppress(self) -> None:
+        self.settle_calls()
+        self.world.sql(
+            "INSERT INTO suppressions SELECT :workspace, phone_number FROM contacts WHERE batch_id = :id",
+            workspace=self.world.installed.workspace_id,
+            id=self.batch_id,
+        )
+
     def later(self, minutes: float) -> None:
         self.world.clock.now = self.world.clock.now.add(seconds=60 * minutes)
 
@@ -183,6 +191,7 @@ STEPS = {
     "schedule": StepCase(do_nothing, run_schedule, start=False),
     "cancel": StepCase(BatchCase.place_calls, run_cancel),
     "bulk change": StepCase(BatchCase.cancel, run_bulk_change, points=10),
+    "suppression": StepCase(BatchCase.suppress, run_bulk_change, points=10),
 }
 
 
@@ -235,4 +244,4 @@ def recover(case: BatchCase, step_case: StepCase) -> None:
     case.later(1)
     world.rescue()
     done = world.progress(case.batch_id)
-    assert done.completed + done.failed + done.cancelled == CONTACTS
+    assert done.completed + done.failed + done.skipped + done.cancelled == CONTACTS

@@ -46,6 +46,8 @@ def hot_path(world: World) -> Iterator[tuple[str, Callable[[], object]]]:
     yield "rescue", lambda: rescue(context, world.clock.now, chance)
     yield "dispatch again", lambda: world.dispatch(three)
     world.sql("UPDATE batches SET status = 'cancelled' WHERE id = :id", id=plain)
+    suppress = "INSERT INTO suppressions SELECT :workspace, phone_number FROM contacts WHERE batch_id = :id"
+    world.sql(suppress, workspace=world.installed.workspace_id, id=in_lanes)
     yield "bulk change", lambda: bulk_change(context, world.clock.now)
 
 

@@ -263,6 +263,38 @@ def test_a_batch_that_the_previous_release_deletes_is_removed_with_its_contacts(
         world.close()
 
 
+# How the release before 0014 suppresses a number.
+SUPPRESS = (
+    "INSERT INTO suppressions (id, workspace_id, phone_number) SELECT gen_random_uuid(), id, :phone FROM workspaces"
+)
+
+
+def test_contacts_of_numbers_that_the_previous_release_suppresses_are_skipped_in_pages(
+    url: str, servers: Servers
+) -> None:
+    database = Database(url)
+    database.upgrade("0013")
+    demo_setup.install(database, {}, MONDAY, Random(1))
+    with database.begin() as connection:
+        connection.exec_driver_sql(LISTS)
+        run(connection, "UPDATE batches SET expires_at = NULL")
+        run(connection, SUPPRESS, phone="+12015550001")
+    database.upgrade()
+    with database.begin() as connection:
+        assert run(connection, SUPPRESS, phone="+12015550002") == 1
+        # Earlier suppressions are found by the claim alone, as before.
+        assert rows(connection, "SELECT phone_numbers FROM suppressed_numbers") == [(["+12015550002"],)]
+    world = World(urlsplit(servers.database_url)._replace(path="/migrating").geturl(), servers.redis_url)
+    try:
+        world.clock.now = database.now()
+        world.change_pages()
+        skipped = world.rows("SELECT phone_number, status_reason FROM contacts WHERE status = 'skipped'")
+        assert skipped == [("+12015550002", "suppressed")] * 2
+    finally:
+        world.close()
+        database.close()
+
+
 # What agents of releases before 0010 named, and what a trunk of their workspace permits after the upgrade.
 CONNECTIONS = [
     ("freeswitch", {"application": "transfer", "data": "1000 XML default"}, True),

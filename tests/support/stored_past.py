@@ -60,6 +60,7 @@ def store_past(world: World) -> None:
     world.sql(FILL_INBOX)
     world.sql(FILL_DAYS)
     world.sql(FILL_SUPPRESSIONS, workspace=installed.workspace_id)
+    world.sql("DELETE FROM suppressed_numbers")
     # The filling has woken every batch.
     world.sql("UPDATE batch_progress SET next_dispatch_at = NULL")
 

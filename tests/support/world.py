@@ -213,6 +213,7 @@ class World:
                 (SELECT min(next_dispatch_at) FROM batch_progress),
                 (SELECT min(scheduled_at) FROM batches WHERE status = 'scheduled'),
                 (SELECT min(due_at) FROM bulk_changes),
+                (SELECT min(due_at) FROM suppressed_numbers),
                 (SELECT min(due_at) FROM contacts WHERE status = 'waiting'),
                 (SELECT min(due_at) FROM inbox WHERE settled_at IS NULL),
                 (SELECT min(rescue_at) FROM attempts WHERE rescue_at IS NOT NULL))

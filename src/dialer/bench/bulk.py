@@ -24,14 +24,14 @@ def bulk(bench: Bench) -> Figure:
     engine, contacts = bench.engine(), WORK[bench.size]
     cancelled, expired = add_waiting(engine, contacts), add_waiting(engine, contacts)
     first = engine.used
-    add_waiting(engine, contacts)
+    suppressed = add_waiting(engine, contacts)
     file = io.BytesIO(b"".join(contact_list.csv(contacts, first)))
     found = [
         measure(engine, "cancel", lambda: cancel(engine, cancelled), lambda: is_moved(engine, cancelled)),
         measure(engine, "delete", lambda: delete(engine, cancelled), lambda: is_deleted(engine, cancelled)),
         measure(engine, "expire", lambda: expire(engine, expired), lambda: is_moved(engine, expired)),
         # From the answer on no claim takes these numbers, whatever their contacts' status is.
-        measure(engine, "suppress", lambda: suppress(engine, file), lambda: True),
+        measure(engine, "suppress", lambda: suppress(engine, file), lambda: is_moved(engine, suppressed)),
     ]
     return Figure([{"change": row["change"], "contacts": contacts, **row} for row in found], engine.violations())
 

@@ -23,7 +23,7 @@ class ContactStatus(StrEnum):
     DIALING = "dialing"  #: Set by dispatch with the attempt. Settle or rescue moves it on when the attempt is over.
     COMPLETED = "completed"  #: Set by settle: the person or a machine answered. Final.
     FAILED = "failed"  #: Set by settle: not reached, and no attempt is left. Final.
-    SKIPPED = "skipped"  #: Set by dispatch: suppressed, expired, or its window never opens. Never called again. Final.
+    SKIPPED = "skipped"  #: Set by dispatch or a bulk change: suppressed, expired, or its window never opens. Final.
     CANCELLED = "cancelled"  #: Set when its batch is cancelled; by settle, if its attempt is refused after that. Final.
 
 

@@ -39,8 +39,16 @@ def begin(connection: Connection, batch_ids: Sequence[BatchId]) -> None:
 
 
 def is_due(connection: Connection, now: DateTime) -> bool:
-    """Say whether a page is due."""
-    return bool(rows(connection, "SELECT 1 FROM bulk_changes WHERE due_at <= :now LIMIT 1", now=now))
+    """Say whether a page is due, of a batch or of suppressed numbers."""
+    (row,) = rows(
+        connection,
+        """
+        SELECT EXISTS (SELECT 1 FROM bulk_changes WHERE due_at <= :now)
+            OR EXISTS (SELECT 1 FROM suppressed_numbers WHERE due_at <= :now) AS is_due
+        """,
+        now=now,
+    )
+    return bool(row.is_due)
 
 
 def take_due(connection: Connection, now: DateTime, again_at: DateTime) -> BatchId | None:

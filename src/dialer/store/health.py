@@ -73,6 +73,7 @@ def troubles(connection: Connection, now: DateTime) -> list[str]:
                (SELECT count(*) FROM contacts w WHERE status = 'waiting' AND due_at < :late
                 AND NOT EXISTS (SELECT 1 FROM bulk_changes u WHERE u.batch_id = w.batch_id)) AS contacts,
                (SELECT count(*) FROM bulk_changes WHERE due_at < :late) AS bulk_changes,
+               (SELECT sum(cardinality(phone_numbers)) FROM suppressed_numbers WHERE due_at < :late) AS suppressed,
                extract(epoch FROM dialer_now() - :now) AS skew_seconds
         """,
         late=now - LATE,
@@ -84,6 +85,7 @@ def troubles(connection: Connection, now: DateTime) -> list[str]:
         (row.attempts, "attempts have waited for rescue", "are a beat and a worker running?"),
         (row.contacts, "contacts have waited for their retry", "are a beat and a worker running?"),
         (row.bulk_changes, "batches have had contacts to end or to remove", "are a beat and a worker running?"),
+        (row.suppressed, "suppressed numbers have had contacts to skip", "are a beat and a worker running?"),
     )
     sentences = [f"{count:,} {what} for over a minute: {question}" for count, what, question in overdue if count]
     skew_seconds = abs(float(row.skew_seconds))
