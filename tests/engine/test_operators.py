@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 
 from dialer.domain.call import CallEvent
 from dialer.engine.audit import audit
-from dialer.engine.dispatch import dispatch
+from dialer.engine.dispatch import SKIP_LIMIT, dispatch
 from dialer.engine.events import receive
 from dialer.engine.place import place
 from dialer.engine.retry import retry
@@ -116,6 +116,24 @@ def test_contacts_whose_zones_are_never_open_together_are_skipped_with_the_reaso
     reasons = dict(tuple(row) for row in world.rows("SELECT phone_number, status_reason FROM contacts"))
     assert reasons["+18005550100"] == "window_never_opens"
     assert world.progress(batch_id).skipped == 1
+
+
+def test_very_many_contacts_whose_zones_are_never_open_together_are_skipped_a_part_with_each_dispatch(
+    world: World,
+) -> None:
+    batch_id = world.batch(
+        ["+18005550100", *made_up_phones(SKIP_LIMIT)],
+        timezone="America/New_York",
+        respect_contact_timezone=True,
+        start_time="09:00",
+        end_time="09:30",
+    )
+    dead = "(SELECT lane FROM contacts WHERE phone_number = '+18005550100')"
+    world.sql(f"UPDATE contacts SET lane = {dead}")
+    report = world.dispatch([batch_id])
+    assert (world.progress(batch_id).skipped, report.again) == (SKIP_LIMIT, (batch_id,))
+    world.dispatch(report.again)
+    assert (world.progress(batch_id).skipped, world.progress(batch_id).status) == (SKIP_LIMIT + 1, "completed")
 
 
 def test_contacts_that_stick_to_a_full_number_do_not_hold_up_the_others(make_world: Callable[..., World]) -> None:

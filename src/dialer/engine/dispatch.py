@@ -44,6 +44,9 @@ from dialer.providers import registry
 from dialer.store import batches, bulk_changes, contacts, lease_epoch, numbers, progress
 from dialer.store.database import Connection
 
+# Contacts that one dispatch skips because their lane is never open. The batch is due again until none is left.
+SKIP_LIMIT = 2_000
+
 log = structlog.get_logger()
 
 
@@ -173,7 +176,7 @@ def _claim(
             bulk_changes.begin(connection, expired)
         for plan in current.values():
             if plan.dead_lanes:
-                contacts.skip_lanes(connection, plan.batch.id, plan.dead_lanes, now)
+                contacts.skip_lanes(connection, plan.batch.id, plan.dead_lanes, now, SKIP_LIMIT)
         retry_now = _write_next(connection, {id_: plans[id_] for id_ in locked}, current, grants, claimed, now)
     return ClaimResult(claimed, retry_now, leases_lost)
 

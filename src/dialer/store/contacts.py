@@ -260,15 +260,20 @@ def requeue_waiting(connection: Connection, batch_ids: Sequence[BatchId], now: D
     )
 
 
-def skip_lanes(connection: Connection, batch_id: BatchId, dead: Sequence[Lane], now: DateTime) -> int:
-    """Skip the contacts of lanes that are never open; their batch's counts are locked by this transaction."""
+def skip_lanes(connection: Connection, batch_id: BatchId, dead: Sequence[Lane], now: DateTime, limit: int) -> int:
+    """Skip at most `limit` contacts of lanes that are never open; their batch's counts are locked by this transaction.
+
+    SKIP LOCKED: a contact that an operator has locked does not stop the others.
+    """
     return run(
         connection,
         """
         UPDATE contacts SET status = 'skipped', status_reason = 'window_never_opens', finished_at = :now
-        WHERE batch_id = :id AND lane = ANY(:lanes) AND status = 'pending'
+        WHERE id IN (SELECT id FROM contacts WHERE batch_id = :id AND lane = ANY(:lanes) AND status = 'pending'
+                     LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED)
         """,
         id=batch_id,
         lanes=[str(lane) for lane in dead],
         now=now,
+        limit=limit,
     )

@@ -13,8 +13,8 @@ def remove_page(connection: Connection, batch_id: BatchId, limit: int) -> int:
     # Contacts last: with each of them Postgres looks for its attempts.
     return (
         _remove_attempts(connection, batch_id, limit)
-        or _remove_archived(connection, batch_id, limit)
-        or _remove_contacts(connection, batch_id, limit)
+        or _remove(connection, "attempts_archive", "id", batch_id, limit)
+        or _remove(connection, "contacts", "position", batch_id, limit)
     )
 
 
@@ -43,24 +43,13 @@ def _remove_attempts(connection: Connection, batch_id: BatchId, limit: int) -> i
     return int(removed.n)
 
 
-def _remove_archived(connection: Connection, batch_id: BatchId, limit: int) -> int:
+def _remove(connection: Connection, table: str, order: str, batch_id: BatchId, limit: int) -> int:
+    """Remove rows of a batch from a table, in the order of a column by which it has an index with the batch."""
     return run(
         connection,
-        """
-        DELETE FROM attempts_archive WHERE id IN (
-            SELECT id FROM attempts_archive WHERE batch_id = :id ORDER BY id LIMIT :limit FOR UPDATE)
-        """,
-        id=batch_id,
-        limit=limit,
-    )
-
-
-def _remove_contacts(connection: Connection, batch_id: BatchId, limit: int) -> int:
-    return run(
-        connection,
-        """
-        DELETE FROM contacts WHERE id IN (
-            SELECT id FROM contacts WHERE batch_id = :id ORDER BY position LIMIT :limit FOR UPDATE)
+        f"""
+        DELETE FROM {table} WHERE id IN (
+            SELECT id FROM {table} WHERE batch_id = :id ORDER BY {order} LIMIT :limit FOR UPDATE)
         """,
         id=batch_id,
         limit=limit,
