@@ -9,6 +9,7 @@
     ├── NotSigned               the signature of a webhook is missing or wrong
     ├── NotFound                no such row in this workspace
     ├── StateConflict           the current state does not allow the request
+    ├── SettingsChanged         the settings have changed since the client read them
     ├── KeyInUse                a request with the same idempotency key is still running
     ├── TooLarge                larger than the configured limit
     ├── TooManyRequests         the rate limit is used up; says when to retry
@@ -108,6 +109,12 @@ class StateConflict(DialerError):
     """The current state does not allow the request; the message names the state."""
 
     code = "state_conflict"
+
+
+class SettingsChanged(DialerError):
+    """The settings are not those any more for which the request was made; nothing was done."""
+
+    code = "settings_changed"
 
 
 class KeyInUse(DialerError):

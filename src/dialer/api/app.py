@@ -13,6 +13,7 @@ from dialer import wiring
 from dialer.api import (
     agents,
     batch_calls,
+    batch_settings,
     contact_folders,
     contacts,
     docs,
@@ -103,7 +104,9 @@ def make_routes() -> FastAPI:
     v1 = APIRouter(prefix="/v1", responses=errors.documented(401, 403, 422, 429, 503))
     # First, since it is asked most often and routes are matched one after the other.
     v1.include_router(webhooks.router)
-    for resource in (batch_calls, events, contacts, agents, phone_numbers, trunks, contact_folders, suppressions, keys):
+    v1.include_router(batch_calls.router)
+    v1.include_router(batch_settings.router)
+    for resource in (events, contacts, agents, phone_numbers, trunks, contact_folders, suppressions, keys):
         v1.include_router(resource.router)
     app.include_router(v1)
     app.include_router(docs.router)

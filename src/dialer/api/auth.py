@@ -1,7 +1,7 @@
 """Authentication: an API key in `Authorization: Bearer …`, checked in the database at every request, and its role."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from random import Random
 from typing import Annotated, Any
@@ -12,6 +12,7 @@ from pendulum import DateTime
 
 from dialer import wiring
 from dialer.api.request_context import current_request
+from dialer.domain.change_origin import CLI_USER_AGENT, ChangeOrigin, ChangeSource
 from dialer.domain.ids import KeyId, WorkspaceId
 from dialer.domain.roles import Role
 from dialer.engine.context import EngineContext
@@ -53,7 +54,7 @@ def _requires(wanted: Role) -> Callable[..., Caller]:
         if not identity.role.suffices_for(wanted):
             raise NotAllowed(f"This needs the role {wanted}; the key has the role {identity.role}")
         return Caller(
-            context=state.read_context if request.method == "GET" else state.context,
+            context=state.read_context if request.method == "GET" else _attributed(state.context, request, identity),
             settings=state.settings,
             workspace_id=identity.workspace_id,
             workspace=identity.workspace,
@@ -66,6 +67,13 @@ def _requires(wanted: Role) -> Callable[..., Caller]:
     caller.__name__ = f"needs_{wanted}"
     caller.wanted = wanted  # type: ignore[attr-defined]  # read by the test that checks the role of every route
     return caller
+
+
+def _attributed(context: EngineContext, request: Request, identity: keys.Identity) -> EngineContext:
+    """Return the context with a database that keeps in the history of batches who changes them."""
+    is_command = request.headers.get("user-agent", "").startswith(CLI_USER_AGENT)
+    origin = ChangeOrigin(ChangeSource.CLI if is_command else ChangeSource.API, identity.key_id)
+    return replace(context, db=context.db.attributed_to(origin))
 
 
 def _check_rate_limit(state: Any, key_id: KeyId) -> None:

@@ -18,7 +18,7 @@ from dialer.domain.outcomes import Outcome
 from dialer.domain.states import AttemptState, BatchStatus
 from dialer.engine.audit import audit
 from dialer.service import batch_views, batches, edit_batch, results
-from dialer.service.batches import Cancellation
+from dialer.service.batches import Cancellation, Pause
 from dialer.service.edit_batch import ChangedBatch
 from dialer.service.fields import Storable
 from dialer.service.new_batch import NewBatch
@@ -57,7 +57,7 @@ def create_batch_call(
 
     def create(db: Database, new: NewBatch) -> Answer[BatchCall]:
         batch_id = batches.create(db, caller.workspace_id, new, caller.now, caller.rng)
-        return _shown(caller, batch_id, db)
+        return shown(caller, batch_id, db)
 
     return idempotency.run(caller, body, create)
 
@@ -65,7 +65,7 @@ def create_batch_call(
 @router.get("/{batch_id}", responses=documented(404))
 def get_batch_call(caller: Viewer, batch_id: BatchId) -> Answer[BatchCall]:
     """Read one batch with its counts."""
-    return _shown(caller, batch_id)
+    return shown(caller, batch_id)
 
 
 @router.patch("/{batch_id}", responses=documented(400, 404, 413))
@@ -74,7 +74,7 @@ def change_batch_call(
 ) -> Answer[BatchCall]:
     """Change a draft: what is absent stays as it is; null clears what may be absent."""
     edit_batch.edit(caller.db, caller.workspace_id, batch_id, body.read(), caller.now)
-    return _shown(caller, batch_id)
+    return shown(caller, batch_id)
 
 
 @router.delete("/{batch_id}", status_code=204, responses=documented(404))
@@ -87,21 +87,30 @@ def delete_batch_call(caller: Operator, batch_id: BatchId) -> None:
 def schedule_batch_call(caller: Operator, batch_id: BatchId) -> Answer[BatchCall]:
     """Start a draft: it becomes active, or scheduled if its time lies ahead."""
     batches.schedule(caller.context, caller.workspace_id, batch_id, caller.now)
-    return _shown(caller, batch_id)
+    return shown(caller, batch_id)
 
 
-@router.post("/{batch_id}/pause", responses=documented(404))
-def pause_batch_call(caller: Operator, batch_id: BatchId) -> Answer[BatchCall]:
+@router.post("/{batch_id}/pause", response_model=Answer[BatchCall], responses=documented(400, 404, 409, 413))
+def pause_batch_call(
+    caller: Operator,
+    batch_id: BatchId,
+    body: Annotated[Body[Pause], body_of(Pause, optional=True)],
+    idempotency: Idempotency,
+) -> Response:
     """Pause a batch: once this is answered, no new call starts. Calls in progress finish."""
-    batches.pause(caller.db, caller.workspace_id, batch_id)
-    return _shown(caller, batch_id)
+
+    def pause(db: Database, why: Pause) -> Answer[BatchCall]:
+        batches.pause(db, caller.workspace_id, batch_id, why.reason)
+        return shown(caller, batch_id, db)
+
+    return idempotency.run(caller, body, pause, status=200)
 
 
 @router.post("/{batch_id}/resume", responses=documented(404))
 def resume_batch_call(caller: Operator, batch_id: BatchId) -> Answer[BatchCall]:
     """Resume a paused batch."""
     batches.resume(caller.db, caller.workspace_id, batch_id)
-    return _shown(caller, batch_id)
+    return shown(caller, batch_id)
 
 
 @router.post("/{batch_id}/cancel", response_model=Answer[BatchCall], responses=documented(400, 404, 409, 413))
@@ -115,7 +124,7 @@ def cancel_batch_call(
 
     def cancel(db: Database, how: Cancellation) -> Answer[BatchCall]:
         batches.cancel(db, caller.workspace_id, batch_id, how)
-        return _shown(caller, batch_id, db)
+        return shown(caller, batch_id, db)
 
     cancelled = idempotency.run(caller, body, cancel, status=200)
     batches.hang_up(caller.context, batch_id, caller.rng)
@@ -165,5 +174,6 @@ def audit_batch_call(caller: Viewer, batch_id: BatchId, request: Request) -> Ans
         return answer(Audit, audit(caller.db, caller.now, batch_id))
 
 
-def _shown(caller: Caller, batch_id: BatchId, db: Database | None = None) -> Answer[BatchCall]:
+def shown(caller: Caller, batch_id: BatchId, db: Database | None = None) -> Answer[BatchCall]:
+    """Answer with the batch as it is now."""
     return answer(BatchCall, batch_views.show(db or caller.db, caller.workspace_id, batch_id, caller.now))

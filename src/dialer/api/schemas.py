@@ -4,12 +4,13 @@ Class names here are component names of the OpenAPI document, which is a public 
 """
 
 from datetime import date, datetime, time
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, PlainSerializer
 
 from dialer.domain.call import HungUpBy
+from dialer.domain.change_origin import ChangeSource
 from dialer.domain.outcomes import Outcome
 from dialer.domain.rotation_strategy import RotationStrategy
 from dialer.domain.states import AttemptState, BatchStatus, ContactStatus
@@ -83,6 +84,49 @@ class BatchCall(BaseModel):
     updated_at: datetime
     started_at: datetime | None
     completed_at: datetime | None
+
+
+class SettingsImpact(BaseModel):
+    """How many contacts a change would concern now, whatever the status of the batch.
+
+    `gain`: they can be called now, and could not. `lose`: they could be called now and cannot any more, or wait for a
+    retry that is withdrawn. `moved`: they wait for a retry whose due time moves.
+    """
+
+    gain: int
+    lose: int
+    moved: int
+
+
+class PlannedChange(BaseModel):
+    """What a change of settings would do. `changes`: field -> its value now, and its new value.
+
+    `if_match`: sent with the change, it refuses the change if the batch has changed meanwhile.
+    """
+
+    changes: dict[str, list[Any]]
+    impact: SettingsImpact
+    if_match: str
+
+
+class Change(BaseModel):
+    """A change of a batch: of its `status`, or of its `settings`, which makes a version.
+
+    `changes`: field -> its old and its new value; empty for the first version. `by`: the name of the key, or of the
+    database role. `source`: null where it was not recorded yet.
+    """
+
+    id: int
+    at: datetime
+    kind: Literal["status", "settings"]
+    from_status: BatchStatus | None
+    to_status: BatchStatus | None
+    version: int | None
+    changes: dict[str, list[Any]]
+    by: str
+    key_id: UUID | None
+    source: ChangeSource | None
+    reason: str | None
 
 
 class Call(BaseModel):

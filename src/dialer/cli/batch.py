@@ -10,12 +10,13 @@ import typer
 from dialer.cli.options import AsJson, DataDir, FieldValues, parse_fields
 from dialer.domain.states import BatchStatus
 
-group = typer.Typer(help="Batches: create, list, show, schedule, pause, resume, cancel, watch, export.",
-                    no_args_is_help=True)  # fmt: skip
+group = typer.Typer(help="Batches: create, list, show, schedule, pause, resume, cancel, set, undo, history, "
+                    "watch, export.", no_args_is_help=True)  # fmt: skip
 
 Which = Annotated[
     str, typer.Argument(metavar="BATCH", help="By id or name; if several have the name, the one to which this applies.")
 ]
+Why = Annotated[str | None, typer.Option("--reason", help="Why; kept in the history of the batch.")]
 COLUMNS = ("id", "name", "status", "counts.total", "counts.completed", "counts.failed", "calls.in_progress")
 
 
@@ -69,9 +70,10 @@ def schedule(which: Which, data_dir: DataDir = None, as_json: AsJson = False) ->
 
 
 @group.command()
-def pause(which: Which, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+def pause(which: Which, reason: Why = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Pause a batch: once this has returned, no new call starts."""
-    _act(which, "pause", [BatchStatus.ACTIVE, BatchStatus.SCHEDULED], None, data_dir, as_json=as_json)
+    among = [BatchStatus.ACTIVE, BatchStatus.SCHEDULED]
+    _act(which, "pause", among, {"reason": reason}, data_dir, as_json=as_json)
 
 
 @group.command()
@@ -84,14 +86,64 @@ def resume(which: Which, data_dir: DataDir = None, as_json: AsJson = False) -> N
 def cancel(
     which: Which,
     hang_up: Annotated[bool, typer.Option("--hang-up", help="Also end the calls in progress.")] = False,
+    reason: Why = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
     """End a batch for good."""
     from dialer.cli.batch_names import NOT_OVER
 
-    body = {"in_progress": "hang_up" if hang_up else "finish"}
+    body = {"in_progress": "hang_up" if hang_up else "finish", "reason": reason}
     _act(which, "cancel", NOT_OVER, body, data_dir, as_json=as_json)
+
+
+@group.command("set")
+def set_(
+    which: Which,
+    field_values: FieldValues = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what the change would do.")] = False,
+    if_match: Annotated[
+        str | None, typer.Option(help="Do nothing if the batch has changed since --dry-run showed this.")
+    ] = None,
+    reason: Why = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Change settings of a batch that is not over: max_concurrent_calls=5 end_time=17:30 …; null clears one."""
+    from dialer.cli.batch_names import NOT_OVER, batch_for_action
+    from dialer.cli.client import connected
+    from dialer.cli.tables import show_one
+
+    body = parse_fields(field_values) | {"reason": reason, "if_match": if_match}
+    with connected(data_dir) as client:
+        path = f"/batch-calls/{batch_for_action(client, which, NOT_OVER)}/settings"
+        query = {"dry_run": "true"} if dry_run else {}
+        show_one(client.request("PATCH", path, params=query, json=body)["data"], as_json=as_json)
+
+
+@group.command()
+def undo(which: Which, reason: Why = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Take back the latest change of settings; a second undo makes it again."""
+    from dialer.cli.batch_names import NOT_OVER, batch_for_action
+    from dialer.cli.client import connected
+    from dialer.cli.tables import show_one
+
+    with connected(data_dir) as client:
+        path = f"/batch-calls/{batch_for_action(client, which, NOT_OVER)}/settings/undo"
+        show_one(client.post(path, {"reason": reason}), as_json=as_json)
+
+
+@group.command()
+def history(which: Which, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """List the changes of status and settings of a batch, newest first: when, by whom, from where, why."""
+    from dialer.cli.batch_names import batch_to_show
+    from dialer.cli.client import connected
+    from dialer.cli.tables import show_table
+
+    with connected(data_dir) as client:
+        changes = list(client.all(f"/batch-calls/{batch_to_show(client, which)['id']}/history"))
+    columns = ("at", "kind", "from_status", "to_status", "version", "changes", "by", "source", "reason")
+    show_table(changes, columns, as_json=as_json)
 
 
 def _act(

@@ -12,6 +12,7 @@ import httpx2
 from dialer import wiring
 from dialer.cli import admin_key
 from dialer.cli.target import local_api_url
+from dialer.domain.change_origin import CLI_USER_AGENT
 from dialer.domain.ids import uuid7
 from dialer.errors import DialerError, InvalidInput, Unavailable
 from dialer.settings import Settings
@@ -28,7 +29,9 @@ class Client:
 
     def __init__(self, url: str, key: str) -> None:
         self.http = httpx2.Client(
-            base_url=f"{url.rstrip('/')}/v1", headers={"Authorization": f"Bearer {key}"}, timeout=TIMEOUT
+            base_url=f"{url.rstrip('/')}/v1",
+            headers={"Authorization": f"Bearer {key}", "User-Agent": CLI_USER_AGENT},
+            timeout=TIMEOUT,
         )
 
     def request(self, method: str, path: str, **request: Any) -> Any:

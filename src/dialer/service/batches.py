@@ -16,7 +16,7 @@ from dialer.engine import rescue
 from dialer.engine.context import EngineContext
 from dialer.errors import Contended, DialerError, FieldError, InvalidInput, NotFound, StateConflict, Unavailable
 from dialer.service import agents, contacts
-from dialer.service.fields import InputModel
+from dialer.service.fields import InputModel, Reason
 from dialer.service.new_batch import NewBatch
 from dialer.store import batch_edits, batches, configuration, numbers, resources
 from dialer.store import progress as batch_progress
@@ -195,13 +195,22 @@ def discard(db: Database, workspace_id: WorkspaceId, batch_id: BatchId) -> bool:
         return batch_edits.delete_draft(connection, workspace_id, batch_id)
 
 
-def pause(db: Database, workspace_id: WorkspaceId, batch_id: BatchId) -> BatchStatus:
+class Pause(InputModel):
+    """Why a batch is paused. `reason`: shown as its `status_reason` and kept in its history."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"reason": "the office is closed"}})
+
+    reason: Reason | None = None
+
+
+def pause(db: Database, workspace_id: WorkspaceId, batch_id: BatchId, reason: str | None = None) -> BatchStatus:
     """Pause a batch. Once this returns, no new attempt is created (P4). Calls in progress finish.
 
     Args:
         db: the database.
         workspace_id: the workspace of the caller.
         batch_id: the batch.
+        reason: why, for the history.
 
     Returns:
         The new status.
@@ -211,7 +220,7 @@ def pause(db: Database, workspace_id: WorkspaceId, batch_id: BatchId) -> BatchSt
         StateConflict: it is neither active nor scheduled (`batch_not_active`).
     """
     among = [BatchStatus.ACTIVE, BatchStatus.SCHEDULED]
-    return _change(db, workspace_id, batch_id, BatchStatus.PAUSED, among, "paused", "batch_not_active")
+    return _change(db, workspace_id, batch_id, BatchStatus.PAUSED, among, "paused", "batch_not_active", reason)
 
 
 def resume(db: Database, workspace_id: WorkspaceId, batch_id: BatchId) -> BatchStatus:
@@ -233,11 +242,14 @@ def resume(db: Database, workspace_id: WorkspaceId, batch_id: BatchId) -> BatchS
 
 
 class Cancellation(InputModel):
-    """How a batch is cancelled. `in_progress`: what becomes of the calls that there are."""
+    """How a batch is cancelled. `in_progress`: what becomes of the calls that there are. `reason`: shown as its
+    `status_reason` and kept in its history.
+    """
 
     model_config = ConfigDict(json_schema_extra={"example": {"in_progress": "hang_up"}})
 
     in_progress: Literal["finish", "hang_up"] = "finish"
+    reason: Reason | None = None
 
 
 def cancel(db: Database, workspace_id: WorkspaceId, batch_id: BatchId, how: Cancellation | None = None) -> BatchStatus:
@@ -257,9 +269,17 @@ def cancel(db: Database, workspace_id: WorkspaceId, batch_id: BatchId, how: Canc
         NotFound: there is no such batch in this workspace.
         StateConflict: it is over already (`batch_is_final`).
     """
-    hangs_up = how is not None and how.in_progress == "hang_up"
+    how = how or Cancellation()
     return _change(
-        db, workspace_id, batch_id, BatchStatus.CANCELLED, LIVE, "cancelled", "batch_is_final", hang_up=hangs_up
+        db,
+        workspace_id,
+        batch_id,
+        BatchStatus.CANCELLED,
+        LIVE,
+        "cancelled",
+        "batch_is_final",
+        how.reason,
+        hang_up=how.in_progress == "hang_up",
     )
 
 
@@ -331,11 +351,14 @@ def _change(
     among: Sequence[BatchStatus],
     done: str,
     code: str,
+    reason: str | None = None,
     *,
     hang_up: bool = False,
 ) -> BatchStatus:
     def change(connection: Connection) -> BatchStatus:
-        new_status = batches.change_status(connection, workspace_id, batch_id, status, among, hang_up=hang_up)
+        new_status = batches.change_status(
+            connection, workspace_id, batch_id, status, among, reason=reason, hang_up=hang_up
+        )
         if new_status is not None:
             return new_status
         progress = batch_progress.read(connection, batch_id)

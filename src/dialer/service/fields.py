@@ -195,6 +195,7 @@ Zone = Annotated[str, AfterValidator(_known_zone)]
 Region = Annotated[str, AfterValidator(_region)]
 Metadata = Annotated[dict[str, Any], AfterValidator(_storable_json)]
 Status = Literal["active", "inactive"]
+Reason = Annotated[Storable, Field(min_length=1, max_length=500)]
 PhoneNumber = Annotated[str, AfterValidator(_number)]
 # JSON schema of a list without duplicates.
 UNIQUE: JsonDict = {"uniqueItems": True}

@@ -46,20 +46,17 @@ Retried = Annotated[
 ]
 
 
-class BatchSettings(InputModel):
-    """The settings of a batch, which may be changed until it is started. `retry_delays`: outcome -> minutes."""
+class LiveSettings(InputModel):
+    """The settings that may be changed as long as a batch is not over. `retry_delays`: outcome -> minutes."""
 
-    # The order matters, because a validator sees only the fields above its own: `timezone` and `schedule_type` come
-    # before the times, and `start_time` before `end_time`.
+    # The order matters, because a validator sees only the fields above its own: `timezone` comes before the times, and
+    # `start_time` before `end_time`.
 
-    name: Name
     phone_number_ids: Annotated[
         list[UUID], Field(max_length=1000, json_schema_extra=UNIQUE), AfterValidator(each_once)
     ] = []
     phone_rotation_strategy: RotationStrategy = RotationStrategy.RANDOM
     timezone: Zone = "UTC"
-    schedule_type: Literal["immediate", "scheduled"] = "immediate"
-    scheduled_at: Moment | None = None
     start_time: ClockTime | None = None
     end_time: ClockTime | None = None
     working_days: Annotated[list[Weekday], Field(min_length=1, json_schema_extra=UNIQUE), AfterValidator(each_once)] = [
@@ -78,10 +75,20 @@ class BatchSettings(InputModel):
     max_retry_attempts: Retries = 0
     retry_delays: dict[Retried, Minutes] = {}
     retry_machine: Flag = False
-    respect_contact_timezone: Flag = False
-    sticky_caller_id: Flag = False
     expires_at: Moment | None = None
     priority: Priority = 5
+
+
+class BatchSettings(LiveSettings):
+    """The settings of a batch, which may be changed until it is started."""
+
+    # `schedule_type` before `scheduled_at`, whose validator sees it.
+
+    name: Name
+    schedule_type: Literal["immediate", "scheduled"] = "immediate"
+    scheduled_at: Moment | None = None
+    respect_contact_timezone: Flag = False
+    sticky_caller_id: Flag = False
     default_region: Region | None = None
     metadata: Metadata = {}
 

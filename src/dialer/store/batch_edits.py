@@ -40,16 +40,25 @@ def update(connection: Connection, batch_id: BatchId, values: Mapping[str, Any],
 
     Raises StateConflict (`batch_has_contacts`) for a setting by which its contacts were loaded.
     """
-    parameters, placeholders = _parameters(values)
-    changes = ", ".join(f"{column} = {placeholder}" for column, placeholder in placeholders.items())
     if _would_change_lanes(connection, batch_id, values):
         raise StateConflict(
             "respect_contact_timezone and sticky_caller_id can only be changed while there are no contacts",
             code="batch_has_contacts",
         )
-    run(connection, f"UPDATE batches SET {changes} WHERE id = :batch", batch=batch_id, **parameters)
-    run(connection, "DELETE FROM batch_numbers WHERE batch_id = :id", id=batch_id)
-    _insert_numbers(connection, batch_id, number_ids)
+    change(connection, batch_id, values, number_ids)
+
+
+def change(
+    connection: Connection, batch_id: BatchId, values: Mapping[str, Any], number_ids: Sequence[UUID] | None
+) -> None:
+    """Write these columns of a batch that this transaction has locked. `number_ids` None: its numbers stay."""
+    parameters, placeholders = _parameters(values)
+    changes = ", ".join(f"{column} = {placeholder}" for column, placeholder in placeholders.items())
+    if changes:
+        run(connection, f"UPDATE batches SET {changes} WHERE id = :batch", batch=batch_id, **parameters)
+    if number_ids is not None:
+        run(connection, "DELETE FROM batch_numbers WHERE batch_id = :id", id=batch_id)
+        _insert_numbers(connection, batch_id, number_ids)
 
 
 def _would_change_lanes(connection: Connection, batch_id: BatchId, values: Mapping[str, Any]) -> bool:
@@ -92,6 +101,15 @@ def lock(connection: Connection, workspace_id: WorkspaceId, batch_id: BatchId) -
         workspace=workspace_id,
     )
     return BatchStatus(locked[0].status) if locked else None
+
+
+def lock_settings(connection: Connection, workspace_id: WorkspaceId, batch_id: BatchId) -> bool:
+    """Lock the settings and the status of a batch; False: there is no such batch.
+
+    NO KEY UPDATE, which does not wait for imports of contacts.
+    """
+    locked = "SELECT 1 FROM batches WHERE id = :id AND workspace_id = :workspace FOR NO KEY UPDATE"
+    return bool(rows(connection, locked, id=batch_id, workspace=workspace_id))
 
 
 def hold(connection: Connection, workspace_id: WorkspaceId, batch_id: BatchId) -> bool:

@@ -149,16 +149,18 @@ def change_status(
     among: Sequence[BatchStatus],
     *,
     version: int | None = None,
+    reason: str | None = None,
     hang_up: bool = False,
 ) -> BatchStatus | None:
     """Move a batch to `status` if its status is one of `among`; return the new status, None: it had another one.
 
-    `version`: only if its settings still have this version. `hang_up`: its calls in progress are to be ended, too.
+    `version`: only if its settings still have this version. `reason`: why, for operators.
+    `hang_up`: its calls in progress are to be ended, too.
     """
     changed = rows(
         connection,
         """
-        UPDATE batches SET status = :status, status_reason = NULL, hang_up = :hang_up
+        UPDATE batches SET status = :status, status_reason = :reason, hang_up = :hang_up
         WHERE id = :id AND workspace_id = :workspace AND status = ANY(:among)
           AND (CAST(:version AS integer) IS NULL OR version = :version)
         RETURNING status
@@ -168,6 +170,7 @@ def change_status(
         status=status,
         among=list(among),
         version=version,
+        reason=reason,
         hang_up=hang_up,
     )
     return BatchStatus(changed[0].status) if changed else None

@@ -23,6 +23,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
 
+from dialer.domain.change_origin import ChangeOrigin
 from dialer.errors import Contended, DialerError, Unavailable, Unfit
 
 # SQLSTATE of a serialization failure, a deadlock, and a lock timeout.
@@ -128,6 +129,10 @@ class Database:
         """Return the same database for reads: a transaction that takes longer is cancelled. `seconds`: a clock."""
         return _Hurried(self, max_seconds, seconds)
 
+    def attributed_to(self, origin: ChangeOrigin) -> "Database":
+        """Return the same database; the history of batches says that its transactions came from `origin`."""
+        return _Attributed(self, origin)
+
     @contextmanager
     def session(self) -> Iterator["Database"]:
         """Yield the same database on one connection, so that its transactions, one after the other, share temporary
@@ -222,6 +227,28 @@ class _Hurried(Database):
                 yield connection
             finally:
                 event.remove(connection, "before_cursor_execute", hurry)
+
+
+class _Attributed(Database):
+    def __init__(self, database: Database, origin: ChangeOrigin) -> None:
+        self._database, self._origin = database, origin
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        with self._database.begin() as connection:
+            rows(
+                connection,
+                "SELECT set_config('dialer.source', :source, true), set_config('dialer.key_id', :key, true)",
+                source=self._origin.source,
+                key=str(self._origin.key_id or ""),
+            )
+            yield connection
+
+    @contextmanager
+    def session(self) -> Iterator[Database]:
+        """Yield a session of the same database. Imports use it, which no history mentions."""
+        with self._database.session() as session:
+            yield session
 
 
 @contextmanager
