@@ -243,3 +243,22 @@ def test_contacts_of_a_folder_are_loaded_when_a_batch_is_made_from_it(
 def test_a_folder_that_is_not_there_makes_no_batch(client: TestClient, world: World) -> None:
     body = {"name": "x", "agent_id": str(world.installed.agent_id), "contact_source": "folder"}
     assert details(client.post("/batch-calls", json=body | {"contact_folder_id": NOBODY})) == ["contact_folder_id"]
+
+
+def test_a_contact_is_changed_and_then_taken_out(client: TestClient, draft: Draft, world: World) -> None:
+    path = f"/batch-calls/{draft(contacts=2, end_time='07:00')['id']}"
+    client.post(f"{path}/schedule")
+    first, second = client.get(f"{path}/contacts").json()["data"]
+    own = f"{path}/contacts/{first['id']}"
+    fields = {"priority": 1, "timezone": "Asia/Kolkata", "variables": {"plan": "gold"}, "name": None}
+    changed = client.patch(own, json=fields).json()["data"]
+    assert {name: changed[name] for name in fields} == fields
+    assert details(client.patch(own, json={"priority": 0})) == ["priority"]
+    assert client.delete(own).status_code == 204
+    removed = client.get(own).json()["data"]
+    assert (removed["status"], removed["status_reason"]) == ("cancelled", "removed")
+    assert client.get(path).json()["data"]["counts"]["total"] == 2
+    assert "cancelled,removed" in client.get(f"{path}/results.csv").text
+    assert client.delete(own).json()["error"]["code"] == "contact_is_final"
+    assert client.delete(f"{path}/contacts/{NOBODY}").status_code == 404
+    assert client.get(f"{path}/contacts/{second['id']}").json()["data"]["status"] == "pending"

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from dialer.api.auth import Operator, Viewer
-from dialer.api.body import Body, read_body
+from dialer.api.body import Body, body_of, read_body
 from dialer.api.envelope import Answer, Listing, RequestedPage, answer, listing
 from dialer.api.errors import documented
 from dialer.api.idempotency import Idempotency
@@ -15,7 +15,8 @@ from dialer.api.uploads import csv_upload, import_response, is_json, run_import
 from dialer.domain.ids import BatchId, ContactId
 from dialer.domain.outcomes import Outcome
 from dialer.domain.states import ContactStatus
-from dialer.service import contacts
+from dialer.service import contact_edits, contacts
+from dialer.service.contact_edits import ChangedContact
 from dialer.service.contact_json import NewContacts
 from dialer.service.fields import Storable
 from dialer.store.database import Database
@@ -74,3 +75,25 @@ def list_contacts(
 def get_contact(caller: Viewer, batch_id: BatchId, contact_id: ContactId) -> Answer[ContactWithCalls]:
     """Read one contact with its calls, oldest first."""
     return answer(ContactWithCalls, contacts.show(caller.db, caller.workspace_id, batch_id, contact_id))
+
+
+@router.patch("/{contact_id}", responses=documented(400, 404, 413))
+def change_contact(
+    caller: Operator,
+    batch_id: BatchId,
+    contact_id: ContactId,
+    body: Annotated[Body[ChangedContact], body_of(ChangedContact)],
+) -> Answer[ContactWithCalls]:
+    """Change a contact that is pending or waiting, in a batch that is not over."""
+    where = (caller.db, caller.workspace_id, batch_id, contact_id)
+    contact_edits.change(*where, body.read(), caller.now)
+    return answer(ContactWithCalls, contacts.show(*where))
+
+
+@router.delete("/{contact_id}", status_code=204, responses=documented(404))
+def remove_contact(caller: Operator, batch_id: BatchId, contact_id: ContactId) -> None:
+    """Take a contact that is pending or waiting out of its batch: once this is answered, it is not called.
+
+    It becomes cancelled, with the reason `removed`. From a draft it is deleted.
+    """
+    contact_edits.remove(caller.db, caller.workspace_id, batch_id, contact_id, caller.now)

@@ -73,7 +73,7 @@ def schedule(which: Which, data_dir: DataDir = None, as_json: AsJson = False) ->
 def pause(which: Which, reason: Why = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Pause a batch: once this has returned, no new call starts."""
     among = [BatchStatus.ACTIVE, BatchStatus.SCHEDULED]
-    _act(which, "pause", among, {"reason": reason}, data_dir, as_json=as_json)
+    _act(which, "pause", among, _given(reason=reason), data_dir, as_json=as_json)
 
 
 @group.command()
@@ -93,7 +93,7 @@ def cancel(
     """End a batch for good."""
     from dialer.cli.batch_names import NOT_OVER
 
-    body = {"in_progress": "hang_up" if hang_up else "finish", "reason": reason}
+    body = {"in_progress": "hang_up" if hang_up else "finish"} | _given(reason=reason)
     _act(which, "cancel", NOT_OVER, body, data_dir, as_json=as_json)
 
 
@@ -114,7 +114,7 @@ def set_(
     from dialer.cli.client import connected
     from dialer.cli.tables import show_one
 
-    body = parse_fields(field_values) | {"reason": reason, "if_match": if_match}
+    body = parse_fields(field_values) | _given(reason=reason, if_match=if_match)
     with connected(data_dir) as client:
         path = f"/batch-calls/{batch_for_action(client, which, NOT_OVER)}/settings"
         query = {"dry_run": "true"} if dry_run else {}
@@ -130,7 +130,7 @@ def undo(which: Which, reason: Why = None, data_dir: DataDir = None, as_json: As
 
     with connected(data_dir) as client:
         path = f"/batch-calls/{batch_for_action(client, which, NOT_OVER)}/settings/undo"
-        show_one(client.post(path, {"reason": reason}), as_json=as_json)
+        show_one(client.post(path, _given(reason=reason)), as_json=as_json)
 
 
 @group.command()
@@ -144,6 +144,11 @@ def history(which: Which, data_dir: DataDir = None, as_json: AsJson = False) -> 
         changes = list(client.all(f"/batch-calls/{batch_to_show(client, which)['id']}/history"))
     columns = ("at", "kind", "from_status", "to_status", "version", "changes", "by", "source", "reason")
     show_table(changes, columns, as_json=as_json)
+
+
+def _given(**fields: str | None) -> dict[str, Any]:
+    """Return the fields of those options that are set."""
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _act(

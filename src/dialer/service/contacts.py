@@ -266,9 +266,16 @@ def _with_ids_and_lanes(
     contacts: Iterable[NewContact], by_zone: bool, now: DateTime, rng: Random
 ) -> Iterator[tuple[UUID, NewContact, str]]:
     for contact in contacts:
-        yield uuid7(now, rng), contact, _lane(contact) if by_zone else ""
+        yield uuid7(now, rng), contact, zones_lane(zones_of(contact)) if by_zone else ""
 
 
-def _lane(contact: NewContact) -> str:
-    """Return the lane of the contact's zone, or of every zone its number may be in; else that of the batch."""
-    return zones_lane([contact.timezone] if contact.timezone else plausible_timezones(contact.phone_number))
+def zones_of(contact: NewContact) -> tuple[str, ...]:
+    """Find the time zones in which the window must be open for a contact.
+
+    Args:
+        contact: the contact.
+
+    Returns:
+        Its own zone, or every zone that its number may be in. Empty: the number gives none; that of the batch counts.
+    """
+    return (contact.timezone,) if contact.timezone else tuple(plausible_timezones(contact.phone_number))
