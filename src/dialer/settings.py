@@ -113,6 +113,8 @@ class Settings(BaseSettings):
     public_url: Annotated[str, _begins_with("http://", "https://"), AfterValidator(_without_slash)] | None = None
     secret_env: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names), AfterValidator(_variables)] = ()
     trunk_networks: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names), AfterValidator(_networks)] = LOOPBACK
+    webhook_allow_private: bool = False
+    webhook_retention_days: int = Field(default=7, ge=1, le=36_500)
     trusted_proxies: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names), AfterValidator(_proxies)] = ()
     metrics_token: Annotated[SecretStr, _header_value("printable ASCII without spaces")] | None = None
     log_format: Literal["console", "json"] = "console"

@@ -17,6 +17,7 @@ from dialer.providers import registry
 from dialer.providers.base import Provider, ProviderEnvironment
 from dialer.providers.egress import Egress
 from dialer.providers.pool import ProviderPool
+from dialer.providers.webhook_client import WebhookClient
 from dialer.service.trunks import NOT_ALLOWED, REFERENCE
 from dialer.settings import Settings
 from dialer.store import health
@@ -29,6 +30,7 @@ STEPS = Timeouts(lock_seconds=5, idle_seconds=10)
 REQUESTS = Timeouts(lock_seconds=2, idle_seconds=30)
 
 REREAD_SECONDS = 5.0
+EVERYWHERE = ("0.0.0.0/0", "::/0")
 
 
 class LedgerClock:
@@ -100,6 +102,11 @@ def context_of(settings: Settings, *, connections: int | None = None, timeouts: 
     """
     database = database_of(settings, pool_size=connections or settings.worker_threads + 2, timeouts=timeouts)
     return EngineContext(database, Leases(settings.redis), ProviderPool(connecting(settings), clock), clock)
+
+
+def webhook_client_of(settings: Settings) -> WebhookClient:
+    """Make the client that sends webhook messages. Nothing is connected until something is sent."""
+    return WebhookClient(Egress.to(EVERYWHERE if settings.webhook_allow_private else ()), clock)
 
 
 def database_of(settings: Settings, *, pool_size: int = 2, timeouts: Timeouts | None = None) -> Database:

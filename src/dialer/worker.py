@@ -24,7 +24,7 @@ from pendulum import DateTime
 
 from dialer import log, wiring
 from dialer.coalesce import Coalesced
-from dialer.domain.ids import BatchId
+from dialer.domain.ids import BatchId, EndpointId
 from dialer.domain.timeouts import MAX_SKEW_SECONDS
 from dialer.engine.bulk_change import bulk_change
 from dialer.engine.departure import Departure
@@ -35,6 +35,7 @@ from dialer.engine.retention import retention
 from dialer.engine.retry import retry
 from dialer.engine.settle import SettleReport, settle
 from dialer.engine.tick import TickReport, tick
+from dialer.engine.webhooks import WebhookReport, due_endpoints, send_webhooks
 from dialer.errors import Contended, DialerError, Unavailable
 from dialer.scheduler import Scheduler
 from dialer.settings import QUEUES, Settings
@@ -51,6 +52,8 @@ MOST_PAGES = 20
 ASKED_SECONDS = 2
 # Departures in progress at once: a thread waits for its network's answers, which may take seconds.
 DEPARTURE_THREADS = 32
+# Webhook endpoints that are worked on at once: a thread waits for an endpoint's answers, which may take 20 seconds.
+WEBHOOK_THREADS = 16
 # When a departure is tried again where the ledger does not answer, or the clock of this machine is wrong.
 AGAIN_SECONDS = 1.0
 
@@ -63,6 +66,11 @@ rng = wiring.chance()
 context = wiring.context_of(settings)
 measures = ProcessMetrics(settings.redis, wiring.seconds)
 scheduler = Scheduler(DEPARTURE_THREADS, wiring.seconds)
+# Threads of their own: an endpoint that does not answer takes none from the steps of calling.
+webhook_scheduler = Scheduler(WEBHOOK_THREADS, wiring.seconds)
+webhook_client = wiring.webhook_client_of(settings)
+# The endpoints that this process works on, or has queued.
+endpoints_in_hand: set[EndpointId] = set()
 process_name = f"{socket.gethostname()}:{os.getpid()}"
 logger = structlog.get_logger()
 # Errors that pass by themselves. The next tick finds what was due, so they need no traceback each.
@@ -134,6 +142,7 @@ INTERVALS = {
     "tick": settings.tick_seconds,
     "retry": settings.tick_seconds,
     "rescue": RESCUE_SECONDS,
+    "webhooks": settings.tick_seconds,
     "retention": RETENTION_SECONDS,
 }
 
@@ -187,6 +196,9 @@ def _is_no_retry(record: logging.LogRecord) -> bool:
 def _finish_departures(**_: Any) -> None:
     """Let reserved calls leave, or give them back, before the process ends."""
     scheduler.close()
+    # Messages that are on their way are sent again by another worker.
+    webhook_client.close()
+    webhook_scheduler.close()
 
 
 def step(work: Callable[..., None]) -> Any:
@@ -260,8 +272,14 @@ def rescue_task(now: DateTime) -> None:
 
 
 @step
+def webhooks_task(now: DateTime) -> None:
+    for endpoint_id in due_endpoints(context, now):
+        ask_to_send(endpoint_id)
+
+
+@step
 def retention_task(now: DateTime) -> None:
-    retention(context, now, settings.retention_days)
+    retention(context, now, settings.retention_days, settings.webhook_retention_days)
 
 
 def settle_page() -> bool:
@@ -316,6 +334,23 @@ def leave(departure: Departure, freed_at: DateTime | None) -> None:
         measures.duration("dialer_refill_seconds", {}, (wiring.clock() - freed_at).total_seconds())
 
 
+def send_messages(endpoint_id: EndpointId) -> None:
+    """Send a page of an endpoint's messages; where there are more, the next page after those of other endpoints."""
+    report = WebhookReport()
+    try:
+        now = ledger_now()
+        if now is not None:
+            report = send_webhooks(context, webhook_client, endpoint_id, now, rng)
+    except PASSING as error:
+        outage.note(error)
+    finally:
+        endpoints_in_hand.discard(endpoint_id)
+    for result, count in (("delivered", report.delivered), ("failed", report.failed)):
+        measures.count("dialer_webhook_messages", {"result": result}, count)
+    if report.is_full:
+        ask_to_send(endpoint_id)
+
+
 def refill(now: DateTime, report: SettleReport) -> None:
     """Dispatch batches with freed slots in this task and not in another, so that they are refilled at once."""
     dispatch_now(now, report.freed[:CHUNK], report.oldest_at)
@@ -341,6 +376,13 @@ def ask_settle() -> None:
     """Queue a settle task unless one is queued: it will see all that is in the inbox by then."""
     if context.leases.ask_once("settle", ASKED_SECONDS):
         settle_task.delay()
+
+
+def ask_to_send(endpoint_id: EndpointId) -> None:
+    """Have a thread of this process send an endpoint's messages, unless one will."""
+    if endpoint_id not in endpoints_in_hand:
+        endpoints_in_hand.add(endpoint_id)
+        webhook_scheduler.after(0, partial(send_messages, endpoint_id))
 
 
 def ask_bulk_change() -> None:

@@ -20,7 +20,7 @@ NOBODY = "019cad8f-ac00-7d8e-91b7-584a2265b1f5"
 OPEN = {"/healthz", "/readyz"}
 # For the owner of the machine, by a token of its own: tests/api/test_requests.py.
 OF_OWNER = {"/metrics"}
-ADMIN = ("/v1/trunks", "/v1/keys")
+ADMIN = ("/v1/trunks", "/v1/keys", "/v1/webhook-endpoints")
 # What each operation needs besides its path; those that are not named need nothing.
 BODIES: dict[str, dict[str, Any]] = {
     "create_batch_call": {"name": "x", "agent_id": "AGENT", "phone_number_ids": ["NUMBER"]},
@@ -32,11 +32,19 @@ BODIES: dict[str, dict[str, Any]] = {
     "create_contact_folder": {"name": "x"},
     "create_suppression": {"phone_number": "+12025550112"},
     "create_key": {"role": "viewer"},
+    "create_webhook_endpoint": {"url": "https://example.com/again"},
     "change_batch_call": {"phone_number_ids": ["NUMBER"]},
     "change_phone_number": {"trunk_id": "TRUNK"},
 }
 NEEDS_BODY = {"POST", "PATCH"}
-WITHOUT_BODY = {"schedule_batch_call", "pause_batch_call", "resume_batch_call", "cancel_batch_call", "check_trunk"}
+WITHOUT_BODY = {
+    "schedule_batch_call",
+    "pause_batch_call",
+    "resume_batch_call",
+    "cancel_batch_call",
+    "check_trunk",
+    "rotate_webhook_secret",
+}
 
 
 @dataclass(frozen=True)
@@ -96,6 +104,7 @@ def ids(client: TestClient, draft: Draft, world: World) -> dict[str, str]:
         "TRUNK": str(world.installed.trunk_id),
         "NUMBER": str(world.installed.number_ids[0]),
         "FOLDER": folder,
+        "ENDPOINT": client.post("/webhook-endpoints", json={"url": "https://example.com"}).json()["data"]["id"],
         "SUPPRESSION": client.post("/suppressions", json={"phone_number": "+12025550198"}).json()["data"]["id"],
     }
 
@@ -106,6 +115,7 @@ OF_PATH = {
     "/v1/phone-numbers/": "NUMBER",
     "/v1/contact-folders/": "FOLDER",
     "/v1/suppressions/": "SUPPRESSION",
+    "/v1/webhook-endpoints/": "ENDPOINT",
 }
 
 

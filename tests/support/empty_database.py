@@ -7,7 +7,8 @@ DECLARE
 BEGIN
     IF (SELECT sum(pg_relation_size(oid)) FROM pg_class
         WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'i')) > 4000000 THEN
-        TRUNCATE workspaces, inbox, attempts_archive, quarantine, bulk_changes RESTART IDENTITY CASCADE;
+        TRUNCATE workspaces, inbox, attempts_archive, quarantine, bulk_changes, webhook_deliveries
+            RESTART IDENTITY CASCADE;
     ELSE
         DELETE FROM inbox;
         DELETE FROM quarantine;
@@ -22,6 +23,8 @@ BEGIN
         DELETE FROM contact_folders;
         DELETE FROM suppressions;
         DELETE FROM trunk_health;
+        DELETE FROM webhook_deliveries;
+        DELETE FROM webhook_endpoints;
         DELETE FROM phone_numbers;
         DELETE FROM agents;
         DELETE FROM trunks;

@@ -25,6 +25,7 @@ from dialer.api import (
     probes,
     suppressions,
     trunks,
+    webhook_endpoints,
     webhooks,
 )
 from dialer.api.batch_streams import BatchStreams
@@ -35,6 +36,22 @@ from dialer.engine.context import EngineContext
 from dialer.settings import Settings
 from dialer.store.process_metrics import ProcessMetrics
 from dialer.store.request_limits import RateLimits
+
+# In this order in the document. Webhooks first: they are asked most often, and routes are matched one after the other.
+RESOURCES = (
+    webhooks,
+    batch_calls,
+    batch_settings,
+    events,
+    contacts,
+    agents,
+    phone_numbers,
+    trunks,
+    contact_folders,
+    suppressions,
+    webhook_endpoints,
+    keys,
+)
 
 
 @asynccontextmanager
@@ -102,11 +119,7 @@ def make_routes() -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
     )
     v1 = APIRouter(prefix="/v1", responses=errors.documented(401, 403, 422, 429, 503))
-    # First, since it is asked most often and routes are matched one after the other.
-    v1.include_router(webhooks.router)
-    v1.include_router(batch_calls.router)
-    v1.include_router(batch_settings.router)
-    for resource in (events, contacts, agents, phone_numbers, trunks, contact_folders, suppressions, keys):
+    for resource in RESOURCES:
         v1.include_router(resource.router)
     app.include_router(v1)
     app.include_router(docs.router)

@@ -31,6 +31,7 @@ TAGS = {
     "Trunks": "The connections to telephone networks. Only for admins.",
     "Contact folders": "Contacts that are kept for several batches.",
     "Suppressions": "Numbers that are not called.",
+    "Webhook endpoints": "Where this workspace wants to hear what happens. Only for admins.",
     "Keys": "The keys of this API. Only for admins.",
     "Providers": "Webhooks of telephone networks, authenticated by their signatures; no key is needed.",
     "Probes": "Health checks, which need no key, and metrics.",

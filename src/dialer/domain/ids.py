@@ -15,6 +15,7 @@ ContactId = NewType("ContactId", UUID)
 AttemptId = NewType("AttemptId", UUID)
 KeyId = NewType("KeyId", UUID)
 FolderId = NewType("FolderId", UUID)
+EndpointId = NewType("EndpointId", UUID)
 
 
 def uuid7(now: DateTime, rng: Random) -> UUID:

@@ -89,6 +89,18 @@ FOLDERS = ResourceTable(
 SUPPRESSIONS = ResourceTable(
     "suppressions", "suppression", "id workspace_id phone_number reason created_at updated_at", unique="phone_number"
 )
+WEBHOOK_ENDPOINTS = ResourceTable(
+    "webhook_endpoints",
+    "webhook_endpoint",
+    "id workspace_id url events status description created_at updated_at",
+    unique="url",
+    more="""
+    , (SELECT to_jsonb(h) - 'endpoint_id' - 'free_at'
+              || jsonb_build_object('next_try_at', CASE WHEN h.failures > 0 THEN h.free_at END)
+              || (SELECT jsonb_build_object('pending', count(*), 'oldest_pending_at', min(d.created_at))
+                  FROM webhook_deliveries d WHERE d.endpoint_id = t.id AND d.status = 'pending')
+       FROM webhook_health h WHERE h.endpoint_id = t.id) AS health""",
+)
 
 
 def page(

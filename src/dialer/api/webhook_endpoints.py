@@ -1,0 +1,147 @@
+"""`/webhook-endpoints`: where this workspace wants to hear what happens. Only for admins."""
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Response
+from pydantic import BaseModel
+
+from dialer.api.auth import Admin
+from dialer.api.body import Body, body_of
+from dialer.api.envelope import Answer, Listing, RequestedPage, answer, listing
+from dialer.api.errors import documented
+from dialer.api.idempotency import Idempotency
+from dialer.api.resources import add_routes, list_page
+from dialer.domain.webhook import DeliveryStatus, WebhookEvent
+from dialer.service import webhook_endpoints
+from dialer.service.fields import Status, Storable
+from dialer.service.webhook_endpoints import WEBHOOK_ENDPOINT_TYPE, NewWebhookEndpoint, WebhookReplay
+from dialer.store.database import Database
+
+router = APIRouter(prefix="/webhook-endpoints", tags=["Webhook endpoints"])
+
+
+class WebhookHealth(BaseModel):
+    """`failures`: messages in a row that failed, since `failing_since`. `next_try_at`: a failing endpoint is left alone
+    until then. `disabled_reason`: why Dialer has set the endpoint inactive.
+    """
+
+    pending: int
+    oldest_pending_at: datetime | None
+    failures: int
+    failing_since: datetime | None
+    next_try_at: datetime | None
+    last_success_at: datetime | None
+    last_failure_at: datetime | None
+    last_error: str | None
+    disabled_reason: str | None
+
+
+class WebhookEndpoint(BaseModel):
+    """Events are recorded for it while its status is active. Its secret is shown when it is made, and never again."""
+
+    id: UUID
+    url: str
+    events: list[WebhookEvent]
+    status: Status
+    description: str | None
+    health: WebhookHealth
+    created_at: datetime
+    updated_at: datetime
+
+
+class WebhookEndpointWithSecret(WebhookEndpoint):
+    """`secret`: shown only in this response. Messages are signed with it, as Standard Webhooks says."""
+
+    secret: str
+
+
+class WebhookDelivery(BaseModel):
+    """A message. `id`: its webhook-id. `sequence`: its number in its batch for this endpoint; null before the first
+    try. `due_at`: when it is sent next. `error`: why the last try failed.
+    """
+
+    id: UUID
+    type: WebhookEvent
+    batch_id: UUID
+    sequence: int | None
+    status: DeliveryStatus
+    attempts: int
+    created_at: datetime
+    due_at: datetime | None
+    last_attempt_at: datetime | None
+    response_status: int | None
+    error: str | None
+    finished_at: datetime | None
+    data: dict[str, Any]
+
+
+class WebhookReplayResult(BaseModel):
+    """`messages`: how many are due again."""
+
+    messages: int
+
+
+@router.get("")
+def list_webhook_endpoints(
+    caller: Admin,
+    page: RequestedPage,
+    status: Annotated[Status | None, Query(description="Only those in this status.")] = None,
+    url: Annotated[Storable | None, Query(description="Only the one with this URL.", max_length=2048)] = None,
+) -> Listing[WebhookEndpoint]:
+    """List the webhook endpoints, newest first, with their health."""
+    return list_page(caller, WEBHOOK_ENDPOINT_TYPE, WebhookEndpoint, page, {"status": status, "url": url})
+
+
+@router.post("", status_code=201, response_model=Answer[WebhookEndpointWithSecret], responses=documented(400, 409, 413))
+def create_webhook_endpoint(
+    caller: Admin, body: Annotated[Body[NewWebhookEndpoint], body_of(NewWebhookEndpoint)], idempotency: Idempotency
+) -> Response:
+    """Create a webhook endpoint. Its secret is shown only in this response."""
+
+    def create(db: Database, new: NewWebhookEndpoint) -> Answer[WebhookEndpointWithSecret]:
+        created = webhook_endpoints.create(db, caller.workspace_id, new, caller.now, caller.rng)
+        return answer(WebhookEndpointWithSecret, created)
+
+    return idempotency.run(caller, body, create)
+
+
+add_routes(router, WEBHOOK_ENDPOINT_TYPE, WebhookEndpoint, Admin, Admin, has_create=False)
+
+
+@router.post("/{id}/rotate-secret", responses=documented(404))
+def rotate_webhook_secret(caller: Admin, id: UUID) -> Answer[WebhookEndpointWithSecret]:
+    """Replace the secret. Messages are signed with the previous one too, for a day."""
+    rotated = webhook_endpoints.rotate_secret(caller.db, caller.workspace_id, id, caller.now)
+    return answer(WebhookEndpointWithSecret, rotated)
+
+
+@router.get("/{id}/deliveries", responses=documented(404))
+def list_webhook_deliveries(
+    caller: Admin,
+    id: UUID,
+    page: RequestedPage,
+    status: Annotated[DeliveryStatus | None, Query(description="Only those in this status.")] = None,
+) -> Listing[WebhookDelivery]:
+    """List the messages of an endpoint, newest first."""
+    messages, total = webhook_endpoints.list_deliveries(
+        caller.db, caller.workspace_id, id, status, page.limit, page.offset
+    )
+    return listing(WebhookDelivery, messages, total, page)
+
+
+@router.post("/{id}/replay", response_model=Answer[WebhookReplayResult], responses=documented(400, 404, 409, 413))
+def replay_webhook_deliveries(
+    caller: Admin,
+    id: UUID,
+    body: Annotated[Body[WebhookReplay], body_of(WebhookReplay, optional=True)],
+    idempotency: Idempotency,
+) -> Response:
+    """Send messages again, with the same ids: the dead letters, or all since a time."""
+
+    def replay(db: Database, what: WebhookReplay) -> Answer[WebhookReplayResult]:
+        count = webhook_endpoints.replay(db, caller.workspace_id, id, what, caller.now)
+        return answer(WebhookReplayResult, WebhookReplayResult(messages=count))
+
+    return idempotency.run(caller, body, replay, status=200)
