@@ -32,6 +32,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "create_contact_folder": {"name": "x"},
     "create_suppression": {"phone_number": "+12025550112"},
     "create_key": {"role": "viewer"},
+    "report_call": {"disposition": "x"},
     "create_webhook_endpoint": {"url": "https://example.com/again"},
     "change_batch_call": {"phone_number_ids": ["NUMBER"]},
     "change_phone_number": {"trunk_id": "TRUNK"},

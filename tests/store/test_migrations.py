@@ -169,6 +169,25 @@ def test_a_worker_from_before_the_facts_of_calls_goes_on_and_its_attempts_are_co
         assert len(rows(connection, WORKED, trunk=trunk_id)) == 1
 
 
+def test_a_call_that_a_worker_from_before_webhooks_ends_is_told_to_an_endpoint(old: Database) -> None:
+    with old.begin() as connection:
+        connection.exec_driver_sql(LEDGER)
+    old.upgrade()
+    with old.begin() as connection:
+        run(
+            connection,
+            """
+            INSERT INTO webhook_endpoints (id, workspace_id, url, events, secret)
+            SELECT gen_random_uuid(), id, 'https://example.com', '{call.ended}', 's' FROM workspaces
+            """,
+        )
+        ids = [row.id for row in rows(connection, "SELECT id FROM attempts ORDER BY id")]
+        ends = {"state": ["ended"] * 3, "outcome": ["busy"] * 3, "cause": ["x"] * 3}
+        assert run(connection, CLOSE, ids=ids, **ends) == 3
+        told = rows(connection, "SELECT type, data ->> 'attempt_id', data ->> 'outcome' FROM webhook_deliveries")
+        assert sorted(told) == [("call.ended", str(attempt_id), "busy") for attempt_id in ids]
+
+
 def test_a_report_that_a_process_of_the_previous_release_stores_is_settled_by_the_new_one_and_the_other_way_round(
     old: Database,
 ) -> None:

@@ -13,12 +13,13 @@ from dialer.api.errors import documented
 from dialer.api.idempotency import Idempotency
 from dialer.api.schemas import Audit, BatchCall, Call
 from dialer.api.streaming import Streamed
-from dialer.domain.ids import AgentId, BatchId
+from dialer.domain.ids import AgentId, AttemptId, BatchId
 from dialer.domain.outcomes import Outcome
 from dialer.domain.states import AttemptState, BatchStatus
 from dialer.engine.audit import audit
-from dialer.service import batch_views, batches, edit_batch, results
+from dialer.service import batch_views, batches, call_reports, edit_batch, results
 from dialer.service.batches import Cancellation, Pause
+from dialer.service.call_reports import CallReport
 from dialer.service.edit_batch import ChangedBatch
 from dialer.service.fields import Storable
 from dialer.service.new_batch import NewBatch
@@ -150,6 +151,24 @@ def list_calls(
         offset=page.offset,
     )
     return listing(Call, calls, total, page)
+
+
+@router.post(
+    "/{batch_id}/calls/{attempt_id}/report", response_model=Answer[Call], responses=documented(400, 404, 409, 413)
+)
+def report_call(
+    caller: Operator,
+    batch_id: BatchId,
+    attempt_id: AttemptId,
+    body: Annotated[Body[CallReport], body_of(CallReport)],
+    idempotency: Idempotency,
+) -> Response:
+    """Store what the agent of a call learnt. Given fields replace those of earlier reports of this call."""
+
+    def report(db: Database, given: CallReport) -> Answer[Call]:
+        return answer(Call, call_reports.report(db, caller.workspace_id, batch_id, attempt_id, given))
+
+    return idempotency.run(caller, body, report, status=200)
 
 
 @router.get(

@@ -134,6 +134,7 @@ class Call(BaseModel):
     made.
 
     `sip_code`, `q850_cause` (ITU-T Q.850), `sip_call_id`, `hung_up_by`: what the network reported about the end.
+    `disposition`, `opt_out`: what the agent reported.
     """
 
     id: UUID
@@ -157,6 +158,8 @@ class Call(BaseModel):
     q850_cause: int | None
     sip_call_id: str | None
     hung_up_by: HungUpBy | None
+    disposition: str | None
+    opt_out: bool | None
 
 
 class Contact(BaseModel):

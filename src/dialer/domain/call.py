@@ -28,16 +28,24 @@ class HungUpBy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CallFacts:
-    """What the network itself reports of a call's end; None: not known.
+    """What the network itself reports of a call's end, and what its agent does; None: not known.
 
     `sip_code`: the final response, 300 to 699, of a call that was not answered. `q850_cause`: cause of ITU-T Q.850.
-    `sip_call_id`: the Call-ID by which the network's operator finds the call.
+    `sip_call_id`: the Call-ID by which the network's operator finds the call. `disposition`: the agent's own word for
+    what became of the call, 1 to 100 characters. `opt_out`: the person asked not to be called again.
     """
 
     sip_code: int | None = None
     q850_cause: int | None = None
     sip_call_id: str | None = None
     hung_up_by: HungUpBy | None = None
+    disposition: str | None = None
+    opt_out: bool | None = None
+
+    @property
+    def is_agents(self) -> bool:
+        """Say whether the agent has reported anything."""
+        return self.disposition is not None or bool(self.opt_out)
 
 
 NOTHING_SAID = CallFacts()

@@ -44,6 +44,7 @@ class CallProgress:
     cause: str | None = None
     talk_seconds: float | None = None
     facts: CallFacts = NOTHING_SAID
+    reported_outcome: Outcome | None = None  #: Reported while the call was up; replaces `answered` at its end.
 
     @property
     def has_rung(self) -> bool:
@@ -57,8 +58,22 @@ class CallProgress:
         return sip.cause_class(self.facts, has_rung=False) is CauseClass.INFRASTRUCTURE
 
     @property
+    def is_without_agent(self) -> bool:
+        """Say whether the call was answered, and no agent joined."""
+        return self.outcome is Outcome.ANSWERED_NO_AGENT
+
+    @property
+    def shows_agent_joined(self) -> bool:
+        """Say whether the call is over and had an agent."""
+        return self.outcome in REACHED
+
+    @property
     def shows_network_works(self) -> bool:
-        """Say whether the network has reached the person's side. A timeout without ringing does not show it."""
+        """Say whether the network has reached the person's side. A timeout without ringing does not show it, nor does
+        an answered call without an agent.
+        """
+        if self.is_without_agent:
+            return False
         is_persons = self.outcome in (Outcome.BUSY, Outcome.REJECTED, Outcome.INVALID_NUMBER, *REACHED)
         return self.has_rung or is_persons or (self.outcome is Outcome.NO_ANSWER and self.facts.sip_code is not None)
 
@@ -98,12 +113,16 @@ def _apply(progress: CallProgress, event: CallEvent) -> CallProgress:
             return replace(
                 progress,
                 ended_at=event.at,
-                outcome=event.outcome,
+                outcome=_outcome(progress, event),
                 cause=event.cause,
                 talk_seconds=event.talk_seconds,
                 facts=event.facts,
                 answered_at=progress.answered_at or _answered_before_end(event),
             )
+
+
+def _outcome(progress: CallProgress, event: CallEvent) -> Outcome | None:
+    return (progress.reported_outcome if event.outcome is Outcome.ANSWERED else None) or event.outcome
 
 
 def _answered_before_end(event: CallEvent) -> DateTime | None:
@@ -112,6 +131,6 @@ def _answered_before_end(event: CallEvent) -> DateTime | None:
     Some networks report zero seconds of talk for a call that nobody answered, so zero counts only where the outcome
     says that someone did.
     """
-    if event.talk_seconds is None or not (event.talk_seconds or event.outcome in REACHED):
+    if event.talk_seconds is None or not (event.talk_seconds or event.outcome in (*REACHED, Outcome.ANSWERED_NO_AGENT)):
         return None
     return event.at.subtract(seconds=event.talk_seconds)

@@ -14,6 +14,7 @@ class Outcome(StrEnum):
     INVALID_NUMBER = "invalid_number"  #: Nobody has this number. Never retried.
     FAILED = "failed"  #: The network could not complete the call.
     CANCELLED = "cancelled"  #: Dialer or an operator ended the call before it was answered. Never retried.
+    ANSWERED_NO_AGENT = "answered_no_agent"  #: A person answered, and no agent joined. Never retried.
     UNKNOWN = "unknown"  #: Set by rescue: the call is over, and how is not known. Never retried (P1).
 
 

@@ -81,10 +81,14 @@ class LockedAttempts:
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """What reports do: the attempts that they move, and what becomes of each report."""
+    """What reports do: the attempts that they move, and what becomes of each report.
+
+    `late`: reports on attempts that are over, with something that their agents report.
+    """
 
     moves: Sequence[Move]
     verdicts: Sequence[ReportVerdict]
+    late: Sequence[CallEvent]
 
 
 def settle(context: EngineContext, now: DateTime) -> SettleReport:
@@ -148,6 +152,9 @@ def _settle_page(
         locked = _lock(connection, {report.event.attempt_id for report in page}, skip_locked)
         followed = _follow_all(page, locked.known)
         written = write_moves(connection, followed.moves, now, skip_locked)
+        late = [event for event in followed.late if event.attempt_id not in written.held]
+        if late:
+            attempts.write_late_reports(connection, late)
         held = locked.held | written.held
         put_off = {report.id for report in page if report.event.attempt_id in held}
         inbox.mark_settled(connection, [verdict for verdict in followed.verdicts if verdict.id not in put_off], now)
@@ -169,6 +176,7 @@ def _follow_all(page: Sequence[ReceivedReport], known: Mapping[AttemptId, Attemp
         by_attempt[report.event.attempt_id, report.trunk_id].append(report)
     moves: list[Move] = []
     verdicts: list[ReportVerdict] = []
+    late: list[CallEvent] = []
     for (attempt_id, trunk_id), reports in by_attempt.items():
         attempt = known.get(attempt_id)
         if attempt is None or attempt.trunk_id != trunk_id:
@@ -176,9 +184,14 @@ def _follow_all(page: Sequence[ReceivedReport], known: Mapping[AttemptId, Attemp
             continue
         progress, of_reports = follow(attempt.progress, [report.event for report in reports])
         verdicts += [ReportVerdict(report.id, verdict) for report, verdict in zip(reports, of_reports, strict=True)]
+        late += [
+            report.event
+            for report, verdict in zip(reports, of_reports, strict=True)
+            if verdict is not Verdict.APPLIED and report.event.facts.is_agents
+        ]
         if progress.state is not attempt.progress.state:
             moves.append(Move(attempt, progress))
-    return Followed(moves, verdicts)
+    return Followed(moves, verdicts, late)
 
 
 def close(context: EngineContext, ends: Mapping[AttemptId, AttemptEnd], now: DateTime) -> Closed:

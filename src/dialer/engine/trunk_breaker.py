@@ -2,7 +2,7 @@
 
     note_placements   after placing: what the network said to the requests
     note_calls        after settling: how the calls ended. A provider may be down behind a switch that takes every
-                      placement; its calls then fail before they ring
+                      placement; its calls then fail before they ring. Or people answer, and no agent joins
 
 How many failures open the breaker, and for how long, is in `domain.breaker.next_pause`; a trunk whose breaker is open
 is left out in `domain.rotation`. Should a crash lose a note, the row of failures is shorter, and the next failures open
@@ -55,22 +55,10 @@ def note_calls(context: EngineContext, moves: Sequence[Move], now: DateTime) -> 
     by_trunk: dict[TrunkId, list[Move]] = defaultdict(list)
     for move in moves:
         by_trunk[move.attempt.trunk_id].append(move)
-    working = {
-        trunk_id
-        for trunk_id, of_trunk in by_trunk.items()
-        if any(move.progress.shows_network_works for move in of_trunk)
-    }
-    healed = [trunk_id for trunk_id in working if any(move.attempt.trunk_has_failed for move in by_trunk[trunk_id])]
-    failed = {
-        trunk_id: causes
-        for trunk_id, of_trunk in by_trunk.items()
-        if trunk_id not in working and (causes := _causes(of_trunk))
-    }
     try:
-        if healed:
-            _note_calls_work(context, healed)
-        for trunk_id, causes in failed.items():
-            _note_failed_calls(context, trunk_id, causes, now)
+        _note_calls_work(context, by_trunk)
+        for trunk_id, of_trunk in by_trunk.items():
+            _note_failed_calls(context, trunk_id, of_trunk, now)
     except Contended as error:
         # Someone is changing a trunk, which closes its breaker. The attempts are settled all the same.
         log.warning("health of trunks not noted", reason=str(error))
@@ -87,20 +75,31 @@ def _trunk_failure(answer: Placement) -> str | None:
             return None
 
 
-def _causes(moves: Sequence[Move]) -> list[str]:
-    return [move.progress.cause or "failed" for move in moves if move.progress.is_network_failure]
-
-
-def _note_failed_calls(context: EngineContext, trunk_id: TrunkId, causes: Sequence[str], now: DateTime) -> None:
-    pause_seconds = _add_failures(context, trunk_id, causes, now, of_calls=True)
+def _note_failed_calls(context: EngineContext, trunk_id: TrunkId, moves: Sequence[Move], now: DateTime) -> None:
+    """Count calls that never rang, unless another one did; and those without an agent, unless another one had one."""
+    calls = [move.progress for move in moves]
+    causes = [call.cause or "failed" for call in calls if call.is_network_failure]
+    if any(call.shows_network_works for call in calls):
+        causes = []
+    without_agent = [str(call.outcome) for call in calls if call.is_without_agent]
+    if any(call.shows_agent_joined for call in calls):
+        without_agent = []
+    if not causes and not without_agent:
+        return
+    causes += without_agent
+    pause_seconds = _add_failures(context, trunk_id, causes, now, of_calls=True, of_agents=bool(without_agent))
     if pause_seconds is not None:
-        log.warning(
-            "calls fail before they ring", trunk_id=str(trunk_id), reason=causes[-1], pause_seconds=pause_seconds
-        )
+        log.warning("calls fail", trunk_id=str(trunk_id), reason=causes[-1], pause_seconds=pause_seconds)
 
 
 def _add_failures(
-    context: EngineContext, trunk_id: TrunkId, causes: Sequence[str], now: DateTime, *, of_calls: bool
+    context: EngineContext,
+    trunk_id: TrunkId,
+    causes: Sequence[str],
+    now: DateTime,
+    *,
+    of_calls: bool,
+    of_agents: bool = False,
 ) -> float | None:
     """Add failures to those in a row, and open the breaker if they are enough; return for how long it is open then.
 
@@ -108,7 +107,9 @@ def _add_failures(
     """
     with context.db.begin() as connection:
         wait_shortly(connection)
-        failures = trunk_breaker.add_failures(connection, trunk_id, len(causes), causes[-1], now, of_calls=of_calls)
+        failures = trunk_breaker.add_failures(
+            connection, trunk_id, len(causes), causes[-1], now, of_calls=of_calls, of_agents=of_agents
+        )
         pause_seconds = next_pause(failures.in_a_row, failures.pause_seconds, is_probe=failures.is_probe)
         if pause_seconds is not None:
             trunk_breaker.open_breaker(connection, trunk_id, now, pause_seconds)
@@ -122,9 +123,18 @@ def _note_placements_work(context: EngineContext, trunk_id: TrunkId) -> None:
             log.info("trunk works again", trunk_id=str(trunk_id))
 
 
-def _note_calls_work(context: EngineContext, trunk_ids: Sequence[TrunkId]) -> None:
+def _note_calls_work(context: EngineContext, by_trunk: Mapping[TrunkId, Sequence[Move]]) -> None:
+    failed = {
+        trunk_id: [move.progress for move in moves]
+        for trunk_id, moves in by_trunk.items()
+        if any(move.attempt.trunk_has_failed for move in moves)
+    }
+    working = [trunk_id for trunk_id, calls in failed.items() if any(call.shows_network_works for call in calls)]
+    if not working:
+        return
+    with_agents = [trunk_id for trunk_id, calls in failed.items() if any(call.shows_agent_joined for call in calls)]
     with context.db.begin() as connection:
         wait_shortly(connection)
-        healed = trunk_breaker.calls_work(connection, trunk_ids)
+        healed = trunk_breaker.calls_work(connection, working, with_agents)
     for trunk_id in healed:
         log.info("trunk works again", trunk_id=str(trunk_id))

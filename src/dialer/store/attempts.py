@@ -8,7 +8,7 @@ from pendulum import DateTime
 from sqlalchemy import Connection, Row
 
 from dialer.domain.attempt import Attempt, AttemptUpdate, OverdueAttempt, PlacedCall, UnclearCall
-from dialer.domain.call import CallFacts, CallHandle, OtherAttempts
+from dialer.domain.call import CallEvent, CallFacts, CallHandle, OtherAttempts
 from dialer.domain.call_progress import CallProgress
 from dialer.domain.ids import AttemptId, BatchId, TrunkId
 from dialer.domain.lane import Lane
@@ -25,11 +25,11 @@ COLUMNS = (
     "id", "batch_id", "contact_id", "trunk_id", "phone_number_id", "to_number", "from_number", "state", "outcome",
     "cause", "provider_call_id", "local_on", "utc_on", "granted_at", "created_at", "placed_at", "ringing_at",
     "answered_at", "ended_at", "talk_seconds", "rescue_at", "allowed_by", "gone_at", "sent_at", "sip_code",
-    "q850_cause", "sip_call_id", "hung_up_by", "is_counted",
+    "q850_cause", "sip_call_id", "hung_up_by", "is_counted", "disposition", "opt_out", "reported_outcome",
 )  # fmt: skip
 _ATTEMPT = """
 a.id, a.batch_id, a.contact_id, a.trunk_id, a.phone_number_id, a.utc_on, a.local_on, a.created_at, a.state,
-a.provider_call_id, a.ringing_at, a.answered_at, a.ended_at, a.outcome, a.cause, a.talk_seconds
+a.provider_call_id, a.ringing_at, a.answered_at, a.ended_at, a.outcome, a.cause, a.talk_seconds, a.reported_outcome
 """
 _CALL = f"""
 a.id, a.to_number, a.from_number, a.created_at, a.provider_call_id, a.trunk_id, t.provider, {config_of("t")} AS config,
@@ -71,6 +71,7 @@ def _attempt(row: Row[Any]) -> Attempt:
         outcome=Outcome(row.outcome) if row.outcome else None,
         cause=row.cause,
         talk_seconds=row.talk_seconds,
+        reported_outcome=Outcome(row.reported_outcome) if row.reported_outcome else None,
     )
     return Attempt(
         id=row.id,
@@ -99,7 +100,7 @@ def write_updates(connection: Connection, updates: Sequence[AttemptUpdate]) -> i
     columns = {
         field.name: [getattr(update.progress, field.name) for update in updates]
         for field in fields(CallProgress)
-        if field.name != "facts"
+        if field.name not in ("facts", "reported_outcome")
     } | {field.name: [getattr(update.progress.facts, field.name) for update in updates] for field in fields(CallFacts)}
     return run(
         connection,
@@ -108,6 +109,8 @@ def write_updates(connection: Connection, updates: Sequence[AttemptUpdate]) -> i
             state = c.state, provider_call_id = c.provider_call_id, outcome = c.outcome, cause = c.cause,
             talk_seconds = c.talk_seconds, rescue_at = c.rescue_at, sip_code = c.sip_code, q850_cause = c.q850_cause,
             sip_call_id = c.sip_call_id, hung_up_by = c.hung_up_by, is_counted = c.is_counted,
+            disposition = coalesce(c.disposition, a.disposition),
+            opt_out = coalesce(a.opt_out OR c.opt_out, c.opt_out, a.opt_out),
             ringing_at = CASE WHEN c.ringing_at IS NOT NULL
                             THEN greatest(a.created_at, least(c.ringing_at, clock.now)) END,
             answered_at = CASE WHEN c.answered_at IS NOT NULL
@@ -120,15 +123,32 @@ def write_updates(connection: Connection, updates: Sequence[AttemptUpdate]) -> i
                     CAST(:answered_at AS timestamptz[]), CAST(:ended_at AS timestamptz[]), CAST(:outcome AS text[]),
                     CAST(:cause AS text[]), CAST(:talk_seconds AS double precision[]), CAST(:sip_code AS integer[]),
                     CAST(:q850_cause AS integer[]), CAST(:sip_call_id AS text[]), CAST(:hung_up_by AS text[]),
-                    CAST(:is_counted AS boolean[]))
+                    CAST(:disposition AS text[]), CAST(:opt_out AS boolean[]), CAST(:is_counted AS boolean[]))
              AS c (id, rescue_at, state, provider_call_id, ringing_at, answered_at, ended_at, outcome, cause,
-                   talk_seconds, sip_code, q850_cause, sip_call_id, hung_up_by, is_counted)
+                   talk_seconds, sip_code, q850_cause, sip_call_id, hung_up_by, disposition, opt_out, is_counted)
         WHERE a.id = c.id AND {checked_last(f"a.state IN {LIVE}")}
         """,
         ids=[update.id for update in updates],
         rescue_at=[update.rescue_at for update in updates],
         is_counted=[update.is_counted for update in updates],
         **columns,
+    )
+
+
+def write_late_reports(connection: Connection, events: Sequence[CallEvent]) -> int:
+    """Write what agents report of locked attempts that are over already."""
+    return run(
+        connection,
+        """
+        UPDATE attempts a SET disposition = coalesce(r.disposition, a.disposition),
+                              opt_out = coalesce(a.opt_out OR r.opt_out, r.opt_out, a.opt_out)
+        FROM unnest(CAST(:ids AS uuid[]), CAST(:dispositions AS text[]), CAST(:opt_outs AS boolean[]))
+             AS r (id, disposition, opt_out)
+        WHERE a.id = r.id
+        """,
+        ids=[event.attempt_id for event in events],
+        dispositions=[event.facts.disposition for event in events],
+        opt_outs=[event.facts.opt_out for event in events],
     )
 
 

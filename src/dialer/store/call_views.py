@@ -5,12 +5,12 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
-from dialer.domain.ids import BatchId, ContactId
+from dialer.domain.ids import AttemptId, BatchId, ContactId
 from dialer.domain.outcomes import Outcome
 from dialer.domain.states import AttemptState
 from dialer.store.database import rows
 
-_FACTS = "sip_code, q850_cause, sip_call_id, hung_up_by"
+_FACTS = "sip_code, q850_cause, sip_call_id, hung_up_by, disposition, opt_out"
 _COLUMNS = f"""
 id, batch_id, contact_id, phone_number_id, to_number, from_number, state AS status, outcome, cause, provider_call_id,
 local_on, created_at, placed_at, ringing_at, answered_at, ended_at, talk_seconds, {_FACTS}
@@ -24,6 +24,18 @@ AND (CAST(:outcome AS text) IS NULL OR outcome = :outcome)
 _CALLS = f"""
 SELECT {_COLUMNS} FROM attempts WHERE {_OF_BATCH} UNION ALL SELECT {_COLUMNS} FROM attempts_archive WHERE {_OF_BATCH}
 """
+
+
+def read(connection: Connection, attempt_id: AttemptId) -> Row[Any]:
+    """Read one call, which exists."""
+    (row,) = rows(
+        connection,
+        f"""
+        SELECT {_COLUMNS} FROM attempts WHERE id = :id UNION ALL SELECT {_COLUMNS} FROM attempts_archive WHERE id = :id
+        """,
+        id=attempt_id,
+    )
+    return row
 
 
 def page(
@@ -66,8 +78,8 @@ def results(connection: Connection, batch_id: BatchId, after: int, limit: int) -
                CASE WHEN over.is_so THEN 'batch_' || b.status ELSE c.status_reason END AS status_reason,
                c.outcome, c.attempts, c.created_at, f.first_attempt_at, l.created_at AS last_attempt_at, l.answered_at,
                l.ended_at, l.talk_seconds, l.from_number, l.cause, l.sip_code, l.q850_cause, l.sip_call_id,
-               l.hung_up_by, coalesce(c.finished_at, CASE WHEN over.is_so THEN b.completed_at END) AS finished_at,
-               c.variables
+               l.hung_up_by, l.disposition, l.opt_out,
+               coalesce(c.finished_at, CASE WHEN over.is_so THEN b.completed_at END) AS finished_at, c.variables
         FROM contacts c JOIN batches b ON b.id = c.batch_id
         CROSS JOIN LATERAL (
             SELECT c.status IN ('pending', 'waiting') AND b.completed_at IS NOT NULL AS is_so) AS over

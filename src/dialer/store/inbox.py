@@ -22,13 +22,14 @@ CALL_ORDER = tuple(EventKind)
 LONGEST_TALK_SECONDS = 7 * 86_400
 # The longest key that fits into the index on (trunk_id, event_key) in any case.
 LONGEST_KEY = 1_000
+LONGEST_DISPOSITION = 100
 # A report whose attempt, batch or contact is locked by another session is tried again after this.
 LOCKED_AGAIN_SECONDS = 2
 # The latest reports: if none of them was settled, those that fail need not be to blame (P5).
 LATEST = 1_000
 # The ledger's clock, read once for each statement, so that an index can be used.
 NOW = "(SELECT dialer_now())"
-_FACTS = "sip_code, q850_cause, sip_call_id, hung_up_by"
+_FACTS = "sip_code, q850_cause, sip_call_id, hung_up_by, disposition, opt_out"
 _REPORTED = f"event_key, attempt_id, kind, at, outcome, cause, talk_seconds, provider_call_id, {_FACTS}"
 _COLUMNS = f"id, trunk_id, received_at, {_REPORTED}"
 
@@ -58,7 +59,8 @@ def receive(connection: Connection, trunk_id: TrunkId, events: Sequence[CallEven
             CAST(:keys AS text[]), CAST(:attempts AS uuid[]), CAST(:kinds AS text[]), CAST(:ats AS timestamptz[]),
             CAST(:outcomes AS text[]), CAST(:causes AS text[]), CAST(:talk AS double precision[]),
             CAST(:call_ids AS text[]), CAST(:sip_codes AS integer[]), CAST(:q850_causes AS integer[]),
-            CAST(:sip_call_ids AS text[]), CAST(:hung_up_by AS text[]))
+            CAST(:sip_call_ids AS text[]), CAST(:hung_up_by AS text[]), CAST(:dispositions AS text[]),
+            CAST(:opt_outs AS boolean[]))
             AS e ({_REPORTED})
         ON CONFLICT (trunk_id, event_key) DO NOTHING
         """,
@@ -75,6 +77,8 @@ def receive(connection: Connection, trunk_id: TrunkId, events: Sequence[CallEven
         q850_causes=[event.facts.q850_cause for event in events],
         sip_call_ids=[event.facts.sip_call_id for event in events],
         hung_up_by=[event.facts.hung_up_by for event in events],
+        dispositions=[event.facts.disposition for event in events],
+        opt_outs=[event.facts.opt_out for event in events],
     )
 
 
@@ -99,6 +103,7 @@ def _believable_facts(facts: CallFacts) -> CallFacts:
         sip_code=sip.final_code(facts.sip_code),
         q850_cause=cause if cause is not None and 0 <= cause <= sip.LAST_CAUSE else None,
         sip_call_id=facts.sip_call_id and storable(facts.sip_call_id)[:LONGEST_KEY],
+        disposition=(facts.disposition and storable(facts.disposition)[:LONGEST_DISPOSITION]) or None,
     )
 
 
@@ -181,7 +186,7 @@ def _report(row: Row[Any]) -> ReceivedReport:
         cause=row.cause,
         talk_seconds=row.talk_seconds,
         provider_call_id=row.provider_call_id,
-        facts=CallFacts(row.sip_code, row.q850_cause, row.sip_call_id, hung_up_by),
+        facts=CallFacts(row.sip_code, row.q850_cause, row.sip_call_id, hung_up_by, row.disposition, row.opt_out),
     )
     return ReceivedReport(row.id, row.trunk_id, event, moment(row.received_at))
 

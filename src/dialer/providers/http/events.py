@@ -60,8 +60,10 @@ class Report(BaseModel):
     q850_cause: Annotated[int | None, Field(ge=0, le=sip.LAST_CAUSE)] = None
     sip_call_id: Text | None = None
     hung_up_by: HungUpBy | None = None
+    disposition: Annotated[Text | None, Field(max_length=100)] = None
+    opt_out: bool | None = None
 
-    @field_validator("outcome", "talk_seconds", "sip_code", "q850_cause", "hung_up_by")
+    @field_validator("outcome", "talk_seconds", "sip_code", "q850_cause", "hung_up_by", "disposition", "opt_out")
     @classmethod
     def _only_at_the_end(cls, value: object, info: ValidationInfo) -> object:
         kind = info.data.get("event")
@@ -81,7 +83,9 @@ class Report(BaseModel):
             cause=self.cause,
             talk_seconds=self.talk_seconds,
             provider_call_id=self.call_id,
-            facts=CallFacts(self.sip_code, self.q850_cause, self.sip_call_id, self.hung_up_by),
+            facts=CallFacts(
+                self.sip_code, self.q850_cause, self.sip_call_id, self.hung_up_by, self.disposition, self.opt_out
+            ),
         )
 
 

@@ -118,7 +118,9 @@ FORGOTTEN = Rule(
        OR (r.kind = 'ended' AND r.settled_at IS NOT NULL AND l.is_live
            AND NOT (r.verdict = 'quarantined' AND EXISTS (
                SELECT 1 FROM quarantine q WHERE q.kind = 'report' AND q.subject = CAST(r.id AS text))))
-       OR (r.kind = 'ended' AND r.verdict = 'applied' AND r.outcome IS DISTINCT FROM l.outcome)
+       OR (r.kind = 'ended' AND r.verdict = 'applied' AND r.outcome IS DISTINCT FROM l.outcome
+           -- Where its agent has reported that none joined.
+           AND (r.outcome, l.outcome) IS DISTINCT FROM ('answered', 'answered_no_agent'))
     """,
 )
 
