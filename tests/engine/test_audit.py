@@ -112,6 +112,18 @@ def test_a_contact_must_not_have_two_live_attempts(world: World) -> None:
         assert audit_violations(world) == {"P1 several_live_attempts": (ledger.contacts[0],)}
 
 
+@pytest.mark.parametrize(("begin", "is_broken"), [(1, True), (29, True), (30, False)])
+def test_a_person_must_not_be_in_two_calls_of_two_batches(world: World, begin: int, is_broken: bool) -> None:
+    first, second = Ledger(world), Ledger(world)
+    first.attempt(0, begin=0, end=30, placed_at=MONDAY)
+    first.attempt(1, begin=0, end=30, placed_at=MONDAY, to_number="+12015550009")
+    attempt_id = second.attempt(0, begin=begin, end=90, placed_at=MONDAY.add(seconds=begin))
+    first.write()
+    second.write()
+    expected = {"P1 person_in_two_calls": (attempt_id,)} if is_broken else {}
+    assert audit_violations(world) == second.violations() == expected
+
+
 def test_two_attempts_must_not_share_a_call(world: World) -> None:
     ledger = Ledger(world)
     both = {ledger.attempt(contact, begin=contact, end=30, provider_call_id="same") for contact in (0, 1)}

@@ -370,3 +370,42 @@ def test_plain_connections_of_agents_stay_permitted_and_those_that_could_do_anyt
         (trunk,) = numbers.reporting_trunks(connection)
         assert trunk.config == {**config, "context": "agents"}
     database.close()
+
+
+TWO_CALLS = """
+INSERT INTO batches (id, workspace_id, name, agent_id, status)
+SELECT gen_random_uuid(), workspace_id, n.name, id, 'active'
+FROM agents, unnest(ARRAY['one', 'two', 'three']) AS n (name);
+INSERT INTO contacts (id, batch_id, phone_number, status)
+SELECT gen_random_uuid(), id, '+12015550000', 'dialing' FROM batches;
+"""
+# How the release before 0018 writes the attempt of a claim.
+RESERVE = """
+INSERT INTO attempts (id, batch_id, contact_id, trunk_id, phone_number_id, to_number, from_number, state, local_on,
+                      utc_on, granted_at, created_at, rescue_at, allowed_by)
+SELECT gen_random_uuid(), c.batch_id, c.id, n.trunk_id, n.id, c.phone_number, n.phone_number, 'reserved', '2026-03-02',
+       '2026-03-02', dialer_now(), dialer_now(), dialer_now(), '{}'
+FROM contacts c JOIN batches b ON b.id = c.batch_id CROSS JOIN LATERAL (SELECT * FROM phone_numbers LIMIT 1) AS n
+WHERE b.name = ANY(:names)
+"""
+CALLS = "SELECT workspace_id FROM attempts ORDER BY workspace_id NULLS LAST"
+END = "UPDATE attempts SET state = 'ended', outcome = 'busy', ended_at = dialer_now(), rescue_at = NULL"
+
+
+def test_a_person_may_be_in_two_calls_when_the_rule_begins_and_workers_of_the_previous_release_go_on(url: str) -> None:
+    database = Database(url)
+    database.upgrade("0013")
+    demo_setup.install(database, {}, MONDAY, Random(1))
+    with database.begin() as connection:
+        connection.exec_driver_sql(TWO_CALLS)
+        assert run(connection, RESERVE, names=["one", "two"]) == 2
+    database.upgrade()
+    with database.begin() as connection:
+        ((workspace_id,),) = rows(connection, "SELECT id FROM workspaces")
+        assert rows(connection, CALLS) == [(workspace_id,), (None,)]
+        assert run(connection, RESERVE, names=["three"]) == 1
+        assert rows(connection, CALLS) == [(workspace_id,), (None,), (None,)]
+        assert run(connection, END) == 3
+        assert run(connection, RESERVE, names=["one", "two", "three"]) == 3
+        assert rows(connection, f"{CALLS} LIMIT 2") == [(workspace_id,), (workspace_id,)]
+    database.close()

@@ -76,7 +76,7 @@ class Ledger:
             "contact_id": self.contacts[contact],
             "trunk_id": installed.trunk_id,
             "phone_number_id": installed.number_ids[0],
-            "to_number": "+12015550000",
+            "to_number": f"+1201555{contact:04}",
             "from_number": "+12025550191",
             "provider_call_id": attempt_id,
             "local_on": created_at.date(),

@@ -88,6 +88,7 @@ class World:
         self.installed: DemoSetup = demo_setup.install(self.db, self.profile, self.clock.now, self.rng)
         self.networks[self.installed.trunk_id] = self.network
         self.departing: list[tuple[DateTime, Departure]] = []
+        self._phones_made_up = 0
         self._loaded_on = self.clock.now.date()
         rescue(self.context, self.clock.now, self.rng)
 
@@ -102,10 +103,15 @@ class World:
         batch_id = batches.create(
             self.db, self.installed.workspace_id, NewBatch.read(fields, self.clock.now), self.clock.now, self.rng
         )
-        self.add(batch_id, made_up_phones(phones) if isinstance(phones, int) else phones)
+        self.add(batch_id, self._new_phones(phones) if isinstance(phones, int) else phones)
         if start:
             batches.schedule(self.context, self.installed.workspace_id, batch_id, self.clock.now)
         return batch_id
+
+    def _new_phones(self, count: int) -> list[str]:
+        """Return made-up numbers that no other batch of this world has: a person is in one call at a time."""
+        self._phones_made_up += count
+        return made_up_phones(count, self._phones_made_up - count)
 
     def add(self, batch_id: BatchId, phones: Iterable[str]) -> ImportResult:
         file = io.BytesIO("\n".join(["phone", *phones]).encode())

@@ -19,7 +19,7 @@ class ContactStatus(StrEnum):
     """Where a contact is between its import and its last attempt."""
 
     PENDING = "pending"  #: Set by import, and by retry when its time has come. Dispatch may call it now.
-    WAITING = "waiting"  #: Set by settle after an attempt that is to be repeated. Retry makes it pending at `due_at`.
+    WAITING = "waiting"  #: Set by settle to repeat an attempt, or by dispatch. Retry makes it pending at `due_at`.
     DIALING = "dialing"  #: Set by dispatch with the attempt. Settle or rescue moves it on when the attempt is over.
     COMPLETED = "completed"  #: Set by settle: the person or a machine answered. Final.
     FAILED = "failed"  #: Set by settle: not reached, and no attempt is left. Final.
@@ -56,7 +56,9 @@ BATCH_TRANSITIONS: dict[BatchStatus, frozenset[BatchStatus]] = {
 }
 
 CONTACT_TRANSITIONS: dict[ContactStatus, frozenset[ContactStatus]] = {
-    ContactStatus.PENDING: frozenset({ContactStatus.DIALING, ContactStatus.SKIPPED, ContactStatus.CANCELLED}),
+    ContactStatus.PENDING: frozenset(
+        {ContactStatus.DIALING, ContactStatus.WAITING, ContactStatus.SKIPPED, ContactStatus.CANCELLED}
+    ),
     ContactStatus.WAITING: frozenset({ContactStatus.PENDING, ContactStatus.SKIPPED, ContactStatus.CANCELLED}),
     ContactStatus.DIALING: frozenset(
         {

@@ -26,6 +26,7 @@ COLUMNS = (
     "cause", "provider_call_id", "local_on", "utc_on", "granted_at", "created_at", "placed_at", "ringing_at",
     "answered_at", "ended_at", "talk_seconds", "rescue_at", "allowed_by", "gone_at", "sent_at", "sip_code",
     "q850_cause", "sip_call_id", "hung_up_by", "is_counted", "disposition", "opt_out", "reported_outcome",
+    "workspace_id",
 )  # fmt: skip
 _ATTEMPT = """
 a.id, a.batch_id, a.contact_id, a.trunk_id, a.phone_number_id, a.utc_on, a.local_on, a.created_at, a.state,

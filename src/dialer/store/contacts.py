@@ -12,6 +12,7 @@ from dialer.domain.lane import Lane
 from dialer.domain.states import AttemptState, ContactStatus
 from dialer.domain.timeouts import RESCUE_AFTER
 from dialer.store import bulk_changes, quarantine
+from dialer.store.attempts import LIVE
 from dialer.store.database import checked_last, passing_over, rows, run
 from dialer.store.numbers import VERSION
 
@@ -25,6 +26,14 @@ OFFER_IS_VALID = f"""
     o.valid_from <= clock.now AND clock.now < o.valid_until
     AND o.number_id IN (SELECT id FROM free_numbers) AND o.trunk_id IN (SELECT id FROM free_trunks)
     AND EXISTS (SELECT 1 FROM phone_numbers n WHERE n.id = o.number_id AND {VERSION} = o.number_version)
+"""
+# Of a contact `c`, once it waits because its person is in a call: whether that call is over. Not EXISTS, for which
+# Postgres may read all live attempts.
+_PERSON_IS_FREE = f"""
+(c.waits_for IS DISTINCT FROM 'person_in_call' OR (
+    SELECT true FROM batches of_person
+    JOIN attempts a ON a.workspace_id = of_person.workspace_id AND a.to_number = c.phone_number AND a.state IN {LIVE}
+    WHERE of_person.id = c.batch_id) IS NULL)
 """
 
 
@@ -63,9 +72,12 @@ def lanes(connection: Connection, batch_ids: Sequence[BatchId], limit: int) -> d
 def claim(connection: Connection, offers: Sequence[Offer]) -> list[ReservedAttempt]:
     """Give each offer the next contact of its lane and write the attempt, for all batches in one statement.
 
-    The batches are locked by this transaction. A contact that is suppressed or expired is skipped for good, and its
-    offer finds no contact. SKIP LOCKED: a contact that another session is changing is not waited for. It is in a
-    lateral subquery with the LIMIT, so that exactly the rows that are taken are locked.
+    The batches are locked by this transaction. A contact that is suppressed or expired is skipped for good, one whose
+    person is in a call waits, and their offers find no contact. SKIP LOCKED: a contact that another session is changing
+    is not waited for. It is in a lateral subquery with the LIMIT, so that exactly the rows that are taken are locked.
+
+    Of two claims of one person at the same time the second waits for the first, and its offer finds no contact (P1).
+    Attempts are inserted in the order of the people, so that two claims do not wait for each other.
     """
     # A generic plan would be made for ten offers, and compare each of thousands with each contact.
     rows(connection, "SELECT set_config('plan_cache_mode', 'force_custom_plan', true)")
@@ -91,17 +103,23 @@ def claim(connection: Connection, offers: Sequence[Offer]) -> list[ReservedAttem
                 AS o (attempt_id, batch_id, lane, number_id, trunk_id, from_number, number_version, granted_at,
                       valid_from, valid_until, local_on, utc_on, allowed_by, position)
             WHERE {checked_last(OFFER_IS_VALID)}),
+        wanted AS MATERIALIZED (
+            SELECT o.batch_id, o.lane, b.workspace_id, count(*) AS n
+            FROM offers o JOIN batches b ON b.id = o.batch_id GROUP BY o.batch_id, o.lane, b.workspace_id),
         chosen AS MATERIALIZED (
             SELECT c.id, c.batch_id, c.lane, c.phone_number, c.priority, c.due_at, c.position, c.name, c.external_id,
-                   c.variables, coalesce(c.expires_at <= clock.now, false) AS is_expired,
+                   c.variables, wanted.workspace_id, coalesce(c.expires_at <= clock.now, false) AS is_expired,
                    -- A waiting retry counts for nothing where an operator has taken the retries back.
                    c.attempts > 0 AND EXISTS (
                            SELECT 1 FROM batches b WHERE b.id = c.batch_id
                            AND (NOT b.retry_failed OR c.attempts > b.max_retry_attempts
                                 OR c.outcome = 'machine' AND NOT b.retry_machine)) AS is_spent,
-                   EXISTS (SELECT 1 FROM suppressions s JOIN batches b ON b.workspace_id = s.workspace_id
-                           WHERE b.id = c.batch_id AND s.phone_number = c.phone_number) AS is_suppressed
-            FROM clock, (SELECT batch_id, lane, count(*) AS n FROM offers GROUP BY batch_id, lane) AS wanted
+                   EXISTS (SELECT 1 FROM suppressions s
+                           WHERE s.workspace_id = wanted.workspace_id AND s.phone_number = c.phone_number)
+                   AS is_suppressed,
+                   (SELECT true FROM attempts a WHERE a.workspace_id = wanted.workspace_id
+                    AND a.to_number = c.phone_number AND a.state IN {LIVE}) AS is_in_call
+            FROM clock, wanted
             -- The outer LIMIT says how many there are at most: Postgres would expect a tenth of the lane.
             CROSS JOIN LATERAL (SELECT {_CHOSEN} FROM (
                 SELECT {_CHOSEN} FROM contacts
@@ -109,36 +127,45 @@ def claim(connection: Connection, offers: Sequence[Offer]) -> list[ReservedAttem
                 ORDER BY priority, due_at, position LIMIT wanted.n FOR NO KEY UPDATE SKIP LOCKED) AS locked
                 LIMIT :most) AS c),
         callable AS (
-            SELECT id, batch_id, lane, phone_number, name, external_id, variables,
+            SELECT id, batch_id, lane, phone_number, name, external_id, variables, workspace_id,
                    row_number() OVER (PARTITION BY batch_id, lane ORDER BY priority, due_at, position) AS nth
-            FROM chosen WHERE NOT is_expired AND NOT is_suppressed AND NOT is_spent),
+            FROM chosen WHERE NOT is_expired AND NOT is_suppressed AND NOT is_spent AND is_in_call IS NULL),
         paired AS MATERIALIZED (
             SELECT o.attempt_id, batch_id, o.number_id, o.trunk_id, o.from_number, o.granted_at, o.local_on, o.utc_on,
-                   o.allowed_by, c.id AS contact_id, c.phone_number, c.name, c.external_id, c.variables
+                   o.allowed_by, c.id AS contact_id, c.phone_number, c.name, c.external_id, c.variables, c.workspace_id
             FROM callable c JOIN offers o USING (batch_id, lane, nth)),
+        written AS (
+            INSERT INTO attempts (id, batch_id, contact_id, workspace_id, trunk_id, phone_number_id, to_number,
+                                  from_number, state, local_on, utc_on, granted_at, created_at, rescue_at, allowed_by)
+            SELECT attempt_id, batch_id, contact_id, workspace_id, trunk_id, number_id, phone_number, from_number,
+                   'reserved', local_on, utc_on, granted_at, clock.now, clock.now + CAST(:rescue_after AS interval),
+                   CAST(allowed_by AS jsonb)
+            FROM paired, clock ORDER BY workspace_id, phone_number
+            ON CONFLICT (workspace_id, to_number) WHERE state IN {LIVE} DO NOTHING
+            RETURNING id, batch_id, contact_id, phone_number_id, local_on),
         dialing AS (
             UPDATE contacts c SET status = 'dialing', attempts = attempts + 1,
-                first_number_id = coalesce(first_number_id, p.number_id),
+                first_number_id = coalesce(first_number_id, w.phone_number_id),
                 lane = CASE WHEN b.sticky_caller_id AND first_number_id IS NULL
-                            THEN c.lane || '|' || p.number_id ELSE c.lane END
-            FROM paired p JOIN batches b ON b.id = p.batch_id WHERE c.id = p.contact_id),
+                            THEN c.lane || '|' || w.phone_number_id ELSE c.lane END
+            FROM written w JOIN batches b ON b.id = w.batch_id WHERE c.id = w.contact_id),
         skipped AS (
             UPDATE contacts c SET status = 'skipped', finished_at = clock.now,
                 status_reason = CASE WHEN ch.is_suppressed THEN 'suppressed'
                                      WHEN ch.is_expired THEN 'expired' ELSE 'retries_taken_back' END
             FROM chosen ch, clock WHERE c.id = ch.id AND (ch.is_expired OR ch.is_suppressed OR ch.is_spent)),
+        postponed AS (
+            UPDATE contacts c SET status = 'waiting', waits_for = 'person_in_call'
+            FROM chosen ch
+            WHERE c.id = ch.id AND NOT (ch.is_expired OR ch.is_suppressed OR ch.is_spent)
+              AND (ch.is_in_call OR ch.id IN (SELECT contact_id FROM paired)
+                                    AND ch.id NOT IN (SELECT contact_id FROM written))),
         counted AS (
             INSERT INTO batch_days AS d (batch_id, local_on, attempts)
-            SELECT batch_id, local_on, count(*) FROM paired GROUP BY batch_id, local_on ORDER BY batch_id
-            ON CONFLICT (batch_id, local_on) DO UPDATE SET attempts = d.attempts + excluded.attempts),
-        written AS (
-            INSERT INTO attempts (id, batch_id, contact_id, trunk_id, phone_number_id, to_number, from_number, state,
-                                  local_on, utc_on, granted_at, created_at, rescue_at, allowed_by)
-            SELECT attempt_id, batch_id, contact_id, trunk_id, number_id, phone_number, from_number, 'reserved',
-                   local_on, utc_on, granted_at, clock.now, clock.now + CAST(:rescue_after AS interval),
-                   CAST(allowed_by AS jsonb)
-            FROM paired, clock)
-        SELECT attempt_id, batch_id, contact_id, phone_number, name, external_id, variables FROM paired
+            SELECT batch_id, local_on, count(*) FROM written GROUP BY batch_id, local_on ORDER BY batch_id
+            ON CONFLICT (batch_id, local_on) DO UPDATE SET attempts = d.attempts + excluded.attempts)
+        SELECT attempt_id, batch_id, contact_id, phone_number, name, external_id, variables
+        FROM paired WHERE {checked_last("attempt_id IN (SELECT id FROM written)")}
         """,
         most=len(offers),
         attempts=[offer.attempt_id for offer in offers],
@@ -200,7 +227,7 @@ def write_results(connection: Connection, results: Sequence[ContactResult]) -> i
         f"""
         UPDATE contacts c SET
             status = r.status, status_reason = r.reason, outcome = coalesce(r.outcome, c.outcome),
-            due_at = coalesce(r.due_at, c.due_at), finished_at = r.finished_at,
+            due_at = coalesce(r.due_at, c.due_at), waits_for = NULL, finished_at = r.finished_at,
             attempts = c.attempts - CASE WHEN r.counts THEN 0 ELSE 1 END,
             refusals = c.refusals + r.refusals
         FROM unnest(CAST(:ids AS uuid[]), CAST(:statuses AS text[]), CAST(:reasons AS text[]),
@@ -223,7 +250,7 @@ def write_results(connection: Connection, results: Sequence[ContactResult]) -> i
 def batches_to_requeue(
     connection: Connection, now: DateTime, limit: int, passed_over: Collection[BatchId]
 ) -> list[BatchId]:
-    """List the batches of a page of the contacts whose retry is due, most overdue first, without `passed_over`.
+    """List the batches of a page of the contacts that wait no longer, most overdue first, without `passed_over`.
 
     Batches whose contacts a bulk change ends are left out, too.
     """
@@ -232,7 +259,7 @@ def batches_to_requeue(
         f"""
         SELECT DISTINCT id FROM (
             SELECT b.id FROM contacts c JOIN batches b ON b.id = c.batch_id
-            WHERE c.status = 'waiting' AND c.due_at <= :now AND b.id <> ALL(CAST(:but AS uuid[]))
+            WHERE c.status = 'waiting' AND c.due_at <= :now AND b.id <> ALL(CAST(:but AS uuid[])) AND {_PERSON_IS_FREE}
               AND {quarantine.NOT_JUST_NOW} AND NOT {bulk_changes.IS_UNFINISHED}
             ORDER BY c.due_at LIMIT :limit
         ) AS due
@@ -248,10 +275,10 @@ def requeue_waiting(connection: Connection, batch_ids: Sequence[BatchId], now: D
     """Make those contacts of these batches pending that are due; the batches' counts are locked by this transaction."""
     return run(
         connection,
-        """
-        UPDATE contacts SET status = 'pending'
-        WHERE id IN (SELECT id FROM contacts
-                     WHERE status = 'waiting' AND due_at <= :now AND batch_id = ANY(:ids)
+        f"""
+        UPDATE contacts SET status = 'pending', waits_for = NULL
+        WHERE id IN (SELECT id FROM contacts c
+                     WHERE status = 'waiting' AND due_at <= :now AND batch_id = ANY(:ids) AND {_PERSON_IS_FREE}
                      ORDER BY due_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED)
         """,
         ids=list(batch_ids),

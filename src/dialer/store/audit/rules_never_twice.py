@@ -1,4 +1,4 @@
-"""P1: one attempt rings at most once, and a contact has at most one live attempt."""
+"""P1: one attempt rings at most once, and a contact and a person are in at most one call."""
 
 from dialer.store.audit.rule import Rule
 
@@ -63,4 +63,21 @@ CALLED_AGAIN = Rule(
     """,
 )
 
-RULES = (OVERLAP, SEVERAL_LIVE, SHARED_CALL, TOO_MANY, REFUSED_BUT_REPORTED, CALLED_AGAIN)
+PERSON_IN_TWO_CALLS = Rule(
+    "P1",
+    "person_in_two_calls",
+    # Two attempts of one contact are covered by the rules above. Attempts without a workspace are those of releases
+    # before 0018, which did not look whether the person was in a call.
+    """
+    SELECT DISTINCT ON (l.id) l.id,
+           format('Attempt %s was placed at %s, while attempt %s to the same number was in progress', l.id,
+                  l.placed_at, a.id) AS fact
+    FROM ledger l JOIN attempts a ON (a.workspace_id, a.to_number) = (l.workspace_id, l.to_number)
+    WHERE a.contact_id <> l.contact_id AND a.state <> 'refused'
+      AND (coalesce(a.placed_at, a.sent_at), a.id) < (l.placed_at, l.id)
+      AND coalesce(a.ended_at, 'infinity') > l.placed_at
+    ORDER BY l.id, a.id
+    """,
+)
+
+RULES = (OVERLAP, SEVERAL_LIVE, SHARED_CALL, TOO_MANY, REFUSED_BUT_REPORTED, CALLED_AGAIN, PERSON_IN_TWO_CALLS)
