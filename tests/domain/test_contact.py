@@ -87,6 +87,14 @@ def test_what_postgres_cannot_store_is_refused_wherever_it_stands(text: str) -> 
 )
 def test_a_time_without_offset_is_read_in_the_batchs_zone(text: str, moment: object) -> None:
     assert parse(expires_at=text).expires_at == moment
+    assert parse(not_before=text).not_before == moment
+
+
+@pytest.mark.parametrize("expires_at", ["2030-07-01T10:00", "2030-07-01T09:59"])
+def test_a_contact_that_expires_before_it_may_be_called_is_refused(expires_at: str) -> None:
+    assert refusal(not_before="2030-07-01T10:00", expires_at=expires_at) == (
+        "not_before: must be earlier than expires_at"
+    )
 
 
 @pytest.mark.parametrize(
@@ -94,6 +102,7 @@ def test_a_time_without_offset_is_read_in_the_batchs_zone(text: str, moment: obj
 )
 def test_what_is_no_time_in_iso_8601_is_refused(text: str) -> None:
     assert refusal(expires_at=text) == "expires_at: must be a time in ISO 8601, as in 2030-01-31T18:00+01:00"
+    assert refusal(not_before=text) == "not_before: must be a time in ISO 8601, as in 2030-01-31T18:00+01:00"
 
 
 @pytest.mark.parametrize("text", ["2030-01-31", "20300131", "2030-W05-4"])

@@ -45,6 +45,7 @@ class FolderContact(BaseModel):
     priority: int
     external_id: str | None
     expires_at: datetime | None
+    not_before: datetime | None
     variables: dict[str, Any]
     created_at: datetime
 

@@ -15,7 +15,8 @@ from dialer.api.uploads import csv_upload, import_response, is_json, run_import
 from dialer.domain.ids import BatchId, ContactId
 from dialer.domain.outcomes import Outcome
 from dialer.domain.states import ContactStatus
-from dialer.service import contact_edits, contacts
+from dialer.service import callbacks, contact_edits, contacts
+from dialer.service.callbacks import Callback
 from dialer.service.contact_edits import ChangedContact
 from dialer.service.contact_json import NewContacts
 from dialer.service.fields import Storable
@@ -97,3 +98,22 @@ def remove_contact(caller: Operator, batch_id: BatchId, contact_id: ContactId) -
     It becomes cancelled, with the reason `removed`. From a draft it is deleted.
     """
     contact_edits.remove(caller.db, caller.workspace_id, batch_id, contact_id, caller.now)
+
+
+@router.post(
+    "/{contact_id}/callback", response_model=Answer[ContactWithCalls], responses=documented(400, 404, 409, 413)
+)
+def call_contact_back(
+    caller: Operator,
+    batch_id: BatchId,
+    contact_id: ContactId,
+    body: Annotated[Body[Callback], body_of(Callback)],
+    idempotency: Idempotency,
+) -> Response:
+    """Call a contact at a time of its own, before all others. It must be pending or waiting."""
+
+    def call_back(db: Database, callback: Callback) -> Answer[ContactWithCalls]:
+        callbacks.ask(db, caller.workspace_id, batch_id, contact_id, callback, caller.now)
+        return answer(ContactWithCalls, contacts.show(db, caller.workspace_id, batch_id, contact_id))
+
+    return idempotency.run(caller, body, call_back, status=200)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, PlainSerializer
 
 from dialer.domain.call import HungUpBy
 from dialer.domain.change_origin import ChangeSource
+from dialer.domain.contact import WaitsFor
 from dialer.domain.outcomes import Outcome
 from dialer.domain.rotation_strategy import RotationStrategy
 from dialer.domain.states import AttemptState, BatchStatus, ContactStatus
@@ -163,7 +164,9 @@ class Call(BaseModel):
 
 
 class Contact(BaseModel):
-    """A contact to be called. `due_at`: the earliest time of the next call; null where none is due."""
+    """A contact to be called. `due_at`: the earliest time of the next call; null where none is due. `waits_for`: why a
+    waiting contact is not called before. `priority`: 0 where a callback was asked for.
+    """
 
     id: UUID
     batch_id: UUID
@@ -173,12 +176,14 @@ class Contact(BaseModel):
     priority: int
     external_id: str | None
     expires_at: datetime | None
+    not_before: datetime | None
     variables: dict[str, Any]
     status: ContactStatus
     status_reason: str | None
     outcome: Outcome | None
     attempts: int
     due_at: datetime | None
+    waits_for: WaitsFor | None
     created_at: datetime
     finished_at: datetime | None
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
+from enum import StrEnum
 
 from pendulum import DateTime
 
@@ -21,7 +22,7 @@ MAX_VARIABLE_NAME_CHARACTERS = 64
 MAX_VARIABLES_BYTES = 16 * 1024
 DEFAULT_PRIORITY = 5
 
-CONTACT_FIELDS = ("phone_number", "name", "timezone", "priority", "external_id", "expires_at")
+CONTACT_FIELDS = ("phone_number", "name", "timezone", "priority", "external_id", "expires_at", "not_before")
 
 # A variable of a contact, which is passed to its agent: text from a CSV file, any scalar from JSON.
 Variable = str | int | float | bool | None
@@ -30,6 +31,16 @@ _PRIORITIES = {str(priority): priority for priority in range(1, 11)}
 # NUL and surrogates: a JSON string may contain them, PostgreSQL cannot store them.
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _JSON = json.JSONEncoder(ensure_ascii=False)
+
+
+class WaitsFor(StrEnum):
+    """What a contact in the status `waiting` waits for. It is pending again once `due_at` has come."""
+
+    RETRY = "retry"  #: Its next attempt, after the last one.
+    NOT_BEFORE = "not_before"  #: The time before which it must not be called, given when it was added.
+    CALLBACK = "callback"  #: The time at which its person wants to be called back.
+    PERSON_IN_CALL = "person_in_call"  #: The end of another call to its person, whatever `due_at` is.
+    PERSON_LIMIT = "person_limit"  #: The time at which the limits of its person allow another call.
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +54,7 @@ class NewContact:
     external_id: str | None  #: The operator's own id of the contact; returned in the results.
     expires_at: DateTime | None  #: Not called from then on. None: it never expires.
     variables: Mapping[str, Variable]  #: Passed to the agent.
+    not_before: DateTime | None = None  #: Not called before. None: it may be called at once.
 
 
 def parse_contact(
@@ -55,22 +67,27 @@ def parse_contact(
 ) -> NewContact:
     """Check the CONTACT_FIELDS and the variables; InvalidInput names the first field that is wrong, and why.
 
-    A field that is not there, None or blank is absent. `expires_at` is ISO 8601 with a time of day; without an offset
-    it is read in `batch_timezone`. Variables are kept as they are. `rules`: what may be called.
+    A field that is not there, None or blank is absent. `expires_at` and `not_before` are ISO 8601 with a time of day;
+    without an offset they are read in `batch_timezone`. Variables are kept as they are. `rules`: what may be called.
     """
     given = {field: (fields.get(field) or "").strip() for field in CONTACT_FIELDS}
     _check_variables(variables)
     phone_number = normalise(given["phone_number"], default_region)
     if reason := rules.refusal(phone_number):
         raise InvalidInput.of("phone_number", REASONS[reason])
+    expires_at = _moment("expires_at", given["expires_at"], batch_timezone)
+    not_before = _moment("not_before", given["not_before"], batch_timezone)
+    if expires_at and not_before and expires_at <= not_before:
+        raise InvalidInput.of("not_before", "must be earlier than expires_at")
     return NewContact(
         phone_number=phone_number,
         name=_text("name", given["name"]),
         timezone=_timezone(given["timezone"]),
         priority=_priority(given["priority"]),
         external_id=_text("external_id", given["external_id"]),
-        expires_at=_expires_at(given["expires_at"], batch_timezone),
+        expires_at=expires_at,
         variables=variables,
+        not_before=not_before,
     )
 
 
@@ -95,16 +112,16 @@ def _priority(text: str) -> int:
     return _PRIORITIES[text]
 
 
-def _expires_at(text: str, batch_timezone: str) -> DateTime | None:
+def _moment(field: str, text: str, batch_timezone: str) -> DateTime | None:
     if not text:
         return None
     if _is_date(text):
         # The day's beginning and its end are both what people mean by "expires on".
-        raise InvalidInput.of("expires_at", "needs a time of day, as in 2030-01-31T18:00")
+        raise InvalidInput.of(field, "needs a time of day, as in 2030-01-31T18:00")
     try:
         return moment_of(datetime.fromisoformat(text), batch_timezone)
     except (ValueError, OverflowError):
-        raise InvalidInput.of("expires_at", "must be a time in ISO 8601, as in 2030-01-31T18:00+01:00") from None
+        raise InvalidInput.of(field, "must be a time in ISO 8601, as in 2030-01-31T18:00+01:00") from None
 
 
 def _is_date(text: str) -> bool:

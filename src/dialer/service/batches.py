@@ -127,7 +127,7 @@ def _schedule(
     )
     if batch.status is not BatchStatus.DRAFT:
         raise _conflict(batch.status, "only a draft batch can be scheduled", "batch_not_draft")
-    if not batch.pending:
+    if not (batch.pending or batch.waiting):
         raise StateConflict("The batch has no contacts to call", code="batch_has_no_contacts")
     if batch.window is None or batch.window.next_open(max(now, starts_at or now)) is None:
         raise StateConflict("The calling window never opens", code="window_never_opens")

@@ -48,7 +48,9 @@ Scalar = Annotated[
 
 
 class ContactFields(BaseModel):
-    """One contact. `priority`: 1 is called first. `expires_at`: ISO 8601, without an offset in the batch's zone."""
+    """One contact. `priority`: 1 is called first. `expires_at`, `not_before`: ISO 8601; the zone of the batch is used
+    where there is no offset.
+    """
 
     model_config = ConfigDict(
         extra="forbid",
@@ -61,6 +63,7 @@ class ContactFields(BaseModel):
     priority: Annotated[int, Field(ge=1, le=10)] | None = None
     external_id: str | None = None
     expires_at: str | None = None
+    not_before: str | None = None
     variables: dict[str, Scalar] = {}
 
 

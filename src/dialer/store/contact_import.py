@@ -28,10 +28,11 @@ Staged = tuple[UUID, NewContact, str]
 STAGING = """
 CREATE TEMPORARY TABLE staged_contacts (
     line bigint GENERATED ALWAYS AS IDENTITY, id uuid, phone_number text, name text, timezone text, priority smallint,
-    external_id text, expires_at timestamptz, variables jsonb, lane text)
+    external_id text, expires_at timestamptz, variables jsonb, lane text, not_before timestamptz)
 """
 COPY = """
-COPY staged_contacts (id, phone_number, name, timezone, priority, external_id, expires_at, variables, lane) FROM STDIN
+COPY staged_contacts (id, phone_number, name, timezone, priority, external_id, expires_at, variables, lane, not_before)
+FROM STDIN
 """
 # Rows per COPY. Between two of them the connection is free: a folder is read over the connection that stages it.
 PAGE = 2_000
@@ -44,14 +45,18 @@ DELETE FROM staged_contacts s USING suppressions x JOIN batches b ON b.workspace
 WHERE b.id = :batch AND x.phone_number = s.phone_number
 """
 STORE = """
-INSERT INTO contacts (id, batch_id, phone_number, name, timezone, priority, external_id, expires_at, variables, lane)
-SELECT id, :batch, phone_number, name, timezone, priority, external_id, expires_at, variables, lane
-FROM staged_contacts ORDER BY line
+INSERT INTO contacts (id, batch_id, phone_number, name, timezone, priority, external_id, expires_at, variables, lane,
+                      not_before, status, waits_for, due_at)
+SELECT id, :batch, phone_number, name, timezone, priority, external_id, expires_at, variables, lane, not_before,
+       CASE WHEN not_before > clock.now THEN 'waiting' ELSE 'pending' END,
+       CASE WHEN not_before > clock.now THEN 'not_before' END, greatest(not_before, clock.now)
+FROM staged_contacts, (SELECT dialer_now() AS now) AS clock ORDER BY line
 ON CONFLICT (batch_id, phone_number) DO NOTHING
 """
 STORE_IN_FOLDER = """
-INSERT INTO folder_contacts (id, folder_id, phone_number, name, timezone, priority, external_id, expires_at, variables)
-SELECT id, :folder, phone_number, name, timezone, priority, external_id, expires_at, variables
+INSERT INTO folder_contacts (id, folder_id, phone_number, name, timezone, priority, external_id, expires_at, variables,
+                             not_before)
+SELECT id, :folder, phone_number, name, timezone, priority, external_id, expires_at, variables, not_before
 FROM staged_contacts ORDER BY line
 ON CONFLICT (folder_id, phone_number) DO NOTHING
 """
@@ -147,4 +152,5 @@ def _row(contact_id: UUID, contact: NewContact, lane: str) -> tuple[object, ...]
         contact.expires_at,
         json.dumps(contact.variables, ensure_ascii=False) if contact.variables else "{}",
         lane,
+        contact.not_before,
     )

@@ -12,8 +12,9 @@ from dialer.domain.states import ContactStatus
 from dialer.store.database import rows
 
 _COLUMNS = """
-id, batch_id, phone_number, name, timezone, priority, external_id, expires_at, variables, status, status_reason,
-outcome, attempts, CASE WHEN status IN ('pending', 'waiting') THEN due_at END AS due_at, created_at, finished_at
+id, batch_id, phone_number, name, timezone, priority, external_id, expires_at, not_before, variables, status,
+status_reason, outcome, attempts, CASE WHEN status IN ('pending', 'waiting') THEN due_at END AS due_at,
+CASE WHEN status = 'waiting' THEN coalesce(waits_for, 'retry') END AS waits_for, created_at, finished_at
 """
 
 

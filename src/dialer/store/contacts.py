@@ -13,7 +13,7 @@ from dialer.domain.states import AttemptState, ContactStatus
 from dialer.domain.timeouts import RESCUE_AFTER
 from dialer.store import bulk_changes, quarantine
 from dialer.store.attempts import LIVE
-from dialer.store.database import checked_last, passing_over, rows, run
+from dialer.store.database import checked_last, optional_moment, passing_over, rows, run
 from dialer.store.numbers import VERSION
 
 _CHOSEN = """
@@ -244,6 +244,42 @@ def write_results(connection: Connection, results: Sequence[ContactResult]) -> i
         finished=[result.finished_at for result in results],
         counts=[result.counts for result in results],
         refusals=[result.refusals for result in results],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LockedContact:
+    """What a callback depends on, of a contact whose row is locked."""
+
+    status: ContactStatus
+    lane: Lane
+    expires_at: DateTime | None
+
+
+def lock_one(connection: Connection, batch_id: BatchId, contact_id: ContactId) -> LockedContact | None:
+    """Lock one contact of a batch and read it; None: there is none. The batch's counts are locked already."""
+    records = rows(
+        connection,
+        "SELECT status, lane, expires_at FROM contacts WHERE id = :id AND batch_id = :batch FOR NO KEY UPDATE",
+        id=contact_id,
+        batch=batch_id,
+    )
+    if not records:
+        return None
+    (row,) = records
+    return LockedContact(ContactStatus(row.status), Lane.parse(row.lane), optional_moment(row.expires_at))
+
+
+def call_back(connection: Connection, contact_id: ContactId, at: DateTime) -> None:
+    """Have a pending or waiting contact called at this time, before all others; it is locked by this transaction."""
+    run(
+        connection,
+        """
+        UPDATE contacts SET status = 'waiting', waits_for = 'callback', due_at = :at, priority = 0
+        WHERE id = :id AND status IN ('pending', 'waiting')
+        """,
+        id=contact_id,
+        at=at,
     )
 
 

@@ -9,7 +9,9 @@ from dialer.domain.contact import NewContact
 from dialer.domain.ids import ContactId, FolderId
 from dialer.store.database import optional_moment, rows, run, stream
 
-_COLUMNS = "id, folder_id, phone_number, name, timezone, priority, external_id, expires_at, variables, created_at"
+_COLUMNS = (
+    "id, folder_id, phone_number, name, timezone, priority, external_id, expires_at, not_before, variables, created_at"
+)
 
 
 def everyone(connection: Connection, folder_id: FolderId) -> Iterator[NewContact]:
@@ -24,6 +26,7 @@ def everyone(connection: Connection, folder_id: FolderId) -> Iterator[NewContact
             external_id=row.external_id,
             expires_at=optional_moment(row.expires_at),
             variables=row.variables,
+            not_before=optional_moment(row.not_before),
         )
 
 

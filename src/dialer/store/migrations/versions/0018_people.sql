@@ -31,3 +31,29 @@ CREATE TRIGGER fill_workspace BEFORE INSERT ON attempts FOR EACH ROW WHEN (NEW.w
 ALTER TABLE contacts ADD waits_for text;
 ALTER TABLE contacts ADD CONSTRAINT contacts_waits_for
     CHECK (waits_for IN ('not_before', 'callback', 'person_in_call', 'person_limit')) NOT VALID;
+-- A contact is not called before this time. `priority` 0: a callback, which goes before all others.
+ALTER TABLE contacts ADD not_before timestamptz;
+ALTER TABLE folder_contacts ADD not_before timestamptz;
+ALTER TABLE contacts DROP CONSTRAINT contacts_priority_check;
+ALTER TABLE contacts ADD CONSTRAINT contacts_priority_check CHECK (priority BETWEEN 0 AND 10) NOT VALID;
+
+-- As before; but what a contact waits for is no retry where `waits_for` says so, and stays as it is.
+CREATE OR REPLACE FUNCTION follow_retry_rules() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    edited uuid[] := ARRAY(
+        SELECT n.id FROM changed_to n JOIN changed_from o USING (id)
+        WHERE (n.timezone, n.start_time, n.end_time, n.working_days, n.excluded_dates, n.retry_delays)
+              IS DISTINCT FROM
+              (o.timezone, o.start_time, o.end_time, o.working_days, o.excluded_dates, o.retry_delays));
+BEGIN
+    IF edited <> '{}' THEN
+        UPDATE contacts c SET due_at = r.due_at
+        FROM (SELECT w.id, last.ended_at + retry_delay(b.retry_delays, last.outcome) AS due_at
+              FROM batches b JOIN contacts w ON w.batch_id = b.id AND w.status = 'waiting' AND w.waits_for IS NULL
+              CROSS JOIN LATERAL (SELECT a.state, a.outcome, a.ended_at, a.is_counted FROM attempts a
+                                  WHERE a.contact_id = w.id ORDER BY a.id DESC LIMIT 1) AS last
+              WHERE b.id = ANY(edited) AND last.state = 'ended' AND last.is_counted IS NOT FALSE) AS r
+        WHERE c.id = r.id AND c.status = 'waiting' AND c.due_at <> r.due_at;
+    END IF;
+    RETURN NULL;
+END $$;
