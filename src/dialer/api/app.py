@@ -19,6 +19,7 @@ from dialer.api import (
     docs,
     errors,
     events,
+    explanations,
     keys,
     metrics,
     phone_numbers,
@@ -37,11 +38,13 @@ from dialer.settings import Settings
 from dialer.store.process_metrics import ProcessMetrics
 from dialer.store.request_limits import RateLimits
 
+
 # In this order in the document. Webhooks first: they are asked most often, and routes are matched one after the other.
 RESOURCES = (
     webhooks,
     batch_calls,
     batch_settings,
+    explanations,
     events,
     contacts,
     agents,

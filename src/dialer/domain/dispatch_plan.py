@@ -17,8 +17,11 @@ from dialer.domain.allowed_by import allowed_by
 from dialer.domain.attempt import Offer
 from dialer.domain.batch import Batch, BatchCounts, NextDispatch
 from dialer.domain.breaker import PROBE_SECONDS
-from dialer.domain.calling_span import next_span_at, span_of
+from dialer.domain.calling_span import CallingSpan
 from dialer.domain.fairness import Demand, fair_order, weight_of
+from dialer.domain.gates.codes import Blocked, GateCode
+from dialer.domain.gates.of_batch import batch_gates, hold_of
+from dialer.domain.gates.of_contact import lane_hours
 from dialer.domain.hold import CONFIGURATION_AGAIN, LEASES_AGAIN, NEIGHBOUR_AGAIN, NUMBER_DAY_AGAIN, Hold
 from dialer.domain.ids import AttemptId, BatchId, NumberId, TrunkId, uuid7
 from dialer.domain.lane import NO_LANE, Lane
@@ -37,8 +40,6 @@ from dialer.domain.slots import (
 )
 from dialer.domain.timeouts import HORIZON_SECONDS
 from dialer.domain.trunk import OutboundNumber
-from dialer.domain.window import CallingWindow, next_open_all
-from dialer.errors import InvalidInput
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +80,8 @@ def plan_batch(
     """
     choice = usable_numbers(numbers, now, without_listener, not_permitted)
     plan = BatchPlan(batch, choice.numbers, today)
-    if hold := _hold(plan, choice.hold, now):
-        return replace(plan, hold=hold)
+    if blocked := next(filter(None, batch_gates(batch, choice.blocked, today, now)), None):
+        return replace(plan, hold=hold_of(blocked))
     most = 1 if choice.probes_agent else _most_planned(plan.numbers)
     free = pacing.free_slots(batch.max_concurrent_calls, batch.dialing, batch.pending, batch.max_calls_per_day, today)
     plan = replace(plan, wanted=min(free, most))
@@ -95,52 +96,16 @@ def _most_planned(numbers: Sequence[OutboundNumber]) -> int:
 
 def with_lanes(plan: BatchPlan, lanes: Sequence[Lane], now: DateTime) -> BatchPlan:
     """Give a batch its turns: the first wanted ones of these lanes, in calling order, whose windows are open."""
-    assert plan.batch.window is not None
-    read = {lane: _windows(lane, plan.batch.window) for lane in dict.fromkeys(lanes)}
-    windows = {lane: of_lane for lane, of_lane in read.items() if of_lane}
-    spans = {lane: span_of(windows[lane], plan.batch.window, now) for lane in windows}
-    turns = [Turn(lane, span) for lane in lanes if (span := spans.get(lane))]
-    openings = {lane: next_span_at(windows[lane], now) for lane, span in spans.items() if span is None}
+    spans = {lane: lane_hours(lane, plan.batch, now) for lane in dict.fromkeys(lanes)}
+    turns = [Turn(lane, span) for lane in lanes if isinstance(span := spans[lane], CallingSpan)]
+    closed = {lane: blocked for lane, blocked in spans.items() if isinstance(blocked, Blocked)}
     return replace(
         plan,
         # A contact that keeps to its number may find it full. Those behind it are requested too; the slots decide.
         turns=tuple(turns if plan.batch.sticky_caller_id else turns[: plan.wanted]),
-        opens_at=min((opening for opening in openings.values() if opening), default=None),
-        dead_lanes=tuple(lane for lane, opening in openings.items() if opening is None),
+        opens_at=min((blocked.not_before for blocked in closed.values() if blocked.not_before), default=None),
+        dead_lanes=tuple(lane for lane, blocked in closed.items() if blocked.code is GateCode.WINDOW_NEVER_OPENS),
     )
-
-
-def _windows(lane: Lane, window: CallingWindow) -> Sequence[CallingWindow]:
-    """Read the windows of a lane; none: this system does not know one of its zones, so its contacts are not called."""
-    try:
-        return lane.windows(window)
-    except InvalidInput:
-        return ()
-
-
-def _hold(plan: BatchPlan, number_hold: Hold | None, now: DateTime) -> Hold | None:
-    """Say what holds the whole batch, the first reason that applies. `number_hold`: why it has no number."""
-    batch, later = plan.batch, now.add(seconds=CONFIGURATION_AGAIN)
-    if plan.is_expired(now):
-        return Hold("expired")
-    if number_hold is not None:
-        return number_hold
-    if not batch.agent_is_active:
-        return Hold("agent_inactive", later)
-    if batch.window is None:
-        return Hold("window_unreadable", later)
-    if not batch.respect_contact_timezone and span_of([batch.window], batch.window, now) is None:
-        return _until_open("window", next_span_at([batch.window], now))
-    if not plan.has_cap_room(plan.today):
-        _, tomorrow = batch.window.day_span(now)
-        if batch.respect_contact_timezone:
-            return Hold("daily_cap", tomorrow)
-        return _until_open("daily_cap", next_open_all([batch.window], tomorrow))
-    return None
-
-
-def _until_open(reason: str, opens_at: DateTime | None) -> Hold:
-    return Hold("window_never_opens", is_final=True) if opens_at is None else Hold(reason, opens_at)
 
 
 def slot_requests(plans: Mapping[BatchId, BatchPlan], now: DateTime, rng: Random) -> list[SlotRequest]:
@@ -165,7 +130,7 @@ def batch_routes(plans: Mapping[BatchId, BatchPlan], now: DateTime) -> list[Batc
         BatchRoutes(
             plan.batch.id,
             plan.batch.max_concurrent_calls,
-            tuple(_route(number, now) for number in plan.numbers),
+            tuple(number_route(number, now) for number in plan.numbers),
             round_robin=plan.batch.strategy is RotationStrategy.ROUND_ROBIN,
         )
         for plan in plans.values()
@@ -173,7 +138,8 @@ def batch_routes(plans: Mapping[BatchId, BatchPlan], now: DateTime) -> list[Batc
     ]
 
 
-def _route(number: OutboundNumber, now: DateTime) -> NumberRoute:
+def number_route(number: OutboundNumber, now: DateTime) -> NumberRoute:
+    """Describe the limits that calls from this number fall under."""
     limits = [
         SlotLimit.of_number(number.id, number.max_concurrent_calls),
         SlotLimit.of_trunk(number.trunk.id, number.trunk_max_concurrent_calls),

@@ -16,7 +16,8 @@ from random import Random
 
 from pendulum import DateTime
 
-from dialer.domain.hold import CONFIGURATION_AGAIN, LISTENER_AGAIN, Hold
+from dialer.domain.gates.codes import Blocked, GateCode
+from dialer.domain.hold import CONFIGURATION_AGAIN, LISTENER_AGAIN
 from dialer.domain.ids import NumberId, TrunkId
 from dialer.domain.rotation_strategy import RotationStrategy
 from dialer.domain.trunk import OutboundNumber
@@ -24,10 +25,10 @@ from dialer.domain.trunk import OutboundNumber
 
 @dataclass(frozen=True, slots=True)
 class NumberChoice:
-    """The numbers that a batch can use now. `hold`: why there is none."""
+    """The numbers that a batch can use now. `blocked`: why there is none."""
 
     numbers: tuple[OutboundNumber, ...]
-    hold: Hold | None = None
+    blocked: Blocked | None = None
 
     @property
     def probes_agent(self) -> bool:
@@ -41,7 +42,7 @@ def usable_numbers(
     without_listener: Set[TrunkId] = frozenset(),
     not_permitted: Set[TrunkId] = frozenset(),
 ) -> NumberChoice:
-    """Leave out the numbers that cannot be used now; where none is left, say why, the first reason that applies.
+    """Leave out the numbers that cannot be used now; where none is left, say why, the first gate that passes none.
 
     `without_listener`: trunks that need a listener and have none; without one the end of a call would not be reported.
     `not_permitted`: trunks that do not let answered calls go to the batch's agent.
@@ -53,37 +54,37 @@ def usable_numbers(
     usable = tuple(number for number in with_listener if number.trunk_probe_at is None or number.trunk_probe_at <= now)
     if usable:
         return NumberChoice(usable)
-    if active and not with_agent:
-        return NumberChoice((), _agent_hold(permitted, now))
-    return NumberChoice((), _number_hold(numbers, with_agent, with_listener, now))
+    if not numbers:
+        return NumberChoice((), Blocked(GateCode.NO_NUMBER))
+    later = now.add(seconds=CONFIGURATION_AGAIN)
+    if not active:
+        return NumberChoice((), Blocked(GateCode.NO_ACTIVE_NUMBER, again_at=later))
+    if not permitted:
+        return NumberChoice((), Blocked(GateCode.AGENT_NOT_PERMITTED, None, _trunks(active), later))
+    if not with_agent:
+        probe_at = min((number.agent_probe_at for number in permitted if number.agent_probe_at), default=None)
+        return NumberChoice((), Blocked(GateCode.AGENT_FAILING, probe_at, _trunks(permitted), probe_at or later))
+    return NumberChoice((), _trunks_blocked(with_agent, with_listener, now))
 
 
 def _is_due(at: DateTime | None, now: DateTime) -> bool:
     return at is not None and at <= now
 
 
-def _agent_hold(permitted: Sequence[OutboundNumber], now: DateTime) -> Hold:
-    """Say why answered calls would have no destination on any active trunk."""
-    probes = [number.agent_probe_at for number in permitted if number.agent_probe_at]
-    reason = "agent_failing" if permitted else "agent_not_permitted"
-    return Hold(reason, min(probes, default=now.add(seconds=CONFIGURATION_AGAIN)))
+def _trunks_blocked(
+    with_agent: Sequence[OutboundNumber], with_listener: Sequence[OutboundNumber], now: DateTime
+) -> Blocked:
+    """Say what is wrong with the trunks: none has a listener, or those that have one fail."""
+    listener_at = now.add(seconds=LISTENER_AGAIN)
+    probe_at = min((number.trunk_probe_at for number in with_listener if number.trunk_probe_at), default=None)
+    if probe_at is None:
+        return Blocked(GateCode.TRUNK_UNHEARD, None, _trunks(with_agent), listener_at)
+    again_at = min(probe_at, listener_at) if len(with_listener) < len(with_agent) else probe_at
+    return Blocked(GateCode.BREAKER_OPEN, probe_at, _trunks(with_listener), again_at)
 
 
-def _number_hold(
-    numbers: Sequence[OutboundNumber],
-    with_agent: Sequence[OutboundNumber],
-    with_listener: Sequence[OutboundNumber],
-    now: DateTime,
-) -> Hold:
-    """Say what is wrong with the numbers: there are none, none is active, none has a listener, or all trunks fail."""
-    if not numbers:
-        return Hold("no_outbound_number", is_final=True)
-    if not with_agent:
-        return Hold("no_active_number", now.add(seconds=CONFIGURATION_AGAIN))
-    again = [number.trunk_probe_at for number in with_listener if number.trunk_probe_at]
-    if len(with_listener) < len(with_agent):
-        again.append(now.add(seconds=LISTENER_AGAIN))
-    return Hold("trunk_failing" if with_listener else "trunk_unheard", min(again, default=now))
+def _trunks(numbers: Sequence[OutboundNumber]) -> dict[str, list[str]]:
+    return {"trunks": sorted({number.trunk.name for number in numbers})}
 
 
 def number_order(

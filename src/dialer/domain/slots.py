@@ -16,6 +16,7 @@ from dialer.domain.calling_span import CallingSpan
 from dialer.domain.ids import AttemptId, BatchId, NumberId, TrunkId
 from dialer.domain.lane import Lane
 from dialer.domain.pacing import RateLimit
+from dialer.domain.timeouts import HORIZON_SECONDS
 from dialer.domain.trunk import OutboundNumber
 
 UNLIMITED = 1_000_000_000
@@ -82,6 +83,18 @@ class NumberRoute:
     @property
     def trunk_id(self) -> TrunkId:
         return self.number.trunk.id
+
+    @property
+    def horizon_ms(self) -> int:
+        """How far ahead its departures are planned. A probe is not: the result of the one before decides whether it
+        leaves.
+        """
+        return 0 if self.rate is None or self.is_probe else HORIZON_SECONDS * 1000
+
+    @property
+    def silence_ms(self) -> int:
+        """How long nothing leaves where it is not known what has left before."""
+        return 0 if self.rate is None or self.is_probe else self.rate.window_ms
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ hour) from each to the next. So the next opening is the first one that some stre
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
 from functools import lru_cache
 from itertools import pairwise
@@ -73,6 +73,12 @@ class CallingWindow:
     def is_open(self, at: DateTime) -> bool:
         """Say whether a call may start at this instant."""
         return self._covers(self._wall(at.int_timestamp))
+
+    def is_excluded(self, at: DateTime) -> bool:
+        """Say whether the window is closed at this instant only because its date is excluded."""
+        if not self.excluded_dates or self.is_open(at):
+            return False
+        return replace(self, excluded_dates=frozenset()).is_open(at)
 
     def next_open(self, at: DateTime) -> DateTime | None:
         """Find the least instant from `at` on that is open; None: there is none within HORIZON."""

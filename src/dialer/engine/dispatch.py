@@ -30,17 +30,16 @@ from dialer.domain.dispatch_plan import (
     slot_requests,
     with_lanes,
 )
-from dialer.domain.ids import BatchId, TrunkId
+from dialer.domain.ids import BatchId
 from dialer.domain.slots import Lease, SlotGrant, SlotGrants
 from dialer.domain.states import BatchStatus
-from dialer.domain.trunk import OutboundNumber
 from dialer.engine import quarantine
 from dialer.engine.bisect import run_bisecting
 from dialer.engine.context import EngineContext
 from dialer.engine.departure import ClaimedCall, Departure, departures_of
 from dialer.engine.locked_rows import retry_skipping_locked
+from dialer.engine.unusable_trunks import not_permitted, without_listener
 from dialer.errors import Unavailable
-from dialer.providers import registry
 from dialer.store import batches, bulk_changes, contacts, lease_epoch, numbers, progress
 from dialer.store.database import Connection
 
@@ -121,37 +120,21 @@ def _gather(context: EngineContext, batch_ids: Sequence[BatchId], now: DateTime)
         active = [batch for batch in batches.load(connection, batch_ids) if batch.status is BatchStatus.ACTIVE]
         outbound = numbers.of_batches(connection, [batch.id for batch in active])
         today = batches.calls_today(connection, _capped_days(active, now))
-        without_listener = _without_listener(number for of_batch in outbound.values() for number in of_batch)
+        unheard = without_listener(number for of_batch in outbound.values() for number in of_batch)
         plans = {
             batch.id: plan_batch(
                 batch,
                 outbound.get(batch.id, []),
                 today.get(batch.id, 0),
                 now,
-                without_listener,
-                _not_permitted(batch, outbound.get(batch.id, [])),
+                unheard,
+                not_permitted(batch, outbound.get(batch.id, [])),
             )
             for batch in active
         }
         wanted = {plan.batch.id: plan.wanted for plan in plans.values() if plan.wanted and plan.batch.has_lanes}
         lanes = contacts.lanes(connection, list(wanted), max(wanted.values())) if wanted else {}
     return plans | {batch_id: with_lanes(plans[batch_id], of_batch, now) for batch_id, of_batch in lanes.items()}
-
-
-def _without_listener(outbound: Iterable[OutboundNumber]) -> set[TrunkId]:
-    """Find the trunks without a listener, of providers that report the end of a call to a listener only (P5)."""
-    unheard = {number.trunk.id: number.trunk.provider for number in outbound if not number.trunk_is_heard}
-    return {trunk_id for trunk_id, provider in unheard.items() if registry.needs_listener(provider)}
-
-
-def _not_permitted(batch: Batch, outbound: Sequence[OutboundNumber]) -> set[TrunkId]:
-    """Find the trunks whose config does not let answered calls go to the batch's agent."""
-    trunks = {number.trunk.id: number.trunk for number in outbound if number.is_usable}
-    return {
-        trunk.id
-        for trunk in trunks.values()
-        if registry.agent_refusal(trunk, batch.connection.get(trunk.provider) or {})
-    }
 
 
 def _capped_days(of_batches: Iterable[Batch], now: DateTime) -> dict[BatchId, date]:

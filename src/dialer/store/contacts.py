@@ -35,6 +35,17 @@ _PERSON_IS_FREE = f"""
     JOIN attempts a ON a.workspace_id = of_person.workspace_id AND a.to_number = c.phone_number AND a.state IN {LIVE}
     WHERE of_person.id = c.batch_id) IS NULL)
 """
+# Of a contact `c`. A waiting retry counts for nothing where an operator has taken the retries back.
+IS_SPENT = """
+    c.attempts > 0 AND EXISTS (
+        SELECT 1 FROM batches b WHERE b.id = c.batch_id
+        AND (NOT b.retry_failed OR c.attempts > b.max_retry_attempts
+             OR c.outcome = 'machine' AND NOT b.retry_machine))
+"""
+IS_SUPPRESSED = """
+    EXISTS (SELECT 1 FROM suppressions s JOIN batches b ON b.workspace_id = s.workspace_id
+            WHERE b.id = c.batch_id AND s.phone_number = c.phone_number)
+"""
 
 
 def lanes(connection: Connection, batch_ids: Sequence[BatchId], limit: int) -> dict[BatchId, list[Lane]]:
@@ -109,14 +120,7 @@ def claim(connection: Connection, offers: Sequence[Offer]) -> list[ReservedAttem
         chosen AS MATERIALIZED (
             SELECT c.id, c.batch_id, c.lane, c.phone_number, c.priority, c.due_at, c.position, c.name, c.external_id,
                    c.variables, wanted.workspace_id, coalesce(c.expires_at <= clock.now, false) AS is_expired,
-                   -- A waiting retry counts for nothing where an operator has taken the retries back.
-                   c.attempts > 0 AND EXISTS (
-                           SELECT 1 FROM batches b WHERE b.id = c.batch_id
-                           AND (NOT b.retry_failed OR c.attempts > b.max_retry_attempts
-                                OR c.outcome = 'machine' AND NOT b.retry_machine)) AS is_spent,
-                   EXISTS (SELECT 1 FROM suppressions s
-                           WHERE s.workspace_id = wanted.workspace_id AND s.phone_number = c.phone_number)
-                   AS is_suppressed,
+                   {IS_SPENT} AS is_spent, {IS_SUPPRESSED} AS is_suppressed,
                    (SELECT true FROM attempts a WHERE a.workspace_id = wanted.workspace_id
                     AND a.to_number = c.phone_number AND a.state IN {LIVE}) AS is_in_call
             FROM clock, wanted

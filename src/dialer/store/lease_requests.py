@@ -10,6 +10,7 @@ from uuid import UUID
 
 from pendulum import UTC, DateTime
 
+from dialer.domain.gates.room import Pace
 from dialer.domain.ids import BatchId, NumberId, TrunkId
 from dialer.domain.slots import (
     UNLIMITED,
@@ -22,7 +23,7 @@ from dialer.domain.slots import (
     SlotLimit,
     SlotRequest,
 )
-from dialer.domain.timeouts import HORIZON_SECONDS, LEASE_SECONDS
+from dialer.domain.timeouts import LEASE_SECONDS
 from dialer.store.database import moment
 
 EPOCH, LOADED_ON, DEADLINES, HOLDS = (f"{{dialer}}:{name}" for name in ("epoch", "run", "deadlines", "holds"))
@@ -66,13 +67,11 @@ def _route(route: NumberRoute, keys: Keys) -> dict[str, Any]:
     written = {"id": str(route.number_id), "gates": gates, "pace": keys(pace_key(route.trunk_id))}
     if route.rate is None:
         return written
-    # A probe is not planned ahead: the result of the one before decides whether it leaves.
-    silence, horizon = (0, 0) if route.is_probe else (route.rate.window_ms, HORIZON_SECONDS * 1000)
     paced = {
         "window": route.rate.window_ms,
         "interval": route.rate.interval_ms,
-        "silence": silence,
-        "horizon": horizon,
+        "silence": route.silence_ms,
+        "horizon": route.horizon_ms,
     }
     return written | {"planned": keys(planned_key(route.trunk_id))} | paced
 
@@ -107,6 +106,17 @@ def read_grants(
         for index, at in (answer.get("free_at") or {}).items()
     }
     return SlotGrants(epoch, granted, held, free_at)
+
+
+def read_pace(departures: Sequence[str | None], planned: int) -> Pace:
+    """Read when the next departure of a trunk may be planned."""
+    next_ms, paused_until_ms = (None if at is None else float(at) for at in departures)
+    return Pace(next_ms, paused_until_ms or 0.0, planned)
+
+
+def loaded_key_of(limit: SlotLimit) -> str:
+    """Return the key that says for which version of a daily cap its calls are loaded; of other limits, the epoch's."""
+    return loaded_key(NumberId(limit.owner_id), limit.day) if limit.day else EPOCH
 
 
 def limit_key(limit: SlotLimit) -> str:
@@ -159,6 +169,10 @@ def cursor_key(batch_id: BatchId) -> str:
 
 def asked_key(work: str) -> str:
     return f"{{dialer}}:asked:{work}"
+
+
+def seen_key(work: str) -> str:
+    return f"{{dialer}}:seen:{work}"
 
 
 def milliseconds(at: DateTime) -> int:

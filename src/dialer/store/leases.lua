@@ -15,6 +15,7 @@
 --   {dialer}:unanswered:<id>    zset    attempt -> millisecond at which it left, until its network has answered
 --   {dialer}:cursor:<id>        string  the number that a batch used last (round robin)
 --   {dialer}:asked:<work>       string  a task for this work is in the queue already (not used here)
+--   {dialer}:seen:<work>        string  a worker has begun this work lately (not used here)
 --
 -- KEYS: epoch, deadlines, holds, run, then every other key that ARGV[1] refers to by its index.
 -- ARGV[1]: JSON {now, look_at, batches, asks}; now is absent: by the clock of this server

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from importlib import resources
+from math import ceil
 from typing import Any
 from uuid import UUID
 
@@ -20,9 +21,10 @@ from pendulum import DateTime
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from dialer.domain.gates.room import SlotUsage
 from dialer.domain.ids import AttemptId, BatchId, NumberId, TrunkId
 from dialer.domain.pacing import RateLimit
-from dialer.domain.slots import BatchRoutes, Lease, RateAllowance, SlotGrants, SlotRequest
+from dialer.domain.slots import BatchRoutes, Lease, RateAllowance, SlotGrants, SlotLimit, SlotRequest
 from dialer.domain.timeouts import LEASE_SECONDS
 from dialer.errors import Unavailable
 from dialer.store.lease_requests import (
@@ -35,12 +37,17 @@ from dialer.store.lease_requests import (
     cursor_key,
     day_key,
     departure_keys,
+    limit_key,
     loaded_key,
+    loaded_key_of,
     milliseconds,
+    pace_key,
     planned_key,
     put_back_keys,
     read_grants,
+    read_pace,
     script_request,
+    seen_key,
     slot_keys,
     slots_key,
 )
@@ -49,6 +56,9 @@ DAY_KEPT_SECONDS = 3 * 86_400
 # How soon a departure may ask again while Redis has to be rebuilt from the ledger.
 REBUILD_SECONDS = 1.0
 PAGE = 1_000
+# A planned departure that is so late does not leave any more, as in leases.lua.
+ABSENT_MS = 5_000
+SEEN_SECONDS = 15
 CLOCKS = "{dialer}:clock:"
 PLANNED = planned_key("")
 # The keys that a rebuild replaces. Metrics and API rate limits stay.
@@ -184,6 +194,31 @@ class Leases:
             server, epoch, loaded_on = _answers(pipe)
         return _valid_epoch(epoch, loaded_on, server)
 
+    def usage(self, now: DateTime, routes: BatchRoutes) -> SlotUsage:
+        """Read how far the limits of a batch and its numbers are used, and how far departures are planned."""
+        limits = [SlotLimit.of_batch(routes.batch_id, routes.limit)]
+        limits += [limit for route in routes.routes for limit in route.limits]
+        trunks = list(dict.fromkeys(route.trunk_id for route in routes.routes))
+        with self._asking() as pipe:
+            pipe.info("server")
+            pipe.mget(EPOCH, LOADED_ON, *(loaded_key_of(limit) for limit in limits))
+            for limit in limits:
+                pipe.scard(limit_key(limit))
+            for trunk_id in trunks:
+                pipe.hmget(pace_key(trunk_id), "next", "paused_until")
+                pipe.zcount(planned_key(trunk_id), f"({milliseconds(now) - ABSENT_MS}", "+inf")
+            server, (epoch, loaded_on, *versions), *counts = _answers(pipe)
+        taken = {
+            limit: count if limit.day is None or version == limit.version else None
+            for limit, count, version in zip(limits, counts, versions, strict=False)
+        }
+        paces = counts[len(limits) :]
+        return SlotUsage(
+            _valid_epoch(epoch, loaded_on, server),
+            taken,
+            {trunk: read_pace(*pace) for trunk, *pace in zip(trunks, paces[::2], paces[1::2], strict=True)},
+        )
+
     def ask_once(self, work: str, seconds: int) -> bool:
         """Say whether this is the first request for this work since it was last begun, or within so many seconds."""
         with _answering():
@@ -197,7 +232,15 @@ class Leases:
     def is_first(self, work: str, seconds: float) -> bool:
         """Say whether no process has begun this work within so many seconds."""
         with _answering():
-            return bool(self._redis.set(asked_key(f"{work}:begun"), 1, nx=True, px=max(1, round(seconds * 1000))))
+            is_first = bool(self._redis.set(asked_key(f"{work}:begun"), 1, nx=True, px=max(1, round(seconds * 1000))))
+            if is_first:
+                self._redis.set(seen_key(work), 1, ex=max(SEEN_SECONDS, ceil(6 * seconds)))
+        return is_first
+
+    def was_begun(self, work: str) -> bool:
+        """Say whether a process has begun this work lately: within SEEN_SECONDS, or a few of its intervals."""
+        with _answering():
+            return bool(self._redis.exists(seen_key(work)))
 
     def note_skew(self, process: str, seconds: float) -> None:
         """Record for operators that a process's clock is so far ahead of the ledger's; expires after a minute."""

@@ -1,0 +1,150 @@
+"""The gates of one contact: its state, its number, its own times, and the hours in its time zones."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from pendulum import DateTime
+
+from dialer.domain.batch import Batch
+from dialer.domain.calling_rules import REASONS, CallingRules
+from dialer.domain.calling_span import CallingSpan
+from dialer.domain.gates.codes import Blocked, GateCode
+from dialer.domain.gates.of_batch import expiry, hours
+from dialer.domain.lane import NO_LANE, Lane
+from dialer.domain.outcomes import Outcome
+from dialer.domain.retry import RetryRules
+from dialer.domain.states import FINAL_BATCH, AttemptState, ContactStatus
+from dialer.domain.timeouts import PLACE_SECONDS
+from dialer.errors import InvalidInput
+
+# Why a contact was skipped, as it is stored.
+SKIPPED = {
+    "suppressed": GateCode.SUPPRESSED,
+    "expired": GateCode.EXPIRED,
+    "retries_taken_back": GateCode.ATTEMPTS_USED,
+    "window_never_opens": GateCode.WINDOW_NEVER_OPENS,
+}
+# What a waiting contact waits for.
+WAITS_FOR = {
+    "retry": GateCode.RETRY_NOT_DUE,
+    "not_before": GateCode.NOT_BEFORE,
+    "callback": GateCode.CALLBACK_AT,
+    "person_limit": GateCode.PERSON_LIMIT,
+    "person_in_call": GateCode.PERSON_IN_CALL,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LiveAttempt:
+    """The attempt of a contact that is being called. `looks_at`: when rescue asks its network, if nothing comes."""
+
+    state: AttemptState
+    created_at: DateTime
+    is_sent: bool  #: Its request may have left.
+    looks_at: DateTime | None = None
+
+    def is_unresolved(self, now: DateTime) -> bool:
+        """Say whether it is not known if the call was placed."""
+        if self.state is AttemptState.RESERVED:
+            return self.is_sent and (now - self.created_at).total_seconds() >= PLACE_SECONDS
+        return self.state is AttemptState.UNCLEAR
+
+
+@dataclass(frozen=True, slots=True)
+class ContactFacts:
+    """A contact, or contacts that are equal in all of this, as the gates see it. `ahead`: contacts called before it."""
+
+    status: ContactStatus
+    status_reason: str | None = None
+    outcome: Outcome | None = None
+    phone_number: str | None = None
+    lane: Lane = NO_LANE
+    zone_is_given: bool = False  #: Its time zone was given with it; otherwise it was derived from its number.
+    due_at: DateTime | None = None
+    waits_for: str = "retry"
+    attempts: int = 0
+    expires_at: DateTime | None = None
+    is_suppressed: bool = False
+    attempt: LiveAttempt | None = None
+    ahead: int = 0
+    rules: CallingRules = field(default_factory=lambda: CallingRules(premium_rate=True))
+
+
+def contact_gates(batch: Batch, contact: ContactFacts, now: DateTime) -> Iterator[Blocked | None]:
+    """Check a contact, gate by gate, in the order of the codes; None: the gate passes."""
+    yield _resolved(contact, now)
+    yield from _state(batch, contact)
+    if contact.status in (ContactStatus.PENDING, ContactStatus.WAITING):
+        yield _number(contact)
+        yield Blocked(GateCode.SUPPRESSED) if contact.is_suppressed else None
+        yield expiry(contact.expires_at, now)
+        yield _attempts(batch.retry, contact)
+        yield _due(contact, now)
+    if batch.respect_contact_timezone and batch.window is not None:
+        span = lane_hours(contact.lane, batch, now)
+        yield span if isinstance(span, Blocked) else None
+
+
+def lane_hours(lane: Lane, batch: Batch, now: DateTime) -> CallingSpan | Blocked:
+    """Check that the windows of a lane are open; return the span in which a call may start."""
+    assert batch.window is not None
+    try:
+        windows = lane.windows(batch.window)
+    except InvalidInput:
+        # This system does not know one of the zones; the contacts of other lanes are called.
+        return Blocked(GateCode.WINDOW_UNREADABLE, facts={"timezones": list(lane.zones)})
+    return hours(windows, batch.window, now, GateCode.OUTSIDE_CONTACT_HOURS)
+
+
+def _resolved(contact: ContactFacts, now: DateTime) -> Blocked | None:
+    attempt = contact.attempt
+    if attempt is None or not attempt.is_unresolved(now):
+        return None
+    facts = {"state": attempt.state, "since": attempt.created_at, "network_is_asked_at": attempt.looks_at}
+    return Blocked(GateCode.ATTEMPT_UNRESOLVED, facts=facts)
+
+
+def _state(batch: Batch, contact: ContactFacts) -> Iterator[Blocked | None]:
+    """Check that the contact is neither in a call nor over, by whichever code says best why."""
+    facts = {"status": contact.status, "status_reason": contact.status_reason, "outcome": contact.outcome}
+    match contact.status:
+        case ContactStatus.DIALING:
+            attempt = contact.attempt
+            yield Blocked(GateCode.IN_CALL, facts={"state": attempt and attempt.state})
+        case ContactStatus.COMPLETED:
+            yield Blocked(GateCode.CONTACT_DONE, facts=facts)
+        case ContactStatus.FAILED if contact.outcome is Outcome.INVALID_NUMBER:
+            yield Blocked(GateCode.NUMBER_INVALID, facts=facts)
+        case ContactStatus.FAILED if contact.outcome and batch.retry.covers(contact.outcome):
+            yield Blocked(GateCode.ATTEMPTS_USED, facts=facts | _attempts_facts(batch.retry, contact))
+        case ContactStatus.FAILED:
+            yield Blocked(GateCode.CONTACT_DONE, facts=facts)
+        case ContactStatus.SKIPPED:
+            yield Blocked(SKIPPED.get(contact.status_reason or "", GateCode.CONTACT_DONE), facts=facts)
+        case ContactStatus.CANCELLED if batch.status not in FINAL_BATCH:
+            yield Blocked(GateCode.CONTACT_DONE, facts=facts)
+
+
+def _number(contact: ContactFacts) -> Blocked | None:
+    """Check that the workspace may call the number. It is checked last where a request leaves (P2)."""
+    reason = contact.phone_number and contact.rules.refusal(contact.phone_number)
+    return Blocked(GateCode.NUMBER_FORBIDDEN, facts={"reason": REASONS[reason]}) if reason else None
+
+
+def _attempts(rules: RetryRules, contact: ContactFacts) -> Blocked | None:
+    """Check that the rules of the batch, as they are now, allow another attempt."""
+    is_taken_back = contact.outcome is Outcome.MACHINE and not rules.machine
+    allows = rules.enabled and contact.attempts <= rules.max_attempts and not is_taken_back
+    if not contact.attempts or allows:
+        return None
+    return Blocked(GateCode.ATTEMPTS_USED, facts=_attempts_facts(rules, contact))
+
+
+def _attempts_facts(rules: RetryRules, contact: ContactFacts) -> dict[str, int]:
+    return {"attempts": contact.attempts, "limit": 1 + rules.max_attempts if rules.enabled else 1}
+
+
+def _due(contact: ContactFacts, now: DateTime) -> Blocked | None:
+    if contact.status is not ContactStatus.WAITING or contact.due_at is None or contact.due_at <= now:
+        return None
+    return Blocked(WAITS_FOR[contact.waits_for], contact.due_at, {"attempts": contact.attempts})

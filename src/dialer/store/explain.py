@@ -1,0 +1,173 @@
+"""What explain reads: the facts of a batch, one contact, and its contacts in groups that the gates see as equal.
+
+Plain reads. Nothing is locked, and nothing that dispatch writes is waited for.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pendulum import DateTime
+from sqlalchemy import Connection, Row
+
+from dialer.domain.calling_rules import CallingRules
+from dialer.domain.explanation import ContactGroup
+from dialer.domain.gates.of_batch import StatusChange
+from dialer.domain.gates.of_contact import ContactFacts, LiveAttempt
+from dialer.domain.ids import BatchId, ContactId
+from dialer.domain.lane import Lane
+from dialer.domain.outcomes import Outcome
+from dialer.domain.states import AttemptState, ContactStatus
+from dialer.store.attempts import LIVE
+from dialer.store.contacts import IS_SPENT, IS_SUPPRESSED
+from dialer.store.database import optional_moment, rows
+from dialer.store.quarantine import AGAIN_SECONDS
+from dialer.store.workspaces import rules_of
+
+MOST_AHEAD = 1_000
+"""How many of the contacts before one are counted at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRecord:
+    """What the ledger knows of a batch besides its settings and counts."""
+
+    change: StatusChange
+    due_since: DateTime | None
+    failing_since: DateTime | None
+    fails_until: DateTime | None
+    rules: CallingRules
+    is_importing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ContactRecord:
+    """A contact as the gates see it, and its place in the calling order of its lane."""
+
+    facts: ContactFacts
+    priority: int
+    due_at: DateTime
+    position: int
+
+
+def batch(connection: Connection, batch_id: BatchId) -> BatchRecord:
+    """Read the last change of a batch's status, when it is due, whether it is failing, and whether contacts come in."""
+    (row,) = rows(
+        connection,
+        f"""
+        SELECT CASE WHEN b.schedule_type = 'scheduled' THEN b.scheduled_at END AS scheduled_at, p.next_dispatch_at,
+               h.at, h.by, h.reason, q.since AS failing_since,
+               q.last_at + interval '{AGAIN_SECONDS} seconds' AS fails_until, w.countries, w.premium_rate,
+               EXISTS (SELECT 1 FROM pg_locks
+                       WHERE locktype = 'advisory' AND granted AND objsubid = 1
+                         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+                         AND (CAST(classid AS bigint) << 32) | CAST(objid AS bigint)
+                             = hashtextextended('import ' || CAST(b.id AS text), 0)) AS is_importing
+        FROM batches b JOIN batch_progress p ON p.batch_id = b.id JOIN workspaces w ON w.id = b.workspace_id
+        LEFT JOIN LATERAL (SELECT at, by, reason FROM batch_history WHERE batch_id = b.id ORDER BY id DESC LIMIT 1) AS h
+          ON true
+        LEFT JOIN quarantine q ON q.kind = 'batch' AND q.subject = CAST(b.id AS text)
+        WHERE b.id = :id
+        """,
+        id=batch_id,
+    )
+    change = StatusChange(optional_moment(row.at), row.by, row.reason, optional_moment(row.scheduled_at))
+    return BatchRecord(
+        change,
+        optional_moment(row.next_dispatch_at),
+        optional_moment(row.failing_since),
+        optional_moment(row.fails_until),
+        rules_of(row),
+        row.is_importing,
+    )
+
+
+def contact(connection: Connection, batch_id: BatchId, contact_id: ContactId) -> ContactRecord | None:
+    """Read one contact of a batch with its live attempt."""
+    records = rows(
+        connection,
+        f"""
+        SELECT c.status, c.status_reason, c.outcome, c.phone_number, c.lane, c.timezone, c.due_at, c.attempts,
+               c.expires_at, c.priority, c.position, {IS_SUPPRESSED} AS is_suppressed,
+               a.state, a.created_at, a.sent_at IS NOT NULL AS is_sent, a.rescue_at
+        FROM contacts c LEFT JOIN attempts a ON a.contact_id = c.id AND a.state IN {LIVE}
+        WHERE c.id = :id AND c.batch_id = :batch
+        """,
+        id=contact_id,
+        batch=batch_id,
+    )
+    if not records:
+        return None
+    (row,) = records
+    due_at = optional_moment(row.due_at)
+    assert due_at is not None
+    facts = _facts(row)
+    return ContactRecord(facts, row.priority, due_at, row.position)
+
+
+def _facts(row: Row[Any]) -> ContactFacts:
+    created_at = optional_moment(row.created_at)
+    attempt = created_at and LiveAttempt(
+        AttemptState(row.state), created_at, row.is_sent, optional_moment(row.rescue_at)
+    )
+    return ContactFacts(
+        status=ContactStatus(row.status),
+        status_reason=row.status_reason,
+        outcome=Outcome(row.outcome) if row.outcome else None,
+        phone_number=row.phone_number,
+        lane=Lane.parse(row.lane),
+        zone_is_given=row.timezone is not None,
+        due_at=optional_moment(row.due_at),
+        attempts=row.attempts,
+        expires_at=optional_moment(row.expires_at),
+        is_suppressed=row.is_suppressed,
+        attempt=attempt or None,
+    )
+
+
+def ahead(connection: Connection, batch_id: BatchId, lanes: Sequence[Lane], of: ContactRecord, now: DateTime) -> int:
+    """Count the contacts of these lanes that are called before this one, at most MOST_AHEAD."""
+    (row,) = rows(
+        connection,
+        f"""
+        SELECT count(*) AS n FROM (
+            SELECT 1 FROM unnest(CAST(:lanes AS text[])) AS l (lane)
+            CROSS JOIN LATERAL (
+                SELECT 1 FROM contacts c
+                WHERE c.batch_id = :batch AND c.lane = l.lane AND c.status = 'pending'
+                  AND (c.priority, c.due_at, c.position) < (:priority, :due_at, :position)
+                  AND NOT coalesce(c.expires_at <= :now, false) AND NOT ({IS_SPENT}) AND NOT {IS_SUPPRESSED}
+                ORDER BY c.priority, c.due_at, c.position LIMIT {MOST_AHEAD}) AS before
+            LIMIT {MOST_AHEAD}) AS n
+        """,
+        batch=batch_id,
+        lanes=[str(lane) for lane in lanes],
+        priority=of.priority,
+        due_at=of.due_at,
+        position=of.position,
+        now=now,
+    )
+    return int(row.n)
+
+
+def groups(connection: Connection, batch_id: BatchId, now: DateTime) -> list[ContactGroup]:
+    """Count the contacts of a batch in groups, each with what the gates have to know of it."""
+    records = rows(
+        connection,
+        f"""
+        SELECT status, status_reason, outcome, lane, is_suppressed, state, is_sent, count(*) AS n,
+               min(due_at) AS due_at, min(expires_at) AS expires_at, max(attempts) AS attempts,
+               min(created_at) AS created_at, min(rescue_at) AS rescue_at, NULL AS phone_number, NULL AS timezone
+        FROM (SELECT c.status, c.status_reason, c.outcome, c.due_at, c.expires_at, c.attempts, a.state, a.created_at,
+                     a.sent_at IS NOT NULL AS is_sent, a.rescue_at, {IS_SUPPRESSED} AS is_suppressed,
+                     CASE WHEN c.status IN ('pending', 'waiting') THEN c.lane ELSE '' END AS lane,
+                     c.status = 'waiting' AND c.due_at > :now AS is_waiting,
+                     coalesce(c.expires_at <= :now, false) AS is_expired, {IS_SPENT} AS is_spent
+              FROM contacts c LEFT JOIN attempts a ON a.contact_id = c.id AND a.state IN {LIVE}
+              WHERE c.batch_id = :id) AS s
+        GROUP BY status, status_reason, outcome, lane, is_suppressed, state, is_sent, is_waiting, is_expired, is_spent
+        """,
+        id=batch_id,
+        now=now,
+    )
+    return [ContactGroup(row.n, _facts(row)) for row in records]

@@ -1,0 +1,83 @@
+"""Explain: why a contact or a batch is not being called now, and when it will be."""
+
+from collections.abc import Callable
+from typing import Any
+
+from fastapi.testclient import TestClient
+
+from dialer.domain.gates.codes import GateCode
+from support.world import MONDAY, World
+
+Draft = Callable[..., dict[str, Any]]
+
+
+def explained(client: TestClient, batch_id: str, contact_id: str = "") -> dict[str, Any]:
+    path = f"/batch-calls/{batch_id}" + (f"/contacts/{contact_id}" if contact_id else "")
+    answer = client.get(f"{path}/explain")
+    assert answer.status_code == 200, answer.text
+    data: dict[str, Any] = answer.json()["data"]
+    return data
+
+
+def first_contact(client: TestClient, batch_id: str) -> str:
+    contact_id: str = client.get(f"/batch-calls/{batch_id}/contacts").json()["data"][0]["id"]
+    return contact_id
+
+
+def test_a_contact_outside_the_hours_is_explained_with_the_moment_at_which_they_open(
+    client: TestClient, draft: Draft, world: World
+) -> None:
+    batch = draft(contacts=3, start_time="14:00", end_time="18:00", timezone="Europe/Paris")
+    client.post(f"/batch-calls/{batch['id']}/schedule")
+    contact = explained(client, batch["id"], first_contact(client, batch["id"]))
+    assert contact["verdict"] == "blocked"
+    assert contact["reason"] == {
+        "code": "outside_batch_hours",
+        "class": "ineligible",
+        "passes": False,
+        "not_before": "2026-03-02T13:00:00Z",
+        "facts": {"timezones": ["Europe/Paris"]},
+        "advice": "wait",
+        "message": "The calling window of the batch is closed: opens 14:00 Europe/Paris",
+    }
+    assert (contact["next_at"], contact["next_at_certainty"]) == ("2026-03-02T13:00:00Z", "exact")
+    assert contact["evaluated_at"] == "2026-03-02T08:00:00Z"
+    assert contact["settings_version"] == 2
+    codes = [gate["code"] for gate in contact["gates"]]
+    assert codes == [code for code in GateCode if code not in ("no_worker", "import_running")]
+    assert [gate["code"] for gate in contact["gates"] if not gate["passes"]] == ["outside_batch_hours"]
+
+
+def test_a_batch_is_explained_with_a_denominator_and_counts_that_add_up(
+    client: TestClient, draft: Draft, world: World
+) -> None:
+    batch = draft(contacts=10, start_time="14:00", end_time="18:00", timezone="Europe/Paris")
+    client.post(f"/batch-calls/{batch['id']}/schedule")
+    world.sql(
+        "INSERT INTO suppressions (workspace_id, phone_number) "
+        "SELECT :workspace, phone_number FROM contacts ORDER BY position LIMIT 3",
+        workspace=world.installed.workspace_id,
+    )
+    data = explained(client, batch["id"])
+    assert data["summary"] == (
+        "0 of 10 contacts can be called now: "
+        "7 outside the hours of the batch (first opens 14:00 Europe/Paris), 3 suppressed"
+    )
+    assert [(reason["code"], reason["count"]) for reason in data["reasons"]] == [
+        ("outside_batch_hours", 7),
+        ("suppressed", 3),
+    ]
+    assert (data["total"], data["callable"], data["verdict"]) == (10, 0, "blocked")
+    assert (data["reason"]["code"], data["next_at"]) == ("outside_batch_hours", "2026-03-02T13:00:00Z")
+    assert data["engine"] == [{"code": "no_worker", "message": "No worker has run a step lately"}]
+    world.step()
+    world.clock.now = MONDAY.at(13)
+    assert explained(client, batch["id"])["callable"] == 7
+
+
+def test_what_does_not_exist_in_this_workspace_is_not_explained(client: TestClient, draft: Draft, world: World) -> None:
+    batch, other = draft(contacts=1)["id"], draft(contacts=0)["id"]
+    contact_id = first_contact(client, batch)
+    for path in (f"{other}/contacts/{contact_id}", contact_id, f"{batch}/contacts/{batch}"):
+        answer = client.get(f"/batch-calls/{path}/explain")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
