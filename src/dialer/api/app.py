@@ -20,6 +20,7 @@ from dialer.api import (
     errors,
     events,
     explanations,
+    forecasts,
     keys,
     metrics,
     phone_numbers,
@@ -45,6 +46,7 @@ RESOURCES = (
     batch_calls,
     batch_settings,
     explanations,
+    forecasts,
     events,
     contacts,
     agents,
@@ -100,6 +102,8 @@ def equip(
     state.context, state.settings, state.clock, state.rng = context, settings, clock, rng
     state.read_context = replace(context, db=context.db.hurried(settings.read_timeout_seconds, wiring.seconds))
     state.uploads, state.exports, state.audits = Transfers("uploads"), Transfers("exports"), Transfers("audits")
+    # They compute, so more at once would only take longer.
+    state.forecasts = Transfers("forecasts", at_once=2, per_workspace=1)
     state.unsigned_reports = webhooks.UnsignedReports()
     state.adapters = webhooks.Adapters(context.db, state.connect, wiring.seconds)
     state.report_queue = webhooks.report_queue(context.db, ask_settle)

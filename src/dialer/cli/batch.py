@@ -171,6 +171,19 @@ def _act(
 
 
 @group.command()
+def forecast(which: Which, field_values: FieldValues = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Forecast when a batch ends; optional are answer_rate=0.3 mean_talk_seconds=60 mean_ring_seconds=10."""
+    from dialer.cli.batch_names import NOT_OVER, batch_for_action
+    from dialer.cli.client import connected
+    from dialer.cli.forecasts import show_forecast
+
+    body = parse_fields(field_values)
+    with connected(data_dir) as client:
+        found = client.post(f"/batch-calls/{batch_for_action(client, which, NOT_OVER)}/forecast", body)
+    show_forecast(found, as_json=as_json)
+
+
+@group.command()
 def watch(which: Which, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Show a batch until it is over; exit 0 if it was completed."""
     from rich.console import Console

@@ -1,0 +1,24 @@
+"""`dialer batch forecast`: what it prints."""
+
+import json
+
+from api.conftest import Served
+from cli.conftest import Dialer
+from support.world import World
+
+
+def test_it_prints_the_band_the_assumptions_and_the_limits(dialer: Dialer, served: Served, world: World) -> None:
+    world.batch(20, start=False, name="spring", max_concurrent_calls=2)
+    result = dialer("batch", "forecast", "spring", "answer_rate=0.5", "mean_talk_seconds=30")
+    assert result.code == 0
+    assert "ends: 2026-03-02T" in result.out
+    assert "assumed answer_rate: 0.5 (given, 0 calls)" in result.out
+    assert "batch_slots_full; max_concurrent_calls 3: ends" in result.out
+    shown = json.loads(dialer("batch", "forecast", "spring", "--json").out)
+    assert shown["assumed"]["answer_rate"]["source"] == "prior"
+
+
+def test_a_wrong_value_is_refused_in_one_line(dialer: Dialer, served: Served, world: World) -> None:
+    world.batch(1, start=False, name="spring")
+    refusal = dialer("batch", "forecast", "spring", "answer_rate=2").refusal
+    assert "answer_rate: input should be less than or equal to 1" in refusal
