@@ -70,50 +70,52 @@ def parse_contact(
     A field that is not there, None or blank is absent. `expires_at` and `not_before` are ISO 8601 with a time of day;
     without an offset they are read in `batch_timezone`. Variables are kept as they are. `rules`: what may be called.
     """
-    given = {field: (fields.get(field) or "").strip() for field in CONTACT_FIELDS}
+    given = {field: text for field, value in fields.items() if value and (text := value.strip())}
     _check_variables(variables)
-    phone_number = normalise(given["phone_number"], default_region)
+    phone_number = normalise(given.get("phone_number", ""), default_region)
     if reason := rules.refusal(phone_number):
         raise InvalidInput.of("phone_number", REASONS[reason])
-    expires_at = _moment("expires_at", given["expires_at"], batch_timezone)
-    not_before = _moment("not_before", given["not_before"], batch_timezone)
+    expires_at = _moment("expires_at", given.get("expires_at"), batch_timezone)
+    not_before = _moment("not_before", given.get("not_before"), batch_timezone)
     if expires_at and not_before and expires_at <= not_before:
         raise InvalidInput.of("not_before", "must be earlier than expires_at")
     return NewContact(
         phone_number=phone_number,
-        name=_text("name", given["name"]),
-        timezone=_timezone(given["timezone"]),
-        priority=_priority(given["priority"]),
-        external_id=_text("external_id", given["external_id"]),
+        name=_text("name", given.get("name")),
+        timezone=_timezone(given.get("timezone")),
+        priority=_priority(given.get("priority")),
+        external_id=_text("external_id", given.get("external_id")),
         expires_at=expires_at,
         variables=variables,
         not_before=not_before,
     )
 
 
-def _text(field: str, text: str) -> str | None:
+def _text(field: str, text: str | None) -> str | None:
+    if text is None:
+        return None
     if len(text) > MAX_TEXT_CHARACTERS:
         raise InvalidInput.of(field, f"is longer than {MAX_TEXT_CHARACTERS} characters")
     _check_storable(field, text)
-    return text or None
+    return text
 
 
-def _timezone(text: str) -> str | None:
-    if text and not is_known_zone(text):
+def _timezone(text: str | None) -> str | None:
+    if text is not None and not is_known_zone(text):
         raise InvalidInput.of("timezone", "is not a known time zone; write it as in Europe/Berlin")
-    return text or None
+    return text
 
 
-def _priority(text: str) -> int:
-    if not text:
+def _priority(text: str | None) -> int:
+    if text is None:
         return DEFAULT_PRIORITY
     if text not in _PRIORITIES:
         raise InvalidInput.of("priority", "must be a whole number from 1 to 10")
     return _PRIORITIES[text]
 
 
-def _moment(field: str, text: str, batch_timezone: str) -> DateTime | None:
-    if not text:
+def _moment(field: str, text: str | None, batch_timezone: str) -> DateTime | None:
+    if text is None:
         return None
     if _is_date(text):
         # The day's beginning and its end are both what people mean by "expires on".
@@ -133,7 +135,9 @@ def _is_date(text: str) -> bool:
 
 
 def _check_variables(variables: Mapping[str, Variable]) -> None:
+    characters = 0
     for name, value in variables.items():
+        characters += len(name) + len(str(value)) + len('"": ""')
         if not name:
             raise InvalidInput.of("variables", "one of them has no name")
         if len(name) > MAX_VARIABLE_NAME_CHARACTERS:
@@ -142,7 +146,8 @@ def _check_variables(variables: Mapping[str, Variable]) -> None:
         _check_storable("variables", name)
         if isinstance(value, str):
             _check_storable("variables", value)
-    if variables and len(_JSON.encode(variables).encode()) > MAX_VARIABLES_BYTES:
+    # No character takes more than six bytes as JSON, so few variables have to be encoded to know their size.
+    if 6 * characters > MAX_VARIABLES_BYTES and len(_JSON.encode(variables).encode()) > MAX_VARIABLES_BYTES:
         raise InvalidInput.of("variables", f"are larger than {MAX_VARIABLES_BYTES // 1024} KiB as JSON")
 
 

@@ -1,5 +1,6 @@
 """The types of ids. All of them are UUIDs of version 7 (RFC 9562, section 5.7)."""
 
+from collections.abc import Iterator
 from random import Random
 from typing import NewType
 from uuid import UUID
@@ -20,16 +21,26 @@ EndpointId = NewType("EndpointId", UUID)
 
 def uuid7(now: DateTime, rng: Random) -> UUID:
     """Make an id that sorts by its time of creation, to the millisecond; the other 74 bits come from `rng`."""
-    return _uuid7(now, rng.getrandbits(74))
+    return _uuid7(_milliseconds(now), rng.getrandbits(74))
+
+
+def uuid7s(now: DateTime, rng: Random) -> Iterator[UUID]:
+    """Make ids of one moment without end, as `uuid7` makes one."""
+    milliseconds = _milliseconds(now)
+    while True:
+        yield _uuid7(milliseconds, rng.getrandbits(74))
 
 
 def first_of(now: DateTime) -> UUID:
     """Return the smallest id that can be made in this millisecond."""
-    return _uuid7(now, 0)
+    return _uuid7(_milliseconds(now), 0)
 
 
-def _uuid7(now: DateTime, chance: int) -> UUID:
-    milliseconds = now.int_timestamp * 1000 + now.microsecond // 1000
+def _milliseconds(now: DateTime) -> int:
+    return now.int_timestamp * 1000 + now.microsecond // 1000
+
+
+def _uuid7(milliseconds: int, chance: int) -> UUID:
     high = (milliseconds << 16) | 0x7000 | (chance >> 62)
     low = (0b10 << 62) | (chance & ((1 << 62) - 1))
     return UUID(int=(high << 64) | low)

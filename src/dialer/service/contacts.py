@@ -14,7 +14,7 @@ from pendulum import DateTime
 
 from dialer.domain.calling_rules import CallingRules
 from dialer.domain.contact import NewContact
-from dialer.domain.ids import BatchId, ContactId, FolderId, WorkspaceId, uuid7
+from dialer.domain.ids import BatchId, ContactId, FolderId, WorkspaceId, uuid7s
 from dialer.domain.lane import zones_lane
 from dialer.domain.outcomes import Outcome
 from dialer.domain.phone import normalise, plausible_timezones
@@ -265,8 +265,8 @@ def _store(
 def _with_ids_and_lanes(
     contacts: Iterable[NewContact], by_zone: bool, now: DateTime, rng: Random
 ) -> Iterator[tuple[UUID, NewContact, str]]:
-    for contact in contacts:
-        yield uuid7(now, rng), contact, zones_lane(zones_of(contact)) if by_zone else ""
+    for contact_id, contact in zip(uuid7s(now, rng), contacts, strict=False):
+        yield contact_id, contact, zones_lane(zones_of(contact)) if by_zone else ""
 
 
 def zones_of(contact: NewContact) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Contact folders: contacts that are kept for several batches."""
 
 from collections.abc import Iterable
+from itertools import repeat
 from random import Random
 from typing import Any
 
@@ -9,7 +10,7 @@ from pydantic import ConfigDict
 
 from dialer.domain.calling_rules import CallingRules
 from dialer.domain.contact import NewContact
-from dialer.domain.ids import ContactId, FolderId, WorkspaceId, uuid7
+from dialer.domain.ids import ContactId, FolderId, WorkspaceId, uuid7s
 from dialer.domain.phone import normalise
 from dialer.errors import NotFound
 from dialer.service import contact_csv, contact_json, resources
@@ -171,7 +172,7 @@ def _store(
 ) -> ImportResult:
     """Stage the contacts as they are read, then store them, unless the folder was deleted meanwhile."""
     rejections = Rejections()
-    contacts = ((uuid7(now, rng), contact, "") for contact in rejections.filter(rows))
+    contacts = zip(uuid7s(now, rng), rejections.filter(rows), repeat(""), strict=False)
     staged = contact_import.stage(session, contacts)
     with session.begin() as connection:
         contact_import.lock_target(connection, folder_id)

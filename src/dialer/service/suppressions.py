@@ -9,7 +9,7 @@ from pendulum import DateTime
 from pydantic import AfterValidator, ConfigDict, Field
 
 from dialer.domain.contact import NewContact
-from dialer.domain.ids import WorkspaceId, uuid7
+from dialer.domain.ids import WorkspaceId, uuid7s
 from dialer.service.contact_csv import read_contacts
 from dialer.service.contacts import ImportResult, Rejections
 from dialer.service.csv_reader import Readable
@@ -70,6 +70,6 @@ def import_csv(db: Database, workspace_id: WorkspaceId, stream: Readable, now: D
 
 
 def _suppressions(contacts: Iterator[NewContact], now: DateTime, rng: Random) -> Iterator[tuple[UUID, str, str | None]]:
-    for contact in contacts:
+    for suppression_id, contact in zip(uuid7s(now, rng), contacts, strict=False):
         reason = next((str(value) for name, value in contact.variables.items() if name.lower() == "reason"), None)
-        yield uuid7(now, rng), contact.phone_number, reason and reason[:255]
+        yield suppression_id, contact.phone_number, reason and reason[:255]

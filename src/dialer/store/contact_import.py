@@ -34,6 +34,8 @@ COPY = """
 COPY staged_contacts (id, phone_number, name, timezone, priority, external_id, expires_at, variables, lane, not_before)
 FROM STDIN
 """
+# json.dumps would build an encoder for each row.
+_JSON = json.JSONEncoder(ensure_ascii=False)
 # Rows per COPY. Between two of them the connection is free: a folder is read over the connection that stages it.
 PAGE = 2_000
 # Imports into one batch or folder run one after the other: two that store the same numbers in different orders would
@@ -150,7 +152,7 @@ def _row(contact_id: UUID, contact: NewContact, lane: str) -> tuple[object, ...]
         contact.priority,
         contact.external_id,
         contact.expires_at,
-        json.dumps(contact.variables, ensure_ascii=False) if contact.variables else "{}",
+        _JSON.encode(contact.variables) if contact.variables else "{}",
         lane,
         contact.not_before,
     )
