@@ -24,7 +24,7 @@ class Work:
 
 WORK = {
     Size.QUICK: Work(60, (2,), 1),
-    Size.USUAL: Work(6_000, (50,), 3),
+    Size.USUAL: Work(3_000, (50,), 3),
     Size.FULL: Work(20_000, (1, 10, 50), 5),
 }
 

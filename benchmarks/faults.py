@@ -62,7 +62,7 @@ class Work:
 
 WORK = {
     Size.QUICK: Work(200, (KILLED,)),
-    Size.USUAL: Work(3_000, FAULTS),
+    Size.USUAL: Work(1_000, FAULTS),
     Size.FULL: Work(20_000, (*FAULTS, UNCLEAR)),
 }
 

@@ -25,7 +25,7 @@ class Work:
 
 WORK = {
     Size.QUICK: Work((20,), 1, 1, 1, FAST),
-    Size.USUAL: Work((20,), 20, 5),
+    Size.USUAL: Work((20,), 10, 5),
     Size.FULL: Work((5, 20, 100), 60, 10),
 }
 

@@ -55,6 +55,7 @@ def take(
 ) -> Report:
     """Take those of `figures` that are named. `echo` gets each table as soon as it is known."""
     taken: dict[str, Figure] = {}
+    started = time.monotonic()
     with servers.running(size, echo) as bench:
         facts = machine.describe(bench.servers)
         echo("\n".join(f"{name}: {value}" for name, value in facts.items()))
@@ -63,6 +64,7 @@ def take(
             taken[name] = figures[name](bench)
             echo(f"\n{title(name, taken[name], time.monotonic() - began)}\n{table(taken[name].rows)}")
         bench.stop()
+    echo(f"\ntotal: {time.monotonic() - started:.0f} s")
     return Report(facts, size, taken)
 
 
