@@ -243,6 +243,12 @@ def test_metrics_tell_the_figures_of_the_installation(client: TestClient, draft:
     assert metrics['dialer_up{server="postgres"}'] == metrics['dialer_up{server="redis"}'] == 1
     assert metrics['dialer_batches{status="active"}'] == 1
     assert metrics["dialer_inbox_depth"] == 0
+    client.post("/suppressions", json={"phone_number": "+12025550101"})
+    client.post(f"{path}/cancel")
+    left = ("dialer_batches_finishing", "dialer_suppressed_numbers_left")
+    assert [read()[name] for name in left] == [1, 1]
+    world.change_pages()
+    assert [read()[name] for name in left] == [0, 0]
     assert {'dialer_queue_depth{queue="dialer"}', 'dialer_queue_depth{queue="dialer.beat"}'} <= set(metrics)
     scheduled = 'method="POST",route="/batch-calls/{batch_id}/schedule",status="200"'
     assert metrics[f"dialer_http_request_seconds_count{{{scheduled}}}"] >= 1

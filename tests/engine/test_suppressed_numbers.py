@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from dialer.domain.ids import BatchId
 from dialer.engine.bulk_change import AGAIN_SECONDS, BulkChangeReport, bulk_change
 from dialer.engine.tick import tick
-from dialer.store import suppressed_numbers
+from dialer.store import health, suppressed_numbers
 from dialer.store.database import rows, run
 from support.engine_steps import (
     advance_clock,
@@ -104,6 +104,15 @@ def test_all_batches_of_the_workspace_that_are_not_over_are_looked_through_and_n
     assert [changed(world).changed for _ in range(3)] == [many // 2, many // 2, 0]
     assert [skipped(world, batch_id) for batch_id in batch_ids] == [1] * many
     assert (world.progress(over).cancelled, rows_left(world)) == (1, 0)
+
+
+def test_the_doctor_names_numbers_whose_contacts_nobody_skips(world: World) -> None:
+    world.batch(3)
+    suppress(world, made_up_phones(3))
+    advance_clock(world, 61)
+    with world.db.begin() as connection:
+        (trouble,) = [line for line in health.troubles(connection, world.clock.now) if "suppressed" in line]
+    assert trouble.startswith("3 suppressed numbers have had contacts to skip for over a minute")
 
 
 def test_a_number_that_is_not_suppressed_any_more_keeps_its_contacts(world: World) -> None:

@@ -57,6 +57,8 @@ GAUGES = {
     "inbox_depth": ("dialer_inbox_depth", "Call events that wait for settle."),
     "inbox_age": ("dialer_inbox_oldest_seconds", "How long the oldest call event has waited for settle."),
     "trunks_failing": ("dialer_trunks_failing", "Trunks whose circuit breaker is open."),
+    "batches_finishing": ("dialer_batches_finishing", "Batches whose contacts are being ended or removed."),
+    "numbers_to_skip": ("dialer_suppressed_numbers_left", "Suppressed numbers whose contacts are being skipped."),
     "late": ("dialer_tick_lag_seconds", "How long the batch that is due longest has waited for a tick."),
 }
 

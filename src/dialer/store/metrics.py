@@ -33,6 +33,8 @@ def gauges(connection: Connection, now: DateTime) -> dict[str, Any]:
             (SELECT extract(epoch FROM CAST(:now AS timestamptz) - min(next_dispatch_at)) FROM batch_progress
              WHERE next_dispatch_at IS NOT NULL) AS late,
             (SELECT count(*) FROM trunk_health WHERE opened_at IS NOT NULL) AS trunks_failing,
+            (SELECT count(*) FROM bulk_changes) AS batches_finishing,
+            (SELECT coalesce(sum(cardinality(phone_numbers)), 0) FROM suppressed_numbers) AS numbers_to_skip,
             -- Ids hold the millisecond of their making, so that these are found by the primary key.
             (SELECT json_object_agg(trunk_id, most) FROM (
                 SELECT trunk_id, max(n) AS most FROM (
