@@ -39,6 +39,7 @@ def test_fifty_creates_at_once_with_one_key_make_one_batch_and_fifty_equal_answe
         barrier.wait(DEADLINE_SECONDS)
         while (answer := client.post("/batch-calls", json=body, headers=KEY)).status_code == 409:
             assert answer.json()["error"]["code"] == "idempotency_key_in_use"
+            assert answer.headers["Retry-After"] == "1"
         assert answer.status_code == 201, answer.text
         return answer.content
 

@@ -40,6 +40,8 @@ ALLOWED_DELAYS = {
     "report_unsettled", "retry_overdue", "dispatch_overdue", "start_overdue", "attempt_unattended",
     "bulk_change_overdue",
 }  # fmt: skip
+# The zone of all contacts: that of their numbers, +1 201 555 xxxx.
+ZONE_OF_NUMBERS = "America/New_York"
 # Limits across batches depend on Redis alone. After Redis has lost keys unnoticed, the next rescue repairs them.
 CROSS_BATCH_RULES = {"number_concurrency", "trunk_concurrency", "number_daily_cap", "trunk_rate"}
 
@@ -59,6 +61,7 @@ class InvariantChecker:
         self._departed = [] if departed is None else departed
         self._wal_position = wal_position or partial(world.value, "SELECT pg_current_wal_insert_lsn()")
         self.batch_of = batch_of
+        self.removed: dict[str, datetime] = {}  # number -> when its contact was taken out
         self.tolerated_until: datetime | None = None
         self._ignored_rules = ALLOWED_DELAYS
         self._checked_state: tuple[Any, int] | None = None
@@ -136,6 +139,8 @@ class InvariantChecker:
             batch_id = self.batch_of.get(number)
             if batch_id and not any(row.status == "active" for row in self._in_force(batch_id, at, LEAVE_VALIDITY)):
                 yield f"P4: the request to call {number} left at {at}, when batch {batch_id} was stopped"
+            if number in self.removed and at > self.removed[number]:
+                yield f"P4: the request to call {number} left at {at}, after the contact was taken out"
         self._departed.clear()
 
     def _attempts(self) -> dict[UUID, int]:
@@ -192,7 +197,7 @@ class InvariantChecker:
     def _check_window(self, call: CarrierCall, batch_id: UUID, now: datetime) -> Iterator[str]:
         rang_at = call.rang_at
         for at in [now] if rang_at is None else [now, rang_at]:
-            if not any(_is_open(row, at, call.to_number) for row in self._in_force(batch_id, now)):
+            if not any(_is_open(row, at) for row in self._in_force(batch_id, now)):
                 yield f"P3: {call.to_number} was called at {at}, outside the window of {batch_id}"
 
     def _in_force(self, limited_id: UUID, now: datetime, validity: timedelta = GRANT_VALIDITY) -> list[Any]:
@@ -206,8 +211,8 @@ class InvariantChecker:
         ]
 
 
-def _is_open(row: Any, at: datetime, number: str) -> bool:
-    local = at.astimezone(ZoneInfo(row.timezone))
+def _is_open(row: Any, at: datetime) -> bool:
+    local = at.astimezone(ZoneInfo(ZONE_OF_NUMBERS if row.respect_contact_timezone else row.timezone))
     start, end = row.start_time or time(0), row.end_time or time(0)
     day = local.isoweekday()
     if end == time(0):

@@ -17,12 +17,13 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from chaos.harness import LISTENERS, WORKERS, Harness, Process
-from chaos.invariants import GRANT_VALIDITY, SKEW_SECONDS, InvariantChecker
-from chaos.scenario import DATABASE_FAULTS, MAX_DATABASE_FAULT_STEPS, Scenario
+from chaos.invariants import GRANT_VALIDITY, SKEW_SECONDS, ZONE_OF_NUMBERS, InvariantChecker
+from chaos.scenario import DATABASE_FAULTS, MAX_DATABASE_FAULT_STEPS, ZONES, Scenario
 from chaos.turn_scheduler import Actor, FaultPoint, ProcessDied, TurnScheduler
 from dialer.domain.call import CallEvent, EventKind
-from dialer.domain.ids import AttemptId, BatchId
+from dialer.domain.ids import AttemptId, BatchId, ContactId
 from dialer.domain.outcomes import Outcome
+from dialer.domain.rotation_strategy import RotationStrategy
 from dialer.engine.bulk_change import bulk_change
 from dialer.engine.departure import Departure
 from dialer.engine.dispatch import dispatch
@@ -34,7 +35,9 @@ from dialer.engine.settle import settle
 from dialer.engine.tick import tick
 from dialer.errors import DialerError
 from dialer.providers.simulator import NetworkProfile, SimulatedNetwork
-from dialer.service import batches, contacts
+from dialer.service import batch_settings, batches, contact_edits, contacts
+from dialer.service.batch_settings import ChangedSettings, Undo
+from dialer.service.contact_edits import ChangedContact
 from dialer.store.lease_requests import LOADED_ON
 from support.empty_database import EMPTY
 from support.world import World, made_up_phones
@@ -385,6 +388,12 @@ class ScenarioRun:
                 phone=rng.choice(sorted(self.batch_of)),
             ),
             "add a contact": lambda: self._add(process, batch_id),
+            "change settings": lambda: self._change_settings(process, batch_id),
+            "undo settings": lambda: batch_settings.undo(
+                process.context.db, self.world.installed.workspace_id, batch_id, Undo(), process.now
+            ),
+            "change a contact": lambda: self._change_contact(process),
+            "remove a contact": lambda: self._remove_contact(process),
         }  # fmt: skip
         # Batches are resumed more often than stopped: a scenario without calls tests nothing.
         weights = {"resume in SQL": 4, "resume": 2, "schedule": 2, "cancel": 0.3}
@@ -410,6 +419,47 @@ class ScenarioRun:
         self.batch_of[phone] = batch_id
         file, workspace_id = io.BytesIO(f"phone\n{phone}".encode()), self.world.installed.workspace_id
         contacts.import_csv(process.context.db, workspace_id, batch_id, file, process.now, process.rng)
+
+    def _change_settings(self, process: Process, batch_id: BatchId) -> None:
+        rng = process.rng
+        choices: dict[str, Callable[[], Any]] = {
+            "max_concurrent_calls": lambda: rng.randint(1, 6),
+            "max_calls_per_day": lambda: rng.choice((None, 3, 8, 15)),
+            "end_time": lambda: rng.choice((None, "08:01", "12:00", "17:30")),
+            "timezone": lambda: rng.choice(ZONES),
+            "phone_number_ids": lambda: rng.sample(self.world.installed.number_ids, rng.randint(0, 2)),
+            "phone_rotation_strategy": lambda: rng.choice(list(RotationStrategy)),
+            "retry_failed": lambda: rng.random() < 0.7,
+            "max_retry_attempts": lambda: rng.randint(0, 3),
+            "retry_delays": lambda: {"busy": rng.randint(0, 3), "no_answer": rng.randint(0, 3)},
+            "priority": lambda: rng.randint(1, 10),
+        }
+        names = rng.sample(sorted(choices), rng.randint(1, 3))
+        changed = ChangedSettings.read({name: choices[name]() for name in names}, process.now)
+        db, workspace_id = process.context.db, self.world.installed.workspace_id
+        planned = batch_settings.plan(db, workspace_id, batch_id, changed, process.now)
+        expected = planned.if_match if rng.random() < 0.5 else None
+        batch_settings.change(db, workspace_id, batch_id, changed, process.now, expected)
+
+    def _change_contact(self, process: Process) -> None:
+        _, batch_id, contact_id = self._contact(process)
+        zone = process.rng.choice((None, ZONE_OF_NUMBERS))
+        changed = ChangedContact.read({"priority": process.rng.randint(1, 10), "timezone": zone}, process.now)
+        workspace_id = self.world.installed.workspace_id
+        contact_edits.change(process.context.db, workspace_id, batch_id, contact_id, changed, process.now)
+
+    def _remove_contact(self, process: Process) -> None:
+        phone, batch_id, contact_id = self._contact(process)
+        workspace_id = self.world.installed.workspace_id
+        contact_edits.remove(process.context.db, workspace_id, batch_id, contact_id, process.now)
+        self.checker.removed[phone] = self.world.clock.now
+
+    def _contact(self, process: Process) -> tuple[str, BatchId, ContactId]:
+        """Choose a contact; return its number, its batch and its id, which no contact has if it was deleted."""
+        phone = process.rng.choice(sorted(self.batch_of))
+        with process.context.db.begin() as connection:
+            found = connection.execute(text("SELECT id FROM contacts WHERE phone_number = :phone"), {"phone": phone})
+            return phone, BatchId(self.batch_of[phone]), ContactId(found.scalar() or UUID(int=0))
 
     def _finish_after_crash(self) -> None:
         """After the crash, restart without further faults, and run until all batches are over."""

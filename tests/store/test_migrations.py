@@ -13,7 +13,8 @@ from dialer.embedded import Servers
 from dialer.engine.audit import audit
 from dialer.engine.settle import settle
 from dialer.providers import registry
-from dialer.service import demo_setup
+from dialer.service import batch_settings, demo_setup
+from dialer.service.batch_settings import Undo
 from dialer.store import bulk_changes, numbers, quarantine
 from dialer.store.database import Database, rows, run
 from support.world import MONDAY, World
@@ -409,3 +410,48 @@ def test_a_person_may_be_in_two_calls_when_the_rule_begins_and_workers_of_the_pr
         assert run(connection, RESERVE, names=["one", "two", "three"]) == 3
         assert rows(connection, f"{CALLS} LIMIT 2") == [(workspace_id,), (workspace_id,)]
     database.close()
+
+
+LIVE_AND_OVER = """
+INSERT INTO batches (id, workspace_id, name, agent_id, status, max_concurrent_calls)
+SELECT gen_random_uuid(), workspace_id, n.name, a.id, 'active', 7
+FROM agents a, unnest(ARRAY['live', 'over']) AS n (name);
+INSERT INTO batch_numbers SELECT b.id, 1, n.id FROM batches b, (SELECT id FROM phone_numbers LIMIT 1) AS n;
+UPDATE batches SET status = 'cancelled' WHERE name = 'over';
+"""
+# How the release before 0015 writes a changed draft.
+EDIT = "UPDATE batches SET max_concurrent_calls = 3, priority = 2 WHERE name = 'live'"
+LATEST = "SELECT settings FROM batch_settings ORDER BY version DESC LIMIT 1"
+REMOVE_NUMBERS = "DELETE FROM batch_numbers WHERE batch_id = (SELECT id FROM batches WHERE name = 'live')"
+
+
+def test_live_batches_have_a_version_to_go_back_to_and_changes_of_the_previous_release_are_noted(
+    url: str, servers: Servers
+) -> None:
+    database = Database(url)
+    database.upgrade("0013")
+    demo_setup.install(database, {}, MONDAY, Random(1))
+    with database.begin() as connection:
+        connection.exec_driver_sql(LIVE_AND_OVER)
+    database.upgrade()
+    with database.begin() as connection:
+        assert rows(connection, "SELECT DISTINCT source FROM batch_history") == [(None,)]
+        (first,) = rows(connection, "SELECT batch_id, settings FROM batch_settings")
+        settings = first.settings
+        assert (settings["name"], settings["max_concurrent_calls"], len(settings["phone_number_ids"])) == ("live", 7, 1)
+        run(connection, EDIT)
+        run(connection, REMOVE_NUMBERS)
+        run(connection, "UPDATE batches SET status = 'paused' WHERE name = 'live'")
+        run(connection, "UPDATE batches SET archived_at = dialer_now() WHERE name = 'over'")
+    with database.begin() as connection:
+        changed = rows(connection, LATEST)[0].settings
+        assert changed == settings | {"max_concurrent_calls": 3, "priority": 2, "phone_number_ids": []}
+        assert rows(connection, "SELECT source FROM batch_history WHERE to_status = 'paused'") == [("engine",)]
+    world = World(urlsplit(servers.database_url)._replace(path="/migrating").geturl(), servers.redis_url)
+    try:
+        batch_settings.undo(world.db, world.installed.workspace_id, first.batch_id, Undo(), MONDAY)
+        assert world.value(LATEST) == settings
+        assert world.value("SELECT count(*) FROM batch_settings") == 3
+    finally:
+        world.close()
+        database.close()

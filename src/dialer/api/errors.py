@@ -102,7 +102,7 @@ def _headers(error: DialerError) -> dict[str, str]:
             return {"Retry-After": str(error.retry_after_seconds)}
         case Busy():
             return {"Retry-After": "5"}
-        case Unavailable() | Contended():
+        case Unavailable() | Contended() | KeyInUse():
             return {"Retry-After": "1"}
         case _:
             return {}

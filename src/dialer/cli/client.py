@@ -47,7 +47,9 @@ class Client:
         for left in reversed(range(tries)):
             with connection_errors_as_unavailable(str(self.http.base_url)):
                 response = send()
-            if response.status_code not in (409, 429, 503) or not left:
+            # A 409 without the header is final: the settings have changed.
+            again = (429, 503, 409) if "Retry-After" in response.headers else (429, 503)
+            if response.status_code not in again or not left:
                 break
             time.sleep(int(response.headers.get("Retry-After", "1")))
         raise_for_error(response)
