@@ -1,4 +1,4 @@
-"""`dialer batch set`, `undo` and `history`."""
+"""`dialer batch set`, `undo`, `history`, and `dialer contacts set` and `remove`."""
 
 import json
 
@@ -38,3 +38,14 @@ def test_a_wrong_setting_is_refused_by_its_name(served: Served, dialer: Dialer, 
     refused = dialer("batch", "set", "Spring", "max_concurrent_calls=0")
     assert refused.refusal.startswith("dialer: max_concurrent_calls: ")
     assert dialer("batch", "undo", "Spring").refusal == "dialer: No setting of this batch has been changed"
+
+
+def test_a_contact_is_changed_and_taken_out(served: Served, dialer: Dialer, world: World) -> None:
+    world.batch(2, name="Spring")
+    contact_id = str(world.value("SELECT id FROM contacts LIMIT 1"))
+    assert "priority: 1\n" in dialer("contacts", "set", "Spring", contact_id, "priority=1").out
+    assert dialer("contacts", "remove", "Spring", contact_id).code == 0
+    assert world.value("SELECT status_reason FROM contacts WHERE status = 'cancelled'") == "removed"
+    assert (
+        dialer("contacts", "remove", "Spring", contact_id).refusal == "dialer: The contact is cancelled, which is final"
+    )

@@ -97,6 +97,40 @@ def test_a_change_in_sql_is_noted_as_one_version_of_its_transaction(world: World
     assert world.value(SETTINGS, id=batch_id) == first.settings
 
 
+def test_a_statement_that_changes_the_status_too_makes_a_version(world: World) -> None:
+    batch_id = world.batch(1)
+    world.sql("UPDATE batches SET status = 'paused', priority = 9 WHERE id = :id", id=batch_id)
+    assert world.value(SETTINGS, id=batch_id)["priority"] == 9
+
+
+def test_settings_that_are_changed_and_changed_back_at_once_make_no_version(world: World) -> None:
+    batch_id = world.batch(1)
+    with world.db.begin() as connection:
+        for priority in (9, 5):
+            run(connection, "UPDATE batches SET priority = :n WHERE id = :id", n=priority, id=batch_id)
+    assert world.value(VERSIONS, id=batch_id) == 1
+
+
+def test_a_setting_that_is_newer_than_the_last_version_is_noted_when_it_changes(world: World) -> None:
+    batch_id = world.batch(1)
+    world.sql("UPDATE batch_settings SET settings = settings - 'ring_timeout_seconds'")
+    batches.pause(world.db, world.installed.workspace_id, batch_id)
+    world.sql("UPDATE batches SET version = version + 1")
+    assert world.value(VERSIONS, id=batch_id) == 1
+    world.sql("UPDATE batches SET ring_timeout_seconds = 20")
+    assert world.value(SETTINGS, id=batch_id)["ring_timeout_seconds"] == 20
+    undo(world, batch_id)
+    assert world.value(SETTINGS, id=batch_id)["ring_timeout_seconds"] is None
+
+
+def test_undo_passes_over_what_is_no_setting_of_a_live_batch(world: World) -> None:
+    batch_id = world.batch(1, start=False)
+    change(world, batch_id, priority=9)
+    world.sql("UPDATE batches SET name = 'renamed'")
+    undo(world, batch_id)
+    assert [*world.rows("SELECT name, priority FROM batches")] == [("renamed", 5)]
+
+
 def test_a_change_of_the_status_alone_makes_no_version(world: World) -> None:
     batch_id = world.batch(1)
     batches.pause(world.db, world.installed.workspace_id, batch_id)

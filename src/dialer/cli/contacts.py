@@ -6,9 +6,9 @@ from uuid import UUID
 
 import typer
 
-from dialer.cli.options import AsJson, DataDir
+from dialer.cli.options import AsJson, DataDir, FieldValues, parse_fields
 
-group = typer.Typer(help="The contacts of a batch: import, list, show.", no_args_is_help=True)
+group = typer.Typer(help="The contacts of a batch: import, list, show, set, remove.", no_args_is_help=True)
 
 WhichBatch = Annotated[str, typer.Argument(metavar="BATCH", help="By id or name.")]
 
@@ -58,3 +58,33 @@ def show(batch: WhichBatch, contact_id: UUID, data_dir: DataDir = None, as_json:
     with connected(data_dir) as client:
         batch_id = batch_to_show(client, batch)["id"]
         show_one(client.get(f"/batch-calls/{batch_id}/contacts/{contact_id}"), as_json=as_json)
+
+
+@group.command("set")
+def set_(
+    batch: WhichBatch,
+    contact_id: UUID,
+    field_values: FieldValues = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Change a contact that is pending or waiting: priority=1 timezone=Europe/Berlin …; null clears a field."""
+    from dialer.cli.batch_names import NOT_OVER, batch_for_action
+    from dialer.cli.client import connected
+    from dialer.cli.tables import show_one
+
+    changes = parse_fields(field_values)
+    with connected(data_dir) as client:
+        path = f"/batch-calls/{batch_for_action(client, batch, NOT_OVER)}/contacts/{contact_id}"
+        show_one(client.request("PATCH", path, json=changes)["data"], as_json=as_json)
+
+
+@group.command()
+def remove(batch: WhichBatch, contact_id: UUID, data_dir: DataDir = None) -> None:
+    """Take a contact out of its batch: once this has returned, it is not called."""
+    from dialer.cli.batch_names import NOT_OVER, batch_for_action
+    from dialer.cli.client import connected
+
+    with connected(data_dir) as client:
+        batch_id = batch_for_action(client, batch, NOT_OVER)
+        client.request("DELETE", f"/batch-calls/{batch_id}/contacts/{contact_id}")

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,6 +24,7 @@ from dialer.cli.results import Results, row_report
 from dialer.cli.signals import interrupt_on_term
 from dialer.cli.supervisor import supervised_engine
 from dialer.cli.target import Target, load_settings, running_engine
+from dialer.domain.change_origin import ChangeOrigin, ChangeSource
 from dialer.domain.ids import BatchId, WorkspaceId
 from dialer.domain.rotation_strategy import RotationStrategy
 from dialer.engine.audit import audit
@@ -79,7 +81,9 @@ def run_batch(
     context = wiring.context_of(target.settings, timeouts=wiring.REQUESTS)
     try:
         wiring.check(context)
-        batch_id, imported = _start(context, agent, fields, stream)
+        origin = ChangeOrigin(ChangeSource.CLI)
+        acting = replace(context, db=context.db.attributed_to(origin))
+        batch_id, imported = _start(acting, agent, fields, stream)
         try:
             last = watch(context.db, batch_id, target.tend, Console(stderr=True))
         except KeyboardInterrupt:

@@ -31,32 +31,40 @@ CREATE TABLE batch_settings (
     PRIMARY KEY (batch_id, version)
 );
 
--- A column that a later migration adds to batches is a setting, unless it is named here. In UTC, because JSON has times
--- as text in the zone of the session.
-CREATE FUNCTION settings_of(b batches) RETURNS jsonb LANGUAGE sql STABLE SET timezone = 'UTC' AS $$
-    SELECT to_jsonb(b) - ARRAY['id', 'workspace_id', 'contact_source', 'contact_folder_id', 'status', 'status_reason',
-                               'version', 'hang_up', 'created_at', 'updated_at', 'started_at', 'completed_at', 'archived_at']
-        || jsonb_build_object('phone_number_ids', ARRAY(
-               SELECT phone_number_id FROM batch_numbers WHERE batch_id = b.id ORDER BY position))
+-- A column that a later migration adds to batches is a setting, unless it is named here. JSON has times as text in the
+-- zone of the session: compare and store it in UTC only.
+CREATE FUNCTION set_columns(b batches) RETURNS jsonb LANGUAGE sql STABLE AS $$
+    SELECT to_jsonb(b) - CAST('{id,workspace_id,contact_source,contact_folder_id,status,status_reason,version,hang_up,'
+                              'created_at,updated_at,started_at,completed_at,archived_at}' AS text[])
+$$;
+CREATE FUNCTION settings_of(b batches) RETURNS jsonb LANGUAGE sql STABLE AS $$
+    SELECT set_columns(b) || jsonb_build_object('phone_number_ids', ARRAY(
+        SELECT phone_number_id FROM batch_numbers WHERE batch_id = b.id ORDER BY position))
 $$;
 
 -- A transaction makes one version of settings, whatever it changes: this runs at its commit, and stores what is there
 -- then. A setting that the last version does not have, since its column is newer, was as the changed row had it.
-CREATE FUNCTION note_settings() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION note_settings() RETURNS trigger LANGUAGE plpgsql SET timezone = 'UTC' AS $$
 DECLARE
-    b batches;
-    before jsonb := (SELECT settings FROM batch_settings WHERE batch_id = NEW.id ORDER BY version DESC LIMIT 1);
+    last record;
+    present record;
+    before jsonb;
 BEGIN
-    SELECT * INTO b FROM batches WHERE id = NEW.id;
-    IF FOUND AND settings_of(b) IS DISTINCT FROM settings_of(OLD) || coalesce(before, '{}') THEN
-        INSERT INTO batch_settings (batch_id, version, settings) VALUES (b.id, b.version, settings_of(b));
+    SELECT version, settings INTO last FROM batch_settings WHERE batch_id = NEW.id ORDER BY version DESC LIMIT 1;
+    before := settings_of(OLD) || coalesce(last.settings, '{}');
+    SELECT b.version, settings_of(b) AS settings INTO present FROM batches b WHERE b.id = NEW.id;
+    IF FOUND AND present.settings IS DISTINCT FROM before THEN
+        UPDATE batch_settings SET settings = before
+            WHERE batch_id = NEW.id AND version = last.version AND settings <> before;
+        INSERT INTO batch_settings (batch_id, version, settings) VALUES (NEW.id, present.version, present.settings);
     END IF;
     RETURN NULL;
 END $$;
 CREATE CONSTRAINT TRIGGER note_first_settings AFTER INSERT ON batches DEFERRABLE INITIALLY DEFERRED
     FOR EACH ROW EXECUTE FUNCTION note_settings();
+-- A change of the status alone, which may concern thousands of batches, is no change of settings.
 CREATE CONSTRAINT TRIGGER note_settings AFTER UPDATE ON batches DEFERRABLE INITIALLY DEFERRED
-    FOR EACH ROW WHEN (OLD.status = NEW.status OR settings_of(OLD) IS DISTINCT FROM settings_of(NEW))
+    FOR EACH ROW WHEN (OLD.status = NEW.status OR set_columns(OLD) <> set_columns(NEW))
     EXECUTE FUNCTION note_settings();
 
 -- The outbound numbers of a batch are settings too: a claim that was planned with others is dropped.
@@ -73,6 +81,7 @@ CREATE TRIGGER follow_changed AFTER UPDATE ON batch_numbers REFERENCING NEW TABL
 CREATE TRIGGER follow_removed AFTER DELETE ON batch_numbers REFERENCING OLD TABLE AS changed
     FOR EACH STATEMENT EXECUTE FUNCTION follow_numbers();
 
+SET LOCAL timezone = 'UTC';
 INSERT INTO batch_settings (batch_id, version, settings, source)
     SELECT b.id, b.version, settings_of(b), NULL FROM batches b
     WHERE b.status NOT IN ('completed', 'cancelled', 'failed') ORDER BY b.id;
