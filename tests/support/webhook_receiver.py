@@ -14,11 +14,14 @@ from support.networks.http_server import HttpRequest, HttpServer, Reply
 
 @dataclass
 class WebhookReceiver:
-    """`answer`: what it answers to a request; by default 204. `requests`: what it has received."""
+    """`answer`: what it answers to a request; by default 204. `is_held`: it does not answer until this is false.
+    `requests`: what it has received.
+    """
 
     answer: Callable[[HttpRequest], Reply] = lambda _: Reply(204)
     requests: list[HttpRequest] = field(default_factory=list)
     url: str = ""
+    is_held: bool = False
 
     @property
     def ids(self) -> list[str]:
@@ -30,6 +33,8 @@ class WebhookReceiver:
 
     async def reply(self, request: HttpRequest) -> Reply:
         self.requests.append(request)
+        while self.is_held:
+            await asyncio.sleep(0.01)
         return self.answer(request)
 
 

@@ -23,6 +23,7 @@ from dialer.domain.allow_list import LOOPBACK
 T = TypeVar("T")
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
+Resolve = Callable[[str, int], Awaitable[list[str]]]
 
 # RFC 6052: a gateway turns these addresses into the IPv4 addresses in their last 32 bits.
 NAT64 = ip_network("64:ff9b::/96")
@@ -42,11 +43,18 @@ class AddressRefused(OSError):
         super().__init__("the host is not known, or is in a network that this workspace may not connect to")
 
 
+async def resolve_host(host: str, port: int) -> list[str]:
+    """Return the addresses of a host, each once, in the order of this system's preference."""
+    results = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(address[0]) for *_, address in results))
+
+
 @dataclass(frozen=True, slots=True)
 class Egress:
     """The networks that a workspace may connect to besides the public ones."""
 
     allowed: tuple[Network, ...] = ()
+    resolve: Resolve = resolve_host  #: Finds the addresses of a host.
 
     @classmethod
     def to(cls, networks: Iterable[str]) -> "Egress":
@@ -75,10 +83,9 @@ class Egress:
 
     async def _permitted(self, host: str, port: int) -> Sequence[str]:
         try:
-            results = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            addresses = await self.resolve(host, port)
         except (socket.gaierror, UnicodeError) as error:
             raise AddressRefused from error
-        addresses = list(dict.fromkeys(str(address[0]) for *_, address in results))
         permitted = [address for address in addresses if self.permits(address)]
         if not permitted:
             _log_refusal(host, tuple(addresses))
