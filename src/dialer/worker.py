@@ -35,7 +35,7 @@ from dialer.engine.retention import retention
 from dialer.engine.retry import retry
 from dialer.engine.settle import SettleReport, settle
 from dialer.engine.tick import TickReport, tick
-from dialer.engine.webhooks import WebhookReport, due_endpoints, send_webhooks
+from dialer.engine.webhooks import WebhookReport, due_webhooks, send_webhooks
 from dialer.errors import Contended, DialerError, Unavailable
 from dialer.scheduler import Scheduler
 from dialer.settings import QUEUES, Settings
@@ -273,7 +273,9 @@ def rescue_task(now: DateTime) -> None:
 
 @step
 def webhooks_task(now: DateTime) -> None:
-    for endpoint_id in due_endpoints(context, now):
+    due = due_webhooks(context, now)
+    measures.count("dialer_webhook_messages", {"result": "dead"}, due.given_up)
+    for endpoint_id in due.endpoints:
         ask_to_send(endpoint_id)
 
 

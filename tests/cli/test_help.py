@@ -9,7 +9,19 @@ from cli.conftest import Dialer
 
 COMMANDS = (
     *("demo", "run", "up", "worker", "beat", "listener", "simulator", "audit", "doctor", "bench", "db"),
-    *("api", "keys", "quarantine", "batch", "contacts", "agents", "numbers", "trunks", "folders", "suppress"),
+    *(
+        "api",
+        "keys",
+        "quarantine",
+        "batch",
+        "contacts",
+        "agents",
+        "numbers",
+        "trunks",
+        "folders",
+        "suppress",
+        "webhooks",
+    ),
 )
 HEAVY = (
     "sqlalchemy",

@@ -13,7 +13,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from dialer.domain.webhook import WebhookEvent
 from dialer.engine.retention import retention
-from dialer.engine.webhooks import TAKEN_SECONDS, WebhookReport, due_endpoints, send_webhooks
+from dialer.engine.webhooks import TAKEN_SECONDS, WebhookReport, due_webhooks, send_webhooks
 from dialer.providers.egress import AddressRefused, Egress
 from dialer.providers.webhook_client import WebhookClient
 from dialer.service import keys, webhook_endpoints
@@ -49,7 +49,7 @@ class Sender:
 
     def send(self) -> list[WebhookReport]:
         now = self.world.clock.now
-        endpoints = due_endpoints(self.world.context, now)
+        endpoints = due_webhooks(self.world.context, now).endpoints
         return [send_webhooks(self.world.context, self.client, each, now, Random(1)) for each in endpoints]
 
 
@@ -370,7 +370,7 @@ def test_an_endpoint_that_never_answers_delays_no_other(
         with ThreadPoolExecutor(2) as pool:
             sends = [
                 pool.submit(send_webhooks, world.context, sender.client, each, world.clock.now, Random(1))
-                for each in due_endpoints(world.context, world.clock.now)
+                for each in due_webhooks(world.context, world.clock.now).endpoints
             ]
             wait_until(lambda: any(one.done() for one in sends) and bool(hanging.requests))
             assert (len(receiver.requests), sum(one.done() for one in sends)) == (1, 1)

@@ -38,6 +38,7 @@ HISTOGRAMS = {
 COUNTERS = {
     "dialer_attempts": "Attempts that are over, by outcome; refused: no call was made.",
     "dialer_steps_refused": "Steps that did nothing, by reason; clock: the clock of their machine is wrong.",
+    "dialer_webhook_messages": "Webhook messages by result: delivered, failed (once each try), dead.",
     "dialer_placements": "Placements by the network's answer: placed, refused, unclear.",
 }
 LABELLED_GAUGES = {
@@ -56,6 +57,9 @@ GAUGES = {
     "slots_limit": ("dialer_slots_limit", "The sum of max_concurrent_calls of active batches."),
     "inbox_depth": ("dialer_inbox_depth", "Call events that wait for settle."),
     "inbox_age": ("dialer_inbox_oldest_seconds", "How long the oldest call event has waited for settle."),
+    "webhooks_pending": ("dialer_webhooks_pending", "Webhook messages that are not delivered yet."),
+    "webhooks_age": ("dialer_webhooks_oldest_seconds", "How long the oldest of them has waited."),
+    "webhooks_failing": ("dialer_webhook_endpoints_failing", "Active webhook endpoints whose last tries failed."),
     "trunks_failing": ("dialer_trunks_failing", "Trunks whose circuit breaker is open."),
     "batches_finishing": ("dialer_batches_finishing", "Batches whose contacts are being ended or removed."),
     "numbers_to_skip": ("dialer_suppressed_numbers_left", "Suppressed numbers whose contacts are being skipped."),

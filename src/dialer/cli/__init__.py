@@ -25,8 +25,8 @@ SETTINGS = """Settings are environment variables, listed in .env.example. DIALER
 the servers of a cluster; without them up, run and demo start both on this machine, with data and logs in
 DIALER_DATA_DIR (default: .dialer).
 
-batch, contacts, agents, numbers, trunks, folders and suppress use the HTTP API: the one at DIALER_URL with the key in
-DIALER_API_KEY, or that of the `dialer up` on the data folder.
+batch, contacts, agents, numbers, trunks, folders, suppress and webhooks use the HTTP API: the one at DIALER_URL with
+the key in DIALER_API_KEY, or that of the `dialer up` on the data folder.
 
 Exit code: 0 success; 1 error, with the reason on standard error; 2 wrong usage; 130 interrupted.
 

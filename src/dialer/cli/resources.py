@@ -1,4 +1,4 @@
-"""`dialer agents`, `numbers`, `trunks`, `folders`, `suppress`: the resources that batches use."""
+"""`dialer agents`, `numbers`, `trunks`, `folders`, `suppress`, `webhooks`: the resources of a workspace."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -92,7 +92,20 @@ suppress = _group(
     ("id", "phone_number", "reason", "created_at"),
     create_as="add",
 )
-GROUPS = {"agents": agents, "numbers": numbers, "trunks": trunks, "folders": folders, "suppress": suppress}
+webhooks = _group(
+    "Where this workspace wants to hear what happens.",
+    "/webhook-endpoints",
+    "url",
+    ("id", "url", "status", "events", "health.pending", "health.failures", "health.last_error"),
+)
+GROUPS = {
+    "agents": agents,
+    "numbers": numbers,
+    "trunks": trunks,
+    "folders": folders,
+    "suppress": suppress,
+    "webhooks": webhooks,
+}
 
 
 @trunks.command()
@@ -151,3 +164,52 @@ def import_contacts(which: WhichOne, file: Path, data_dir: DataDir = None, as_js
     with connected(data_dir) as client:
         folder = client.find("/contact-folders", which)
     upload(f"/contact-folders/{folder['id']}/contacts", file, data_dir, as_json=as_json)
+
+
+WhichEndpoint = Annotated[str, typer.Argument(metavar="ID", help="By id or URL.")]
+
+
+@webhooks.command()
+def deliveries(
+    which: WhichEndpoint,
+    status: Annotated[str | None, typer.Option(help="pending, delivered or dead.")] = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the messages of an endpoint, newest first."""
+    from dialer.cli.client import connected
+    from dialer.cli.tables import show_table
+
+    columns = ("id", "type", "batch_id", "sequence", "status", "attempts", "created_at", "response_status", "error")
+    with connected(data_dir) as client:
+        endpoint = client.find("/webhook-endpoints", which, "url")
+        messages = list(client.all(f"/webhook-endpoints/{endpoint['id']}/deliveries", status=status))
+    show_table(messages, columns, as_json=as_json)
+
+
+@webhooks.command()
+def replay(
+    which: WhichEndpoint,
+    since: Annotated[str | None, typer.Option(help="All messages since this time.  [default: dead letters]")] = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send dead letters again, or all messages since a time, with the same ids."""
+    from dialer.cli.client import connected
+    from dialer.cli.tables import show_one
+
+    with connected(data_dir) as client:
+        endpoint = client.find("/webhook-endpoints", which, "url")
+        body = {"since": since} if since else {}
+        show_one(client.post(f"/webhook-endpoints/{endpoint['id']}/replay", body), as_json=as_json)
+
+
+@webhooks.command("rotate-secret")
+def rotate_secret(which: WhichEndpoint, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Replace the secret and show the new one. Messages are signed with both for a day."""
+    from dialer.cli.client import connected
+    from dialer.cli.tables import show_one
+
+    with connected(data_dir) as client:
+        endpoint = client.find("/webhook-endpoints", which, "url")
+        show_one(client.post(f"/webhook-endpoints/{endpoint['id']}/rotate-secret"), as_json=as_json)

@@ -36,14 +36,22 @@ class WebhookReport:
     is_full: bool = False
 
 
-def due_endpoints(context: EngineContext, now: DateTime) -> list[EndpointId]:
-    """Give up messages whose time is over, and return the endpoints that have messages to send, working ones first."""
+@dataclass(frozen=True, slots=True)
+class DueWebhooks:
+    """`endpoints`: those that have messages to send, working ones first. `given_up`: messages whose time is over."""
+
+    endpoints: list[EndpointId]
+    given_up: int
+
+
+def due_webhooks(context: EngineContext, now: DateTime) -> DueWebhooks:
+    """Make messages dead letters whose time is over, and find the endpoints that have messages to send."""
     with context.db.begin() as connection:
         given_up = webhook_deliveries.give_up(connection, now, GIVE_UP_PAGE)
         endpoints = webhook_deliveries.due_endpoints(connection, now, ENDPOINTS)
     if given_up:
         log.warning("webhook messages given up after a day", count=given_up)
-    return endpoints
+    return DueWebhooks(endpoints, given_up)
 
 
 def send_webhooks(

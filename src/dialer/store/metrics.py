@@ -1,4 +1,4 @@
-"""Gauges from the ledger. One statement, whose cost grows with the number of live batches, not of contacts."""
+"""Gauges from the ledger. One statement; its cost grows with live batches and pending messages, not with contacts."""
 
 from typing import Any
 
@@ -7,6 +7,7 @@ from pendulum import DateTime
 from sqlalchemy import Connection
 
 from dialer.domain.ids import first_of
+from dialer.domain.webhook import FAILING_AFTER
 from dialer.store.database import rows
 
 
@@ -32,6 +33,12 @@ def gauges(connection: Connection, now: DateTime) -> dict[str, Any]:
              ORDER BY id LIMIT 1) AS inbox_age,
             (SELECT extract(epoch FROM CAST(:now AS timestamptz) - min(next_dispatch_at)) FROM batch_progress
              WHERE next_dispatch_at IS NOT NULL) AS late,
+            (SELECT count(*) FROM webhook_deliveries WHERE status = 'pending') AS webhooks_pending,
+            -- By its index, in place of the time at which they were written.
+            (SELECT extract(epoch FROM CAST(:now AS timestamptz) + interval '1 day' - min(retry_until))
+             FROM webhook_deliveries WHERE status = 'pending') AS webhooks_age,
+            (SELECT count(*) FROM webhook_health h JOIN webhook_endpoints e ON e.id = h.endpoint_id
+             WHERE h.failures >= :failing_after AND e.status = 'active') AS webhooks_failing,
             (SELECT count(*) FROM trunk_health WHERE opened_at IS NOT NULL) AS trunks_failing,
             (SELECT count(*) FROM bulk_changes) AS batches_finishing,
             (SELECT coalesce(sum(cardinality(phone_numbers)), 0) FROM suppressed_numbers) AS numbers_to_skip,
@@ -48,6 +55,7 @@ def gauges(connection: Connection, now: DateTime) -> dict[str, Any]:
                 LEFT JOIN quarantine s ON s.kind = k.kind GROUP BY 1) AS s) AS set_aside
         """,
         now=now,
+        failing_after=FAILING_AFTER,
         since=first_of(now.subtract(minutes=2)),
     )
     return dict(row._mapping)
