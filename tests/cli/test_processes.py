@@ -20,10 +20,13 @@ import redis
 import dialer
 from api.conftest import Api
 from cli.conftest import Dialer, wait_until
+from dialer.service import webhook_endpoints
+from dialer.service.webhook_endpoints import NewWebhookEndpoint
 from dialer.settings import Settings
 from dialer.store.database import Database
 from support.deadline import DEADLINE_SECONDS
 from support.proxy import proxied
+from support.webhook_receiver import receiving
 from support.world import World
 
 SOURCE = Path(dialer.__file__).parent
@@ -97,6 +100,34 @@ def test_a_worker_with_json_logs_prints_no_banner_and_no_warning_of_root_and_lea
         out, err = process.communicate(timeout=DEADLINE_SECONDS)
     assert (process.returncode, err) == (0, "")
     assert out.strip() in ("", "worker: Warm shutdown (MainProcess)")
+
+
+def test_a_worker_sends_webhook_messages_and_leaves_on_term_while_an_endpoint_does_not_answer(
+    worker: ModuleType, world: World, broker: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DIALER_WEBHOOK_ALLOW_PRIVATE", "true")
+    with receiving() as receiver, running("worker") as process:
+        new = NewWebhookEndpoint(url=receiver.url)
+        webhook_endpoints.create(world.db, world.installed.workspace_id, new, world.clock.now, world.rng)
+
+        def send(count: int) -> None:
+            world.sql("UPDATE batches SET status = 'active' WHERE id = :id", id=world.batch(1, start=False))
+            # Its process has the clock of this machine.
+            world.sql("UPDATE webhook_deliveries SET retry_until = clock_timestamp() + interval '1 hour'")
+            worker.webhooks_task.delay()
+            wait_until(lambda: len(receiver.requests) == count)
+
+        send(1)
+        receiver.is_held = True
+        send(2)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=DEADLINE_SECONDS)
+        receiver.is_held = False
+    assert process.returncode == 0
+    assert world.rows("SELECT status, attempts FROM webhook_deliveries ORDER BY position") == [
+        ("delivered", 1),
+        ("pending", 0),
+    ]
 
 
 def test_a_beat_leaves_on_term_also_in_the_middle_of_a_tick(

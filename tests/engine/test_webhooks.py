@@ -326,6 +326,14 @@ def test_what_is_wrong_with_an_endpoint_is_recorded(
     assert len(receiver.requests) == 1
 
 
+def test_a_message_that_cannot_be_sent_stops_no_other(world: World, sender: Sender, receiver: WebhookReceiver) -> None:
+    sender.subscribe(receiver.url)
+    change_status(world, "active")
+    world.sql("UPDATE webhook_endpoints SET secret = 'no secret'")
+    assert sender.send() == [WebhookReport(failed=1)]
+    assert deliveries(world, "error") == [("it could not be sent (Unavailable)",)]
+
+
 def test_nothing_is_sent_to_a_private_address(
     world: World, make_sender: Callable[..., Sender], receiver: WebhookReceiver
 ) -> None:

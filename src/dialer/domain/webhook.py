@@ -47,11 +47,14 @@ class DeliveryStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """An event for one endpoint. `attempts`: how often it was sent before. `data`: what happened, as JSON values."""
+    """An event for one endpoint. `attempts`: how often it was sent before. `data`: what happened, as JSON values.
+
+    `type`: a WebhookEvent, or one of a later release.
+    """
 
     position: int
     id: UUID
-    type: WebhookEvent
+    type: str
     batch_id: UUID
     sequence: int
     created_at: DateTime

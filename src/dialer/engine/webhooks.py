@@ -18,8 +18,8 @@ from dialer.providers.webhook_client import WebhookClient
 from dialer.store import webhook_deliveries
 
 ENDPOINTS = 100
-PAGE = 100
-AT_ONCE = 8
+PAGE = 200
+AT_ONCE = 16
 # Longer than a page may take: twice the timeout of a message, and the transactions.
 TAKEN_SECONDS = 60
 GIVE_UP_PAGE = 10_000

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future
 from threading import Lock, Thread
 
+import structlog
 from pendulum import DateTime
 
 from dialer.domain.webhook import Answer, Message, Target
-from dialer.errors import Unavailable
 from dialer.providers.egress import Egress
 from dialer.providers.http.signing import Signer
 from dialer.providers.http_client import HttpClient, HttpFailure, HttpResponse
@@ -20,6 +20,8 @@ from dialer.providers.http_client import HttpClient, HttpFailure, HttpResponse
 TIMEOUT_SECONDS = 10.0
 MAX_CONNECTIONS = 256
 MAX_REASON = 500
+
+log = structlog.get_logger()
 # The scheme alone: the client loads the CA certificates.
 HTTPS = "https:"
 
@@ -90,13 +92,14 @@ class WebhookClient:
         return answers
 
     async def _send(self, target: Target, message: Message) -> Answer:
-        body = message.body
         try:
+            body = message.body
             headers = _signed(target.secrets, str(message.id), self._clock(), body)
-        except Unavailable as error:
-            return Answer(None, str(error))
-        response = await self._http.send("POST", target.url, headers=headers, content=body)
-        return _answer(response)
+            return _answer(await self._http.send("POST", target.url, headers=headers, content=body))
+        except Exception as error:
+            # A message that cannot be sent must not stop the others.
+            log.exception("webhook message not sent", endpoint_id=str(target.id), message_id=str(message.id))
+            return Answer(None, f"it could not be sent ({type(error).__name__})")
 
 
 def _signed(secrets: Sequence[str], message_id: str, now: DateTime, body: bytes) -> dict[str, str]:

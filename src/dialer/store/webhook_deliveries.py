@@ -12,7 +12,7 @@ from pendulum import DateTime
 from sqlalchemy import Connection, Row
 
 from dialer.domain.ids import EndpointId
-from dialer.domain.webhook import Answer, DeliveryStatus, Message, Target, WebhookEvent
+from dialer.domain.webhook import Answer, DeliveryStatus, Message, Target
 from dialer.store.database import moment, rows, run
 
 
@@ -101,7 +101,7 @@ def _message(row: Row[Any]) -> Message:
     return Message(
         row.position,
         row.id,
-        WebhookEvent(row.type),
+        row.type,
         row.batch_id,
         row.sequence,
         moment(row.created_at),
