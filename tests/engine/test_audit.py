@@ -14,7 +14,7 @@ from dialer.domain.ids import BatchId
 from dialer.engine.audit import AuditReport, audit
 from dialer.errors import NotFound
 from dialer.store.database import Database
-from support.ledger_rows import NOW, Ledger, audit_violations
+from support.ledger_rows import NOW, TERMS, Ledger, audit_violations
 from support.world import MONDAY, World
 
 FAULTY = {"lost": 0.1, "repeated": 0.1, "reordered": 0.1, "refused": 0.1, "timeout_before": 0.1, "timeout_after": 0.1}
@@ -110,6 +110,22 @@ def test_a_contact_must_not_have_two_live_attempts(world: World) -> None:
         ledger.attempt(0, begin=10, max_attempts=2)
         ledger.write()
         assert audit_violations(world) == {"P1 several_live_attempts": (ledger.contacts[0],)}
+
+
+def test_a_person_must_not_get_more_calls_than_each_attempt_allowed(world: World) -> None:
+    allowed_by = {**TERMS, "max_attempts": 9, "person_limits": [{"attempts": 2, "hours": 1}] * 2}
+    first, second = Ledger(world), Ledger(world)
+    for contact in range(3):
+        first.attempt(contact, begin=0, end=1)
+    # Those of the second contact are an hour after the first one, and one of the third was refused.
+    second.attempt(2, begin=10, end=11, outcome=None, allowed_by=allowed_by)
+    later = [
+        second.attempt(contact, begin=begin, end=begin + 1, allowed_by=allowed_by)
+        for contact, begin in ((0, 3597), (1, 3598), (2, 3599), (0, 3599), (1, 3600))
+    ]
+    first.write()
+    second.write()
+    assert second.violations() == audit_violations(world) == {"P2 person_limit": (later[3],)}
 
 
 @pytest.mark.parametrize(("begin", "is_broken"), [(1, True), (29, True), (30, False)])

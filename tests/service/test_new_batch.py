@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from dialer.domain.outcomes import Outcome
 from dialer.errors import InvalidInput
+from dialer.service.fields import PersonLimit
 from dialer.service.new_batch import NewBatch
 
 NOW = pendulum.datetime(2026, 3, 2, 8)
@@ -64,6 +65,7 @@ def test_name_and_agent_are_enough_and_all_else_has_its_default() -> None:
         "priority": 5,
         "default_region": None,
         "metadata": {},
+        "person_limits": [],
     }
 
 
@@ -106,6 +108,11 @@ def test_name_and_agent_are_enough_and_all_else_has_its_default() -> None:
         ("default_region", "de", "DE"),
         ("metadata", {"crm": {"id": [1, None, "ü"]}}, {"crm": {"id": [1, None, "ü"]}}),
         ("metadata", {"path": "C:\\u0000"}, {"path": "C:\\u0000"}),
+        (
+            "person_limits",
+            [{"attempts": 1, "hours": 720}, {"attempts": 100, "hours": 1}],
+            [PersonLimit(attempts=1, hours=720), PersonLimit(attempts=100, hours=1)],
+        ),
     ],
 )
 def test_a_field_is_taken_up_to_its_bounds(field: str, given_value: Any, value: Any) -> None:
@@ -157,6 +164,8 @@ def test_a_field_is_taken_up_to_its_bounds(field: str, given_value: Any, value: 
         ("expires_at", ["2026-03-02T08:00:00Z", "2026-03-03", "", 1893456000, "9999-12-31T23:59:00-10:00"]),
         ("priority", [0, 11, 5.5, True, None]),
         ("default_region", ["", "D", "Germany", "ZZ", "+49", 49]),
+        ("person_limits", [None, {}, 5, [{"attempts": 1, "hours": 1}] * 2]),
+        ("person_limits", [[{"attempts": n, "hours": 24} for n in range(1, 12)]]),
         ("metadata", [None, [], "text", 5, {"a": "\0"}, {"\0": 1}, {"a": "\ud800"}, {"a": float("nan")}]),
         ("metadata", [{"a": float("inf")}, {"a": {1, 2}}, {"a": 10**5000}, {"a": "x" * 16_384}, {"a": "ü" * 8_190}]),
     ],
@@ -173,6 +182,10 @@ def test_a_value_outside_its_bounds_or_of_another_type_is_refused_by_the_name_of
     [
         ({"phone_number_ids": [NUMBER, "x"]}, {"phone_number_ids.1"}),
         ({"phone_number_ids": 1001 * [NUMBER]}, {"phone_number_ids"}),
+        (
+            {"person_limits": [{"attempts": 0, "hours": 721}, {"attempts": 101}, {"attempts": 1, "hours": 1.5}]},
+            {f"person_limits.{field}" for field in ("0.attempts", "0.hours", "1.attempts", "1.hours", "2.hours")},
+        ),
         ({"working_days": [0, 1, 8, True]}, {"working_days.0", "working_days.2", "working_days.3"}),
         (
             {"excluded_dates": ["2026-12-25", 0, "2026-02-30", "2026-12-26T00:00"]},

@@ -15,6 +15,7 @@ from dialer.domain.contact import WaitsFor
 from dialer.domain.outcomes import Outcome
 from dialer.domain.rotation_strategy import RotationStrategy
 from dialer.domain.states import AttemptState, BatchStatus, ContactStatus
+from dialer.service.fields import PersonLimit
 
 ClockTime = Annotated[time, PlainSerializer(lambda at: at.strftime("%H:%M"), return_type=str)]
 
@@ -73,6 +74,7 @@ class BatchCall(BaseModel):
     priority: int
     default_region: str | None
     metadata: dict[str, Any]
+    person_limits: list[PersonLimit]
     status: BatchStatus
     status_reason: str | None
     held_by: str | None

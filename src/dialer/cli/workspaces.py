@@ -18,7 +18,7 @@ def list_(data_dir: DataDir = None, as_json: AsJson = False) -> None:
 
     with open_database(data_dir) as database:
         rows = workspaces.list_all(database)
-    show_table(rows, ("name", "countries", "premium_rate", "created_at"), as_json=as_json)
+    show_table(rows, ("name", "countries", "premium_rate", "person_limits", "created_at"), as_json=as_json)
 
 
 @group.command()
@@ -30,6 +30,10 @@ def limit(
     premium_rate: Annotated[
         bool | None, typer.Option(help="Whether it may call premium-rate and shared-cost numbers.")
     ] = None,
+    person_limits: Annotated[
+        str | None,
+        typer.Option(help="Attempts to one person per hours, over all batches, as in 3/24,7/168; none: no limit."),
+    ] = None,
     data_dir: DataDir = None,
 ) -> None:
     """Change what a workspace may call. Applies from the next call on, also to contacts that were imported before."""
@@ -37,5 +41,9 @@ def limit(
     from dialer.service import workspaces
 
     with open_database(data_dir) as database:
-        workspaces.limit(database, name, None if countries is None else countries.split(","), premium_rate)
+        workspaces.limit(database, name, _listed(countries), premium_rate, _listed(person_limits))
     typer.echo(f"Workspace {name} is changed.", err=True)
+
+
+def _listed(text: str | None) -> list[str] | None:
+    return None if text is None else text.split(",")

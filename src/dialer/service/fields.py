@@ -171,6 +171,8 @@ def _storable_json(metadata: dict[str, Any]) -> dict[str, Any]:
     return metadata
 
 
+# JSON schema of a list without duplicates.
+UNIQUE: JsonDict = {"uniqueItems": True}
 Flag = Annotated[bool, Strict()]
 Weekday = Annotated[int, Field(ge=1, le=7), BeforeValidator(_no_bool)]
 Slots = Annotated[int, Field(ge=1, le=100), BeforeValidator(_no_bool)]
@@ -191,11 +193,19 @@ Moment = Annotated[
     datetime,
     _written_as(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d.*", "2030-01-31T18:00+01:00", TypeAdapter(datetime).validate_python),
 ]
+
+
+class PersonLimit(InputModel):
+    """At most this many attempts to a person within a rolling number of hours."""
+
+    attempts: Annotated[int, Field(ge=1, le=100), BeforeValidator(_no_bool)]
+    hours: Annotated[int, Field(ge=1, le=720), BeforeValidator(_no_bool)]
+
+
+PersonLimits = Annotated[list[PersonLimit], Field(max_length=10, json_schema_extra=UNIQUE), AfterValidator(each_once)]
 Zone = Annotated[str, AfterValidator(_known_zone)]
 Region = Annotated[str, AfterValidator(_region)]
 Metadata = Annotated[dict[str, Any], AfterValidator(_storable_json)]
 Status = Literal["active", "inactive"]
 Reason = Annotated[Storable, Field(min_length=1, max_length=500)]
 PhoneNumber = Annotated[str, AfterValidator(_number)]
-# JSON schema of a list without duplicates.
-UNIQUE: JsonDict = {"uniqueItems": True}

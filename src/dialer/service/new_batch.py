@@ -24,6 +24,7 @@ from dialer.service.fields import (
     Minutes,
     Moment,
     Name,
+    PersonLimits,
     Priority,
     Region,
     Retries,
@@ -91,6 +92,7 @@ class BatchSettings(LiveSettings):
     sticky_caller_id: Flag = False
     default_region: Region | None = None
     metadata: Metadata = {}
+    person_limits: PersonLimits = []
 
 
 class NewBatch(BatchSettings):

@@ -4,12 +4,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from dialer.domain.phone import check_region
 from dialer.errors import InvalidInput, NotFound
-from dialer.store import configuration, workspaces
+from dialer.service.fields import PersonLimits
+from dialer.store import configuration, contacts, workspaces
 from dialer.store.database import Database
 
 ALL_COUNTRIES = "all"
+NO_LIMIT = "none"
+LIMITS = TypeAdapter(PersonLimits)
 
 
 def list_all(db: Database) -> list[dict[str, Any]]:
@@ -25,7 +30,13 @@ def list_all(db: Database) -> list[dict[str, Any]]:
         return [dict(row._mapping) for row in workspaces.listed(connection)]
 
 
-def limit(db: Database, name: str, countries: Sequence[str] | None, premium_rate: bool | None) -> None:
+def limit(
+    db: Database,
+    name: str,
+    countries: Sequence[str] | None,
+    premium_rate: bool | None,
+    person_limits: Sequence[str] | None = None,
+) -> None:
     """Change what a workspace may call. Applies to every call from now on, also of contacts that were loaded before.
 
     Args:
@@ -33,10 +44,12 @@ def limit(db: Database, name: str, countries: Sequence[str] | None, premium_rate
         name: the name of the workspace.
         countries: ISO 3166 codes, or `all` alone; None: unchanged.
         premium_rate: whether it may call premium-rate and shared-cost numbers; None: unchanged.
+        person_limits: how many attempts to a person within how many hours, as in `3/24`, or `none` alone; None:
+            unchanged.
 
     Raises:
         NotFound: there is no such workspace.
-        InvalidInput: a country code is wrong.
+        InvalidInput: a country code or a limit is wrong.
     """
     with db.begin() as connection:
         workspace_id = configuration.find_workspace(connection, name)
@@ -49,6 +62,20 @@ def limit(db: Database, name: str, countries: Sequence[str] | None, premium_rate
         if premium_rate is not None:
             rules = replace(rules, premium_rate=premium_rate)
         workspaces.set_rules(connection, name, rules)
+        if person_limits is not None:
+            limits = [] if list(person_limits) == [NO_LIMIT] else _limits(person_limits)
+            workspaces.set_person_limits(connection, workspace_id, limits)
+            contacts.recheck_limits(connection, workspace_id)
+
+
+def _limits(texts: Sequence[str]) -> list[dict[str, int]]:
+    fields = [dict(zip(("attempts", "hours"), text.split("/", 1), strict=False)) for text in texts]
+    try:
+        limits = LIMITS.validate_python(fields)
+    except ValidationError:
+        reason = "must be attempts (1 to 100) per hours (1 to 720), as in 3/24,7/168, each once, or none"
+        raise InvalidInput.of("person_limits", reason) from None
+    return [limit.model_dump() for limit in limits]
 
 
 def _country(code: str) -> str:

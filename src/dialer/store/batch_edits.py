@@ -13,7 +13,13 @@ from dialer.errors import StateConflict
 from dialer.store.database import rows, run
 
 # Columns whose type Postgres cannot infer from NULL or a list.
-_CASTS = {"retry_delays": "jsonb", "metadata": "jsonb", "working_days": "smallint[]", "excluded_dates": "date[]"}
+_CASTS = {
+    "retry_delays": "jsonb",
+    "metadata": "jsonb",
+    "person_limits": "jsonb",
+    "working_days": "smallint[]",
+    "excluded_dates": "date[]",
+}
 
 
 def _parameters(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:

@@ -7,7 +7,7 @@ from pendulum import DateTime
 from sqlalchemy import Connection
 
 from dialer.domain.attempt import Offer, ReservedAttempt
-from dialer.domain.ids import BatchId, ContactId
+from dialer.domain.ids import BatchId, ContactId, WorkspaceId
 from dialer.domain.lane import Lane
 from dialer.domain.states import AttemptState, ContactStatus
 from dialer.domain.timeouts import RESCUE_AFTER
@@ -15,6 +15,7 @@ from dialer.store import bulk_changes, quarantine
 from dialer.store.attempts import LIVE
 from dialer.store.database import checked_last, optional_moment, passing_over, rows, run
 from dialer.store.numbers import VERSION
+from dialer.store.person_limits import free_at
 
 _CHOSEN = """
 id, batch_id, lane, phone_number, priority, due_at, position, expires_at, attempts, outcome, name, external_id,
@@ -84,8 +85,9 @@ def claim(connection: Connection, offers: Sequence[Offer]) -> list[ReservedAttem
     """Give each offer the next contact of its lane and write the attempt, for all batches in one statement.
 
     The batches are locked by this transaction. A contact that is suppressed or expired is skipped for good, one whose
-    person is in a call waits, and their offers find no contact. SKIP LOCKED: a contact that another session is changing
-    is not waited for. It is in a lateral subquery with the LIMIT, so that exactly the rows that are taken are locked.
+    person is in a call or has had enough calls waits, and their offers find no contact. SKIP LOCKED: a contact that
+    another session is changing is not waited for. It is in a lateral subquery with the LIMIT, so that exactly the rows
+    that are taken are locked.
 
     Of two claims of one person at the same time the second waits for the first, and its offer finds no contact (P1).
     Attempts are inserted in the order of the people, so that two claims do not wait for each other.
@@ -115,14 +117,17 @@ def claim(connection: Connection, offers: Sequence[Offer]) -> list[ReservedAttem
                       valid_from, valid_until, local_on, utc_on, allowed_by, position)
             WHERE {checked_last(OFFER_IS_VALID)}),
         wanted AS MATERIALIZED (
-            SELECT o.batch_id, o.lane, b.workspace_id, count(*) AS n
-            FROM offers o JOIN batches b ON b.id = o.batch_id GROUP BY o.batch_id, o.lane, b.workspace_id),
+            SELECT o.batch_id, o.lane, b.workspace_id, b.person_limits || w.person_limits AS limits, count(*) AS n
+            FROM offers o JOIN batches b ON b.id = o.batch_id JOIN workspaces w ON w.id = b.workspace_id
+            GROUP BY o.batch_id, o.lane, b.id, w.id),
         chosen AS MATERIALIZED (
             SELECT c.id, c.batch_id, c.lane, c.phone_number, c.priority, c.due_at, c.position, c.name, c.external_id,
-                   c.variables, wanted.workspace_id, coalesce(c.expires_at <= clock.now, false) AS is_expired,
+                   c.variables, wanted.workspace_id, wanted.limits,
+                   coalesce(c.expires_at <= clock.now, false) AS is_expired,
                    {IS_SPENT} AS is_spent, {IS_SUPPRESSED} AS is_suppressed,
                    (SELECT true FROM attempts a WHERE a.workspace_id = wanted.workspace_id
-                    AND a.to_number = c.phone_number AND a.state IN {LIVE}) AS is_in_call
+                    AND a.to_number = c.phone_number AND a.state IN {LIVE}) AS is_in_call,
+                   {free_at("wanted.limits", "wanted.workspace_id", "c.phone_number", "clock.now")} AS free_at
             FROM clock, wanted
             -- The outer LIMIT says how many there are at most: Postgres would expect a tenth of the lane.
             CROSS JOIN LATERAL (SELECT {_CHOSEN} FROM (
@@ -131,12 +136,14 @@ def claim(connection: Connection, offers: Sequence[Offer]) -> list[ReservedAttem
                 ORDER BY priority, due_at, position LIMIT wanted.n FOR NO KEY UPDATE SKIP LOCKED) AS locked
                 LIMIT :most) AS c),
         callable AS (
-            SELECT id, batch_id, lane, phone_number, name, external_id, variables, workspace_id,
+            SELECT id, batch_id, lane, phone_number, name, external_id, variables, workspace_id, limits,
                    row_number() OVER (PARTITION BY batch_id, lane ORDER BY priority, due_at, position) AS nth
-            FROM chosen WHERE NOT is_expired AND NOT is_suppressed AND NOT is_spent AND is_in_call IS NULL),
+            FROM chosen WHERE NOT is_expired AND NOT is_suppressed AND NOT is_spent
+                          AND is_in_call IS NULL AND free_at IS NULL),
         paired AS MATERIALIZED (
             SELECT o.attempt_id, batch_id, o.number_id, o.trunk_id, o.from_number, o.granted_at, o.local_on, o.utc_on,
-                   o.allowed_by, c.id AS contact_id, c.phone_number, c.name, c.external_id, c.variables, c.workspace_id
+                   o.allowed_by, c.id AS contact_id, c.phone_number, c.name, c.external_id, c.variables, c.workspace_id,
+                   c.limits
             FROM callable c JOIN offers o USING (batch_id, lane, nth)),
         written AS (
             INSERT INTO attempts (id, batch_id, contact_id, workspace_id, trunk_id, phone_number_id, to_number,
@@ -144,6 +151,7 @@ def claim(connection: Connection, offers: Sequence[Offer]) -> list[ReservedAttem
             SELECT attempt_id, batch_id, contact_id, workspace_id, trunk_id, number_id, phone_number, from_number,
                    'reserved', local_on, utc_on, granted_at, clock.now, clock.now + CAST(:rescue_after AS interval),
                    CAST(allowed_by AS jsonb)
+                   || CASE WHEN limits = '[]' THEN '{{}}' ELSE jsonb_build_object('person_limits', limits) END
             FROM paired, clock ORDER BY workspace_id, phone_number
             ON CONFLICT (workspace_id, to_number) WHERE state IN {LIVE} DO NOTHING
             RETURNING id, batch_id, contact_id, phone_number_id, local_on),
@@ -159,11 +167,12 @@ def claim(connection: Connection, offers: Sequence[Offer]) -> list[ReservedAttem
                                      WHEN ch.is_expired THEN 'expired' ELSE 'retries_taken_back' END
             FROM chosen ch, clock WHERE c.id = ch.id AND (ch.is_expired OR ch.is_suppressed OR ch.is_spent)),
         postponed AS (
-            UPDATE contacts c SET status = 'waiting', waits_for = 'person_in_call'
+            UPDATE contacts c SET status = 'waiting', due_at = coalesce(ch.free_at, c.due_at),
+                waits_for = CASE WHEN ch.free_at IS NULL THEN 'person_in_call' ELSE 'person_limit' END
             FROM chosen ch
             WHERE c.id = ch.id AND NOT (ch.is_expired OR ch.is_suppressed OR ch.is_spent)
-              AND (ch.is_in_call OR ch.id IN (SELECT contact_id FROM paired)
-                                    AND ch.id NOT IN (SELECT contact_id FROM written))),
+              AND (ch.is_in_call OR ch.free_at IS NOT NULL
+                   OR ch.id IN (SELECT contact_id FROM paired) AND ch.id NOT IN (SELECT contact_id FROM written))),
         counted AS (
             INSERT INTO batch_days AS d (batch_id, local_on, attempts)
             SELECT batch_id, local_on, count(*) FROM written GROUP BY batch_id, local_on ORDER BY batch_id
@@ -284,6 +293,20 @@ def call_back(connection: Connection, contact_id: ContactId, at: DateTime) -> No
         """,
         id=contact_id,
         at=at,
+    )
+
+
+def recheck_limits(connection: Connection, workspace_id: WorkspaceId) -> int:
+    """Have the contacts of a workspace that wait for limits of their persons checked again: the limits have changed."""
+    return run(
+        connection,
+        """
+        UPDATE contacts SET due_at = dialer_now()
+        WHERE id IN (SELECT c.id FROM contacts c JOIN batches b ON b.id = c.batch_id
+                     WHERE b.workspace_id = :workspace AND c.status = 'waiting' AND c.waits_for = 'person_limit'
+                     ORDER BY c.id FOR NO KEY UPDATE OF c SKIP LOCKED)
+        """,
+        workspace=workspace_id,
     )
 
 

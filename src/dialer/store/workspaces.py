@@ -1,6 +1,7 @@
 """Workspaces and their calling rules."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row
@@ -11,8 +12,10 @@ from dialer.store.database import rows, run
 
 
 def listed(connection: Connection) -> Sequence[Row[Any]]:
-    """Read all workspaces by name: name, countries, premium_rate, created_at."""
-    return rows(connection, "SELECT name, countries, premium_rate, created_at FROM workspaces ORDER BY name")
+    """Read all workspaces by name: name, countries, premium_rate, person_limits, created_at."""
+    return rows(
+        connection, "SELECT name, countries, premium_rate, person_limits, created_at FROM workspaces ORDER BY name"
+    )
 
 
 def rules(connection: Connection, workspace_id: WorkspaceId) -> CallingRules:
@@ -36,3 +39,13 @@ def set_rules(connection: Connection, name: str, new: CallingRules) -> bool:
         name=name,
     )
     return changed == 1
+
+
+def set_person_limits(connection: Connection, workspace_id: WorkspaceId, limits: Sequence[Mapping[str, int]]) -> None:
+    """Write the limits of a workspace: at most so many `attempts` to a person within so many `hours`."""
+    run(
+        connection,
+        "UPDATE workspaces SET person_limits = CAST(:limits AS jsonb) WHERE id = :id",
+        limits=json.dumps(limits),
+        id=workspace_id,
+    )

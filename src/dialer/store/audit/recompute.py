@@ -33,6 +33,7 @@ _NUMBERS = (
 )  # fmt: skip
 _TERMS = {name: f"CAST(allowed_by ->> '{name}' AS integer)" for name in _NUMBERS} | {
     "day_timezone": "allowed_by ->> 'day_timezone'",
+    "person_limits": "allowed_by -> 'person_limits'",
     "has_window": "allowed_by ?& '{timezones,start_time,end_time,working_days,excluded_dates}'",
 }
 TERMS = ", ".join(f"{sql} AS {name}" for name, sql in _TERMS.items())

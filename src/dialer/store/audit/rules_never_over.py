@@ -111,12 +111,30 @@ NO_LIMITS = Rule(
     """,
 )
 
+PERSON = Rule(
+    "P2",
+    "person_limit",
+    """
+    SELECT DISTINCT ON (id) id, format('Attempt %s is number %s to its person within %s hours; %s are allowed',
+                                       id, n, hours, most) AS fact
+    FROM (SELECT l.id, most.hours, most.attempts AS most, count(*) AS n
+          FROM ledger l
+          CROSS JOIN LATERAL (SELECT DISTINCT attempts, hours FROM jsonb_to_recordset(l.person_limits)
+                              AS stored (attempts integer, hours integer)) AS most
+          JOIN attempts a ON (a.workspace_id, a.to_number) = (l.workspace_id, l.to_number) AND a.state <> 'refused'
+               AND a.created_at <= l.created_at AND a.created_at > l.created_at - most.hours * interval '1 hour'
+          WHERE l.state <> 'refused' GROUP BY l.id, most.hours, most.attempts) AS counted
+    WHERE n > most ORDER BY id, hours
+    """,
+)
+
 RULES = (
     BATCH_SLOTS,
     NUMBER_SLOTS,
     TRUNK_SLOTS,
     BATCH_DAY,
     NUMBER_DAY,
+    PERSON,
     RATE,
     LOCAL_DAY,
     UTC_DAY,

@@ -57,3 +57,14 @@ BEGIN
     END IF;
     RETURN NULL;
 END $$;
+
+-- How many attempts of a person may be placed within a rolling number of hours, over all batches of a workspace. The
+-- limits of the batch and those of its workspace apply together.
+CREATE FUNCTION are_person_limits(limits jsonb) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE WHEN jsonb_typeof(limits) <> 'array' THEN false ELSE NOT EXISTS (
+        SELECT 1 FROM jsonb_array_elements(limits) AS l
+        WHERE (l @@ '$.attempts >= 1 && $.attempts <= 100 && $.hours >= 1 && $.hours <= 720') IS NOT TRUE
+           OR l ->> 'attempts' !~ '^\d+$' OR l ->> 'hours' !~ '^\d+$') END
+$$;
+ALTER TABLE batches ADD person_limits jsonb NOT NULL DEFAULT '[]' CHECK (are_person_limits(person_limits));
+ALTER TABLE workspaces ADD person_limits jsonb NOT NULL DEFAULT '[]' CHECK (are_person_limits(person_limits));
