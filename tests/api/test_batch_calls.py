@@ -49,6 +49,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"priority": 11}, "priority"),
     ({"default_region": "XX"}, "default_region"),
     ({"metadata": {"x": "y" * 16384}}, "metadata"),
+    ({"calling_hours": {}}, "calling_hours"),
+    ({"calling_hours": {"8": [["09:00", "12:00"]]}}, "calling_hours"),
+    ({"calling_hours": {"1": [["09:00", "12:00"]]}, "start_time": "09:00"}, "calling_hours"),
+    ({"person_limits": [{"attempts": 0, "hours": 24}]}, "person_limits.0.attempts"),
     ({"nmae": "typo"}, "nmae"),
 ]
 
@@ -95,6 +99,7 @@ def test_a_batch_answers_what_it_was_created_from_and_its_defaults(draft: Draft,
         "default_region": None,
         "metadata": {"a": [1]},
         "person_limits": [],
+        "calling_hours": None,
         "status": "draft",
         "status_reason": None,
         "held_by": None,

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dialer.domain.calling_hours import CallingHours
 from dialer.domain.window import CallingWindow
-from support.ledger_rows import Ledger, audit_violations
+from support.ledger_rows import TERMS, Ledger, audit_violations
 from support.world import MONDAY, World
 
 # Europe/Berlin is an hour ahead of UTC on that Monday; clocks go forward on 2026-03-29.
@@ -74,17 +75,27 @@ def _found_at(world: World, at: str, window: dict[str, Any]) -> set[str]:
     return set(audit_violations(world))
 
 
+HOURS = [
+    {"6": [["22:00", "02:30"]], "7": [["02:45", "03:00"], ["03:15", "24:00"]], "1": [["00:00", "24:00"]]},
+    {"7": [["01:00", "02:15"], ["02:30", "03:30"]], "2": [["23:00", "22:00"]]},
+]
 TIMES = st.none() | st.builds(time, st.integers(0, 23), st.sampled_from([0, 1, 30]))
 
 
 @st.composite
 def _windows(draw: st.DrawFn) -> CallingWindow:
-    times = draw(st.tuples(TIMES, TIMES).filter(lambda both: both[0] is None or both[0] != both[1]))
+    hours = draw(st.none() | st.sampled_from(HOURS))
+    times = (
+        (None, None)
+        if hours
+        else draw(st.tuples(TIMES, TIMES).filter(lambda both: both[0] is None or both[0] != both[1]))
+    )
     return CallingWindow(
         draw(st.sampled_from(["Europe/Berlin", "America/St_Johns", "Australia/Lord_Howe", "EET", "Pacific/Apia"])),
         *times,
         draw(st.frozensets(st.integers(1, 7), min_size=1)),
         draw(st.frozensets(st.dates(date(2026, 3, 28), date(2026, 4, 6)), max_size=3)),
+        CallingHours.read(hours) if hours else None,
     )
 
 
@@ -103,8 +114,11 @@ def test_postgres_and_the_window_agree_around_the_changes_of_the_clock(
             "end_time": window.end_time and f"{window.end_time:%H:%M}",
             "working_days": sorted(window.working_days),
             "excluded_dates": sorted(day.isoformat() for day in window.excluded_dates),
+            "max_concurrent_calls": 99,
         }
-        attempt_id = ledger.attempt(contact, 0, 90 * 86_400, created_at=created_at, max_concurrent_calls=99, **terms)
+        if window.calling_hours:
+            terms["calling_hours"] = window.calling_hours.written()
+        attempt_id = ledger.attempt(contact, 0, 90 * 86_400, created_at=created_at, allowed_by={**TERMS, **terms})
         if not window.is_open(created_at):
             outside.add(attempt_id)
     ledger.write()

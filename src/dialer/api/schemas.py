@@ -75,6 +75,7 @@ class BatchCall(BaseModel):
     default_region: str | None
     metadata: dict[str, Any]
     person_limits: list[PersonLimit]
+    calling_hours: dict[str, list[list[str]]] | None
     status: BatchStatus
     status_reason: str | None
     held_by: str | None

@@ -23,7 +23,7 @@ def _window(window: CallingWindow, grant: SlotGrant) -> dict[str, Any]:
         "end_time": window.end_time and f"{window.end_time:%H:%M}",
         "working_days": sorted(window.working_days),
         "excluded_dates": sorted(day.isoformat() for day in window.excluded_dates),
-    }
+    } | ({"calling_hours": window.calling_hours.written()} if window.calling_hours else {})
 
 
 def _batch_limits(batch: Batch) -> dict[str, Any]:

@@ -21,13 +21,13 @@ from zoneinfo import ZoneInfo
 
 from pendulum import UTC, DateTime, from_timestamp
 
+from dialer.domain.calling_hours import DAY, CallingHours
 from dialer.domain.timezones import is_known_zone
 from dialer.errors import FieldError, InvalidInput
 
 HORIZON = timedelta(days=400)
 """How far ahead the next opening or closing is looked for: "never" means not within this time."""
 
-DAY = 86_400
 BLOCK = 32 * DAY
 # The two closest changes of offset that ever were are four days apart (Freetown, 1939).
 PROBE = DAY // 4
@@ -48,8 +48,9 @@ class Stretch(NamedTuple):
 class CallingWindow:
     """Open iff the local wall clock is in [start, end) and the window starts on a working day that is not excluded.
 
-    `start_time` None: the start of the day. `end_time` None or 00:00: the end of the day. An end before the start
-    crosses midnight and belongs to the day on which it starts. Days are ISO weekdays; excluded dates are local ones.
+    `calling_hours`: the intervals of each weekday, in place of start, end and working days. `start_time` None: the
+    start of the day. `end_time` None or 00:00: the end of the day. An end before the start crosses midnight and belongs
+    to the day on which it starts. Days are ISO weekdays; excluded dates are local ones.
     In a repeated hour both passes count; a window that would open inside a gap opens at the first moment after it.
     """
 
@@ -58,17 +59,16 @@ class CallingWindow:
     end_time: time | None = None
     working_days: frozenset[int] = frozenset({1, 2, 3, 4, 5})
     excluded_dates: frozenset[date] = frozenset()
+    calling_hours: CallingHours | None = None
     _zone: ZoneInfo = field(init=False, repr=False, compare=False)
-    _start: int = field(init=False, repr=False, compare=False)
-    _length: int = field(init=False, repr=False, compare=False)
+    _hours: CallingHours = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if errors := list(self._errors()):
             raise InvalidInput(errors)
-        start, end = _second_of_day(self.start_time), _second_of_day(self.end_time)
+        hours = self.calling_hours or CallingHours.daily(self.start_time, self.end_time, self.working_days)
         object.__setattr__(self, "_zone", ZoneInfo(self.timezone))
-        object.__setattr__(self, "_start", start)
-        object.__setattr__(self, "_length", (end - start) % DAY or DAY)
+        object.__setattr__(self, "_hours", hours)
 
     def is_open(self, at: DateTime) -> bool:
         """Say whether a call may start at this instant."""
@@ -155,7 +155,7 @@ class CallingWindow:
         return self._first(self._opening, since, until)
 
     def _first_closed(self, since: int, until: int) -> int:
-        if self._length == DAY and self.working_days == ALL_WEEK and not self.excluded_dates:
+        if self._hours.has_no_break and not self.excluded_dates:
             return until
         return self._first(self._closing, since, until)
 
@@ -168,30 +168,32 @@ class CallingWindow:
         return until
 
     def _covers(self, wall: int) -> bool:
-        day, since_start = divmod(wall - self._start, DAY)
-        return since_start < self._length and self._starts_on(day)
+        return self._end(wall) is not None
+
+    def _end(self, wall: int) -> int | None:
+        """Return where the interval ends that the wall clock is in; None: it is in none."""
+        day = wall // DAY
+        # An interval that began on the day before may go on after midnight.
+        ends = (end for of_day in (day - 1, day) for begin, end in self._spans(of_day) if begin <= wall < end)
+        return next(ends, None)
 
     def _opening(self, wall: int, limit: int) -> int:
-        """Find the least wall clock from `wall` on that is open, or some wall clock past `limit`."""
+        """Find the least wall clock from `wall` on that is open, or `limit`: there is none before."""
         if self._covers(wall):
             return wall
-        day = (wall - self._start) // DAY + 1
-        while self._begin(day) < limit and not self._starts_on(day):
-            day += 1
-        return self._begin(day)
+        days = range(wall // DAY, limit // DAY + 1)
+        return next((begin for day in days for begin, _ in self._spans(day) if begin > wall), limit)
 
     def _closing(self, wall: int, limit: int) -> int:
         """Find the least wall clock from `wall` on that is closed, or some wall clock past `limit`."""
-        while wall < limit and self._covers(wall):
-            wall = self._begin((wall - self._start) // DAY) + self._length
+        while wall < limit and (end := self._end(wall)) is not None:
+            wall = end
         return wall
 
-    def _begin(self, day: int) -> int:
-        return day * DAY + self._start
-
-    def _starts_on(self, day: int) -> bool:
-        local = _date(day)
-        return local.isoweekday() in self.working_days and local not in self.excluded_dates
+    def _spans(self, day: int) -> Iterator[tuple[int, int]]:
+        """Yield the intervals that start on this day, unless it is excluded."""
+        if not self.excluded_dates or _date(day) not in self.excluded_dates:
+            yield from self._hours.spans(day)
 
 
 def next_open_all(windows: Sequence[CallingWindow], at: DateTime) -> DateTime | None:
@@ -211,10 +213,6 @@ def _moment(asked: DateTime, instant: int) -> DateTime | None:
     if ahead == 0:
         return asked.in_timezone(UTC)
     return from_timestamp(instant) if ahead < HORIZON_SECONDS else None
-
-
-def _second_of_day(clock: time | None) -> int:
-    return clock.hour * 3600 + clock.minute * 60 if clock else 0
 
 
 def _date(day: int) -> date:

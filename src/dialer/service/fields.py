@@ -25,6 +25,7 @@ from pydantic import (
 )
 from pydantic.config import JsonDict
 
+from dialer.domain.calling_hours import CallingHours
 from dialer.domain.phone import check_region, normalise
 from dialer.domain.timezones import is_known_zone
 from dialer.domain.validation import Name as Name
@@ -202,6 +203,19 @@ class PersonLimit(InputModel):
     hours: Annotated[int, Field(ge=1, le=720), BeforeValidator(_no_bool)]
 
 
+def _hours(written: dict[str, list[list[str]]]) -> dict[str, list[list[str]]]:
+    try:
+        CallingHours.read(written)
+    except InvalidInput as error:
+        raise wrong_field(error.errors[0].reason) from None
+    return written
+
+
+Hours = Annotated[
+    dict[str, list[list[str]]],
+    AfterValidator(_hours),
+    Field(json_schema_extra={"example": {"1": [["09:00", "12:00"], ["13:00", "18:00"]], "5": [["20:00", "02:00"]]}}),
+]
 PersonLimits = Annotated[list[PersonLimit], Field(max_length=10, json_schema_extra=UNIQUE), AfterValidator(each_once)]
 Zone = Annotated[str, AfterValidator(_known_zone)]
 Region = Annotated[str, AfterValidator(_region)]

@@ -18,6 +18,7 @@ from dialer.service.fields import (
     ClockTime,
     Day,
     Flag,
+    Hours,
     InputModel,
     Limit,
     Metadata,
@@ -48,7 +49,10 @@ Retried = Annotated[
 
 
 class LiveSettings(InputModel):
-    """The settings that may be changed as long as a batch is not over. `retry_delays`: outcome -> minutes."""
+    """The settings that may be changed as long as a batch is not over. `retry_delays`: outcome -> minutes.
+
+    `calling_hours`: weekday ("1" is Monday) -> [[from, to], ...], in place of start_time, end_time and working_days.
+    """
 
     # The order matters, because a validator sees only the fields above its own: `timezone` comes before the times, and
     # `start_time` before `end_time`.
@@ -93,6 +97,7 @@ class BatchSettings(LiveSettings):
     default_region: Region | None = None
     metadata: Metadata = {}
     person_limits: PersonLimits = []
+    calling_hours: Hours | None = None
 
 
 class NewBatch(BatchSettings):
@@ -161,6 +166,15 @@ class NewBatch(BatchSettings):
         if end is not None and end == info.data.get("start_time"):
             raise wrong_field("must not equal start_time")
         return end
+
+    @field_validator("calling_hours")
+    @classmethod
+    def _replaces_short_form(
+        cls, hours: dict[str, list[list[str]]] | None, info: ValidationInfo
+    ) -> dict[str, list[list[str]]] | None:
+        if hours is not None and (info.data.get("start_time") or info.data.get("end_time")):
+            raise wrong_field("replaces start_time, end_time and working_days: leave out the times")
+        return hours
 
 
 def _in_utc(at: datetime, timezone: str) -> DateTime:

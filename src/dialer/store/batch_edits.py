@@ -17,6 +17,7 @@ _CASTS = {
     "retry_delays": "jsonb",
     "metadata": "jsonb",
     "person_limits": "jsonb",
+    "calling_hours": "jsonb",
     "working_days": "smallint[]",
     "excluded_dates": "date[]",
 }
@@ -25,7 +26,8 @@ _CASTS = {
 def _parameters(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the parameter of each column, and its placeholder in the statement."""
     parameters = {
-        column: json.dumps(value) if _CASTS.get(column) == "jsonb" else value for column, value in values.items()
+        column: json.dumps(value) if _CASTS.get(column) == "jsonb" and value is not None else value
+        for column, value in values.items()
     }
     placeholders = {
         column: f"CAST(:{column} AS {_CASTS[column]})" if column in _CASTS else f":{column}" for column in parameters

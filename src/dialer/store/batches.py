@@ -9,6 +9,7 @@ from pendulum import DateTime
 from sqlalchemy import Connection, Row
 
 from dialer.domain.batch import Batch
+from dialer.domain.calling_hours import CallingHours
 from dialer.domain.ids import BatchId, WorkspaceId
 from dialer.domain.outcomes import Outcome
 from dialer.domain.retry import RetryRules
@@ -26,8 +27,8 @@ def load(connection: Connection, batch_ids: Collection[BatchId]) -> list[Batch]:
         connection,
         """
         SELECT b.id, b.workspace_id, b.name, b.agent_id, b.status, b.version, b.phone_rotation_strategy, b.timezone,
-               b.start_time, b.end_time, b.working_days, b.excluded_dates, b.retry_failed, b.max_retry_attempts,
-               b.retry_machine, b.retry_delays, b.max_concurrent_calls, b.max_calls_per_day,
+               b.start_time, b.end_time, b.working_days, b.excluded_dates, b.calling_hours, b.retry_failed,
+               b.max_retry_attempts, b.retry_machine, b.retry_delays, b.max_concurrent_calls, b.max_calls_per_day,
                b.respect_contact_timezone, b.sticky_caller_id, b.expires_at, b.priority, p.pending, p.waiting,
                p.dialing, p.held_by, p.talk_seconds, b.ring_timeout_seconds, b.max_call_seconds,
                a.status = 'active' AS agent_is_active, a.connection
@@ -77,9 +78,14 @@ def _window(row: Row[Any]) -> CallingWindow | None:
     """Read the window; None: it was written in SQL and is invalid, or its zone is not known on this system."""
     try:
         return CallingWindow(
-            row.timezone, row.start_time, row.end_time, frozenset(row.working_days), frozenset(row.excluded_dates)
+            row.timezone,
+            row.start_time,
+            row.end_time,
+            frozenset(row.working_days),
+            frozenset(row.excluded_dates),
+            None if row.calling_hours is None else CallingHours.read(row.calling_hours),
         )
-    except InvalidInput:
+    except (InvalidInput, TypeError, AttributeError):
         return None
 
 

@@ -8,20 +8,29 @@ OUTSIDE_WINDOW = Rule(
     # The wall clock, set back by the window's start, shows the day on which the window began and how long ago.
     f"""
     SELECT DISTINCT ON (a.id) a.id,
-           format('Attempt %s was created at %s, outside %s to %s on the days %s in %s', a.id, a.created_at,
-                  times.begin, times.until, a.allowed_by ->> 'working_days', zone) AS fact
+           format('Attempt %s was created at %s, outside %s in %s', a.id, a.created_at,
+                  coalesce(a.allowed_by ->> 'calling_hours',
+                           format('%s to %s on the days %s', coalesce(a.allowed_by ->> 'start_time', '00:00'),
+                                  coalesce(a.allowed_by ->> 'end_time', '00:00'), a.allowed_by ->> 'working_days')),
+                  zone) AS fact
     FROM these_attempts a
     CROSS JOIN LATERAL jsonb_array_elements_text(a.allowed_by -> 'timezones') AS zone
-    CROSS JOIN LATERAL (
-        SELECT coalesce(a.allowed_by ->> 'start_time', '00:00') AS begin,
-               coalesce(a.allowed_by ->> 'end_time', '00:00') AS until OFFSET 0) AS times
-    CROSS JOIN LATERAL (
-        SELECT (a.created_at AT TIME ZONE {known_zone("zone")}) - CAST(times.begin AS interval) AS shown,
-               CAST(times.until AS time) - CAST(times.begin AS interval) AS length OFFSET 0) AS clock
-    WHERE zone <> ALL(CAST(:unknown_zones AS text[]))
-      AND ((clock.length = '00:00' OR CAST(clock.shown AS time) < clock.length)
-           AND a.allowed_by -> 'working_days' @> to_jsonb(CAST(extract(isodow FROM clock.shown) AS integer))
-           AND NOT a.allowed_by -> 'excluded_dates' ? to_char(clock.shown, 'YYYY-MM-DD')) IS NOT TRUE
+    WHERE zone <> ALL(CAST(:unknown_zones AS text[])) AND NOT EXISTS (
+        SELECT 1 FROM (
+            SELECT coalesce(a.allowed_by ->> 'start_time', '00:00') AS begin,
+                   coalesce(a.allowed_by ->> 'end_time', '00:00') AS until, a.allowed_by -> 'working_days' AS days
+            WHERE NOT a.allowed_by ? 'calling_hours'
+            UNION ALL
+            SELECT span ->> 0, span ->> 1, to_jsonb(CAST(of_day.day AS integer))
+            FROM jsonb_each(a.allowed_by -> 'calling_hours') AS of_day (day, spans)
+            CROSS JOIN LATERAL jsonb_array_elements(of_day.spans) AS span
+            WHERE a.allowed_by ? 'calling_hours') AS times
+        CROSS JOIN LATERAL (
+            SELECT (a.created_at AT TIME ZONE {known_zone("zone")}) - CAST(times.begin AS interval) AS shown,
+                   CAST(times.until AS time) - CAST(times.begin AS interval) AS length OFFSET 0) AS clock
+        WHERE (clock.length = '00:00' OR CAST(clock.shown AS time) < clock.length)
+          AND times.days @> to_jsonb(CAST(extract(isodow FROM clock.shown) AS integer))
+          AND NOT a.allowed_by -> 'excluded_dates' ? to_char(clock.shown, 'YYYY-MM-DD'))
     ORDER BY a.id
     """,
 )
