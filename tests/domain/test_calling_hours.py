@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dialer.domain.calling_hours import CallingHours, WrittenHours
+from dialer.domain.public_holidays import PublicHolidays
 from dialer.domain.window import CallingWindow
 from dialer.errors import InvalidInput
 
@@ -76,6 +77,15 @@ def test_hours_open_and_close_as_a_walk_from_minute_to_minute_finds(
         assert found is None or found > walk[-1]
     else:
         assert found == other
+
+
+def test_holidays_are_excluded_dates_with_the_night_that_begins_on_them() -> None:
+    window = CallingWindow("Europe/Berlin", time(20), time(4), holidays=PublicHolidays("DE"))
+    christmas_eve = pendulum.datetime(2026, 12, 24, 19)
+    assert window.closes_at(christmas_eve) == pendulum.datetime(2026, 12, 25, 3)
+    assert window.next_open(pendulum.datetime(2026, 12, 25, 3)) == pendulum.datetime(2026, 12, 28, 19)
+    all_day = CallingWindow("UTC", working_days=frozenset(range(1, 8)), holidays=PublicHolidays("DE"))
+    assert all_day.closes_at(christmas_eve) == pendulum.datetime(2026, 12, 25)
 
 
 @given(hours())

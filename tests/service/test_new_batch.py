@@ -67,6 +67,7 @@ def test_name_and_agent_are_enough_and_all_else_has_its_default() -> None:
         "metadata": {},
         "person_limits": [],
         "calling_hours": None,
+        "holidays": None,
     }
 
 

@@ -15,7 +15,7 @@ from dialer.domain.contact import WaitsFor
 from dialer.domain.outcomes import Outcome
 from dialer.domain.rotation_strategy import RotationStrategy
 from dialer.domain.states import AttemptState, BatchStatus, ContactStatus
-from dialer.service.fields import PersonLimit
+from dialer.service.fields import Holidays, PersonLimit
 
 ClockTime = Annotated[time, PlainSerializer(lambda at: at.strftime("%H:%M"), return_type=str)]
 
@@ -76,6 +76,7 @@ class BatchCall(BaseModel):
     metadata: dict[str, Any]
     person_limits: list[PersonLimit]
     calling_hours: dict[str, list[list[str]]] | None
+    holidays: Holidays | None
     status: BatchStatus
     status_reason: str | None
     held_by: str | None

@@ -22,7 +22,7 @@ def _window(window: CallingWindow, grant: SlotGrant) -> dict[str, Any]:
         "start_time": window.start_time and f"{window.start_time:%H:%M}",
         "end_time": window.end_time and f"{window.end_time:%H:%M}",
         "working_days": sorted(window.working_days),
-        "excluded_dates": sorted(day.isoformat() for day in window.excluded_dates),
+        "excluded_dates": [day.isoformat() for day in window.excluded_around(grant.leaves_at)],
     } | ({"calling_hours": window.calling_hours.written()} if window.calling_hours else {})
 
 

@@ -22,6 +22,7 @@ from zoneinfo import ZoneInfo
 from pendulum import UTC, DateTime, from_timestamp
 
 from dialer.domain.calling_hours import DAY, CallingHours
+from dialer.domain.public_holidays import PublicHolidays
 from dialer.domain.timezones import is_known_zone
 from dialer.errors import FieldError, InvalidInput
 
@@ -50,8 +51,8 @@ class CallingWindow:
 
     `calling_hours`: the intervals of each weekday, in place of start, end and working days. `start_time` None: the
     start of the day. `end_time` None or 00:00: the end of the day. An end before the start crosses midnight and belongs
-    to the day on which it starts. Days are ISO weekdays; excluded dates are local ones.
-    In a repeated hour both passes count; a window that would open inside a gap opens at the first moment after it.
+    to the day on which it starts. Days are ISO weekdays; excluded dates are local ones, `holidays` more of them. In a
+    repeated hour both passes count; a window that would open inside a gap opens at the first moment after it.
     """
 
     timezone: str
@@ -60,6 +61,7 @@ class CallingWindow:
     working_days: frozenset[int] = frozenset({1, 2, 3, 4, 5})
     excluded_dates: frozenset[date] = frozenset()
     calling_hours: CallingHours | None = None
+    holidays: PublicHolidays | None = None
     _zone: ZoneInfo = field(init=False, repr=False, compare=False)
     _hours: CallingHours = field(init=False, repr=False, compare=False)
 
@@ -114,6 +116,12 @@ class CallingWindow:
         """Name the calendar day that `at` falls on in the window's zone."""
         return _date(self._wall(at.int_timestamp) // DAY)
 
+    def excluded_around(self, at: DateTime) -> list[date]:
+        """List the excluded dates, of the holidays those within two days of this moment."""
+        today = self.local_day(at)
+        nearby = {today + timedelta(days=days) for days in range(-2, 3)}
+        return sorted(self.excluded_dates | {day for day in nearby if self._is_excluded(day)})
+
     def day_span(self, at: DateTime) -> tuple[DateTime, DateTime]:
         """Find the first instant of the local calendar day that `at` is in, and the first one after its last.
 
@@ -155,7 +163,7 @@ class CallingWindow:
         return self._first(self._opening, since, until)
 
     def _first_closed(self, since: int, until: int) -> int:
-        if self._hours.has_no_break and not self.excluded_dates:
+        if self._hours.has_no_break and not self.excluded_dates and self.holidays is None:
             return until
         return self._first(self._closing, since, until)
 
@@ -192,8 +200,11 @@ class CallingWindow:
 
     def _spans(self, day: int) -> Iterator[tuple[int, int]]:
         """Yield the intervals that start on this day, unless it is excluded."""
-        if not self.excluded_dates or _date(day) not in self.excluded_dates:
+        if not (self.excluded_dates or self.holidays) or not self._is_excluded(_date(day)):
             yield from self._hours.spans(day)
+
+    def _is_excluded(self, day: date) -> bool:
+        return day in self.excluded_dates or (self.holidays is not None and day in self.holidays)
 
 
 def next_open_all(windows: Sequence[CallingWindow], at: DateTime) -> DateTime | None:

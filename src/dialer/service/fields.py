@@ -27,6 +27,7 @@ from pydantic.config import JsonDict
 
 from dialer.domain.calling_hours import CallingHours
 from dialer.domain.phone import check_region, normalise
+from dialer.domain.public_holidays import PublicHolidays
 from dialer.domain.timezones import is_known_zone
 from dialer.domain.validation import Name as Name
 from dialer.domain.validation import Storable as Storable
@@ -216,6 +217,24 @@ Hours = Annotated[
     AfterValidator(_hours),
     Field(json_schema_extra={"example": {"1": [["09:00", "12:00"], ["13:00", "18:00"]], "5": [["20:00", "02:00"]]}}),
 ]
+
+
+class Holidays(InputModel):
+    """The public holidays of a country (ISO 3166, as in DE), or of one of its regions (as in BY), are excluded."""
+
+    country: Annotated[str, Field(pattern="^[A-Z]{2}$")]
+    region: Annotated[str, Field(min_length=1, max_length=40)] | None = None
+
+
+def _known_holidays(holidays: Holidays) -> Holidays:
+    try:
+        PublicHolidays(holidays.country, holidays.region)
+    except InvalidInput as error:
+        raise wrong_field(error.errors[0].reason) from None
+    return holidays
+
+
+KnownHolidays = Annotated[Holidays, AfterValidator(_known_holidays)]
 PersonLimits = Annotated[list[PersonLimit], Field(max_length=10, json_schema_extra=UNIQUE), AfterValidator(each_once)]
 Zone = Annotated[str, AfterValidator(_known_zone)]
 Region = Annotated[str, AfterValidator(_region)]

@@ -20,6 +20,7 @@ from dialer.service.fields import (
     Flag,
     Hours,
     InputModel,
+    KnownHolidays,
     Limit,
     Metadata,
     Minutes,
@@ -98,6 +99,7 @@ class BatchSettings(LiveSettings):
     metadata: Metadata = {}
     person_limits: PersonLimits = []
     calling_hours: Hours | None = None
+    holidays: KnownHolidays | None = None
 
 
 class NewBatch(BatchSettings):

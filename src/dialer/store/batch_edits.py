@@ -18,6 +18,7 @@ _CASTS = {
     "metadata": "jsonb",
     "person_limits": "jsonb",
     "calling_hours": "jsonb",
+    "holidays": "jsonb",
     "working_days": "smallint[]",
     "excluded_dates": "date[]",
 }

@@ -16,7 +16,7 @@ SELECT b.id, b.workspace_id, b.name, b.agent_id, b.phone_rotation_strategy, b.co
        b.max_concurrent_calls, b.max_calls_per_day, b.ring_timeout_seconds, b.max_call_seconds, b.retry_failed,
        b.max_retry_attempts, b.retry_delays, b.retry_machine, b.respect_contact_timezone, b.sticky_caller_id,
        b.expires_at, b.priority, b.default_region, b.metadata, b.person_limits,
-       b.calling_hours,
+       b.calling_hours, b.holidays,
        b.status, b.status_reason, b.version, b.created_at, b.updated_at, b.started_at, b.completed_at,
        b.archived_at, b.hang_up, p.next_dispatch_at, p.held_by, p.drained_at, p.dialing AS in_progress,
        json_build_object(

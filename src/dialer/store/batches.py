@@ -12,6 +12,7 @@ from dialer.domain.batch import Batch
 from dialer.domain.calling_hours import CallingHours
 from dialer.domain.ids import BatchId, WorkspaceId
 from dialer.domain.outcomes import Outcome
+from dialer.domain.public_holidays import PublicHolidays
 from dialer.domain.retry import RetryRules
 from dialer.domain.rotation_strategy import RotationStrategy
 from dialer.domain.states import BatchStatus
@@ -27,7 +28,7 @@ def load(connection: Connection, batch_ids: Collection[BatchId]) -> list[Batch]:
         connection,
         """
         SELECT b.id, b.workspace_id, b.name, b.agent_id, b.status, b.version, b.phone_rotation_strategy, b.timezone,
-               b.start_time, b.end_time, b.working_days, b.excluded_dates, b.calling_hours, b.retry_failed,
+               b.start_time, b.end_time, b.working_days, b.excluded_dates, b.calling_hours, b.holidays, b.retry_failed,
                b.max_retry_attempts, b.retry_machine, b.retry_delays, b.max_concurrent_calls, b.max_calls_per_day,
                b.respect_contact_timezone, b.sticky_caller_id, b.expires_at, b.priority, p.pending, p.waiting,
                p.dialing, p.held_by, p.talk_seconds, b.ring_timeout_seconds, b.max_call_seconds,
@@ -84,6 +85,7 @@ def _window(row: Row[Any]) -> CallingWindow | None:
             frozenset(row.working_days),
             frozenset(row.excluded_dates),
             None if row.calling_hours is None else CallingHours.read(row.calling_hours),
+            None if row.holidays is None else PublicHolidays(**row.holidays),
         )
     except (InvalidInput, TypeError, AttributeError):
         return None

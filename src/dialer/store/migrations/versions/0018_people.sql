@@ -38,16 +38,21 @@ ALTER TABLE contacts DROP CONSTRAINT contacts_priority_check;
 ALTER TABLE contacts ADD CONSTRAINT contacts_priority_check CHECK (priority BETWEEN 0 AND 10) NOT VALID;
 
 -- Weekday -> [[from, to], ...]; NULL: start_time, end_time and working_days apply.
-ALTER TABLE batches ADD calling_hours jsonb CHECK (jsonb_typeof(calling_hours) = 'object');
+-- `holidays`: {"country", "region"}, whose public holidays are excluded dates.
+ALTER TABLE batches
+    ADD calling_hours jsonb CHECK (jsonb_typeof(calling_hours) = 'object'),
+    ADD holidays jsonb CHECK (jsonb_typeof(holidays) = 'object');
 
 -- As before; but what a contact waits for is no retry where `waits_for` says so, and stays as it is.
 CREATE OR REPLACE FUNCTION follow_retry_rules() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     edited uuid[] := ARRAY(
         SELECT n.id FROM changed_to n JOIN changed_from o USING (id)
-        WHERE (n.timezone, n.start_time, n.end_time, n.working_days, n.excluded_dates, n.calling_hours, n.retry_delays)
+        WHERE (n.timezone, n.start_time, n.end_time, n.working_days, n.excluded_dates, n.calling_hours, n.holidays,
+               n.retry_delays)
               IS DISTINCT FROM
-              (o.timezone, o.start_time, o.end_time, o.working_days, o.excluded_dates, o.calling_hours, o.retry_delays));
+              (o.timezone, o.start_time, o.end_time, o.working_days, o.excluded_dates, o.calling_hours, o.holidays,
+               o.retry_delays));
 BEGIN
     IF edited <> '{}' THEN
         UPDATE contacts c SET due_at = r.due_at
