@@ -7,6 +7,7 @@ import pytest
 
 from dialer.domain.ids import AttemptId, BatchId
 from dialer.engine.retry import retry
+from dialer.store.database import run
 from support.engine_steps import (
     advance_clock,
     assert_audit_is_clean,
@@ -19,6 +20,13 @@ from support.world import World, made_up_phones
 
 CLAIMS = 6
 STATUS = "SELECT status, waits_for, attempts FROM contacts WHERE batch_id = :id ORDER BY position"
+RESERVE = """
+INSERT INTO attempts (id, batch_id, contact_id, workspace_id, trunk_id, phone_number_id, to_number, from_number, state,
+                      local_on, utc_on, granted_at, created_at, rescue_at, allowed_by)
+SELECT gen_random_uuid(), c.batch_id, c.id, b.workspace_id, n.trunk_id, n.id, c.phone_number, n.phone_number,
+       'reserved', '2026-03-02', '2026-03-02', dialer_now(), dialer_now(), dialer_now() + interval '30 seconds', '{}'
+FROM contacts c JOIN batches b ON b.id = c.batch_id, phone_numbers n WHERE b.id = :batch AND n.id = :number
+"""
 TALKS = {"outcomes": {"answered": 1}, "talk_seconds": {"mean": 60, "min": 60, "max": 60}}
 
 
@@ -61,6 +69,18 @@ def test_claims_at_the_same_time_call_a_person_once(world: World) -> None:
     assert sorted(call.to_number for call in world.network.log) == phones
     assert world.value("SELECT count(*) FROM contacts WHERE waits_for = 'person_in_call'") == 5 * len(phones)
     assert world.value("SELECT bool_and(held_by IS DISTINCT FROM 'error') FROM batch_progress")
+
+
+def test_a_claim_that_hangs_delays_no_batch_without_its_people(world: World) -> None:
+    taken, other = made_up_phones(2)
+    hanging, same, free = world.batch([taken]), world.batch([taken]), world.batch([other])
+    with world.db.begin() as connection:
+        run(connection, RESERVE, batch=hanging, number=world.installed.number_ids[0])
+        assert dispatch_and_place(world, same, free).placed == 1
+    assert [call.to_number for call in world.network.log] == [other]
+    assert statuses(world, same) == [("pending", None, 0)]
+    assert dispatch_and_place(world, same).claimed == 0
+    assert statuses(world, same) == [("waiting", "person_in_call", 0)]
 
 
 def test_a_person_is_called_by_two_workspaces_at_once(world: World) -> None:
