@@ -10,6 +10,7 @@ from dialer.api.auth import Caller, Operator, Viewer
 from dialer.api.body import Body, body_of
 from dialer.api.envelope import Answer, Listing, RequestedPage, answer, listing
 from dialer.api.errors import documented
+from dialer.api.explanations import Preview, previewed
 from dialer.api.idempotency import Idempotency
 from dialer.api.schemas import Audit, BatchCall, Call
 from dialer.api.streaming import Streamed
@@ -85,8 +86,14 @@ def delete_batch_call(caller: Operator, batch_id: BatchId) -> None:
 
 
 @router.post("/{batch_id}/schedule", responses=documented(404))
-def schedule_batch_call(caller: Operator, batch_id: BatchId) -> Answer[BatchCall]:
+def schedule_batch_call(
+    caller: Operator,
+    batch_id: BatchId,
+    dry_run: Annotated[bool, Query(description="Start nothing: return the preview.")] = False,
+) -> Answer[BatchCall] | Answer[Preview]:
     """Start a draft: it becomes active, or scheduled if its time lies ahead."""
+    if dry_run:
+        return previewed(caller, batch_id)
     batches.schedule(caller.context, caller.workspace_id, batch_id, caller.now)
     return shown(caller, batch_id)
 

@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
-from dialer.api.auth import Viewer
+from dialer.api.auth import Caller, Viewer
 from dialer.api.envelope import Answer, answer
 from dialer.api.errors import documented
 from dialer.domain.explanation import Certainty, Verdict
@@ -84,6 +84,36 @@ class BatchExplanation(_Explanation):
     engine: list[Notice]
 
 
+class NeverCount(BaseModel):
+    """How many contacts are never called, unless somebody edits something."""
+
+    code: GateCode
+    count: int
+
+
+class Problem(BaseModel):
+    """Why the batch cannot be started. `code`: that of the error with which the start would be refused."""
+
+    code: str
+    message: str
+
+
+class Preview(BaseModel):
+    """What would become of the contacts of a batch if it were started. `too_late`: at least so many cannot be called
+    before they or the batch expire.
+
+    `callable`, the counts of `never` and `too_late` add up to `total`.
+    """
+
+    total: int
+    callable: int
+    never: list[NeverCount]
+    too_late: int
+    first_call_at: datetime | None
+    ready: bool
+    problems: list[Problem]
+
+
 @router.get("/explain", tags=["Batch calls"], responses=documented(404))
 def explain_batch_call(caller: Viewer, batch_id: BatchId) -> Answer[BatchExplanation]:
     """Explain why the contacts of a batch are not being called now, with counts."""
@@ -95,3 +125,14 @@ def explain_contact(caller: Viewer, batch_id: BatchId, contact_id: ContactId) ->
     """Explain why a contact is not being called now: every gate with its verdict, and when it would be called."""
     explained = explain.explain_contact(caller.context, caller.workspace_id, batch_id, contact_id, caller.now)
     return answer(ContactExplanation, explained)
+
+
+@router.get("/preview", tags=["Batch calls"], responses=documented(404))
+def preview_batch_call(caller: Viewer, batch_id: BatchId) -> Answer[Preview]:
+    """Say what would become of the contacts of a batch if it were started, and whether it can be."""
+    return previewed(caller, batch_id)
+
+
+def previewed(caller: Caller, batch_id: BatchId) -> Answer[Preview]:
+    """Answer with the preview of a batch."""
+    return answer(Preview, explain.preview_batch(caller.context, caller.workspace_id, batch_id, caller.now))

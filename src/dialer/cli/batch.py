@@ -10,8 +10,8 @@ import typer
 from dialer.cli.options import AsJson, DataDir, FieldValues, parse_fields
 from dialer.domain.states import BatchStatus
 
-group = typer.Typer(help="Batches: create, list, show, schedule, pause, resume, cancel, set, undo, history, "
-                    "watch, export.", no_args_is_help=True)  # fmt: skip
+group = typer.Typer(help="Batches: create, list, show, schedule, pause, resume, cancel, set, undo, history, watch, "
+                    "explain, …", no_args_is_help=True)  # fmt: skip
 
 Which = Annotated[
     str, typer.Argument(metavar="BATCH", help="By id or name; if several have the name, the one to which this applies.")
@@ -61,6 +61,47 @@ def show(which: Which, data_dir: DataDir = None, as_json: AsJson = False) -> Non
 
     with connected(data_dir) as client:
         show_one(batch_to_show(client, which), as_json=as_json)
+
+
+@group.command()
+def explain(
+    which: Which,
+    contact: Annotated[
+        str | None, typer.Option(metavar="ID_OR_NUMBER", help="One contact, by its id or number.  [default: all]")
+    ] = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Explain why the contacts of a batch, or one of them, are not being called now, and when they will be."""
+    import json
+
+    from dialer.cli.batch_names import batch_to_show
+    from dialer.cli.client import connected
+    from dialer.cli.explanations import batch_report, contact_id_of, contact_report
+
+    with connected(data_dir) as client:
+        batch_id = batch_to_show(client, which)["id"]
+        path = f"/batch-calls/{batch_id}"
+        if contact is not None:
+            path += f"/contacts/{contact_id_of(client, batch_id, contact)}"
+        explained = client.get(f"{path}/explain")
+    report = batch_report if contact is None else contact_report
+    typer.echo(json.dumps(explained) if as_json else report(explained))
+
+
+@group.command()
+def preview(which: Which, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Say how many contacts would be called, never or too late if the batch were started; exit 1 if it cannot be."""
+    import json
+
+    from dialer.cli.batch_names import batch_to_show
+    from dialer.cli.client import connected
+    from dialer.cli.explanations import preview_report
+
+    with connected(data_dir) as client:
+        previewed = client.get(f"/batch-calls/{batch_to_show(client, which)['id']}/preview")
+    typer.echo(json.dumps(previewed) if as_json else preview_report(previewed))
+    raise typer.Exit(0 if previewed["ready"] else 1)
 
 
 @group.command()

@@ -19,6 +19,7 @@ from dialer.domain.lane import NO_LANE, Lane
 from dialer.domain.rotation import NumberChoice
 from dialer.domain.slots import NumberRoute
 from dialer.domain.states import ContactStatus
+from dialer.domain.trunk import OutboundNumber
 
 LATE_SECONDS = 10
 """A batch that has been due for so long is not dispatched: no worker takes it."""
@@ -49,6 +50,7 @@ class BatchFacts:
     """What the gates of a batch are checked by, as it was read at one moment."""
 
     batch: Batch
+    numbers: tuple[OutboundNumber, ...]
     change: StatusChange
     choice: NumberChoice
     today: int  #: Attempts that count toward the daily cap.
@@ -84,12 +86,12 @@ def explain(facts: BatchFacts, contact: ContactFacts, now: DateTime) -> Explanat
 
 def _blocked(facts: BatchFacts, contact: ContactFacts, now: DateTime) -> dict[GateCode, Blocked]:
     """Return the gates that do not pass, in the order of the codes."""
-    checked = [*_own(facts, contact, now), *_shared(facts, contact, now)]
+    checked = [*own_gates(facts, contact, now), *_shared(facts, contact, now)]
     by_code = {blocked.code: blocked for blocked in checked if blocked}
     return {code: by_code[code] for code in GateCode if code in by_code}
 
 
-def _own(facts: BatchFacts, contact: ContactFacts, at: DateTime) -> Iterator[Blocked | None]:
+def own_gates(facts: BatchFacts, contact: ContactFacts, at: DateTime) -> Iterator[Blocked | None]:
     """Check what can be said of any moment: states, settings and times."""
     yield status_gate(facts.batch.status, facts.change, at)
     yield from batch_gates(facts.batch, None, 0, at)
@@ -143,22 +145,22 @@ def _next_at(
         return None, Certainty.EXACT if verdict is Verdict.NEVER else Certainty.UNKNOWN
     shared = [gate for gate in blocked.values() if gate.gate_class is GateClass.ELIGIBLE]
     if len(shared) < len(blocked):
-        at, is_certain = _passes_at(facts, contact, now)
+        at, is_certain = passes_at(facts, contact, now)
         return at, Certainty.UNKNOWN if not is_certain else Certainty.ESTIMATED if at and shared else Certainty.EXACT
     if any(gate.not_before is None for gate in shared):
         return None, Certainty.UNKNOWN
-    at, is_certain = _passes_at(facts, contact, max(map(_not_before, shared)))
+    at, is_certain = passes_at(facts, contact, max(map(_not_before, shared)))
     return at, Certainty.ESTIMATED if at else Certainty.EXACT if is_certain else Certainty.UNKNOWN
 
 
-def _passes_at(facts: BatchFacts, contact: ContactFacts, start: DateTime) -> tuple[DateTime | None, bool]:
+def passes_at(facts: BatchFacts, contact: ContactFacts, start: DateTime) -> tuple[DateTime | None, bool]:
     """Find the first moment from `start` on at which all its own gates pass, and say whether that is certain.
 
     None, and certain: there is none, because it expires before, or its window never opens.
     """
     at = start
     for _ in range(STEPS):
-        own = [gate for gate in _own(facts, contact, at) if gate and gate.gate_class is not GateClass.ELIGIBLE]
+        own = [gate for gate in own_gates(facts, contact, at) if gate and gate.gate_class is not GateClass.ELIGIBLE]
         if not own:
             return at, True
         if any(gate.gate_class is GateClass.NEVER for gate in own):

@@ -16,6 +16,7 @@ from dialer.domain.gates.codes import Blocked, GateCode
 from dialer.domain.gates.of_contact import ContactFacts, lane_hours
 from dialer.domain.ids import BatchId, ContactId, WorkspaceId
 from dialer.domain.lane import NO_LANE, Lane
+from dialer.domain.preview import Preview, opening_of, preview, start_of
 from dialer.domain.rotation import usable_numbers
 from dialer.domain.slots import BatchRoutes
 from dialer.domain.states import ContactStatus
@@ -81,6 +82,19 @@ def explain_contacts(
     return ExplainedBatch(explain_batch(facts, groups, now), notices, timezone_of(batch), batch.version)
 
 
+def preview_contacts(
+    context: EngineContext, workspace_id: WorkspaceId, batch_id: BatchId, now: DateTime
+) -> tuple[Preview, BatchFacts]:
+    """Say what would become of the contacts of a batch if it were started; raises NotFound."""
+    with context.db.begin() as connection:
+        _, facts, _ = _read(connection, workspace_id, batch_id, now)
+        starts_at = start_of(facts, now)
+        at_start = records.groups(connection, batch_id, starts_at)
+        opens_at = opening_of(facts, at_start, starts_at)
+        at_opening = records.groups(connection, batch_id, opens_at) if opens_at else []
+    return preview(facts, at_start, at_opening, starts_at, opens_at), facts
+
+
 def _read(
     connection: Connection, workspace_id: WorkspaceId, batch_id: BatchId, now: DateTime
 ) -> tuple[Batch, BatchFacts, BatchRecord]:
@@ -94,6 +108,7 @@ def _read(
     days = {batch_id: batch.window.local_day(now)} if batch.window else {}
     facts = BatchFacts(
         batch,
+        tuple(outbound),
         record.change,
         choice,
         batches.calls_today(connection, days).get(batch_id, 0),

@@ -14,8 +14,8 @@ from dialer.domain.states import FINAL_BATCH, BatchStatus
 from dialer.domain.trunk import OutboundNumber, Trunk
 from dialer.engine import rescue
 from dialer.engine.context import EngineContext
-from dialer.errors import Contended, DialerError, FieldError, InvalidInput, NotFound, StateConflict, Unavailable
-from dialer.service import agents, contacts
+from dialer.errors import Contended, DialerError, InvalidInput, NotFound, StateConflict, Unavailable
+from dialer.service import agents, contacts, readiness
 from dialer.service.fields import InputModel, Reason
 from dialer.service.new_batch import NewBatch
 from dialer.store import batch_edits, batches, configuration, numbers, resources
@@ -125,13 +125,8 @@ def _schedule(
     batch, starts_at, outbound = context.db.insist(
         lambda connection: _read_for_start(connection, workspace_id, batch_id)
     )
-    if batch.status is not BatchStatus.DRAFT:
-        raise _conflict(batch.status, "only a draft batch can be scheduled", "batch_not_draft")
-    if not (batch.pending or batch.waiting):
-        raise StateConflict("The batch has no contacts to call", code="batch_has_no_contacts")
-    if batch.window is None or batch.window.next_open(max(now, starts_at or now)) is None:
-        raise StateConflict("The calling window never opens", code="window_never_opens")
-    _check_outbound(context, batch, outbound)
+    for problem in readiness.problems(context, batch, starts_at, outbound, now):
+        raise problem
     status = BatchStatus.SCHEDULED if starts_at and starts_at > now else BatchStatus.ACTIVE
     among = [BatchStatus.DRAFT]
     return context.db.insist(
@@ -150,18 +145,6 @@ def _read_for_start(
     (batch,) = batches.load(connection, [batch_id])
     outbound = numbers.of_batches(connection, [batch_id]).get(batch_id, [])
     return batch, batches.scheduled_at(connection, batch_id), outbound
-
-
-def _check_outbound(context: EngineContext, batch: Batch, outbound: Sequence[OutboundNumber]) -> None:
-    usable = {number.trunk.id: number.trunk for number in outbound if number.is_usable}
-    if not usable:
-        raise StateConflict("The batch has no active outbound number", code="no_outbound_number")
-    agents.check_ready(batch.agent_is_active, batch.connection, usable.values())
-    for trunk in usable.values():
-        if reason := context.providers.health(trunk):
-            raise StateConflict(f"The trunk cannot place calls: {reason}", code="provider_error")
-        if reason := context.providers.missing_destination(trunk, batch.connection[trunk.provider]):
-            raise agents.not_ready([FieldError(f"connection.{trunk.provider}", f"does not work: {reason}")])
 
 
 def is_reachable(context: EngineContext, batch_id: BatchId) -> bool:

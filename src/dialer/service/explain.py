@@ -10,6 +10,7 @@ from dialer.domain.gates.messages import message_of, phrase, summary, zone_of
 from dialer.domain.ids import BatchId, ContactId, WorkspaceId
 from dialer.engine import explain
 from dialer.engine.context import EngineContext
+from dialer.service import readiness
 
 NOT_OF_A_CONTACT = {GateCode.NO_WORKER, GateCode.IMPORT_RUNNING}
 PASSES = "Passes"
@@ -83,6 +84,36 @@ def explain_batch(
         "callable": explanation.callable,
         "reasons": [_reason(reason, timezone, now) for reason in explanation.reasons],
         "engine": [{"code": gate.code, "message": message_of(gate, timezone, now)} for gate in explained.notices],
+    }
+
+
+def preview_batch(
+    context: EngineContext, workspace_id: WorkspaceId, batch_id: BatchId, now: DateTime
+) -> dict[str, Any]:
+    """Say what would become of the contacts of a batch if it were started, and whether it can be. Changes nothing.
+
+    Args:
+        context: what the engine works with.
+        workspace_id: the workspace of the caller.
+        batch_id: the batch.
+        now: the current time.
+
+    Returns:
+        The counts, the moment of the first call, and every problem for which the start would be refused.
+
+    Raises:
+        NotFound: there is no such batch in this workspace.
+    """
+    preview, facts = explain.preview_contacts(context, workspace_id, batch_id, now)
+    problems = list(readiness.problems(context, facts.batch, facts.change.scheduled_at, facts.numbers, now))
+    return {
+        "total": preview.total,
+        "callable": preview.callable,
+        "never": [{"code": code, "count": count} for code, count in preview.never.most_common()],
+        "too_late": preview.too_late,
+        "first_call_at": preview.first_call_at,
+        "ready": not problems,
+        "problems": [{"code": problem.code, "message": str(problem)} for problem in problems],
     }
 
 

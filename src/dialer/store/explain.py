@@ -156,7 +156,9 @@ def groups(connection: Connection, batch_id: BatchId, now: DateTime) -> list[Con
         connection,
         f"""
         SELECT status, status_reason, outcome, lane, is_suppressed, state, is_sent, count(*) AS n,
-               min(due_at) AS due_at, min(expires_at) AS expires_at, max(attempts) AS attempts,
+               min(due_at) AS due_at, max(attempts) AS attempts,
+               -- Of those that have not expired, the one that can be called longest.
+               CASE WHEN bool_and(expires_at IS NOT NULL) THEN max(expires_at) END AS expires_at,
                min(created_at) AS created_at, min(rescue_at) AS rescue_at, NULL AS phone_number, NULL AS timezone
         FROM (SELECT c.status, c.status_reason, c.outcome, c.due_at, c.expires_at, c.attempts, a.state, a.created_at,
                      a.sent_at IS NOT NULL AS is_sent, a.rescue_at, {IS_SUPPRESSED} AS is_suppressed,
