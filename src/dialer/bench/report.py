@@ -10,6 +10,7 @@ from dialer.bench.api import api
 from dialer.bench.bulk import bulk
 from dialer.bench.carried import carried
 from dialer.bench.claim import claims
+from dialer.bench.explain import explain
 from dialer.bench.figure import Cell, Figure, Row, Size
 from dialer.bench.imports import imports
 from dialer.bench.memory import memory
@@ -30,6 +31,7 @@ FIGURES: Mapping[str, Take] = {
     "rate": rate,
     "tick": ticks,
     "claim": claims,
+    "explain": explain,
 }
 
 

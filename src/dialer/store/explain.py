@@ -3,6 +3,7 @@
 Plain reads. Nothing is locked, and nothing that dispatch writes is waited for.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,30 @@ from dialer.store.workspaces import rules_of
 
 MOST_AHEAD = 1_000
 """How many of the contacts before one are counted at most."""
+
+MOST_READ = 50_000
+"""Of a batch with more contacts, only indexes and counts are read."""
+MOST_SUPPRESSED = 50_000
+# Lane by lane, so that Postgres reads the index alone: by its statistics it would read the rows of all lanes at once.
+PENDING_BY_LANE = """
+WITH RECURSIVE lane AS (
+    SELECT (SELECT min(lane) FROM contacts WHERE batch_id = :id AND status = 'pending') AS lane
+    UNION ALL
+    SELECT (SELECT min(c.lane) FROM contacts c WHERE c.batch_id = :id AND c.status = 'pending' AND c.lane > l.lane)
+    FROM lane l WHERE l.lane IS NOT NULL)
+SELECT l.lane, (SELECT count(*) FROM contacts c
+                WHERE c.batch_id = :id AND c.status = 'pending' AND c.lane = l.lane) AS n
+FROM lane l WHERE l.lane IS NOT NULL
+"""
+# The suppressed contacts of a batch, by the numbers that were suppressed since it was created: an import leaves out
+# those before. A day earlier, since a transaction may be open for a while.
+SUPPRESSED = f"""
+SELECT c.lane, count(*) AS n
+FROM (SELECT s.phone_number FROM suppressions s JOIN batches b ON b.workspace_id = s.workspace_id
+      WHERE b.id = :id AND s.updated_at > b.created_at - interval '1 day' LIMIT {MOST_SUPPRESSED}) AS s
+JOIN contacts c ON c.batch_id = :id AND c.phone_number = s.phone_number
+WHERE c.status = 'pending' GROUP BY c.lane
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +175,33 @@ def ahead(connection: Connection, batch_id: BatchId, lanes: Sequence[Lane], of: 
     return int(row.n)
 
 
-def groups(connection: Connection, batch_id: BatchId, now: DateTime) -> list[ContactGroup]:
-    """Count the contacts of a batch in groups, each with what the gates have to know of it."""
+def groups(connection: Connection, batch_id: BatchId, now: DateTime, most_read: int = MOST_READ) -> list[ContactGroup]:
+    """Count the contacts of a batch in groups, each with what the gates have to know of it.
+
+    `most_read`: of a batch with more contacts, only indexes and counts are read. Then contacts that have expired, or
+    have no attempt left, are counted like the others, and those that are over without their reasons.
+    """
+    (counts,) = rows(
+        connection,
+        """
+        SELECT p.total, p.pending, p.completed, p.failed, p.skipped, p.cancelled,
+               b.respect_contact_timezone OR b.sticky_caller_id AS has_lanes
+        FROM batch_progress p JOIN batches b ON b.id = p.batch_id WHERE p.batch_id = :id
+        """,
+        id=batch_id,
+    )
+    if counts.total <= most_read:
+        return _read_groups(connection, batch_id, now, list(ContactStatus))
+    over = [ContactStatus.COMPLETED, ContactStatus.FAILED, ContactStatus.SKIPPED, ContactStatus.CANCELLED]
+    counted = [ContactGroup(counts._mapping[status], ContactFacts(status)) for status in over]
+    dialing = _read_groups(connection, batch_id, now, [ContactStatus.DIALING])
+    return [group for group in [*counted, *dialing, *_open_groups(connection, batch_id, now, counts)] if group.count]
+
+
+def _read_groups(
+    connection: Connection, batch_id: BatchId, now: DateTime, statuses: Sequence[ContactStatus]
+) -> list[ContactGroup]:
+    """Read all contacts in these states."""
     records = rows(
         connection,
         f"""
@@ -165,11 +215,42 @@ def groups(connection: Connection, batch_id: BatchId, now: DateTime) -> list[Con
                      CASE WHEN c.status IN ('pending', 'waiting') THEN c.lane ELSE '' END AS lane,
                      c.status = 'waiting' AND c.due_at > :now AS is_waiting,
                      coalesce(c.expires_at <= :now, false) AS is_expired, {IS_SPENT} AS is_spent
-              FROM contacts c LEFT JOIN attempts a ON a.contact_id = c.id AND a.state IN {LIVE}
-              WHERE c.batch_id = :id) AS s
+              FROM contacts c
+              LEFT JOIN attempts a ON c.status = 'dialing' AND a.contact_id = c.id AND a.state IN {LIVE}
+              WHERE c.batch_id = :id AND c.status = ANY(:statuses)) AS s
         GROUP BY status, status_reason, outcome, lane, is_suppressed, state, is_sent, is_waiting, is_expired, is_spent
         """,
         id=batch_id,
         now=now,
+        statuses=list(statuses),
     )
     return [ContactGroup(row.n, _facts(row)) for row in records]
+
+
+def _open_groups(connection: Connection, batch_id: BatchId, now: DateTime, counts: Row[Any]) -> list[ContactGroup]:
+    """Count the contacts that may still be called: by lane, by whether they are due, and by suppression."""
+    pending: Counter[str] = Counter({"": counts.pending})
+    if counts.has_lanes:
+        pending = Counter({row.lane: row.n for row in rows(connection, PENDING_BY_LANE, id=batch_id)})
+    (waiting,) = rows(
+        connection,
+        """
+        SELECT p.waiting - due.n AS later, due.n AS due,
+               (SELECT due_at FROM contacts WHERE batch_id = :id AND status = 'waiting' AND due_at > :now
+                ORDER BY due_at LIMIT 1) AS due_at
+        FROM batch_progress p, LATERAL (SELECT count(*) AS n FROM contacts
+                                        WHERE batch_id = :id AND status = 'waiting' AND due_at <= :now) AS due
+        WHERE p.batch_id = :id
+        """,
+        id=batch_id,
+        now=now,
+    )
+    suppressed = Counter({row.lane: row.n for row in rows(connection, SUPPRESSED, id=batch_id)})
+    pending.subtract(suppressed)
+    later = ContactFacts(ContactStatus.WAITING, due_at=optional_moment(waiting.due_at))
+    return [
+        *(ContactGroup(n, ContactFacts(ContactStatus.PENDING, lane=Lane.parse(lane))) for lane, n in pending.items()),
+        ContactGroup(suppressed.total(), ContactFacts(ContactStatus.PENDING, is_suppressed=True)),
+        ContactGroup(waiting.due, ContactFacts(ContactStatus.WAITING, due_at=now)),
+        ContactGroup(waiting.later, later),
+    ]

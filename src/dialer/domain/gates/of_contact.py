@@ -1,12 +1,12 @@
 """The gates of one contact: its state, its number, its own times, and the hours in its time zones."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 from pendulum import DateTime
 
 from dialer.domain.batch import Batch
-from dialer.domain.calling_rules import REASONS, CallingRules
+from dialer.domain.calling_rules import EVERYTHING, REASONS, CallingRules
 from dialer.domain.calling_span import CallingSpan
 from dialer.domain.gates.codes import Blocked, GateCode
 from dialer.domain.gates.of_batch import expiry, hours
@@ -67,7 +67,12 @@ class ContactFacts:
     is_suppressed: bool = False
     attempt: LiveAttempt | None = None
     ahead: int = 0
-    rules: CallingRules = field(default_factory=lambda: CallingRules(premium_rate=True))
+    rules: CallingRules = EVERYTHING
+
+    @property
+    def zone_from(self) -> str:
+        """Say where its time zone comes from: it was given with the contact, derived from its number, or neither."""
+        return "contact" if self.zone_is_given else "number" if self.lane.zones else "batch"
 
 
 def contact_gates(batch: Batch, contact: ContactFacts, now: DateTime) -> Iterator[Blocked | None]:
@@ -82,7 +87,7 @@ def contact_gates(batch: Batch, contact: ContactFacts, now: DateTime) -> Iterato
         yield _due(contact, now)
     if batch.respect_contact_timezone and batch.window is not None:
         span = lane_hours(contact.lane, batch, now)
-        yield span if isinstance(span, Blocked) else None
+        yield replace(span, facts={**span.facts, "zone_from": contact.zone_from}) if isinstance(span, Blocked) else None
 
 
 def lane_hours(lane: Lane, batch: Batch, now: DateTime) -> CallingSpan | Blocked:

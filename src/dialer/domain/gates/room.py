@@ -79,7 +79,8 @@ def rooms(
         return [*shared, Room(GateCode.REDIS_AWAY, 0, lambda _: Blocked(GateCode.REDIS_AWAY))]
     if usage.epoch is None:
         return [*shared, Room(GateCode.REDIS_REBUILDING, 0, lambda _: Blocked(GateCode.REDIS_REBUILDING))]
-    return [*shared, *route_rooms(routes, usage, now)]
+    # Without any number that can be used, another gate says why.
+    return [*shared, *route_rooms(routes, usage, now)] if routes else shared
 
 
 def route_rooms(routes: Sequence[NumberRoute], usage: SlotUsage, now: DateTime) -> Iterator[Room]:

@@ -1,0 +1,316 @@
+"""Random states of a batch in real Postgres and Redis, and the check that explain says of them what dispatch does."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from hypothesis import HealthCheck
+from hypothesis import strategies as st
+from pendulum import DateTime
+
+from dialer.domain.explanation import Explanation, Verdict
+from dialer.domain.gates.of_batch import HELD_BY
+from dialer.domain.gates.of_contact import SKIPPED
+from dialer.domain.ids import BatchId, ContactId
+from dialer.engine.dispatch import dispatch
+from dialer.engine.explain import explain_contact, explain_contacts
+from dialer.engine.retry import retry
+from dialer.engine.tick import tick
+from support.empty_database import EMPTY
+from support.world import MONDAY, Clock, Connections, World, made_up_phones
+
+NOT_CHECKED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+MINUTE = timedelta(minutes=1)
+# Of the calling window of most examples.
+HOURS: dict[str, Any] = {"start_time": "09:00", "end_time": "17:00"}
+NOON = MONDAY.at(12)
+# Open, closed, and just before the end; on a Monday and on a Saturday.
+MOMENTS = [
+    NOON,
+    MONDAY.at(3),
+    MONDAY.at(16, 59, 45),
+    MONDAY.at(16, 59, 51),
+    MONDAY.at(23, 59, 59),
+    MONDAY.add(days=5).at(12),
+]
+LIMIT, DAY_CAP = "max_concurrent_calls", "max_calls_per_day"
+LANES = ["", "UTC", "Asia/Tokyo", "America/New_York", "America/New_York,Asia/Tokyo", "Mars/Olympus"]
+
+
+@dataclass(frozen=True)
+class OneContact:
+    """A contact; times are relative to now."""
+
+    status: str = "pending"
+    lane: str = ""
+    sticks_to: int | None = None
+    priority: int = 5
+    attempts: int = 0
+    outcome: str | None = None
+    due_in: timedelta = -MINUTE
+    expires_in: timedelta | None = None
+    is_suppressed: bool = False
+
+
+@dataclass(frozen=True)
+class State:
+    """A batch with its contacts, and all that its calls depend on; times are relative to now."""
+
+    contacts: list[OneContact]
+    now: DateTime = NOON
+    status: str = "active"
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    updates: list[str] = field(default_factory=list)
+    used_today: int = 0
+    others_calls: int = 0
+    new_cap: int | None = None
+    breaker_in: timedelta | None = None
+    agent_in: timedelta | None = None
+    redis_is_lost: bool = False
+
+
+# What may be odd about a contact. Most have nothing odd, so that what is odd about the batch is not hidden.
+ODDITIES: Sequence[Mapping[str, Any]] = [
+    *({} for _ in range(6)),
+    *({"status": status} for status in ("skipped", "cancelled")),
+    {"status": "completed", "outcome": "answered"},
+    *({"status": "failed", "outcome": outcome} for outcome in ("busy", "invalid_number", "unknown")),
+    *({"status": "waiting", "due_in": due_in} for due_in in (timedelta(0), MINUTE, timedelta(hours=9))),
+    *({"expires_in": expires_in} for expires_in in (-MINUTE, timedelta(0), MINUTE)),
+    *({"attempts": n, "outcome": outcome} for n in (1, 2) for outcome in ("busy", "machine")),
+    {"status": "waiting", "due_in": MINUTE, "attempts": 1, "outcome": "busy"},
+    {"is_suppressed": True},
+    {"priority": 1},
+    {"priority": 1, "is_suppressed": True},
+]
+# What may be odd about a batch, its numbers, its trunk, its agent or Redis.
+TROUBLES: Sequence[Mapping[str, Any]] = [
+    *({"status": status} for status in ("draft", "scheduled", "due", "paused", "cancelled")),
+    *({"now": now, "fields": HOURS} for now in MOMENTS),
+    {"now": MONDAY.at(23, 59, 59), "fields": {"start_time": "22:00", "end_time": "06:00"}},
+    {"now": MONDAY.add(days=5), "fields": {"working_days": [1, 2, 3, 4, 5]}},
+    {"fields": {"excluded_dates": ["2026-03-02"]}},
+    {"fields": {"timezone": "Asia/Tokyo", **HOURS}},
+    *({"fields": {"expires_in": expires_in}} for expires_in in (-MINUTE, timedelta(0), MINUTE)),
+    *({"fields": {"max_calls_per_day": 3}, "used_today": used} for used in (0, 1, 3)),
+    {"fields": {"max_concurrent_calls": 2}},
+    {"updates": ["UPDATE batches SET timezone = 'Mars/Phobos' WHERE name = 'test'"]},
+    {"updates": ["UPDATE agents SET status = 'inactive'"]},
+    {"updates": ['UPDATE agents SET connection = \'{"simulator": {"no": "such field"}}\'']},
+    {"updates": ["UPDATE phone_numbers SET agent_id = NULL"]},
+    {"updates": ["UPDATE phone_numbers SET status = 'inactive'"]},
+    {"updates": ["UPDATE phone_numbers SET status = 'inactive' WHERE phone_number <> '+12025550191'"]},
+    *({"updates": [f"UPDATE trunks SET {change}"]} for change in ("status = 'inactive'", "max_concurrent_calls = 3")),
+    *({"updates": [f"UPDATE trunks SET calls_per_second = {rate}"]} for rate in (0.2, 0.5, 1, 20)),
+    *({"updates": [f"UPDATE trunks SET {LIMIT} = {n}"], "others_calls": 1} for n in (1, 2)),
+    *({"updates": [f"UPDATE phone_numbers SET {LIMIT} = {n}"], "others_calls": 2} for n in (1, 2)),
+    *({"updates": [f"UPDATE phone_numbers SET {DAY_CAP} = {n}"], "others_calls": 2} for n in (1, 2)),
+    {"others_calls": 4, "updates": [f"UPDATE phone_numbers SET {LIMIT} = 2", f"UPDATE trunks SET {LIMIT} = 5"]},
+    {"new_cap": 5},
+    *({"breaker_in": breaker_in} for breaker_in in (-MINUTE, timedelta(0), MINUTE)),
+    *({"agent_in": agent_in} for agent_in in (-MINUTE, MINUTE)),
+    {"redis_is_lost": True},
+]
+
+
+def is_skipped_in_turn(oddity: Mapping[str, Any]) -> bool:
+    """Say whether a contact is skipped when it is its turn. Where a trunk has a rate, that uses up a departure."""
+    has_expired = oddity.get("expires_in", MINUTE) <= timedelta(0)
+    return has_expired or "is_suppressed" in oddity or "attempts" in oddity
+
+
+@st.composite
+def states(draw: st.DrawFn) -> State:
+    kind = draw(st.sampled_from(["plain", "plain", "zones", "sticky"]))
+    troubles = draw(st.lists(st.sampled_from(TROUBLES), max_size=2))
+    retries = draw(st.sampled_from([{}, {"retry_failed": True, "max_retry_attempts": 1, "retry_machine": True}]))
+    state: dict[str, Any] = {"fields": dict(retries), "updates": []}
+    for trouble in troubles:
+        merged = {"fields": state["fields"] | trouble.get("fields", {})}
+        merged["updates"] = state["updates"] + trouble.get("updates", [])
+        state |= {**trouble, **merged}
+    strategy = draw(st.sampled_from(["random", "round_robin", "sequential"]))
+    state["fields"] |= {"respect_contact_timezone": kind == "zones", "sticky_caller_id": kind == "sticky"}
+    if kind == "sticky":
+        # Where contacts keep to numbers, it depends on chance which of them finds its number full.
+        state["updates"] = [update for update in state["updates"] if LIMIT not in update and DAY_CAP not in update]
+    has_rate = state.get("breaker_in") is not None or any("calls_per_second" in update for update in state["updates"])
+    contacts = [
+        OneContact(
+            **oddity,
+            lane=draw(st.sampled_from(LANES)) if kind == "zones" else "",
+            sticks_to=draw(st.sampled_from([None, 0, 1])) if kind == "sticky" else None,
+        )
+        for oddity in draw(st.lists(st.sampled_from(ODDITIES), min_size=2, max_size=7))
+        if not (has_rate and is_skipped_in_turn(oddity))
+    ]
+    return State(contacts=contacts, **state | {"fields": state["fields"] | {"phone_rotation_strategy": strategy}})
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A state in the servers: the engine, the batch, and its contacts in their order."""
+
+    world: World
+    batch_id: BatchId
+    contact_ids: list[ContactId]
+
+    def explained(self) -> dict[ContactId, Explanation]:
+        workspace_id, now = self.world.installed.workspace_id, self.world.clock.now
+        return {
+            contact_id: explain_contact(self.world.context, workspace_id, self.batch_id, contact_id, now).explanation
+            for contact_id in self.contact_ids
+        }
+
+    def statuses(self) -> dict[ContactId, Any]:
+        rows = self.world.rows("SELECT id, status, status_reason FROM contacts WHERE batch_id = :id", id=self.batch_id)
+        return {row.id: row for row in rows}
+
+
+def store(world: World, state: State) -> Stored:
+    """Write a state, as an operator and a busy day would leave it."""
+    others = world.batch(made_up_phones(state.others_calls, first=500), name="other") if state.others_calls else None
+    if others:
+        dispatch(world.context, [others], state.now, world.rng)
+    now, expires_in = state.now, state.fields.get("expires_in")
+    later = {"schedule_type": "scheduled", "scheduled_at": now.add(hours=1).isoformat()}
+    is_scheduled = state.status in ("scheduled", "due")
+    fields = {name: value for name, value in state.fields.items() if name != "expires_in"}
+    batch_id = world.batch(0, start=False, **fields, **(later if is_scheduled else {}))
+    ids = [add_contact(world, batch_id, n, contact, now) for n, contact in enumerate(state.contacts)]
+    world.sql(
+        "INSERT INTO batch_days (batch_id, local_on, attempts) "
+        "SELECT :id, CAST(:now AS timestamptz) AT TIME ZONE :zone, :n",
+        id=batch_id, now=now, zone=state.fields.get("timezone", "UTC"), n=state.used_today,
+    )  # fmt: skip
+    for status in {"paused": ["active", "paused"], "due": ["scheduled"]}.get(state.status, [state.status]):
+        world.sql(
+            "UPDATE batches SET status = :status WHERE id = :id AND status <> :status", status=status, id=batch_id
+        )
+    if state.status == "due":
+        world.sql("UPDATE batches SET scheduled_at = :now WHERE id = :id", now=now, id=batch_id)
+    if expires_in is not None:
+        world.sql("UPDATE batches SET expires_at = :at WHERE id = :id", at=now + expires_in, id=batch_id)
+    break_down(world, state)
+    retry(world.context, now)
+    return Stored(world, batch_id, ids)
+
+
+def break_down(world: World, state: State) -> None:
+    """Set limits and switch things off; let rescue load new caps, or leave that to come."""
+    for update in state.updates:
+        world.sql(update)
+    world.rescue()
+    if state.new_cap is not None:
+        world.sql("UPDATE phone_numbers SET max_calls_per_day = :cap", cap=state.new_cap)
+    if state.breaker_in is not None:
+        world.sql(
+            "INSERT INTO trunk_health (trunk_id, failures, reason, opened_at, probe_at, pause_seconds) "
+            "SELECT id, 10, 'test', dialer_now(), :at, 30 FROM trunks",
+            at=state.now + state.breaker_in,
+        )
+    if state.agent_in is not None:
+        world.sql(
+            "INSERT INTO agent_health (agent_id, trunk_id, held_at, reason, probe_at) "
+            "SELECT a.id, t.id, dialer_now(), 'test', :at FROM agents a, trunks t",
+            at=state.now + state.agent_in,
+        )
+    if state.redis_is_lost:
+        world.flush_redis()
+
+
+def add_contact(world: World, batch_id: BatchId, position: int, contact: OneContact, now: DateTime) -> ContactId:
+    phone = made_up_phones(1, first=position)[0]
+    sticks_to = contact.sticks_to
+    number = "" if sticks_to is None else f"|{world.installed.number_ids[sticks_to]}"
+    is_over = contact.status not in ("pending", "waiting")
+    (row,) = world.rows(
+        """
+        INSERT INTO contacts (id, batch_id, phone_number, status, status_reason, outcome, lane, priority, attempts,
+                              due_at, expires_at, finished_at)
+        VALUES (gen_random_uuid(), :batch, :phone, :status, :reason, :outcome, :lane, :priority, :attempts, :due,
+                :expires, :finished) RETURNING id
+        """,
+        batch=batch_id,
+        phone=phone,
+        status=contact.status,
+        reason="suppressed" if contact.status == "skipped" else None,
+        outcome=contact.outcome,
+        lane=contact.lane + number,
+        priority=contact.priority,
+        attempts=contact.attempts,
+        due=now + contact.due_in,
+        expires=None if contact.expires_in is None else now + contact.expires_in,
+        finished=now if is_over else None,
+    )
+    if contact.is_suppressed:
+        world.sql(
+            "INSERT INTO suppressions (workspace_id, phone_number) VALUES (:workspace, :phone)",
+            workspace=world.installed.workspace_id,
+            phone=phone,
+        )
+    return ContactId(row.id)
+
+
+def dispatched(stored: Stored) -> set[ContactId]:
+    """Start and dispatch the batch until it can start no more calls; return the contacts that were claimed."""
+    world = stored.world
+    before = {row.contact_id for row in world.rows("SELECT contact_id FROM attempts")}
+    tick(world.context, world.clock.now)
+    again: tuple[BatchId, ...] = (stored.batch_id,)
+    while again:
+        again = dispatch(world.context, again, world.clock.now, world.rng).again
+    return {row.contact_id for row in world.rows("SELECT contact_id FROM attempts")} - before
+
+
+def opener(first: World, connections: Connections) -> Callable[[DateTime], Any]:
+    """Return a function that opens a World on empty servers: `with open_world(now) as world`. `first`: one on them."""
+
+    @contextmanager
+    def opened(now: DateTime) -> Iterator[World]:
+        first.flush_redis()
+        first.sql(EMPTY)
+        world = World(first.database_url, first.redis_url, clock=Clock(now), lent=connections)
+        try:
+            yield world
+        finally:
+            world.close()
+
+    return opened
+
+
+def assert_explained_as_dispatched(open_world: Callable[[DateTime], Any], state: State) -> None:
+    """Store a state, explain it, dispatch it, and compare."""
+    with open_world(state.now) as world:
+        stored = store(world, state)
+        explained, before = stored.explained(), stored.statuses()
+        of_batch = explain_contacts(world.context, world.installed.workspace_id, stored.batch_id, state.now).explanation
+        assert stored.explained() == explained
+        claimed = dispatched(stored)
+        assert {id_ for id_, one in explained.items() if one.verdict is Verdict.CALLABLE} == claimed
+        assert of_batch.callable == len(claimed)
+        reasons = Counter(one.reason.code for one in explained.values() if one.reason)
+        assert {reason.blocked.code: reason.count for reason in of_batch.reasons} == reasons
+        assert of_batch.callable + sum(reasons.values()) == of_batch.total == len(state.contacts)
+        assert_ends_as_explained(stored, explained, before)
+
+
+def assert_ends_as_explained(
+    stored: Stored, explained: Mapping[ContactId, Explanation], before: Mapping[ContactId, Any]
+) -> None:
+    """Assert that what dispatch ends, or holds, is what explain has said."""
+    after = stored.statuses()
+    for contact_id, row in after.items():
+        if row.status == "skipped" and before[contact_id].status != "skipped":
+            reason = explained[contact_id].reason
+            assert reason is not None
+            assert reason.code is SKIPPED[row.status_reason]
+    progress = stored.world.progress(stored.batch_id)
+    if progress.status == "failed":
+        assert {one.verdict for one in explained.values()} <= {Verdict.NEVER}
+    if held := {code for code, held_by in HELD_BY.items() if held_by == progress.held_by}:
+        still_open = {contact_id for contact_id, row in after.items() if row.status == "pending"}
+        assert all(held & set(explained[contact_id].blocked) for contact_id in still_open)
