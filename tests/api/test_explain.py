@@ -81,3 +81,19 @@ def test_what_does_not_exist_in_this_workspace_is_not_explained(client: TestClie
     for path in (f"{other}/contacts/{contact_id}", contact_id, f"{batch}/contacts/{batch}"):
         answer = client.get(f"/batch-calls/{path}/explain")
         assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+
+
+def test_a_call_that_may_exist_is_said_to_be_unresolved_and_when_it_was_last_looked_up(
+    client: TestClient, world: World
+) -> None:
+    batch_id = world.batch(1)
+    world.dispatch([batch_id])
+    world.sql("UPDATE attempts SET state = 'unclear', rescue_at = :at", at=MONDAY.add(seconds=10))
+    contact_id = first_contact(client, str(batch_id))
+    contact = explained(client, str(batch_id), contact_id)
+    assert (contact["verdict"], contact["reason"]["code"]) == ("unresolved", "attempt_unresolved")
+    assert (contact["next_at"], contact["next_at_certainty"]) == (None, "unknown")
+    world.sql("UPDATE attempts SET looked_up_at = :at", at=MONDAY)
+    facts = explained(client, str(batch_id), contact_id)["reason"]["facts"]
+    assert (facts["looked_up_at"], facts["network_is_asked_at"]) == ("2026-03-02T08:00:00Z", "2026-03-02T08:00:10Z")
+    assert [reason["code"] for reason in explained(client, str(batch_id))["reasons"]] == ["attempt_unresolved"]

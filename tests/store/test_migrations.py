@@ -15,7 +15,7 @@ from dialer.engine.settle import settle
 from dialer.providers import registry
 from dialer.service import batch_settings, demo_setup
 from dialer.service.batch_settings import Undo
-from dialer.store import bulk_changes, numbers, quarantine
+from dialer.store import attempts, bulk_changes, numbers, quarantine
 from dialer.store.database import Database, rows, run
 from support.world import MONDAY, World
 
@@ -187,6 +187,23 @@ def test_a_call_that_a_worker_from_before_webhooks_ends_is_told_to_an_endpoint(o
         assert run(connection, CLOSE, ids=ids, **ends) == 3
         told = rows(connection, "SELECT type, data ->> 'attempt_id', data ->> 'outcome' FROM webhook_deliveries")
         assert sorted(told) == [("call.ended", str(attempt_id), "busy") for attempt_id in ids]
+
+
+def test_attempts_of_before_were_not_looked_up_and_a_worker_of_the_previous_release_goes_on(old: Database) -> None:
+    old.upgrade("0013")
+    with old.begin() as connection:
+        connection.exec_driver_sql(LEDGER)
+    old.upgrade()
+    looked_up = "SELECT DISTINCT looked_up_at AS at FROM attempts"
+    with old.begin() as connection:
+        assert [row.at for row in rows(connection, looked_up)] == [None]
+        # As the previous release takes overdue attempts.
+        assert run(connection, "UPDATE attempts SET rescue_at = '2026-03-02 09:00Z' WHERE rescue_at IS NOT NULL") == 3
+        taken = attempts.take_overdue(connection, MONDAY.add(hours=2), MONDAY.add(hours=3), 10)
+        assert len(taken) == 3
+        assert {row.looked_up_at for row in rows(connection, "SELECT looked_up_at FROM attempts")} == {
+            MONDAY.add(hours=2)
+        }
 
 
 def test_a_report_that_a_process_of_the_previous_release_stores_is_settled_by_the_new_one_and_the_other_way_round(

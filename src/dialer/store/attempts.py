@@ -26,7 +26,7 @@ COLUMNS = (
     "cause", "provider_call_id", "local_on", "utc_on", "granted_at", "created_at", "placed_at", "ringing_at",
     "answered_at", "ended_at", "talk_seconds", "rescue_at", "allowed_by", "gone_at", "sent_at", "sip_code",
     "q850_cause", "sip_call_id", "hung_up_by", "is_counted", "disposition", "opt_out", "reported_outcome",
-    "workspace_id",
+    "workspace_id", "looked_up_at",
 )  # fmt: skip
 _ATTEMPT = """
 a.id, a.batch_id, a.contact_id, a.trunk_id, a.phone_number_id, a.utc_on, a.local_on, a.created_at, a.state,
@@ -232,7 +232,7 @@ def take_overdue(connection: Connection, now: DateTime, again_at: DateTime, limi
         WITH overdue AS MATERIALIZED (
             SELECT id FROM attempts WHERE rescue_at <= :now ORDER BY rescue_at LIMIT :limit
             FOR NO KEY UPDATE SKIP LOCKED)
-        UPDATE attempts a SET rescue_at = :again_at FROM overdue, trunks t, batches b
+        UPDATE attempts a SET rescue_at = :again_at, looked_up_at = :now FROM overdue, trunks t, batches b
         WHERE a.id = overdue.id AND t.id = a.trunk_id AND b.id = a.batch_id
         RETURNING {_CALL}, a.state, a.gone_at,
                   a.created_at < CAST(:now AS timestamptz) - interval '{CALL_SECONDS} seconds'

@@ -114,7 +114,7 @@ def contact(connection: Connection, batch_id: BatchId, contact_id: ContactId) ->
         f"""
         SELECT c.status, c.status_reason, c.outcome, c.phone_number, c.lane, c.timezone, c.due_at, c.attempts,
                c.expires_at, c.priority, c.position, {IS_SUPPRESSED} AS is_suppressed,
-               a.state, a.created_at, a.sent_at IS NOT NULL AS is_sent, a.rescue_at
+               a.state, a.created_at, a.sent_at IS NOT NULL AS is_sent, a.rescue_at, a.looked_up_at
         FROM contacts c LEFT JOIN attempts a ON a.contact_id = c.id AND a.state IN {LIVE}
         WHERE c.id = :id AND c.batch_id = :batch
         """,
@@ -133,7 +133,11 @@ def contact(connection: Connection, batch_id: BatchId, contact_id: ContactId) ->
 def _facts(row: Row[Any]) -> ContactFacts:
     created_at = optional_moment(row.created_at)
     attempt = created_at and LiveAttempt(
-        AttemptState(row.state), created_at, row.is_sent, optional_moment(row.rescue_at)
+        AttemptState(row.state),
+        created_at,
+        row.is_sent,
+        optional_moment(row.looked_up_at),
+        optional_moment(row.rescue_at),
     )
     return ContactFacts(
         status=ContactStatus(row.status),
@@ -209,9 +213,10 @@ def _read_groups(
                min(due_at) AS due_at, max(attempts) AS attempts,
                -- Of those that have not expired, the one that can be called longest.
                CASE WHEN bool_and(expires_at IS NOT NULL) THEN max(expires_at) END AS expires_at,
-               min(created_at) AS created_at, min(rescue_at) AS rescue_at, NULL AS phone_number, NULL AS timezone
+               min(created_at) AS created_at, min(rescue_at) AS rescue_at,
+               max(looked_up_at) AS looked_up_at, NULL AS phone_number, NULL AS timezone
         FROM (SELECT c.status, c.status_reason, c.outcome, c.due_at, c.expires_at, c.attempts, a.state, a.created_at,
-                     a.sent_at IS NOT NULL AS is_sent, a.rescue_at, {IS_SUPPRESSED} AS is_suppressed,
+                     a.sent_at IS NOT NULL AS is_sent, a.rescue_at, a.looked_up_at, {IS_SUPPRESSED} AS is_suppressed,
                      CASE WHEN c.status IN ('pending', 'waiting') THEN c.lane ELSE '' END AS lane,
                      c.status = 'waiting' AND c.due_at > :now AS is_waiting,
                      coalesce(c.expires_at <= :now, false) AS is_expired, {IS_SPENT} AS is_spent

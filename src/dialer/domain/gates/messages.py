@@ -71,7 +71,12 @@ _TEXTS = {
     "limit": "limit {:,}",
     "ahead": "{:,} contacts are called before",
 }
-_TIMES = {"since": "since {}", "network_is_asked_at": "the network is asked again at {}", "expires_at": "at {}"}
+_TIMES = {
+    "since": "since {}",
+    "looked_up_at": "last looked up at {}",
+    "network_is_asked_at": "the network is asked again at {}",
+    "expires_at": "at {}",
+}
 
 
 def _details(blocked: Blocked, timezone: str, now: DateTime) -> Iterator[str]:

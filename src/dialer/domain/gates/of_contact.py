@@ -36,11 +36,14 @@ WAITS_FOR = {
 
 @dataclass(frozen=True, slots=True)
 class LiveAttempt:
-    """The attempt of a contact that is being called. `looks_at`: when rescue asks its network, if nothing comes."""
+    """The attempt of a contact that is being called. `looked_up_at`: when its network was last asked about it; None: it
+    was not. `looks_at`: when it is asked next, if nothing is reported.
+    """
 
     state: AttemptState
     created_at: DateTime
     is_sent: bool  #: Its request may have left.
+    looked_up_at: DateTime | None = None
     looks_at: DateTime | None = None
 
     def is_unresolved(self, now: DateTime) -> bool:
@@ -105,7 +108,12 @@ def _resolved(contact: ContactFacts, now: DateTime) -> Blocked | None:
     attempt = contact.attempt
     if attempt is None or not attempt.is_unresolved(now):
         return None
-    facts = {"state": attempt.state, "since": attempt.created_at, "network_is_asked_at": attempt.looks_at}
+    facts = {
+        "state": attempt.state,
+        "since": attempt.created_at,
+        "looked_up_at": attempt.looked_up_at,
+        "network_is_asked_at": attempt.looks_at,
+    }
     return Blocked(GateCode.ATTEMPT_UNRESOLVED, facts=facts)
 
 
