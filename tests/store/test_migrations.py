@@ -15,7 +15,7 @@ from dialer.engine.settle import settle
 from dialer.providers import registry
 from dialer.service import batch_settings, demo_setup
 from dialer.service.batch_settings import Undo
-from dialer.store import attempts, bulk_changes, numbers, quarantine
+from dialer.store import attempts, bulk_changes, forecasts, numbers, quarantine
 from dialer.store.database import Database, rows, run
 from support.world import MONDAY, World
 
@@ -472,3 +472,24 @@ def test_live_batches_have_a_version_to_go_back_to_and_changes_of_the_previous_r
     finally:
         world.close()
         database.close()
+
+
+def test_forecasts_begin_with_the_upgrade_and_the_previous_release_deletes_their_batches(old: Database) -> None:
+    with old.begin() as connection:
+        connection.exec_driver_sql(LEDGER)
+        run(connection, "UPDATE batches SET status = 'paused'")
+    old.upgrade()
+    with old.begin() as connection:
+        (batch,) = rows(connection, "SELECT id, workspace_id, version FROM batches")
+        values = {
+            "id": batch.id,
+            "workspace_id": batch.workspace_id,
+            "batch_id": batch.id,
+            "batch_version": batch.version,
+        }
+        ends = {"p10": None, "p50": MONDAY, "p90": MONDAY}
+        forecasts.insert(connection, values | ends | {"made_at": MONDAY, "assumed": "{}"})
+        assert forecasts.past(connection, batch.workspace_id) == []
+        # The previous release knows nothing of forecasts.
+        run(connection, "DELETE FROM batches WHERE id = :id", id=batch.id)
+        assert rows(connection, "SELECT id FROM forecasts") == []

@@ -12,6 +12,7 @@ from dialer.bench.carried import carried
 from dialer.bench.claim import claims
 from dialer.bench.explain import explain
 from dialer.bench.figure import Cell, Figure, Row, Size
+from dialer.bench.forecast import forecast
 from dialer.bench.imports import imports
 from dialer.bench.memory import memory
 from dialer.bench.rate import rate
@@ -32,6 +33,7 @@ FIGURES: Mapping[str, Take] = {
     "tick": ticks,
     "claim": claims,
     "explain": explain,
+    "forecast": forecast,
 }
 
 

@@ -114,9 +114,7 @@ def make(
     found = forecast(situation, assumptions, f"{batch.id}:{batch.version}")
     result = ForecastResult(found, assumptions, situation, calibration(past))
     with db.begin() as connection:
-        # The batch may have been deleted meanwhile.
-        if batch_views.belongs(connection, workspace_id, batch_id):
-            forecasts.insert(connection, _row(result, now, rng))
+        forecasts.insert(connection, _row(result, now, rng))
     return result
 
 
@@ -135,7 +133,8 @@ def _situation(connection: Connection, workspace_id: WorkspaceId, batch_id: Batc
     outbound = [number for number in numbers.of_batches(connection, [batch_id]).get(batch_id, []) if number.is_usable]
     if not outbound:
         raise StateConflict("The batch has no active outbound number", code="no_outbound_number")
-    others = forecasts.other_batches(connection, batch_id, {number.trunk.id for number in outbound})
+    trunk_ids = {number.trunk.id for number in outbound}
+    others = forecasts.other_batches(connection, workspace_id, batch_id, trunk_ids)
     cohorts, suppressed = forecasts.cohorts(connection, workspace_id, batch_id, now)
     return Situation(
         batch=batch,

@@ -22,6 +22,7 @@ MOST_CALLS = 2_000
 # Times of contacts are put together, so that however many there are, there are about so many.
 MOST_TIMES = 200
 MOST_PAST_FORECASTS = 1_000
+MOST_ACTIVE = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,20 +81,29 @@ def cohorts(
     return found, sum(row.n for row in records if row.is_suppressed)
 
 
-def other_batches(connection: Connection, batch_id: BatchId, trunk_ids: Collection[TrunkId]) -> list[OtherBatch]:
-    """List the other active batches whose numbers are on these trunks and which have contacts to call."""
+def other_batches(
+    connection: Connection, workspace_id: WorkspaceId, batch_id: BatchId, trunk_ids: Collection[TrunkId]
+) -> list[OtherBatch]:
+    """List the other active batches whose numbers are on these trunks and which have contacts to call.
+
+    Among the MOST_ACTIVE newest batches of the workspace, which are read by index.
+    """
     records = rows(
         connection,
         """
         SELECT b.id, b.priority, b.max_concurrent_calls, p.pending + p.waiting + p.dialing AS contacts
-        FROM batches b JOIN batch_progress p ON p.batch_id = b.id
+        FROM (SELECT id, agent_id, priority, max_concurrent_calls, status FROM batches
+              WHERE workspace_id = :workspace ORDER BY id DESC LIMIT :most) AS b
+        JOIN batch_progress p ON p.batch_id = b.id
         WHERE b.status = 'active' AND b.id <> :batch AND p.pending + p.waiting + p.dialing > 0
           AND EXISTS (SELECT 1 FROM phone_numbers n LEFT JOIN batch_numbers bn ON bn.phone_number_id = n.id
                       WHERE n.trunk_id = ANY(:trunks) AND (bn.batch_id = b.id OR n.agent_id = b.agent_id))
         ORDER BY b.id
         """,
+        workspace=workspace_id,
         batch=batch_id,
         trunks=list(trunk_ids),
+        most=MOST_ACTIVE,
     )
     return [OtherBatch(row.id, row.priority, row.max_concurrent_calls, row.contacts) for row in records]
 
@@ -151,12 +161,16 @@ def call_sums(
 
 
 def insert(connection: Connection, values: dict[str, Any]) -> None:
-    """Keep a forecast."""
+    """Keep a forecast, unless its batch was deleted meanwhile."""
     run(
         connection,
         """
-        INSERT INTO forecasts (id, workspace_id, batch_id, batch_version, made_at, p10, p50, p90, assumed)
-        VALUES (:id, :workspace_id, :batch_id, :batch_version, :made_at, :p10, :p50, :p90, CAST(:assumed AS jsonb))
+        INSERT INTO forecasts (id, workspace_id, batch_id, batch_version, history_id, made_at, p10, p50, p90, assumed)
+        SELECT :id, :workspace_id, id, :batch_version,
+               (SELECT max(h.id) FROM batch_history h WHERE h.batch_id = b.id),
+               :made_at, CAST(:p10 AS timestamptz), CAST(:p50 AS timestamptz), CAST(:p90 AS timestamptz),
+               CAST(:assumed AS jsonb)
+        FROM batches b WHERE id = :batch_id FOR KEY SHARE
         """,
         **values,
     )
@@ -172,13 +186,14 @@ def past(connection: Connection, workspace_id: WorkspaceId) -> list[PastForecast
         connection,
         """
         SELECT DISTINCT ON (f.batch_id) f.p10, f.p50, f.p90, b.completed_at
-        FROM (SELECT * FROM forecasts WHERE workspace_id = :workspace ORDER BY id DESC LIMIT :limit) AS f
+        FROM (SELECT id, batch_id, batch_version, history_id, p10, p50, p90 FROM forecasts
+              WHERE workspace_id = :workspace ORDER BY id DESC LIMIT :limit) AS f
         JOIN batches b ON b.id = f.batch_id
         CROSS JOIN LATERAL (
             SELECT count(*) AS changes, count(*) FILTER (WHERE to_status = 'paused') AS pauses
-            FROM batch_history h WHERE h.batch_id = b.id AND h.at >= f.made_at AND h.from_status IS NOT NULL) AS since
+            FROM batch_history h WHERE h.batch_id = b.id AND h.id > f.history_id) AS since
         WHERE b.status = 'completed' AND since.pauses = 0 AND b.version = f.batch_version + since.changes
-        ORDER BY f.batch_id, f.made_at
+        ORDER BY f.batch_id, f.id
         """,
         workspace=workspace_id,
         limit=MOST_PAST_FORECASTS,

@@ -21,8 +21,9 @@ OUTCOMES = (
     Outcome.NO_ANSWER, Outcome.ANSWERED, Outcome.MACHINE, Outcome.BUSY, Outcome.REJECTED, Outcome.INVALID_NUMBER,
     Outcome.FAILED,
 )  # fmt: skip
-# A run makes about so many groups of calls, however many contacts there are.
-GROUPS_OF_CALLS = 2_500
+# So many calls are drawn one by one; of more, so many that start together that a run makes about GROUPS_OF_CALLS draws.
+SINGLE_CALLS = 3_000
+GROUPS_OF_CALLS = 1_000
 HORIZON_SECONDS = 366 * 86_400.0
 
 
@@ -127,7 +128,7 @@ def timetable(situation: Situation, expected_calls: float) -> Timetable:
         respects_contact_timezone=batch.respect_contact_timezone,
         expires=_first(batch.expires_at),
         rules=batch.retry,
-        chunk=max(1, ceil(expected_calls / GROUPS_OF_CALLS)),
+        chunk=1 if expected_calls <= SINGLE_CALLS else ceil(expected_calls / GROUPS_OF_CALLS),
     )
 
 
