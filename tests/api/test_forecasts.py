@@ -77,3 +77,12 @@ def test_a_batch_without_an_end_ahead_is_refused(client: TestClient, draft: Draf
 
 def test_a_batch_of_another_workspace_is_not_found(client: TestClient) -> None:
     assert client.post("/batch-calls/019cad8f-ac00-7d38-8f21-ddb66cad4a26/forecast").status_code == 404
+
+
+def test_a_workspace_computes_one_forecast_at_a_time(client: TestClient, draft: Draft, world: World) -> None:
+    batch = draft(contacts=1)
+    state = client.app.state  # type: ignore[attr-defined]
+    with state.forecasts.slot(world.installed.workspace_id):
+        refused = client.post(f"/batch-calls/{batch['id']}/forecast")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "busy")
+    assert forecast(client, batch["id"])["ends_at"]["p50"]

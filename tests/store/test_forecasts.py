@@ -1,6 +1,6 @@
 """What a forecast reads: contacts in cohorts, earlier calls, and earlier forecasts beside true ends."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -11,9 +11,10 @@ from dialer.domain.outcomes import Outcome
 from dialer.service import forecasts as service
 from dialer.service.forecasts import ForecastRequest
 from dialer.store import forecasts
+from support.operator_requests import schedule
 from support.recorded_statements import recorded_statements, sequentially_scanned_tables
 from support.stored_past import store_past
-from support.world import MONDAY, World
+from support.world import MONDAY, World, made_up_phones
 
 ALL_ANSWER = ForecastRequest(answer_rate=1.0, mean_talk_seconds=20.0, mean_ring_seconds=5.0)
 
@@ -119,21 +120,63 @@ def test_predicted_and_true_ends_are_compared_once_a_batch(world: World) -> None
     assert measured.median_error_minutes > 0
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "UPDATE batches SET status = 'paused'; UPDATE batches SET status = 'active'",
-        "UPDATE batches SET max_concurrent_calls = 9",
-        "UPDATE batches SET status = 'cancelled'",
-    ],
-)
-def test_a_batch_that_was_changed_after_its_forecast_is_not_compared(world: World, statement: str) -> None:
+def paused(world: World, batch_id: BatchId) -> None:
+    for status in ("paused", "active"):
+        world.sql("UPDATE batches SET status = :status WHERE id = :id", status=status, id=batch_id)
+
+
+def edited(world: World, batch_id: BatchId) -> None:
+    world.sql("UPDATE batches SET max_concurrent_calls = 9 WHERE id = :id", id=batch_id)
+
+
+def cancelled(world: World, batch_id: BatchId) -> None:
+    world.sql("UPDATE batches SET status = 'cancelled' WHERE id = :id", id=batch_id)
+
+
+def given_a_contact(world: World, batch_id: BatchId) -> None:
+    world.add(batch_id, made_up_phones(1, first=50))
+
+
+@pytest.mark.parametrize("change", [paused, edited, cancelled, given_a_contact])
+def test_a_batch_that_was_changed_after_its_forecast_is_not_compared(
+    world: World, change: Callable[[World, BatchId], None]
+) -> None:
     batch_id = world.batch(3)
     make(world, batch_id)
-    for part in statement.split(";"):
-        world.sql(part)
+    change(world, batch_id)
     world.run(lambda: world.is_over(batch_id))
     assert make(world, world.batch(1, start=False)).calibration is None
+
+
+@pytest.mark.parametrize(("minutes", "batches"), [(0, 1), (5, 0)])
+def test_a_draft_is_compared_if_it_was_started_when_it_was_forecast(world: World, minutes: int, batches: int) -> None:
+    batch_id = world.batch(3, start=False)
+    make(world, batch_id)
+    world.clock.now = world.clock.now.add(minutes=minutes)
+    schedule(world, batch_id)
+    world.run(lambda: world.is_over(batch_id))
+    measured = make(world, world.batch(1, start=False)).calibration
+    assert (measured.batches if measured else 0) == batches
+
+
+def test_a_batch_whose_contacts_are_all_suppressed_ends_at_once(world: World) -> None:
+    batch_id = world.batch(2, start=False)
+    world.sql(
+        """
+        INSERT INTO suppressions (id, workspace_id, phone_number)
+        SELECT gen_random_uuid(), workspace_id, phone_number FROM contacts JOIN batches b ON b.id = batch_id
+        """
+    )
+    found = make(world, batch_id).forecast
+    assert found.ends.p90 == MONDAY
+    assert found.not_reached == {"suppressed": 2}
+
+
+def test_the_number_of_forecasts_that_are_kept_is_bounded(world: World) -> None:
+    batch_id = world.batch(1, start=False)
+    for _ in range(forecasts.MOST_KEPT + 1):
+        make(world, batch_id)
+    assert world.value("SELECT count(*) FROM forecasts") == forecasts.MOST_KEPT
 
 
 def limits_of(world: World, **changes: Mapping[str, Any]) -> Any:

@@ -481,14 +481,9 @@ def test_forecasts_begin_with_the_upgrade_and_the_previous_release_deletes_their
     old.upgrade()
     with old.begin() as connection:
         (batch,) = rows(connection, "SELECT id, workspace_id, version FROM batches")
-        values = {
-            "id": batch.id,
-            "workspace_id": batch.workspace_id,
-            "batch_id": batch.id,
-            "batch_version": batch.version,
-        }
+        values = {"id": batch.id, "batch_id": batch.id, "batch_version": batch.version, "contacts": 3}
         ends = {"p10": None, "p50": MONDAY, "p90": MONDAY}
-        forecasts.insert(connection, values | ends | {"made_at": MONDAY, "assumed": "{}"})
+        forecasts.insert(connection, values | ends | {"made_at": MONDAY, "starts_at": MONDAY, "assumed": "{}"})
         assert forecasts.past(connection, batch.workspace_id) == []
         # The previous release knows nothing of forecasts.
         run(connection, "DELETE FROM batches WHERE id = :id", id=batch.id)

@@ -24,7 +24,7 @@ from dialer.domain.trunk import OutboundNumber
 from dialer.domain.validation import wrong_field
 from dialer.errors import NotFound, StateConflict
 from dialer.service.fields import InputModel
-from dialer.store import batch_views, batches, forecasts, numbers
+from dialer.store import batch_views, batches, forecasts, numbers, progress
 from dialer.store.database import Connection, Database
 from dialer.store.forecasts import OtherBatch
 
@@ -143,7 +143,13 @@ def _situation(connection: Connection, workspace_id: WorkspaceId, batch_id: Batc
         limits=_limits(connection, batch, outbound, others, now),
         suppressed=suppressed,
         other_batches=len(others),
+        total=_total(connection, batch_id),
     )
+
+
+def _total(connection: Connection, batch_id: BatchId) -> int:
+    found = progress.read(connection, batch_id)
+    return found.total if found else 0
 
 
 def _starts_at(connection: Connection, batch: Batch, now: DateTime) -> DateTime:
@@ -253,9 +259,10 @@ def _row(result: ForecastResult, now: DateTime, rng: Random) -> dict[str, Any]:
     batch, ends = result.situation.batch, result.forecast.ends
     return {
         "id": uuid7(now, rng),
-        "workspace_id": batch.workspace_id,
         "batch_id": batch.id,
         "batch_version": batch.version,
+        "contacts": result.situation.total,
+        "starts_at": result.situation.starts_at,
         "made_at": now,
         "p10": ends.p10,
         "p50": ends.p50,

@@ -1,6 +1,6 @@
 """What a forecast reads: contacts in cohorts, limits, earlier calls; and the forecasts that were made."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ MOST_CALLS = 2_000
 MOST_TIMES = 200
 MOST_PAST_FORECASTS = 1_000
 MOST_ACTIVE = 1_000
+MOST_KEPT = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,39 +161,44 @@ def call_sums(
     return [CallSums(**dict(row._mapping) | {"outcome": Outcome(row.outcome)}) for row in records]
 
 
-def insert(connection: Connection, values: dict[str, Any]) -> None:
-    """Keep a forecast, unless its batch was deleted meanwhile."""
+def insert(connection: Connection, values: Mapping[str, Any]) -> None:
+    """Keep a forecast, unless its batch was deleted meanwhile or has MOST_KEPT with the same settings already."""
     run(
         connection,
         """
-        INSERT INTO forecasts (id, workspace_id, batch_id, batch_version, history_id, made_at, p10, p50, p90, assumed)
-        SELECT :id, :workspace_id, id, :batch_version,
-               (SELECT max(h.id) FROM batch_history h WHERE h.batch_id = b.id),
-               :made_at, CAST(:p10 AS timestamptz), CAST(:p50 AS timestamptz), CAST(:p90 AS timestamptz),
-               CAST(:assumed AS jsonb)
-        FROM batches b WHERE id = :batch_id FOR KEY SHARE
+        INSERT INTO forecasts (id, workspace_id, batch_id, batch_version, history_id, contacts, starts_at, made_at,
+                               p10, p50, p90, assumed)
+        SELECT :id, b.workspace_id, b.id, :batch_version,
+               (SELECT max(h.id) FROM batch_history h WHERE h.batch_id = b.id), :contacts, :starts_at, :made_at,
+               CAST(:p10 AS timestamptz), CAST(:p50 AS timestamptz), CAST(:p90 AS timestamptz), CAST(:assumed AS jsonb)
+        FROM batches b
+        WHERE b.id = :batch_id
+          AND (SELECT count(*) FROM forecasts f WHERE f.batch_id = b.id AND f.batch_version = :batch_version) < :most
+        FOR KEY SHARE OF b
         """,
+        most=MOST_KEPT,
         **values,
     )
 
 
 def past(connection: Connection, workspace_id: WorkspaceId) -> list[PastForecast]:
-    """Read the first forecast of each completed batch, among the newest forecasts of the workspace.
+    """Read the first forecast of each completed batch that ran as it was forecast, among the newest forecasts.
 
-    Not of batches that were paused or whose settings were changed after it: they ended in another way than forecast.
-    Each change of a batch adds one to its version; those of its status are in its history.
+    Not where it was started at another time, paused, changed or given contacts after the forecast. Each change of a
+    batch adds one to its version; those of its status are in its history.
     """
     records = rows(
         connection,
         """
         SELECT DISTINCT ON (f.batch_id) f.p10, f.p50, f.p90, b.completed_at
-        FROM (SELECT id, batch_id, batch_version, history_id, p10, p50, p90 FROM forecasts
+        FROM (SELECT id, batch_id, batch_version, history_id, contacts, starts_at, p10, p50, p90 FROM forecasts
               WHERE workspace_id = :workspace ORDER BY id DESC LIMIT :limit) AS f
-        JOIN batches b ON b.id = f.batch_id
+        JOIN batches b ON b.id = f.batch_id JOIN batch_progress p ON p.batch_id = f.batch_id
         CROSS JOIN LATERAL (
             SELECT count(*) AS changes, count(*) FILTER (WHERE to_status = 'paused') AS pauses
             FROM batch_history h WHERE h.batch_id = b.id AND h.id > f.history_id) AS since
-        WHERE b.status = 'completed' AND since.pauses = 0 AND b.version = f.batch_version + since.changes
+        WHERE b.status = 'completed' AND b.started_at <= f.starts_at + interval '1 minute' AND p.total = f.contacts
+          AND since.pauses = 0 AND b.version = f.batch_version + since.changes
         ORDER BY f.batch_id, f.id
         """,
         workspace=workspace_id,

@@ -56,7 +56,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """A batch when its forecast is made. `starts_at`: now, or when it is scheduled.
+    """A batch when its forecast is made. `starts_at`: now, or when it is scheduled. `total`: all its contacts.
 
     `suppressed`: contacts that are skipped because their numbers are suppressed; they are in no cohort.
     `other_batches`: active batches that share its trunks.
@@ -68,6 +68,7 @@ class Situation:
     limits: Limits
     suppressed: int = 0
     other_batches: int = 0
+    total: int = 0
 
     @property
     def contacts(self) -> int:
