@@ -7,6 +7,7 @@ import pendulum
 import pytest
 from fastapi.testclient import TestClient
 
+from api.conftest import Api
 from support.world import World
 
 Draft = Callable[..., dict[str, Any]]
@@ -75,8 +76,10 @@ def test_a_batch_without_an_end_ahead_is_refused(client: TestClient, draft: Draf
     assert refusal(client, batch["id"])[0] == "no_outbound_number"
 
 
-def test_a_batch_of_another_workspace_is_not_found(client: TestClient) -> None:
-    assert client.post("/batch-calls/019cad8f-ac00-7d38-8f21-ddb66cad4a26/forecast").status_code == 404
+def test_a_batch_of_another_workspace_is_not_found(api: Api, draft: Draft) -> None:
+    batch = draft(contacts=1)
+    with api.client(workspace=api.workspace("other")) as other:
+        assert other.post(f"/batch-calls/{batch['id']}/forecast").status_code == 404
 
 
 def test_a_workspace_computes_one_forecast_at_a_time(client: TestClient, draft: Draft, world: World) -> None:

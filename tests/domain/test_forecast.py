@@ -138,12 +138,20 @@ def test_a_retry_that_is_due_in_the_night_waits_for_the_morning() -> None:
     window = CallingWindow("UTC", time(8), time(8, 5))
     found = forecast_of(Cohort(1), batch=a_batch(window, retries=1), assumptions=BUSY)
     assert found.ends.p50 == pendulum.datetime(2026, 3, 3, 8, 0, 40)
+    assert [binding.code for binding in found.binding] == ["outside_batch_hours"]
 
 
 def test_a_contact_whose_number_is_invalid_is_called_once() -> None:
     found = forecast_of(Cohort(4), batch=a_batch(retries=3), assumptions=certain({Outcome.INVALID_NUMBER: 1.0}))
     assert found.not_reached == {"number_invalid": 4}
     assert sum(attempts for _, attempts in found.attempts_by_day) == 4
+
+
+def test_a_call_that_fails_in_its_network_uses_up_no_attempt() -> None:
+    found = forecast_of(Cohort(1), assumptions=certain({Outcome.FAILED: 1.0}))
+    # Ten calls are spared; the one after them uses up the only attempt.
+    assert found.attempts_by_day == [(date(2026, 3, 2), 11)]
+    assert found.not_reached == {"attempts_used": 1}
 
 
 def test_contacts_that_expire_before_their_turn_are_not_called() -> None:

@@ -1,7 +1,7 @@
 """`/batch-calls/{id}/forecast`: when a batch will end, and what delays it."""
 
 from datetime import date, datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
@@ -44,7 +44,7 @@ class AttemptsOfHour(BaseModel):
 class NotReached(BaseModel):
     """How many contacts will not be reached for this reason."""
 
-    code: str
+    code: Literal["attempts_used", "number_invalid", "expired", "suppressed", "window_never_opens"]
     count: int
 
 
@@ -65,7 +65,16 @@ class BindingLimit(BaseModel):
 
     from_: Annotated[datetime, Field(alias="from")]
     to: datetime
-    code: str
+    code: Literal[
+        "batch_slots_full",
+        "trunk_slots_full",
+        "trunk_rate",
+        "daily_cap",
+        "number_day",
+        "outside_batch_hours",
+        "outside_contact_hours",
+        "retry_not_due",
+    ]
     one_more: OneMore | None
 
 

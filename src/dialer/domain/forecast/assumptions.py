@@ -73,6 +73,10 @@ class Assumed:
     calls: int
 
 
+PRIOR_TALK = Assumed(PRIOR_TALK_SECONDS, Source.PRIOR, 0)
+PRIOR_RING = Assumed(PRIOR_RING_SECONDS, Source.PRIOR, 0)
+
+
 @dataclass(frozen=True, slots=True)
 class SlotTime:
     """How long calls of one outcome keep a slot. `mean`: in seconds. `deviation`, `doubt`: relative to the mean.
@@ -97,19 +101,13 @@ class Assumptions:
     given: Given = field(default_factory=Given)
     by_hour: Mapping[int, Sequence[float]] = field(default_factory=dict)
     answer_rate: Assumed = Assumed(PRIOR_SHARES[Outcome.ANSWERED], Source.PRIOR, 0)
-    talk_seconds: Assumed = Assumed(PRIOR_TALK_SECONDS, Source.PRIOR, 0)
-    ring_seconds: Assumed = Assumed(PRIOR_RING_SECONDS, Source.PRIOR, 0)
+    talk_seconds: Assumed = PRIOR_TALK
+    ring_seconds: Assumed = PRIOR_RING
 
     @property
     def shares(self) -> list[float]:
         """The expected share of each outcome, in the order of OUTCOMES."""
-        total = sum(self.weights)
-        return _with_given([weight / total for weight in self.weights], self.given)
-
-    @property
-    def mean_slot_seconds(self) -> float:
-        """How long a call keeps a slot on average."""
-        return sum(share * time.mean for share, time in zip(self.shares, self.slot_times, strict=True))
+        return _with_given(_normalised(self.weights), self.given)
 
     def draw(self, rng: Random) -> Rates:
         """Draw the rates of one run."""
@@ -132,20 +130,15 @@ def assume(given: Given, history: History, ring_timeout_seconds: int | None = No
     mean, strength = _workspace_shares(history)
     own = history.own_counts()
     weights = [strength * share + count for share, count in zip(mean, own, strict=True)]
-    source = Source.HISTORY if history.calls else Source.PRIOR
     is_given = given.answer_rate is not None or given.outcomes is not None
-    found = Assumptions(
+    return Assumptions(
         weights=weights,
         slot_times=[_slot_time(outcome, given, history, ring_timeout_seconds) for outcome in OUTCOMES],
         given=given,
         by_hour={} if is_given else dict(_by_hour(history, mean)),
+        answer_rate=_assumed_rate(given, history, weights),
         talk_seconds=_assumed_talk(given, history),
         ring_seconds=_assumed_ring(given, history),
-        answer_rate=Assumed(0.0, Source.GIVEN if is_given else source, 0 if is_given else history.calls),
-    )
-    rate = Assumed(found.shares[ANSWERED], found.answer_rate.source, found.answer_rate.calls)
-    return Assumptions(
-        found.weights, found.slot_times, given, found.by_hour, rate, found.talk_seconds, found.ring_seconds
     )
 
 
@@ -187,16 +180,18 @@ def _by_hour(history: History, mean: Sequence[float]) -> Iterator[tuple[int, lis
 def _tilted(shares: Sequence[float], factors: Sequence[float] | None) -> Sequence[float]:
     if factors is None:
         return shares
-    products = [share * factor for share, factor in zip(shares, factors, strict=True)]
-    total = sum(products)
-    return [product / total for product in products] if total else shares
+    return _normalised([share * factor for share, factor in zip(shares, factors, strict=True)])
+
+
+def _normalised(weights: Sequence[float]) -> list[float]:
+    total = sum(weights)
+    return [weight / total for weight in weights]
 
 
 def _with_given(shares: Sequence[float], given: Given) -> list[float]:
     """Put the given shares in place of those that were drawn; the others keep their proportions."""
     if given.outcomes is not None:
-        total = sum(given.outcomes.values())
-        return [given.outcomes.get(outcome, 0.0) / total for outcome in OUTCOMES]
+        return _normalised([given.outcomes.get(outcome, 0.0) for outcome in OUTCOMES])
     if given.answer_rate is None:
         return list(shares)
     rest = 1.0 - shares[ANSWERED]
@@ -252,17 +247,22 @@ def _prior_times(outcome: Outcome, ring_timeout_seconds: int | None) -> tuple[fl
             return 2.0, 0.0
 
 
+def _assumed_rate(given: Given, history: History, weights: Sequence[float]) -> Assumed:
+    rate = _with_given(_normalised(weights), given)[ANSWERED]
+    if given.answer_rate is not None or given.outcomes is not None:
+        return Assumed(rate, Source.GIVEN, 0)
+    return Assumed(rate, Source.HISTORY if history.calls else Source.PRIOR, history.calls)
+
+
 def _assumed_talk(given: Given, history: History) -> Assumed:
     if given.mean_talk_seconds is not None:
         return Assumed(given.mean_talk_seconds, Source.GIVEN, 0)
     found = durations(history.own, Outcome.ANSWERED) or durations(history.others, Outcome.ANSWERED)
-    return Assumed(found.talk, Source.HISTORY, found.calls) if found else Assumed(PRIOR_TALK_SECONDS, Source.PRIOR, 0)
+    return Assumed(found.talk, Source.HISTORY, found.calls) if found else PRIOR_TALK
 
 
 def _assumed_ring(given: Given, history: History) -> Assumed:
     if given.mean_ring_seconds is not None:
         return Assumed(given.mean_ring_seconds, Source.GIVEN, 0)
     found = durations(history.own, Outcome.ANSWERED) or durations(history.others, Outcome.ANSWERED)
-    if found is None:
-        return Assumed(PRIOR_RING_SECONDS, Source.PRIOR, 0)
-    return Assumed(max(0.0, found.mean - found.talk), Source.HISTORY, found.calls)
+    return Assumed(max(0.0, found.mean - found.talk), Source.HISTORY, found.calls) if found else PRIOR_RING

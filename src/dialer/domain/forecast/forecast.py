@@ -12,8 +12,9 @@ from pendulum import DateTime, from_timestamp
 
 from dialer.domain.forecast.assumptions import Assumptions
 from dialer.domain.forecast.situation import Situation
-from dialer.domain.forecast.timetable import Timetable, timetable
+from dialer.domain.forecast.timetable import OUTCOMES, Timetable, timetable
 from dialer.domain.forecast.virtual_run import HOUR, Course, run
+from dialer.domain.retry import REACHED
 
 RUNS = 100
 # As many of the runs are repeated with one more unit of a limit.
@@ -83,8 +84,8 @@ def _course(table: Timetable, assumptions: Assumptions, rng: Random) -> Course:
 
 def _expected_calls(situation: Situation, assumptions: Assumptions) -> float:
     """Estimate roughly how many calls there will be: each retry goes to the contacts that were not reached before."""
-    rules, shares = situation.batch.retry, assumptions.shares
-    again = 1.0 - shares[1] - shares[2]
+    rules = situation.batch.retry
+    again = sum(share for outcome, share in zip(OUTCOMES, assumptions.shares, strict=True) if outcome not in REACHED)
     retries = rules.max_attempts if rules.enabled else 0
     return situation.contacts * sum(again**number for number in range(retries + 1))
 
