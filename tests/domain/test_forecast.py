@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import date, time
 from random import Random
+from statistics import mean
 from typing import Any
 
 import pendulum
@@ -16,7 +17,8 @@ from dialer.domain.forecast.assumptions import Assumptions, Given, SlotTime, Sou
 from dialer.domain.forecast.forecast import Forecast, forecast, with_one_more
 from dialer.domain.forecast.history import CallSums, History
 from dialer.domain.forecast.situation import Cohort, Limits, Situation
-from dialer.domain.forecast.timetable import OUTCOMES
+from dialer.domain.forecast.timetable import OUTCOMES, timetable
+from dialer.domain.forecast.virtual_run import run
 from dialer.domain.ids import AgentId, BatchId, WorkspaceId, uuid7
 from dialer.domain.outcomes import Outcome
 from dialer.domain.retry import RetryRules
@@ -213,6 +215,19 @@ def test_many_contacts_end_when_their_work_is_done_however_they_are_drawn_togeth
     assert found.not_reached["attempts_used"] == pytest.approx(25_000, rel=0.02)
 
 
+def test_calls_that_are_drawn_together_end_when_single_ones_do() -> None:
+    outcomes = {Outcome.ANSWERED: 0.5, Outcome.NO_ANSWER: 0.35, Outcome.BUSY: 0.1, Outcome.FAILED: 0.05}
+    situation = Situation(a_batch(retries=2), MONDAY, [Cohort(1_200)], Limits(10))
+    single, together = timetable(situation, 2_500), timetable(situation, 10_000)
+    assert (single.chunk, together.chunk) == (1, 10)
+    assumptions = certain(outcomes)
+    ends = [
+        [run(table, assumptions.draw(rng), rng).ends for rng in map(Random, range(25))] for table in (single, together)
+    ]
+    one, other = (mean(of_table) - MONDAY.timestamp() for of_table in ends)
+    assert other == pytest.approx(one, rel=0.015)
+
+
 def test_a_batch_that_takes_more_than_a_year_has_no_end() -> None:
     found = forecast_of(Cohort(1_000), calls_per_day=1)
     assert found.ends.p50 is None
@@ -245,7 +260,7 @@ def test_the_band_is_the_wider_the_less_is_known() -> None:
         "own": History(own=sums(1, 3_000, 6_000), others=sums(2, 600, 1_200)),
     }
     widths = {
-        name: width(forecast_of(Cohort(4_000), assumptions=assume(Given(), of_name), runs=40))
+        name: width(forecast_of(Cohort(4_000), assumptions=assume(Given(), of_name), runs=25))
         for name, of_name in history.items()
     }
     assert widths["prior"] > widths["short"] > widths["long"] > widths["own"]

@@ -17,6 +17,8 @@ from dialer.domain.outcomes import Outcome
 
 HOUR = 3_600
 DAY = 86_400
+# Retries that are due within so many draws of each other are called together.
+MOMENT = 4
 FAILED = OUTCOMES.index(Outcome.FAILED)
 
 
@@ -30,6 +32,12 @@ class Rates:
     shares: Sequence[Sequence[float]]
     least: Sequence[float]
     spread: Sequence[float]
+
+    @property
+    def mean_seconds(self) -> float:
+        """How long a call keeps its slot on average, at noon."""
+        durations = zip(self.shares[12], self.least, self.spread, strict=True)
+        return sum(share * (least + spread) for share, least, spread in durations)
 
 
 @dataclass(slots=True)
@@ -48,13 +56,13 @@ class Course:
 
 
 class Entry:
-    """Contacts of one group in the queue, alike in attempts and refusals."""
+    """Contacts of one group in the queue, alike in attempts and refusals. `since`: when the first of them was due."""
 
-    __slots__ = ("attempts", "count", "group", "refusals")
+    __slots__ = ("attempts", "count", "group", "refusals", "since")
 
     def __init__(self, contacts: Waiting, count: int) -> None:
         self.group, self.attempts, self.refusals = contacts.group, contacts.attempts, contacts.refusals
-        self.count = count
+        self.since, self.count = contacts.due, count
 
 
 def run(table: Timetable, rates: Rates, rng: Random) -> Course:
@@ -68,6 +76,7 @@ class _Run:
         self._course = Course(ends=table.starts, unreached=Counter(table.unreached))
         self._servers = max(1, round(self._limits.slots / table.chunk))
         self._busy = [table.starts] * self._servers
+        self._moment = MOMENT * table.chunk * rates.mean_seconds / self._limits.slots
         self._rate_free = table.starts
         self._slot_code = "batch_slots_full" if self._limits.slots == self._limits.batch_slots else "trunk_slots_full"
         self._closed_code = "outside_contact_hours" if table.respects_contact_timezone else "outside_batch_hours"
@@ -140,7 +149,8 @@ class _Run:
             _, _, waiting = heappop(self._due)
             key = waiting.group, waiting.attempts, waiting.refusals
             last = self._last.get(key)
-            if last is not None and 0 < last.count < chunk:
+            # Contacts may pass others in the queue only by moments, since the last in the queue decide the end.
+            if last is not None and 0 < last.count < chunk and waiting.due < last.since + self._moment:
                 last.count += waiting.count
             else:
                 self._last[key] = entry = Entry(waiting, waiting.count)
