@@ -1,6 +1,7 @@
 """A batch's forecast over HTTP."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pendulum
@@ -89,3 +90,16 @@ def test_a_workspace_computes_one_forecast_at_a_time(client: TestClient, draft: 
         refused = client.post(f"/batch-calls/{batch['id']}/forecast")
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "busy")
     assert forecast(client, batch["id"])["ends_at"]["p50"]
+
+
+def test_other_requests_are_answered_while_a_forecast_is_computed(api: Api, world: World) -> None:
+    batch_id = world.batch(1_000, start=False, retry_failed=True, max_retry_attempts=2)
+    with api.served() as served, ThreadPoolExecutor(1) as elsewhere:
+        computing = elsewhere.submit(served.client.post, f"/batch-calls/{batch_id}/forecast")
+        answered = 0
+        while not computing.done():
+            is_computing = served.app.state.forecasts.running
+            assert served.client.get(f"/batch-calls/{batch_id}").status_code == 200
+            answered += is_computing and not computing.done()
+        assert computing.result().status_code == 200
+    assert answered >= 2

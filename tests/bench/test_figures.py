@@ -21,7 +21,7 @@ COLUMNS = {
     "tick": {"active_batches", "due", "tick_ms"},
     "claim": {"stored_contacts", "dispatch_ms", "dispatch_sql_ms", "settle_ms", "settle_sql_ms"},
     "explain": {"stored_contacts", "batch_ms", "batch_sql_ms", "contact_ms", "contact_sql_ms"},
-    "forecast": {"contacts", "days", "seconds", "sql_ms"},
+    "forecast": {"contacts", "days", "seconds", "cpu_seconds", "sql_ms"},
 }
 
 

@@ -39,7 +39,6 @@ from dialer.settings import Settings
 from dialer.store.process_metrics import ProcessMetrics
 from dialer.store.request_limits import RateLimits
 
-
 # In this order in the document. Webhooks first: they are asked most often, and routes are matched one after the other.
 RESOURCES = (
     webhooks,

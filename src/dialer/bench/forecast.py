@@ -1,8 +1,9 @@
 """How long the forecast of a batch takes, by how many contacts it has; called within a month, with two retries.
 
-`sql_ms`: the part of it in which Postgres was waited for. The rest is computed in the process of the API.
+`sql_ms`: the part of it in which Postgres was waited for. `cpu_seconds`: what is computed in the process of the API.
 """
 
+import time
 from random import Random
 
 from dialer.bench import stored_contacts
@@ -45,7 +46,8 @@ def measure(ledger: Ledger, contacts: int, repeats: int) -> Row:
 
 def _once(ledger: Ledger, batch_id: BatchId) -> Row:
     db = ledger.context.db
+    began = time.process_time()
     with timed() as taken:
         made = forecasts.make(db, ledger.workspace_id, batch_id, ForecastRequest(), db.now(), Random(1))
-    days = len(made.forecast.attempts_by_day)
-    return {"days": days, "seconds": taken["ms"] / 1_000, "sql_ms": taken["sql_ms"]}
+    cpu, days = time.process_time() - began, len(made.forecast.attempts_by_day)
+    return {"days": days, "seconds": taken["ms"] / 1_000, "cpu_seconds": cpu, "sql_ms": taken["sql_ms"]}

@@ -14,9 +14,13 @@ from dialer.domain.forecast.assumptions import Assumptions
 from dialer.domain.forecast.situation import Situation
 from dialer.domain.forecast.timetable import OUTCOMES, Timetable, timetable
 from dialer.domain.forecast.virtual_run import HOUR, Course, run
-from dialer.domain.retry import REACHED
+from dialer.domain.outcomes import Outcome
+from dialer.domain.retry import MOST_NETWORK_FAILURES, REACHED
 
 RUNS = 100
+# Fewer runs, but no fewer than LEAST_RUNS, where more cohorts than MOST_COHORTS would make each run long.
+LEAST_RUNS = 20
+MOST_COHORTS = 2_000
 # As many of the runs are repeated with one more unit of a limit.
 RUNS_ONE_MORE = 20
 
@@ -62,6 +66,8 @@ class Forecast:
 
 def forecast(situation: Situation, assumptions: Assumptions, seed: str, runs: int = RUNS) -> Forecast:
     """Run the batch many times. The same arguments give the same forecast."""
+    if len(situation.cohorts) > MOST_COHORTS:
+        runs = min(runs, max(LEAST_RUNS, runs * MOST_COHORTS // len(situation.cohorts)))
     table = timetable(situation, _expected_calls(situation, assumptions))
     courses = _courses(table, assumptions, seed, runs)
     ends = sorted(course.ends for course in courses)
@@ -83,11 +89,14 @@ def _course(table: Timetable, assumptions: Assumptions, rng: Random) -> Course:
 
 
 def _expected_calls(situation: Situation, assumptions: Assumptions) -> float:
-    """Estimate roughly how many calls there will be: each retry goes to the contacts that were not reached before."""
-    rules = situation.batch.retry
-    again = sum(share for outcome, share in zip(OUTCOMES, assumptions.shares, strict=True) if outcome not in REACHED)
-    retries = rules.max_attempts if rules.enabled else 0
-    return situation.contacts * sum(again**number for number in range(retries + 1))
+    """Estimate roughly how many calls there will be: each retry goes to the contacts that were not reached before, and
+    a call that fails in its network is repeated without using up an attempt.
+    """
+    rules, shares = situation.batch.retry, dict(zip(OUTCOMES, assumptions.shares, strict=True))
+    again = 1.0 - sum(shares[outcome] for outcome in REACHED)
+    attempts = sum(again**number for number in range(1 + (rules.max_attempts if rules.enabled else 0)))
+    repeats = sum(shares[Outcome.FAILED] ** number for number in range(1 + MOST_NETWORK_FAILURES))
+    return situation.contacts * attempts * repeats
 
 
 def quantile(ordered: Sequence[float], share: float) -> float:
