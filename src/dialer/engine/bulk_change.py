@@ -107,4 +107,4 @@ def _skip_page(context: EngineContext, row_id: int, now: DateTime, page: int) ->
 def _complete(connection: Connection, batch_ids: Sequence[BatchId], now: DateTime) -> None:
     """Make those of these batches due of which no contact is left, so that dispatch completes them."""
     counts = progress.open_counts(connection, batch_ids)
-    progress.wake(connection, [batch_id for batch_id in batch_ids if counts[batch_id] == BatchCounts(0, 0, 0)], now)
+    progress.wake(connection, [batch_id for batch_id, left in counts.items() if left == BatchCounts(0, 0, 0)], now)
