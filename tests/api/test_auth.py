@@ -99,6 +99,8 @@ def ids(client: TestClient, draft: Draft, world: World) -> dict[str, str]:
     return {
         "batch_id": batch,
         "contact_id": client.get(f"/batch-calls/{batch}/contacts").json()["data"][0]["id"],
+        # Calls of other workspaces: tests/api/test_call_reports.py.
+        "attempt_id": NOBODY,
         "folder_id": folder,
         "key_id": client.post("/keys", json={"role": "viewer"}).json()["data"]["id"],
         "AGENT": str(world.installed.agent_id),

@@ -137,6 +137,57 @@ def test_an_endpoint_gets_only_what_it_has_subscribed_to(
     assert [body["data"]["sequence"] for body in receiver.bodies] == [1]
 
 
+def test_each_batch_is_numbered_without_gaps_in_the_order_of_its_events(
+    world: World, sender: Sender, receiver: WebhookReceiver
+) -> None:
+    sender.subscribe(receiver.url)
+    receiver.answer = lambda _: Reply(500 if len(receiver.requests) % 3 == 0 else 204)
+    batches = [world.batch(8, start=False) for _ in range(3)]
+    for batch_id in batches:
+        world.sql("UPDATE batches SET status = 'active' WHERE id = :id", id=batch_id)
+        dispatch_and_place(world, batch_id)
+        sender.send()
+    for attempt_id in live_attempts(world):
+        end_call(world, attempt_id)
+        sender.send()
+    for batch_id in batches:
+        dispatch_and_place(world, batch_id)
+    while world.value("SELECT count(*) FROM webhook_deliveries WHERE status = 'pending'"):
+        advance_clock(world, 60)
+        sender.send()
+    numbered: dict[str, list[tuple[int, int]]] = {}
+    for row in world.rows("SELECT batch_id, position, sequence FROM webhook_deliveries ORDER BY position"):
+        numbered.setdefault(row.batch_id, []).append((row.position, row.sequence))
+    # One for each of two calls, contacts, and three of the batch itself.
+    assert {batch_id: [sequence for _, sequence in rows] for batch_id, rows in numbered.items()} == {
+        batch_id: list(range(1, 8 * 3 + 4)) for batch_id in batches
+    }
+    assert {body["data"]["sequence"] for body in receiver.bodies} == set(range(1, 8 * 3 + 4))
+
+
+def test_a_contact_that_is_final_is_told_once(world: World, sender: Sender) -> None:
+    sender.subscribe("https://example.com", [WebhookEvent.CONTACT_FINISHED])
+    one_call(world)
+    world.sql("UPDATE contacts SET name = 'Ada'")
+    assert deliveries(world, "type") == [("contact.finished",)]
+
+
+def test_what_is_reported_after_the_end_of_a_call_does_not_end_it_again(world: World, sender: Sender) -> None:
+    sender.subscribe("https://example.com", [WebhookEvent.CALL_ENDED])
+    one_call(world)
+    world.sql("UPDATE attempts SET disposition = 'x'")
+    assert deliveries(world, "type") == [("call.ended",)]
+
+
+def test_a_refused_placement_is_no_call(world: World, sender: Sender) -> None:
+    sender.subscribe("https://example.com", [WebhookEvent.CALL_STARTED, WebhookEvent.CALL_ENDED])
+    dispatch_and_place(world, world.batch(1))
+    world.sql("UPDATE attempts SET state = 'reserved'")
+    world.sql("DELETE FROM webhook_deliveries")
+    world.sql("UPDATE attempts SET state = 'refused', rescue_at = NULL, ended_at = dialer_now()")
+    assert deliveries(world, "*") == []
+
+
 def test_a_workspace_hears_nothing_of_others(
     make_world: Callable[..., World], world: World, sender: Sender, receiver: WebhookReceiver
 ) -> None:
@@ -185,7 +236,10 @@ def test_a_crash_before_the_answer_is_recorded_sends_the_same_message_again(
 
     with pytest.raises(KeyboardInterrupt):
         Sender(world, Crash(LOOPBACK, world.clock)).send()
+    # It is not due, and whoever was asked before to send to it finds it taken.
     assert sender.send() == []
+    of = endpoint(world).id
+    assert send_webhooks(world.context, sender.client, of, world.clock.now, Random(1)) == WebhookReport()
     advance_clock(world, TAKEN_SECONDS)
     assert sender.send() == [WebhookReport(delivered=1)]
     first, second = receiver.requests

@@ -487,9 +487,10 @@ def test_one_report_and_several_are_read() -> None:
 
 
 def test_what_the_telephone_network_said_may_be_told_of_an_end() -> None:
-    details = {"sip_code": 503, "q850_cause": 34, "sip_call_id": "c-1@carrier", "hung_up_by": "network"}
+    details: dict[str, Any] = {"sip_code": 503, "q850_cause": 34, "sip_call_id": "c-1@carrier", "hung_up_by": "network"}
+    details |= {"disposition": "no agent was free", "opt_out": False}
     (event,) = read(posted(json.dumps({**ENDED, **details}).encode()))
-    assert event.facts == CallFacts(503, 34, "c-1@carrier", HungUpBy.NETWORK)
+    assert event.facts == CallFacts(503, 34, "c-1@carrier", HungUpBy.NETWORK, "no agent was free", False)
 
 
 def test_one_right_signature_among_several_suffices() -> None:
@@ -569,6 +570,10 @@ def test_a_signed_report_that_is_too_large_is_refused() -> None:
         ({**ENDED, "sip_code": 7}, "sip_code"),
         ({**ENDED, "q850_cause": 128}, "q850_cause"),
         ({**ENDED, "hung_up_by": "me"}, "hung_up_by"),
+        ({**ENDED, "disposition": ""}, "disposition"),
+        ({**ENDED, "disposition": "x" * 101}, "disposition"),
+        ({**ENDED, "opt_out": "yes"}, "opt_out"),
+        ({**ENDED, "event": "answered", "outcome": None, "opt_out": True}, "opt_out"),
         (5, ""),
     ],
 )
