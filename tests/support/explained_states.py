@@ -53,6 +53,9 @@ class OneContact:
     due_in: timedelta = -MINUTE
     expires_in: timedelta | None = None
     is_suppressed: bool = False
+    waits_for: str | None = None
+    is_in_call: bool = False  #: In another batch.
+    called_ago: timedelta | None = None  #: In another batch.
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,10 @@ ODDITIES: Sequence[Mapping[str, Any]] = [
     *({"attempts": n, "outcome": outcome} for n in (1, 2) for outcome in ("busy", "machine")),
     {"status": "waiting", "due_in": MINUTE, "attempts": 1, "outcome": "busy"},
     {"is_suppressed": True},
+    *({"is_in_call": True, "priority": priority} for priority in (1, 5)),
+    {"is_in_call": True, "status": "waiting", "waits_for": "person_in_call"},
+    *({"called_ago": timedelta(hours=hours)} for hours in (1, 2, 3)),
+    *({"status": "waiting", "waits_for": why, "due_in": MINUTE} for why in ("not_before", "callback", "person_limit")),
     {"priority": 1},
     {"priority": 1, "is_suppressed": True},
 ]
@@ -97,6 +104,8 @@ TROUBLES: Sequence[Mapping[str, Any]] = [
     *({"fields": {"expires_in": expires_in}} for expires_in in (-MINUTE, timedelta(0), MINUTE)),
     *({"fields": {"max_calls_per_day": 3}, "used_today": used} for used in (0, 1, 3)),
     {"fields": {"max_concurrent_calls": 2}},
+    *({"fields": {"person_limits": [{"attempts": n, "hours": 2}]}} for n in (1, 2)),
+    {"updates": ['UPDATE workspaces SET person_limits = \'[{"attempts": 1, "hours": 3}]\'']},
     {"updates": ["UPDATE batches SET timezone = 'Mars/Phobos' WHERE name = 'test'"]},
     {"updates": ["UPDATE agents SET status = 'inactive'"]},
     {"updates": ['UPDATE agents SET connection = \'{"simulator": {"no": "such field"}}\'']},
@@ -117,9 +126,9 @@ TROUBLES: Sequence[Mapping[str, Any]] = [
 
 
 def is_skipped_in_turn(oddity: Mapping[str, Any]) -> bool:
-    """Say whether a contact is skipped when it is its turn. Where a trunk has a rate, that uses up a departure."""
+    """Say whether a contact is skipped, or waits, when it is its turn. At a rate, that uses up a departure."""
     has_expired = oddity.get("expires_in", MINUTE) <= timedelta(0)
-    return has_expired or "is_suppressed" in oddity or "attempts" in oddity
+    return has_expired or not oddity.keys().isdisjoint({"is_suppressed", "attempts", "is_in_call", "called_ago"})
 
 
 @st.composite
@@ -181,6 +190,7 @@ def store(world: World, state: State) -> Stored:
     fields = {name: value for name, value in state.fields.items() if name != "expires_in"}
     batch_id = world.batch(0, start=False, **fields, **(later if is_scheduled else {}))
     ids = [add_contact(world, batch_id, n, contact, now) for n, contact in enumerate(state.contacts)]
+    call_persons(world, state)
     world.sql(
         "INSERT INTO batch_days (batch_id, local_on, attempts) "
         "SELECT :id, CAST(:now AS timestamptz) AT TIME ZONE :zone, :n",
@@ -197,6 +207,30 @@ def store(world: World, state: State) -> Stored:
     break_down(world, state)
     retry(world.context, now)
     return Stored(world, batch_id, ids)
+
+
+def call_persons(world: World, state: State) -> None:
+    """Call contacts in another batch too, or let it have called them."""
+    phones = [made_up_phones(1, first=n)[0] for n, contact in enumerate(state.contacts) if contact.is_in_call]
+    if phones:
+        dispatch(world.context, [world.batch(phones, name="elsewhere")], state.now, world.rng)
+    for n, contact in enumerate(state.contacts):
+        if contact.called_ago is not None:
+            earlier = world.batch(made_up_phones(1, first=n), start=False, name="earlier")
+            world.sql(
+                """
+                INSERT INTO attempts (id, batch_id, contact_id, workspace_id, trunk_id, phone_number_id, to_number,
+                                      from_number, state, outcome, local_on, utc_on, granted_at, created_at, ended_at,
+                                      allowed_by)
+                SELECT gen_random_uuid(), c.batch_id, c.id, b.workspace_id, n.trunk_id, n.id, c.phone_number,
+                       n.phone_number, 'ended', 'busy', '2026-03-01', '2026-03-01', t.at, t.at, t.at, '{}'
+                FROM contacts c JOIN batches b ON b.id = c.batch_id, (SELECT CAST(:at AS timestamptz) AS at) AS t,
+                     (SELECT * FROM phone_numbers LIMIT 1) AS n
+                WHERE c.batch_id = :id
+                """,
+                at=state.now - contact.called_ago,
+                id=earlier,
+            )
 
 
 def break_down(world: World, state: State) -> None:
@@ -230,9 +264,9 @@ def add_contact(world: World, batch_id: BatchId, position: int, contact: OneCont
     (row,) = world.rows(
         """
         INSERT INTO contacts (id, batch_id, phone_number, status, status_reason, outcome, lane, priority, attempts,
-                              due_at, expires_at, finished_at)
+                              due_at, expires_at, finished_at, waits_for)
         VALUES (gen_random_uuid(), :batch, :phone, :status, :reason, :outcome, :lane, :priority, :attempts, :due,
-                :expires, :finished) RETURNING id
+                :expires, :finished, :waits_for) RETURNING id
         """,
         batch=batch_id,
         phone=phone,
@@ -245,6 +279,7 @@ def add_contact(world: World, batch_id: BatchId, position: int, contact: OneCont
         due=now + contact.due_in,
         expires=None if contact.expires_in is None else now + contact.expires_in,
         finished=now if is_over else None,
+        waits_for=contact.waits_for,
     )
     if contact.is_suppressed:
         world.sql(

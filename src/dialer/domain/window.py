@@ -78,9 +78,9 @@ class CallingWindow:
 
     def is_excluded(self, at: DateTime) -> bool:
         """Say whether the window is closed at this instant only because its date is excluded."""
-        if not self.excluded_dates or self.is_open(at):
+        if not (self.excluded_dates or self.holidays) or self.is_open(at):
             return False
-        return replace(self, excluded_dates=frozenset()).is_open(at)
+        return replace(self, excluded_dates=frozenset(), holidays=None).is_open(at)
 
     def next_open(self, at: DateTime) -> DateTime | None:
         """Find the least instant from `at` on that is open; None: there is none within HORIZON."""

@@ -62,7 +62,7 @@ def explain_contact(
     """Explain one contact; raises NotFound."""
     with context.db.begin() as connection:
         batch, facts, record = _read(connection, workspace_id, batch_id, now)
-        contact = records.contact(connection, batch_id, contact_id)
+        contact = records.contact(connection, batch_id, contact_id, now)
         if contact is None:
             raise NotFound("No such contact in this batch")
         ahead = _ahead(connection, batch, contact, now)

@@ -13,7 +13,9 @@ from pendulum import DateTime
 from pydantic import ConfigDict, Field
 
 from dialer.domain.batch import Batch
+from dialer.domain.calling_hours import CallingHours
 from dialer.domain.ids import BatchId, WorkspaceId
+from dialer.domain.public_holidays import PublicHolidays
 from dialer.domain.retry import RetryRules
 from dialer.domain.settings_impact import CallingRoom, SettingsImpact, impact
 from dialer.domain.states import FINAL_BATCH, BatchStatus
@@ -26,7 +28,7 @@ from dialer.store import batch_edits, batch_settings, batch_views, batches, numb
 from dialer.store.database import Connection, Database, optional_moment
 
 FIELDS = tuple(LiveSettings.model_fields)
-_WINDOW = {"timezone", "start_time", "end_time", "working_days", "excluded_dates"}
+_WINDOW = {"timezone", "start_time", "end_time", "working_days", "calling_hours", "excluded_dates", "holidays"}
 _MOVES_RETRIES = _WINDOW | {"retry_delays"}
 
 Token = Annotated[Storable, Field(max_length=100)]
@@ -131,7 +133,8 @@ def plan(
     """
     with db.begin() as connection:
         edit = _edit(connection, workspace_id, batch_id, changed, now, if_match)
-        changes = {name: (edit.row._mapping[name], getattr(edit.edited, name)) for name in edit.fields}
+        edited = edit.edited.model_dump()
+        changes = {name: (edit.row._mapping[name], edited[name]) for name in edit.fields}
         return PlannedChange(changes, _impact(connection, edit, now), token(batch_id, edit.row.version))
 
 
@@ -213,7 +216,8 @@ def _checked(
 ) -> _Edit:
     """Merge new values into a stored batch and check those that really change."""
     edited = edit_batch.merged(row, values)
-    fields = tuple(name for name in values if getattr(edited, name) != row._mapping[name])
+    changed = edited.model_dump()
+    fields = tuple(name for name in values if changed[name] != row._mapping[name])
     edit_batch.check(connection, workspace_id, edited, fields, now)
     starts_at = optional_moment(edited.scheduled_at) or now
     if _WINDOW & set(fields) and _window(edited).next_open(max(now, starts_at)) is None:
@@ -267,4 +271,6 @@ def _window(edited: NewBatch) -> CallingWindow:
         edited.end_time,
         frozenset(edited.working_days),
         frozenset(edited.excluded_dates),
+        None if edited.calling_hours is None else CallingHours.read(edited.calling_hours),
+        None if edited.holidays is None else PublicHolidays(edited.holidays.country, edited.holidays.region),
     )

@@ -72,7 +72,9 @@ class LiveSettings(InputModel):
         4,
         5,
     ]
+    calling_hours: Hours | None = None
     excluded_dates: list[Day] = Field(default=[], max_length=1000)
+    holidays: KnownHolidays | None = None
     max_concurrent_calls: Slots = 10
     max_calls_per_day: Limit | None = None
     ring_timeout_seconds: RingSeconds | None = None
@@ -83,6 +85,7 @@ class LiveSettings(InputModel):
     retry_machine: Flag = False
     expires_at: Moment | None = None
     priority: Priority = 5
+    person_limits: PersonLimits = []
 
 
 class BatchSettings(LiveSettings):
@@ -97,9 +100,6 @@ class BatchSettings(LiveSettings):
     sticky_caller_id: Flag = False
     default_region: Region | None = None
     metadata: Metadata = {}
-    person_limits: PersonLimits = []
-    calling_hours: Hours | None = None
-    holidays: KnownHolidays | None = None
 
 
 class NewBatch(BatchSettings):

@@ -15,7 +15,7 @@ from dialer.store import bulk_changes, quarantine
 from dialer.store.attempts import LIVE
 from dialer.store.database import checked_last, optional_moment, passing_over, rows, run
 from dialer.store.numbers import VERSION
-from dialer.store.person_limits import free_at
+from dialer.store.person_limits import free_at, live_call
 
 _CHOSEN = """
 id, batch_id, lane, phone_number, priority, due_at, position, expires_at, attempts, outcome, name, external_id,
@@ -28,13 +28,10 @@ OFFER_IS_VALID = f"""
     AND o.number_id IN (SELECT id FROM free_numbers) AND o.trunk_id IN (SELECT id FROM free_trunks)
     AND EXISTS (SELECT 1 FROM phone_numbers n WHERE n.id = o.number_id AND {VERSION} = o.number_version)
 """
-# Of a contact `c`, once it waits because its person is in a call: whether that call is over. Not EXISTS, for which
-# Postgres may read all live attempts.
+# Of a contact `c`, once it waits because its person is in a call: whether that call is over.
 _PERSON_IS_FREE = f"""
-(c.waits_for IS DISTINCT FROM 'person_in_call' OR (
-    SELECT true FROM batches of_person
-    JOIN attempts a ON a.workspace_id = of_person.workspace_id AND a.to_number = c.phone_number AND a.state IN {LIVE}
-    WHERE of_person.id = c.batch_id) IS NULL)
+(c.waits_for IS DISTINCT FROM 'person_in_call'
+ OR {live_call("(SELECT workspace_id FROM batches WHERE id = c.batch_id)", "c.phone_number")} IS NULL)
 """
 # Of a contact `c`. A waiting retry counts for nothing where an operator has taken the retries back.
 IS_SPENT = """
@@ -125,8 +122,7 @@ def claim(connection: Connection, offers: Sequence[Offer]) -> list[ReservedAttem
                    c.variables, wanted.workspace_id, wanted.limits,
                    coalesce(c.expires_at <= clock.now, false) AS is_expired,
                    {IS_SPENT} AS is_spent, {IS_SUPPRESSED} AS is_suppressed,
-                   (SELECT true FROM attempts a WHERE a.workspace_id = wanted.workspace_id
-                    AND a.to_number = c.phone_number AND a.state IN {LIVE}) AS is_in_call,
+                   {live_call("wanted.workspace_id", "c.phone_number")} AS is_in_call,
                    {free_at("wanted.limits", "wanted.workspace_id", "c.phone_number", "clock.now")} AS free_at
             FROM clock, wanted
             -- The outer LIMIT says how many there are at most: Postgres would expect a tenth of the lane.

@@ -5,7 +5,7 @@ Plain reads. Nothing is locked, and nothing that dispatch writes is waited for.
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pendulum import DateTime
@@ -22,6 +22,7 @@ from dialer.domain.states import AttemptState, ContactStatus
 from dialer.store.attempts import LIVE
 from dialer.store.contacts import IS_SPENT, IS_SUPPRESSED
 from dialer.store.database import optional_moment, rows
+from dialer.store.person_limits import free_at, live_call
 from dialer.store.quarantine import AGAIN_SECONDS
 from dialer.store.workspaces import rules_of
 
@@ -51,6 +52,22 @@ FROM (SELECT s.phone_number FROM suppressions s JOIN batches b ON b.workspace_id
 JOIN contacts c ON c.batch_id = :id AND c.phone_number = s.phone_number
 WHERE c.status = 'pending' GROUP BY c.lane
 """
+# The contacts of a batch that are due while another contact with their number is being called.
+PERSONS_IN_CALL = f"""
+SELECT c.status, c.lane, count(*) AS n
+FROM batches b JOIN attempts l ON l.workspace_id = b.workspace_id AND l.state IN {LIVE}
+JOIN contacts c ON c.batch_id = b.id AND c.phone_number = l.to_number
+WHERE b.id = :id AND (c.status = 'pending' OR c.status = 'waiting' AND c.due_at <= :now) AND NOT {IS_SUPPRESSED}
+GROUP BY c.status, c.lane
+"""
+KEPT_BACK = """
+SELECT waits_for, count(*) AS n, min(due_at) AS due_at FROM contacts
+WHERE batch_id = :id AND status = 'waiting' AND waits_for IS NOT NULL AND due_at > :now GROUP BY waits_for
+"""
+# Of a contact `c` of a batch `b` in a workspace `w`.
+PERSON_FREE_AT = free_at(
+    "b.person_limits || w.person_limits", "b.workspace_id", "c.phone_number", "CAST(:now AS timestamptz)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,19 +124,23 @@ def batch(connection: Connection, batch_id: BatchId) -> BatchRecord:
     )
 
 
-def contact(connection: Connection, batch_id: BatchId, contact_id: ContactId) -> ContactRecord | None:
+def contact(connection: Connection, batch_id: BatchId, contact_id: ContactId, now: DateTime) -> ContactRecord | None:
     """Read one contact of a batch with its live attempt."""
     records = rows(
         connection,
         f"""
         SELECT c.status, c.status_reason, c.outcome, c.phone_number, c.lane, c.timezone, c.due_at, c.attempts,
                c.expires_at, c.priority, c.position, {IS_SUPPRESSED} AS is_suppressed,
-               a.state, a.created_at, a.sent_at IS NOT NULL AS is_sent, a.rescue_at, a.looked_up_at
-        FROM contacts c LEFT JOIN attempts a ON a.contact_id = c.id AND a.state IN {LIVE}
+               coalesce(c.waits_for, 'retry') AS waits_for, {PERSON_FREE_AT} AS person_free_at,
+               {live_call("b.workspace_id", "c.phone_number")} AS is_person_in_call, a.state, a.created_at,
+               a.sent_at IS NOT NULL AS is_sent, a.rescue_at, a.looked_up_at
+        FROM contacts c JOIN batches b ON b.id = c.batch_id JOIN workspaces w ON w.id = b.workspace_id
+        LEFT JOIN attempts a ON a.contact_id = c.id AND a.state IN {LIVE}
         WHERE c.id = :id AND c.batch_id = :batch
         """,
         id=contact_id,
         batch=batch_id,
+        now=now,
     )
     if not records:
         return None
@@ -147,6 +168,9 @@ def _facts(row: Row[Any]) -> ContactFacts:
         lane=Lane.parse(row.lane),
         zone_is_given=row.timezone is not None,
         due_at=optional_moment(row.due_at),
+        waits_for=row.waits_for,
+        is_person_in_call=bool(row.is_person_in_call),
+        person_free_at=optional_moment(row.person_free_at),
         attempts=row.attempts,
         expires_at=optional_moment(row.expires_at),
         is_suppressed=row.is_suppressed,
@@ -161,12 +185,15 @@ def ahead(connection: Connection, batch_id: BatchId, lanes: Sequence[Lane], of: 
         f"""
         SELECT count(*) AS n FROM (
             SELECT 1 FROM unnest(CAST(:lanes AS text[])) AS l (lane)
+            CROSS JOIN (batches b JOIN workspaces w ON w.id = b.workspace_id)
             CROSS JOIN LATERAL (
                 SELECT 1 FROM contacts c
                 WHERE c.batch_id = :batch AND c.lane = l.lane AND c.status = 'pending'
                   AND (c.priority, c.due_at, c.position) < (:priority, :due_at, :position)
                   AND NOT coalesce(c.expires_at <= :now, false) AND NOT ({IS_SPENT}) AND NOT {IS_SUPPRESSED}
+                  AND {live_call("b.workspace_id", "c.phone_number")} IS NULL AND {PERSON_FREE_AT} IS NULL
                 ORDER BY c.priority, c.due_at, c.position LIMIT {MOST_AHEAD}) AS before
+            WHERE b.id = :batch
             LIMIT {MOST_AHEAD}) AS n
         """,
         batch=batch_id,
@@ -209,7 +236,8 @@ def _read_groups(
     records = rows(
         connection,
         f"""
-        SELECT status, status_reason, outcome, lane, is_suppressed, state, is_sent, count(*) AS n,
+        SELECT status, status_reason, outcome, lane, is_suppressed, state, is_sent, waits_for, is_person_in_call,
+               count(*) AS n, min(person_free_at) AS person_free_at,
                min(due_at) AS due_at, max(attempts) AS attempts,
                -- Of those that have not expired, the one that can be called longest.
                CASE WHEN bool_and(expires_at IS NOT NULL) THEN max(expires_at) END AS expires_at,
@@ -219,11 +247,18 @@ def _read_groups(
                      a.sent_at IS NOT NULL AS is_sent, a.rescue_at, a.looked_up_at, {IS_SUPPRESSED} AS is_suppressed,
                      CASE WHEN c.status IN ('pending', 'waiting') THEN c.lane ELSE '' END AS lane,
                      c.status = 'waiting' AND c.due_at > :now AS is_waiting,
-                     coalesce(c.expires_at <= :now, false) AS is_expired, {IS_SPENT} AS is_spent
-              FROM contacts c
+                     coalesce(c.expires_at <= :now, false) AS is_expired, {IS_SPENT} AS is_spent,
+                     coalesce(c.waits_for, 'retry') AS waits_for,
+                     CASE WHEN c.status IN ('pending', 'waiting') THEN {PERSON_FREE_AT} END AS person_free_at,
+                     -- Reads the live calls of the workspace once.
+                     c.status IN ('pending', 'waiting') AND c.phone_number IN (
+                         SELECT to_number FROM attempts l WHERE l.state IN {LIVE}
+                         AND l.workspace_id = (SELECT workspace_id FROM batches WHERE id = :id)) AS is_person_in_call
+              FROM contacts c JOIN batches b ON b.id = c.batch_id JOIN workspaces w ON w.id = b.workspace_id
               LEFT JOIN attempts a ON c.status = 'dialing' AND a.contact_id = c.id AND a.state IN {LIVE}
               WHERE c.batch_id = :id AND c.status = ANY(:statuses)) AS s
-        GROUP BY status, status_reason, outcome, lane, is_suppressed, state, is_sent, is_waiting, is_expired, is_spent
+        GROUP BY status, status_reason, outcome, lane, is_suppressed, state, is_sent, is_waiting, is_expired, is_spent,
+                 waits_for, is_person_in_call, person_free_at IS NULL
         """,
         id=batch_id,
         now=now,
@@ -241,7 +276,8 @@ def _open_groups(connection: Connection, batch_id: BatchId, now: DateTime, count
         connection,
         """
         SELECT p.waiting - due.n AS later, due.n AS due,
-               (SELECT due_at FROM contacts WHERE batch_id = :id AND status = 'waiting' AND due_at > :now
+               (SELECT due_at FROM contacts
+                WHERE batch_id = :id AND status = 'waiting' AND due_at > :now AND waits_for IS NULL
                 ORDER BY due_at LIMIT 1) AS due_at
         FROM batch_progress p, LATERAL (SELECT count(*) AS n FROM contacts
                                         WHERE batch_id = :id AND status = 'waiting' AND due_at <= :now) AS due
@@ -252,10 +288,22 @@ def _open_groups(connection: Connection, batch_id: BatchId, now: DateTime, count
     )
     suppressed = Counter({row.lane: row.n for row in rows(connection, SUPPRESSED, id=batch_id)})
     pending.subtract(suppressed)
+    in_call = {(row.status, row.lane): row.n for row in rows(connection, PERSONS_IN_CALL, id=batch_id, now=now)}
+    pending.subtract({lane: n for (status, lane), n in in_call.items() if status == ContactStatus.PENDING})
+    due = waiting.due - sum(n for (status, _), n in in_call.items() if status == ContactStatus.WAITING)
+    kept_back = rows(connection, KEPT_BACK, id=batch_id, now=now)
     later = ContactFacts(ContactStatus.WAITING, due_at=optional_moment(waiting.due_at))
     return [
         *(ContactGroup(n, ContactFacts(ContactStatus.PENDING, lane=Lane.parse(lane))) for lane, n in pending.items()),
         ContactGroup(suppressed.total(), ContactFacts(ContactStatus.PENDING, is_suppressed=True)),
-        ContactGroup(waiting.due, ContactFacts(ContactStatus.WAITING, due_at=now)),
-        ContactGroup(waiting.later, later),
+        ContactGroup(due, ContactFacts(ContactStatus.WAITING, due_at=now)),
+        ContactGroup(waiting.later - sum(row.n for row in kept_back), later),
+        *(
+            ContactGroup(n, ContactFacts(ContactStatus(status), lane=Lane.parse(lane), is_person_in_call=True))
+            for (status, lane), n in in_call.items()
+        ),
+        *(
+            ContactGroup(row.n, replace(later, due_at=optional_moment(row.due_at), waits_for=row.waits_for))
+            for row in kept_back
+        ),
     ]

@@ -1,4 +1,6 @@
-"""How many calls a person may get within a number of hours: the SQL that the claim and the permit share."""
+"""Whether a person may be called: the SQL that the claim, the permit and explain share."""
+
+from dialer.store.attempts import LIVE
 
 
 def free_at(limits: str, workspace: str, number: str, at: str) -> str:
@@ -15,4 +17,14 @@ def free_at(limits: str, workspace: str, number: str, at: str) -> str:
          WHERE p.workspace_id = {workspace} AND p.to_number = {number} AND p.state = 'ended'
          ORDER BY created_at DESC OFFSET l.attempts - 1 LIMIT 1) AS nth
      WHERE nth.created_at + l.hours * interval '1 hour' > {at})
+    """
+
+
+def live_call(workspace: str, number: str) -> str:
+    """Return SQL for whether a person is in a call of this workspace: true or NULL. Both arguments are SQL.
+
+    Not EXISTS, for which Postgres may read all live attempts.
+    """
+    return f"""
+    (SELECT true FROM attempts l WHERE l.workspace_id = {workspace} AND l.to_number = {number} AND l.state IN {LIVE})
     """

@@ -24,13 +24,11 @@ SKIPPED = {
     "retries_taken_back": GateCode.ATTEMPTS_USED,
     "window_never_opens": GateCode.WINDOW_NEVER_OPENS,
 }
-# What a waiting contact waits for.
+# What a waiting contact waits for. Those that wait for their person have gates of their own.
 WAITS_FOR = {
     "retry": GateCode.RETRY_NOT_DUE,
     "not_before": GateCode.NOT_BEFORE,
     "callback": GateCode.CALLBACK_AT,
-    "person_limit": GateCode.PERSON_LIMIT,
-    "person_in_call": GateCode.PERSON_IN_CALL,
 }
 
 
@@ -65,6 +63,8 @@ class ContactFacts:
     zone_is_given: bool = False  #: Its time zone was given with it; otherwise it was derived from its number.
     due_at: DateTime | None = None
     waits_for: str = "retry"
+    is_person_in_call: bool = False  #: Another contact with its number is being called.
+    person_free_at: DateTime | None = None  #: When the limits per person allow the next call; None: now.
     attempts: int = 0
     expires_at: DateTime | None = None
     is_suppressed: bool = False
@@ -88,6 +88,8 @@ def contact_gates(batch: Batch, contact: ContactFacts, now: DateTime) -> Iterato
         yield expiry(contact.expires_at, now)
         yield _attempts(batch.retry, contact)
         yield _due(contact, now)
+        yield _person_limit(contact, now)
+        yield Blocked(GateCode.PERSON_IN_CALL) if contact.is_person_in_call else None
     if batch.respect_contact_timezone and batch.window is not None:
         span = lane_hours(contact.lane, batch, now)
         yield replace(span, facts={**span.facts, "zone_from": contact.zone_from}) if isinstance(span, Blocked) else None
@@ -158,6 +160,18 @@ def _attempts_facts(rules: RetryRules, contact: ContactFacts) -> dict[str, int]:
 
 
 def _due(contact: ContactFacts, now: DateTime) -> Blocked | None:
-    if contact.status is not ContactStatus.WAITING or contact.due_at is None or contact.due_at <= now:
+    code = WAITS_FOR.get(contact.waits_for)
+    if code is None or not _is_waiting(contact, now):
         return None
-    return Blocked(WAITS_FOR[contact.waits_for], contact.due_at, {"attempts": contact.attempts})
+    return Blocked(code, contact.due_at, {"attempts": contact.attempts})
+
+
+def _person_limit(contact: ContactFacts, now: DateTime) -> Blocked | None:
+    """Check the limits per person, and that retry has looked at them again where they kept the contact back before."""
+    waits_until = contact.due_at if contact.waits_for == "person_limit" and _is_waiting(contact, now) else None
+    times = [at for at in (waits_until, contact.person_free_at) if at is not None and at > now]
+    return Blocked(GateCode.PERSON_LIMIT, max(times)) if times else None
+
+
+def _is_waiting(contact: ContactFacts, now: DateTime) -> bool:
+    return contact.status is ContactStatus.WAITING and contact.due_at is not None and contact.due_at > now

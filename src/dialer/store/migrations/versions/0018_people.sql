@@ -1,6 +1,7 @@
 -- Tables in the order in which the engine locks them. All is one transaction: `attempts` is locked for as long as it takes
--- to read it three times, about four seconds for a million rows; the other tables are changed in a moment. Workers of the
--- previous release go on, without the rules that are new here: use these once all workers are replaced.
+-- to read it three times, about four seconds for a million rows, and `contacts` to read it once; the other tables are
+-- changed in a moment. Workers of the previous release go on, without the rules that are new here: use these once all
+-- workers are replaced.
 
 -- How many attempts of a person may be placed within a rolling number of hours, over all batches of a workspace. The
 -- limits of the batch and those of its workspace apply together.
@@ -56,6 +57,10 @@ ALTER TABLE contacts ADD not_before timestamptz;
 ALTER TABLE folder_contacts ADD not_before timestamptz;
 ALTER TABLE contacts DROP CONSTRAINT contacts_priority_check;
 ALTER TABLE contacts ADD CONSTRAINT contacts_priority_check CHECK (priority BETWEEN 0 AND 10) NOT VALID;
+
+-- For explain: how many contacts of a batch wait for a time of their own or of their person, and the first such time.
+CREATE INDEX contacts_kept_back ON contacts (batch_id, waits_for, due_at)
+    WHERE status = 'waiting' AND waits_for IS NOT NULL;
 
 -- As before; but what a contact waits for is no retry where `waits_for` says so, and stays as it is.
 CREATE OR REPLACE FUNCTION follow_retry_rules() RETURNS trigger LANGUAGE plpgsql AS $$
