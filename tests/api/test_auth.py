@@ -34,6 +34,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "create_key": {"role": "viewer"},
     "report_call": {"disposition": "x"},
     "create_webhook_endpoint": {"url": "https://example.com/again"},
+    "call_contact_back": {"at": "2026-03-03T10:00Z"},
     "change_batch_call": {"phone_number_ids": ["NUMBER"]},
     "change_phone_number": {"trunk_id": "TRUNK"},
 }
