@@ -6,7 +6,7 @@ from typing import Any
 from fastapi.testclient import TestClient
 
 from dialer.domain.gates.codes import GateCode
-from support.world import MONDAY, World
+from support.world import MONDAY, World, made_up_phones
 
 Draft = Callable[..., dict[str, Any]]
 
@@ -97,3 +97,16 @@ def test_a_call_that_may_exist_is_said_to_be_unresolved_and_when_it_was_last_loo
     facts = explained(client, str(batch_id), contact_id)["reason"]["facts"]
     assert (facts["looked_up_at"], facts["network_is_asked_at"]) == ("2026-03-02T08:00:00Z", "2026-03-02T08:00:10Z")
     assert [reason["code"] for reason in explained(client, str(batch_id))["reasons"]] == ["attempt_unresolved"]
+
+
+def test_a_trunk_that_is_full_is_explained_with_the_batches_that_have_its_calls(
+    client: TestClient, world: World
+) -> None:
+    other = world.batch(made_up_phones(2, first=100), name="other")
+    world.dispatch([other])
+    world.sql("UPDATE trunks SET max_concurrent_calls = 2")
+    batch_id = world.batch(1)
+    reason = explained(client, str(batch_id), first_contact(client, str(batch_id)))["reason"]
+    assert (reason["code"], reason["advice"]) == ("trunk_slots_full", "wait")
+    assert (reason["facts"]["used"], reason["facts"]["limit"]) == (2, 2)
+    assert reason["facts"]["held_by"] == [{"batch_id": str(other), "name": "other", "calls": 2}]

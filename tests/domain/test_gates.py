@@ -130,6 +130,15 @@ def test_a_contact_is_held_by_its_batch(given: dict[str, Any], code: GateCode) -
     assert reason(facts(batch(**given))) is code
 
 
+def test_a_contact_waits_for_room_if_as_many_others_are_called_before_it_as_there_are_slots() -> None:
+    of = facts(batch(dialing=8))
+    assert reason(of, replace(PENDING, ahead=1)) is None
+    assert reason(of, replace(PENDING, ahead=2)) is GateCode.BATCH_SLOTS_FULL
+    capped = facts(batch(max_calls_per_day=5), today=3)
+    assert reason(capped, replace(PENDING, ahead=1)) is None
+    assert reason(capped, replace(PENDING, ahead=2)) is GateCode.DAILY_CAP
+
+
 def test_a_date_that_is_excluded_is_named_only_while_the_window_would_be_open() -> None:
     excluded = replace(NINE_TO_FIVE, excluded_dates=frozenset({NOW.date()}))
     assert (excluded.is_excluded(NOW), excluded.is_excluded(NOW.at(3))) == (True, False)

@@ -28,6 +28,7 @@ from dialer.store import explain as records
 from dialer.store.database import Connection
 from dialer.store.explain import BatchRecord, ContactRecord
 
+HELD_BY_CALLS = (GateCode.NUMBER_ROOM, GateCode.TRUNK_SLOTS_FULL)
 NOTICES = (
     GateCode.TRUNK_UNHEARD,
     GateCode.REDIS_AWAY,
@@ -67,7 +68,8 @@ def explain_contact(
             raise NotFound("No such contact in this batch")
         ahead = _ahead(connection, batch, contact, now)
     seen = replace(contact.facts, ahead=ahead, rules=record.rules)
-    return ExplainedContact(explain(with_usage(context, facts, now), seen, now), timezone_of(batch), batch.version)
+    explanation = explain(with_usage(context, facts, now), seen, now)
+    return ExplainedContact(_with_holders(context, facts, explanation), timezone_of(batch), batch.version)
 
 
 def explain_contacts(
@@ -140,6 +142,20 @@ def _notices(context: EngineContext, facts: BatchFacts, record: BatchRecord, now
     yield from (checked[code] for code in NOTICES if code in checked)
     if record.is_importing:
         yield Blocked(GateCode.IMPORT_RUNNING)
+
+
+def _with_holders(context: EngineContext, facts: BatchFacts, explanation: Explanation) -> Explanation:
+    """Add to gates of numbers and trunks that are full which batches have the calls in progress."""
+    full = [gate for code, gate in explanation.blocked.items() if code in HELD_BY_CALLS]
+    if not full:
+        return explanation
+    with context.db.begin() as connection:
+        trunk_ids = list({route.trunk_id for route in facts.routes})
+        holders = records.holders(connection, facts.batch.workspace_id, trunk_ids)
+    held_by = [dict(row._mapping) for row in holders]
+    named = {gate.code: replace(gate, facts={**gate.facts, "held_by": held_by}) for gate in full}
+    reason = explanation.reason and named.get(explanation.reason.code, explanation.reason)
+    return replace(explanation, blocked=explanation.blocked | named, reason=reason)
 
 
 def _ahead(connection: Connection, batch: Batch, contact: ContactRecord, now: DateTime) -> int:

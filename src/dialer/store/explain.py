@@ -15,7 +15,7 @@ from dialer.domain.calling_rules import CallingRules
 from dialer.domain.explanation import ContactGroup
 from dialer.domain.gates.of_batch import StatusChange
 from dialer.domain.gates.of_contact import ContactFacts, LiveAttempt
-from dialer.domain.ids import BatchId, ContactId
+from dialer.domain.ids import BatchId, ContactId, TrunkId, WorkspaceId
 from dialer.domain.lane import Lane
 from dialer.domain.outcomes import Outcome
 from dialer.domain.states import AttemptState, ContactStatus
@@ -68,6 +68,9 @@ WHERE batch_id = :id AND status = 'waiting' AND waits_for IS NOT NULL AND due_at
 PERSON_FREE_AT = free_at(
     "b.person_limits || w.person_limits", "b.workspace_id", "c.phone_number", "CAST(:now AS timestamptz)"
 )
+
+
+MOST_HOLDERS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +178,22 @@ def _facts(row: Row[Any]) -> ContactFacts:
         expires_at=optional_moment(row.expires_at),
         is_suppressed=row.is_suppressed,
         attempt=attempt or None,
+    )
+
+
+def holders(connection: Connection, workspace_id: WorkspaceId, trunk_ids: Sequence[TrunkId]) -> list[Row[Any]]:
+    """Read which batches of a workspace have most calls in progress on these trunks: batch_id, name, calls."""
+    return list(
+        rows(
+            connection,
+            f"""
+            SELECT b.id AS batch_id, b.name, count(*) AS calls FROM attempts a JOIN batches b ON b.id = a.batch_id
+            WHERE a.rescue_at IS NOT NULL AND a.trunk_id = ANY(:trunks) AND b.workspace_id = :workspace
+            GROUP BY b.id, b.name ORDER BY calls DESC, b.id LIMIT {MOST_HOLDERS}
+            """,
+            trunks=list(trunk_ids),
+            workspace=workspace_id,
+        )
     )
 
 
