@@ -218,7 +218,7 @@ def test_many_contacts_end_when_their_work_is_done_however_they_are_drawn_togeth
 def test_calls_that_are_drawn_together_end_when_single_ones_do() -> None:
     outcomes = {Outcome.ANSWERED: 0.5, Outcome.NO_ANSWER: 0.35, Outcome.BUSY: 0.1, Outcome.FAILED: 0.05}
     situation = Situation(a_batch(retries=2), MONDAY, [Cohort(1_200)], Limits(10))
-    single, together = timetable(situation, 2_500), timetable(situation, 10_000)
+    single, together = timetable(situation, 1_500), timetable(situation, 5_000)
     assert (single.chunk, together.chunk) == (1, 10)
     assumptions = certain(outcomes)
     ends = [

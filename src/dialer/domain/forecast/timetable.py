@@ -22,8 +22,8 @@ OUTCOMES = (
     Outcome.FAILED,
 )  # fmt: skip
 # So many calls are drawn one by one; of more, so many that start together that a run makes about GROUPS_OF_CALLS draws.
-SINGLE_CALLS = 3_000
-GROUPS_OF_CALLS = 1_000
+SINGLE_CALLS = 1_500
+GROUPS_OF_CALLS = 500
 HORIZON_SECONDS = 366 * 86_400.0
 
 
