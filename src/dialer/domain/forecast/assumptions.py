@@ -36,6 +36,8 @@ PRIOR_RING_SECONDS = 10.0
 SETUP_SECONDS = 1.0
 # How far a mean duration of the prior may be off, relative to it (one standard deviation).
 PRIOR_DOUBT = 0.4
+# Calls that nobody answers ring until the timeout, which is known: their doubt, and how much they differ.
+NO_ANSWER_DIFFERS = 0.05
 # How much batches of one workspace differ (one standard deviation): the answer rate, and mean durations relatively.
 # The differences that were measured count more, the more batches there are.
 BATCHES_DIFFER = 0.06
@@ -204,8 +206,10 @@ def _with_given(shares: Sequence[float], given: Given) -> list[float]:
 def _slot_time(outcome: Outcome, given: Given, history: History, ring_timeout_seconds: int | None) -> SlotTime:
     """Combine the prior, other batches and the batch itself, each weighted by how far its mean may be off."""
     before, talk = _prior_times(outcome, ring_timeout_seconds)
-    deviation = sqrt(talk * talk + (0.3 * before) ** 2) / (before + talk)
-    means = [(before + talk, PRIOR_DOUBT)]
+    deviation, doubt = sqrt(talk * talk + (0.3 * before) ** 2) / (before + talk), PRIOR_DOUBT
+    if outcome is Outcome.NO_ANSWER:
+        deviation = doubt = NO_ANSWER_DIFFERS
+    means = [(before + talk, doubt)]
     seen = 0
     for of_calls, differ in ((history.others, DURATIONS_DIFFER), (history.own, 0.0)):
         if (found := durations(of_calls, outcome)) is None or found.mean <= 0.0:
@@ -214,8 +218,8 @@ def _slot_time(outcome: Outcome, given: Given, history: History, ring_timeout_se
             seen, deviation = found.calls, found.deviation / found.mean
             talk, before = found.talk, found.mean - found.talk
         means.append((found.mean, sqrt(differ**2 + max(deviation, 0.3) ** 2 / found.calls)))
-    precision = sum(1.0 / doubt**2 for _, doubt in means)
-    mean = exp(sum(log(value) / doubt**2 for value, doubt in means) / precision)
+    precision = sum(1.0 / one_doubt**2 for _, one_doubt in means)
+    mean = exp(sum(log(value) / one_doubt**2 for value, one_doubt in means) / precision)
     return _given_time(outcome, given, SlotTime(mean, deviation, 1.0 / sqrt(precision)), talk / (before + talk))
 
 
