@@ -30,6 +30,14 @@ from dialer.store.database import Connection, Database, optional_moment
 FIELDS = tuple(LiveSettings.model_fields)
 _WINDOW = {"timezone", "start_time", "end_time", "working_days", "calling_hours", "excluded_dates", "holidays"}
 _MOVES_RETRIES = _WINDOW | {"retry_delays"}
+_DECIDES_WHO = _MOVES_RETRIES | {
+    "phone_number_ids",
+    "max_calls_per_day",
+    "retry_failed",
+    "max_retry_attempts",
+    "retry_machine",
+    "expires_at",
+}
 
 Token = Annotated[Storable, Field(max_length=100)]
 
@@ -233,6 +241,8 @@ def _write(connection: Connection, batch_id: BatchId, edit: _Edit, reason: str |
 
 
 def _impact(connection: Connection, edit: _Edit, now: DateTime) -> SettingsImpact:
+    if not _DECIDES_WHO & set(edit.fields):
+        return SettingsImpact(0, 0, 0)
     (batch,) = batches.load(connection, [edit.row.id])
     outbound = numbers.of_batches(connection, [batch.id]).get(batch.id, [])
     could_use = any(number.is_usable for number in outbound)
