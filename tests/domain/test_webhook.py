@@ -14,8 +14,10 @@ from dialer.domain.webhook import (
     JITTER,
     LAST_PAUSE_SECONDS,
     LAST_RETRY_SECONDS,
+    Answer,
     Message,
     WebhookEvent,
+    failures_in_a_row,
     pause_seconds,
     retry_seconds,
 )
@@ -34,6 +36,15 @@ def test_an_endpoint_is_left_alone_only_after_several_failures_and_never_for_lon
     pause = pause_seconds(failures, Random(seed))
     assert (pause > 0) == (failures >= FAILING_AFTER)
     assert pause <= (1 + JITTER) * LAST_PAUSE_SECONDS
+
+
+@given(st.integers(0, 100), st.lists(st.booleans()))
+def test_failures_in_a_row_are_those_since_the_last_success(before: int, successes: list[bool]) -> None:
+    expected = before
+    for is_success in successes:
+        expected = 0 if is_success else expected + 1
+    answers = [Answer(None, None if is_success else "x") for is_success in successes]
+    assert failures_in_a_row(before, answers) == expected
 
 
 @given(st.dictionaries(st.text(), st.none() | st.integers() | st.text()), st.integers(1, 10**9))

@@ -1,8 +1,10 @@
 """What the outside world is told: the events, their messages, and when a message that failed is sent again."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import takewhile
 from random import Random
 from typing import Any
 from uuid import UUID
@@ -102,6 +104,12 @@ def retry_seconds(tries: int, rng: Random, longest: float = LAST_RETRY_SECONDS) 
     """Return after how many seconds something that has failed `tries` times in a row is tried again."""
     delay = min(FIRST_RETRY_SECONDS * 2.0 ** min(tries - 1, 20), longest)
     return delay * rng.uniform(1 - JITTER, 1 + JITTER)
+
+
+def failures_in_a_row(before: int, answers: Sequence[Answer]) -> int:
+    """Return how many messages in a row have failed after these answers, in their order; `before`: before them."""
+    failed = list(takewhile(lambda answer: answer.error is not None, reversed(answers)))
+    return len(failed) + (before if len(failed) == len(answers) else 0)
 
 
 def pause_seconds(failures: int, rng: Random) -> float:

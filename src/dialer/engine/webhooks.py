@@ -12,7 +12,15 @@ import structlog
 from pendulum import DateTime
 
 from dialer.domain.ids import EndpointId
-from dialer.domain.webhook import FAILING_AFTER, Answer, Message, Target, pause_seconds, retry_seconds
+from dialer.domain.webhook import (
+    FAILING_AFTER,
+    Answer,
+    Message,
+    Target,
+    failures_in_a_row,
+    pause_seconds,
+    retry_seconds,
+)
 from dialer.engine.context import EngineContext
 from dialer.providers.webhook_client import WebhookClient
 from dialer.store import webhook_deliveries
@@ -84,13 +92,14 @@ def _record(
     due_at = {message.position: now.add(seconds=retry_seconds(message.attempts + 1, rng)) for message in failed}
     in_order = [answers[message.position] for message in messages if message.position in answers]
     delivered = len(in_order) - len(failed)
-    failures = len(failed) if delivered else target.failures + len(failed)
+    failures = failures_in_a_row(target.failures, in_order)
     free_at = now.add(seconds=pause_seconds(failures, rng)) if failed else now
     with context.db.begin() as connection:
         webhook_deliveries.record_answers(connection, answers, due_at, now)
-        webhook_deliveries.record_health(connection, target.id, in_order, now, free_at)
+        webhook_deliveries.record_health(connection, target.id, in_order, failures, now, free_at)
         if any(answer.is_gone for answer in in_order):
             webhook_deliveries.disable(connection, target.id, "it answered 410: it wants no more messages")
     if failed:
-        log.info("webhook messages failed", endpoint_id=str(target.id), failed=len(failed), reason=in_order[-1].error)
+        reason = answers[failed[-1].position].error
+        log.info("webhook messages failed", endpoint_id=str(target.id), failed=len(failed), reason=reason)
     return WebhookReport(delivered, len(failed), is_full=delivered > 0 and len(messages) == PAGE)

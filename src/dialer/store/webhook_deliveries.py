@@ -135,19 +135,26 @@ def record_answers(
 
 
 def record_health(
-    connection: Connection, endpoint_id: EndpointId, answers: Sequence[Answer], now: DateTime, free_at: DateTime
+    connection: Connection,
+    endpoint_id: EndpointId,
+    answers: Sequence[Answer],
+    failures: int,
+    now: DateTime,
+    free_at: DateTime,
 ) -> None:
-    """Write how an endpoint is after these answers, in their order, and let it be taken again from `free_at` on."""
+    """Write how an endpoint is after these answers, and let it be taken again from `free_at` on.
+
+    `failures`: in a row, up to now.
+    """
     errors = [answer.error for answer in answers if answer.error is not None]
     has_success = len(errors) < len(answers)
-    in_a_row = next((nth for nth, answer in enumerate(reversed(answers)) if answer.error is None), len(answers))
     run(
         connection,
         """
         UPDATE webhook_health SET
             free_at = :free_at,
-            failures = CASE WHEN :has_success THEN 0 ELSE failures END + :in_a_row,
-            failing_since = CASE WHEN :in_a_row = 0 AND (:has_success OR failures = 0) THEN NULL
+            failures = :failures,
+            failing_since = CASE WHEN :failures = 0 THEN NULL
                                  WHEN :has_success OR failing_since IS NULL THEN CAST(:now AS timestamptz)
                                  ELSE failing_since END,
             last_success_at = CASE WHEN :has_success THEN CAST(:now AS timestamptz) ELSE last_success_at END,
@@ -160,7 +167,7 @@ def record_health(
         free_at=free_at,
         has_success=has_success,
         has_failure=bool(errors),
-        in_a_row=in_a_row,
+        failures=failures,
         error=errors[-1] if errors else None,
     )
 
