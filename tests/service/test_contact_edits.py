@@ -163,3 +163,34 @@ def code_of(act: Callable[[], object]) -> str | None:
     except StateConflict as error:
         return error.code
     return None
+
+
+def open_contact(world: World) -> Any:
+    return world.rows("SELECT status, waits_for, due_at, not_before FROM contacts")[0]
+
+
+def test_a_contact_is_not_called_before_a_time_that_is_set_later_moved_and_cleared(world: World) -> None:
+    batch_id = world.batch(1)
+    contact_id = contact_of(world, made_up_phones(1)[0])
+    now = world.clock.now
+    for at in (now.add(hours=5), now.add(hours=3)):
+        change(world, batch_id, contact_id, not_before=at.isoformat())
+        assert tuple(open_contact(world)) == ("waiting", "not_before", at, at)
+    assert dispatch_and_place(world, batch_id).placed == 0
+    with pytest.raises(InvalidInput, match="not_before"):
+        change(world, batch_id, contact_id, not_before="soon")
+    change(world, batch_id, contact_id, not_before=None)
+    assert tuple(open_contact(world)) == ("pending", None, now, None)
+    assert dispatch_and_place(world, batch_id).placed == 1
+    assert_audit_is_clean(world)
+
+
+@pytest.mark.parametrize(("hours", "waits_for"), [(2, "callback"), (4, "not_before")])
+def test_a_callback_is_put_off_by_a_later_time_only(world: World, hours: int, waits_for: str) -> None:
+    batch_id = world.batch(1)
+    contact_id = contact_of(world, made_up_phones(1)[0])
+    due_at = world.clock.now.add(hours=3)
+    world.sql("UPDATE contacts SET status = 'waiting', waits_for = 'callback', due_at = :at", at=due_at)
+    not_before = world.clock.now.add(hours=hours)
+    change(world, batch_id, contact_id, not_before=not_before.isoformat())
+    assert tuple(open_contact(world)) == ("waiting", waits_for, max(due_at, not_before), not_before)

@@ -19,7 +19,10 @@ from dialer.store.database import Connection, Database
 
 
 class ChangedContact(Changes):
-    """The fields of a contact to be changed; null clears what may be absent. `variables` replaces all of them."""
+    """The fields of a contact to be changed; null clears what may be absent. `variables` replaces all of them.
+
+    `not_before` is ISO 8601; without an offset it is read in the batch's zone.
+    """
 
     model_config = ConfigDict(json_schema_extra={"example": {"priority": 1, "timezone": "Europe/Berlin"}})
 
@@ -27,6 +30,7 @@ class ChangedContact(Changes):
     timezone: str | None = None
     priority: Priority = 5
     external_id: str | None = None
+    not_before: str | None = None
     variables: dict[str, Scalar] = {}
 
 
@@ -63,6 +67,8 @@ def change(
         if row.respect_contact_timezone and contact.timezone != row.timezone:
             lane = replace(lane, zones=zones_of(contact))
         contact_edits.update(connection, contact_id, contact, str(lane))
+        if "not_before" in values:
+            contact_edits.move(connection, contact_id, contact.not_before, now)
         progress.wake(connection, [batch_id], now)
 
     db.insist(apply)
@@ -112,8 +118,9 @@ def _lock(connection: Connection, workspace_id: WorkspaceId, batch_id: BatchId, 
 
 def _merged(row: Any, values: dict[str, Any]) -> NewContact:
     """Put new values into a stored contact, and check it as at its import."""
-    stored = {"name": row.name, "timezone": row.timezone, "priority": row.priority, "external_id": row.external_id}
-    fields = stored | {"phone_number": row.phone_number} | values
+    stored = {name: row._mapping[name] for name in ("phone_number", "name", "timezone", "priority", "external_id")}
+    times = {name: at.isoformat() for name in ("expires_at", "not_before") if (at := row._mapping[name])}
+    fields = stored | times | values
     variables = fields.pop("variables", row.variables)
     fields["priority"] = str(fields["priority"])
     return parse_contact(fields, variables, default_region=None, batch_timezone=row.batch_timezone)

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from pendulum import DateTime
 from sqlalchemy import Connection, Row
 
 from dialer.domain.contact import NewContact
@@ -26,8 +27,9 @@ def lock(
     contacts = rows(
         connection,
         """
-        SELECT c.phone_number, c.name, c.timezone, c.priority, c.external_id, c.expires_at, c.variables, c.lane,
-               c.status, b.status AS batch_status, b.timezone AS batch_timezone, b.respect_contact_timezone
+        SELECT c.phone_number, c.name, c.timezone, c.priority, c.external_id, c.expires_at, c.not_before,
+               c.variables, c.lane, c.status, b.status AS batch_status, b.timezone AS batch_timezone,
+               b.respect_contact_timezone
         FROM contacts c JOIN batches b ON b.id = c.batch_id WHERE c.id = :id AND c.batch_id = :batch
         FOR NO KEY UPDATE OF c
         """,
@@ -53,6 +55,29 @@ def update(connection: Connection, contact_id: ContactId, changed: NewContact, l
         external_id=changed.external_id,
         variables=json.dumps(changed.variables),
         lane=lane,
+    )
+
+
+def move(connection: Connection, contact_id: ContactId, not_before: DateTime | None, now: DateTime) -> None:
+    """Have a pending or waiting contact that this transaction has locked called from this time on; None: from now on.
+
+    What is due later for another reason, as a retry or a callback, stays as it is.
+    """
+    run(
+        connection,
+        """
+        UPDATE contacts SET not_before = t.at,
+            status = CASE WHEN is_later THEN 'waiting' WHEN waits_for = 'not_before' THEN 'pending' ELSE status END,
+            waits_for = CASE WHEN is_later THEN 'not_before' ELSE nullif(waits_for, 'not_before') END,
+            due_at = CASE WHEN is_later THEN t.at WHEN waits_for = 'not_before' THEN t.now ELSE due_at END
+        FROM (SELECT CAST(:at AS timestamptz) AS at, CAST(:now AS timestamptz) AS now) AS t,
+             LATERAL (SELECT t.at > t.now AND (status = 'pending' OR waits_for = 'not_before' OR due_at < t.at) IS TRUE
+                      AS is_later FROM contacts WHERE id = :id) AS l
+        WHERE id = :id
+        """,
+        id=contact_id,
+        at=not_before,
+        now=now,
     )
 
 
