@@ -80,6 +80,10 @@ bench-import: setup ## Measure imports of 10 thousand, 100 thousand and 1 millio
 bench-api: setup ## Measure the requests per second of an API process
 	$(BIN)/dialer bench api --full
 
+.PHONY: vendor
+vendor: setup ## Fetch the console's scripts from npm again, in the versions of VENDORED.toml
+	$(BIN)/python scripts/vendor.py
+
 .PHONY: check
 check: setup lint-containers ## ruff, mypy, import-linter, and the container files
 	$(BIN)/ruff format --check

@@ -18,7 +18,7 @@ from dialer import log
 from dialer.api.envelope import Refusal
 from dialer.api.protocol import MAX_HEADER_BYTES, MAX_PIPELINED
 from dialer.api.transfers import PER_WORKSPACE
-from dialer.api.webhooks import UnsignedReports
+from dialer.api.webhooks import unsigned_reports
 from support.deadline import DEADLINE_SECONDS
 from support.engine_steps import wait_until
 from support.world import World
@@ -230,7 +230,7 @@ def test_a_report_that_does_not_come_to_its_end_is_given_up(api: Api, trunk: str
 def test_an_address_whose_reports_are_not_signed_is_soon_refused_before_the_body(api: Api, trunk: str) -> None:
     path = f"/providers/http/{trunk}/events"
     with api.served() as served:
-        served.app.state.unsigned_reports = UnsignedReports(per_minute=2)
+        served.app.state.unsigned_reports = unsigned_reports(per_minute=2)
         for _ in range(2):
             assert served.client.post(path, content=b"{}").status_code == 403
         refused = answer_to(served, post(f"/v1{path}", 100_000, "Connection: close\r\n"))

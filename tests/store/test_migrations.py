@@ -9,12 +9,15 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from dialer.domain.ids import AttemptId
+from dialer.domain.roles import Role
 from dialer.embedded import Servers
 from dialer.engine.audit import audit
 from dialer.engine.settle import settle
+from dialer.errors import NotAuthenticated
 from dialer.providers import registry
-from dialer.service import batch_settings, demo_setup
+from dialer.service import batch_settings, demo_setup, keys, sessions
 from dialer.service.batch_settings import Undo
+from dialer.service.keys import NewKey
 from dialer.store import attempts, bulk_changes, forecasts, numbers, quarantine
 from dialer.store.database import Database, rows, run
 from support.world import MONDAY, World
@@ -488,3 +491,16 @@ def test_forecasts_begin_with_the_upgrade_and_the_previous_release_deletes_their
         # The previous release knows nothing of forecasts.
         run(connection, "DELETE FROM batches WHERE id = :id", id=batch.id)
         assert rows(connection, "SELECT id FROM forecasts") == []
+
+
+def test_a_key_of_the_previous_release_opens_the_console_and_can_be_deleted(old: Database) -> None:
+    with old.begin() as connection:
+        (workspace, *_) = rows(connection, "SELECT id FROM workspaces")
+    key = keys.create(old, workspace.id, NewKey(role=Role.VIEWER), MONDAY, Random(1))
+    old.upgrade()
+    secret = sessions.sign_in(old, key["key"])
+    assert sessions.find(old, secret).identity.key_id == key["id"]
+    with old.begin() as connection:
+        assert run(connection, "DELETE FROM api_keys WHERE id = :id", id=key["id"]) == 1
+    with pytest.raises(NotAuthenticated):
+        sessions.find(old, secret)

@@ -34,6 +34,8 @@ from dialer.api.batch_streams import BatchStreams
 from dialer.api.openapi import describe
 from dialer.api.request_context import RequestContextMiddleware
 from dialer.api.transfers import Transfers
+from dialer.console import routes as console_routes
+from dialer.console import sign_in
 from dialer.engine.context import EngineContext
 from dialer.settings import Settings
 from dialer.store.process_metrics import ProcessMetrics
@@ -103,7 +105,8 @@ def equip(
     state.uploads, state.exports, state.audits = Transfers("uploads"), Transfers("exports"), Transfers("audits")
     # They compute, so more at once would only take longer.
     state.forecasts = Transfers("forecasts", at_once=2, per_workspace=1)
-    state.unsigned_reports = webhooks.UnsignedReports()
+    state.unsigned_reports = webhooks.unsigned_reports()
+    state.failed_sign_ins = sign_in.failed_sign_ins()
     state.adapters = webhooks.Adapters(context.db, state.connect, wiring.seconds)
     state.report_queue = webhooks.report_queue(context.db, ask_settle)
     state.batch_streams = BatchStreams(state.read_context.db)
@@ -131,6 +134,7 @@ def make_routes() -> FastAPI:
     app.include_router(docs.router)
     app.include_router(probes.router)
     app.include_router(metrics.router)
+    app.include_router(console_routes.router)
     errors.install(app)
     app.add_middleware(RequestContextMiddleware)
     describe(app)

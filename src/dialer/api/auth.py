@@ -50,7 +50,7 @@ def _requires(wanted: Role) -> Callable[..., Caller]:
             raise NotAuthenticated("The API key is missing; send it as Authorization: Bearer <key>")
         state = request.app.state
         identity = keys.authenticate(state.context.db, credentials.credentials)
-        _check_rate_limit(state, identity.key_id)
+        check_rate_limit(state, identity.key_id)
         if not identity.role.suffices_for(wanted):
             raise NotAllowed(f"This needs the role {wanted}; the key has the role {identity.role}")
         return Caller(
@@ -76,7 +76,7 @@ def _attributed(context: EngineContext, request: Request, identity: keys.Identit
     return replace(context, db=context.db.attributed_to(origin))
 
 
-def _check_rate_limit(state: Any, key_id: KeyId) -> None:
+def check_rate_limit(state: Any, key_id: KeyId) -> None:
     """Count this request; raises TooManyRequests. Redis counts by its own clock, since processes share the limit."""
     if state.rate_limits.hit(key_id.hex):
         return

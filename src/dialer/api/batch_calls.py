@@ -36,6 +36,9 @@ def list_batch_calls(
     agent_id: Annotated[UUID | None, Query(description="Only those of this agent.")] = None,
     status: Annotated[BatchStatus | None, Query(description="Only those in this status.")] = None,
     name: Annotated[Storable | None, Query(description="Only those with this name.", max_length=255)] = None,
+    search: Annotated[
+        Storable | None, Query(description="Only those whose name contains this.", max_length=255)
+    ] = None,
 ) -> Listing[BatchCall]:
     """List the batches, newest first."""
     batches_page, total = batch_views.list_page(
@@ -45,6 +48,7 @@ def list_batch_calls(
         agent_id=AgentId(agent_id) if agent_id else None,
         status=status,
         name=name,
+        search=search,
         limit=page.limit,
         offset=page.offset,
     )

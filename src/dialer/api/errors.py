@@ -53,8 +53,8 @@ _CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 
 def install(app: FastAPI) -> None:
     """Register the handlers, so that every error has the same format."""
-    app.add_exception_handler(DialerError, _dialer_error)
-    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(DialerError, _refused)
+    app.add_exception_handler(RequestValidationError, _refused)
     app.add_exception_handler(HTTPException, _http_error)
 
 
@@ -67,11 +67,21 @@ def error_response(status: int, error: ErrorBody, headers: Mapping[str, str] | N
     return JSONResponse(body, status, dict(headers or {}))
 
 
-async def _dialer_error(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, DialerError)
+def refusal_of(error: DialerError | RequestValidationError) -> tuple[int, ErrorBody, dict[str, str]]:
+    """Return the status, the body and the headers that answer an error."""
+    if isinstance(error, RequestValidationError):
+        # A wrong path, query or header parameter. Bodies are validated by the services' models.
+        details = [(".".join(map(str, wrong["loc"][1:])), _lower_first(wrong["msg"])) for wrong in error.errors()]
+        message = "; ".join(f"{field}: {reason}" for field, reason in details)
+        return 422, _body("invalid_input", message, details), {}
     status = next((status for error_class, status in STATUS.items() if isinstance(error, error_class)), 500)
     details = [(wrong.field, wrong.reason) for wrong in error.errors]
-    return error_response(status, _body(error.code, _message(error), details), _headers(error))
+    return status, _body(error.code, _message(error), details), _headers(error)
+
+
+async def _refused(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, DialerError | RequestValidationError)
+    return error_response(*refusal_of(error))
 
 
 def _message(error: DialerError) -> str:
@@ -106,14 +116,6 @@ def _headers(error: DialerError) -> dict[str, str]:
             return {"Retry-After": "1"}
         case _:
             return {}
-
-
-async def _validation_error(_: Request, error: Exception) -> JSONResponse:
-    """Answer for a wrong path, query or header parameter. Bodies are validated by the services' models."""
-    assert isinstance(error, RequestValidationError)
-    details = [(".".join(map(str, wrong["loc"][1:])), _lower_first(wrong["msg"])) for wrong in error.errors()]
-    message = "; ".join(f"{field}: {reason}" for field, reason in details)
-    return error_response(422, _body("invalid_input", message, details))
 
 
 async def _http_error(request: Request, error: Exception) -> JSONResponse:

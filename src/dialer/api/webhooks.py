@@ -11,20 +11,18 @@ from collections.abc import Callable
 from functools import partial
 
 from fastapi import APIRouter, Request, Response
-from limits import RateLimitItemPerMinute
-from limits.storage import MemoryStorage
-from limits.strategies import FixedWindowRateLimiter
 from starlette.concurrency import run_in_threadpool
 
 from dialer import wiring
 from dialer.api.body import KIB, json_limits, read_whole
 from dialer.api.errors import documented
+from dialer.api.failure_limit import FailureLimit
 from dialer.api.report_queue import ReportQueue
 from dialer.api.request_context import current_request
 from dialer.domain.ids import AttemptId, TrunkId
 from dialer.domain.trunk import Trunk
 from dialer.engine import events
-from dialer.errors import NotFound, NotSigned, TooManyRequests
+from dialer.errors import NotFound, NotSigned
 from dialer.log import Outage
 from dialer.providers.base import Provider, ReportsByWebhook, WebhookRequest
 from dialer.service import trunks
@@ -35,28 +33,6 @@ outage = Outage("settle could not be asked", wiring.seconds)
 
 MAX_REPORT_BYTES = 256 * KIB
 ADAPTER_SECONDS = 1.0
-UNSIGNED_PER_MINUTE = 60
-
-
-class UnsignedReports:
-    """Counts the unsigned webhooks of each address to each trunk.
-
-    In memory, because unauthenticated requests must not be able to fill Redis.
-    """
-
-    def __init__(self, per_minute: int = UNSIGNED_PER_MINUTE) -> None:
-        self._limit = RateLimitItemPerMinute(per_minute)
-        self._limiter = FixedWindowRateLimiter(MemoryStorage())
-
-    def check(self, address: str, trunk_id: TrunkId) -> None:
-        """Raise TooManyRequests if this address has sent too many."""
-        if not self._limiter.test(self._limit, address, str(trunk_id)):
-            raise TooManyRequests(
-                "Too many reports from this address were not signed", retry_after_seconds=self._limit.get_expiry()
-            )
-
-    def add(self, address: str, trunk_id: TrunkId) -> None:
-        self._limiter.hit(self._limit, address, str(trunk_id))
 
 
 class Adapters:
@@ -107,14 +83,14 @@ async def _receive(request: Request, provider: str, trunk_id: TrunkId, attempt_i
     """Store what a network reports. Called directly: dependencies take longer than the rest of a webhook."""
     state = request.app.state
     address = request.client.host if request.client else ""
-    state.unsigned_reports.check(address, trunk_id)
+    state.unsigned_reports.check(address, str(trunk_id))
     adapter = await state.adapters.find(provider, trunk_id)
     body = await read_whole(request, json_limits(state.settings, MAX_REPORT_BYTES))
     headers = {key.lower(): value for key, value in request.headers.items()}
     try:
         reports = adapter.read_reports(WebhookRequest(_url(request), headers, body, attempt_id, current_request().now))
     except NotSigned:
-        state.unsigned_reports.add(address, trunk_id)
+        state.unsigned_reports.add(address, str(trunk_id))
         raise
     if reports:
         await state.report_queue.store(trunk_id, reports)
@@ -128,6 +104,11 @@ def _url(request: Request) -> str:
         return str(request.url)
     query = request.url.query
     return f"{public}{request.url.path}{'?' if query else ''}{query}"
+
+
+def unsigned_reports(per_minute: int = 60) -> FailureLimit:
+    """Make the limit of unsigned webhooks from each address to each trunk."""
+    return FailureLimit("Too many reports from this address were not signed", per_minute)
 
 
 def report_queue(db: Database, ask_settle: Callable[[], object]) -> ReportQueue:

@@ -59,6 +59,7 @@ def list_page(
     agent_id: AgentId | None = None,
     status: BatchStatus | None = None,
     name: str | None = None,
+    search: str | None = None,
     limit: int,
     offset: int,
 ) -> tuple[list[dict[str, Any]], int]:
@@ -71,6 +72,7 @@ def list_page(
         agent_id: only batches of this agent.
         status: only batches in this status.
         name: only batches with this name.
+        search: only batches whose name contains this, in any case.
         limit: the size of the page.
         offset: how many batches come before the page.
 
@@ -78,7 +80,7 @@ def list_page(
         The batches, and how many match in all.
     """
     with db.begin() as connection:
-        page, total = batch_views.page(connection, workspace_id, agent_id, status, name, limit, offset)
+        page, total = batch_views.page(connection, workspace_id, agent_id, status, name, search, limit, offset)
         return _views(connection, page, now), total
 
 

@@ -31,6 +31,7 @@ _FILTER = """
 WHERE b.workspace_id = :workspace
   AND (CAST(:agent AS uuid) IS NULL OR b.agent_id = :agent) AND (CAST(:status AS text) IS NULL OR b.status = :status)
   AND (CAST(:name AS text) IS NULL OR b.name = :name)
+  AND (CAST(:search AS text) IS NULL OR strpos(lower(b.name), lower(:search)) > 0)
 """
 
 
@@ -48,11 +49,12 @@ def page(
     agent_id: AgentId | None,
     status: BatchStatus | None,
     name: str | None,
+    search: str | None,
     limit: int,
     offset: int,
 ) -> tuple[Sequence[Row[Any]], int]:
     """Read a page of the batches, newest first; and count all that match."""
-    filters = {"workspace": workspace_id, "agent": agent_id, "status": status, "name": name}
+    filters = {"workspace": workspace_id, "agent": agent_id, "status": status, "name": name, "search": search}
     (counted,) = rows(connection, f"SELECT count(*) AS n FROM batches b {_FILTER}", **filters)
     batches = rows(
         connection,

@@ -1,0 +1,70 @@
+"""Filters of the templates: numbers, shares, times in a zone, durations."""
+
+from datetime import datetime
+from typing import Any
+
+import pendulum
+from markupsafe import Markup
+from pendulum import DateTime
+
+from dialer.domain.timezones import is_known_zone
+
+NONE = "-"
+
+
+def number(value: float | None) -> str:
+    """Write 4210 as 4,210."""
+    return NONE if value is None else f"{value:,}"
+
+
+def share(part: float, whole: float) -> str:
+    """Write a share as a percentage; a dash where there is nothing to divide by."""
+    return f"{100 * part / whole:.0f} %" if whole else NONE
+
+
+def when(at: datetime | None, zone: str = "UTC") -> Markup | str:
+    """Write a time in this zone, and name the zone."""
+    if at is None:
+        return NONE
+    local = _local(at, zone)
+    text = local.format("ddd D MMM YYYY HH:mm zz")
+    return Markup('<time datetime="{}">{}</time>').format(at.isoformat(), text)
+
+
+def clock(at: datetime | None, zone: str = "UTC") -> Markup | str:
+    """Write a time in this zone to the second, without its year."""
+    if at is None:
+        return NONE
+    return Markup('<time datetime="{}">{}</time>').format(at.isoformat(), _local(at, zone).format("D MMM HH:mm:ss"))
+
+
+def duration(seconds: float | None) -> str:
+    """Write a duration in its two largest units."""
+    if seconds is None:
+        return NONE
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def count_of(value: int, noun: str) -> str:
+    """Write a count with its noun: 1 call, 2 calls, 3 batches."""
+    plural = noun + ("es" if noun.endswith(("s", "ch")) else "s")
+    return f"{value:,} {noun if value == 1 else plural}"
+
+
+def _local(at: datetime, zone: str) -> DateTime:
+    return pendulum.instance(at).in_timezone(zone if is_known_zone(zone) else "UTC")
+
+
+FILTERS: dict[str, Any] = {
+    "number": number,
+    "when": when,
+    "clock": clock,
+    "duration": duration,
+    "count_of": count_of,
+    "share": share,
+}

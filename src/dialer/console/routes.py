@@ -1,0 +1,22 @@
+"""Joins the routes of the console."""
+
+from fastapi import APIRouter
+
+from dialer.console import batches, sign_in, static_files
+from dialer.console.page import PageRoute
+from dialer.console.visitor import SignedIn
+from dialer.errors import NotFound
+
+router = APIRouter()
+for part in (static_files, sign_in, batches):
+    router.include_router(part.router)
+# The last one: whatever no route above matches.
+rest = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+
+@rest.get("/console/{path:path}")
+def missing(path: str, _: SignedIn) -> None:
+    raise NotFound(f"There is no page /console/{path}")
+
+
+router.include_router(rest)

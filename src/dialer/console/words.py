@@ -1,0 +1,75 @@
+"""What states and holds are called on the pages. The codes are those of the API, and stand beside the words."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from dialer.domain.outcomes import Outcome
+from dialer.domain.states import BatchStatus, ContactStatus
+
+BATCH_STATUSES = list(BatchStatus)
+CONTACT_STATUSES = list(ContactStatus)
+OUTCOMES = list(Outcome)
+# The counts of a batch that add up to its total, in the order in which a contact passes them.
+COUNTS = ("pending", "waiting", "dialing", "completed", "failed", "skipped", "cancelled")
+FINAL_COUNTS = ("completed", "failed", "skipped", "cancelled")
+
+COUNT_MEANINGS = {
+    "pending": "may be called now",
+    "waiting": "wait for their retry",
+    "dialing": "are being called",
+    "completed": "were reached",
+    "failed": "were not reached, and no attempt is left",
+    "skipped": "are not called: suppressed, expired or never callable",
+    "cancelled": "were not called before the batch ended",
+}
+# Why a batch is held (`held_by`), as a sentence.
+_HOLDS = {
+    "window": "It is outside the calling hours",
+    "contact_timezone": "It is outside the calling hours of every contact that is left",
+    "daily_cap": "The calls of today are used up (max_calls_per_day)",
+    "slots": "All calls that it may have at once are in progress (max_concurrent_calls)",
+    "retry": "Every contact that is left waits for its retry",
+    "calls": "Every contact that is left is being called",
+    "number": "No outbound number has a free call (max_concurrent_calls of the numbers)",
+    "number_day": "Every outbound number has used up its calls of today (max_calls_per_day of the numbers)",
+    "trunk": "The trunk has no free call (max_concurrent_calls of the trunk)",
+    "rate": "The trunk takes no more calls per second (calls_per_second of the trunk)",
+    "leases": "Redis is being rebuilt from the database; calls go on when that is done",
+    "expired": "The batch has expired (expires_at)",
+    "agent_inactive": "The agent is not active: activate it",
+    "agent_failing": "Answered calls end at once, so the agent is held: check what answers its calls",
+    "agent_not_permitted": "The trunk does not permit the agent's destination: change the agent or the trunk",
+    "window_unreadable": "The time zone is not known to this system: change it, or update the tz data",
+    "window_never_opens": "The calling hours never open",
+    "no_outbound_number": "There is no outbound number",
+    "no_active_number": "No outbound number is active: activate one",
+    "trunk_failing": "The trunk fails: calls are tried now and then until one succeeds",
+    "trunk_unheard": "No listener receives the trunk's call events: is a listener running?",
+}
+_STATUSES = {
+    "draft": "It is a draft: start it when its contacts are loaded",
+    "scheduled": "It starts at its scheduled time",
+    "paused": "It is paused: resume it to call on",
+    "completed": "Every contact is final",
+    "cancelled": "It was cancelled",
+    "failed": "It failed",
+}
+
+
+def hold(batch: Mapping[str, Any]) -> str:
+    """Say why a batch starts no calls now; empty: nothing holds it."""
+    if batch["status"] != BatchStatus.ACTIVE:
+        reason = batch["status_reason"]
+        return _STATUSES[batch["status"]] + (f": {label(reason)}" if reason else "")
+    held_by = batch["held_by"]
+    return _HOLDS.get(held_by, label(held_by)) if held_by else ""
+
+
+def is_idle(batch: Mapping[str, Any]) -> bool:
+    """Return whether no call of this batch is in progress although it is neither over nor a draft."""
+    return batch["status"] in ("scheduled", "active", "paused") and not batch["calls"]["in_progress"]
+
+
+def label(code: str) -> str:
+    """Write a code of the API as words."""
+    return code.replace("_", " ")
