@@ -63,6 +63,14 @@ def test_a_session_expires_and_is_removed_by_a_later_sign_in(api: Api, browser: 
     assert world.value("SELECT count(*) FROM console_sessions") == 1
 
 
+def test_the_sessions_that_go_on_are_told_from_those_that_ended(api: Api, world: World) -> None:
+    first, second = (sessions.sign_in(world.db, api.key()) for _ in range(2))
+    hashes = [sessions.find(world.db, secret).hash for secret in (first, second)]
+    assert sessions.live_among(world.db, hashes) == set(hashes)
+    sessions.sign_out(world.db, first)
+    assert sessions.live_among(world.db, hashes) == {hashes[1]}
+
+
 def test_sign_out_ends_the_session_on_the_server(api: Api, browser: TestClient, world: World) -> None:
     token = signed_in(browser, api.key())
     secret = browser.cookies["dialer_session"]

@@ -12,13 +12,13 @@ from dialer.api.envelope import Answer, Listing, RequestedPage, answer, listing
 from dialer.api.errors import documented
 from dialer.api.explanations import Preview, previewed
 from dialer.api.idempotency import Idempotency
-from dialer.api.schemas import Audit, BatchCall, Call
+from dialer.api.schemas import Audit, BatchCall, Call, Statistics
 from dialer.api.streaming import Streamed
 from dialer.domain.ids import AgentId, AttemptId, BatchId
 from dialer.domain.outcomes import Outcome
-from dialer.domain.states import AttemptState, BatchStatus
+from dialer.domain.states import AttemptState, BatchStatus, ContactStatus
 from dialer.engine.audit import audit
-from dialer.service import batch_views, batches, call_reports, edit_batch, results
+from dialer.service import batch_views, batches, call_reports, edit_batch, results, statistics
 from dialer.service.batches import Cancellation, Pause
 from dialer.service.call_reports import CallReport
 from dialer.service.edit_batch import ChangedBatch
@@ -182,17 +182,35 @@ def report_call(
     return idempotency.run(caller, body, report, status=200)
 
 
+@router.get("/{batch_id}/statistics", responses=documented(404))
+def get_statistics(caller: Viewer, batch_id: BatchId) -> Answer[Statistics]:
+    """Read figures of the latest 20,000 calls of a batch: outcomes, numbers, and series over time."""
+    return answer(Statistics, statistics.of_batch(caller.db, caller.workspace_id, batch_id))
+
+
 @router.get(
     "/{batch_id}/results.csv",
     response_class=StreamingResponse,
     responses={**documented(404), 200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
 )
-def export_results(caller: Viewer, batch_id: BatchId, request: Request) -> StreamingResponse:
+def export_results(
+    caller: Viewer,
+    batch_id: BatchId,
+    request: Request,
+    status: Annotated[ContactStatus | None, Query(description="Only contacts in this status.")] = None,
+    outcome: Annotated[Outcome | None, Query(description="Only contacts with this outcome.")] = None,
+) -> StreamingResponse:
     """Stream the results as CSV, one row per contact."""
-    chunks = results.results_csv(caller.db, caller.workspace_id, batch_id)
+    return streamed_results(caller, batch_id, request, status, outcome)
+
+
+def streamed_results(
+    caller: Caller, batch_id: BatchId, request: Request, status: ContactStatus | None, outcome: Outcome | None
+) -> StreamingResponse:
+    """Build the response that streams the results; raises Busy where too many exports run."""
+    chunks = results.results_csv(caller.db, caller.workspace_id, batch_id, status=status, outcome=outcome)
     headers = {"Content-Disposition": f'attachment; filename="results-{batch_id}.csv"'}
-    state = request.app.state
-    slot = state.exports.slot(caller.workspace_id)
+    slot = request.app.state.exports.slot(caller.workspace_id)
     return Streamed(chunks, "text/csv", headers, slot, caller.settings.transfer_timeout_seconds)
 
 

@@ -196,6 +196,49 @@ class ContactWithCalls(Contact):
     calls: list[Call]
 
 
+class NumberStatistics(BaseModel):
+    """The calls from one outbound number."""
+
+    phone_number: str
+    calls: int
+    answered: int
+    in_progress: int
+
+
+class SeriesPoint(BaseModel):
+    """What happened in the interval that begins at `at`; `in_progress`: calls at its end."""
+
+    at: datetime
+    in_progress: int
+    started: int
+    ended: int
+    answered: int
+
+
+class HourStatistics(BaseModel):
+    """The ended calls that started in one hour of the week, in the batch's time zone; `weekday`: 1 is Monday."""
+
+    weekday: int
+    hour: int
+    calls: int
+    answered: int
+
+
+class Statistics(BaseModel):
+    """Figures of the latest calls of a batch. `is_complete`: no older calls were left out. `answered` includes
+    machines. `outcomes`: also `in_progress`, and `refused` where no call was made.
+    """
+
+    calls: int
+    since: datetime | None
+    is_complete: bool
+    outcomes: dict[str, int]
+    numbers: list[NumberStatistics]
+    interval_seconds: int
+    series: list[SeriesPoint]
+    hours: list[HourStatistics]
+
+
 class Violation(BaseModel):
     """A broken rule. `rows`: the ids of the rows that show it."""
 

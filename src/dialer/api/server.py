@@ -41,6 +41,7 @@ class Server(uvicorn.Server):
         app = self.config.app
         assert isinstance(app, FastAPI)
         app.state.batch_streams.close()
+        app.state.live_pages.close()
         await super().shutdown(sockets)
 
 

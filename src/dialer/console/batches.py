@@ -1,11 +1,11 @@
 """The list of batches."""
 
-from typing import Annotated, TypeVar
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BeforeValidator
 
+from dialer.console.fields import Chosen
 from dialer.console.page import PageRoute, page
 from dialer.console.visitor import SignedIn
 from dialer.domain.ids import AgentId
@@ -18,9 +18,6 @@ router = APIRouter(prefix="/console", include_in_schema=False, route_class=PageR
 
 PAGE = 50
 MOST_CHOICES = 500
-T = TypeVar("T")
-# A form sends every field, also those that were left empty.
-Chosen = Annotated[T | None, BeforeValidator(lambda value: value or None)]
 
 
 @router.get("")

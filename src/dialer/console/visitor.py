@@ -104,6 +104,7 @@ def _requires(wanted: Role, *, acts: bool = False) -> Callable[..., Visitor]:
 
 
 SignedIn = Annotated[Visitor, Depends(_requires(Role.VIEWER))]
+SignedInOperator = Annotated[Visitor, Depends(_requires(Role.OPERATOR))]
 SignedInAdmin = Annotated[Visitor, Depends(_requires(Role.ADMIN))]
 Leaving = Annotated[Visitor, Depends(_requires(Role.VIEWER, acts=True))]
 Acting = Annotated[Visitor, Depends(_requires(Role.OPERATOR, acts=True))]

@@ -11,6 +11,7 @@ CONTACT_STATUSES = list(ContactStatus)
 OUTCOMES = list(Outcome)
 # The counts of a batch that add up to its total, in the order in which a contact passes them.
 COUNTS = ("pending", "waiting", "dialing", "completed", "failed", "skipped", "cancelled")
+DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 FINAL_COUNTS = ("completed", "failed", "skipped", "cancelled")
 
 COUNT_MEANINGS = {

@@ -10,7 +10,7 @@ from pendulum import DateTime
 
 def is_known_zone(name: str) -> bool:
     """Say whether this system's time zone data has this name."""
-    return name in _known_zones()
+    return name in known_zones()
 
 
 def moment_of(at: datetime, timezone: str) -> DateTime:
@@ -22,7 +22,8 @@ def moment_of(at: datetime, timezone: str) -> DateTime:
 
 
 @cache
-def _known_zones() -> frozenset[str]:
+def known_zones() -> frozenset[str]:
+    """Return the names that this system knows."""
     # ZoneInfo("europe/berlin") would be accepted where the file system ignores case. "localtime" is another zone on
     # each machine, and "Factory" is the setting of a machine whose owner has not chosen a zone yet.
     return frozenset(available_timezones()) - {"localtime", "Factory"}

@@ -1,6 +1,6 @@
 """Batches as the API shows them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from pendulum import DateTime
@@ -82,6 +82,29 @@ def list_page(
     with db.begin() as connection:
         page, total = batch_views.page(connection, workspace_id, agent_id, status, name, search, limit, offset)
         return _views(connection, page, now), total
+
+
+def list_changing(
+    db: Database,
+    workspace_ids: Collection[WorkspaceId],
+    since: DateTime,
+    batch_ids: Collection[BatchId],
+    now: DateTime,
+) -> list[dict[str, Any]]:
+    """Read the batches of some workspaces that may have changed, for pages that follow them.
+
+    Args:
+        db: the database.
+        workspace_ids: the workspaces.
+        since: batches that were changed after this, or are being called, are read.
+        batch_ids: these are read in any case, if they belong to one of the workspaces.
+        now: the current time, which decides what "today" is in each batch's zone.
+
+    Returns:
+        The batches, each with its `workspace_id`.
+    """
+    with db.begin() as connection:
+        return _views(connection, batch_views.changing(connection, workspace_ids, since, batch_ids), now)
 
 
 def _views(connection: Connection, page: Sequence[Any], now: DateTime) -> list[dict[str, Any]]:

@@ -76,6 +76,26 @@ def read_contacts(
             yield RejectedRow(line, _phone_cell(layout, padded), str(error))
 
 
+def read_columns(stream: Readable) -> list[tuple[str, str]]:
+    """Read the header of a file.
+
+    Args:
+        stream: the file.
+
+    Returns:
+        The name of each column as it is written, and what it holds: a field of contacts, `variable`, or `` for a column
+        without a name.
+
+    Raises:
+        UnreadableFile: the header cannot be read, or has no column of telephone numbers.
+    """
+    header = next(read_rows(stream, _has_phone), None)
+    _read_header(header, None)
+    assert header is not None
+    names = [(cell.strip(), _canonical(cell)) for cell in header.cells]
+    return [(written, name if name in CONTACT_FIELDS else "variable" if name else "") for written, name in names]
+
+
 def _read_row(layout: _Layout, cells: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
     """Return the fields and the variables of a row."""
     for index in (*layout.nameless, *range(layout.width, len(cells))):

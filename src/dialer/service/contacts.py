@@ -6,6 +6,8 @@ stages the contacts and stores them (`store/contact_import`).
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from io import BytesIO
+from itertools import islice
 from random import Random
 from typing import Any
 from uuid import UUID
@@ -109,6 +111,42 @@ def import_csv(
         return _store(session, workspace_id, batch_id, settings, rows, now, rng)
 
 
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """The beginning of a file, read as an import would read it. Nothing was stored."""
+
+    columns: list[tuple[str, str]]  #: The name of each column, and what it holds (`contact_csv.read_columns`).
+    rows: list[NewContact | RejectedRow]
+
+
+def preview_csv(db: Database, workspace_id: WorkspaceId, batch_id: BatchId, beginning: bytes, limit: int) -> Preview:
+    """Read the first rows of a CSV file without storing them.
+
+    Args:
+        db: the database.
+        workspace_id: the workspace of the caller.
+        batch_id: the batch that the file is for.
+        beginning: the first bytes of the file; what follows the last line break is left out.
+        limit: how many rows are returned at most.
+
+    Returns:
+        The columns and the first rows.
+
+    Raises:
+        NotFound: there is no such batch in this workspace.
+        StateConflict: the batch is over (`batch_is_final`).
+        UnreadableFile: the file as a whole cannot be read.
+    """
+    whole_lines = beginning[: beginning.rfind(b"\n") + 1] or beginning
+    with db.begin() as connection:
+        settings, rules = _settings(connection, workspace_id, batch_id), workspaces.rules(connection, workspace_id)
+    columns = contact_csv.read_columns(BytesIO(whole_lines))
+    rows = contact_csv.read_contacts(
+        BytesIO(whole_lines), default_region=settings.default_region, batch_timezone=settings.timezone, rules=rules
+    )
+    return Preview(columns, list(islice(rows, limit)))
+
+
 def add(
     db: Database, workspace_id: WorkspaceId, batch_id: BatchId, new: NewContacts, now: DateTime, rng: Random
 ) -> ImportResult:
@@ -189,13 +227,63 @@ def list_page(
         InvalidInput: `phone_number` is no number.
     """
     with db.begin() as connection:
-        settings = batches.import_settings(connection, workspace_id, batch_id)
-        if settings is None:
-            raise NotFound("No such batch in this workspace")
-        number = None if phone_number is None else normalise(phone_number, settings.default_region)
-        contact_filter = contact_views.ContactFilter(batch_id, status, outcome, number, external_id)
+        contact_filter = _filter(connection, workspace_id, batch_id, status, outcome, phone_number, external_id)
         contacts, total = contact_views.page(connection, contact_filter, limit, offset)
         return [dict(row._mapping) for row in contacts], total
+
+
+def list_after(
+    db: Database,
+    workspace_id: WorkspaceId,
+    batch_id: BatchId,
+    position: int,
+    limit: int,
+    *,
+    status: ContactStatus | None = None,
+    outcome: Outcome | None = None,
+    phone_number: str | None = None,
+    external_id: str | None = None,
+) -> list[dict[str, Any]]:
+    """Read the contacts of a batch after a position, in the order in which they were added. Nothing is counted.
+
+    Args:
+        db: the database.
+        workspace_id: the workspace of the caller.
+        batch_id: the batch.
+        position: that of the last contact of the page before; 0: the first page.
+        limit: the size of the page.
+        status: only contacts in this status.
+        outcome: only contacts with this outcome.
+        phone_number: only this number, in any format that an import accepts.
+        external_id: only contacts with this id.
+
+    Returns:
+        The contacts, each with its `position`.
+
+    Raises:
+        NotFound: there is no such batch in this workspace.
+        InvalidInput: `phone_number` is no number.
+    """
+    with db.begin() as connection:
+        contact_filter = _filter(connection, workspace_id, batch_id, status, outcome, phone_number, external_id)
+        return [dict(row._mapping) for row in contact_views.after(connection, contact_filter, position, limit)]
+
+
+def _filter(
+    connection: Connection,
+    workspace_id: WorkspaceId,
+    batch_id: BatchId,
+    status: ContactStatus | None,
+    outcome: Outcome | None,
+    phone_number: str | None,
+    external_id: str | None,
+) -> contact_views.ContactFilter:
+    """Make the filter of a list; raises NotFound and InvalidInput as the lists do."""
+    settings = batches.import_settings(connection, workspace_id, batch_id)
+    if settings is None:
+        raise NotFound("No such batch in this workspace")
+    number = None if phone_number is None else normalise(phone_number, settings.default_region)
+    return contact_views.ContactFilter(batch_id, status, outcome, number, external_id)
 
 
 def show(db: Database, workspace_id: WorkspaceId, batch_id: BatchId, contact_id: ContactId) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from dialer.domain.ids import BatchId, WorkspaceId
 from dialer.domain.outcomes import Outcome
-from dialer.domain.states import AttemptState
+from dialer.domain.states import AttemptState, ContactStatus
 from dialer.errors import NotFound
 from dialer.store import call_views, configuration
 from dialer.store.database import Connection, Database
@@ -61,7 +61,14 @@ def list_calls(
         return [dict(row._mapping) for row in page], total
 
 
-def results_csv(db: Database, workspace_id: WorkspaceId, batch_id: BatchId) -> Generator[bytes]:
+def results_csv(
+    db: Database,
+    workspace_id: WorkspaceId,
+    batch_id: BatchId,
+    *,
+    status: ContactStatus | None = None,
+    outcome: Outcome | None = None,
+) -> Generator[bytes]:
     """Generate the results as CSV, one row per contact.
 
     Each page is read in a transaction of its own, so that a slow client keeps none open. A contact that is called
@@ -71,6 +78,8 @@ def results_csv(db: Database, workspace_id: WorkspaceId, batch_id: BatchId) -> G
         db: the database.
         workspace_id: the workspace of the caller.
         batch_id: the batch.
+        status: only contacts in this status.
+        outcome: only contacts with this outcome.
 
     Returns:
         The file in chunks.
@@ -80,21 +89,23 @@ def results_csv(db: Database, workspace_id: WorkspaceId, batch_id: BatchId) -> G
     """
     with db.begin() as connection:
         require(connection, workspace_id, batch_id)
-    return _chunks(db, batch_id)
+    return _chunks(db, batch_id, status, outcome)
 
 
-def _chunks(db: Database, batch_id: BatchId) -> Generator[bytes]:
+def _chunks(db: Database, batch_id: BatchId, status: ContactStatus | None, outcome: Outcome | None) -> Generator[bytes]:
     yield _lines([COLUMNS])
     after = 0
-    while contacts := _page(db, batch_id, after):
+    while contacts := _page(db, batch_id, after, status, outcome):
         lines = _lines([[cell(row._mapping[name]) for name in COLUMNS] for row in contacts])
         yield from (lines[first : first + _CHUNK_BYTES] for first in range(0, len(lines), _CHUNK_BYTES))
         after = contacts[-1].position
 
 
-def _page(db: Database, batch_id: BatchId, after: int) -> Sequence[Any]:
+def _page(
+    db: Database, batch_id: BatchId, after: int, status: ContactStatus | None, outcome: Outcome | None
+) -> Sequence[Any]:
     with db.begin() as connection:
-        return call_views.results(connection, batch_id, after, _ROWS)
+        return call_views.results(connection, batch_id, after, _ROWS, status, outcome)
 
 
 def _lines(table: Any) -> bytes:

@@ -7,6 +7,7 @@ and at once when its key is revoked.
 import hashlib
 import hmac
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from pendulum import Duration
@@ -25,6 +26,7 @@ LIFETIME = Duration(hours=12)
 class Session:
     """A signed-in user of the console."""
 
+    hash: bytes  #: By which the session is stored.
     identity: Identity
     key_name: str
     form_token: str  #: Each form sends it back; a page of another site cannot know it.
@@ -82,7 +84,22 @@ def find(db: Database, secret: str) -> Session:
     if row is None:
         raise NotAuthenticated("The session has ended; sign in again")
     identity = Identity(row.id, row.workspace_id, row.workspace, Role(row.role))
-    return Session(identity, row.key_name, hmac.new(secret.encode(), b"form", hashlib.sha256).hexdigest())
+    form_token = hmac.new(secret.encode(), b"form", hashlib.sha256).hexdigest()
+    return Session(_hash(secret), identity, row.key_name, form_token)
+
+
+def live_among(db: Database, hashes: Collection[bytes]) -> set[bytes]:
+    """Find out which sessions go on.
+
+    Args:
+        db: the database.
+        hashes: the hashes of the sessions.
+
+    Returns:
+        The hashes of those that have not ended.
+    """
+    with db.begin() as connection:
+        return sessions.live_among(connection, hashes)
 
 
 def sign_out(db: Database, secret: str) -> None:

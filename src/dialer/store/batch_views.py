@@ -1,8 +1,9 @@
 """Batches as the API shows them: settings, counts and progress."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
+from pendulum import DateTime
 from sqlalchemy import Connection, Row
 
 from dialer.domain.ids import AgentId, BatchId, WorkspaceId
@@ -64,6 +65,23 @@ def page(
         **filters,
     )
     return batches, counted.n
+
+
+def changing(
+    connection: Connection, workspace_ids: Collection[WorkspaceId], since: DateTime, batch_ids: Collection[BatchId]
+) -> Sequence[Row[Any]]:
+    """Read the batches of these workspaces that are being called or were changed since then, and those of these ids."""
+    return rows(
+        connection,
+        f"""
+        {_VIEW}
+        WHERE b.workspace_id = ANY(:workspaces)
+          AND (b.status = 'active' OR p.dialing > 0 OR b.updated_at >= :since OR b.id = ANY(:ids))
+        """,
+        workspaces=list(workspace_ids),
+        since=since,
+        ids=list(batch_ids),
+    )
 
 
 def belongs(connection: Connection, workspace_id: WorkspaceId, batch_id: BatchId) -> bool:

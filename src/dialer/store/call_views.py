@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Row
 
 from dialer.domain.ids import AttemptId, BatchId, ContactId
 from dialer.domain.outcomes import Outcome
-from dialer.domain.states import AttemptState
+from dialer.domain.states import AttemptState, ContactStatus
 from dialer.store.database import rows
 
 _FACTS = "sip_code, q850_cause, sip_call_id, hung_up_by, disposition, opt_out"
@@ -65,7 +65,14 @@ def of_contact(connection: Connection, contact_id: ContactId) -> Sequence[Row[An
     )
 
 
-def results(connection: Connection, batch_id: BatchId, after: int, limit: int) -> Sequence[Row[Any]]:
+def results(
+    connection: Connection,
+    batch_id: BatchId,
+    after: int,
+    limit: int,
+    status: ContactStatus | None = None,
+    outcome: Outcome | None = None,
+) -> Sequence[Row[Any]]:
     """Read the results of contacts after this position, in their order: outcome and last call of each.
 
     Contacts of a batch that is over, which a bulk change has still to end, are shown as it will.
@@ -91,8 +98,13 @@ def results(connection: Connection, batch_id: BatchId, after: int, limit: int) -
             SELECT {_LAST} FROM attempts WHERE contact_id = c.id
             UNION ALL SELECT {_LAST} FROM attempts_archive WHERE contact_id = c.id
             ORDER BY id DESC LIMIT 1) AS l ON true
-        WHERE c.batch_id = :batch AND c.position > :after ORDER BY c.position LIMIT :limit
+        WHERE c.batch_id = :batch AND c.position > :after
+          AND (CAST(:status AS text) IS NULL OR CASE WHEN over.is_so THEN 'cancelled' ELSE c.status END = :status)
+          AND (CAST(:outcome AS text) IS NULL OR c.outcome = :outcome)
+        ORDER BY c.position LIMIT :limit
         """,
+        status=status,
+        outcome=outcome,
         batch=batch_id,
         after=after,
         limit=limit,

@@ -43,6 +43,18 @@ def page(
     return contacts, _count(connection, contact_filter)
 
 
+def after(connection: Connection, contact_filter: ContactFilter, position: int, limit: int) -> Sequence[Row[Any]]:
+    """Read the contacts after this position, in their order: a page at any depth costs the same."""
+    where = contact_filter.where()
+    return rows(
+        connection,
+        f"SELECT position, {_COLUMNS} FROM contacts WHERE {where} AND position > :after ORDER BY position LIMIT :limit",
+        after=position,
+        limit=limit,
+        **asdict(contact_filter),
+    )
+
+
 def _count(connection: Connection, contact_filter: ContactFilter) -> int:
     """Count the contacts that match. Those of a batch, and of each status, are counted in `batch_progress`."""
     if contact_filter == ContactFilter(contact_filter.batch_id, contact_filter.status):

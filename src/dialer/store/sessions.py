@@ -1,5 +1,6 @@
 """Sessions of the console. Only the hash of a session's secret is stored."""
 
+from collections.abc import Collection
 from typing import Any
 
 from pendulum import Duration
@@ -46,6 +47,20 @@ def find_live(connection: Connection, secret_hash: bytes) -> Row[Any] | None:
         hash=secret_hash,
     )
     return sessions[0] if sessions else None
+
+
+def live_among(connection: Connection, secret_hashes: Collection[bytes]) -> set[bytes]:
+    """Return those of these sessions that have not ended."""
+    sessions = rows(
+        connection,
+        """
+        SELECT s.secret_hash FROM unnest(CAST(:hashes AS text[])) AS asked (hash)
+        JOIN console_sessions s ON s.secret_hash = decode(asked.hash, 'hex') JOIN api_keys k ON k.id = s.key_id
+        WHERE s.expires_at > dialer_now() AND k.revoked_at IS NULL
+        """,
+        hashes=[secret_hash.hex() for secret_hash in secret_hashes],
+    )
+    return {row.secret_hash for row in sessions}
 
 
 def delete(connection: Connection, secret_hash: bytes) -> None:

@@ -1,1 +1,186 @@
+// Live parts, charts and the list of contacts. Everything else works without scripts.
 "use strict";
+(() => {
+  const kept = {
+    ignoreActiveValue: true,
+    callbacks: {
+      // What the reader has opened stays open, and drawn charts stay drawn.
+      beforeAttributeUpdated: (name, node) => !(name === "open" && node.tagName === "DETAILS"),
+      beforeNodeMorphed: (old) => !(old.classList && old.classList.contains("chart")),
+    },
+  };
+  const morph = (old, next, style) => Idiomorph.morph(old, next, { ...kept, morphStyle: style });
+
+  htmx.defineExtension("morph", {
+    isInlineSwap: (style) => style === "morph",
+    handleSwap: (style, target, fragment) => style === "morph" && morph(target, fragment.children, "innerHTML"),
+  });
+  document.body.setAttribute("hx-ext", "morph");
+  document.addEventListener("htmx:configRequest", (event) => {
+    const token = document.querySelector('meta[name="form-token"]');
+    if (token) event.detail.headers["X-Form-Token"] = token.content;
+  });
+
+  // --- Live parts: one EventSource a page.
+  const address = document.body.dataset.events;
+  const toggle = document.getElementById("live");
+  const state = document.getElementById("live-state");
+  let source = null;
+  const say = (text) => { if (state && state.textContent !== text) state.textContent = text; };
+
+  const show = (html) => {
+    const template = document.createElement("template");
+    template.innerHTML = html;
+    for (const part of [...template.content.children]) {
+      const old = part.id && document.getElementById(part.id);
+      if (old && !old.isEqualNode(part)) {
+        morph(old, part, "outerHTML");
+        htmx.trigger(document.body, "dialer:changed");
+      }
+    }
+  };
+
+  const refresh = async () => {
+    const answer = await fetch(location.href);
+    if (answer.status === 401) return location.reload();
+    if (!answer.ok) throw new Error(answer.statusText);
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    morph(document.getElementById("main"), page.getElementById("main"), "outerHTML");
+    document.body.dispatchEvent(new Event("dialer:drawn"));
+  };
+
+  const connect = () => {
+    source = new EventSource(address);
+    source.addEventListener("open", () => say(""));
+    source.addEventListener("changed", (event) => show(event.data));
+    source.addEventListener("added", (event) => {
+      show(event.data);
+      const notice = document.getElementById("added");
+      const row = event.data.match(/id="(row-[^"]+)"/);
+      if (notice && row && !document.getElementById(row[1])) notice.hidden = false;
+    });
+    source.addEventListener("end", () => location.reload());
+    source.addEventListener("error", () => {
+      say("Connection lost; trying again …");
+      source.close();
+      setTimeout(resume, 1000);
+    });
+  };
+
+  const resume = async () => {
+    if (!toggle.checked) return;
+    try {
+      await refresh();
+      connect();
+    } catch {
+      say("Connection lost; trying again …");
+      setTimeout(resume, 2000);
+    }
+  };
+
+  if (address && toggle) {
+    toggle.checked = sessionStorage.getItem("held") !== "yes";
+    toggle.addEventListener("change", () => {
+      sessionStorage.setItem("held", toggle.checked ? "no" : "yes");
+      if (toggle.checked) { say(""); resume(); } else { if (source) source.close(); say("Held: this page does not change"); }
+    });
+    if (toggle.checked) connect(); else say("Held: this page does not change");
+    addEventListener("beforeunload", () => source && source.close());
+  }
+  document.addEventListener("click", (event) => {
+    if (event.target.id === "show-added") { event.target.closest("p").hidden = true; refresh(); }
+  });
+
+  // --- A list of contacts: dropped or chosen, its beginning is shown as the server would read it.
+  const PREVIEW_BYTES = 65536;
+  const preview = async (form) => {
+    const file = form.file.files[0], place = document.getElementById("list");
+    if (!file) return place.replaceChildren();
+    const answer = await fetch(form.dataset.preview, {
+      method: "POST",
+      headers: { "Content-Type": "text/csv", "X-Form-Token": document.querySelector('meta[name="form-token"]').content },
+      body: file.slice(0, PREVIEW_BYTES),
+    });
+    if (answer.status === 401) return location.reload();
+    place.innerHTML = await answer.text();
+  };
+  document.addEventListener("change", (event) => { if (event.target.type === "file") preview(event.target.form); });
+  for (const kind of ["dragover", "dragleave", "drop"]) {
+    document.addEventListener(kind, (event) => {
+      const form = event.target.closest && event.target.closest(".drop");
+      if (!form) return;
+      event.preventDefault();
+      form.classList.toggle("over", kind === "dragover");
+      if (kind === "drop" && event.dataTransfer.files.length) {
+        form.file.files = event.dataTransfer.files;
+        preview(form);
+      }
+    });
+  }
+  // Refusals are shown in place, too.
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    if (event.detail.xhr.status === 422) { event.detail.shouldSwap = true; event.detail.isError = false; }
+  });
+  const zone = document.querySelector("#new-batch #timezone");
+  if (zone && zone.value === "UTC" && zone.defaultValue === "UTC") zone.value = Intl.DateTimeFormat().resolvedOptions().timeZone;
+
+  // --- Charts: drawn from the table that stands below them.
+  const charts = new Map();
+  const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+
+  const values = (chart) => {
+    const rows = [...document.querySelectorAll(`#${chart.dataset.table} tbody tr`)];
+    const columns = chart.dataset.columns.split(" ");
+    return [
+      rows.map((row) => Number(row.dataset.at)),
+      ...columns.map((column) => rows.map((row) => Number(row.querySelector(`[data-of="${column}"]`).textContent))),
+    ];
+  };
+
+  const options = (chart) => {
+    const names = chart.dataset.names.split("|"), colours = chart.dataset.colours.split(" ");
+    const limit = Number(chart.dataset.limit) || 0, zone = chart.dataset.zone;
+    const axis = { stroke: colour("quiet"), grid: { stroke: colour("line"), width: 1 }, ticks: { show: false }, font: "12px system-ui" };
+    const limitLine = (plot) => {
+      if (!limit) return;
+      const y = plot.valToPos(limit, "y", true);
+      plot.ctx.save();
+      plot.ctx.strokeStyle = colour("bad");
+      plot.ctx.setLineDash([6, 4]);
+      plot.ctx.beginPath();
+      plot.ctx.moveTo(plot.bbox.left, y);
+      plot.ctx.lineTo(plot.bbox.left + plot.bbox.width, y);
+      plot.ctx.stroke();
+      plot.ctx.restore();
+    };
+    return {
+      width: chart.clientWidth, height: 192,
+      tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), zone),
+      cursor: { y: false },
+      legend: { live: true },
+      scales: { y: { range: (_, low, high) => [0, Math.max(limit, high, 1) * 1.08] } },
+      axes: [axis, { ...axis, size: 44, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000] }],
+      series: [{ value: "{HH}:{mm}:{ss}" }, ...names.map((name, index) => ({
+        label: name, stroke: colour(colours[index]), width: 1.6, points: { show: false },
+        fill: names.length === 1 ? `${colour(colours[index])}22` : undefined,
+      }))],
+      hooks: { draw: [limitLine] },
+    };
+  };
+
+  const draw = () => {
+    if (typeof uPlot === "undefined") return;
+    for (const [chart, plot] of charts) if (!chart.isConnected) { plot.destroy(); charts.delete(chart); }
+    for (const chart of document.querySelectorAll(".chart")) {
+      if (charts.has(chart)) charts.get(chart).setData(values(chart));
+      else charts.set(chart, new uPlot(options(chart), values(chart), chart));
+    }
+  };
+  const redraw = () => { for (const plot of charts.values()) plot.destroy(); charts.clear(); draw(); };
+  document.addEventListener("htmx:afterSettle", draw);
+  document.body.addEventListener("dialer:drawn", draw);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+  let resizing;
+  addEventListener("resize", () => { clearTimeout(resizing); resizing = setTimeout(redraw, 150); });
+  draw();
+})();

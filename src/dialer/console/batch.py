@@ -1,0 +1,99 @@
+"""One batch: its state and figures, and the actions on it."""
+
+from uuid import UUID
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import RedirectResponse, StreamingResponse
+
+from dialer.api.batch_calls import streamed_results
+from dialer.console.fields import Chosen
+from dialer.console.page import HEADERS, PageRoute, page
+from dialer.console.visitor import Acting, SentForm, SignedIn, Visitor
+from dialer.console.week import week_of
+from dialer.domain.ids import BatchId
+from dialer.domain.outcomes import Outcome
+from dialer.domain.states import ContactStatus
+from dialer.service import batch_views, batches, resources, statistics
+from dialer.service.agents import AGENT_TYPE
+from dialer.service.batches import Cancellation
+
+router = APIRouter(prefix="/console/batches/{batch_id}", include_in_schema=False, route_class=PageRoute)
+
+
+@router.get("")
+def show_batch(request: Request, visitor: SignedIn, batch_id: BatchId) -> Response:
+    caller = visitor.caller
+    batch = batch_views.show(caller.db, caller.workspace_id, batch_id, caller.now)
+    return page(
+        request,
+        "batch.html",
+        visitor,
+        batch=batch,
+        agent=_agent_name(visitor, batch["agent_id"]),
+        week=week_of(batch, caller.now),
+        figures=statistics.of_batch(caller.db, caller.workspace_id, batch_id),
+    )
+
+
+@router.get("/figures")
+def show_figures(request: Request, visitor: SignedIn, batch_id: BatchId) -> Response:
+    """Show the charts and tables of the batch's calls, without the page around them."""
+    caller = visitor.caller
+    batch = batch_views.show(caller.db, caller.workspace_id, batch_id, caller.now)
+    figures = statistics.of_batch(caller.db, caller.workspace_id, batch_id)
+    return page(request, "figures.html", visitor, batch=batch, figures=figures)
+
+
+@router.get("/results.csv")
+def export_results(
+    request: Request,
+    visitor: SignedIn,
+    batch_id: BatchId,
+    status: Chosen[ContactStatus] = None,
+    outcome: Chosen[Outcome] = None,
+) -> StreamingResponse:
+    """Stream the results of the contacts that match."""
+    return streamed_results(visitor.caller, batch_id, request, status, outcome)
+
+
+@router.post("/start")
+def start(visitor: Acting, batch_id: BatchId) -> Response:
+    caller = visitor.caller
+    batches.schedule(caller.context, caller.workspace_id, batch_id, caller.now)
+    return _to(batch_id)
+
+
+@router.post("/pause")
+def pause(visitor: Acting, batch_id: BatchId) -> Response:
+    batches.pause(visitor.caller.db, visitor.caller.workspace_id, batch_id)
+    return _to(batch_id)
+
+
+@router.post("/resume")
+def resume(visitor: Acting, batch_id: BatchId) -> Response:
+    batches.resume(visitor.caller.db, visitor.caller.workspace_id, batch_id)
+    return _to(batch_id)
+
+
+@router.post("/cancel")
+def cancel(visitor: Acting, batch_id: BatchId, form: SentForm) -> Response:
+    caller = visitor.caller
+    how = Cancellation.read({"in_progress": form["in_progress"] or "finish"}, caller.now)
+    batches.cancel(caller.db, caller.workspace_id, batch_id, how)
+    batches.hang_up(caller.context, batch_id, caller.rng)
+    return _to(batch_id)
+
+
+@router.post("/delete")
+def delete(visitor: Acting, batch_id: BatchId) -> Response:
+    batches.delete(visitor.caller.db, visitor.caller.workspace_id, batch_id)
+    return RedirectResponse("/console", 303, HEADERS)
+
+
+def _to(batch_id: BatchId) -> Response:
+    return RedirectResponse(f"/console/batches/{batch_id}", 303, HEADERS)
+
+
+def _agent_name(visitor: Visitor, agent_id: UUID) -> str:
+    agent = resources.show(visitor.caller.db, AGENT_TYPE, visitor.caller.workspace_id, agent_id)
+    return str(agent["name"])

@@ -1,0 +1,88 @@
+"""Makes a draft from a form."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import RedirectResponse
+
+from dialer.console.batches import MOST_CHOICES
+from dialer.console.page import HEADERS, PageRoute, page
+from dialer.console.visitor import Acting, Form, SentForm, SignedInOperator, Visitor
+from dialer.domain.rotation_strategy import RotationStrategy
+from dialer.domain.timezones import known_zones
+from dialer.errors import InvalidInput, StateConflict
+from dialer.service import batches, resources
+from dialer.service.agents import AGENT_TYPE
+from dialer.service.new_batch import NewBatch
+from dialer.service.phone_numbers import PHONE_NUMBER_TYPE
+
+router = APIRouter(prefix="/console/batches", include_in_schema=False, route_class=PageRoute)
+
+FIRST = Form({"timezone": ["UTC"], "working_days": list("12345"), "max_concurrent_calls": ["10"], "priority": ["5"]})
+# Fields that are left out where they are empty, so that the service's defaults count.
+_PLAIN = (
+    "name",
+    "agent_id",
+    "phone_rotation_strategy",
+    "timezone",
+    "scheduled_at",
+    "start_time",
+    "end_time",
+    "max_concurrent_calls",
+    "max_calls_per_day",
+    "max_retry_attempts",
+    "default_region",
+    "priority",
+)
+
+
+@router.get("/new")
+def new_batch(request: Request, visitor: SignedInOperator) -> Response:
+    return _form_page(request, visitor, FIRST)
+
+
+@router.post("/new")
+def create(request: Request, visitor: Acting, form: SentForm) -> Response:
+    caller = visitor.caller
+    try:
+        new = NewBatch.read(_fields(form), caller.now)
+        batch_id = batches.create(caller.db, caller.workspace_id, new, caller.now, caller.rng)
+    except (InvalidInput, StateConflict) as error:
+        return _form_page(request, visitor, form, error)
+    return RedirectResponse(f"/console/batches/{batch_id}", 303, HEADERS)
+
+
+def _fields(form: Form) -> dict[str, Any]:
+    """Return the fields of the form as those of a new batch."""
+    fields: dict[str, Any] = {name: form[name] for name in _PLAIN if form[name]}
+    fields |= {name: form.all(name) for name in ("working_days", "phone_number_ids")}
+    retries = form["max_retry_attempts"] not in ("", "0")
+    return fields | {
+        "schedule_type": "scheduled" if form["scheduled_at"] else "immediate",
+        "retry_failed": retries,
+        "respect_contact_timezone": bool(form["respect_contact_timezone"]),
+    }
+
+
+def _form_page(
+    request: Request, visitor: Visitor, form: Form, error: InvalidInput | StateConflict | None = None
+) -> Response:
+    caller = visitor.caller
+    active = {"status": "active"}
+    agents, _ = resources.list_page(caller.db, AGENT_TYPE, caller.workspace_id, active, MOST_CHOICES, 0)
+    numbers, _ = resources.list_page(caller.db, PHONE_NUMBER_TYPE, caller.workspace_id, active, MOST_CHOICES, 0)
+    wrong: Mapping[str, str] = {field.field.partition(".")[0]: field.reason for field in error.errors} if error else {}
+    return page(
+        request,
+        "new_batch.html",
+        visitor,
+        status=422 if error else 200,
+        form=form,
+        error=error,
+        wrong=wrong,
+        agents=agents,
+        numbers=numbers,
+        strategies=list(RotationStrategy),
+        zones=sorted(known_zones()),
+    )

@@ -1,0 +1,69 @@
+"""One batch in the browser: stop and go while it runs, what two people see, and what a viewer may not."""
+
+import re
+
+from playwright.sync_api import expect
+
+from console.conftest import Console, needs_browser
+from dialer.domain.roles import Role
+
+pytestmark = needs_browser
+
+
+def test_pause_and_resume_while_it_runs_and_a_second_browser_sees_it(console: Console) -> None:
+    world = console.api.world
+    batch_id = world.batch(30, max_concurrent_calls=5)
+    world.step()
+    page, other = console.signed_in(), console.signed_in(Role.VIEWER)
+    for one in (page, other):
+        one.goto(f"/console/batches/{batch_id}")
+        expect(one.locator(".status").first).to_have_text("active")
+    page.get_by_role("button", name="Pause").click()
+    expect(page.get_by_text(re.compile("Stopping: 5 calls in progress"))).to_be_visible()
+    expect(other.get_by_text(re.compile("Stopping: 5 calls in progress"))).to_be_visible()
+    expect(other.get_by_role("button", name="Resume")).to_have_count(0)
+    world.run(world.clock.now.add(minutes=10))
+    expect(other.get_by_text("It is paused")).to_be_visible()
+    page.get_by_role("button", name="Resume").click()
+    expect(other.locator(".status").first).to_have_text("active")
+    world.run(lambda: world.is_over(batch_id))
+    expect(other.locator(".status").first).to_have_text("completed")
+    expect(other.locator(".u-legend").first).to_be_visible()
+
+
+def test_a_held_page_stays_as_it_is(console: Console) -> None:
+    world = console.api.world
+    batch_id = world.batch(5)
+    page = console.signed_in()
+    expect(page.get_by_role("link", name="test")).to_be_visible()
+    page.get_by_label("Live").uncheck()
+    world.run(lambda: world.is_over(batch_id))
+    expect(page.get_by_text("Held: this page does not change")).to_be_visible()
+    expect(page.locator(".batches .status")).to_have_text("active")
+    page.get_by_label("Live").check()
+    expect(page.locator(".batches .status")).to_have_text("completed")
+
+
+def test_the_calls_of_a_contact_say_how_long_each_phase_took(console: Console) -> None:
+    world = console.api.world
+    batch_id = world.batch(4)
+    world.run(lambda: world.is_over(batch_id))
+    page = console.signed_in(Role.VIEWER)
+    page.goto(f"/console/batches/{batch_id}/contacts?outcome=answered")
+    page.locator("tbody a").first.click()
+    expect(page.get_by_text(re.compile(r"rang \d+\.\d s"))).to_be_visible()
+
+
+def test_a_viewer_is_refused_what_it_has_no_button_for(console: Console) -> None:
+    batch_id = console.api.world.batch(3)
+    page = console.signed_in(Role.VIEWER)
+    page.goto(f"/console/batches/{batch_id}")
+    expect(page.get_by_role("button", name="Pause")).to_have_count(0)
+    expect(page.get_by_role("link", name="New batch")).to_have_count(0)
+    token = page.locator('meta[name="form-token"]').get_attribute("content")
+    status = page.evaluate(
+        "async ([path, token]) => (await fetch(path, {method: 'POST', headers: {'X-Form-Token': token}})).status",
+        [f"/console/batches/{batch_id}/pause", token],
+    )
+    assert status == 403
+    assert console.api.world.progress(batch_id).status == "active"
