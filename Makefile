@@ -80,6 +80,10 @@ bench-import: setup ## Measure imports of 10 thousand, 100 thousand and 1 millio
 bench-api: setup ## Measure the requests per second of an API process
 	$(BIN)/dialer bench api --full
 
+.PHONY: screenshots
+screenshots: setup ## Write a picture of every page of the console into build/screenshots; needs Chromium
+	$(BIN)/pytest -q tests/console/make_screenshots.py
+
 .PHONY: vendor
 vendor: setup ## Fetch the console's scripts from npm again, in the versions of VENDORED.toml
 	$(BIN)/python scripts/vendor.py

@@ -64,11 +64,11 @@ class Api:
         return keys.ensure_workspace(self.world.db, name, self.world.clock.now, self.world.rng)
 
     @contextmanager
-    def served(self, *, context: EngineContext | None = None, **settings: Any) -> Iterator["Served"]:
+    def served(self, *, context: EngineContext | None = None, port: int = 0, **settings: Any) -> Iterator["Served"]:
         """Serve the API by a real server on a free port of loopback, in a thread."""
         with_these = self.settings.model_copy(update=settings)
         app = make_app(context or self.world.context, with_these, self.world.clock, self.world.rng)
-        with socket.create_server(("127.0.0.1", 0)) as listening:
+        with socket.create_server(("127.0.0.1", port)) as listening:
             server = Server(server_config(app, with_these, stop_seconds=5), Event())
             thread = Thread(target=server.run, args=([listening],))
             thread.start()

@@ -1,9 +1,11 @@
 """One batch in the browser: stop and go while it runs, what two people see, and what a viewer may not."""
 
 import re
+import socket
 
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
+from api.conftest import Api
 from console.conftest import Console, needs_browser
 from dialer.domain.roles import Role
 
@@ -67,3 +69,38 @@ def test_a_viewer_is_refused_what_it_has_no_button_for(console: Console) -> None
     )
     assert status == 403
     assert console.api.world.progress(batch_id).status == "active"
+
+
+def test_every_batch_is_paused_after_one_question(console: Console) -> None:
+    world = console.api.world
+    for name in ("first", "second"):
+        world.batch(3, name=name)
+    page = console.signed_in()
+    page.get_by_role("link", name="Pause all").click()
+    page.get_by_role("button", name="Pause 2 batches").click()
+    expect(page.locator(".batches .status")).to_have_text(["paused", "paused"])
+
+
+def test_an_expired_session_leads_to_the_sign_in_page(console: Console) -> None:
+    world = console.api.world
+    world.batch(3)
+    page = console.signed_in()
+    expect(page.get_by_role("heading", name="Batches")).to_be_visible()
+    world.sql("UPDATE console_sessions SET expires_at = dialer_now()")
+    expect(page.get_by_label("API key")).to_be_visible()
+
+
+def test_the_page_recovers_when_the_api_was_restarted(api: Api, browser: Browser) -> None:
+    world = api.world
+    batch_id = world.batch(5)
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    with api.served(port=port) as served:
+        console = Console(api, served, browser, served.url.removesuffix("/v1"), [])
+        page = console.signed_in(Role.VIEWER)
+        expect(page.locator(".batches .status")).to_have_text("active")
+    expect(page.get_by_text("Connection lost; trying again")).to_be_visible()
+    world.run(lambda: world.is_over(batch_id))
+    with api.served(port=port):
+        expect(page.locator(".batches .status")).to_have_text("completed")
+        page.close()

@@ -36,6 +36,7 @@ def up(
     ) as supervisor:
         wait_for_api(supervisor, stopped)
         typer.echo(f"Dialer is up at {supervisor.url} (documentation: {supervisor.url}/docs).")
+        typer.echo(f"Console: {supervisor.url}/console (sign in with the admin key)")
         typer.echo(f"Data: {settings.data_dir}; logs: {supervisor.log_dir}; admin key: {settings.data_dir / FILE}")
         if supervisor.new_key:
             typer.echo(f"The admin key, shown this once: {supervisor.new_key}")

@@ -28,6 +28,7 @@ def list_batches(
     agent: Chosen[UUID] = None,
     search: Annotated[Storable, Query(max_length=255)] = "",
     offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
+    wall: bool = False,
 ) -> Response:
     caller = visitor.caller
     batches, total = batch_views.list_page(
@@ -40,6 +41,8 @@ def list_batches(
         limit=PAGE,
         offset=offset,
     )
+    if wall:
+        return page(request, "wall.html", visitor, batches=batches)
     agents, _ = resources.list_page(caller.db, AGENT_TYPE, caller.workspace_id, {}, MOST_CHOICES, 0)
     return page(
         request,

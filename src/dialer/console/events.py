@@ -19,9 +19,10 @@ MAX_SECONDS = 300.0
 
 
 @router.get("/events")
-async def follow(request: Request, visitor: SignedIn, batch: Chosen[UUID] = None) -> Response:
+async def follow(request: Request, visitor: SignedIn, batch: Chosen[UUID] = None, wall: bool = False) -> Response:
     live: LivePages = request.app.state.live_pages
-    page = OpenPage(visitor, BatchId(batch) if batch else None, visitor.caller.now)
+    template = "batch_state.html" if batch else "wall_card.html" if wall else "batch_row.html"
+    page = OpenPage(visitor, template, BatchId(batch) if batch else None, visitor.caller.now)
     return StreamingResponse(_stream(live, page), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
 
@@ -35,7 +36,6 @@ async def _stream(live: LivePages, page: OpenPage) -> AsyncIterator[str]:
 
 def _event(page: OpenPage, view: View) -> str:
     is_new = page.batch_id is None and view["created_at"] > page.opened_at
-    template = "batch_row.html" if page.batch_id is None else "batch_state.html"
-    html = templates.get_template(template).render(batch=view, visitor=page.visitor)
+    html = templates.get_template(page.template).render(batch=view, visitor=page.visitor)
     lines = "".join(f"data: {line}\n" for line in html.splitlines() if line.strip())
     return f"event: {'added' if is_new else 'changed'}\n{lines}\n"

@@ -29,9 +29,10 @@ View = Mapping[str, Any]
 
 @dataclass(eq=False, slots=True)
 class OpenPage:
-    """An open page. `batch_id` None: the list of batches. `known`: what it shows of each batch."""
+    """An open page. `template`: what it shows of a batch. `batch_id` None: of all. `known`: what it has shown last."""
 
     visitor: Visitor
+    template: str
     batch_id: BatchId | None
     opened_at: DateTime
     known: dict[BatchId, View] = field(default_factory=dict)

@@ -2,13 +2,25 @@
 
 from fastapi import APIRouter
 
-from dialer.console import batch, batches, contact_list, contacts, events, new_batch, sign_in, static_files
+from dialer.console import (
+    batch,
+    batches,
+    contact_list,
+    contacts,
+    events,
+    new_batch,
+    resources,
+    sign_in,
+    static_files,
+    system,
+)
 from dialer.console.page import PageRoute
 from dialer.console.visitor import SignedIn
 from dialer.errors import NotFound
 
 router = APIRouter()
-for part in (static_files, sign_in, batches, new_batch, events, contact_list, contacts, batch):
+PARTS = (static_files, sign_in, batches, new_batch, events, contact_list, contacts, batch, system, resources)
+for part in PARTS:
     router.include_router(part.router)
 # The last one: whatever no route above matches.
 rest = APIRouter(include_in_schema=False, route_class=PageRoute)

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from typing import Any
+from uuid import UUID
 
 from pendulum import DateTime
 
@@ -82,6 +83,22 @@ def list_page(
     with db.begin() as connection:
         page, total = batch_views.page(connection, workspace_id, agent_id, status, name, search, limit, offset)
         return _views(connection, page, now), total
+
+
+def count_pausable(db: Database, workspace_id: WorkspaceId, agent_id: UUID | None, search: str | None) -> int:
+    """Count the batches that `batches.pause_matching` would pause.
+
+    Args:
+        db: the database.
+        workspace_id: the workspace of the caller.
+        agent_id: only batches of this agent.
+        search: only batches whose name contains this.
+
+    Returns:
+        How many are active or scheduled, and match.
+    """
+    with db.begin() as connection:
+        return len(batch_views.pausable(connection, workspace_id, AgentId(agent_id) if agent_id else None, search))
 
 
 def list_changing(

@@ -67,6 +67,22 @@ def page(
     return batches, counted.n
 
 
+def pausable(
+    connection: Connection, workspace_id: WorkspaceId, agent_id: AgentId | None, search: str | None
+) -> list[BatchId]:
+    """Return the ids of the batches that match and can be paused, in their order."""
+    matches = rows(
+        connection,
+        f"SELECT b.id FROM batches b {_FILTER} AND b.status IN ('active', 'scheduled') ORDER BY b.id",
+        workspace=workspace_id,
+        agent=agent_id,
+        status=None,
+        name=None,
+        search=search,
+    )
+    return [row.id for row in matches]
+
+
 def changing(
     connection: Connection, workspace_ids: Collection[WorkspaceId], since: DateTime, batch_ids: Collection[BatchId]
 ) -> Sequence[Row[Any]]:

@@ -140,6 +140,12 @@
   const options = (chart) => {
     const names = chart.dataset.names.split("|"), colours = chart.dataset.colours.split(" ");
     const limit = Number(chart.dataset.limit) || 0, zone = chart.dataset.zone;
+    const [first, ...others] = values(chart)[0], isLong = others.length && others.at(-1) - first > 129600;
+    const clock = (style) => {
+      const format = new Intl.DateTimeFormat("en-GB", { timeZone: zone, hour12: false, hour: "2-digit", minute: "2-digit", ...style });
+      return (seconds) => seconds === null || seconds === undefined ? "" : format.format(new Date(seconds * 1000));
+    };
+    const short = clock(isLong ? { day: "numeric", month: "short" } : {}), long = clock({ day: "numeric", month: "short", second: "2-digit" });
     const axis = { stroke: colour("quiet"), grid: { stroke: colour("line"), width: 1 }, ticks: { show: false }, font: "12px system-ui" };
     const limitLine = (plot) => {
       if (!limit) return;
@@ -159,8 +165,8 @@
       cursor: { y: false },
       legend: { live: true },
       scales: { y: { range: (_, low, high) => [0, Math.max(limit, high, 1) * 1.08] } },
-      axes: [axis, { ...axis, size: 44, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000] }],
-      series: [{ value: "{HH}:{mm}:{ss}" }, ...names.map((name, index) => ({
+      axes: [{ ...axis, space: isLong ? 90 : 60, values: (_, splits) => splits.map(short) }, { ...axis, size: 44, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000] }],
+      series: [{ label: "time", value: (_, seconds) => long(seconds) }, ...names.map((name, index) => ({
         label: name, stroke: colour(colours[index]), width: 1.6, points: { show: false },
         fill: names.length === 1 ? `${colour(colours[index])}22` : undefined,
       }))],

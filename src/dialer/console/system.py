@@ -1,0 +1,81 @@
+"""The system page: what is wrong now, and where agents, numbers, trunks, suppressions and keys are kept."""
+
+from uuid import UUID
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import RedirectResponse
+
+from dialer.console.fields import Chosen
+from dialer.console.page import HEADERS, PageRoute, page
+from dialer.console.resources import SECTIONS, trunk_type
+from dialer.console.visitor import Acting, Managing, SentForm, SignedIn, SignedInAdmin, SignedInOperator
+from dialer.domain.ids import AgentId, KeyId
+from dialer.domain.roles import Role
+from dialer.service import batch_views, batches, engine_state, keys, resources
+from dialer.service.agents import AGENT_TYPE
+from dialer.service.keys import NewKey
+
+router = APIRouter(prefix="/console", include_in_schema=False, route_class=PageRoute)
+
+SHOWN = 100
+
+
+@router.get("/system")
+def show_system(request: Request, visitor: SignedIn) -> Response:
+    caller = visitor.caller
+    agents, _ = resources.list_page(caller.db, AGENT_TYPE, caller.workspace_id, {}, SHOWN, 0)
+    shown_trunks, state = None, None
+    if visitor.may(Role.ADMIN):
+        shown_trunks, _ = resources.list_page(caller.db, trunk_type(caller), caller.workspace_id, {}, SHOWN, 0)
+        state = engine_state.read(caller.db, caller.now)
+    return page(
+        request,
+        "system.html",
+        visitor,
+        agents=agents,
+        trunks=shown_trunks,
+        state=state,
+        sections={kind: section for kind, section in SECTIONS.items() if visitor.may(section.reads)},
+    )
+
+
+@router.get("/stop")
+def ask_to_stop(request: Request, visitor: SignedInOperator, agent: Chosen[UUID] = None, search: str = "") -> Response:
+    """Say how many batches would be paused, before anything is done."""
+    caller = visitor.caller
+    count = batch_views.count_pausable(caller.db, caller.workspace_id, agent, search or None)
+    return page(request, "stop.html", visitor, count=count, agent=agent, search=search)
+
+
+@router.post("/stop")
+def stop(visitor: Acting, form: SentForm) -> Response:
+    """Pause every batch of this workspace that matches and is active or scheduled."""
+    caller = visitor.caller
+    agent = AgentId(UUID(form["agent"])) if form["agent"] else None
+    batches.pause_matching(caller.db, caller.workspace_id, agent, form["search"] or None)
+    return RedirectResponse("/console?status=paused", 303, HEADERS)
+
+
+@router.get("/system/keys")
+def list_keys(request: Request, visitor: SignedInAdmin) -> Response:
+    return _keys_page(request, visitor, None)
+
+
+@router.post("/system/keys")
+def create_key(request: Request, visitor: Managing, form: SentForm) -> Response:
+    """Make a key, and show it this once."""
+    caller = visitor.caller
+    new = NewKey.read({"role": form["role"], "name": form["name"] or "key"}, caller.now)
+    made = keys.create(caller.db, caller.workspace_id, new, caller.now, caller.rng)
+    return _keys_page(request, visitor, made["key"])
+
+
+@router.post("/system/keys/{key_id}/revoke")
+def revoke_key(visitor: Managing, key_id: KeyId) -> Response:
+    keys.revoke(visitor.caller.db, visitor.caller.workspace_id, key_id)
+    return RedirectResponse("/console/system/keys", 303, HEADERS)
+
+
+def _keys_page(request: Request, visitor: SignedInAdmin, made: str | None) -> Response:
+    rows, _ = keys.list_page(visitor.caller.db, visitor.caller.workspace_id, SHOWN)
+    return page(request, "keys.html", visitor, keys=rows, made=made, roles=list(Role))

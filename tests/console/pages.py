@@ -1,0 +1,62 @@
+"""A workspace with batches in every state, and the pages that show it."""
+
+from typing import Any
+
+from api.conftest import Api
+from dialer.service import batches, resources
+from dialer.service.suppressions import SUPPRESSION_TYPE, NewSuppression
+
+
+def populate(api: Api) -> dict[str, str]:
+    """Fill the workspace; return the pages by name."""
+    world = api.world
+    workspace_id = world.installed.workspace_id
+    hours: dict[str, Any] = {
+        "timezone": "Europe/Berlin",
+        "start_time": "09:00",
+        "end_time": "17:30",
+    }
+    done = world.batch(
+        80,
+        name="Appointment reminders, March",
+        max_concurrent_calls=12,
+        retry_failed=True,
+        max_retry_attempts=1,
+        **hours,
+    )
+    world.run(lambda: world.is_over(done))
+    active = world.batch(120, name="Spring renewals", max_concurrent_calls=8, max_retry_attempts=2, **hours)
+    world.run(world.clock.now.add(minutes=6))
+    night = world.batch(
+        90, name="Evening survey <b>north</b>", timezone="Europe/Berlin", start_time="18:00", end_time="20:00"
+    )
+    world.batch(40, name="Invoices overdue", scheduled_at=world.clock.now.add(days=1), schedule_type="scheduled")
+    paused = world.batch(60, name="Newsletter confirmation", max_concurrent_calls=4)
+    world.step()
+    batches.pause(world.db, workspace_id, paused)
+    draft = world.batch(0, name="Draft without contacts", start=False)
+    world.step()
+    new = NewSuppression(phone_number="+12025550199", reason="asked not to be called")
+    resources.create(world.db, SUPPRESSION_TYPE, workspace_id, new, world.clock.now, world.rng)
+    contact_id = world.value(
+        "SELECT id FROM contacts WHERE batch_id = :batch AND attempts = 2 ORDER BY position LIMIT 1", batch=done
+    )
+    return {
+        "batches": "/console",
+        "batch-active": f"/console/batches/{active}",
+        "batch-done": f"/console/batches/{done}",
+        "batch-waiting": f"/console/batches/{night}",
+        "batch-paused": f"/console/batches/{paused}",
+        "batch-draft": f"/console/batches/{draft}",
+        "contacts": f"/console/batches/{done}/contacts",
+        "contact": f"/console/batches/{done}/contacts/{contact_id}",
+        "new-batch": "/console/batches/new",
+        "stop": "/console/stop",
+        "system": "/console/system",
+        "agents": "/console/system/agents",
+        "trunk": f"/console/system/trunks/{world.installed.trunk_id}",
+        "suppressions": "/console/system/suppressions",
+        "keys": "/console/system/keys",
+        "missing": "/console/nothing",
+        "wall": "/console?wall=1",
+    }

@@ -1,0 +1,77 @@
+"""One reading a second feeds every open page of a process."""
+
+import asyncio
+
+from api.conftest import Api
+from dialer.api.auth import Caller
+from dialer.console.live import LivePages, OpenPage
+from dialer.console.visitor import Visitor
+from dialer.domain.ids import BatchId
+from dialer.service import keys, sessions
+
+
+def visitor_of(api: Api, secret: str) -> Visitor:
+    session = sessions.find(api.world.db, secret)
+    identity = session.identity
+    caller = Caller(
+        context=api.world.context,
+        settings=api.settings,
+        workspace_id=identity.workspace_id,
+        workspace=identity.workspace,
+        key_id=identity.key_id,
+        role=identity.role,
+        now=api.world.clock.now,
+        rng=api.world.rng,
+    )
+    return Visitor(caller, session)
+
+
+def page_of(api: Api, secret: str, batch_id: BatchId | None = None) -> OpenPage:
+    return OpenPage(visitor_of(api, secret), "batch_row.html", batch_id, api.world.clock.now)
+
+
+async def test_ten_pages_cost_as_many_readings_as_one(api: Api) -> None:
+    batch_id = api.world.batch(3)
+    live = LivePages(api.world.db, api.world.clock)
+    secret = sessions.sign_in(api.world.db, api.key())
+    pages = [page_of(api, secret) for _ in range(10)]
+
+    async def first_news(page: OpenPage) -> list[object]:
+        async for changed in live.follow(page, 30):
+            return [view["id"] for view in changed]
+        return []
+
+    assert await asyncio.gather(*map(first_news, pages)) == [[batch_id]] * 10
+    assert live.polls == 1
+    assert live.open_pages == 0
+
+
+async def test_a_revoked_key_ends_the_streams_of_its_sessions(api: Api) -> None:
+    world = api.world
+    world.batch(3)
+    live = LivePages(world.db, world.clock)
+    key = api.key()
+    page = page_of(api, sessions.sign_in(world.db, key))
+    news = live.follow(page, 60)
+    assert len(await anext(news)) == 1
+    await asyncio.to_thread(
+        keys.revoke, world.db, world.installed.workspace_id, keys.authenticate(world.db, key).key_id
+    )
+    assert [changed async for changed in news][-1] == []
+    assert page.is_over
+
+
+async def test_a_page_hears_only_of_its_own_workspace_and_batch(api: Api) -> None:
+    world = api.world
+    one, _ = world.batch(2), world.batch(2)
+    live = LivePages(world.db, world.clock)
+    own = page_of(api, sessions.sign_in(world.db, api.key()), one)
+    foreign = page_of(api, sessions.sign_in(world.db, api.key(workspace=api.workspace("other"))))
+    live_set, views = live._read([own, foreign])
+    assert len(live_set) == 2
+    for page in (own, foreign):
+        page.update(views)
+    assert [view["id"] for view in own.take()] == [one]
+    assert foreign.take() == []
+    own.update(views)
+    assert own.take() == []
