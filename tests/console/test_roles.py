@@ -84,3 +84,10 @@ def test_rows_of_another_workspace_do_not_exist(api: Api, client: TestClient) ->
         assert answer.status_code in (404, 422), action
     client.post("/console/stop", data={"form_token": token}, headers=ORIGIN)
     assert world.progress(batch_id).status == "active"
+
+
+def test_the_state_of_the_engine_is_for_the_workspace_of_the_owner(api: Api, client: TestClient) -> None:
+    for key, is_shown in ((api.key(), True), (api.key(Role.ADMIN, api.workspace("other")), False)):
+        signed_in(client, key)
+        answer = client.get("/console/system")
+        assert (answer.status_code, "Call events to settle" in answer.text) == (200, is_shown)

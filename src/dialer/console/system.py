@@ -9,6 +9,7 @@ from dialer.console.fields import Chosen
 from dialer.console.page import HEADERS, PageRoute, page
 from dialer.console.resources import SECTIONS, trunk_type
 from dialer.console.visitor import Acting, Managing, SentForm, SignedIn, SignedInAdmin, SignedInOperator
+from dialer.domain.allow_list import DEFAULT_WORKSPACE
 from dialer.domain.ids import AgentId, KeyId
 from dialer.domain.roles import Role
 from dialer.service import batch_views, batches, engine_state, keys, resources
@@ -27,7 +28,8 @@ def show_system(request: Request, visitor: SignedIn) -> Response:
     shown_trunks, state = None, None
     if visitor.may(Role.ADMIN):
         shown_trunks, _ = resources.list_page(caller.db, trunk_type(caller), caller.workspace_id, {}, SHOWN, 0)
-        state = engine_state.read(caller.db, caller.now)
+        # What concerns all workspaces is for the owner of the machine, to whom the workspace `default` belongs.
+        state = engine_state.read(caller.db, caller.now) if caller.workspace == DEFAULT_WORKSPACE else None
     return page(
         request,
         "system.html",

@@ -9,7 +9,7 @@ from dialer.store.database import Database
 
 
 def read(db: Database, now: DateTime) -> dict[str, Any]:
-    """Read the gauges of the ledger. They cover all workspaces, so they are for admins.
+    """Read the gauges of the ledger. They cover all workspaces, so they are for the machine's owner.
 
     Args:
         db: the database.
