@@ -8,6 +8,7 @@ from playwright.sync_api import Browser, expect
 from api.conftest import Api
 from console.conftest import Console, needs_browser
 from dialer.domain.roles import Role
+from dialer.service import batches
 
 pytestmark = needs_browser
 
@@ -104,3 +105,18 @@ def test_the_page_recovers_when_the_api_was_restarted(api: Api, browser: Browser
     with api.served(port=port):
         expect(page.locator(".batches .status")).to_have_text("completed")
         page.close()
+
+
+def test_a_batch_that_was_added_is_offered_and_then_live(console: Console) -> None:
+    world = console.api.world
+    world.batch(3, name="old")
+    page = console.signed_in()
+    expect(page.get_by_role("link", name="old")).to_be_visible()
+    world.clock.now = world.clock.now.add(seconds=5)
+    batch_id = world.batch(3, name="new")
+    expect(page.get_by_text("A batch was added")).to_be_visible()
+    expect(page.locator("tbody tr")).to_have_count(1)
+    page.get_by_role("button", name="Show it").click()
+    expect(page.locator("tbody tr")).to_have_count(2)
+    batches.pause(world.db, world.installed.workspace_id, batch_id)
+    expect(page.locator("tr", has_text="new").locator(".status")).to_have_text("paused")

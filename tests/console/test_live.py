@@ -26,15 +26,15 @@ def visitor_of(api: Api, secret: str) -> Visitor:
     return Visitor(caller, session)
 
 
-def page_of(api: Api, secret: str, batch_id: BatchId | None = None) -> OpenPage:
-    return OpenPage(visitor_of(api, secret), "batch_row.html", batch_id, api.world.clock.now)
+def page_of(api: Api, secret: str, *batch_ids: BatchId) -> OpenPage:
+    return OpenPage(visitor_of(api, secret), "batch_row.html", frozenset(batch_ids), api.world.clock.now)
 
 
 async def test_ten_pages_cost_as_many_readings_as_one(api: Api) -> None:
     batch_id = api.world.batch(3)
     live = LivePages(api.world.db, api.world.clock)
     secret = sessions.sign_in(api.world.db, api.key())
-    pages = [page_of(api, secret) for _ in range(10)]
+    pages = [page_of(api, secret, batch_id) for _ in range(10)]
 
     async def first_news(page: OpenPage) -> list[object]:
         async for changed in live.follow(page, 30):
@@ -48,10 +48,10 @@ async def test_ten_pages_cost_as_many_readings_as_one(api: Api) -> None:
 
 async def test_a_revoked_key_ends_the_streams_of_its_sessions(api: Api) -> None:
     world = api.world
-    world.batch(3)
+    batch_id = world.batch(3)
     live = LivePages(world.db, world.clock)
     key = api.key()
-    page = page_of(api, sessions.sign_in(world.db, key))
+    page = page_of(api, sessions.sign_in(world.db, key), batch_id)
     news = live.follow(page, 60)
     assert len(await anext(news)) == 1
     await asyncio.to_thread(
@@ -66,7 +66,7 @@ async def test_a_page_hears_only_of_its_own_workspace_and_batch(api: Api) -> Non
     one, _ = world.batch(2), world.batch(2)
     live = LivePages(world.db, world.clock)
     own = page_of(api, sessions.sign_in(world.db, api.key()), one)
-    foreign = page_of(api, sessions.sign_in(world.db, api.key(workspace=api.workspace("other"))))
+    foreign = page_of(api, sessions.sign_in(world.db, api.key(workspace=api.workspace("other"))), one)
     live_set, views = live._read([own, foreign])
     assert len(live_set) == 2
     for page in (own, foreign):
@@ -75,3 +75,13 @@ async def test_a_page_hears_only_of_its_own_workspace_and_batch(api: Api) -> Non
     assert foreign.take() == []
     own.update(views)
     assert own.take() == []
+
+
+async def test_a_batch_that_is_created_later_is_announced(api: Api) -> None:
+    world = api.world
+    page = page_of(api, sessions.sign_in(world.db, api.key()))
+    world.clock.now = world.clock.now.add(seconds=5)
+    batch_id = world.batch(1)
+    _, views = LivePages(world.db, world.clock)._read([page])
+    page.update(views)
+    assert [(view["id"], page.is_new(view)) for view in page.take()] == [(batch_id, True)]

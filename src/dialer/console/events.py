@@ -1,12 +1,12 @@
 """`/console/events`: what changes on an open page, as Server-Sent Events (HTML standard, section 9.2)."""
 
 from collections.abc import AsyncIterator
+from typing import Annotated, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from dialer.console.fields import Chosen
 from dialer.console.live import LivePages, OpenPage, View
 from dialer.console.page import PageRoute, templates
 from dialer.console.visitor import SignedIn
@@ -16,14 +16,22 @@ router = APIRouter(prefix="/console", include_in_schema=False, route_class=PageR
 
 # The browser connects again, with what its cookie permits then.
 MAX_SECONDS = 300.0
+# More than a page of the list shows.
+MOST_BATCHES = 100
+# What a page may show of a batch.
+TEMPLATES = {"row": "batch_row.html", "card": "wall_card.html", "state": "batch_state.html"}
 
 
 @router.get("/events")
-async def follow(request: Request, visitor: SignedIn, batch: Chosen[UUID] = None, wall: bool = False) -> Response:
-    live: LivePages = request.app.state.live_pages
-    template = "batch_state.html" if batch else "wall_card.html" if wall else "batch_row.html"
-    page = OpenPage(visitor, template, BatchId(batch) if batch else None, visitor.caller.now)
-    return StreamingResponse(_stream(live, page), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+async def follow(
+    request: Request,
+    visitor: SignedIn,
+    show: Literal["row", "card", "state"],
+    batch: Annotated[tuple[UUID, ...], Query(max_length=MOST_BATCHES)] = (),
+) -> Response:
+    page = OpenPage(visitor, TEMPLATES[show], frozenset(map(BatchId, batch)), visitor.caller.now)
+    stream = _stream(request.app.state.live_pages, page)
+    return StreamingResponse(stream, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
 
 async def _stream(live: LivePages, page: OpenPage) -> AsyncIterator[str]:
@@ -35,7 +43,6 @@ async def _stream(live: LivePages, page: OpenPage) -> AsyncIterator[str]:
 
 
 def _event(page: OpenPage, view: View) -> str:
-    is_new = page.batch_id is None and view["created_at"] > page.opened_at
     html = templates.get_template(page.template).render(batch=view, visitor=page.visitor)
     lines = "".join(f"data: {line}\n" for line in html.splitlines() if line.strip())
-    return f"event: {'added' if is_new else 'changed'}\n{lines}\n"
+    return f"event: {'added' if page.is_new(view) else 'changed'}\n{lines}\n"

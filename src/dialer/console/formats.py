@@ -1,7 +1,9 @@
 """Filters of the templates: numbers, shares, times in a zone, durations."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import pendulum
 from markupsafe import Markup
@@ -55,6 +57,11 @@ def count_of(value: int, noun: str) -> str:
     return f"{value:,} {noun if value == 1 else plural}"
 
 
+def shown(batch_ids: Iterable[UUID]) -> str:
+    """Write the parameters that name the batches on a page."""
+    return "".join(f"&batch={batch_id}" for batch_id in batch_ids)
+
+
 def _local(at: datetime, zone: str) -> DateTime:
     return pendulum.instance(at).in_timezone(zone if is_known_zone(zone) else "UTC")
 
@@ -66,4 +73,5 @@ FILTERS: dict[str, Any] = {
     "duration": duration,
     "count_of": count_of,
     "share": share,
+    "shown": shown,
 }

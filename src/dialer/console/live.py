@@ -21,7 +21,7 @@ from dialer.store.database import Database
 
 POLL_SECONDS = 1.0
 HEARTBEAT_SECONDS = 15.0
-# How far back changes are looked for: longer than a transaction takes from its change to its commit.
+# How far back new batches are looked for: longer than a transaction takes to create one.
 OVERLAP_SECONDS = 30
 
 View = Mapping[str, Any]
@@ -29,11 +29,11 @@ View = Mapping[str, Any]
 
 @dataclass(eq=False, slots=True)
 class OpenPage:
-    """An open page. `template`: what it shows of a batch. `batch_id` None: of all. `known`: what it has shown last."""
+    """An open page. `template`: what it shows of a batch. `known`: what it has shown last of each."""
 
     visitor: Visitor
     template: str
-    batch_id: BatchId | None
+    batch_ids: frozenset[BatchId]
     opened_at: DateTime
     known: dict[BatchId, View] = field(default_factory=dict)
     changed: list[View] = field(default_factory=list)
@@ -43,12 +43,19 @@ class OpenPage:
     def update(self, views: Sequence[View]) -> None:
         """Note which batches look different from what the page shows."""
         for view in views:
-            is_of_page = view["workspace_id"] == self.visitor.caller.workspace_id
-            if is_of_page and self.batch_id in (None, view["id"]) and self.known.get(view["id"]) != view:
+            if self._shows(view) and self.known.get(view["id"]) != view:
                 self.known[view["id"]] = view
                 self.changed.append(view)
         if self.changed:
             self.has_news.set()
+
+    def is_new(self, view: View) -> bool:
+        """Return whether a batch was created after the page was opened."""
+        return bool(view["created_at"] > self.opened_at)
+
+    def _shows(self, view: View) -> bool:
+        is_own = view["workspace_id"] == self.visitor.caller.workspace_id
+        return is_own and (view["id"] in self.batch_ids or self.is_new(view))
 
     def take(self) -> list[View]:
         """Return and clear what changed; only the latest view of each batch."""
@@ -120,6 +127,6 @@ class LivePages:
         now = self._clock()
         live = sessions.live_among(self._db, {page.visitor.session.hash for page in pages})
         workspaces = {page.visitor.caller.workspace_id for page in pages}
-        batch_ids = {page.batch_id for page in pages if page.batch_id is not None}
+        batch_ids = frozenset[BatchId]().union(*(page.batch_ids for page in pages))
         since = now.subtract(seconds=OVERLAP_SECONDS)
-        return live, batch_views.list_changing(self._db, workspaces, since, batch_ids, now)
+        return live, batch_views.list_shown(self._db, workspaces, batch_ids, since, now)

@@ -101,27 +101,27 @@ def count_pausable(db: Database, workspace_id: WorkspaceId, agent_id: UUID | Non
         return len(batch_views.pausable(connection, workspace_id, AgentId(agent_id) if agent_id else None, search))
 
 
-def list_changing(
+def list_shown(
     db: Database,
     workspace_ids: Collection[WorkspaceId],
-    since: DateTime,
     batch_ids: Collection[BatchId],
+    since: DateTime,
     now: DateTime,
 ) -> list[dict[str, Any]]:
-    """Read the batches of some workspaces that may have changed, for pages that follow them.
+    """Read the batches that open pages show, and new ones.
 
     Args:
         db: the database.
-        workspace_ids: the workspaces.
-        since: batches that were changed after this, or are being called, are read.
-        batch_ids: these are read in any case, if they belong to one of the workspaces.
+        workspace_ids: the workspaces of the pages.
+        batch_ids: the batches on the pages; those of other workspaces are left out.
+        since: batches that were created after this are read, too.
         now: the current time, which decides what "today" is in each batch's zone.
 
     Returns:
         The batches, each with its `workspace_id`.
     """
     with db.begin() as connection:
-        return _views(connection, batch_views.changing(connection, workspace_ids, since, batch_ids), now)
+        return _views(connection, batch_views.shown(connection, workspace_ids, batch_ids, since), now)
 
 
 def _views(connection: Connection, page: Sequence[Any], now: DateTime) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from typing import Any
 from pendulum import DateTime
 from sqlalchemy import Connection, Row
 
-from dialer.domain.ids import AgentId, BatchId, WorkspaceId
+from dialer.domain.ids import AgentId, BatchId, WorkspaceId, first_of
 from dialer.domain.states import BatchStatus
 from dialer.store.bulk_changes import IS_UNFINISHED
 from dialer.store.database import rows
@@ -83,20 +83,22 @@ def pausable(
     return [row.id for row in matches]
 
 
-def changing(
-    connection: Connection, workspace_ids: Collection[WorkspaceId], since: DateTime, batch_ids: Collection[BatchId]
+def shown(
+    connection: Connection, workspace_ids: Collection[WorkspaceId], batch_ids: Collection[BatchId], since: DateTime
 ) -> Sequence[Row[Any]]:
-    """Read the batches of these workspaces that are being called or were changed since then, and those of these ids."""
+    """Read these batches of these workspaces, and those that were created since then."""
     return rows(
         connection,
+        # Ids hold the time of their making, so the new ones are found by the index of the workspace.
         f"""
         {_VIEW}
-        WHERE b.workspace_id = ANY(:workspaces)
-          AND (b.status = 'active' OR p.dialing > 0 OR b.updated_at >= :since OR b.id = ANY(:ids))
+        WHERE b.workspace_id = ANY(:workspaces) AND b.id IN (
+            SELECT unnest(CAST(:ids AS uuid[]))
+            UNION SELECT id FROM batches WHERE workspace_id = ANY(:workspaces) AND id >= :first_new)
         """,
         workspaces=list(workspace_ids),
-        since=since,
         ids=list(batch_ids),
+        first_new=first_of(since),
     )
 
 

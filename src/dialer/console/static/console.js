@@ -22,7 +22,7 @@
   });
 
   // --- Live parts: one EventSource a page.
-  const address = document.body.dataset.events;
+  const address = () => document.body.dataset.events;
   const toggle = document.getElementById("live");
   const state = document.getElementById("live-state");
   let source = null;
@@ -47,10 +47,11 @@
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     morph(document.getElementById("main"), page.getElementById("main"), "outerHTML");
     document.body.dispatchEvent(new Event("dialer:drawn"));
+    if (address()) document.body.dataset.events = page.body.dataset.events;
   };
 
   const connect = () => {
-    source = new EventSource(address);
+    source = new EventSource(address());
     source.addEventListener("open", () => say(""));
     source.addEventListener("changed", (event) => show(event.data));
     source.addEventListener("added", (event) => {
@@ -78,7 +79,7 @@
     }
   };
 
-  if (address && toggle) {
+  if (address() && toggle) {
     toggle.checked = sessionStorage.getItem("held") !== "yes";
     toggle.addEventListener("change", () => {
       sessionStorage.setItem("held", toggle.checked ? "no" : "yes");
@@ -88,7 +89,11 @@
     addEventListener("beforeunload", () => source && source.close());
   }
   document.addEventListener("click", (event) => {
-    if (event.target.id === "show-added") { event.target.closest("p").hidden = true; refresh(); }
+    if (event.target.id === "show-added") {
+      event.target.closest("p").hidden = true;
+      if (source) source.close();
+      resume();
+    }
   });
 
   // --- A list of contacts: dropped or chosen, its beginning is shown as the server would read it.
