@@ -45,6 +45,9 @@ def test_a_list_is_loaded_called_and_taken_home(console: Console, tmp_path: Path
     batch_id = world.value("SELECT id FROM batches")
     world.run(lambda: world.is_over(batch_id))
     expect(page.locator(".status").first).to_have_text("completed")
+    expect(page.get_by_text("Load more contacts")).to_be_hidden()
+    expect(page.get_by_role("heading", name="Outcomes")).to_be_visible()
+    expect(page.locator(".u-legend").first).to_be_visible()
     with page.expect_download() as download:
         page.get_by_role("link", name="Results as CSV").click()
     lines = Path(download.value.path()).read_text().splitlines()

@@ -28,6 +28,13 @@
   let source = null;
   const say = (text) => { if (state && state.textContent !== text) state.textContent = text; };
 
+  // What costs the server more is asked for at most every few seconds, and once more after the last change.
+  const ANNOUNCE_MS = 4000;
+  let announcing;
+  const announce = () => {
+    announcing ??= setTimeout(() => { announcing = undefined; htmx.trigger(document.body, "dialer:changed"); }, ANNOUNCE_MS);
+  };
+
   const show = (html) => {
     const template = document.createElement("template");
     template.innerHTML = html;
@@ -35,7 +42,7 @@
       const old = part.id && document.getElementById(part.id);
       if (old && !old.isEqualNode(part)) {
         morph(old, part, "outerHTML");
-        htmx.trigger(document.body, "dialer:changed");
+        announce();
       }
     }
   };
