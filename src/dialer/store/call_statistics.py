@@ -19,7 +19,7 @@ def of_batch(connection: Connection, batch_id: BatchId, limit: int) -> Row[Any]:
         connection,
         f"""
         WITH calls AS MATERIALIZED (
-            SELECT * FROM (
+            SELECT {_COLUMNS} FROM (
                 (SELECT {_COLUMNS} FROM attempts WHERE batch_id = :batch ORDER BY id DESC LIMIT :limit)
                 UNION ALL
                 (SELECT {_COLUMNS} FROM attempts_archive WHERE batch_id = :batch ORDER BY id DESC LIMIT :limit)) AS a
