@@ -93,8 +93,9 @@ def test_a_batch_of_which_no_contact_is_left_is_completed(world: World) -> None:
 
 def test_all_batches_of_the_workspace_that_are_not_over_are_looked_through_and_no_others(world: World) -> None:
     many = suppressed_numbers.BATCHES * 2
-    batch_ids = [world.batch(1, start=number % 2 == 0, max_concurrent_calls=1) for number in range(many)]
-    over = world.batch(1)
+    (phone,) = made_up_phones(1)
+    batch_ids = [world.batch([phone], start=number % 2 == 0, max_concurrent_calls=1) for number in range(many)]
+    over = world.batch([phone])
     world.sql("UPDATE batches SET status = 'cancelled' WHERE id = :id", id=over)
     world.change_pages()
     other = world.value("INSERT INTO workspaces (id, name) VALUES (gen_random_uuid(), 'other') RETURNING id")

@@ -76,6 +76,8 @@ PERSON_IN_TWO_CALLS = Rule(
     WHERE a.contact_id <> l.contact_id AND a.state <> 'refused'
       AND (coalesce(a.placed_at, a.sent_at), a.id) < (l.placed_at, l.id)
       AND coalesce(a.ended_at, 'infinity') > l.placed_at
+      -- One that ended at the moment of its start may have been over when the other began.
+      AND coalesce(l.ended_at, 'infinity') > coalesce(a.placed_at, a.sent_at)
     ORDER BY l.id, a.id
     """,
 )
