@@ -54,7 +54,7 @@ def test_a_fixed_scenario_stays_fixed(bug: str, harness: Harness) -> None:
 
 
 def test_a_scenario_is_the_same_in_each_run(harness: Harness) -> None:
-    for seed in (3, 7, 16):
+    for seed in (3, 8, 9):
         first, second = run_scenario(Scenario(seed), harness), run_scenario(Scenario(seed), harness)
         assert first.digest == second.digest
         assert first.deterministic_points > 100

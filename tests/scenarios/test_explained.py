@@ -9,7 +9,7 @@ from support.world import Connections, World
 pytestmark = [pytest.mark.proof, pytest.mark.timeout(900)]
 
 
-@settings(max_examples=120, suppress_health_check=NOT_CHECKED)
+@settings(max_examples=40, suppress_health_check=NOT_CHECKED)
 @given(state=states())
 def test_a_contact_is_explained_as_callable_exactly_if_dispatch_claims_it_now(
     world: World, connections: Connections, state: State
