@@ -58,7 +58,7 @@ def page(
 
 
 class PageRoute(APIRoute):
-    """Answers errors with pages: whoever is not signed in gets the sign-in page in place of the page."""
+    """Answers errors with pages. A visitor who is not signed in gets the sign-in page."""
 
     def get_route_handler(self) -> Handler:
         handle = super().get_route_handler()

@@ -28,7 +28,7 @@ def show_system(request: Request, visitor: SignedIn) -> Response:
     shown_trunks, state = None, None
     if visitor.may(Role.ADMIN):
         shown_trunks, _ = resources.list_page(caller.db, trunk_type(caller), caller.workspace_id, {}, SHOWN, 0)
-        # What concerns all workspaces is for the owner of the machine, to whom the workspace `default` belongs.
+        # What concerns all workspaces is for the owner of the machine, who owns the workspace `default`.
         state = engine_state.read(caller.db, caller.now) if caller.workspace == DEFAULT_WORKSPACE else None
     return page(
         request,
