@@ -92,6 +92,30 @@ def test_reports_in_any_order_once_or_twice_end_the_same(
     assert tick(world.context, world.clock.now).due == (batch_id,)
 
 
+@pytest.mark.parametrize("one_page", [False, True])
+@pytest.mark.parametrize("order", [*permutations(("answered", "machine", "ended"))])
+def test_a_machine_that_is_detected_during_the_call_is_its_outcome(
+    world: World, order: tuple[str, ...], one_page: bool
+) -> None:
+    _, (attempt_id,) = dialed(world)
+    advance_clock(world, 60)
+    events = {
+        "answered": call_event(attempt_id, "answered", MONDAY.add(seconds=6)),
+        "machine": call_event(attempt_id, "answered", MONDAY.add(seconds=8), "machine", key=f"{attempt_id}:machine"),
+        "ended": call_event(attempt_id, "ended", MONDAY.add(seconds=20), "answered", talk_seconds=14.0),
+    }
+    if one_page:
+        for step in order:
+            receive(world.db, world.installed.trunk_id, [events[step]])
+        settle(world.context, world.clock.now)
+    else:
+        for step in order:
+            receive_and_settle(world, events[step])
+    is_in_time = order.index("machine") < order.index("ended")
+    assert attempt(world).outcome == contact(world).outcome == ("machine" if is_in_time else "answered")
+    assert audit(world.db, world.clock.now).is_clean
+
+
 def test_reports_get_their_verdict_whatever_they_are_about(world: World) -> None:
     _, (attempt_id,) = dialed(world)
     forget_placing(world, attempt_id)

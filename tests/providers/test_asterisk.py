@@ -622,9 +622,12 @@ async def test_a_machine_is_told_where_the_dialplan_looks_for_one(call_request: 
         requests = [ready(call_request(utc_now(), detect_machine=detects)) for detects in (True, False)]
         for request in requests:
             await asterisk.place(request)
-        await wait_until(lambda: len(inbox.events) == 6)
+        # Ringing, answered and ended of both calls, and the machine while its call is up.
+        await wait_until(lambda: len(inbox.events) == 7)
         ends = {event.attempt_id: event.outcome for event in inbox.events if event.kind is EventKind.ENDED}
         assert [ends[request.attempt_id] for request in requests] == [Outcome.MACHINE, Outcome.ANSWERED]
+        early = [(event.attempt_id, event.early_outcome) for event in inbox.events if event.early_outcome]
+        assert early == [(requests[0].attempt_id, Outcome.MACHINE)]
 
 
 async def test_a_call_that_was_seen_is_told_with_the_keys_of_its_reports(call_request: CallRequests) -> None:

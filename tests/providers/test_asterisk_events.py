@@ -11,7 +11,9 @@ import pendulum
 import pytest
 
 from dialer.domain.call import CallEvent, EventKind
+from dialer.domain.call_progress import CallProgress, Verdict, follow
 from dialer.domain.outcomes import Outcome
+from dialer.domain.states import AttemptState
 from dialer.providers.asterisk.events import AriEventReader, Unreadable
 
 RECORDED = Path(__file__).parent.parent / "traces" / "asterisk-ari.jsonl"
@@ -160,6 +162,24 @@ def test_a_machine_is_known_by_its_variable(value: str, outcome: Outcome) -> Non
     assert (end.outcome, end.talk_seconds) == (outcome, 3)
 
 
+def test_a_machine_is_known_where_another_listener_saw_it_and_this_one_was_started_later() -> None:
+    during = [
+        ari_message("ChannelStateChange", "Up", 1),
+        ari_message("ChannelVarset", "Up", 2, variable="AMDSTATUS", value="MACHINE"),
+    ]
+    reported = read(calls(), during) + read(calls(), [ari_message("ChannelDestroyed", "Up", 4, cause=16)])
+    progress, verdicts = follow(CallProgress(AttemptState.PLACED), reported)
+    assert (progress.outcome, progress.answered_at) == (Outcome.MACHINE, reported[0].at)
+    assert set(verdicts) == {Verdict.APPLIED}
+    assert len({event.key for event in reported}) == 3
+
+
+def test_a_listener_that_was_started_later_knows_a_machine_by_the_variables_of_the_channel() -> None:
+    end = ari_message("ChannelDestroyed", "Up", 4, cause=16)
+    end["channel"]["channelvars"] = {"AMDSTATUS": "MACHINE"}
+    assert the_end(read(calls(), [end])).outcome is Outcome.MACHINE
+
+
 @pytest.mark.parametrize(
     ("before", "cause", "sip", "outcome"),
     [
@@ -208,6 +228,7 @@ def test_fields_of_the_wrong_kind_do_no_harm(nonsense: Any) -> None:
         ari_message("ChannelStateChange", nonsense),
         ari_message("ChannelVarset", nonsense, variable=nonsense, value=nonsense),
         ari_message("ChannelHangupRequest", nonsense, soft=nonsense, cause=nonsense),
+        {**ari_message("ChannelVarset", "Up"), "channel": {**channel("Down"), "channelvars": nonsense}},
         {**ari_message("ChannelDestroyed", nonsense, cause=nonsense, tech_cause=nonsense), "timestamp": nonsense},
     ]
     end = the_end(read(calls(), messages))

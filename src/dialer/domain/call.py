@@ -56,7 +56,8 @@ class CallEvent:
     """One report about one call. Late, repeated and reordered reports are normal.
 
     `key` is the same each time the provider repeats this report, and differs from those of all other reports of its
-    trunk. `outcome`, `facts` and `talk_seconds` (as measured by the provider) are set on `ended` only.
+    trunk. `outcome`, `facts` and `talk_seconds` (as measured by the provider) are set on `ended`; `outcome` also on a
+    second `answered` report, where the network finds out during the call what has answered.
     """
 
     key: str
@@ -68,6 +69,11 @@ class CallEvent:
     talk_seconds: float | None = None
     provider_call_id: str | None = None
     facts: CallFacts = NOTHING_SAID
+
+    @property
+    def early_outcome(self) -> Outcome | None:
+        """Return the outcome that is reported while the call is up; it replaces `answered` at its end."""
+        return self.outcome if self.kind is EventKind.ANSWERED else None
 
     @classmethod
     def of(

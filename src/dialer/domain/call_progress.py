@@ -92,6 +92,9 @@ def follow(progress: CallProgress, events: Iterable[CallEvent]) -> tuple[CallPro
         if STATE_OF[event.kind] in ATTEMPT_TRANSITIONS[progress.state]:
             progress = _apply(progress, event)
             verdicts.append(Verdict.APPLIED)
+        elif event.early_outcome and progress.state is AttemptState.ANSWERED:
+            progress = replace(progress, reported_outcome=event.early_outcome)
+            verdicts.append(Verdict.APPLIED)
         else:
             is_refused = progress.state is AttemptState.REFUSED
             verdicts.append(Verdict.CONTRADICTION if is_refused else Verdict.LATE)
@@ -108,7 +111,8 @@ def _apply(progress: CallProgress, event: CallEvent) -> CallProgress:
         case EventKind.RINGING:
             return replace(progress, ringing_at=event.at)
         case EventKind.ANSWERED:
-            return replace(progress, answered_at=event.at)
+            reported_outcome = event.early_outcome or progress.reported_outcome
+            return replace(progress, answered_at=event.at, reported_outcome=reported_outcome)
         case EventKind.ENDED:
             return replace(
                 progress,

@@ -83,12 +83,13 @@ class LockedAttempts:
 class Followed:
     """What reports do: the attempts that they move, and what becomes of each report.
 
-    `late`: reports on attempts that are over, with something that their agents report.
+    `details`: reports with something that is stored beside the state: what agents report after the end of a call, and
+    outcomes that are reported before it.
     """
 
     moves: Sequence[Move]
     verdicts: Sequence[ReportVerdict]
-    late: Sequence[CallEvent]
+    details: Sequence[CallEvent]
 
 
 def settle(context: EngineContext, now: DateTime) -> SettleReport:
@@ -152,9 +153,9 @@ def _settle_page(
         locked = _lock(connection, {report.event.attempt_id for report in page}, skip_locked)
         followed = _follow_all(page, locked.known)
         written = write_moves(connection, followed.moves, now, skip_locked)
-        late = [event for event in followed.late if event.attempt_id not in written.held]
-        if late:
-            attempts.write_late_reports(connection, late)
+        details = [event for event in followed.details if event.attempt_id not in written.held]
+        if details:
+            attempts.write_details(connection, details)
         held = locked.held | written.held
         put_off = {report.id for report in page if report.event.attempt_id in held}
         inbox.mark_settled(connection, [verdict for verdict in followed.verdicts if verdict.id not in put_off], now)
@@ -176,7 +177,7 @@ def _follow_all(page: Sequence[ReceivedReport], known: Mapping[AttemptId, Attemp
         by_attempt[report.event.attempt_id, report.trunk_id].append(report)
     moves: list[Move] = []
     verdicts: list[ReportVerdict] = []
-    late: list[CallEvent] = []
+    details: list[CallEvent] = []
     for (attempt_id, trunk_id), reports in by_attempt.items():
         attempt = known.get(attempt_id)
         if attempt is None or attempt.trunk_id != trunk_id:
@@ -184,14 +185,14 @@ def _follow_all(page: Sequence[ReceivedReport], known: Mapping[AttemptId, Attemp
             continue
         progress, of_reports = follow(attempt.progress, [report.event for report in reports])
         verdicts += [ReportVerdict(report.id, verdict) for report, verdict in zip(reports, of_reports, strict=True)]
-        late += [
+        details += [
             report.event
             for report, verdict in zip(reports, of_reports, strict=True)
-            if verdict is not Verdict.APPLIED and report.event.facts.is_agents
+            if (report.event.early_outcome if verdict is Verdict.APPLIED else report.event.facts.is_agents)
         ]
         if progress.state is not attempt.progress.state:
             moves.append(Move(attempt, progress))
-    return Followed(moves, verdicts, late)
+    return Followed(moves, verdicts, details)
 
 
 def close(context: EngineContext, ends: Mapping[AttemptId, AttemptEnd], now: DateTime) -> Closed:

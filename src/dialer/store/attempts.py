@@ -136,20 +136,23 @@ def write_updates(connection: Connection, updates: Sequence[AttemptUpdate]) -> i
     )
 
 
-def write_late_reports(connection: Connection, events: Sequence[CallEvent]) -> int:
-    """Write what agents report of locked attempts that are over already."""
+def write_details(connection: Connection, events: Sequence[CallEvent]) -> int:
+    """Write what agents report of locked attempts that are over already, and outcomes reported during the call."""
     return run(
         connection,
         """
         UPDATE attempts a SET disposition = coalesce(r.disposition, a.disposition),
-                              opt_out = coalesce(a.opt_out OR r.opt_out, r.opt_out, a.opt_out)
-        FROM unnest(CAST(:ids AS uuid[]), CAST(:dispositions AS text[]), CAST(:opt_outs AS boolean[]))
-             AS r (id, disposition, opt_out)
+                              opt_out = coalesce(a.opt_out OR r.opt_out, r.opt_out, a.opt_out),
+                              reported_outcome = coalesce(r.outcome, a.reported_outcome)
+        FROM unnest(CAST(:ids AS uuid[]), CAST(:dispositions AS text[]), CAST(:opt_outs AS boolean[]),
+                    CAST(:outcomes AS text[]))
+             AS r (id, disposition, opt_out, outcome)
         WHERE a.id = r.id
         """,
         ids=[event.attempt_id for event in events],
         dispositions=[event.facts.disposition for event in events],
         opt_outs=[event.facts.opt_out for event in events],
+        outcomes=[event.early_outcome for event in events],
     )
 
 

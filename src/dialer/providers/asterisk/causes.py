@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pendulum import DateTime
 
 from dialer.domain import sip
-from dialer.domain.call import CallEvent, CallFacts, EventKind, HungUpBy
+from dialer.domain.call import CallEvent, CallFacts, HungUpBy
 from dialer.domain.outcomes import Outcome
 
 NO_ANSWER = 19
@@ -25,7 +25,7 @@ class ChannelHistory:
 
     `dial_status`: of the last Dial event; None: there was none. `is_cancelled`: someone has asked Asterisk to hang up.
     `was_hung_up`: the far end has, by a BYE or a final response. `leg_code`: the SIP code of the channel behind a Local
-    channel. `reported`: for each kind of event, the message that reported it, and the event.
+    channel. `reported`: for each step of the call, the message that reported it, and the event.
     """
 
     dial_status: str | None = None
@@ -37,7 +37,7 @@ class ChannelHistory:
     was_hung_up: bool = False
     leg_code: int | None = None
     sip_call_id: str | None = None
-    reported: dict[EventKind, tuple[object, CallEvent]] = field(default_factory=dict)
+    reported: dict[str, tuple[object, CallEvent]] = field(default_factory=dict)
 
     @property
     def is_refused(self) -> bool:

@@ -15,10 +15,13 @@ from pendulum import DateTime
 
 from dialer.domain.call import CallEvent, EventKind
 from dialer.domain.ids import AttemptId
+from dialer.domain.outcomes import Outcome
 from dialer.providers.asterisk.causes import ChannelHistory, ended
 from dialer.providers.asterisk.responses import RINGING, UP, parse_time
 
 MACHINE = "MACHINE"
+# The step of a call in which machine detection finds a machine; the others are the kinds of events.
+MACHINE_DETECTED = "machine"
 MOST_LIVE = 50_000
 MOST_ENDED = 5_000
 UUID_LENGTH = 36
@@ -92,19 +95,20 @@ class AriEventReader:
         at = parse_time(message.get("timestamp")) or self._clock()
         history = self._history(attempt_id)
         history.sip_call_id = _text(channel.get("protocol_id")) or history.sip_call_id
-        kind = self._note(history, message, str(channel.get("state")), at)
-        if kind is EventKind.ENDED:
+        history.is_machine |= _is_machine(_variable(channel, self._machine_variable))
+        step = self._note(history, message, str(channel.get("state")), at)
+        if step is EventKind.ENDED:
             self._end(attempt_id, history)
-        if kind is None:
+        if step is None:
             return ()
         # Asterisk reports some facts, such as ringing, by two messages; the first counts. The same message, received
         # again, gives the same event.
         mark = (message["type"], message.get("timestamp"))
-        first, event = history.reported.setdefault(kind, (mark, _event(attempt_id, kind, at, history, message)))
+        first, event = history.reported.setdefault(step, (mark, _event(attempt_id, step, at, history, message)))
         return (event,) if first == mark else ()
 
-    def _note(self, history: ChannelHistory, message: AriMessage, state: str, at: DateTime) -> EventKind | None:
-        """Add a message to the history; return the kind of event that it reports."""
+    def _note(self, history: ChannelHistory, message: AriMessage, state: str, at: DateTime) -> str | None:
+        """Add a message to the history; return the step of the call that it reports."""
         status = message.get("dialstatus")
         history.has_rung |= state in RINGING or status in ("RINGING", "PROGRESS")
         history.is_up |= state == UP or status == "ANSWER"
@@ -121,7 +125,8 @@ class AriEventReader:
                 history.answered_at = history.answered_at or (at if status == "ANSWER" else None)
                 return KIND_OF_DIAL_STATUS.get(str(status))
             case {"type": "ChannelVarset", "variable": self._machine_variable, "value": str(value)}:
-                history.is_machine |= value.upper() == MACHINE
+                history.is_machine |= _is_machine(value)
+                return MACHINE_DETECTED if _is_machine(value) else None
             case {"type": "ChannelHangupRequest", "soft": True}:
                 history.is_cancelled = True
             case {"type": "ChannelHangupRequest"}:
@@ -163,10 +168,13 @@ def _attempt_id(channel_id: str) -> AttemptId | None:
     return AttemptId(uuid) if str(uuid) == channel_id else None
 
 
-def _event(
-    attempt_id: AttemptId, kind: EventKind, at: DateTime, history: ChannelHistory, message: AriMessage
-) -> CallEvent:
+def _event(attempt_id: AttemptId, step: str, at: DateTime, history: ChannelHistory, message: AriMessage) -> CallEvent:
     call_id = str(attempt_id)
+    if step == MACHINE_DETECTED:
+        # Reported at once: the listener that reports the end may have been started after this message.
+        key = f"{attempt_id}:{step}"
+        return CallEvent(key, attempt_id, EventKind.ANSWERED, at, Outcome.MACHINE, provider_call_id=call_id)
+    kind = EventKind(step)
     if kind is not EventKind.ENDED:
         return CallEvent.of(attempt_id, kind, at, provider_call_id=call_id)
     outcome, cause, facts = ended(history, _number(message.get("cause")) or 0, _number(message.get("tech_cause")))
@@ -174,6 +182,16 @@ def _event(
     return CallEvent.of(
         attempt_id, kind, at, outcome=outcome, cause=cause, talk_seconds=talk, provider_call_id=call_id, facts=facts
     )
+
+
+def _variable(channel: AriMessage, name: str) -> Any:
+    """Return a variable that Asterisk adds to each channel because `channelvars` in ari.conf lists it."""
+    variables = channel.get("channelvars")
+    return variables.get(name) if isinstance(variables, dict) else None
+
+
+def _is_machine(value: Any) -> bool:
+    return isinstance(value, str) and value.upper() == MACHINE
 
 
 def _number(value: Any) -> int | None:

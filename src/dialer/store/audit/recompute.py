@@ -49,8 +49,8 @@ PLACED_AT = "CASE WHEN state <> 'refused' THEN coalesce(placed_at, sent_at) END 
 
 LEDGER = f"""
     SELECT id, batch_id, contact_id, workspace_id, to_number, trunk_id, phone_number_id, state, outcome,
-           provider_call_id, local_on, utc_on, is_counted, {PLACED_AT}, created_at, sent_at, ended_at, rescue_at,
-           state NOT IN ('ended', 'refused') AS is_live, {TERMS},
+           reported_outcome, provider_call_id, local_on, utc_on, is_counted, {PLACED_AT}, created_at, sent_at,
+           ended_at, rescue_at, state NOT IN ('ended', 'refused') AS is_live, {TERMS},
            max(coalesce(ended_at, 'infinity')) OVER (course ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
                AS busy_until,
            lead(id) OVER course IS NULL AS is_latest

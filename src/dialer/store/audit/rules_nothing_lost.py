@@ -119,8 +119,8 @@ FORGOTTEN = Rule(
            AND NOT (r.verdict = 'quarantined' AND EXISTS (
                SELECT 1 FROM quarantine q WHERE q.kind = 'report' AND q.subject = CAST(r.id AS text))))
        OR (r.kind = 'ended' AND r.verdict = 'applied' AND r.outcome IS DISTINCT FROM l.outcome
-           -- Where its agent has reported that none joined.
-           AND (r.outcome, l.outcome) IS DISTINCT FROM ('answered', 'answered_no_agent'))
+           -- What its agent or machine detection reported during the call.
+           AND (r.outcome = 'answered' AND l.outcome = l.reported_outcome) IS NOT TRUE)
     """,
 )
 

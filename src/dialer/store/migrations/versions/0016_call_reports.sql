@@ -1,5 +1,6 @@
 -- What an agent reports of a call: `disposition`, a word of its own for what became of it; `opt_out`, the person asked not
--- to be called again; `reported_outcome`, which replaces the outcome `answered` at the end of the call. New columns are
+-- to be called again; `reported_outcome`, by the agent or by
+-- machine detection, which replaces the outcome `answered` at the end of the call. New columns are
 -- NULL and constraints are not validated: no row is read, and the tables are locked for a moment. Workers of the previous
 -- release go on; what they archive loses these columns.
 ALTER TABLE attempts
@@ -12,9 +13,15 @@ ALTER TABLE attempts
         outcome IN ('answered', 'machine', 'busy', 'no_answer', 'rejected', 'invalid_number', 'failed', 'cancelled',
                     'unknown', 'answered_no_agent')) NOT VALID,
     ADD CONSTRAINT attempts_disposition CHECK (length(disposition) BETWEEN 1 AND 100) NOT VALID,
-    ADD CONSTRAINT attempts_reported_outcome CHECK (reported_outcome = 'answered_no_agent') NOT VALID;
+    ADD CONSTRAINT attempts_reported_outcome CHECK (reported_outcome IN ('answered_no_agent', 'machine')) NOT VALID;
 ALTER TABLE attempts_archive ADD disposition text, ADD opt_out boolean, ADD reported_outcome text;
-ALTER TABLE inbox ADD disposition text, ADD opt_out boolean;
+-- A second report `answered` with an outcome: the network found out during the call what has answered.
+ALTER TABLE inbox
+    ADD disposition text,
+    ADD opt_out boolean,
+    DROP CONSTRAINT inbox_check,
+    ADD CONSTRAINT inbox_outcome CHECK (
+        CASE kind WHEN 'ended' THEN outcome IS NOT NULL WHEN 'ringing' THEN outcome IS NULL ELSE true END) NOT VALID;
 
 -- The number of a person who opted out is suppressed in the transaction that learns it, whoever writes it. It stays
 -- suppressed until somebody deletes the suppression.
