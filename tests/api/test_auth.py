@@ -188,7 +188,7 @@ def dump(world: World) -> str:
     """Everything that belongs to the first workspace."""
     tables = world.rows(
         "SELECT table_name FROM information_schema.columns"
-        " WHERE column_name = 'workspace_id' AND table_schema = 'public'"
+        " WHERE column_name = 'workspace_id' AND table_schema = 'public' ORDER BY 1"
     )
     of = world.installed.workspace_id
     rows = [

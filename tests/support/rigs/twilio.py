@@ -38,7 +38,7 @@ async def twilio(config: dict[str, Any]) -> AsyncIterator[RealTimeRig]:
     async with serve(0, {"speed": 1000, **config}) as carrier, serving(receive) as webhooks:
         public_url = f"http://127.0.0.1:{webhooks.port}"
         # A busy machine answers not at once; the one that will not answer is waited for a little longer, that is all.
-        patience = max(1, config.get("timeout_seconds", 10))
+        patience = max(1, config.get("timeout_seconds", 15))
 
         def connect(port: int) -> WithAgent:
             settings = TwilioConfig.parse({**trunk(port)["config"], "timeout_seconds": patience})
