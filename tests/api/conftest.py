@@ -17,7 +17,7 @@ from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
 from dialer import log
-from dialer.api.app import equip, make_app, make_routes
+from dialer.api.app import equip, make_routes
 from dialer.api.server import Server, server_config
 from dialer.domain.ids import WorkspaceId
 from dialer.domain.roles import Role
@@ -35,6 +35,8 @@ Draft = Callable[..., dict[str, Any]]
 
 
 routes = cache(make_routes)
+# Applications that no server uses now. Each serves one test after the other: making the routes takes a while.
+idle: list[FastAPI] = []
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,8 @@ class Api:
     def served(self, *, context: EngineContext | None = None, port: int = 0, **settings: Any) -> Iterator["Served"]:
         """Serve the API by a real server on a free port of loopback, in a thread."""
         with_these = self.settings.model_copy(update=settings)
-        app = make_app(context or self.world.context, with_these, self.world.clock, self.world.rng)
+        app = idle.pop() if idle else make_routes()
+        equip(app, context or self.world.context, with_these, self.world.clock, self.world.rng)
         with socket.create_server(("127.0.0.1", port)) as listening:
             server = Server(server_config(app, with_these, stop_seconds=5), Event())
             thread = Thread(target=server.run, args=([listening],))
@@ -81,6 +84,7 @@ class Api:
                     server.should_exit = True
                     thread.join(DEADLINE_SECONDS)
                     assert not thread.is_alive()
+        idle.append(app)
 
 
 @dataclass(frozen=True)
