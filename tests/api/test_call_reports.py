@@ -37,6 +37,25 @@ def test_a_report_is_stored_shown_and_exported_and_the_same_again_changes_nothin
     assert (entry["phone_number"], entry["reason"]) == ("+12015550000", "opted out in a call")
 
 
+def test_a_callback_is_reported_shown_and_exported(client: TestClient, world: World, call: str) -> None:
+    batch = call.rpartition("/calls/")[0]
+    client.post(f"{batch}/contacts", json={"contacts": [{"phone_number": "+12015550199"}]})
+    given = {"callback_at": "2026-03-02T12:00:00+01:00"}
+    assert client.post(f"{call}/report", json=given).json()["data"]["callback_at"] == "2026-03-02T11:00:00Z"
+    end_call(world, live_attempts(world)[0])
+    shown = [client.post(f"{call}/report", json=given).json()["data"] for _ in range(2)]
+    assert (shown[0]["callback_at"], shown[0]["callback_refused"]) == ("2026-03-02T11:00:00Z", None)
+    assert shown[0] == shown[1]
+    (waiting,) = client.get(f"{batch}/contacts", params={"status": "waiting"}).json()["data"]
+    assert (waiting["waits_for"], waiting["due_at"]) == ("callback", "2026-03-02T11:00:00Z")
+    explained = client.get(f"{batch}/contacts/{waiting['id']}/explain").json()["data"]
+    assert (explained["reason"]["code"], explained["next_at"]) == ("callback_at", "2026-03-02T11:00:00Z")
+    header, row, _ = client.get(f"{batch}/results.csv").text.splitlines()
+    assert dict(zip(header.split(","), row.split(","), strict=True))["callback_at"] == "2026-03-02T11:00:00+00:00"
+    opted_out = client.post(f"{call}/report", json={"callback_at": "2026-03-02T13:00Z", "opt_out": True})
+    assert opted_out.json()["data"]["callback_refused"] == "the person opted out"
+
+
 def test_a_later_report_replaces_what_it_names_and_nothing_else(client: TestClient, world: World, call: str) -> None:
     client.post(f"{call}/report", json={"disposition": "first"})
     end_call(world, live_attempts(world)[0])
@@ -62,7 +81,8 @@ def test_archived_calls_take_reports_too(client: TestClient, world: World, call:
         ({"disposition": "\0"}, "disposition"),
         ({"opt_out": "yes"}, "opt_out"),
         ({"outcome": "busy"}, "outcome"),
-        ({"callback_at": "2030-01-31T09:00:00Z"}, "callback_at"),
+        ({"callback_at": "soon"}, "callback_at"),
+        ({"callback_at": "2026-03-02T07:59:00Z", "opt_out": False}, "callback_at"),
     ],
 )
 def test_a_wrong_report_is_refused_with_its_field_and_changes_nothing(

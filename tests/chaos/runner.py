@@ -35,8 +35,9 @@ from dialer.engine.settle import settle
 from dialer.engine.tick import tick
 from dialer.errors import DialerError
 from dialer.providers.simulator import NetworkProfile, SimulatedNetwork
-from dialer.service import batch_settings, batches, contact_edits, contacts
+from dialer.service import batch_settings, batches, call_reports, contact_edits, contacts
 from dialer.service.batch_settings import ChangedSettings, Undo
+from dialer.service.call_reports import CallReport
 from dialer.service.contact_edits import ChangedContact
 from dialer.store.lease_requests import LOADED_ON
 from support.empty_database import EMPTY
@@ -394,6 +395,7 @@ class ScenarioRun:
             ),
             "change a contact": lambda: self._change_contact(process),
             "remove a contact": lambda: self._remove_contact(process),
+            "report a callback": lambda: self._report_callback(process),
         }  # fmt: skip
         # Batches are resumed more often than stopped: a scenario without calls tests nothing.
         weights = {"resume in SQL": 4, "resume": 2, "schedule": 2, "cancel": 0.3}
@@ -453,6 +455,19 @@ class ScenarioRun:
         workspace_id = self.world.installed.workspace_id
         contact_edits.remove(process.context.db, workspace_id, batch_id, contact_id, process.now)
         self.checker.removed[phone] = self.world.clock.now
+
+    def _report_callback(self, process: Process) -> None:
+        """Report of a random call, whatever has become of it, that its person asked to be called again."""
+        rng = process.rng
+        with process.context.db.begin() as connection:
+            calls = connection.execute(text("SELECT id, batch_id FROM attempts ORDER BY id")).all()
+        if calls:
+            call = rng.choice(calls)
+            opts_out = True if rng.random() < 0.2 else None
+            at = process.now.add(seconds=rng.choice((20, 200))).to_iso8601_string()
+            report = CallReport.read({"callback_at": at, "opt_out": opts_out}, process.now)
+            workspace_id = self.world.installed.workspace_id
+            call_reports.report(process.context.db, workspace_id, call.batch_id, call.id, report, process.now)
 
     def _contact(self, process: Process) -> tuple[str, BatchId, ContactId]:
         """Choose a contact; return its number, its batch and its id, which no contact has if it was deleted."""

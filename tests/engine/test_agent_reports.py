@@ -31,7 +31,7 @@ def dialed(world: World, count: int, **options: Any) -> list[AttemptId]:
 def report(world: World, attempt_id: AttemptId, **fields: Any) -> dict[str, Any]:
     (row,) = world.rows("SELECT batch_id FROM attempts WHERE id = :id", id=attempt_id)
     of = world.installed.workspace_id
-    return call_reports.report(world.db, of, row.batch_id, attempt_id, CallReport(**fields))
+    return call_reports.report(world.db, of, row.batch_id, attempt_id, CallReport(**fields), world.clock.now)
 
 
 def suppressed(world: World) -> list[str]:

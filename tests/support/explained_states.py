@@ -49,6 +49,7 @@ class OneContact:
     sticks_to: int | None = None
     priority: int = 5
     attempts: int = 0
+    attempts_allowed: int = 0
     outcome: str | None = None
     due_in: timedelta = -MINUTE
     expires_in: timedelta | None = None
@@ -85,6 +86,12 @@ ODDITIES: Sequence[Mapping[str, Any]] = [
     *({"expires_in": expires_in} for expires_in in (-MINUTE, timedelta(0), MINUTE)),
     *({"attempts": n, "outcome": outcome} for n in (1, 2) for outcome in ("busy", "machine")),
     {"status": "waiting", "due_in": MINUTE, "attempts": 1, "outcome": "busy"},
+    *(
+        {"attempts": n, "attempts_allowed": 3, "outcome": outcome}
+        for n in (1, 2, 3)
+        for outcome in ("answered", "machine", "busy")
+    ),
+    {"status": "waiting", "waits_for": "callback", "attempts": 4, "attempts_allowed": 5, "outcome": "answered"},
     {"is_suppressed": True},
     *({"is_in_call": True, "priority": priority} for priority in (1, 5)),
     {"is_in_call": True, "status": "waiting", "waits_for": "person_in_call"},
@@ -264,9 +271,9 @@ def add_contact(world: World, batch_id: BatchId, position: int, contact: OneCont
     (row,) = world.rows(
         """
         INSERT INTO contacts (id, batch_id, phone_number, status, status_reason, outcome, lane, priority, attempts,
-                              due_at, expires_at, finished_at, waits_for)
-        VALUES (gen_random_uuid(), :batch, :phone, :status, :reason, :outcome, :lane, :priority, :attempts, :due,
-                :expires, :finished, :waits_for) RETURNING id
+                              attempts_allowed, due_at, expires_at, finished_at, waits_for)
+        VALUES (gen_random_uuid(), :batch, :phone, :status, :reason, :outcome, :lane, :priority, :attempts, :allowed,
+                :due, :expires, :finished, :waits_for) RETURNING id
         """,
         batch=batch_id,
         phone=phone,
@@ -276,6 +283,7 @@ def add_contact(world: World, batch_id: BatchId, position: int, contact: OneCont
         lane=contact.lane + number,
         priority=contact.priority,
         attempts=contact.attempts,
+        allowed=contact.attempts_allowed,
         due=now + contact.due_in,
         expires=None if contact.expires_in is None else now + contact.expires_in,
         finished=now if is_over else None,

@@ -177,7 +177,7 @@ def report_call(
     """Store what the agent of a call learnt. Given fields replace those of earlier reports of this call."""
 
     def report(db: Database, given: CallReport) -> Answer[Call]:
-        return answer(Call, call_reports.report(db, caller.workspace_id, batch_id, attempt_id, given))
+        return answer(Call, call_reports.report(db, caller.workspace_id, batch_id, attempt_id, given, caller.now))
 
     return idempotency.run(caller, body, report, status=200)
 

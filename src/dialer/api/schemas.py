@@ -139,7 +139,8 @@ class Call(BaseModel):
     made.
 
     `sip_code`, `q850_cause` (ITU-T Q.850), `sip_call_id`, `hung_up_by`: what the network reported about the end.
-    `disposition`, `opt_out`: what the agent reported.
+    `disposition`, `opt_out`: what the agent reported. `callback_at`: when the person asked to be called again;
+    `callback_refused`: why they are not.
     """
 
     id: UUID
@@ -165,6 +166,8 @@ class Call(BaseModel):
     hung_up_by: HungUpBy | None
     disposition: str | None
     opt_out: bool | None
+    callback_at: datetime | None
+    callback_refused: str | None
 
 
 class Contact(BaseModel):

@@ -9,6 +9,7 @@ from pendulum import DateTime
 
 from dialer.domain.call import CallHandle
 from dialer.domain.call_progress import CallProgress
+from dialer.domain.callback import CallbackAnswer
 from dialer.domain.ids import AttemptId, BatchId, ContactId, NumberId, TrunkId
 from dialer.domain.lane import Lane
 from dialer.domain.slots import Lease
@@ -72,6 +73,8 @@ class Attempt:
     batch_talk_seconds: float | None  #: Typical length of its batch's conversations. None: not known yet.
     trunk_has_failed: bool  #: The last placement or call on its trunk failed, so a call that works must be noted.
     max_call_seconds: int | None = None  #: How long it may last once answered. None: CALL_SECONDS.
+    callback_at: DateTime | None = None  #: When its person asked to be called again, checked when it was reported.
+    contact_expires_at: DateTime | None = None  #: When its contact expires.
 
     @property
     def lease(self) -> Lease:
@@ -83,13 +86,14 @@ class AttemptUpdate:
     """What is written of a locked attempt.
 
     `rescue_at`: when rescue looks at it again; None: it is over. `is_counted`: it uses up one of its contact's
-    attempts.
+    attempts. `callback`: that was asked for in its call; while it is up, the one that was granted so far.
     """
 
     id: AttemptId
     progress: CallProgress
     rescue_at: DateTime | None
     is_counted: bool
+    callback: CallbackAnswer
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,8 @@ class CallFacts:
 
     `sip_code`: the final response, 300 to 699, of a call that was not answered. `q850_cause`: cause of ITU-T Q.850.
     `sip_call_id`: the Call-ID by which the network's operator finds the call. `disposition`: the agent's own word for
-    what became of the call, 1 to 100 characters. `opt_out`: the person asked not to be called again.
+    what became of the call, 1 to 100 characters. `opt_out`: the person asked not to be called again. `callback_at`:
+    when the person asked to be called again, as it was reported; settle reads and checks it.
     """
 
     sip_code: int | None = None
@@ -41,11 +42,12 @@ class CallFacts:
     hung_up_by: HungUpBy | None = None
     disposition: str | None = None
     opt_out: bool | None = None
+    callback_at: str | None = None
 
     @property
     def is_agents(self) -> bool:
         """Say whether the agent has reported anything."""
-        return self.disposition is not None or bool(self.opt_out)
+        return self.disposition is not None or bool(self.opt_out) or self.callback_at is not None
 
 
 NOTHING_SAID = CallFacts()

@@ -68,8 +68,9 @@ CONTACT_TRANSITIONS: dict[ContactStatus, frozenset[ContactStatus]] = {
             ContactStatus.CANCELLED,
         }
     ),
-    ContactStatus.COMPLETED: frozenset(),
-    ContactStatus.FAILED: frozenset(),
+    # By a callback that is reported after the call.
+    ContactStatus.COMPLETED: frozenset({ContactStatus.WAITING}),
+    ContactStatus.FAILED: frozenset({ContactStatus.WAITING}),
     ContactStatus.SKIPPED: frozenset(),
     ContactStatus.CANCELLED: frozenset(),
 }
@@ -103,5 +104,7 @@ ATTEMPT_TRANSITIONS: dict[AttemptState, frozenset[AttemptState]] = {
 }
 
 FINAL_BATCH = frozenset(status for status, nexts in BATCH_TRANSITIONS.items() if not nexts)
-FINAL_CONTACT = frozenset(status for status, nexts in CONTACT_TRANSITIONS.items() if not nexts)
+FINAL_CONTACT = frozenset(
+    {ContactStatus.COMPLETED, ContactStatus.FAILED, ContactStatus.SKIPPED, ContactStatus.CANCELLED}
+)
 LIVE_ATTEMPT = frozenset(state for state, nexts in ATTEMPT_TRANSITIONS.items() if nexts)

@@ -14,12 +14,13 @@ from dialer.domain import retry
 from dialer.domain.attempt import Attempt, AttemptUpdate
 from dialer.domain.batch import Batch
 from dialer.domain.call_progress import CallProgress
+from dialer.domain.callback import CallbackAnswer
 from dialer.domain.ids import AttemptId, BatchId
 from dialer.domain.outcomes import CauseClass, Outcome
 from dialer.domain.retry import RetryDecision
 from dialer.domain.states import FINAL_BATCH, LIVE_ATTEMPT, AttemptState, ContactStatus
 from dialer.domain.timeouts import RESCUE_AFTER, ask_after, typical_talk
-from dialer.engine import agent_breaker
+from dialer.engine import agent_breaker, callbacks
 from dialer.engine.context import EngineContext
 from dialer.errors import InvalidInput
 from dialer.store import attempts, batches, contacts, progress
@@ -118,15 +119,14 @@ def write_moves(connection: Connection, moves: Sequence[Move], now: DateTime, sk
     held = frozenset(move.attempt.id for move in moves if move.attempt.id not in free)
     moves = tuple(move for move in moves if move.attempt.id in free)
     over = [move for move in moves if move.is_over]
+    loaded = _load(connection, over)
+    asked = callbacks.answers(connection, [(move.attempt, move.progress) for move in over], loaded, now)
     if moves:
-        updates = [
-            AttemptUpdate(move.attempt.id, move.progress, _rescue_at(move, now), move.is_counted) for move in moves
-        ]
-        attempts.write_updates(connection, updates)
+        attempts.write_updates(connection, [_update(move, asked, now) for move in moves])
     if not over:
         return WrittenMoves(moves, (), held)
-    loaded = {batch.id: batch for batch in batches.load(connection, {move.attempt.batch_id for move in over})}
-    contacts.write_results(connection, [_result(move, loaded[move.attempt.batch_id], now) for move in over])
+    results = [_result(move, loaded[move.attempt.batch_id], asked.get(move.attempt.id), now) for move in over]
+    contacts.write_results(connection, results)
     _note_typical_talk(connection, over, loaded)
     _note_talks(connection, over, loaded, now)
     return WrittenMoves(moves, _wake(connection, over, now), held)
@@ -142,6 +142,16 @@ def _lock_rest(connection: Connection, moves: Sequence[Move], skip_locked: bool)
     over = [attempt for attempt in over if attempt.batch_id in free]
     locked_contacts = contacts.lock(connection, {attempt.contact_id for attempt in over}, skip_locked=skip_locked)
     return going_on | {attempt.id for attempt in over if attempt.contact_id in locked_contacts}
+
+
+def _load(connection: Connection, over: Sequence[Move]) -> dict[BatchId, Batch]:
+    batch_ids = {move.attempt.batch_id for move in over}
+    return {batch.id: batch for batch in batches.load(connection, batch_ids)} if batch_ids else {}
+
+
+def _update(move: Move, asked: Mapping[AttemptId, CallbackAnswer], now: DateTime) -> AttemptUpdate:
+    callback = asked.get(move.attempt.id, CallbackAnswer(move.attempt.callback_at))
+    return AttemptUpdate(move.attempt.id, move.progress, _rescue_at(move, now), move.is_counted, callback)
 
 
 def _note_typical_talk(connection: Connection, over: Sequence[Move], loaded: Mapping[BatchId, Batch]) -> None:
@@ -190,8 +200,15 @@ def _rescue_at(move: Move, now: DateTime) -> DateTime | None:
     return min(ask_at, max(now, move.progress.answered_at.add(seconds=move.attempt.max_call_seconds)))
 
 
-def _result(move: Move, batch: Batch, now: DateTime) -> ContactResult:
+def _result(move: Move, batch: Batch, callback: CallbackAnswer | None, now: DateTime) -> ContactResult:
     """Decide what an attempt that is over does to its contact. In a batch that is over none is called again (P4)."""
+    result = _by_rules(move, batch, now)
+    if callback is None or callback.at is None:
+        return result
+    return replace(result, status=ContactStatus.WAITING, due_at=callback.at, finished_at=None, is_callback=True)
+
+
+def _by_rules(move: Move, batch: Batch, now: DateTime) -> ContactResult:
     attempt, call = move.attempt, move.progress
     if move.again_seconds is not None:
         decision, outcome = RetryDecision(ContactStatus.WAITING, move.again_seconds), None

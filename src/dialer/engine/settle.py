@@ -15,7 +15,7 @@ from dialer.domain.attempt import Attempt
 from dialer.domain.call import CallEvent
 from dialer.domain.call_progress import Verdict, follow
 from dialer.domain.ids import AttemptId, BatchId, TrunkId
-from dialer.engine import quarantine
+from dialer.engine import callbacks, quarantine
 from dialer.engine.bisect import run_bisecting
 from dialer.engine.context import EngineContext
 from dialer.engine.locked_rows import retry_skipping_locked
@@ -154,14 +154,20 @@ def _settle_page(
         followed = _follow_all(page, locked.known)
         written = write_moves(connection, followed.moves, now, skip_locked)
         details = [event for event in followed.details if event.attempt_id not in written.held]
-        if details:
-            attempts.write_details(connection, details)
-        held = locked.held | written.held
+        held = locked.held | written.held | _write_details(connection, details, now)
         put_off = {report.id for report in page if report.event.attempt_id in held}
         inbox.mark_settled(connection, [verdict for verdict in followed.verdicts if verdict.id not in put_off], now)
         if put_off:
             inbox.put_off(connection, sorted(put_off))
         return SettledPage(page, written)
+
+
+def _write_details(connection: Connection, details: Sequence[CallEvent], now: DateTime) -> set[AttemptId]:
+    """Write what is stored beside the state; return the attempts whose batch or contact is locked."""
+    if details:
+        attempts.write_details(connection, details)
+    asked = [event for event in details if event.facts.callback_at is not None]
+    return {event.attempt_id for event in asked if not callbacks.report_late(connection, event, now)}
 
 
 def _lock(connection: Connection, attempt_ids: Set[AttemptId], skip_locked: bool) -> LockedAttempts:

@@ -18,7 +18,8 @@ from dialer.store.database import Connection, Database
 COLUMNS = (
     "contact_id", "phone_number", "name", "external_id", "status", "status_reason", "outcome", "attempts", "created_at",
     "first_attempt_at", "last_attempt_at", "answered_at", "ended_at", "talk_seconds", "from_number", "cause",
-    "sip_code", "q850_cause", "sip_call_id", "hung_up_by", "disposition", "opt_out", "finished_at", "variables",
+    "sip_code", "q850_cause", "sip_call_id", "hung_up_by", "disposition", "opt_out", "callback_at",
+    "callback_refused", "finished_at", "variables",
 )  # fmt: skip
 _ROWS = 500
 # Small enough that a slow client can read a chunk before the send timeout.

@@ -26,11 +26,12 @@ COLUMNS = (
     "cause", "provider_call_id", "local_on", "utc_on", "granted_at", "created_at", "placed_at", "ringing_at",
     "answered_at", "ended_at", "talk_seconds", "rescue_at", "allowed_by", "gone_at", "sent_at", "sip_code",
     "q850_cause", "sip_call_id", "hung_up_by", "is_counted", "disposition", "opt_out", "reported_outcome",
-    "workspace_id", "looked_up_at",
+    "workspace_id", "looked_up_at", "callback_at", "callback_refused",
 )  # fmt: skip
 _ATTEMPT = """
 a.id, a.batch_id, a.contact_id, a.trunk_id, a.phone_number_id, a.utc_on, a.local_on, a.created_at, a.state,
-a.provider_call_id, a.ringing_at, a.answered_at, a.ended_at, a.outcome, a.cause, a.talk_seconds, a.reported_outcome
+a.provider_call_id, a.ringing_at, a.answered_at, a.ended_at, a.outcome, a.cause, a.talk_seconds, a.reported_outcome,
+a.callback_at
 """
 _CALL = f"""
 a.id, a.to_number, a.from_number, a.created_at, a.provider_call_id, a.trunk_id, t.provider, {config_of("t")} AS config,
@@ -46,6 +47,7 @@ def lock(
         connection,
         f"""
         SELECT {_ATTEMPT}, c.attempts AS contact_attempts, c.refusals AS contact_refusals, c.lane,
+               c.expires_at AS contact_expires_at,
                p.talk_seconds AS batch_talk_seconds, h.trunk_id IS NOT NULL AS trunk_has_failed, b.max_call_seconds
         FROM attempts a JOIN contacts c ON c.id = a.contact_id JOIN batch_progress p ON p.batch_id = a.batch_id
         JOIN batches b ON b.id = a.batch_id LEFT JOIN trunk_health h ON h.trunk_id = a.trunk_id
@@ -90,6 +92,8 @@ def _attempt(row: Row[Any]) -> Attempt:
         batch_talk_seconds=row.batch_talk_seconds,
         trunk_has_failed=row.trunk_has_failed,
         max_call_seconds=row.max_call_seconds,
+        callback_at=optional_moment(row.callback_at),
+        contact_expires_at=optional_moment(row.contact_expires_at),
     )
 
 
@@ -102,7 +106,11 @@ def write_updates(connection: Connection, updates: Sequence[AttemptUpdate]) -> i
         field.name: [getattr(update.progress, field.name) for update in updates]
         for field in fields(CallProgress)
         if field.name not in ("facts", "reported_outcome")
-    } | {field.name: [getattr(update.progress.facts, field.name) for update in updates] for field in fields(CallFacts)}
+    } | {
+        field.name: [getattr(update.progress.facts, field.name) for update in updates]
+        for field in fields(CallFacts)
+        if field.name != "callback_at"
+    }
     return run(
         connection,
         f"""
@@ -112,6 +120,7 @@ def write_updates(connection: Connection, updates: Sequence[AttemptUpdate]) -> i
             sip_call_id = c.sip_call_id, hung_up_by = c.hung_up_by, is_counted = c.is_counted,
             disposition = coalesce(c.disposition, a.disposition),
             opt_out = coalesce(a.opt_out OR c.opt_out, c.opt_out, a.opt_out),
+            callback_at = c.callback_at, callback_refused = coalesce(c.callback_refused, a.callback_refused),
             ringing_at = CASE WHEN c.ringing_at IS NOT NULL
                             THEN greatest(a.created_at, least(c.ringing_at, clock.now)) END,
             answered_at = CASE WHEN c.answered_at IS NOT NULL
@@ -124,14 +133,18 @@ def write_updates(connection: Connection, updates: Sequence[AttemptUpdate]) -> i
                     CAST(:answered_at AS timestamptz[]), CAST(:ended_at AS timestamptz[]), CAST(:outcome AS text[]),
                     CAST(:cause AS text[]), CAST(:talk_seconds AS double precision[]), CAST(:sip_code AS integer[]),
                     CAST(:q850_cause AS integer[]), CAST(:sip_call_id AS text[]), CAST(:hung_up_by AS text[]),
-                    CAST(:disposition AS text[]), CAST(:opt_out AS boolean[]), CAST(:is_counted AS boolean[]))
+                    CAST(:disposition AS text[]), CAST(:opt_out AS boolean[]), CAST(:callback_at AS timestamptz[]),
+                    CAST(:callback_refused AS text[]), CAST(:is_counted AS boolean[]))
              AS c (id, rescue_at, state, provider_call_id, ringing_at, answered_at, ended_at, outcome, cause,
-                   talk_seconds, sip_code, q850_cause, sip_call_id, hung_up_by, disposition, opt_out, is_counted)
+                   talk_seconds, sip_code, q850_cause, sip_call_id, hung_up_by, disposition, opt_out, callback_at,
+                   callback_refused, is_counted)
         WHERE a.id = c.id AND {checked_last(f"a.state IN {LIVE}")}
         """,
         ids=[update.id for update in updates],
         rescue_at=[update.rescue_at for update in updates],
         is_counted=[update.is_counted for update in updates],
+        callback_at=[update.callback.at for update in updates],
+        callback_refused=[update.callback.refused for update in updates],
         **columns,
     )
 

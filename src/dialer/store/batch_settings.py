@@ -54,7 +54,9 @@ def open_contacts(
     records = rows(
         connection,
         """
-        SELECT c.lane, c.attempts, coalesce(c.outcome = 'machine', false) AS is_machine,
+        -- The call that a callback has granted is no retry.
+        SELECT c.lane, CASE WHEN c.attempts < c.attempts_allowed THEN 0 ELSE c.attempts END AS attempts,
+               coalesce(c.outcome = 'machine', false) AS is_machine,
                c.status = 'pending' OR c.due_at <= :now AS is_due,
                c.status = 'pending' OR coalesce(moved.due_at, c.due_at) <= :now AS becomes_due,
                coalesce(moved.due_at <> c.due_at, false) AS moves, count(*) AS count

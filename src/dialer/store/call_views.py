@@ -10,7 +10,7 @@ from dialer.domain.outcomes import Outcome
 from dialer.domain.states import AttemptState, ContactStatus
 from dialer.store.database import rows
 
-_FACTS = "sip_code, q850_cause, sip_call_id, hung_up_by, disposition, opt_out"
+_FACTS = "sip_code, q850_cause, sip_call_id, hung_up_by, disposition, opt_out, callback_at, callback_refused"
 _COLUMNS = f"""
 id, batch_id, contact_id, phone_number_id, to_number, from_number, state AS status, outcome, cause, provider_call_id,
 local_on, created_at, placed_at, ringing_at, answered_at, ended_at, talk_seconds, {_FACTS}
@@ -85,7 +85,7 @@ def results(
                CASE WHEN over.is_so THEN 'batch_' || b.status ELSE c.status_reason END AS status_reason,
                c.outcome, c.attempts, c.created_at, f.first_attempt_at, l.created_at AS last_attempt_at, l.answered_at,
                l.ended_at, l.talk_seconds, l.from_number, l.cause, l.sip_code, l.q850_cause, l.sip_call_id,
-               l.hung_up_by, l.disposition, l.opt_out,
+               l.hung_up_by, l.disposition, l.opt_out, l.callback_at, l.callback_refused,
                coalesce(c.finished_at, CASE WHEN over.is_so THEN b.completed_at END) AS finished_at, c.variables
         FROM contacts c JOIN batches b ON b.id = c.batch_id
         CROSS JOIN LATERAL (

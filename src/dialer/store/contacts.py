@@ -18,8 +18,8 @@ from dialer.store.numbers import VERSION
 from dialer.store.person_limits import free_at, live_call
 
 _CHOSEN = """
-id, batch_id, lane, phone_number, priority, due_at, position, expires_at, attempts, outcome, name, external_id,
-variables
+id, batch_id, lane, phone_number, priority, due_at, position, expires_at, attempts, attempts_allowed, outcome, name,
+external_id, variables
 """
 # Of an offer `o` and the `clock`. Not estimated: Postgres would expect one valid offer, and compare all offers with all
 # contacts that are chosen for them.
@@ -33,9 +33,10 @@ _PERSON_IS_FREE = f"""
 (c.waits_for IS DISTINCT FROM 'person_in_call'
  OR {live_call("(SELECT workspace_id FROM batches WHERE id = c.batch_id)", "c.phone_number")} IS NULL)
 """
-# Of a contact `c`. A waiting retry counts for nothing where an operator has taken the retries back.
+# Of a contact `c`. A waiting retry counts for nothing where an operator has taken the retries back; a callback that its
+# person asked for is no retry.
 IS_SPENT = """
-    c.attempts > 0 AND EXISTS (
+    c.attempts > 0 AND c.attempts >= c.attempts_allowed AND EXISTS (
         SELECT 1 FROM batches b WHERE b.id = c.batch_id
         AND (NOT b.retry_failed OR c.attempts > b.max_retry_attempts
              OR c.outcome = 'machine' AND NOT b.retry_machine))
@@ -206,7 +207,8 @@ def claim(connection: Connection, offers: Sequence[Offer]) -> list[ReservedAttem
 class ContactResult:
     """What an attempt that is over does to its contact. `counts`: it used up one of the contact's attempts.
 
-    `refusals`: how many it adds; the delay before the next attempt doubles with each.
+    `refusals`: how many it adds; the delay before the next attempt doubles with each. `is_callback`: its person is
+    called back at `due_at`, before all others, whatever the retry rules are.
     """
 
     contact_id: ContactId
@@ -217,6 +219,7 @@ class ContactResult:
     finished_at: DateTime | None
     counts: bool
     refusals: int
+    is_callback: bool = False
 
 
 def lock(connection: Connection, contact_ids: Collection[ContactId], *, skip_locked: bool = False) -> set[ContactId]:
@@ -236,13 +239,17 @@ def write_results(connection: Connection, results: Sequence[ContactResult]) -> i
         f"""
         UPDATE contacts c SET
             status = r.status, status_reason = r.reason, outcome = coalesce(r.outcome, c.outcome),
-            due_at = coalesce(r.due_at, c.due_at), waits_for = NULL, finished_at = r.finished_at,
+            due_at = coalesce(r.due_at, c.due_at), finished_at = r.finished_at,
             attempts = c.attempts - CASE WHEN r.counts THEN 0 ELSE 1 END,
-            refusals = c.refusals + r.refusals
+            refusals = c.refusals + r.refusals,
+            waits_for = CASE WHEN r.is_callback THEN 'callback' END,
+            priority = CASE WHEN r.is_callback THEN 0 ELSE c.priority END,
+            attempts_allowed = CASE WHEN r.is_callback THEN c.attempts + CASE WHEN r.counts THEN 1 ELSE 0 END
+                                    ELSE c.attempts_allowed END
         FROM unnest(CAST(:ids AS uuid[]), CAST(:statuses AS text[]), CAST(:reasons AS text[]),
                     CAST(:outcomes AS text[]), CAST(:due AS timestamptz[]), CAST(:finished AS timestamptz[]),
-                    CAST(:counts AS boolean[]), CAST(:refusals AS smallint[]))
-             AS r (id, status, reason, outcome, due_at, finished_at, counts, refusals)
+                    CAST(:counts AS boolean[]), CAST(:refusals AS smallint[]), CAST(:callbacks AS boolean[]))
+             AS r (id, status, reason, outcome, due_at, finished_at, counts, refusals, is_callback)
         WHERE c.id = r.id AND {checked_last("c.status = 'dialing'")}
         """,
         ids=[result.contact_id for result in results],
@@ -253,6 +260,7 @@ def write_results(connection: Connection, results: Sequence[ContactResult]) -> i
         finished=[result.finished_at for result in results],
         counts=[result.counts for result in results],
         refusals=[result.refusals for result in results],
+        callbacks=[result.is_callback for result in results],
     )
 
 
@@ -265,11 +273,16 @@ class LockedContact:
     expires_at: DateTime | None
 
 
-def lock_one(connection: Connection, batch_id: BatchId, contact_id: ContactId) -> LockedContact | None:
+def lock_one(
+    connection: Connection, batch_id: BatchId, contact_id: ContactId, *, skip_locked: bool = False
+) -> LockedContact | None:
     """Lock one contact of a batch and read it; None: there is none. The batch's counts are locked already."""
     records = rows(
         connection,
-        "SELECT status, lane, expires_at FROM contacts WHERE id = :id AND batch_id = :batch FOR NO KEY UPDATE",
+        f"""
+        SELECT status, lane, expires_at FROM contacts WHERE id = :id AND batch_id = :batch
+        FOR NO KEY UPDATE {passing_over(skip_locked)}
+        """,
         id=contact_id,
         batch=batch_id,
     )
@@ -286,6 +299,23 @@ def call_back(connection: Connection, contact_id: ContactId, at: DateTime) -> No
         """
         UPDATE contacts SET status = 'waiting', waits_for = 'callback', due_at = :at, priority = 0
         WHERE id = :id AND status IN ('pending', 'waiting')
+        """,
+        id=contact_id,
+        at=at,
+    )
+
+
+def call_back_once_more(connection: Connection, contact_id: ContactId, at: DateTime) -> None:
+    """Have a contact called once more at this time, before all others, also one that was completed or has failed.
+
+    It is locked by this transaction and not being called.
+    """
+    run(
+        connection,
+        """
+        UPDATE contacts SET status = 'waiting', waits_for = 'callback', due_at = :at, priority = 0, finished_at = NULL,
+                            attempts_allowed = attempts + 1
+        WHERE id = :id AND status IN ('pending', 'waiting', 'completed', 'failed')
         """,
         id=contact_id,
         at=at,

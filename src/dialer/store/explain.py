@@ -133,7 +133,7 @@ def contact(connection: Connection, batch_id: BatchId, contact_id: ContactId, no
         connection,
         f"""
         SELECT c.status, c.status_reason, c.outcome, c.phone_number, c.lane, c.timezone, c.due_at, c.attempts,
-               c.expires_at, c.priority, c.position, {IS_SUPPRESSED} AS is_suppressed,
+               c.attempts_allowed, c.expires_at, c.priority, c.position, {IS_SUPPRESSED} AS is_suppressed,
                coalesce(c.waits_for, 'retry') AS waits_for, {PERSON_FREE_AT} AS person_free_at,
                {live_call("b.workspace_id", "c.phone_number")} AS is_person_in_call, a.state, a.created_at,
                a.sent_at IS NOT NULL AS is_sent, a.rescue_at, a.looked_up_at
@@ -175,6 +175,7 @@ def _facts(row: Row[Any]) -> ContactFacts:
         is_person_in_call=bool(row.is_person_in_call),
         person_free_at=optional_moment(row.person_free_at),
         attempts=row.attempts,
+        attempts_allowed=row.attempts_allowed,
         expires_at=optional_moment(row.expires_at),
         is_suppressed=row.is_suppressed,
         attempt=attempt or None,
@@ -258,11 +259,13 @@ def _read_groups(
         SELECT status, status_reason, outcome, lane, is_suppressed, state, is_sent, waits_for, is_person_in_call,
                count(*) AS n, min(person_free_at) AS person_free_at,
                min(due_at) AS due_at, max(attempts) AS attempts,
+               max(attempts_allowed) AS attempts_allowed,
                -- Of those that have not expired, the one that can be called longest.
                CASE WHEN bool_and(expires_at IS NOT NULL) THEN max(expires_at) END AS expires_at,
                min(created_at) AS created_at, min(rescue_at) AS rescue_at,
                max(looked_up_at) AS looked_up_at, NULL AS phone_number, NULL AS timezone
-        FROM (SELECT c.status, c.status_reason, c.outcome, c.due_at, c.expires_at, c.attempts, a.state, a.created_at,
+        FROM (SELECT c.status, c.status_reason, c.outcome, c.due_at, c.expires_at, c.attempts,
+                     c.attempts_allowed, a.state, a.created_at,
                      a.sent_at IS NOT NULL AS is_sent, a.rescue_at, a.looked_up_at, {IS_SUPPRESSED} AS is_suppressed,
                      CASE WHEN c.status IN ('pending', 'waiting') THEN c.lane ELSE '' END AS lane,
                      c.status = 'waiting' AND c.due_at > :now AS is_waiting,

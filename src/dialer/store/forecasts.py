@@ -48,6 +48,7 @@ def cohorts(
         """
         WITH open AS (
             SELECT split_part(c.lane, '|', 1) AS zones, c.priority, c.attempts, c.refusals, c.status, c.expires_at,
+                   c.status <> 'dialing' AND c.attempts < c.attempts_allowed AS is_called_back,
                    CASE WHEN c.status = 'waiting' AND c.due_at > :now THEN c.due_at END AS due_at,
                    c.status <> 'dialing' AND s.phone_number IS NOT NULL AS is_suppressed
             FROM contacts c LEFT JOIN suppressions s ON s.workspace_id = :workspace AND s.phone_number = c.phone_number
@@ -56,9 +57,9 @@ def cohorts(
             SELECT greatest(interval '1 minute', (max(due_at) - min(due_at)) / :times) AS due,
                    greatest(interval '1 minute', (max(expires_at) - min(expires_at)) / :times) AS expiry FROM open)
         SELECT zones, priority, attempts, refusals, status = 'dialing' AS is_dialing, is_suppressed,
-               date_bin(steps.due, due_at, :now) + steps.due AS due_at,
+               is_called_back, date_bin(steps.due, due_at, :now) + steps.due AS due_at,
                date_bin(steps.expiry, expires_at, :now) + steps.expiry AS expires_at, count(*) AS n
-        FROM open, steps GROUP BY 1, 2, 3, 4, 5, 6, 7, 8 ORDER BY 2, 7 NULLS FIRST, 1, 3, 4, 5, 8
+        FROM open, steps GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9 ORDER BY 2, 8 NULLS FIRST, 1, 3, 4, 5, 7, 9
         """,
         workspace=workspace_id,
         batch=batch_id,
@@ -75,6 +76,7 @@ def cohorts(
             expires_at=optional_moment(row.expires_at),
             due_at=optional_moment(row.due_at),
             is_dialing=row.is_dialing,
+            is_called_back=row.is_called_back,
         )
         for row in records
         if not row.is_suppressed

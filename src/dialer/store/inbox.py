@@ -29,7 +29,7 @@ LOCKED_AGAIN_SECONDS = 2
 LATEST = 1_000
 # The ledger's clock, read once for each statement, so that an index can be used.
 NOW = "(SELECT dialer_now())"
-_FACTS = "sip_code, q850_cause, sip_call_id, hung_up_by, disposition, opt_out"
+_FACTS = "sip_code, q850_cause, sip_call_id, hung_up_by, disposition, opt_out, callback_at"
 _REPORTED = f"event_key, attempt_id, kind, at, outcome, cause, talk_seconds, provider_call_id, {_FACTS}"
 _COLUMNS = f"id, trunk_id, received_at, {_REPORTED}"
 
@@ -60,7 +60,7 @@ def receive(connection: Connection, trunk_id: TrunkId, events: Sequence[CallEven
             CAST(:outcomes AS text[]), CAST(:causes AS text[]), CAST(:talk AS double precision[]),
             CAST(:call_ids AS text[]), CAST(:sip_codes AS integer[]), CAST(:q850_causes AS integer[]),
             CAST(:sip_call_ids AS text[]), CAST(:hung_up_by AS text[]), CAST(:dispositions AS text[]),
-            CAST(:opt_outs AS boolean[]))
+            CAST(:opt_outs AS boolean[]), CAST(:callbacks AS text[]))
             AS e ({_REPORTED})
         ON CONFLICT (trunk_id, event_key) DO NOTHING
         """,
@@ -79,6 +79,7 @@ def receive(connection: Connection, trunk_id: TrunkId, events: Sequence[CallEven
         hung_up_by=[event.facts.hung_up_by for event in events],
         dispositions=[event.facts.disposition for event in events],
         opt_outs=[event.facts.opt_out for event in events],
+        callbacks=[event.facts.callback_at for event in events],
     )
 
 
@@ -104,6 +105,7 @@ def _believable_facts(facts: CallFacts) -> CallFacts:
         q850_cause=cause if cause is not None and 0 <= cause <= sip.LAST_CAUSE else None,
         sip_call_id=facts.sip_call_id and storable(facts.sip_call_id)[:LONGEST_KEY],
         disposition=(facts.disposition and storable(facts.disposition)[:LONGEST_DISPOSITION]) or None,
+        callback_at=facts.callback_at and storable(facts.callback_at)[:LONGEST_DISPOSITION],
     )
 
 
@@ -186,7 +188,9 @@ def _report(row: Row[Any]) -> ReceivedReport:
         cause=row.cause,
         talk_seconds=row.talk_seconds,
         provider_call_id=row.provider_call_id,
-        facts=CallFacts(row.sip_code, row.q850_cause, row.sip_call_id, hung_up_by, row.disposition, row.opt_out),
+        facts=CallFacts(
+            row.sip_code, row.q850_cause, row.sip_call_id, hung_up_by, row.disposition, row.opt_out, row.callback_at
+        ),
     )
     return ReceivedReport(row.id, row.trunk_id, event, moment(row.received_at))
 

@@ -14,6 +14,7 @@ class Cohort:
     """Contacts that are alike to dispatch. `zones`: of their lane. `attempts`, `refusals`: those they have had.
 
     `due_at`: when they wait for a retry; None: they may be called now. `is_dialing`: their last attempt is in progress.
+    `is_called_back`: their next call is a callback, which the retry rules do not limit.
     """
 
     count: int
@@ -24,6 +25,7 @@ class Cohort:
     expires_at: DateTime | None = None
     due_at: DateTime | None = None
     is_dialing: bool = False
+    is_called_back: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,7 +146,7 @@ def _why_never(rules: RetryRules, cohort: Cohort, hours: Hours, starts: DateTime
     """Say why the contacts of a cohort are never called again; None: they are."""
     if cohort.is_dialing:
         return None
-    if cohort.attempts and not (rules.enabled and cohort.attempts <= rules.max_attempts):
+    if cohort.attempts and not cohort.is_called_back and not (rules.enabled and cohort.attempts <= rules.max_attempts):
         return "attempts_used"
     return "window_never_opens" if hours.next_open(starts.timestamp()) == inf else None
 

@@ -66,6 +66,7 @@ class ContactFacts:
     is_person_in_call: bool = False  #: Another contact with its number is being called.
     person_free_at: DateTime | None = None  #: When the limits per person allow the next call; None: now.
     attempts: int = 0
+    attempts_allowed: int = 0  #: So many are allowed whatever the retry rules are.
     expires_at: DateTime | None = None
     is_suppressed: bool = False
     attempt: LiveAttempt | None = None
@@ -150,13 +151,14 @@ def _attempts(rules: RetryRules, contact: ContactFacts) -> Blocked | None:
     """Check that the rules of the batch, as they are now, allow another attempt."""
     is_taken_back = contact.outcome is Outcome.MACHINE and not rules.machine
     allows = rules.enabled and contact.attempts <= rules.max_attempts and not is_taken_back
-    if not contact.attempts or allows:
+    if not contact.attempts or contact.attempts < contact.attempts_allowed or allows:
         return None
     return Blocked(GateCode.ATTEMPTS_USED, facts=_attempts_facts(rules, contact))
 
 
 def _attempts_facts(rules: RetryRules, contact: ContactFacts) -> dict[str, int]:
-    return {"attempts": contact.attempts, "limit": 1 + rules.max_attempts if rules.enabled else 1}
+    limit = 1 + rules.max_attempts if rules.enabled else 1
+    return {"attempts": contact.attempts, "limit": max(limit, contact.attempts_allowed)}
 
 
 def _due(contact: ContactFacts, now: DateTime) -> Blocked | None:

@@ -14,6 +14,7 @@ from pydantic import (
     AfterValidator,
     AwareDatetime,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -41,6 +42,10 @@ def _printable(text: str) -> str:
     return text
 
 
+def _as_text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
 Text = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_printable)]
 
 
@@ -62,8 +67,12 @@ class Report(BaseModel):
     hung_up_by: HungUpBy | None = None
     disposition: Annotated[Text | None, Field(max_length=100)] = None
     opt_out: bool | None = None
+    # Read when the call is settled: a wrong one must not keep the end of the call from being stored.
+    callback_at: Annotated[str | None, BeforeValidator(_as_text)] = None
 
-    @field_validator("outcome", "talk_seconds", "sip_code", "q850_cause", "hung_up_by", "disposition", "opt_out")
+    @field_validator(
+        "outcome", "talk_seconds", "sip_code", "q850_cause", "hung_up_by", "disposition", "opt_out", "callback_at"
+    )
     @classmethod
     def _only_at_the_end(cls, value: object, info: ValidationInfo) -> object:
         kind = info.data.get("event")
@@ -84,7 +93,13 @@ class Report(BaseModel):
             talk_seconds=self.talk_seconds,
             provider_call_id=self.call_id,
             facts=CallFacts(
-                self.sip_code, self.q850_cause, self.sip_call_id, self.hung_up_by, self.disposition, self.opt_out
+                self.sip_code,
+                self.q850_cause,
+                self.sip_call_id,
+                self.hung_up_by,
+                self.disposition,
+                self.opt_out,
+                self.callback_at,
             ),
         )
 

@@ -49,11 +49,13 @@ PLACED_AT = "CASE WHEN state <> 'refused' THEN coalesce(placed_at, sent_at) END 
 
 LEDGER = f"""
     SELECT id, batch_id, contact_id, workspace_id, to_number, trunk_id, phone_number_id, state, outcome,
-           reported_outcome, provider_call_id, local_on, utc_on, is_counted, {PLACED_AT}, created_at, sent_at,
-           ended_at, rescue_at, state NOT IN ('ended', 'refused') AS is_live, {TERMS},
+           reported_outcome, callback_at, provider_call_id, local_on, utc_on, is_counted, {PLACED_AT}, created_at,
+           sent_at, ended_at, rescue_at, state NOT IN ('ended', 'refused') AS is_live, {TERMS},
            max(coalesce(ended_at, 'infinity')) OVER (course ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
                AS busy_until,
-           lead(id) OVER course IS NULL AS is_latest
+           lead(id) OVER course IS NULL AS is_latest,
+           count(*) FILTER (WHERE state <> 'refused' AND is_counted IS NOT FALSE)
+               OVER (course ROWS UNBOUNDED PRECEDING) AS counted
     FROM these_attempts WINDOW course AS (PARTITION BY contact_id ORDER BY created_at, ended_at, id)
 """
 
@@ -67,7 +69,8 @@ NEIGHBOURS = f"""
 
 PEOPLE = """
     SELECT c.id, c.batch_id, c.status, c.outcome, c.attempts, c.due_at, c.lane,
-           coalesce(l.live, 0) AS live, coalesce(l.counted, 0) AS counted, coalesce(l.over, 0) AS over, l.max_attempts,
+           coalesce(l.live, 0) AS live, coalesce(l.counted, 0) AS counted, coalesce(l.over, 0) AS over,
+           greatest(l.max_attempts, l.granted) AS max_attempts,
            l.latest_state, l.latest_outcome, l.latest_created_at, l.settled_since
     FROM these_contacts c
     LEFT JOIN (
@@ -77,8 +80,10 @@ PEOPLE = """
                max(state) FILTER (WHERE is_latest) AS latest_state,
                max(outcome) FILTER (WHERE is_latest) AS latest_outcome,
                max(created_at) AS latest_created_at,
-               min(created_at) FILTER (WHERE outcome IN ('answered', 'invalid_number', 'cancelled', 'unknown'))
-                   AS settled_since
+               -- A callback grants one attempt more than were made by then.
+               max(counted) FILTER (WHERE callback_at IS NOT NULL) + 1 AS granted,
+               min(created_at) FILTER (WHERE outcome IN ('answered', 'invalid_number', 'cancelled', 'unknown')
+                                       AND callback_at IS NULL) AS settled_since
         FROM ledger GROUP BY contact_id
     ) AS l ON l.contact_id = c.id
 """

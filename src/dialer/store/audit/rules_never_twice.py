@@ -53,7 +53,8 @@ REFUSED_BUT_REPORTED = Rule(
 CALLED_AGAIN = Rule(
     "P1",
     "called_again",
-    # A contact that was reached, cannot be reached or may have been reached (unknown) is not called again.
+    # A contact that was reached, cannot be reached or may have been reached (unknown) is not called again, unless its
+    # person has asked for it in that call.
     """
     SELECT id, CASE WHEN latest_created_at > settled_since
                     THEN format('Contact %s was called again after an attempt that settled it', id)

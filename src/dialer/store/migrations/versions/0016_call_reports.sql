@@ -40,3 +40,9 @@ CREATE TRIGGER suppress_opted_out AFTER UPDATE OF opt_out ON attempts_archive FO
 -- `of_agents`: calls are among the failures that were answered without an agent. Then a trunk works again once an agent
 -- has joined a call, and not because one rings.
 ALTER TABLE trunk_health ADD of_agents boolean NOT NULL DEFAULT false;
+
+-- `callback_at`: when the person asked to be called again; the next call of the contact is granted. `callback_refused`: why
+-- one that was reported is not. In the inbox it is text, as it was reported: settle reads and checks it.
+ALTER TABLE attempts ADD callback_at timestamptz, ADD callback_refused text;
+ALTER TABLE attempts_archive ADD callback_at timestamptz, ADD callback_refused text;
+ALTER TABLE inbox ADD callback_at text;

@@ -131,7 +131,7 @@ BEGIN
         'phone_number', a.to_number, 'from_number', a.from_number, 'status', a.state, 'outcome', a.outcome,
         'cause', a.cause, 'created_at', a.created_at, 'placed_at', a.placed_at, 'ringing_at', a.ringing_at,
         'answered_at', a.answered_at, 'ended_at', a.ended_at, 'talk_seconds', a.talk_seconds,
-        'disposition', a.disposition)
+        'disposition', a.disposition, 'callback_at', a.callback_at)
     FROM (SELECT id, max(was) AS was, max(state) AS state
           FROM (SELECT id, state AS was, NULL AS state FROM changed_from
                 UNION ALL SELECT id, NULL, state FROM changed_to) AS versions

@@ -55,6 +55,8 @@ ALTER TABLE contacts ADD CONSTRAINT contacts_waits_for
 -- A contact is not called before this time. `priority` 0: a callback, which goes before all others.
 ALTER TABLE contacts ADD not_before timestamptz;
 ALTER TABLE folder_contacts ADD not_before timestamptz;
+-- So many attempts are allowed whatever the retry rules are: a callback that its person asked for grants one more.
+ALTER TABLE contacts ADD attempts_allowed smallint NOT NULL DEFAULT 0;
 ALTER TABLE contacts DROP CONSTRAINT contacts_priority_check;
 ALTER TABLE contacts ADD CONSTRAINT contacts_priority_check CHECK (priority BETWEEN 0 AND 10) NOT VALID;
 
