@@ -106,7 +106,12 @@ def context_of(settings: Settings, *, connections: int | None = None, timeouts: 
 
 def webhook_client_of(settings: Settings) -> WebhookClient:
     """Make the client that sends webhook messages. Nothing is connected until something is sent."""
-    return WebhookClient(Egress.to(EVERYWHERE if settings.webhook_allow_private else ()), clock)
+    return WebhookClient(webhook_egress(settings), clock)
+
+
+def webhook_egress(settings: Settings) -> Egress:
+    """Return where webhook messages may be sent to."""
+    return Egress.to(EVERYWHERE if settings.webhook_allow_private else ())
 
 
 def database_of(settings: Settings, *, pool_size: int = 2, timeouts: Timeouts | None = None) -> Database:

@@ -101,3 +101,22 @@ def test_nobody_else_sees_an_endpoint(api: Api, client: TestClient, endpoint: di
             assert stranger.request(method, f"/webhook-endpoints/{endpoint['id']}{path}").status_code == 404
     with api.client(Role.OPERATOR) as operator:
         assert operator.get("/webhook-endpoints").status_code == 403
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "127.1", "2130706433", "0x7f.1", "10.0.0.5", "169.254.169.254", "[::1]", "[::ffff:10.0.0.5]"]
+)
+def test_an_address_that_is_not_public_is_refused_and_changes_nothing(
+    client: TestClient, endpoint: dict[str, Any], host: str
+) -> None:
+    path, body = f"/webhook-endpoints/{endpoint['id']}", {"url": f"https://{host}:8443/hook"}
+    for answer in (client.post("/webhook-endpoints", json=body), client.patch(path, json=body)):
+        assert answer.status_code == 422
+        (detail,) = answer.json()["error"]["details"]
+        assert (detail["field"], detail["reason"]) == ("url", "leads to an address that is not public")
+    assert [row["url"] for row in client.get("/webhook-endpoints").json()["data"]] == [URL]
+
+
+def test_a_public_address_and_any_name_are_accepted(client: TestClient) -> None:
+    for url in ("https://93.184.215.14/hook", "https://[2606:2800:21f::1]/hook", "https://hooks.internal/", URL):
+        assert client.post("/webhook-endpoints", json={"url": url}).status_code == 201

@@ -493,6 +493,14 @@ def test_what_the_telephone_network_said_may_be_told_of_an_end() -> None:
     assert event.facts == CallFacts(503, 34, "c-1@carrier", HungUpBy.NETWORK, "no agent was free", False)
 
 
+@pytest.mark.parametrize(
+    ("given", "kept"), [("2026-03-02T12:00Z", "2026-03-02T12:00Z"), ("soon", "soon"), (5, "5"), (None, None)]
+)
+def test_a_callback_is_kept_as_it_is_written_and_never_costs_the_end_of_the_call(given: object, kept: object) -> None:
+    (event,) = read(posted(json.dumps({**ENDED, "callback_at": given}).encode()))
+    assert (event.kind, event.facts.callback_at) == (EventKind.ENDED, kept)
+
+
 def test_one_right_signature_among_several_suffices() -> None:
     body = json.dumps(ENDED).encode()
     right = posted(body).headers["webhook-signature"]

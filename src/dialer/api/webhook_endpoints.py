@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel
 
-from dialer.api.auth import Admin
+from dialer.api.auth import Admin, Caller
 from dialer.api.body import Body, body_of
 from dialer.api.envelope import Answer, Listing, RequestedPage, answer, listing
 from dialer.api.errors import documented
@@ -16,8 +16,10 @@ from dialer.api.resources import add_routes, list_page
 from dialer.domain.webhook import DeliveryStatus, WebhookEvent
 from dialer.service import webhook_endpoints
 from dialer.service.fields import Status, Storable
+from dialer.service.resources import ResourceType
 from dialer.service.webhook_endpoints import WEBHOOK_ENDPOINT_TYPE, NewWebhookEndpoint, WebhookReplay
 from dialer.store.database import Database
+from dialer.wiring import webhook_egress
 
 router = APIRouter(prefix="/webhook-endpoints", tags=["Webhook endpoints"])
 
@@ -101,13 +103,18 @@ def create_webhook_endpoint(
     """Create a webhook endpoint. Its secret is shown only in this response."""
 
     def create(db: Database, new: NewWebhookEndpoint) -> Answer[WebhookEndpointWithSecret]:
-        created = webhook_endpoints.create(db, caller.workspace_id, new, caller.now, caller.rng)
+        permits = webhook_egress(caller.settings).permits_host
+        created = webhook_endpoints.create(db, caller.workspace_id, new, caller.now, caller.rng, permits)
         return answer(WebhookEndpointWithSecret, created)
 
     return idempotency.run(caller, body, create)
 
 
-add_routes(router, WEBHOOK_ENDPOINT_TYPE, WebhookEndpoint, Admin, Admin, has_create=False)
+def _type_of(caller: Caller) -> ResourceType:
+    return webhook_endpoints.endpoint_type(webhook_egress(caller.settings).permits_host)
+
+
+add_routes(router, WEBHOOK_ENDPOINT_TYPE, WebhookEndpoint, Admin, Admin, type_of=_type_of, has_create=False)
 
 
 @router.post("/{id}/rotate-secret", responses=documented(404))

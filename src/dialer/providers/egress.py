@@ -65,6 +65,20 @@ class Egress:
         target = _target(ip_address(address))
         return _is_public(target) or any(target in network for network in self.allowed)
 
+    def permits_host(self, host: str) -> bool:
+        """Say whether a host may be connected to, as far as its text shows it: it is no IP address, or a permitted one.
+
+        Resolvers also read short and numeric forms of IPv4 addresses, as 127.1 and 2130706433.
+        """
+        try:
+            return self.permits(host)
+        except ValueError:
+            pass
+        try:
+            return self.permits(socket.inet_ntoa(socket.inet_aton(host)))
+        except OSError:
+            return True
+
     async def connect(self, host: str, port: int, seconds: float, open_at: Callable[[str], Awaitable[T]]) -> T:
         """Open a connection to the first address of the host that accepts it; each has an equal share of the time.
 

@@ -6,6 +6,7 @@ them.
 
 import base64
 import secrets
+from collections.abc import Callable
 from random import Random
 from typing import Annotated, Any
 from uuid import UUID
@@ -17,7 +18,7 @@ from pydantic import AfterValidator, ConfigDict, Field
 from dialer.domain.ids import EndpointId, WorkspaceId
 from dialer.domain.validation import wrong_field
 from dialer.domain.webhook import DeliveryStatus, WebhookEvent
-from dialer.errors import StateConflict
+from dialer.errors import InvalidInput, StateConflict
 from dialer.providers.http_client import split_url
 from dialer.service import resources
 from dialer.service.fields import UNIQUE, Changes, InputModel, Moment, Status, each_once, storable
@@ -76,18 +77,37 @@ class WebhookReplay(InputModel):
     since: Moment | None = None
 
 
-def _endpoint_type(secret: str = "") -> ResourceType:
-    """Return the resource type of endpoints; new ones get this secret."""
+def _any_host(_: str) -> bool:
+    return True
+
+
+def endpoint_type(permits: Callable[[str], bool] = _any_host, secret: str = "") -> ResourceType:
+    """Return the resource type of webhook endpoints.
+
+    Args:
+        permits: says whether messages may be sent to a host. Names are resolved and checked when a message is sent.
+        secret: that new ones get.
+
+    Returns:
+        The type.
+    """
+
+    def check(view: View) -> None:
+        parts = split_url(view["url"])
+        if parts is None or not permits(parts.hostname or ""):
+            raise InvalidInput.of("url", "leads to an address that is not public")
+
     return ResourceType(
         WEBHOOK_ENDPOINTS,
         NewWebhookEndpoint,
         ChangedWebhookEndpoint,
         {},
+        check=check,
         add_defaults=lambda view: view | {"secret": secret},
     )
 
 
-WEBHOOK_ENDPOINT_TYPE = _endpoint_type()
+WEBHOOK_ENDPOINT_TYPE = endpoint_type()
 
 
 def new_secret() -> str:
@@ -95,7 +115,14 @@ def new_secret() -> str:
     return f"whsec_{base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()}"
 
 
-def create(db: Database, workspace_id: WorkspaceId, new: NewWebhookEndpoint, now: DateTime, rng: Random) -> View:
+def create(
+    db: Database,
+    workspace_id: WorkspaceId,
+    new: NewWebhookEndpoint,
+    now: DateTime,
+    rng: Random,
+    permits: Callable[[str], bool] = _any_host,
+) -> View:
     """Create an endpoint.
 
     Args:
@@ -104,12 +131,13 @@ def create(db: Database, workspace_id: WorkspaceId, new: NewWebhookEndpoint, now
         new: the fields.
         now: the current time.
         rng: source of random numbers, for the id; the secret comes from the operating system.
+        permits: says whether messages may be sent to a host.
 
     Returns:
         The row, with its `secret`, which is not shown again.
 
     Raises:
-        InvalidInput: the workspace has an endpoint with this URL.
+        InvalidInput: the workspace has an endpoint with this URL, or it leads to an address that is not public.
         StateConflict: it has as many endpoints as it may.
     """
     secret = new_secret()
@@ -120,7 +148,8 @@ def create(db: Database, workspace_id: WorkspaceId, new: NewWebhookEndpoint, now
             raise StateConflict(
                 f"A workspace has at most {MAX_ENDPOINTS} webhook endpoints", code="too_many_webhook_endpoints"
             )
-        return resources.create(within, _endpoint_type(secret), workspace_id, new, now, rng) | {"secret": secret}
+        resource = endpoint_type(permits, secret)
+        return resources.create(within, resource, workspace_id, new, now, rng) | {"secret": secret}
 
 
 def rotate_secret(db: Database, workspace_id: WorkspaceId, endpoint_id: UUID, now: DateTime) -> View:
