@@ -110,3 +110,18 @@ def test_a_trunk_that_is_full_is_explained_with_the_batches_that_have_its_calls(
     assert (reason["code"], reason["advice"]) == ("trunk_slots_full", "wait")
     assert (reason["facts"]["used"], reason["facts"]["limit"]) == (2, 2)
     assert reason["facts"]["held_by"] == [{"batch_id": str(other), "name": "other", "calls": 2}]
+
+
+def test_a_paused_batch_names_the_key_that_paused_it_and_in_sql_the_user(
+    client: TestClient, draft: Draft, world: World
+) -> None:
+    batch = draft(contacts=1)
+    client.post(f"/batch-calls/{batch['id']}/schedule")
+    client.post(f"/batch-calls/{batch['id']}/pause")
+    world.sql("UPDATE api_keys SET name = 'night shift'")
+    reason = explained(client, batch["id"])["reason"]
+    assert (reason["code"], reason["facts"]["by"]) == ("batch_paused", "night shift")
+    world.sql("UPDATE batches SET status = 'active'")
+    world.sql("UPDATE batches SET status = 'paused'")
+    facts = explained(client, batch["id"], first_contact(client, batch["id"]))["reason"]["facts"]
+    assert facts["by"] == world.value("SELECT session_user")

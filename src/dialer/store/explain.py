@@ -109,8 +109,9 @@ def batch(connection: Connection, batch_id: BatchId) -> BatchRecord:
                          AND (CAST(classid AS bigint) << 32) | CAST(objid AS bigint)
                              = hashtextextended('import ' || CAST(b.id AS text), 0)) AS is_importing
         FROM batches b JOIN batch_progress p ON p.batch_id = b.id JOIN workspaces w ON w.id = b.workspace_id
-        LEFT JOIN LATERAL (SELECT at, by, reason FROM batch_history WHERE batch_id = b.id ORDER BY id DESC LIMIT 1) AS h
-          ON true
+        LEFT JOIN LATERAL (SELECT c.at, coalesce(k.name, c.by) AS by, c.reason
+                           FROM batch_history c LEFT JOIN api_keys k ON k.id = c.key_id
+                           WHERE c.batch_id = b.id ORDER BY c.id DESC LIMIT 1) AS h ON true
         LEFT JOIN quarantine q ON q.kind = 'batch' AND q.subject = CAST(b.id AS text)
         WHERE b.id = :id
         """,

@@ -37,7 +37,7 @@ class StatusChange:
     """The last change of a batch's status. `scheduled_at`: when a scheduled batch starts."""
 
     at: DateTime | None = None
-    by: str | None = None  #: The user of the database who made it.
+    by: str | None = None  #: The name of the API key that made it, else the user of the database.
     reason: str | None = None
     scheduled_at: DateTime | None = None
 
