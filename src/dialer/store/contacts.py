@@ -79,7 +79,15 @@ def lanes(connection: Connection, batch_ids: Sequence[BatchId], limit: int) -> d
     return ordered
 
 
-def claim(connection: Connection, offers: Sequence[Offer]) -> list[ReservedAttempt]:
+@dataclass(frozen=True, slots=True)
+class ClaimedContacts:
+    """The attempts that a claim has written. `passed_over`: contacts that were skipped, or wait, in their turn."""
+
+    reserved: tuple[ReservedAttempt, ...]
+    passed_over: int
+
+
+def claim(connection: Connection, offers: Sequence[Offer]) -> ClaimedContacts:
     """Give each offer the next contact of its lane and write the attempt, for all batches in one statement.
 
     The batches are locked by this transaction. A contact that is suppressed or expired is skipped for good, one whose
@@ -162,20 +170,23 @@ def claim(connection: Connection, offers: Sequence[Offer]) -> list[ReservedAttem
             UPDATE contacts c SET status = 'skipped', finished_at = clock.now,
                 status_reason = CASE WHEN ch.is_suppressed THEN 'suppressed'
                                      WHEN ch.is_expired THEN 'expired' ELSE 'retries_taken_back' END
-            FROM chosen ch, clock WHERE c.id = ch.id AND (ch.is_expired OR ch.is_suppressed OR ch.is_spent)),
+            FROM chosen ch, clock WHERE c.id = ch.id AND (ch.is_expired OR ch.is_suppressed OR ch.is_spent)
+            RETURNING c.id),
         postponed AS (
             UPDATE contacts c SET status = 'waiting', due_at = coalesce(ch.free_at, c.due_at),
                 waits_for = CASE WHEN ch.free_at IS NULL THEN 'person_in_call' ELSE 'person_limit' END
             FROM chosen ch
             WHERE c.id = ch.id AND NOT (ch.is_expired OR ch.is_suppressed OR ch.is_spent)
               AND (ch.is_in_call OR ch.free_at IS NOT NULL
-                   OR ch.id IN (SELECT contact_id FROM paired) AND ch.id NOT IN (SELECT contact_id FROM written))),
+                   OR ch.id IN (SELECT contact_id FROM paired) AND ch.id NOT IN (SELECT contact_id FROM written))
+            RETURNING c.id),
         counted AS (
             INSERT INTO batch_days AS d (batch_id, local_on, attempts)
             SELECT batch_id, local_on, count(*) FROM written GROUP BY batch_id, local_on ORDER BY batch_id
             ON CONFLICT (batch_id, local_on) DO UPDATE SET attempts = d.attempts + excluded.attempts)
-        SELECT attempt_id, batch_id, contact_id, phone_number, name, external_id, variables
-        FROM paired WHERE {checked_last("attempt_id IN (SELECT id FROM written)")}
+        SELECT p.attempt_id, p.batch_id, p.contact_id, p.phone_number, p.name, p.external_id, p.variables, passed_over.n
+        FROM (SELECT (SELECT count(*) FROM skipped) + (SELECT count(*) FROM postponed) AS n) AS passed_over
+        LEFT JOIN paired p ON {checked_last("p.attempt_id IN (SELECT id FROM written)")}
         """,
         most=len(offers),
         attempts=[offer.attempt_id for offer in offers],
@@ -195,12 +206,14 @@ def claim(connection: Connection, offers: Sequence[Offer]) -> list[ReservedAttem
         allowed=[offer.allowed_by for offer in offers],
         rescue_after=f"{RESCUE_AFTER[AttemptState.RESERVED]} seconds",
     )
-    return [
+    reserved = tuple(
         ReservedAttempt(
             row.attempt_id, row.batch_id, row.contact_id, row.phone_number, row.name, row.external_id, row.variables
         )
         for row in records
-    ]
+        if row.attempt_id is not None
+    )
+    return ClaimedContacts(reserved, records[0].n)
 
 
 @dataclass(frozen=True, slots=True)
