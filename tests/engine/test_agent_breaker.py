@@ -1,6 +1,8 @@
 """Agents whose answered calls go nowhere: people are not called for them on and on."""
 
 from collections.abc import Callable
+from functools import partial
+from random import Random
 from typing import Any
 
 import pytest
@@ -9,12 +11,13 @@ from dialer.domain.breaker import AGENT_PAUSE_SECONDS, DROPS_IN_A_ROW, drops_at_
 from dialer.domain.call import CallEvent, CallFacts, EventKind, HungUpBy
 from dialer.domain.ids import BatchId
 from dialer.domain.outcomes import CauseClass, Outcome
+from dialer.engine.dispatch import dispatch
 from dialer.engine.events import receive
 from dialer.engine.settle import settle
 from dialer.providers.base import CallRequest, Placement, Refused
 from dialer.providers.simulator import InProcessSimulator
 from dialer.store import agent_health, trunk_listeners
-from support.engine_steps import advance_clock, dispatch_and_place, next_dispatch
+from support.engine_steps import advance_clock, dispatch_and_place, next_dispatch, run_concurrently
 from support.world import MONDAY, World
 
 MakeWorld = Callable[..., World]
@@ -162,3 +165,44 @@ def test_a_batch_whose_agent_the_trunk_does_not_permit_is_held(make_world: MakeW
     world.sql("UPDATE trunks SET config = config || CAST(:more AS jsonb)", more=destination)
     is_named = "default" in connection
     assert (dispatch_and_place(world, batch_id).placed > 0) == is_named
+
+
+def hold(world: World) -> None:
+    """Hold the agent on its trunk until a call probes it, which is due."""
+    world.sql("DELETE FROM agent_health")
+    world.sql(
+        "INSERT INTO agent_health (agent_id, trunk_id, held_at, reason, probe_at) "
+        "SELECT a.id, t.id, dialer_now(), 'test', dialer_now() FROM agents a, trunks t"
+    )
+
+
+@pytest.mark.parametrize("options", [{}, {"sticky_caller_id": True}, {"phone_rotation_strategy": "round_robin"}])
+def test_one_call_probes_an_agent_for_all_its_batches_contacts_and_numbers(
+    world: World, options: dict[str, Any]
+) -> None:
+    batch_ids = [world.batch(6, max_concurrent_calls=6, **options) for _ in range(3)]
+    number = "lane = '|' || (SELECT id FROM phone_numbers ORDER BY id OFFSET position % 3 LIMIT 1)"
+    if "sticky_caller_id" in options:
+        world.sql(f"UPDATE contacts SET {number}")
+    hold(world)
+    reports = [dispatch(world.context, part, world.clock.now, world.rng) for part in (batch_ids, batch_ids[1:])]
+    assert [report.claimed for report in reports] == [1, 0]
+    assert [row.probe_at for row in held(world)] == [world.clock.now.add(seconds=AGENT_PAUSE_SECONDS)]
+    assert {next_dispatch(world, batch_id)[1] for batch_id in batch_ids[1:]} == {"agent_failing"}
+
+
+def test_workers_that_dispatch_at_the_same_moment_send_one_probe(world: World) -> None:
+    batch_ids = [world.batch(6) for _ in range(4)]
+    hold(world)
+    work = [
+        partial(dispatch, world.context, [batch_id], world.clock.now, Random(n)) for n, batch_id in enumerate(batch_ids)
+    ]
+    assert sum(report.claimed for report in run_concurrently(*work)) == 1
+
+
+def test_a_probe_that_finds_no_contact_is_left_to_the_next_batch(world: World) -> None:
+    empty, other = world.batch(1), world.batch(2)
+    world.sql("UPDATE contacts SET expires_at = dialer_now() WHERE batch_id = :id", id=empty)
+    hold(world)
+    assert dispatch(world.context, [empty], world.clock.now, world.rng).claimed == 0
+    assert dispatch(world.context, [other], world.clock.now, world.rng).claimed == 1

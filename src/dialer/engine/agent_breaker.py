@@ -2,6 +2,7 @@
 
     note_placements   a network refuses a call because the agent's destination is missing; a later probe finds it again
     note_talks        a switch drops answered calls at once, several in a row
+    one_probe_each    of the calls that could probe a held agent, one is let through
 
 A number whose trunk holds the batch's agent is left out in `domain.rotation`.
 """
@@ -12,8 +13,9 @@ import structlog
 from pendulum import DateTime
 
 from dialer.domain.breaker import AGENT_PAUSE_SECONDS, drops_at_the_end
-from dialer.domain.ids import AttemptId, TrunkId
+from dialer.domain.ids import AgentId, AttemptId, BatchId, TrunkId
 from dialer.domain.outcomes import CauseClass
+from dialer.domain.slots import SlotGrant
 from dialer.engine.context import EngineContext
 from dialer.providers import registry
 from dialer.providers.base import Placed, Placement, Refused
@@ -22,6 +24,37 @@ from dialer.store.agent_health import OnTrunk
 from dialer.store.database import Connection, wait_shortly
 
 log = structlog.get_logger()
+
+
+def one_probe_each(
+    connection: Connection, granted: Sequence[SlotGrant], agents: Mapping[BatchId, AgentId]
+) -> list[SlotGrant]:
+    """Keep one grant for each held agent on each trunk, however many batches, numbers and workers it has.
+
+    `agents`: of the batches. What was kept and finds a contact must be noted with `note_probes`.
+    """
+    probes = {_on_trunk(grant, agents) for grant in granted if grant.number.agent_is_held}
+    due = agent_health.lock_due(connection, probes) if probes else set()
+    kept = []
+    for grant in granted:
+        if grant.number.agent_is_held:
+            if _on_trunk(grant, agents) not in due:
+                continue
+            due.remove(_on_trunk(grant, agents))
+        kept.append(grant)
+    return kept
+
+
+def note_probes(
+    connection: Connection, claimed: Sequence[SlotGrant], agents: Mapping[BatchId, AgentId], now: DateTime
+) -> None:
+    """Let no other call probe the agents of these grants until the answer has come, or should have."""
+    if probes := {_on_trunk(grant, agents) for grant in claimed if grant.number.agent_is_held}:
+        agent_health.put_off(connection, probes, now.add(seconds=AGENT_PAUSE_SECONDS))
+
+
+def _on_trunk(grant: SlotGrant, agents: Mapping[BatchId, AgentId]) -> OnTrunk:
+    return agents[grant.batch_id], grant.number.trunk.id
 
 
 def note_placements(

@@ -34,7 +34,7 @@ from dialer.domain.dispatch_plan import (
 from dialer.domain.ids import BatchId
 from dialer.domain.slots import Lease, SlotGrant, SlotGrants
 from dialer.domain.states import BatchStatus
-from dialer.engine import quarantine
+from dialer.engine import agent_breaker, quarantine
 from dialer.engine.bisect import run_bisecting
 from dialer.engine.context import EngineContext
 from dialer.engine.departure import ClaimedCall, Departure, departures_of
@@ -175,8 +175,9 @@ def _claim_contacts(
 
     Where contacts are passed over in their turn, the grant goes to the next: its time to leave is used (P6).
     """
+    agents = {batch_id: plan.batch.agent_id for batch_id, plan in current.items()}
     by_batch: dict[BatchId, list[SlotGrant]] = defaultdict(list)
-    for grant in granted:
+    for grant in agent_breaker.one_probe_each(connection, granted, agents):
         by_batch[grant.batch_id].append(grant)
     offers = [offer for id_, grants in by_batch.items() for offer in offers_of(current[id_].batch, grants, now)]
     reserved: list[ReservedAttempt] = []
@@ -190,6 +191,7 @@ def _claim_contacts(
         taken = {attempt.id for attempt in claimed.reserved}
         offers = [offer for offer in offers if offer.attempt_id not in taken]
     by_attempt = {grant.attempt_id: grant for grant in granted}
+    agent_breaker.note_probes(connection, [by_attempt[attempt.id] for attempt in reserved], agents, now)
     return tuple(ClaimedCall(current[attempt.batch_id].batch, by_attempt[attempt.id], attempt) for attempt in reserved)
 
 

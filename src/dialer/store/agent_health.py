@@ -94,6 +94,37 @@ def worked(connection: Connection, attempt_ids: Sequence[AttemptId]) -> int:
     )
 
 
+def lock_due(connection: Connection, agents: Collection[OnTrunk]) -> set[OnTrunk]:
+    """Lock the holds of these agents whose probe is due. SKIP LOCKED: another session is sending the probe."""
+    records = rows(
+        connection,
+        """
+        SELECT agent_id, trunk_id FROM agent_health
+        JOIN unnest(CAST(:agents AS uuid[]), CAST(:trunks AS uuid[])) AS u (agent, trunk)
+          ON (agent_id, trunk_id) = (u.agent, u.trunk)
+        WHERE probe_at <= dialer_now() ORDER BY agent_id, trunk_id FOR UPDATE OF agent_health SKIP LOCKED
+        """,
+        agents=[agent_id for agent_id, _ in agents],
+        trunks=[trunk_id for _, trunk_id in agents],
+    )
+    return {(row.agent_id, row.trunk_id) for row in records}
+
+
+def put_off(connection: Connection, agents: Collection[OnTrunk], probe_at: DateTime) -> None:
+    """Let no other call probe these agents before this time; their holds are locked by this transaction."""
+    run(
+        connection,
+        """
+        UPDATE agent_health SET probe_at = :probe_at
+        WHERE (agent_id, trunk_id) IN (
+            SELECT agent, trunk FROM unnest(CAST(:agents AS uuid[]), CAST(:trunks AS uuid[])) AS u (agent, trunk))
+        """,
+        agents=[agent_id for agent_id, _ in agents],
+        trunks=[trunk_id for _, trunk_id in agents],
+        probe_at=probe_at,
+    )
+
+
 def sentences(connection: Connection) -> list[str]:
     """Describe for operators which agents are held or not permitted on which trunks, and what to do."""
     records = rows(

@@ -14,6 +14,7 @@ from uuid import UUID
 from pendulum import UTC, DateTime
 
 from dialer.domain.batch import Batch
+from dialer.domain.breaker import AGENT_PAUSE_SECONDS
 from dialer.domain.gates.codes import Blocked, GateCode
 from dialer.domain.gates.of_batch import daily_cap
 from dialer.domain.ids import TrunkId
@@ -122,6 +123,9 @@ def _trunk_room(routes: Sequence[NumberRoute], usage: SlotUsage, now: DateTime) 
     days = [min(left, _left(route, LimitKind.NUMBER_DAY, usage)) for left, route in zip(numbers, routes, strict=True)]
     slots = min(_left(routes[0], LimitKind.TRUNK, usage), sum(days))
     paced, free_ms = _paced(routes[0], usage.paces.get(routes[0].trunk_id, Pace()), _ms(now))
+    if routes[0].number.agent_is_held:
+        # One call finds out whether the agent works again.
+        paced, free_ms = min(paced, 1), max(free_ms, _ms(now) + AGENT_PAUSE_SECONDS * 1000)
     return _TrunkRoom(sum(numbers), sum(days), slots, paced, free_ms)
 
 
