@@ -3,7 +3,9 @@
 import asyncio
 
 from api.conftest import Api
+from dialer import wiring
 from dialer.api.auth import Caller
+from dialer.console.explanations import Explanations
 from dialer.console.live import LivePages, OpenPage
 from dialer.console.visitor import Visitor
 from dialer.domain.ids import BatchId
@@ -26,13 +28,17 @@ def visitor_of(api: Api, secret: str) -> Visitor:
     return Visitor(caller, session)
 
 
+def pages_of(api: Api) -> LivePages:
+    return LivePages(api.world.db, api.world.clock, Explanations(api.world.context, wiring.seconds))
+
+
 def page_of(api: Api, secret: str, *batch_ids: BatchId) -> OpenPage:
     return OpenPage(visitor_of(api, secret), "batch_row.html", frozenset(batch_ids), api.world.clock.now)
 
 
 async def test_ten_pages_cost_as_many_readings_as_one(api: Api) -> None:
     batch_id = api.world.batch(3)
-    live = LivePages(api.world.db, api.world.clock)
+    live = pages_of(api)
     secret = sessions.sign_in(api.world.db, api.key())
     pages = [page_of(api, secret, batch_id) for _ in range(10)]
 
@@ -49,7 +55,7 @@ async def test_ten_pages_cost_as_many_readings_as_one(api: Api) -> None:
 async def test_a_revoked_key_ends_the_streams_of_its_sessions(api: Api) -> None:
     world = api.world
     batch_id = world.batch(3)
-    live = LivePages(world.db, world.clock)
+    live = pages_of(api)
     key = api.key()
     page = page_of(api, sessions.sign_in(world.db, key), batch_id)
     news = live.follow(page, 60)
@@ -64,7 +70,7 @@ async def test_a_revoked_key_ends_the_streams_of_its_sessions(api: Api) -> None:
 async def test_a_page_hears_only_of_its_own_workspace_and_batch(api: Api) -> None:
     world = api.world
     one, _ = world.batch(2), world.batch(2)
-    live = LivePages(world.db, world.clock)
+    live = pages_of(api)
     own = page_of(api, sessions.sign_in(world.db, api.key()), one)
     foreign = page_of(api, sessions.sign_in(world.db, api.key(workspace=api.workspace("other"))), one)
     live_set, views = live._read([own, foreign])
@@ -82,6 +88,6 @@ async def test_a_batch_that_is_created_later_is_announced(api: Api) -> None:
     page = page_of(api, sessions.sign_in(world.db, api.key()))
     world.clock.now = world.clock.now.add(seconds=5)
     batch_id = world.batch(1)
-    _, views = LivePages(world.db, world.clock)._read([page])
+    _, views = pages_of(api)._read([page])
     page.update(views)
     assert [(view["id"], page.is_new(view)) for view in page.take()] == [(batch_id, True)]

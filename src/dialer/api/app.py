@@ -36,6 +36,7 @@ from dialer.api.request_context import RequestContextMiddleware
 from dialer.api.transfers import Transfers
 from dialer.console import routes as console_routes
 from dialer.console import sign_in
+from dialer.console.explanations import Explanations
 from dialer.console.live import LivePages
 from dialer.engine.context import EngineContext
 from dialer.settings import Settings
@@ -111,7 +112,8 @@ def equip(
     state.adapters = webhooks.Adapters(context.db, state.connect, wiring.seconds)
     state.report_queue = webhooks.report_queue(context.db, ask_settle)
     state.batch_streams = BatchStreams(state.read_context.db)
-    state.live_pages = LivePages(state.read_context.db, clock)
+    state.explanations = Explanations(state.read_context, wiring.seconds)
+    state.live_pages = LivePages(state.read_context.db, clock, state.explanations)
     state.rate_limits = RateLimits(settings.redis, settings.rate_limit_per_minute)
     state.metrics = ProcessMetrics(settings.redis, wiring.seconds)
     state.metrics_page = metrics.MetricsPage(state.read_context, settings, state.metrics)

@@ -54,7 +54,7 @@ def _requires(wanted: Role) -> Callable[..., Caller]:
         if not identity.role.suffices_for(wanted):
             raise NotAllowed(f"This needs the role {wanted}; the key has the role {identity.role}")
         return Caller(
-            context=state.read_context if request.method == "GET" else _attributed(state.context, request, identity),
+            context=state.read_context if request.method == "GET" else attributed(state.context, request, identity),
             settings=state.settings,
             workspace_id=identity.workspace_id,
             workspace=identity.workspace,
@@ -69,7 +69,7 @@ def _requires(wanted: Role) -> Callable[..., Caller]:
     return caller
 
 
-def _attributed(context: EngineContext, request: Request, identity: keys.Identity) -> EngineContext:
+def attributed(context: EngineContext, request: Request, identity: keys.Identity) -> EngineContext:
     """Return the context with a database that keeps in the history of batches who changes them."""
     is_command = request.headers.get("user-agent", "").startswith(CLI_USER_AGENT)
     origin = ChangeOrigin(ChangeSource.CLI if is_command else ChangeSource.API, identity.key_id)

@@ -15,7 +15,7 @@ from dialer.domain.outcomes import Outcome
 from dialer.domain.states import ContactStatus
 from dialer.service import batch_views, batches, resources, statistics
 from dialer.service.agents import AGENT_TYPE
-from dialer.service.batches import Cancellation
+from dialer.service.batches import Cancellation, Pause
 
 router = APIRouter(prefix="/console/batches/{batch_id}", include_in_schema=False, route_class=PageRoute)
 
@@ -24,11 +24,12 @@ router = APIRouter(prefix="/console/batches/{batch_id}", include_in_schema=False
 def show_batch(request: Request, visitor: SignedIn, batch_id: BatchId) -> Response:
     caller = visitor.caller
     batch = batch_views.show(caller.db, caller.workspace_id, batch_id, caller.now)
+    why = request.app.state.explanations.of(batch, caller.now)
     return page(
         request,
         "batch.html",
         visitor,
-        batch=batch,
+        batch=batch | {"why": why},
         agent=_agent_name(visitor, batch["agent_id"]),
         week=week_of(batch, caller.now),
         figures=statistics.of_batch(caller.db, caller.workspace_id, batch_id),
@@ -64,8 +65,10 @@ def start(visitor: Acting, batch_id: BatchId) -> Response:
 
 
 @router.post("/pause")
-def pause(visitor: Acting, batch_id: BatchId) -> Response:
-    batches.pause(visitor.caller.db, visitor.caller.workspace_id, batch_id)
+def pause(visitor: Acting, batch_id: BatchId, form: SentForm) -> Response:
+    caller = visitor.caller
+    why = Pause.read({"reason": form["reason"] or None}, caller.now)
+    batches.pause(caller.db, caller.workspace_id, batch_id, why.reason)
     return _to(batch_id)
 
 
@@ -78,7 +81,8 @@ def resume(visitor: Acting, batch_id: BatchId) -> Response:
 @router.post("/cancel")
 def cancel(visitor: Acting, batch_id: BatchId, form: SentForm) -> Response:
     caller = visitor.caller
-    how = Cancellation.read({"in_progress": form["in_progress"] or "finish"}, caller.now)
+    fields = {"in_progress": form["in_progress"] or "finish", "reason": form["reason"] or None}
+    how = Cancellation.read(fields, caller.now)
     batches.cancel(caller.db, caller.workspace_id, batch_id, how)
     batches.hang_up(caller.context, batch_id, caller.rng)
     return _to(batch_id)

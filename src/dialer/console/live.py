@@ -13,8 +13,10 @@ from typing import Any
 from pendulum import DateTime
 
 from dialer import wiring
+from dialer.console.explanations import Explanations
 from dialer.console.visitor import Visitor
 from dialer.domain.ids import BatchId
+from dialer.errors import DialerError
 from dialer.log import Outage
 from dialer.service import batch_views, sessions
 from dialer.store.database import Database
@@ -23,6 +25,9 @@ POLL_SECONDS = 1.0
 HEARTBEAT_SECONDS = 15.0
 # How far back new batches are looked for: longer than a transaction takes to create one.
 OVERLAP_SECONDS = 30
+
+# The template that says why a batch waits.
+DETAILED = "batch_state.html"
 
 View = Mapping[str, Any]
 
@@ -72,8 +77,8 @@ class OpenPage:
 class LivePages:
     """All open pages of this process."""
 
-    def __init__(self, db: Database, clock: Callable[[], DateTime]) -> None:
-        self._db, self._clock = db, clock
+    def __init__(self, db: Database, clock: Callable[[], DateTime], explanations: Explanations) -> None:
+        self._db, self._clock, self._explanations = db, clock, explanations
         self._pages: set[OpenPage] = set()
         self._polling: asyncio.Task[None] | None = None
         self._outage = Outage("the batches of open pages cannot be read", wiring.seconds)
@@ -106,6 +111,7 @@ class LivePages:
             self._pages.discard(page)
 
     async def _poll(self) -> None:
+        explaining: asyncio.Task[None] | None = None
         while self._pages and not self.is_closed:
             self.polls += 1
             pages = list(self._pages)
@@ -120,6 +126,8 @@ class LivePages:
                         page.update(views)
                     else:
                         page.end()
+                if explaining is None or explaining.done():
+                    explaining = asyncio.create_task(asyncio.to_thread(self._explain, pages, views))
             await asyncio.sleep(POLL_SECONDS)
         self._polling = None
 
@@ -129,4 +137,14 @@ class LivePages:
         workspaces = {page.visitor.caller.workspace_id for page in pages}
         batch_ids = frozenset[BatchId]().union(*(page.batch_ids for page in pages))
         since = now.subtract(seconds=OVERLAP_SECONDS)
-        return live, batch_views.list_shown(self._db, workspaces, batch_ids, since, now)
+        views = batch_views.list_shown(self._db, workspaces, batch_ids, since, now)
+        return live, [view | {"why": self._explanations.latest(view)} for view in views]
+
+    def _explain(self, pages: Sequence[OpenPage], views: Sequence[View]) -> None:
+        """Explain the batches that pages show in detail. The next reading finds the explanations."""
+        detailed = frozenset[BatchId]().union(*(page.batch_ids for page in pages if page.template == DETAILED))
+        for view in views:
+            if view["id"] in detailed:
+                # It may have been deleted, or a server does not answer, which `_read` notes.
+                with suppress(DialerError):
+                    self._explanations.of(view, self._clock())

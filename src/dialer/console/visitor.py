@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from fastapi import Depends, Request
 
-from dialer.api.auth import Caller, check_rate_limit
+from dialer.api.auth import Caller, attributed, check_rate_limit
 from dialer.api.body import read_body
 from dialer.api.request_context import current_request
 from dialer.domain.roles import Role
@@ -83,7 +83,7 @@ def _requires(wanted: Role, *, acts: bool = False) -> Callable[..., Visitor]:
         if not identity.role.suffices_for(wanted):
             raise NotAllowed(f"This needs the role {wanted}; you are signed in as {identity.role}")
         caller = Caller(
-            context=state.read_context if request.method == "GET" else state.context,
+            context=state.read_context if request.method == "GET" else attributed(state.context, request, identity),
             settings=state.settings,
             workspace_id=identity.workspace_id,
             workspace=identity.workspace,

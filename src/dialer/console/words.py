@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from dialer.domain.gates.codes import KINDS, Advice, GateCode
+from dialer.domain.gates.messages import PHRASES
 from dialer.domain.outcomes import Outcome
 from dialer.domain.states import BatchStatus, ContactStatus
 
@@ -47,6 +49,20 @@ _HOLDS = {
     "trunk_failing": "The trunk fails: calls are tried now and then until one succeeds",
     "trunk_unheard": "No listener receives the trunk's call events: is a listener running?",
 }
+# Holds that pass within seconds while calls go on.
+_BUSY = ("slots", "calls", "rate", "number", "trunk")
+_ADVICE = {
+    Advice.WAIT: "passes by itself",
+    Advice.CHANGE: "somebody has to change something",
+    Advice.ESCALATE: "somebody who runs this installation has to look",
+}
+# The filter of the list of contacts that shows those who are not called for this reason.
+CONTACTS_OF_REASON = {
+    "in_call": "status=dialing",
+    "retry_not_due": "status=waiting",
+    "callback_at": "status=waiting",
+    "number_invalid": "outcome=invalid_number",
+}
 _STATUSES = {
     "draft": "It is a draft: start it when its contacts are loaded",
     "scheduled": "It starts at its scheduled time",
@@ -66,9 +82,21 @@ def hold(batch: Mapping[str, Any]) -> str:
     return _HOLDS.get(held_by, label(held_by)) if held_by else ""
 
 
-def is_idle(batch: Mapping[str, Any]) -> bool:
-    """Return whether no call of this batch is in progress although it is neither over nor a draft."""
-    return batch["status"] in ("scheduled", "active", "paused") and not batch["calls"]["in_progress"]
+def waits(batch: Mapping[str, Any]) -> bool:
+    """Return whether a batch that is neither over nor a draft starts no call now, or has none in progress."""
+    if batch["status"] == BatchStatus.ACTIVE:
+        return not batch["calls"]["in_progress"] or batch["held_by"] not in (None, *_BUSY)
+    return batch["status"] in (BatchStatus.SCHEDULED, BatchStatus.PAUSED)
+
+
+def reason(code: str) -> str:
+    """Say why so many contacts are not called, after their number."""
+    return PHRASES[GateCode(code)]
+
+
+def advice(code: str) -> str:
+    """Say what can be done about a reason."""
+    return _ADVICE[KINDS[GateCode(code)].advice]
 
 
 def label(code: str) -> str:
