@@ -1,4 +1,4 @@
-"""The contacts of a batch, page by page, and one contact with its calls."""
+"""The contacts of a batch, page by page."""
 
 from typing import Annotated, Any
 
@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 from dialer.console.fields import Chosen
 from dialer.console.page import PageRoute, page
 from dialer.console.visitor import SignedIn
-from dialer.domain.ids import BatchId, ContactId
+from dialer.domain.ids import BatchId
 from dialer.domain.outcomes import Outcome
 from dialer.domain.states import ContactStatus
 from dialer.errors import InvalidInput
@@ -17,13 +17,6 @@ from dialer.service.fields import Storable
 router = APIRouter(prefix="/console/batches/{batch_id}/contacts", include_in_schema=False, route_class=PageRoute)
 
 PAGE = 100
-# The phases of a call, in order: what it is called, and the times at which it begins.
-PHASES = (
-    ("asked the network", "asking", "created_at"),
-    ("waited", "waiting", "placed_at"),
-    ("rang", "ringing", "ringing_at"),
-    ("talked", "talking", "answered_at"),
-)
 
 
 @router.get("")
@@ -62,23 +55,3 @@ def list_contacts(
         after=after,
         error=error,
     )
-
-
-@router.get("/{contact_id}")
-def show_contact(request: Request, visitor: SignedIn, batch_id: BatchId, contact_id: ContactId) -> Response:
-    caller = visitor.caller
-    batch = batch_views.show(caller.db, caller.workspace_id, batch_id, caller.now)
-    contact = contacts.show(caller.db, caller.workspace_id, batch_id, contact_id)
-    calls = [call | {"phases": _phases(call)} for call in contact["calls"]]
-    return page(request, "contact.html", visitor, batch=batch, contact=contact, calls=calls)
-
-
-def _phases(call: dict[str, Any]) -> list[tuple[str, str, float]]:
-    """Return the phases of a call that is known to have had them: name, class, seconds."""
-    begun = [(name, kind, call[at]) for name, kind, at in PHASES if call[at] is not None]
-    ends = [at for _, _, at in begun[1:]] + [call["ended_at"]]
-    return [
-        (name, kind, max(0.0, (end - at).total_seconds()))
-        for (name, kind, at), end in zip(begun, ends, strict=True)
-        if end is not None
-    ]

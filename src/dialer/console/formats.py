@@ -40,6 +40,11 @@ def clock(at: datetime | None, zone: str = "UTC") -> Markup | str:
     return Markup('<time datetime="{}">{}</time>').format(at.isoformat(), _local(at, zone).format("D MMM HH:mm:ss"))
 
 
+def typed(at: datetime | None, zone: str = "UTC") -> str:
+    """Write a time in this zone as the value of an input of the type datetime-local; empty where there is none."""
+    return "" if at is None else _local(at, zone).format("YYYY-MM-DDTHH:mm")
+
+
 def duration(seconds: float | None) -> str:
     """Write a duration in its two largest units."""
     if seconds is None:
@@ -70,6 +75,7 @@ FILTERS: dict[str, Any] = {
     "number": number,
     "when": when,
     "clock": clock,
+    "typed": typed,
     "duration": duration,
     "count_of": count_of,
     "share": share,

@@ -5,6 +5,7 @@ from fastapi import APIRouter
 from dialer.console import (
     batch,
     batches,
+    contact,
     contact_list,
     contacts,
     events,
@@ -19,7 +20,7 @@ from dialer.console.visitor import SignedIn
 from dialer.errors import NotFound
 
 router = APIRouter()
-PARTS = (static_files, sign_in, batches, new_batch, events, contact_list, contacts, batch, system, resources)
+PARTS = (static_files, sign_in, batches, new_batch, events, contact_list, contacts, contact, batch, system, resources)
 for part in PARTS:
     router.include_router(part.router)
 # The last one: whatever no route above matches.

@@ -49,6 +49,13 @@ _HOLDS = {
     "trunk_failing": "The trunk fails: calls are tried now and then until one succeeds",
     "trunk_unheard": "No listener receives the trunk's call events: is a listener running?",
 }
+VERDICTS = {
+    "callable": "It would be called now",
+    "blocked": "It is not called yet",
+    "never": "It is not called, unless somebody changes something",
+    "in_call": "It is being called now",
+    "unresolved": "It is not known whether its last call was placed, so it is not called again",
+}
 # Holds that pass within seconds while calls go on.
 _BUSY = ("slots", "calls", "rate", "number", "trunk")
 _ADVICE = {
