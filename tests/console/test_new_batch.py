@@ -28,6 +28,7 @@ def load(page: Page, path: Path) -> None:
     page.get_by_role("button", name="Load the list").click()
     expect(page.get_by_text("3 contacts loaded.")).to_be_visible()
     expect(page.get_by_text("1 row rejected, 1 duplicate left out, 0 suppressed.")).to_be_visible()
+    expect(page.get_by_text(re.compile("Of 3: 3 will be called, 0 never"))).to_be_visible()
 
 
 def test_a_list_is_loaded_called_and_taken_home(console: Console, tmp_path: Path) -> None:

@@ -13,9 +13,10 @@ from dialer.console.week import week_of
 from dialer.domain.ids import BatchId
 from dialer.domain.outcomes import Outcome
 from dialer.domain.states import ContactStatus
-from dialer.service import batch_views, batches, resources, statistics
+from dialer.service import batch_views, batches, edit_batch, explain, resources, statistics
 from dialer.service.agents import AGENT_TYPE
 from dialer.service.batches import Cancellation, Pause
+from dialer.service.edit_batch import ChangedBatch
 
 router = APIRouter(prefix="/console/batches/{batch_id}", include_in_schema=False, route_class=PageRoute)
 
@@ -45,6 +46,15 @@ def show_figures(request: Request, visitor: SignedIn, batch_id: BatchId) -> Resp
     return page(request, "figures.html", visitor, batch=batch, figures=figures)
 
 
+@router.get("/preview")
+def show_preview(request: Request, visitor: SignedIn, batch_id: BatchId) -> Response:
+    """Show what would become of a draft's contacts, and whether it can be started; of other batches nothing."""
+    caller = visitor.caller
+    batch = batch_views.show(caller.db, caller.workspace_id, batch_id, caller.now)
+    preview = explain.preview_batch(caller.context, caller.workspace_id, batch_id, caller.now)
+    return page(request, "preview.html", visitor, batch=batch, preview=preview)
+
+
 @router.get("/results.csv")
 def export_results(
     request: Request,
@@ -58,8 +68,13 @@ def export_results(
 
 
 @router.post("/start")
-def start(visitor: Acting, batch_id: BatchId) -> Response:
+def start(visitor: Acting, batch_id: BatchId, form: SentForm) -> Response:
+    """Start a draft when its settings say, or as the form says: `at` a time in its zone, or `now`."""
     caller = visitor.caller
+    if form["when"]:
+        fields = {"scheduled_at": form["at"]} if form["when"] == "later" else {"schedule_type": "immediate"}
+        changed = ChangedBatch.read(fields, caller.now)
+        edit_batch.edit(caller.db, caller.workspace_id, batch_id, changed, caller.now)
     batches.schedule(caller.context, caller.workspace_id, batch_id, caller.now)
     return _to(batch_id)
 

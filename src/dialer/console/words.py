@@ -49,6 +49,14 @@ _HOLDS = {
     "trunk_failing": "The trunk fails: calls are tried now and then until one succeeds",
     "trunk_unheard": "No listener receives the trunk's call events: is a listener running?",
 }
+# What a batch needs before it can be started: the name of each, the code of the problem, and the page that helps.
+READINESS = (
+    ("Contacts", "batch_has_no_contacts", ""),
+    ("Calling hours", "window_never_opens", ""),
+    ("Outbound numbers", "no_outbound_number", "/console/system/numbers"),
+    ("Agent", "agent_not_ready", "/console/system/agents"),
+    ("Trunk", "provider_error", "/console/system"),
+)
 VERDICTS = {
     "callable": "It would be called now",
     "blocked": "It is not called yet",
