@@ -5,36 +5,23 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
+from pendulum import DateTime
 
 from dialer.console.batches import MOST_CHOICES
 from dialer.console.page import HEADERS, PageRoute, page
+from dialer.console.settings_form import HOURS, choices, settings_of
 from dialer.console.visitor import Acting, Form, SentForm, SignedInOperator, Visitor
-from dialer.domain.rotation_strategy import RotationStrategy
-from dialer.domain.timezones import known_zones
+from dialer.console.week import Week, week_of
 from dialer.errors import InvalidInput, StateConflict
 from dialer.service import batches, resources
 from dialer.service.agents import AGENT_TYPE
-from dialer.service.new_batch import NewBatch
-from dialer.service.phone_numbers import PHONE_NUMBER_TYPE
+from dialer.service.new_batch import LiveSettings, NewBatch
 
 router = APIRouter(prefix="/console/batches", include_in_schema=False, route_class=PageRoute)
 
 FIRST = Form({"timezone": ["UTC"], "working_days": list("12345"), "max_concurrent_calls": ["10"], "priority": ["5"]})
 # Fields that are left out where they are empty, so that the service's defaults count.
-_PLAIN = (
-    "name",
-    "agent_id",
-    "phone_rotation_strategy",
-    "timezone",
-    "scheduled_at",
-    "start_time",
-    "end_time",
-    "max_concurrent_calls",
-    "max_calls_per_day",
-    "max_retry_attempts",
-    "default_region",
-    "priority",
-)
+_PLAIN = ("name", "agent_id", "scheduled_at", "default_region")
 
 
 @router.get("/new")
@@ -55,23 +42,33 @@ def create(request: Request, visitor: Acting, form: SentForm) -> Response:
 
 def _fields(form: Form) -> dict[str, Any]:
     """Return the fields of the form as those of a new batch."""
-    fields: dict[str, Any] = {name: form[name] for name in _PLAIN if form[name]}
-    fields |= {name: form.all(name) for name in ("working_days", "phone_number_ids")}
-    retries = form["max_retry_attempts"] not in ("", "0")
-    return fields | {
+    return settings_of(form) | {
+        **{name: form[name] for name in _PLAIN if form[name]},
         "schedule_type": "scheduled" if form["scheduled_at"] else "immediate",
-        "retry_failed": retries,
         "respect_contact_timezone": bool(form["respect_contact_timezone"]),
     }
+
+
+@router.post("/week")
+def draw_week(request: Request, visitor: Acting, form: SentForm) -> Response:
+    """Draw the calling hours of a form as they are typed, or say what is wrong with them."""
+    week = _week(form, visitor.caller.now)
+    return page(request, "week.html", visitor, week=week, zone=form["timezone"])
+
+
+def _week(form: Form, now: DateTime) -> Week | InvalidInput | None:
+    hours = {name: value for name, value in settings_of(form).items() if name in HOURS}
+    try:
+        return week_of(LiveSettings.read(hours, now).model_dump(), now)
+    except InvalidInput as error:
+        return error
 
 
 def _form_page(
     request: Request, visitor: Visitor, form: Form, error: InvalidInput | StateConflict | None = None
 ) -> Response:
     caller = visitor.caller
-    active = {"status": "active"}
-    agents, _ = resources.list_page(caller.db, AGENT_TYPE, caller.workspace_id, active, MOST_CHOICES, 0)
-    numbers, _ = resources.list_page(caller.db, PHONE_NUMBER_TYPE, caller.workspace_id, active, MOST_CHOICES, 0)
+    agents, _ = resources.list_page(caller.db, AGENT_TYPE, caller.workspace_id, {"status": "active"}, MOST_CHOICES, 0)
     wrong: Mapping[str, str] = {field.field.partition(".")[0]: field.reason for field in error.errors} if error else {}
     return page(
         request,
@@ -82,7 +79,6 @@ def _form_page(
         error=error,
         wrong=wrong,
         agents=agents,
-        numbers=numbers,
-        strategies=list(RotationStrategy),
-        zones=sorted(known_zones()),
+        choices=choices(visitor),
+        week=_week(form, caller.now),
     )

@@ -4,6 +4,7 @@ from fastapi import APIRouter
 
 from dialer.console import (
     batch,
+    batch_settings,
     batches,
     contact,
     contact_list,
@@ -20,7 +21,20 @@ from dialer.console.visitor import SignedIn
 from dialer.errors import NotFound
 
 router = APIRouter()
-PARTS = (static_files, sign_in, batches, new_batch, events, contact_list, contacts, contact, batch, system, resources)
+PARTS = (
+    static_files,
+    sign_in,
+    batches,
+    new_batch,
+    events,
+    contact_list,
+    contacts,
+    contact,
+    batch,
+    batch_settings,
+    system,
+    resources,
+)
 for part in PARTS:
     router.include_router(part.router)
 # The last one: whatever no route above matches.

@@ -1,12 +1,13 @@
-"""The calling hours of a batch, drawn as a week in its zone."""
+"""Calling hours, drawn as a week in their zone."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import time
 from typing import Any
 
 from pendulum import DateTime
 
+from dialer.domain.calling_hours import CallingHours
+from dialer.domain.public_holidays import PublicHolidays
 from dialer.domain.timezones import is_known_zone
 from dialer.domain.window import CallingWindow
 
@@ -21,49 +22,51 @@ class Week:
     days: list[list[tuple[int, int]]]
     now: tuple[int, int]
     is_open: bool
-    next_change: DateTime | None  #: When it closes, if it is open; else when it opens. None: never.
+    closes_at: DateTime | None  #: If it is open; None: never.
+    opens_at: DateTime | None  #: When it opens next, after it has closed; None: never.
 
     def words(self) -> list[tuple[str, str]]:
         """Return the hours of each day as text."""
         return [(name, ", ".join(map(_span, spans)) or "closed") for name, spans in zip(DAYS, self.days, strict=True)]
 
 
-def week_of(batch: Mapping[str, Any], now: DateTime) -> Week | None:
-    """Draw the calling hours of a batch; None where its zone is not known to this system."""
-    if not is_known_zone(batch["timezone"]):
+def week_of(settings: Mapping[str, Any], now: DateTime) -> Week | None:
+    """Draw the calling hours of a batch, or of one to be made; None where the zone is not known to this system."""
+    if not is_known_zone(settings["timezone"]):
         return None
+    written, holidays = settings["calling_hours"], settings["holidays"]
+    days = frozenset(settings["working_days"])
     window = CallingWindow(
-        timezone=batch["timezone"],
-        start_time=batch["start_time"],
-        end_time=batch["end_time"],
-        working_days=frozenset(batch["working_days"]),
-        excluded_dates=frozenset(batch["excluded_dates"]),
+        timezone=settings["timezone"],
+        start_time=settings["start_time"],
+        end_time=settings["end_time"],
+        working_days=days,
+        excluded_dates=frozenset(settings["excluded_dates"]),
+        calling_hours=CallingHours.read(written) if written else None,
+        holidays=PublicHolidays(holidays["country"], holidays["region"]) if holidays else None,
     )
-    local = now.in_timezone(batch["timezone"])
-    is_open = window.is_open(now)
+    hours = window.calling_hours or CallingHours.daily(window.start_time, window.end_time, days)
+    local = now.in_timezone(settings["timezone"])
+    closes_at = window.closes_at(now) if window.is_open(now) else None
     return Week(
-        _days(batch),
+        _days(hours),
         (local.isoweekday() - 1, local.hour * 60 + local.minute),
-        is_open,
-        window.closes_at(now) if is_open else window.next_open(now),
+        window.is_open(now),
+        closes_at,
+        None if window.is_open(now) and closes_at is None else window.next_open(closes_at or now),
     )
 
 
-def _days(batch: Mapping[str, Any]) -> list[list[tuple[int, int]]]:
-    """Return the open spans of each weekday. A span that crosses midnight ends on the next day."""
-    start, end = _minute(batch["start_time"]), _minute(batch["end_time"]) or DAY_MINUTES
+def _days(hours: CallingHours) -> list[list[tuple[int, int]]]:
+    """Return the open spans of each weekday. An interval that crosses midnight goes on on the next day."""
     days: list[list[tuple[int, int]]] = [[] for _ in DAYS]
-    for day in batch["working_days"]:
-        if start < end:
-            days[day - 1].append((start, end))
-        else:
-            days[day - 1].append((start, DAY_MINUTES))
-            days[day % 7].append((0, end))
+    for day, intervals in enumerate(hours.by_weekday):
+        for start, length in intervals:
+            begin, end = start // 60, (start + length) // 60
+            days[day].append((begin, min(end, DAY_MINUTES)))
+            if end > DAY_MINUTES:
+                days[(day + 1) % 7].append((0, end - DAY_MINUTES))
     return [sorted(spans) for spans in days]
-
-
-def _minute(at: time | None) -> int:
-    return at.hour * 60 + at.minute if at else 0
 
 
 def _span(span: tuple[int, int]) -> str:
