@@ -7,6 +7,7 @@ from fastapi.responses import RedirectResponse, StreamingResponse
 
 from dialer.api.batch_calls import streamed_results
 from dialer.console.fields import Chosen
+from dialer.console.forecast import kept
 from dialer.console.page import HEADERS, PageRoute, page
 from dialer.console.visitor import Acting, SentForm, SignedIn, Visitor
 from dialer.console.week import week_of
@@ -31,6 +32,9 @@ def show_batch(request: Request, visitor: SignedIn, batch_id: BatchId) -> Respon
         "batch.html",
         visitor,
         batch=batch | {"why": why},
+        kept=kept(visitor, batch_id),
+        forecast=None,
+        error=None,
         agent=_agent_name(visitor, batch["agent_id"]),
         week=week_of(batch, caller.now),
         figures=statistics.of_batch(caller.db, caller.workspace_id, batch_id),

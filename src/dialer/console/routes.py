@@ -10,6 +10,7 @@ from dialer.console import (
     contact_list,
     contacts,
     events,
+    forecast,
     new_batch,
     resources,
     sign_in,
@@ -32,6 +33,7 @@ PARTS = (
     contact,
     batch,
     batch_settings,
+    forecast,
     system,
     resources,
 )

@@ -49,6 +49,18 @@ _HOLDS = {
     "trunk_failing": "The trunk fails: calls are tried now and then until one succeeds",
     "trunk_unheard": "No listener receives the trunk's call events: is a listener running?",
 }
+# Limits that delay calls, in a forecast.
+BINDING = {
+    "batch_slots_full": "Calls at once of the batch",
+    "trunk_slots_full": "Calls at once of the trunk or the numbers",
+    "trunk_rate": "Calls per second of the trunk",
+    "daily_cap": "Calls per day of the batch",
+    "number_day": "Calls per day of the numbers",
+    "outside_batch_hours": "Calling hours",
+    "outside_contact_hours": "Calling hours in the zones of the contacts",
+    "retry_not_due": "Waiting for retries",
+}
+SOURCES = {"given": "given", "history": "from earlier calls", "prior": "no calls yet, so a general assumption"}
 # What a batch needs before it can be started: the name of each, the code of the problem, and the page that helps.
 READINESS = (
     ("Contacts", "batch_has_no_contacts", ""),

@@ -1,7 +1,7 @@
 """Forecasts: when a batch will end, by the rules of dispatch on a virtual clock. Nothing is called."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Annotated, Any
@@ -116,6 +116,20 @@ def make(
     with db.begin() as connection:
         forecasts.insert(connection, _row(result, now, rng))
     return result
+
+
+def latest(db: Database, batch_ids: Collection[BatchId]) -> dict[BatchId, dict[str, Any]]:
+    """Read the newest kept forecast of each of these batches. Nothing is computed.
+
+    Args:
+        db: the database.
+        batch_ids: the batches, of any workspace.
+
+    Returns:
+        Batch -> `made_at`, `p10`, `p50`, `p90` and the `batch_version` that was forecast; absent: none was made.
+    """
+    with db.begin() as connection:
+        return forecasts.latest(connection, batch_ids)
 
 
 def _situation(connection: Connection, workspace_id: WorkspaceId, batch_id: BatchId, now: DateTime) -> Situation:

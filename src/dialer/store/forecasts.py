@@ -183,6 +183,20 @@ def insert(connection: Connection, values: Mapping[str, Any]) -> None:
     )
 
 
+def latest(connection: Connection, batch_ids: Collection[BatchId]) -> dict[BatchId, dict[str, Any]]:
+    """Read the newest forecast of each batch that has one: `made_at`, `p10`, `p50`, `p90` and `batch_version`."""
+    records = rows(
+        connection,
+        """
+        SELECT f.* FROM unnest(CAST(:ids AS uuid[])) AS wanted (id)
+        CROSS JOIN LATERAL (SELECT batch_id, batch_version, made_at, p10, p50, p90 FROM forecasts
+                            WHERE batch_id = wanted.id ORDER BY id DESC LIMIT 1) AS f
+        """,
+        ids=list(batch_ids),
+    )
+    return {row.batch_id: dict(row._mapping) for row in records}
+
+
 def past(connection: Connection, workspace_id: WorkspaceId) -> list[PastForecast]:
     """Read the first forecast of each completed batch that ran as it was forecast, among the newest forecasts.
 

@@ -1,0 +1,73 @@
+"""The forecast of a batch: the newest one that was made, and a new one when an operator asks for it."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from dialer.console import setting_words
+from dialer.console.page import PageRoute, page
+from dialer.console.visitor import Acting, Visitor
+from dialer.domain.ids import BatchId
+from dialer.errors import DialerError, NotFound
+from dialer.service import batch_views, forecasts
+from dialer.service.forecasts import ForecastRequest
+
+router = APIRouter(prefix="/console/batches/{batch_id}/forecast", include_in_schema=False, route_class=PageRoute)
+
+MOST_DAYS = 31
+
+
+@dataclass(frozen=True, slots=True)
+class _Limit:
+    """A limit that delays calls: for how many seconds in all, and what one more unit of it brings."""
+
+    code: str
+    seconds: float
+    one_more: Any
+
+
+@router.post("")
+def make_forecast(request: Request, visitor: Acting, batch_id: BatchId) -> Response:
+    """Forecast the batch by the history of its workspace. Takes seconds for a large batch."""
+    caller = visitor.caller
+    forecast, error = None, None
+    try:
+        with request.app.state.forecasts.slot(caller.workspace_id):
+            made = forecasts.make(caller.db, caller.workspace_id, batch_id, ForecastRequest(), caller.now, caller.rng)
+            forecast = forecasts.shown(made)
+    except NotFound:
+        raise
+    except DialerError as refusal:
+        error = refusal
+    batch = batch_views.show(caller.db, caller.workspace_id, batch_id, caller.now)
+    return page(
+        request,
+        "forecast.html",
+        visitor,
+        status=422 if error else 200,
+        batch=batch,
+        kept=kept(visitor, batch_id),
+        forecast=forecast,
+        limits=_limits(forecast["binding"]) if forecast else (),
+        settings=setting_words,
+        most_days=MOST_DAYS,
+        error=error,
+    )
+
+
+def kept(visitor: Visitor, batch_id: BatchId) -> Mapping[str, Any] | None:
+    """Return the newest forecast that was made of a batch."""
+    return forecasts.latest(visitor.caller.db, [batch_id]).get(batch_id)
+
+
+def _limits(binding: Sequence[Mapping[str, Any]]) -> list[_Limit]:
+    """Add up the spans of each limit, the one first that delays calls longest."""
+    seconds: dict[str, float] = defaultdict(float)
+    for span in binding:
+        seconds[span["code"]] += (span["to"] - span["from"]).total_seconds()
+    one_more = {span["code"]: span["one_more"] for span in binding}
+    limits = [_Limit(code, of_code, one_more[code]) for code, of_code in seconds.items()]
+    return sorted(limits, key=lambda limit: -limit.seconds)

@@ -1,0 +1,42 @@
+"""The forecast of a batch on its page: what is kept, and a new one."""
+
+import re
+
+from api.conftest import Api
+from console.client import pages
+from dialer.domain.roles import Role
+
+
+def test_a_forecast_is_made_with_what_delays_it_and_kept_for_everybody(api: Api) -> None:
+    batch_id = api.world.batch(50, max_concurrent_calls=1, timezone="Europe/Berlin", end_time="18:00")
+    path = f"/console/batches/{batch_id}"
+    with pages(api) as console:
+        assert "No forecast was made yet." in console.text(path)
+        made = console.post(f"{path}/forecast").text
+    assert re.search("About <strong><time[^>]*>Mon 2 Mar 2026 .* CET</time></strong>, and in 8 of 10 cases", made)
+    assert "Calls at once of the batch" in made
+    assert re.search(r"\d+ min.*, with Calls at once 2", made)
+    assert re.search(r"Mon 2 Mar 2026</th><td class=.number.>50<", made)
+    assert "no calls yet, so a general assumption" in made
+    with pages(api, Role.VIEWER) as console:
+        text = console.text(path)
+        assert ("About <strong>" in text, "Forecast now" in text) == (True, False)
+        assert console.post(f"{path}/forecast").status_code == 403
+
+
+def test_why_there_is_no_forecast_is_said_in_its_place(api: Api) -> None:
+    batch_id = api.world.batch(0, start=False)
+    with pages(api) as console:
+        answer = console.post(f"/console/batches/{batch_id}/forecast")
+    assert (answer.status_code, "No forecast: The batch has no contacts to call." in answer.text) == (422, True)
+    assert "Forecast now" in answer.text
+
+
+def test_a_forecast_of_earlier_settings_says_so(api: Api) -> None:
+    batch_id = api.world.batch(3)
+    path = f"/console/batches/{batch_id}"
+    with pages(api) as console:
+        console.post(f"{path}/forecast")
+        assert "the batch has changed since" not in console.text(path)
+        console.post(f"{path}/pause")
+        assert "the batch has changed since" in console.text(path)
