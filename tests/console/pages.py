@@ -3,7 +3,9 @@
 from typing import Any
 
 from api.conftest import Api
-from dialer.service import batches, resources
+from dialer.service import batch_settings, batches, forecasts, resources
+from dialer.service.batch_settings import ChangedSettings
+from dialer.service.forecasts import ForecastRequest
 from dialer.service.suppressions import SUPPRESSION_TYPE, NewSuppression
 
 
@@ -35,12 +37,23 @@ def populate(api: Api) -> dict[str, str]:
     world.step()
     batches.pause(world.db, workspace_id, paused)
     draft = world.batch(0, name="Draft without contacts", start=False)
+    ready = world.batch(25, name="Draft with contacts", start=False, **hours)
     world.step()
     new = NewSuppression(phone_number="+12025550199", reason="asked not to be called")
     resources.create(world.db, SUPPRESSION_TYPE, workspace_id, new, world.clock.now, world.rng)
     contact_id = world.value(
         "SELECT id FROM contacts WHERE batch_id = :batch AND attempts = 2 ORDER BY position LIMIT 1", batch=done
     )
+    waiting_id = world.value("SELECT id FROM contacts WHERE batch_id = :batch ORDER BY position LIMIT 1", batch=night)
+    batch_settings.change(
+        world.db,
+        workspace_id,
+        active,
+        ChangedSettings(max_concurrent_calls=6, reason="lines are busy"),
+        world.clock.now,
+    )
+    for batch_id in (active, night):
+        forecasts.make(world.db, workspace_id, batch_id, ForecastRequest(), world.clock.now, world.rng)
     return {
         "batches": "/console",
         "batch-active": f"/console/batches/{active}",
@@ -48,8 +61,12 @@ def populate(api: Api) -> dict[str, str]:
         "batch-waiting": f"/console/batches/{night}",
         "batch-paused": f"/console/batches/{paused}",
         "batch-draft": f"/console/batches/{draft}",
+        "batch-ready": f"/console/batches/{ready}",
         "contacts": f"/console/batches/{done}/contacts",
         "contact": f"/console/batches/{done}/contacts/{contact_id}",
+        "contact-waiting": f"/console/batches/{night}/contacts/{waiting_id}",
+        "settings": f"/console/batches/{active}/settings",
+        "history": f"/console/batches/{active}/history",
         "new-batch": "/console/batches/new",
         "stop": "/console/stop",
         "system": "/console/system",

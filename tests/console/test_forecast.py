@@ -19,6 +19,8 @@ def test_a_forecast_is_made_with_what_delays_it_and_kept_for_everybody(api: Api)
     assert re.search(r"Mon 2 Mar 2026</th><td class=.number.>50<", made)
     assert "no calls yet, so a general assumption" in made
     with pages(api, Role.VIEWER) as console:
+        assert re.search("ends about <time[^>]*>Mon 2 Mar 2026 .* CET", console.text("/console"))
+        assert re.search("Ends about <time[^>]*>Mon 2 Mar 2026 .* CET", console.text("/console?wall=1"))
         text = console.text(path)
         assert ("About <strong>" in text, "Forecast now" in text) == (True, False)
         assert console.post(f"{path}/forecast").status_code == 403

@@ -6,6 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 
 from dialer.console.fields import Chosen
+from dialer.console.forecast import with_forecasts
 from dialer.console.page import PageRoute, page
 from dialer.console.visitor import SignedIn
 from dialer.domain.ids import AgentId
@@ -41,6 +42,7 @@ def list_batches(
         limit=PAGE,
         offset=offset,
     )
+    batches = with_forecasts(caller.db, batches)
     if wall:
         return page(request, "wall.html", visitor, batches=batches)
     agents, _ = resources.list_page(caller.db, AGENT_TYPE, caller.workspace_id, {}, MOST_CHOICES, 0)

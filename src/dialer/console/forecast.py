@@ -11,9 +11,11 @@ from dialer.console import setting_words
 from dialer.console.page import PageRoute, page
 from dialer.console.visitor import Acting, Visitor
 from dialer.domain.ids import BatchId
+from dialer.domain.states import FINAL_BATCH
 from dialer.errors import DialerError, NotFound
 from dialer.service import batch_views, forecasts
 from dialer.service.forecasts import ForecastRequest
+from dialer.store.database import Database
 
 router = APIRouter(prefix="/console/batches/{batch_id}/forecast", include_in_schema=False, route_class=PageRoute)
 
@@ -56,6 +58,13 @@ def make_forecast(request: Request, visitor: Acting, batch_id: BatchId) -> Respo
         most_days=MOST_DAYS,
         error=error,
     )
+
+
+def with_forecasts(db: Database, batches: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Add to each batch the newest forecast that was made of it; None where there is none, or the batch is over."""
+    open_ids = [batch["id"] for batch in batches if batch["status"] not in FINAL_BATCH]
+    latest = forecasts.latest(db, open_ids) if open_ids else {}
+    return [{**batch, "forecast": latest.get(batch["id"])} for batch in batches]
 
 
 def kept(visitor: Visitor, batch_id: BatchId) -> Mapping[str, Any] | None:

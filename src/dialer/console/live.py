@@ -14,6 +14,7 @@ from pendulum import DateTime
 
 from dialer import wiring
 from dialer.console.explanations import Explanations
+from dialer.console.forecast import with_forecasts
 from dialer.console.visitor import Visitor
 from dialer.domain.ids import BatchId
 from dialer.errors import DialerError
@@ -137,7 +138,7 @@ class LivePages:
         workspaces = {page.visitor.caller.workspace_id for page in pages}
         batch_ids = frozenset[BatchId]().union(*(page.batch_ids for page in pages))
         since = now.subtract(seconds=OVERLAP_SECONDS)
-        views = batch_views.list_shown(self._db, workspaces, batch_ids, since, now)
+        views = with_forecasts(self._db, batch_views.list_shown(self._db, workspaces, batch_ids, since, now))
         return live, [view | {"why": self._explanations.latest(view)} for view in views]
 
     def _explain(self, pages: Sequence[OpenPage], views: Sequence[View]) -> None:
