@@ -105,4 +105,4 @@ def test_the_timeline_names_each_phase_and_the_time_between_calls(api: Api, cons
     text = console.text(f"/console/batches/{batch_id}/contacts/{contact_id}")
     assert re.search(r"rang \d+\.\d s", text)
     assert re.search(r"\d+ (min|h|s).* after the end of the call before", text)
-    assert "It is not called, unless somebody changes something" in text
+    assert "It is done, and is not called again" in text

@@ -10,9 +10,8 @@ from fastapi.responses import RedirectResponse
 
 from dialer.console import setting_words
 from dialer.console.page import HEADERS, PageRoute, page
-from dialer.console.settings_form import choices, form_of, settings_of
+from dialer.console.settings_form import choices, form_of, settings_of, week
 from dialer.console.visitor import Acting, Form, SentForm, SignedIn, SignedInOperator, Visitor
-from dialer.console.week import week_of
 from dialer.domain.ids import BatchId
 from dialer.domain.states import FINAL_BATCH
 from dialer.errors import DialerError, InvalidInput, SettingsChanged, StateConflict
@@ -139,7 +138,7 @@ def _settings_page(
         answer=answer,
         error=error,
         wrong={each.field.partition(".")[0]: each.reason for each in error.errors} if error else {},
-        week=week_of(batch, visitor.caller.now),
+        week=week(form, visitor.caller.now),
         settings=setting_words,
         choices=choices(visitor, batch["phone_number_ids"]),
         is_over=batch["status"] in FINAL_BATCH,

@@ -5,17 +5,15 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
-from pendulum import DateTime
 
 from dialer.console.batches import MOST_CHOICES
 from dialer.console.page import HEADERS, PageRoute, page
-from dialer.console.settings_form import HOURS, choices, settings_of
+from dialer.console.settings_form import choices, settings_of, week
 from dialer.console.visitor import Acting, Form, SentForm, SignedInOperator, Visitor
-from dialer.console.week import Week, week_of
 from dialer.errors import InvalidInput, StateConflict
 from dialer.service import batches, resources
 from dialer.service.agents import AGENT_TYPE
-from dialer.service.new_batch import LiveSettings, NewBatch
+from dialer.service.new_batch import NewBatch
 
 router = APIRouter(prefix="/console/batches", include_in_schema=False, route_class=PageRoute)
 
@@ -52,16 +50,8 @@ def _fields(form: Form) -> dict[str, Any]:
 @router.post("/week")
 def draw_week(request: Request, visitor: Acting, form: SentForm) -> Response:
     """Draw the calling hours of a form as they are typed, or say what is wrong with them."""
-    week = _week(form, visitor.caller.now)
-    return page(request, "week.html", visitor, week=week, zone=form["timezone"])
-
-
-def _week(form: Form, now: DateTime) -> Week | InvalidInput | None:
-    hours = {name: value for name, value in settings_of(form).items() if name in HOURS}
-    try:
-        return week_of(LiveSettings.read(hours, now).model_dump(), now)
-    except InvalidInput as error:
-        return error
+    drawn = week(form, visitor.caller.now)
+    return page(request, "week.html", visitor, week=drawn, zone=form["timezone"])
 
 
 def _form_page(
@@ -80,5 +70,5 @@ def _form_page(
         wrong=wrong,
         agents=agents,
         choices=choices(visitor),
-        week=_week(form, caller.now),
+        week=week(form, caller.now),
     )

@@ -18,7 +18,7 @@ LABELS = {
     "excluded_dates": "Dates without calls",
     "holidays": "Public holidays without calls",
     "phone_number_ids": "Outbound numbers",
-    "phone_rotation_strategy": "Which outbound number calls",
+    "phone_rotation_strategy": "Rotation of the numbers",
     "max_concurrent_calls": "Calls at once",
     "max_calls_per_day": "Calls per day",
     "ring_timeout_seconds": "Rings for (seconds)",

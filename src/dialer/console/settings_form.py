@@ -5,17 +5,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pendulum import DateTime
+
 from dialer.console import formats
 from dialer.console.batches import MOST_CHOICES
 from dialer.console.visitor import Form, Visitor
+from dialer.console.week import Week, week_of
 from dialer.domain.calling_hours import WEEKDAYS
 from dialer.domain.retry import DEFAULT_DELAY_MINUTES
 from dialer.domain.rotation_strategy import RotationStrategy
 from dialer.domain.timezones import known_zones
+from dialer.errors import InvalidInput
 from dialer.service import resources
+from dialer.service.new_batch import LiveSettings
 from dialer.service.phone_numbers import PHONE_NUMBER_TYPE
 
-HOURS = ("timezone", "start_time", "end_time", "working_days", "calling_hours", "excluded_dates", "holidays")
+_WEEK = ("timezone", "start_time", "end_time", "working_days", "calling_hours", "excluded_dates", "holidays")
 _REQUIRED = ("timezone", "max_concurrent_calls", "priority", "phone_rotation_strategy")
 _OPTIONAL = (
     "start_time",
@@ -57,6 +62,9 @@ def settings_of(form: Form) -> dict[str, Any]:
     values: dict[str, Any] = {name: form[name] for name in _REQUIRED if form[name]}
     values |= {name: form[name] or None for name in _OPTIONAL}
     hours, days = _hours(form), form.all("working_days")
+    if hours:
+        # They count in place of the times, with which the service refuses them.
+        values |= {"start_time": None, "end_time": None}
     if days or not hours:
         values["working_days"] = days
     return values | {
@@ -69,6 +77,15 @@ def settings_of(form: Form) -> dict[str, Any]:
         "retry_machine": bool(form["retry_machine"]),
         "retry_delays": {outcome: form[f"delay_{outcome}"] for outcome in _DELAYS if form[f"delay_{outcome}"]},
     }
+
+
+def week(form: Form, now: DateTime) -> Week | InvalidInput | None:
+    """Draw the calling hours of a form, or say what is wrong with them."""
+    hours = {name: value for name, value in settings_of(form).items() if name in _WEEK}
+    try:
+        return week_of(LiveSettings.read(hours, now).model_dump(), now)
+    except InvalidInput as error:
+        return error
 
 
 def form_of(batch: Mapping[str, Any]) -> Form:
