@@ -44,6 +44,18 @@ def test_a_paused_batch_says_who_paused_it_and_why_each_contact_waits(api: Api) 
     assert re.search(r'status=dialing"><strong>2</strong> in a call', text)
 
 
+def test_the_calls_in_progress_of_a_cancelled_batch_are_counted_down(api: Api) -> None:
+    world = api.world
+    batch_id = world.batch(4, max_concurrent_calls=2)
+    world.step()
+    with pages(api) as console:
+        console.post(f"/console/batches/{batch_id}/cancel", {"in_progress": "finish", "reason": "moved"})
+        assert "Stopping: 2 calls in progress; no new call starts." in console.text(f"/console/batches/{batch_id}")
+        world.run(world.clock.now.add(minutes=30))
+        text = console.text(f"/console/batches/{batch_id}")
+    assert ("Stopping" in text, "because: moved" in text) == (False, True)
+
+
 def test_a_batch_that_calls_as_it_may_is_not_explained(api: Api) -> None:
     world = api.world
     batch_id = world.batch(8, max_concurrent_calls=2)

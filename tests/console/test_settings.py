@@ -60,6 +60,19 @@ def test_a_change_is_shown_with_its_impact_then_applied_and_undone(api: Api, con
     assert view(api, batch_id)["max_concurrent_calls"] == 2
 
 
+def test_an_undo_of_what_somebody_else_has_changed_meanwhile_is_refused(api: Api, console: Pages) -> None:
+    world = api.world
+    batch_id = world.batch(2, priority=5)
+    old = batch_settings.token(batch_id, view(api, batch_id)["version"])
+    for priority in (4, 3):
+        changed = ChangedSettings(priority=priority)
+        batch_settings.change(world.db, world.installed.workspace_id, batch_id, changed, world.clock.now)
+    refused = console.post(f"/console/batches/{batch_id}/settings/undo", {"if_match": old})
+    assert (refused.status_code, "so nothing was undone" in refused.text) == (422, True)
+    assert "Priority: 4 → <strong>3</strong>" in refused.text
+    assert view(api, batch_id)["priority"] == 3
+
+
 def test_a_stale_page_says_so_and_shows_the_new_impact(api: Api, console: Pages) -> None:
     world = api.world
     batch_id = world.batch(3, max_concurrent_calls=2, priority=5)

@@ -69,6 +69,24 @@ def show_history(
     batch_id: BatchId,
     offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
 ) -> Response:
+    return _history_page(request, visitor, batch_id, offset)
+
+
+@router.post("/settings/undo")
+def undo_settings(request: Request, visitor: Acting, batch_id: BatchId, form: SentForm) -> Response:
+    """Take back the latest change of settings, unless the batch has changed since the page was shown."""
+    caller = visitor.caller
+    try:
+        how = Undo.read({"reason": form["reason"] or None, "if_match": form["if_match"] or None}, caller.now)
+        batch_settings.undo(caller.db, caller.workspace_id, batch_id, how, caller.now)
+    except (InvalidInput, StateConflict, SettingsChanged) as error:
+        return _history_page(request, visitor, batch_id, 0, error)
+    return RedirectResponse(f"/console/batches/{batch_id}/history", 303, HEADERS)
+
+
+def _history_page(
+    request: Request, visitor: Visitor, batch_id: BatchId, offset: int, error: DialerError | None = None
+) -> Response:
     caller = visitor.caller
     batch = _batch(visitor, batch_id)
     changes, total = batch_history.list_page(caller.db, caller.workspace_id, batch_id, limit=PAGE, offset=offset)
@@ -76,6 +94,7 @@ def show_history(
         request,
         "history.html",
         visitor,
+        status=422 if error else 200,
         batch=batch,
         changes=changes,
         total=total,
@@ -84,17 +103,10 @@ def show_history(
         settings=setting_words,
         numbers=choices(visitor, batch["phone_number_ids"]).numbers,
         if_match=batch_settings.token(batch_id, batch["version"]),
+        error=error,
+        is_stale=isinstance(error, SettingsChanged),
         may_undo=visitor.may("operator") and batch["status"] not in FINAL_BATCH,
     )
-
-
-@router.post("/settings/undo")
-def undo_settings(visitor: Acting, batch_id: BatchId, form: SentForm) -> Response:
-    """Take back the latest change of settings, unless the batch has changed since the page was shown."""
-    caller = visitor.caller
-    how = Undo.read({"reason": form["reason"] or None, "if_match": form["if_match"] or None}, caller.now)
-    batch_settings.undo(caller.db, caller.workspace_id, batch_id, how, caller.now)
-    return RedirectResponse(f"/console/batches/{batch_id}/history", 303, HEADERS)
 
 
 def _batch(visitor: Visitor, batch_id: BatchId) -> dict[str, Any]:
