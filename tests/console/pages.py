@@ -9,8 +9,8 @@ from dialer.service.forecasts import ForecastRequest
 from dialer.service.suppressions import SUPPRESSION_TYPE, NewSuppression
 
 
-def populate(api: Api) -> dict[str, str]:
-    """Fill the workspace; return the pages by name."""
+def populate(api: Api, called: int = 80) -> dict[str, str]:
+    """Fill the workspace; return the pages by name. `called`: the contacts of a batch that is called to its end."""
     world = api.world
     workspace_id = world.installed.workspace_id
     hours: dict[str, Any] = {
@@ -19,7 +19,7 @@ def populate(api: Api) -> dict[str, str]:
         "end_time": "17:30",
     }
     done = world.batch(
-        80,
+        called,
         name="Appointment reminders, March",
         max_concurrent_calls=12,
         retry_failed=True,
@@ -27,8 +27,8 @@ def populate(api: Api) -> dict[str, str]:
         **hours,
     )
     world.run(lambda: world.is_over(done))
-    active = world.batch(120, name="Spring renewals", max_concurrent_calls=8, max_retry_attempts=2, **hours)
-    world.run(world.clock.now.add(minutes=6))
+    active = world.batch(called * 3 // 2, name="Spring renewals", max_concurrent_calls=8, max_retry_attempts=2, **hours)
+    world.run(world.clock.now.add(seconds=called * 9 // 2))
     night = world.batch(
         90, name="Evening survey <b>north</b>", timezone="Europe/Berlin", start_time="18:00", end_time="20:00"
     )
@@ -44,6 +44,8 @@ def populate(api: Api) -> dict[str, str]:
     contact_id = world.value(
         "SELECT id FROM contacts WHERE batch_id = :batch AND attempts = 2 ORDER BY position LIMIT 1", batch=done
     )
+    # As if a worker ran, which the pages would miss.
+    world.leases.is_first("tick", 600)
     waiting_id = world.value("SELECT id FROM contacts WHERE batch_id = :batch ORDER BY position LIMIT 1", batch=night)
     batch_settings.change(
         world.db,

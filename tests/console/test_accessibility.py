@@ -13,7 +13,7 @@ pytestmark = needs_browser
 
 
 def test_no_page_has_a_serious_violation_or_is_wider_than_a_small_telephone(console: Console) -> None:
-    pages = populate(console.api)
+    pages = populate(console.api, called=16)
     signed_out = console.page(color_scheme="light")
     signed_out.goto("/console")
     assert list(violations(signed_out)) == []
