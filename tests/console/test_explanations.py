@@ -1,6 +1,7 @@
 """Why nothing is being called, in words, without an explanation for each look at the page."""
 
 import re
+from dataclasses import replace
 
 from api.conftest import Api
 from console.client import pages
@@ -82,6 +83,14 @@ def test_an_explanation_serves_every_page_for_some_seconds_and_until_the_batch_c
     assert second == first
     batches.pause(world.db, world.installed.workspace_id, batch_id)
     assert look() != second
+
+
+def test_a_page_is_shown_without_its_explanation_where_that_takes_too_long(api: Api) -> None:
+    world = api.world
+    batch_id = world.batch(3)
+    batch = batch_views.show(world.db, world.installed.workspace_id, batch_id, world.clock.now)
+    too_slow = replace(world.context, db=world.db.hurried(0, wiring.seconds))
+    assert Explanations(too_slow, wiring.seconds).of(batch, world.clock.now) is None
 
 
 async def test_an_open_page_gets_the_explanation_with_the_next_reading(api: Api) -> None:

@@ -13,6 +13,7 @@ from pendulum import DateTime
 from dialer.console import words
 from dialer.domain.ids import BatchId
 from dialer.engine.context import EngineContext
+from dialer.errors import Contended, NotFound, Unavailable
 from dialer.service import explain
 
 MAX_AGE_SECONDS = 4.0
@@ -27,7 +28,7 @@ class _Known:
 
     state: tuple[Any, ...]
     at: float
-    explanation: dict[str, Any]
+    explanation: dict[str, Any] | None
 
 
 class Explanations:
@@ -39,19 +40,28 @@ class Explanations:
         self._lock = Lock()
 
     def of(self, batch: View, now: DateTime) -> dict[str, Any] | None:
-        """Explain a batch, unless that was done in the last seconds; None: it does not wait."""
+        """Explain a batch, unless that was done in the last seconds.
+
+        None: it does not wait, or it cannot be explained now, because a server does not answer in time.
+        """
         if not words.waits(batch):
             return None
         with self._lock:
             known, at = self._known.get(batch["id"]), self._seconds()
             if known is None or known.state != _state(batch) or at - known.at >= MAX_AGE_SECONDS:
-                explained = explain.explain_batch(self._context, batch["workspace_id"], batch["id"], now)
-                # So that pages change only when something else does.
-                del explained["evaluated_at"]
-                known = _Known(_state(batch), at, explained)
+                known = _Known(_state(batch), at, self._explain(batch, now))
                 recent = {other: old for other, old in self._known.items() if at - old.at < FORGET_SECONDS}
                 self._known = {**recent, batch["id"]: known}
             return known.explanation
+
+    def _explain(self, batch: View, now: DateTime) -> dict[str, Any] | None:
+        try:
+            explained = explain.explain_batch(self._context, batch["workspace_id"], batch["id"], now)
+        except (NotFound, Unavailable, Contended):
+            return None
+        # So that pages change only when something else does.
+        del explained["evaluated_at"]
+        return explained
 
     def latest(self, batch: View) -> dict[str, Any] | None:
         """Return what is known already; None: the batch does not wait, or has changed since."""

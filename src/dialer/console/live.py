@@ -17,7 +17,6 @@ from dialer.console.explanations import Explanations
 from dialer.console.forecast import with_forecasts
 from dialer.console.visitor import Visitor
 from dialer.domain.ids import BatchId
-from dialer.errors import DialerError
 from dialer.log import Outage
 from dialer.service import batch_views, sessions
 from dialer.store.database import Database
@@ -146,6 +145,4 @@ class LivePages:
         detailed = frozenset[BatchId]().union(*(page.batch_ids for page in pages if page.template == DETAILED))
         for view in views:
             if view["id"] in detailed:
-                # It may have been deleted, or a server does not answer, which `_read` notes.
-                with suppress(DialerError):
-                    self._explanations.of(view, self._clock())
+                self._explanations.of(view, self._clock())
