@@ -34,6 +34,15 @@ def test_a_contact_says_what_is_in_its_way_and_when_it_is_called(api: Api, conso
     assert text.index("<code>contact_done</code>") < text.index("<code>trunk_rate</code>")
 
 
+def test_a_contact_that_waits_for_the_trunk_says_who_has_its_calls(api: Api, console: Pages) -> None:
+    world = api.world
+    world.sql("UPDATE trunks SET max_concurrent_calls = 2")
+    busy = world.batch(2, name="Busy <b>")
+    world.step()
+    _, path = contact_of(api, world.batch(2))
+    assert f'<a href="/console/batches/{busy}">Busy &lt;b&gt;</a> (2 calls)' in console.text(path)
+
+
 def test_a_callback_is_asked_for_in_the_zone_of_the_batch(api: Api, console: Pages) -> None:
     world = api.world
     batch_id = world.batch(2, timezone="Europe/Berlin", start_time="09:00", end_time="18:00")
