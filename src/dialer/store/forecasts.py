@@ -188,7 +188,8 @@ def latest(connection: Connection, batch_ids: Collection[BatchId]) -> dict[Batch
     records = rows(
         connection,
         """
-        SELECT f.batch_id, f.batch_version, f.made_at, f.p10, f.p50, f.p90 FROM unnest(CAST(:ids AS uuid[])) AS wanted (id)
+        SELECT f.batch_id, f.batch_version, f.made_at, f.p10, f.p50, f.p90
+        FROM unnest(CAST(:ids AS uuid[])) AS wanted (id)
         CROSS JOIN LATERAL (SELECT batch_id, batch_version, made_at, p10, p50, p90 FROM forecasts
                             WHERE batch_id = wanted.id ORDER BY id DESC LIMIT 1) AS f
         """,
