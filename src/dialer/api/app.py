@@ -13,7 +13,9 @@ from dialer import wiring
 from dialer.api import (
     agents,
     batch_calls,
+    batch_copies,
     batch_settings,
+    calls,
     contact_folders,
     contacts,
     docs,
@@ -47,11 +49,13 @@ from dialer.store.request_limits import RateLimits
 RESOURCES = (
     webhooks,
     batch_calls,
+    batch_copies,
     batch_settings,
     explanations,
     forecasts,
     events,
     contacts,
+    calls,
     agents,
     phone_numbers,
     trunks,

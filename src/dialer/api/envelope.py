@@ -6,6 +6,7 @@ Class names here are component names of the OpenAPI document, which is a public 
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Any, Generic, TypeVar
+from uuid import UUID
 
 from fastapi import Depends, Query
 from pydantic import BaseModel, ConfigDict
@@ -35,6 +36,19 @@ class Pagination(BaseModel):
 class Listing(BaseModel, Generic[T]):
     data: list[T]
     pagination: Pagination
+    meta: Meta
+
+
+class Keyset(BaseModel):
+    """`next_after`: send it as `after` to get the next page; null: this is the last page."""
+
+    limit: int
+    next_after: UUID | None
+
+
+class KeysetListing(BaseModel, Generic[T]):
+    data: list[T]
+    pagination: Keyset
     meta: Meta
 
 
@@ -101,3 +115,10 @@ def listing(model: type[T], data: Iterable[Any], total: int, page: PageRequest) 
     has_more = page.offset + len(entries) < total
     pagination = Pagination(total=total, limit=page.limit, offset=page.offset, has_more=has_more)
     return Listing[model](data=entries, pagination=pagination, meta=meta())  # type: ignore[valid-type]
+
+
+def keyset_listing(model: type[T], data: Iterable[Any], limit: int, next_after: UUID | None) -> KeysetListing[T]:
+    """Wrap one page of a list that is read by key and not counted."""
+    entries = [model.model_validate(entry, from_attributes=True) for entry in data]
+    pagination = Keyset(limit=limit, next_after=next_after)
+    return KeysetListing[model](data=entries, pagination=pagination, meta=meta())  # type: ignore[valid-type]

@@ -9,7 +9,22 @@ from collections.abc import Sequence
 
 import typer
 
-from dialer.cli import batch, bench, contacts, diagnostics, keys, processes, quarantine, resources, run, up, workspaces
+from dialer.cli import (
+    batch,
+    batch_drafts,
+    batch_export,
+    bench,
+    calls,
+    contacts,
+    diagnostics,
+    keys,
+    processes,
+    quarantine,
+    resources,
+    run,
+    up,
+    workspaces,
+)
 from dialer.embedded.processes import accept_stop_signals
 from dialer.errors import DialerError
 
@@ -25,8 +40,8 @@ SETTINGS = """Settings are environment variables, listed in .env.example. DIALER
 the servers of a cluster; without them up, run and demo start both on this machine, with data and logs in
 DIALER_DATA_DIR (default: .dialer).
 
-batch, contacts, agents, numbers, trunks, folders, suppress and webhooks use the HTTP API: the one at DIALER_URL with
-the key in DIALER_API_KEY, or that of the `dialer up` on the data folder.
+batch, contacts, calls, agents, numbers, trunks, folders, suppress and webhooks use the HTTP API: the one at DIALER_URL
+with the key in DIALER_API_KEY, or that of the `dialer up` on the data folder.
 
 Exit code: 0 success; 1 error, with the reason on standard error; 2 wrong usage; 130 interrupted.
 
@@ -58,8 +73,11 @@ app.add_typer(diagnostics.db_group, name="db")
 app.add_typer(keys.group, name="keys")
 app.add_typer(workspaces.group, name="workspaces")
 app.add_typer(quarantine.group, name="quarantine")
+for part in (batch_drafts.group, batch_export.group):
+    batch.group.add_typer(part)
 app.add_typer(batch.group, name="batch")
 app.add_typer(contacts.group, name="contacts")
+app.add_typer(calls.group, name="calls")
 for name, group in resources.GROUPS.items():
     app.add_typer(group, name=name)
 

@@ -1,7 +1,6 @@
 """`dialer batch`: operators' daily work, over the HTTP API."""
 
-from collections.abc import Collection, Iterator
-from contextlib import suppress
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +8,7 @@ import typer
 
 from dialer.cli.options import AsJson, DataDir, FieldValues, parse_fields
 from dialer.domain.states import BatchStatus
+from dialer.errors import DialerError
 
 group = typer.Typer(help="Batches: create, list, show, schedule, pause, resume, cancel, set, undo, history, watch, "
                     "explain, …", no_args_is_help=True)  # fmt: skip
@@ -111,9 +111,20 @@ def schedule(which: Which, data_dir: DataDir = None, as_json: AsJson = False) ->
 
 
 @group.command()
-def pause(which: Which, reason: Why = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+def pause(
+    which: Annotated[str | None, typer.Argument(metavar="BATCH", help="By id or name.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every batch of the workspace that is started.")] = False,
+    reason: Why = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
     """Pause a batch: once this has returned, no new call starts."""
     among = [BatchStatus.ACTIVE, BatchStatus.SCHEDULED]
+    if (which is None) is not everything:
+        raise typer.BadParameter("name a batch, or give --all")
+    if which is None:
+        _pause_all(among, _given(reason=reason), data_dir, as_json=as_json)
+        return
     _act(which, "pause", among, _given(reason=reason), data_dir, as_json=as_json)
 
 
@@ -187,6 +198,24 @@ def history(which: Which, data_dir: DataDir = None, as_json: AsJson = False) -> 
     show_table(changes, columns, as_json=as_json)
 
 
+def _pause_all(among: Collection[BatchStatus], body: dict[str, Any], data_dir: Path | None, *, as_json: bool) -> None:
+    """Pause all; a batch that has stopped meanwhile is no error."""
+    import json
+
+    from dialer.cli.client import connected
+
+    paused = []
+    with connected(data_dir) as client:
+        for status in among:
+            for batch in list(client.all("/batch-calls", status=status)):
+                try:
+                    paused.append(client.post(f"/batch-calls/{batch['id']}/pause", body))
+                except DialerError as error:
+                    if error.code not in ("batch_not_active", "not_found"):
+                        raise
+    typer.echo(json.dumps(paused) if as_json else f"Paused {len(paused)} batches.")
+
+
 def _given(**fields: str | None) -> dict[str, Any]:
     """Return the fields of those options that are set."""
     return {name: value for name, value in fields.items() if value is not None}
@@ -242,52 +271,3 @@ def watch(which: Which, data_dir: DataDir = None, as_json: AsJson = False) -> No
     if as_json:
         show_one(last, as_json=True)
     raise typer.Exit(0 if last["status"] == "completed" else 1)
-
-
-@group.command()
-def export(
-    which: Which,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="The file.  [default: print]")] = None,
-    data_dir: DataDir = None,
-) -> None:
-    """Write the results as CSV, one row per contact. The file is written completely or not at all."""
-    import sys
-
-    from dialer.cli.batch_names import batch_to_show
-    from dialer.cli.client import connected
-
-    with connected(data_dir) as client:
-        chunks = _results(client, batch_to_show(client, which)["id"])
-        if output is None:
-            sys.stdout.buffer.writelines(chunks)
-            return
-        _write(output, chunks)
-
-
-def _write(output: Path, chunks: Iterator[bytes]) -> None:
-    """Write a file atomically."""
-    from dialer.errors import InvalidInput
-
-    new = output.parent / f".{output.name}.new"
-    try:
-        with new.open("wb") as file:
-            file.writelines(chunks)
-        new.replace(output)
-    except OSError as error:
-        raise InvalidInput.of("output", f"{output} cannot be written: {error.strerror}") from None
-    finally:
-        with suppress(OSError):
-            new.unlink()
-
-
-def _results(client: Any, batch_id: str) -> Iterator[bytes]:
-    from dialer.cli.client import connection_errors_as_unavailable, raise_for_error
-
-    with (
-        connection_errors_as_unavailable(str(client.http.base_url)),
-        client.http.stream("GET", f"/batch-calls/{batch_id}/results.csv") as response,
-    ):
-        if not response.is_success:
-            response.read()
-        raise_for_error(response)
-        yield from response.iter_bytes()

@@ -71,6 +71,16 @@ class Client:
             yield from page["data"]
             offset, more = offset + PAGE_SIZE, page["pagination"]["has_more"]
 
+    def all_by_key(self, path: str, **query: Any) -> Iterator[Any]:
+        """Yield all entries of a list that is read by key, page by page."""
+        after: str | None = None
+        while True:
+            page = self.request("GET", path, params=_without_none(query | {"limit": PAGE_SIZE, "after": after}))
+            yield from page["data"]
+            after = page["pagination"]["next_after"]
+            if after is None:
+                return
+
     def find(self, path: str, id_or_name: str, field: str = "name") -> Any:
         """Find the resource with this id, or with this name if only one has it."""
         matches = self.find_all(path, id_or_name, field)

@@ -19,7 +19,7 @@ from dialer.errors import Contended, DialerError, InvalidInput, NotFound, StateC
 from dialer.service import agents, contacts, readiness
 from dialer.service.fields import InputModel, Reason
 from dialer.service.new_batch import NewBatch
-from dialer.store import batch_edits, batch_views, batches, configuration, numbers, resources
+from dialer.store import batch_edits, batch_views, batches, configuration, folder_contacts, numbers, resources
 from dialer.store import progress as batch_progress
 from dialer.store.database import Connection, Database
 from dialer.store.progress import Progress
@@ -50,13 +50,35 @@ def create(db: Database, workspace_id: WorkspaceId, new: NewBatch, now: DateTime
         StateConflict: the agent is not ready (`agent_not_ready`), or there is no number to call from
             (`no_outbound_number`).
     """
-    batch_id = BatchId(uuid7(now, rng))
     with db.begin() as connection:
-        check_ready(connection, workspace_id, new)
-        values = new.columns() | {"id": batch_id, "workspace_id": workspace_id}
-        batch_edits.insert(connection, values, new.phone_number_ids)
+        batch_id = insert(connection, workspace_id, new, now, rng)
         if new.contact_folder_id is not None:
-            contacts.load_folder(db.within(connection), batch_id, FolderId(new.contact_folder_id), now, rng)
+            in_order = folder_contacts.everyone(connection, FolderId(new.contact_folder_id))
+            contacts.load(db.within(connection), batch_id, in_order, now, rng)
+    return batch_id
+
+
+def insert(connection: Connection, workspace_id: WorkspaceId, new: NewBatch, now: DateTime, rng: Random) -> BatchId:
+    """Store a draft without contacts.
+
+    Args:
+        connection: an open transaction.
+        workspace_id: the workspace of the caller.
+        new: the settings of the batch.
+        now: the current time.
+        rng: source of random numbers, for ids.
+
+    Returns:
+        The id of the batch.
+
+    Raises:
+        InvalidInput: a field refers to an id that is not in this workspace.
+        StateConflict: as in `create`.
+    """
+    check_ready(connection, workspace_id, new)
+    batch_id = BatchId(uuid7(now, rng))
+    values = new.columns() | {"id": batch_id, "workspace_id": workspace_id}
+    batch_edits.insert(connection, values, new.phone_number_ids)
     return batch_id
 
 

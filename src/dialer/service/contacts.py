@@ -16,7 +16,7 @@ from pendulum import DateTime
 
 from dialer.domain.calling_rules import CallingRules
 from dialer.domain.contact import NewContact
-from dialer.domain.ids import BatchId, ContactId, FolderId, WorkspaceId, uuid7s
+from dialer.domain.ids import BatchId, ContactId, WorkspaceId, uuid7s
 from dialer.domain.lane import zones_lane
 from dialer.domain.outcomes import Outcome
 from dialer.domain.phone import normalise, plausible_timezones
@@ -26,7 +26,7 @@ from dialer.service import contact_csv, contact_json
 from dialer.service.contact_csv import RejectedRow
 from dialer.service.contact_json import NewContacts
 from dialer.service.csv_reader import Readable
-from dialer.store import batches, call_views, contact_import, contact_views, folder_contacts, workspaces
+from dialer.store import batches, call_views, contact_import, contact_views, workspaces
 from dialer.store.batches import ImportSettings
 from dialer.store.contact_import import Imported
 from dialer.store.database import Connection, Database
@@ -176,22 +176,24 @@ def add(
         return _store(session, workspace_id, batch_id, settings, rows, now, rng)
 
 
-def load_folder(db: Database, batch_id: BatchId, folder_id: FolderId, now: DateTime, rng: Random) -> None:
-    """Add the contacts of a folder to a batch, in the transaction that creates the batch.
+def load(db: Database, batch_id: BatchId, contacts: Iterable[NewContact], now: DateTime, rng: Random) -> Imported:
+    """Add stored contacts of a folder or another batch to a batch, in the transaction that creates it.
 
     Args:
         db: the database, within that transaction.
         batch_id: the batch.
-        folder_id: the folder.
+        contacts: the contacts, in their order.
         now: the current time.
         rng: source of random numbers, for ids.
+
+    Returns:
+        The counts of the contacts that were stored or left out.
     """
     with db.begin() as connection:
         by_zone = batches.respects_contact_timezone(connection, batch_id)
-        contacts = folder_contacts.everyone(connection, folder_id)
         staged = contact_import.stage(db, _with_ids_and_lanes(contacts, by_zone, now, rng))
         contact_import.lock_target(connection, batch_id)
-        contact_import.store(connection, batch_id, staged)
+        return contact_import.store(connection, batch_id, staged)
 
 
 def list_page(

@@ -11,18 +11,18 @@ from dialer.domain.states import AttemptState, ContactStatus
 from dialer.store.database import rows
 
 _FACTS = "sip_code, q850_cause, sip_call_id, hung_up_by, disposition, opt_out, callback_at, callback_refused"
-_COLUMNS = f"""
+COLUMNS = f"""
 id, batch_id, contact_id, phone_number_id, to_number, from_number, state AS status, outcome, cause, provider_call_id,
 local_on, created_at, placed_at, ringing_at, answered_at, ended_at, talk_seconds, {_FACTS}
 """
-_SHOWN = _COLUMNS.replace("state AS ", "")
+_SHOWN = COLUMNS.replace("state AS ", "")
 _LAST = f"id, created_at, answered_at, ended_at, talk_seconds, from_number, cause, {_FACTS}"
 _OF_BATCH = """
 batch_id = :batch AND (CAST(:status AS text) IS NULL OR state = :status)
 AND (CAST(:outcome AS text) IS NULL OR outcome = :outcome)
 """
 _CALLS = f"""
-SELECT {_COLUMNS} FROM attempts WHERE {_OF_BATCH} UNION ALL SELECT {_COLUMNS} FROM attempts_archive WHERE {_OF_BATCH}
+SELECT {COLUMNS} FROM attempts WHERE {_OF_BATCH} UNION ALL SELECT {COLUMNS} FROM attempts_archive WHERE {_OF_BATCH}
 """
 
 
@@ -31,7 +31,7 @@ def read(connection: Connection, attempt_id: AttemptId) -> Row[Any]:
     (row,) = rows(
         connection,
         f"""
-        SELECT {_COLUMNS} FROM attempts WHERE id = :id UNION ALL SELECT {_COLUMNS} FROM attempts_archive WHERE id = :id
+        SELECT {COLUMNS} FROM attempts WHERE id = :id UNION ALL SELECT {COLUMNS} FROM attempts_archive WHERE id = :id
         """,
         id=attempt_id,
     )
@@ -58,8 +58,8 @@ def of_contact(connection: Connection, contact_id: ContactId) -> Sequence[Row[An
     return rows(
         connection,
         f"""
-        SELECT {_COLUMNS} FROM attempts WHERE contact_id = :id
-        UNION ALL SELECT {_COLUMNS} FROM attempts_archive WHERE contact_id = :id ORDER BY id
+        SELECT {COLUMNS} FROM attempts WHERE contact_id = :id
+        UNION ALL SELECT {COLUMNS} FROM attempts_archive WHERE contact_id = :id ORDER BY id
         """,
         id=contact_id,
     )
