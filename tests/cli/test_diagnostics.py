@@ -9,7 +9,8 @@ import pytest
 
 from cli.conftest import Dialer
 from dialer.service import demo_setup
-from dialer.store.database import Database, head
+from dialer.store.database import Database
+from dialer.store.schema_version import head
 from support.world import World
 
 UNKNOWN = "0198c0de-0000-7000-8000-000000000001"

@@ -8,12 +8,13 @@ import pendulum
 import pytest
 from rich.console import Console
 
-from dialer.cli.progress import RATE_OVER_SECONDS, CompletionRate, describe, watch
+from dialer.cli.progress import RATE_OVER_SECONDS, CompletionRate, describe
+from dialer.cli.watch import watch
+from dialer.domain.batch_progress import Progress
 from dialer.domain.ids import BatchId
 from dialer.domain.states import BatchStatus
 from dialer.errors import Unavailable
 from dialer.store.database import Database
-from dialer.store.progress import Progress
 from support.proxy import proxied
 from support.world import World
 

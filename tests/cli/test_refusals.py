@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from cli.conftest import Dialer
-from dialer.store.database import Database, head, run
+from dialer.store.database import Database, run
+from dialer.store.schema_version import head
 
 LIST = "phone\n+12025550101\n"
 RUN = ("run", "list.csv", "--agent", "demo")

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from dialer.cli.target import API_URL_FILE, with_local_servers
+from dialer.cli.data_folder import API_URL_FILE
+from dialer.cli.target import with_local_servers
 from dialer.embedded.data_dir import use_exclusively
 from dialer.settings import Settings
 

@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 from pendulum import datetime
 
 from dialer.domain.contact import NewContact
+from dialer.domain.import_result import RejectedRow
 from dialer.errors import UnreadableFile
-from dialer.service.contact_csv import RejectedRow, read_contacts
+from dialer.service.contact_csv import read_contacts
 
 NUMBER = "+12025550100"
 

@@ -15,10 +15,9 @@ import pytest
 from sqlalchemy import Connection
 
 from dialer.domain.ids import BatchId, WorkspaceId
+from dialer.domain.import_result import ImportResult, RejectedRow
 from dialer.errors import NotFound, StateConflict, UnreadableFile
 from dialer.service import batches, contacts, folders, resources
-from dialer.service.contact_csv import RejectedRow
-from dialer.service.contacts import ImportResult
 from dialer.service.folders import NewFolder
 from dialer.store.database import rows, run
 from support.deadline import DEADLINE_SECONDS

@@ -10,7 +10,8 @@ from sqlalchemy.exc import DBAPIError
 from dialer.domain.states import BATCH_TRANSITIONS, BatchStatus
 from dialer.embedded import Servers
 from dialer.errors import Contended, Unavailable
-from dialer.store.database import Database, data_error, head, rows
+from dialer.store.database import Database, data_error, rows
+from dialer.store.schema_version import head
 
 # What migrations write: each catalog, the key of its rows, and which of them are about our schema.
 OURS = "= 'public'::regnamespace"

@@ -13,7 +13,9 @@ from typing import Any
 import pendulum
 from pendulum import DateTime
 
+from dialer.domain.batch_progress import Progress
 from dialer.domain.ids import BatchId, TrunkId
+from dialer.domain.import_result import ImportResult
 from dialer.engine.bulk_change import PAGE, bulk_change
 from dialer.engine.context import EngineContext
 from dialer.engine.departure import Departure
@@ -27,12 +29,10 @@ from dialer.engine.tick import tick
 from dialer.providers.pool import ProviderPool
 from dialer.providers.simulator import InProcessSimulator, NetworkProfile, SimulatedNetwork
 from dialer.service import batches, contacts, demo_setup
-from dialer.service.contacts import ImportResult
 from dialer.service.demo_setup import DemoSetup
 from dialer.service.new_batch import NewBatch
 from dialer.store.database import Database, rows, run
 from dialer.store.leases import Leases
-from dialer.store.progress import Progress
 
 MONDAY = pendulum.datetime(2026, 3, 2, 8, 0)
 

@@ -16,8 +16,8 @@ from dialer.api.auth import Caller
 from dialer.api.body import MIB, BodyLimits, Chunks
 from dialer.api.envelope import answer
 from dialer.api.schemas import ImportReport
+from dialer.domain.import_result import ImportResult
 from dialer.errors import InvalidInput, UnreadableBody, UnreadableFile
-from dialer.service.contacts import ImportResult
 from dialer.service.csv_reader import Readable
 from dialer.settings import Settings
 

@@ -9,9 +9,8 @@ from uuid import UUID
 
 import httpx2
 
-from dialer import wiring
-from dialer.cli import admin_key
-from dialer.cli.target import local_api_url
+from dialer.cli.data_folder import KEY_FILE, admin_key, local_api_url
+from dialer.clock import chance, clock
 from dialer.domain.change_origin import CLI_USER_AGENT
 from dialer.domain.ids import uuid7
 from dialer.errors import DialerError, InvalidInput, Unavailable
@@ -38,7 +37,7 @@ class Client:
         """Send a request and return the JSON of the response; None: it is empty."""
         headers = dict(request.pop("headers", {}))
         if method == "POST" and "json" in request:
-            headers["X-Idempotency-Key"] = str(uuid7(wiring.clock(), wiring.chance()))
+            headers["X-Idempotency-Key"] = str(uuid7(clock(), chance()))
         response = self.with_retries(lambda: self.http.request(method, path, headers=headers, **request))
         return response.json() if response.content else None
 
@@ -128,9 +127,9 @@ def connection_errors_as_unavailable(url: str) -> Iterator[None]:
 def connected(data_dir: Path | None) -> Iterator[Client]:
     """Connect to the API in DIALER_URL, or to that of the `dialer up` on the data folder."""
     settings = Settings.load().at(data_dir)
-    key = settings.api_key.get_secret_value() if settings.api_key else admin_key.read(settings.data_dir)
+    key = settings.api_key.get_secret_value() if settings.api_key else admin_key(settings.data_dir)
     if key is None:
-        raise Unavailable(f"DIALER_API_KEY is not set, and {settings.data_dir} has no {admin_key.FILE}")
+        raise Unavailable(f"DIALER_API_KEY is not set, and {settings.data_dir} has no {KEY_FILE}")
     client = Client(settings.url or local_api_url(settings.data_dir) or DEFAULT_URL, key)
     with client.http:
         yield client

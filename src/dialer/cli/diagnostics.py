@@ -132,6 +132,6 @@ def open_database(data_dir: Path | None) -> Iterator["Database"]:
 
 
 def _print_migration(sentence: str, *, as_json: bool) -> None:
-    from dialer.store.database import head
+    from dialer.store.schema_version import head
 
     typer.echo(json.dumps({"migration": head()}) if as_json else sentence.format(head()))

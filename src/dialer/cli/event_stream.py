@@ -10,10 +10,10 @@ import pendulum
 from pendulum import DateTime
 
 from dialer.cli.client import Client, raise_for_error
+from dialer.domain.batch_progress import Progress
 from dialer.domain.ids import BatchId
 from dialer.domain.states import BatchStatus
 from dialer.errors import Unavailable
-from dialer.store.progress import Progress
 
 RECONNECT_SECONDS = 1.0
 OUTAGE_SECONDS = 60.0

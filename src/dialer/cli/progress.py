@@ -9,19 +9,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.table import Column
 
-from dialer.domain.ids import BatchId
-from dialer.domain.states import FINAL_BATCH, BatchStatus
-from dialer.errors import Unavailable
-from dialer.service import batches
-from dialer.store.database import Database
-from dialer.store.progress import Progress
+from dialer.domain.batch_progress import Progress
+from dialer.domain.states import BatchStatus
 
-REFRESH_SECONDS = 0.5
 LINE_SECONDS = 5.0
 RATE_OVER_SECONDS = 30.0
-# Longer than a Postgres takes to restart. Calls do not depend on being watched.
-OUTAGE_SECONDS = 60.0
-
 PrintLine = Callable[[str], None]
 
 
@@ -40,21 +32,14 @@ class CompletionRate:
         return (last - first) / (last_at - first_at) if last > first else None
 
 
-def watch(db: Database, batch_id: BatchId, tend: Callable[[], None], console: Console) -> Progress:
-    """Show a batch until it is over and its last call has ended; return its last progress.
-
-    `tend` is called several times a second. Raises Unavailable when Postgres does not answer for a minute.
-    """
-    return display(_poll(db, batch_id, tend, _line_printer(console)), console)
-
-
 def display(readings: Iterator[Progress], console: Console) -> Progress:
     """Show each progress of a batch; return the last."""
     show = _bar if console.is_terminal else _lines
-    return show(console, _line_printer(console), _described(readings))
+    return show(console, line_printer(console), _described(readings))
 
 
-def _line_printer(console: Console) -> PrintLine:
+def line_printer(console: Console) -> PrintLine:
+    """Return a function that prints a line above the bar."""
     return lambda line: console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
@@ -62,31 +47,6 @@ def _described(readings: Iterator[Progress]) -> Iterator[tuple[Progress, str]]:
     rate = CompletionRate()
     for progress in readings:
         yield progress, describe(progress, rate.add(time.monotonic(), _final(progress)))
-
-
-def _poll(db: Database, batch_id: BatchId, tend: Callable[[], None], print_line: PrintLine) -> Iterator[Progress]:
-    while True:
-        progress = _read(db, batch_id, tend, print_line)
-        yield progress
-        if progress.status in FINAL_BATCH and not (progress.dialing or progress.is_finishing):
-            return
-        time.sleep(REFRESH_SECONDS)
-
-
-def _read(db: Database, batch_id: BatchId, tend: Callable[[], None], print_line: PrintLine) -> Progress:
-    """Read the progress; if Postgres does not answer, retry for a minute."""
-    give_up_at: float | None = None
-    while True:
-        tend()
-        try:
-            return batches.read_progress(db, batch_id)
-        except Unavailable as error:
-            if give_up_at is None:
-                give_up_at = time.monotonic() + OUTAGE_SECONDS
-                print_line(f"{error}; trying again for {_duration(OUTAGE_SECONDS)}")
-            elif time.monotonic() > give_up_at:
-                raise
-        time.sleep(REFRESH_SECONDS)
 
 
 def _bar(console: Console, _: PrintLine, readings: Iterator[tuple[Progress, str]]) -> Progress:
@@ -141,7 +101,7 @@ def _outlook(progress: Progress, rate: float | None) -> Iterator[str]:
     if rate is not None:
         left = progress.total - _final(progress)
         yield f"{rate:.1f}/s" if rate >= 1 else f"{60 * rate:.1f}/min"
-        yield f"about {_duration(left / rate)} left"
+        yield f"about {duration(left / rate)} left"
     if progress.held_by and not progress.dialing:
         until = f" until {progress.next_dispatch_at:%Y-%m-%d %H:%M:%S %Z}" if progress.next_dispatch_at else ""
         yield f"held by {progress.held_by.replace('_', ' ')}{until}"
@@ -151,7 +111,8 @@ def _final(progress: Progress) -> int:
     return progress.completed + progress.failed + progress.skipped + progress.cancelled
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Format a length of time."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -8,14 +8,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from dialer.domain.batch_progress import Progress
+from dialer.domain.import_result import ImportResult
 from dialer.domain.states import BatchStatus
 from dialer.engine.audit import AuditReport
-from dialer.service.contacts import ImportResult
 from dialer.store import batches
 from dialer.store.database import Database
-from dialer.store.progress import Progress
 
-SHOWN_ROW_ERRORS = 10
 WIDTH = 72
 
 
@@ -91,15 +90,4 @@ def audit_report(report: AuditReport) -> str:
     lines += [
         f"  {broken.promise} {broken.rule}: {broken.message} [{', '.join(broken.rows)}]" for broken in report.violations
     ]
-    return "\n".join(lines)
-
-
-def row_report(report: ImportResult) -> str:
-    """Format what became of the rows of a file."""
-    skipped = f"{report.duplicates:,} duplicates, {report.suppressed:,} suppressed, {report.rejected:,} rejected"
-    shown = report.errors[:SHOWN_ROW_ERRORS]
-    lines = [f"Loaded {report.imported:,} contacts; {skipped}."]
-    lines += [f"  line {error.row}: {error.reason}" for error in shown]
-    if report.rejected > len(shown):
-        lines.append(f"  … and {report.rejected - len(shown):,} more")
     return "\n".join(lines)

@@ -5,33 +5,32 @@ output.
 """
 
 import io
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import rich.progress
 import typer
 from rich.console import Console
 
 from dialer import wiring
-from dialer.cli.progress import watch
-from dialer.cli.results import Results, row_report
+from dialer.cli.contact_file import open_contact_file, row_report, with_progress_bar
+from dialer.cli.results import Results
 from dialer.cli.signals import interrupt_on_term
 from dialer.cli.supervisor import supervised_engine
 from dialer.cli.target import Target, load_settings, running_engine
+from dialer.cli.watch import watch
 from dialer.domain.change_origin import ChangeOrigin, ChangeSource
 from dialer.domain.ids import BatchId, WorkspaceId
+from dialer.domain.import_result import ImportResult
 from dialer.domain.rotation_strategy import RotationStrategy
 from dialer.engine.audit import audit
 from dialer.engine.context import EngineContext
 from dialer.errors import InvalidInput, UnreadableFile
 from dialer.service import agents, batches, contacts, demo_setup
-from dialer.service.contacts import ImportResult
 from dialer.service.new_batch import NewBatch
 
 INTERRUPTED = 130
@@ -130,31 +129,11 @@ def _import(context: EngineContext, workspace_id: WorkspaceId, batch_id: BatchId
     return result
 
 
-def with_progress_bar(stream: BinaryIO) -> AbstractContextManager[BinaryIO]:
-    """Show on a terminal how much of a file has been read."""
-    console = Console(stderr=True)
-    if not (console.is_terminal and stream.seekable()):
-        return nullcontext(stream)
-    size = stream.seek(0, io.SEEK_END)
-    stream.seek(0)
-    return rich.progress.wrap_file(stream, size, description="Loading", console=console, transient=True)
-
-
 def wait_until_ready(context: EngineContext, batch_id: BatchId) -> None:
     """Wait for a network that is just starting. If it does not become ready, scheduling raises the reason."""
     deadline = time.monotonic() + READY_SECONDS
     while not batches.is_reachable(context, batch_id) and time.monotonic() < deadline:
         time.sleep(0.1)
-
-
-def open_contact_file(file: Path) -> AbstractContextManager[BinaryIO]:
-    """Open a file of contacts; `-`: standard input."""
-    if str(file) == "-":
-        return nullcontext(sys.stdin.buffer)
-    try:
-        return file.open("rb")
-    except OSError as error:
-        raise UnreadableFile.of("file", f"{file} cannot be read: {error.strerror}") from None
 
 
 @contextmanager

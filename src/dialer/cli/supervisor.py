@@ -18,7 +18,7 @@ import httpx2
 
 from dialer import embedded, wiring
 from dialer.cli import admin_key
-from dialer.cli.target import API_URL_FILE
+from dialer.cli.data_folder import API_URL_FILE
 from dialer.embedded.processes import FIRST_BACKOFF_SECONDS, RestartPolicy, SupervisedProcess
 from dialer.errors import Unavailable
 from dialer.service import demo_setup

@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dialer import embedded, log
+from dialer.cli.data_folder import local_api_url
 from dialer.embedded import Servers
 from dialer.errors import Unavailable
 from dialer.settings import Settings
-
-# The file in the data folder that contains the URL of the API.
-API_URL_FILE = "api.url"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +32,6 @@ def with_local_servers(settings: Settings) -> Settings:
     """Return the settings, with the servers of a `dialer up` on the data folder where no URLs are set."""
     servers = None if settings.has_servers else embedded.running_at(settings.data_dir)
     return _at(settings, servers) if servers else settings
-
-
-def local_api_url(data_dir: Path) -> str | None:
-    """Return the URL of the API of the last `dialer up` on this folder; None: there was none."""
-    try:
-        return (data_dir / API_URL_FILE).read_text("utf-8").strip()
-    except OSError:
-        return None
 
 
 def _at(settings: Settings, servers: Servers) -> Settings:

@@ -24,7 +24,7 @@ def up(
     if one keeps dying, everything stops with exit 1. Ctrl-C or TERM stops everything and loses nothing: unfinished
     batches continue at the next start.
     """
-    from dialer.cli.admin_key import FILE
+    from dialer.cli.data_folder import KEY_FILE
     from dialer.cli.signals import stop_signals
     from dialer.cli.supervisor import POLL_SECONDS, supervised_engine, wait_for_api
     from dialer.cli.target import load_settings
@@ -37,7 +37,7 @@ def up(
         wait_for_api(supervisor, stopped)
         typer.echo(f"Dialer is up at {supervisor.url} (documentation: {supervisor.url}/docs).")
         typer.echo(f"Console: {supervisor.url}/console (sign in with the admin key)")
-        typer.echo(f"Data: {settings.data_dir}; logs: {supervisor.log_dir}; admin key: {settings.data_dir / FILE}")
+        typer.echo(f"Data: {settings.data_dir}; logs: {supervisor.log_dir}; admin key: {settings.data_dir / KEY_FILE}")
         if supervisor.new_key:
             typer.echo(f"The admin key, shown this once: {supervisor.new_key}")
         typer.echo(f"Call a list: dialer run FILE.csv --agent demo --data-dir {settings.data_dir}")

@@ -9,10 +9,8 @@ import httpx2
 import typer
 
 from dialer.cli.client import TRIES, Client, connected
-from dialer.cli.results import row_report
-from dialer.cli.run_batch import open_contact_file, with_progress_bar
-from dialer.service.contact_csv import RejectedRow
-from dialer.service.contacts import ImportResult
+from dialer.cli.contact_file import open_contact_file, row_report, with_progress_bar
+from dialer.domain.import_result import ImportResult, RejectedRow
 
 CHUNK_BYTES = 256 * 1024
 # The response comes after all rows are stored.

@@ -10,6 +10,7 @@ from pendulum import DateTime
 from pydantic import ConfigDict
 
 from dialer.domain.batch import Batch
+from dialer.domain.batch_progress import Progress
 from dialer.domain.ids import AgentId, BatchId, FolderId, WorkspaceId, uuid7
 from dialer.domain.states import FINAL_BATCH, BatchStatus
 from dialer.domain.trunk import OutboundNumber, Trunk
@@ -22,7 +23,6 @@ from dialer.service.new_batch import NewBatch
 from dialer.store import batch_edits, batch_views, batches, configuration, folder_contacts, numbers, resources
 from dialer.store import progress as batch_progress
 from dialer.store.database import Connection, Database
-from dialer.store.progress import Progress
 
 DELETABLE = FINAL_BATCH | {BatchStatus.DRAFT}
 IS_LIVE = "batch_is_live"

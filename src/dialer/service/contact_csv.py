@@ -12,21 +12,13 @@ from dataclasses import dataclass
 
 from dialer.domain.calling_rules import EVERYTHING, CallingRules
 from dialer.domain.contact import CONTACT_FIELDS, MAX_VARIABLE_NAME_CHARACTERS, NewContact, parse_contact
+from dialer.domain.import_result import RejectedRow
 from dialer.errors import InvalidInput
 from dialer.service.csv_reader import CsvRow, Readable, read_rows, unreadable
 
 _KNOWN = {field.replace("_", ""): field for field in CONTACT_FIELDS} | {"phone": "phone_number"}
 _SHOWN_COLUMNS = 10
 _SHOWN_CHARACTERS = 40
-
-
-@dataclass(frozen=True, slots=True)
-class RejectedRow:
-    """A row that cannot be called."""
-
-    row: int  #: The line of the file in which it begins, or the position in a JSON list; both from 1.
-    phone_number: str | None  #: As it was written, shortened.
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchem
 
 from dialer.domain.calling_rules import CallingRules
 from dialer.domain.contact import NewContact, parse_contact
+from dialer.domain.import_result import RejectedRow
 from dialer.domain.validation import wrong_field
 from dialer.errors import InvalidInput
-from dialer.service.contact_csv import RejectedRow
 from dialer.service.fields import InputModel
 
 MAX_CONTACTS = 10_000

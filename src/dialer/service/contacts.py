@@ -17,13 +17,13 @@ from pendulum import DateTime
 from dialer.domain.calling_rules import CallingRules
 from dialer.domain.contact import NewContact
 from dialer.domain.ids import BatchId, ContactId, WorkspaceId, uuid7s
+from dialer.domain.import_result import ImportResult, RejectedRow
 from dialer.domain.lane import zones_lane
 from dialer.domain.outcomes import Outcome
 from dialer.domain.phone import normalise, plausible_timezones
 from dialer.domain.states import FINAL_BATCH, ContactStatus
 from dialer.errors import Contended, NotFound
 from dialer.service import contact_csv, contact_json
-from dialer.service.contact_csv import RejectedRow
 from dialer.service.contact_json import NewContacts
 from dialer.service.csv_reader import Readable
 from dialer.store import batches, call_views, contact_import, contact_views, workspaces
@@ -32,17 +32,6 @@ from dialer.store.contact_import import Imported
 from dialer.store.database import Connection, Database
 
 MAX_SHOWN_ERRORS = 100
-
-
-@dataclass(frozen=True, slots=True)
-class ImportResult:
-    """What became of each row; the four counts add up to the rows of the file."""
-
-    imported: int
-    duplicates: int  #: The number was in the batch, or earlier in the file.
-    suppressed: int
-    rejected: int  #: Rows that cannot be called.
-    errors: tuple[RejectedRow, ...]  #: The first 100 of those.
 
 
 @dataclass(slots=True)

@@ -11,12 +11,12 @@ from pydantic import ConfigDict
 from dialer.domain.calling_rules import CallingRules
 from dialer.domain.contact import NewContact
 from dialer.domain.ids import ContactId, FolderId, WorkspaceId, uuid7s
+from dialer.domain.import_result import ImportResult, RejectedRow
 from dialer.domain.phone import normalise
 from dialer.errors import NotFound
 from dialer.service import contact_csv, contact_json, resources
-from dialer.service.contact_csv import RejectedRow
 from dialer.service.contact_json import NewContacts
-from dialer.service.contacts import ImportResult, Rejections
+from dialer.service.contacts import Rejections
 from dialer.service.csv_reader import Readable
 from dialer.service.fields import Changes, InputModel, Name, Region
 from dialer.service.resources import ResourceType

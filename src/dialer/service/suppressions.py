@@ -10,8 +10,9 @@ from pydantic import AfterValidator, ConfigDict, Field
 
 from dialer.domain.contact import NewContact
 from dialer.domain.ids import WorkspaceId, uuid7s
+from dialer.domain.import_result import ImportResult
 from dialer.service.contact_csv import read_contacts
-from dialer.service.contacts import ImportResult, Rejections
+from dialer.service.contacts import Rejections
 from dialer.service.csv_reader import Readable
 from dialer.service.fields import Changes, InputModel, PhoneNumber, storable
 from dialer.service.resources import ResourceType

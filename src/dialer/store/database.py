@@ -11,10 +11,6 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import psycopg
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from pendulum import UTC, DateTime
 from psycopg.adapt import Dumper
 from sqlalchemy import Connection as Connection
@@ -46,7 +42,6 @@ LOCK_WAIT = "400ms"
 KEEPALIVE = {"idle": 10, "interval": 5, "count": 4}
 LOST_AFTER_MS = 30_000
 STREAMED_ROWS = 1_000
-MIGRATIONS = Path(__file__).parent / "migrations"
 SET_NOW = text("SELECT set_config('dialer.now', :now, false)")
 
 T = TypeVar("T")
@@ -151,12 +146,16 @@ class Database:
 
     def revision(self) -> str | None:
         """Return the migration of the database; None: it has none."""
+        from dialer.store import schema_version
+
         with self.begin() as connection:
-            return MigrationContext.configure(connection).get_current_revision()
+            return schema_version.revision(connection)
 
     def check(self) -> None:
         """Raise Unavailable, worded for operators, unless the database answers and has this code's migration."""
-        present, wanted = self.revision(), head()
+        from dialer.store import schema_version
+
+        present, wanted = self.revision(), schema_version.head()
         if present != wanted:
             raise Unavailable(
                 f"The database is at migration {present or 'none'}, this version of Dialer needs {wanted}: "
@@ -165,11 +164,11 @@ class Database:
 
     def upgrade(self, revision: str = "head") -> None:
         """Bring the schema to this code's migration. Called twice, or by several at once: the same."""
+        from dialer.store import schema_version
+
         with self.begin() as connection:
             rows(connection, "SELECT set_config('lock_timeout', '0', true), set_config('statement_timeout', '0', true)")
-            config = _config()
-            config.attributes["connection"] = connection
-            command.upgrade(config, revision)
+            schema_version.upgrade(connection, revision)
 
     def close(self) -> None:
         self._engine.dispose()
@@ -264,13 +263,6 @@ def _judged() -> Iterator[None]:
         raise
 
 
-def head() -> str:
-    """Return the newest migration of this code."""
-    revision = ScriptDirectory.from_config(_config()).get_current_head()
-    assert revision is not None
-    return revision
-
-
 def rows(connection: Connection, sql: str, /, **values: Any) -> Sequence[Row[Any]]:
     """Run one statement and return all its rows."""
     return connection.execute(_statement(sql), values).all()
@@ -337,12 +329,6 @@ def _array_item(item: Any) -> str:
 def run_script(connection: Connection, path: Path) -> None:
     """Run the statements of a file as they are: neither colons nor percent signs are placeholders there."""
     connection.connection.cursor().execute(path.read_text("utf-8"))
-
-
-def _config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    return config
 
 
 def set_now(connection: Connection, now: DateTime) -> None:

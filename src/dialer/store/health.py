@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
-from alembic.util import CommandError
 from pendulum import DateTime
 from redis import RedisError
 from sqlalchemy import Connection
@@ -39,6 +38,8 @@ def check_leases(leases: Leases) -> None:
 
 def upgrade(db: Database) -> None:
     """Migrate the schema to what this code needs; raises Unavailable if that is impossible."""
+    from dialer.store.schema_version import CommandError
+
     try:
         with _usable("DIALER_DATABASE_URL", DBAPIError):
             db.upgrade()

@@ -1,39 +1,17 @@
 """The row of a batch that changes with every call: its counts, its next dispatch, and what holds it back."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from uuid import UUID
 
 from pendulum import DateTime
 from sqlalchemy import Connection
 
 from dialer.domain.batch import BatchCounts, LockedBatch, NextDispatch
+from dialer.domain.batch_progress import Progress
 from dialer.domain.ids import BatchId
 from dialer.domain.states import BatchStatus
 from dialer.store.bulk_changes import IS_UNFINISHED
 from dialer.store.database import optional_moment, passing_over, rows, run, wait_shortly
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """The state of a batch as operators see it."""
-
-    id: BatchId  #: UUID version 7, made when the batch is created.
-    name: str  #: Chosen by the operator.
-    status: BatchStatus  #: See BatchStatus.
-    status_reason: str | None  #: Why it failed. None: it did not.
-    held_by: str | None  #: Why the last dispatch started no more calls. None: nothing held it back.
-    next_dispatch_at: DateTime | None  #: When dispatch looks at it again at the latest. None: at an event.
-    drained_at: DateTime | None  #: When its last contact became final. None: some are not.
-    total: int  #: All its contacts.
-    pending: int  #: Contacts that may be called now.
-    waiting: int  #: Contacts that wait for a retry.
-    dialing: int  #: Contacts with an attempt in progress.
-    completed: int  #: Contacts that were reached.
-    failed: int  #: Contacts that were not reached and have no attempt left.
-    skipped: int  #: Contacts that are never called: suppressed, expired, or outside every window.
-    cancelled: int  #: Contacts that were not called any more when the batch was cancelled.
-    is_finishing: bool = False  #: It is over or expired, and workers are ending its pending and waiting contacts.
 
 
 def hand_over_due(connection: Connection, now: DateTime, again_at: DateTime, limit: int) -> list[BatchId]:
