@@ -192,6 +192,16 @@ def test_a_call_that_a_worker_from_before_webhooks_ends_is_told_to_an_endpoint(o
         assert sorted(told) == [("call.ended", str(attempt_id), "busy") for attempt_id in ids]
 
 
+def test_contacts_and_attempts_of_before_have_no_callback(old: Database) -> None:
+    old.upgrade("0013")
+    with old.begin() as connection:
+        connection.exec_driver_sql(LEDGER)
+    old.upgrade()
+    with old.begin() as connection:
+        assert list(rows(connection, "SELECT DISTINCT callback_at, callback_refused FROM attempts")) == [(None, None)]
+        assert list(rows(connection, "SELECT DISTINCT attempts_allowed FROM contacts")) == [(0,)]
+
+
 def test_attempts_of_before_were_not_looked_up_and_a_worker_of_the_previous_release_goes_on(old: Database) -> None:
     old.upgrade("0013")
     with old.begin() as connection:
