@@ -52,6 +52,8 @@ def populate(api: Api) -> dict[str, str]:
         "contact": f"/console/batches/{done}/contacts/{contact_id}",
         "new-batch": "/console/batches/new",
         "stop": "/console/stop",
+        "webhooks": "/console/system/webhooks",
+        "new-webhook": "/console/system/webhooks/new",
         "system": "/console/system",
         "agents": "/console/system/agents",
         "trunk": f"/console/system/trunks/{world.installed.trunk_id}",

@@ -13,7 +13,12 @@ from dialer.domain.roles import Role
 
 NOBODY = "019cad8f-ac00-7d8e-91b7-584a2265b1f5"
 OPEN = {"/console/sign-in", "/console/sign-out"}
-FOR_ADMINS = ("/console/system/keys", "/console/system/trunks")
+FOR_ADMINS = (
+    "/console/system/keys",
+    "/console/system/trunks",
+    "/console/system/webhooks",
+    "/console/system/engine",
+)
 
 
 def routes() -> list[tuple[str, str]]:
@@ -89,5 +94,6 @@ def test_rows_of_another_workspace_do_not_exist(api: Api, client: TestClient) ->
 def test_the_state_of_the_engine_is_for_the_workspace_of_the_owner(api: Api, client: TestClient) -> None:
     for key, is_shown in ((api.key(), True), (api.key(Role.ADMIN, api.workspace("other")), False)):
         signed_in(client, key)
-        answer = client.get("/console/system")
+        answer, part = client.get("/console/system"), client.get("/console/system/engine")
         assert (answer.status_code, "Call events to settle" in answer.text) == (200, is_shown)
+        assert (part.status_code, "Call events to settle" in part.text) == (200 if is_shown else 403, is_shown)

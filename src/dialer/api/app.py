@@ -113,7 +113,7 @@ def equip(
     state.batch_streams = BatchStreams(state.read_context.db)
     state.live_pages = LivePages(state.read_context.db, clock)
     state.rate_limits = RateLimits(settings.redis, settings.rate_limit_per_minute)
-    state.metrics = ProcessMetrics(settings.redis, wiring.seconds)
+    state.metrics = ProcessMetrics(settings.redis, wiring.seconds, f"api {wiring.process_name()}")
     state.metrics_page = metrics.MetricsPage(state.read_context, settings, state.metrics)
 
 

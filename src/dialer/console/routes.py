@@ -13,13 +13,14 @@ from dialer.console import (
     sign_in,
     static_files,
     system,
+    webhooks,
 )
 from dialer.console.page import PageRoute
 from dialer.console.visitor import SignedIn
 from dialer.errors import NotFound
 
 router = APIRouter()
-PARTS = (static_files, sign_in, batches, new_batch, events, contact_list, contacts, batch, system, resources)
+PARTS = (static_files, sign_in, batches, new_batch, events, contact_list, contacts, batch, system, webhooks, resources)
 for part in PARTS:
     router.include_router(part.router)
 # The last one: whatever no route above matches.
