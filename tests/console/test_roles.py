@@ -31,7 +31,14 @@ def routes() -> list[tuple[str, str]]:
         for method in route.methods or ()
     ]
     assert len(found) > 20
-    ids = {"batch_id": NOBODY, "contact_id": NOBODY, "key_id": NOBODY, "kind": "agents", "row": NOBODY}
+    ids = {
+        "batch_id": NOBODY,
+        "contact_id": NOBODY,
+        "key_id": NOBODY,
+        "kind": "agents",
+        "row": NOBODY,
+        "action": "pause",
+    }
     return [(method, path.format(**ids)) for method, path in found]
 
 
@@ -53,7 +60,7 @@ def test_a_viewer_reads_and_changes_nothing(api: Api, client: TestClient) -> Non
     for method, path in routes():
         if path != "/console/events":
             answer = client.request(method, path, headers=ORIGIN | {"X-Form-Token": token})
-            reads = method == "GET" and not path.startswith(FOR_ADMINS) and not path.endswith(("/new", "/stop"))
+            reads = method == "GET" and not path.startswith(FOR_ADMINS) and not path.endswith(("/new", "/all/pause"))
             is_form_of_row = path == f"/console/system/agents/{NOBODY}"
             expected = {200, 404} if reads and not is_form_of_row else {403}
             assert answer.status_code in expected, (method, path, answer.status_code)
@@ -87,7 +94,7 @@ def test_rows_of_another_workspace_do_not_exist(api: Api, client: TestClient) ->
     for action in ("start", "pause", "resume", "cancel", "delete", "list/preview"):
         answer = client.post(f"/console/batches/{batch_id}/{action}", headers=ORIGIN | {"X-Form-Token": token})
         assert answer.status_code in (404, 422), action
-    client.post("/console/stop", data={"form_token": token}, headers=ORIGIN)
+    client.post("/console/all/pause", data={"form_token": token}, headers=ORIGIN)
     assert world.progress(batch_id).status == "active"
 
 

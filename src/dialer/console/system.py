@@ -1,20 +1,18 @@
-"""The system page: what is wrong now, and where agents, numbers, trunks, suppressions and keys are kept."""
+"""The system page: what is wrong now, and where everything else is kept; API keys."""
 
 from typing import Any
-from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
-from dialer.console.fields import Chosen
 from dialer.console.page import HEADERS, PageRoute, page
 from dialer.console.resources import SECTIONS, trunk_type
-from dialer.console.visitor import Acting, Managing, SentForm, SignedIn, SignedInAdmin, SignedInOperator, Visitor
+from dialer.console.visitor import Managing, SentForm, SignedIn, SignedInAdmin, Visitor
 from dialer.domain.allow_list import DEFAULT_WORKSPACE
-from dialer.domain.ids import AgentId, KeyId
+from dialer.domain.ids import KeyId
 from dialer.domain.roles import Role
 from dialer.errors import NotAllowed
-from dialer.service import batch_views, batches, engine_state, keys, resources
+from dialer.service import engine_state, keys, resources
 from dialer.service.agents import AGENT_TYPE
 from dialer.service.keys import NewKey
 from dialer.settings import QUEUES
@@ -63,23 +61,6 @@ def _engine(request: Request, visitor: Visitor) -> dict[str, Any]:
         "processes": engine_state.processes(caller.db, request.app.state.metrics),
         "queues": engine_state.queues(caller.settings.broker, QUEUES),
     }
-
-
-@router.get("/stop")
-def ask_to_stop(request: Request, visitor: SignedInOperator, agent: Chosen[UUID] = None, search: str = "") -> Response:
-    """Say how many batches would be paused, before anything is done."""
-    caller = visitor.caller
-    count = batch_views.count_pausable(caller.db, caller.workspace_id, agent, search or None)
-    return page(request, "stop.html", visitor, count=count, agent=agent, search=search)
-
-
-@router.post("/stop")
-def stop(visitor: Acting, form: SentForm) -> Response:
-    """Pause every batch of this workspace that matches and is active or scheduled."""
-    caller = visitor.caller
-    agent = AgentId(UUID(form["agent"])) if form["agent"] else None
-    batches.pause_matching(caller.db, caller.workspace_id, agent, form["search"] or None)
-    return RedirectResponse("/console?status=paused", 303, HEADERS)
 
 
 @router.get("/system/keys")
