@@ -12,6 +12,7 @@ from dialer.console import (
     resources,
     sign_in,
     static_files,
+    suppression_list,
     system,
     webhooks,
 )
@@ -20,7 +21,20 @@ from dialer.console.visitor import SignedIn
 from dialer.errors import NotFound
 
 router = APIRouter()
-PARTS = (static_files, sign_in, batches, new_batch, events, contact_list, contacts, batch, system, webhooks, resources)
+PARTS = (
+    static_files,
+    sign_in,
+    batches,
+    new_batch,
+    events,
+    contact_list,
+    contacts,
+    batch,
+    system,
+    webhooks,
+    suppression_list,
+    resources,
+)
 for part in PARTS:
     router.include_router(part.router)
 # The last one: whatever no route above matches.
