@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from api.conftest import Api
-from console.client import SignedInClient, client_of, text_of
+from console.signed_in_client import SignedInClient, client_of, text_of
 from dialer.domain.ids import BatchId
 from dialer.domain.roles import Role
 from dialer.service import batches

@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 
 from api.conftest import Api
-from console.client import SignedInClient, client_of, text_of
+from console.signed_in_client import SignedInClient, client_of, text_of
 from dialer import wiring
 from dialer.domain.ids import TrunkId
 from dialer.store import quarantine, trunk_listeners

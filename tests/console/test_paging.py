@@ -1,12 +1,13 @@
 """Lists are read by key: the pages of the console count nothing, skip nothing, and read no table from its beginning."""
 
+import html
 import re
 from collections.abc import Iterator
 
 import pytest
 
 from api.conftest import Api
-from console.client import SignedInClient, client_of, text_of
+from console.signed_in_client import SignedInClient, client_of, text_of
 from support.recorded_statements import Statement, recorded_statements, sequentially_scanned_tables
 from support.world import World, made_up_phones
 
@@ -103,3 +104,18 @@ def test_a_list_of_suppressions_is_loaded(admin: SignedInClient, world: World) -
     assert "&lt;b&gt;asked&lt;/b&gt;" in admin.get("/console/system/suppressions").text
     refused = admin.http.post(load, files={"file": ("x.csv", "name\nAda\n")}, headers=headers)
     assert (refused.status_code, "Nothing of this file was loaded" in refused.text) == (422, True)
+
+
+def test_the_export_has_exactly_the_contacts_that_the_filter_shows(admin: SignedInClient, world: World) -> None:
+    batch_id = world.batch(["+12025550101", "+12025550102", "+12025550103"])
+    world.sql("UPDATE contacts SET external_id = 'crm 7&8' WHERE phone_number = '+12025550102'")
+    contacts = f"/console/batches/{batch_id}/contacts"
+    for filters in ({"phone_number": "+1 202 555 0102"}, {"external_id": "crm 7&8", "status": "pending"}):
+        page = admin.get(contacts, **filters)
+        (export,) = re.findall(r'href="([^"]+results\.csv[^"]*)">Export these as CSV', page.text)
+        lines = admin.get(html.unescape(export)).text.splitlines()
+        assert [line.split(",")[1] for line in lines[1:]] == ["+12025550102"]
+        assert re.findall(r">(\+1202555\d+)</a>", page.text) == ["+12025550102"]
+    wrong = admin.get(contacts, phone_number="nobody")
+    assert (wrong.status_code, "phone_number" in wrong.text) == (422, True)
+    assert admin.get(f"/console/batches/{batch_id}/results.csv", phone_number="nobody").status_code == 422

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from api.conftest import Api
-from console.client import SignedInClient, client_of, text_of
+from console.signed_in_client import SignedInClient, client_of, text_of
 from dialer.domain.roles import Role
 from support.world import World
 
