@@ -90,11 +90,11 @@ def act(request: Request, visitor: Acting, action: Action, form: SentForm) -> Re
     """
     caller = visitor.caller
     which = _filter(form, caller.now)
-    found = many_batches.matching(caller.db, caller.workspace_id, action, which)
-    if action is not Action.PAUSE and form["digest"] != found.digest:
+    matches = many_batches.matching(caller.db, caller.workspace_id, action, which)
+    if action is not Action.PAUSE and form["digest"] != matches.digest:
         return _question(request, visitor, action, which, has_changed=True)
     how = Cancellation.read({"in_progress": form["in_progress"] or "finish"}, caller.now)
-    done = many_batches.act(caller.context, caller.workspace_id, action, found.names, caller.rng, how)
+    done = many_batches.act(caller.context, caller.workspace_id, action, matches.names, caller.rng, how)
     after = _list_of(replace(which, status=AFTERWARDS.get(action, which.status)))
     if done.refused:
         return page(request, "all_done.html", visitor, action=action, done=done, back=after)
@@ -117,7 +117,7 @@ def _question(
     request: Request, visitor: Visitor, action: Action, which: BatchFilter, *, has_changed: bool = False
 ) -> Response:
     caller = visitor.caller
-    found: Matching = many_batches.matching(caller.db, caller.workspace_id, action, which)
+    matches: Matching = many_batches.matching(caller.db, caller.workspace_id, action, which)
     return page(
         request,
         "all.html",
@@ -125,8 +125,8 @@ def _question(
         status=409 if has_changed else 200,
         action=action,
         which=which,
-        found=found,
-        named=list(found.names.items())[:NAMED],
+        matches=matches,
+        named=list(matches.names.items())[:NAMED],
         has_changed=has_changed,
         agent=_agents(visitor).get(which.agent_id, which.agent_id),
         back=_list_of(which),

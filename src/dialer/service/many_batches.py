@@ -80,12 +80,12 @@ def matching(db: Database, workspace_id: WorkspaceId, action: Action, which: Bat
     """
     statuses = [status for status in ALLOWED[action] if which.status in (None, status)]
     with db.begin() as connection:
-        found = batch_views.matching(connection, workspace_id, statuses, which.agent_id, which.search)
+        records = batch_views.matching(connection, workspace_id, statuses, which.agent_id, which.search)
     return Matching(
-        {row.id: row.name for row in found},
-        sum(row.dialing for row in found),
-        sum(row.contacts_left for row in found),
-        sum(row.total for row in found),
+        {row.id: row.name for row in records},
+        sum(row.dialing for row in records),
+        sum(row.contacts_left for row in records),
+        sum(row.total for row in records),
     )
 
 
