@@ -1,6 +1,7 @@
 """The only place where a process gets its parts: database, leases, providers, clock and random numbers."""
 
 import os
+import socket
 from collections.abc import Callable
 from threading import Lock, Thread
 
@@ -61,6 +62,11 @@ class LedgerClock:
 
     def _read(self) -> None:
         self._known = (self._db.now(), self._seconds())
+
+
+def process_name() -> str:
+    """Return a name of this process: its machine, and its id there."""
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def connecting(settings: Settings) -> Callable[[Trunk], Provider]:

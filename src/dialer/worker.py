@@ -8,8 +8,6 @@ Every step uses the ledger's clock. A worker whose own clock is far from it does
 """
 
 import logging
-import os
-import socket
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial, wraps
 from typing import Any
@@ -64,14 +62,14 @@ settings = Settings.load()
 rng = wiring.chance()
 # Nothing is connected until a task needs it, so beat and listener may import this too.
 context = wiring.context_of(settings)
-measures = ProcessMetrics(settings.redis, wiring.seconds)
+process_name = wiring.process_name()
+measures = ProcessMetrics(settings.redis, wiring.seconds, f"worker {process_name}")
 scheduler = Scheduler(DEPARTURE_THREADS, wiring.seconds)
 # Threads of their own: an endpoint that does not answer takes none from the steps of calling.
 webhook_scheduler = Scheduler(WEBHOOK_THREADS, wiring.seconds)
 webhook_client = wiring.webhook_client_of(settings)
 # The endpoints that this process works on, or has queued.
 endpoints_in_hand: set[EndpointId] = set()
-process_name = f"{socket.gethostname()}:{os.getpid()}"
 logger = structlog.get_logger()
 # Errors that pass by themselves. The next tick finds what was due, so they need no traceback each.
 PASSING = (Unavailable, Contended, OperationalError)
@@ -211,6 +209,8 @@ def step(work: Callable[..., None]) -> Any:
     def task(*ids: Any, by_beat: bool = False) -> None:
         try:
             now = ledger_now()
+            if by_beat:
+                measures.note_process("beat")
             if now is None or (by_beat and not context.leases.is_first(name, interval / 2)):
                 return
             with measures.timed("dialer_step_seconds", {"step": name}):

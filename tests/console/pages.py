@@ -3,10 +3,12 @@
 from typing import Any
 
 from api.conftest import Api
-from dialer.service import batch_settings, batches, forecasts, resources
+from dialer.service import batch_settings, batches, forecasts, resources, webhook_endpoints
 from dialer.service.batch_settings import ChangedSettings
 from dialer.service.forecasts import ForecastRequest
 from dialer.service.suppressions import SUPPRESSION_TYPE, NewSuppression
+from dialer.service.webhook_endpoints import NewWebhookEndpoint
+from dialer.store import quarantine
 
 
 def populate(api: Api, called: int = 80) -> dict[str, str]:
@@ -41,6 +43,21 @@ def populate(api: Api, called: int = 80) -> dict[str, str]:
     world.step()
     new = NewSuppression(phone_number="+12025550199", reason="asked not to be called")
     resources.create(world.db, SUPPRESSION_TYPE, workspace_id, new, world.clock.now, world.rng)
+    for url, events in (
+        ("https://example.com/dialer", ["call.ended"]),
+        ("https://crm.example/in", ["batch.completed"]),
+    ):
+        hook = NewWebhookEndpoint.model_validate({"url": url, "events": events})
+        webhook_endpoints.create(world.db, workspace_id, hook, world.clock.now, world.rng)
+    world.run(world.clock.now.add(minutes=1))
+    world.sql(
+        "UPDATE webhook_deliveries SET status = 'dead', finished_at = dialer_now(), error = 'answered 503' "
+        "WHERE position % 3 = 0"
+    )
+    world.sql("UPDATE webhook_health SET failures = 7, failing_since = dialer_now(), last_error = 'answered 503'")
+    endpoint_id = world.value("SELECT id FROM webhook_endpoints ORDER BY url DESC LIMIT 1")
+    with world.db.begin() as connection:
+        quarantine.note(connection, "batch", night, ValueError("time zone"))
     contact_id = world.value(
         "SELECT id FROM contacts WHERE batch_id = :batch AND attempts = 2 ORDER BY position LIMIT 1", batch=done
     )
@@ -70,9 +87,15 @@ def populate(api: Api, called: int = 80) -> dict[str, str]:
         "settings": f"/console/batches/{active}/settings",
         "history": f"/console/batches/{active}/history",
         "new-batch": "/console/batches/new",
-        "stop": "/console/stop",
+        "stop": "/console/all/pause",
+        "cancel-all": "/console/all/cancel?search=renewals",
+        "webhooks": "/console/system/webhooks",
+        "webhook": f"/console/system/webhooks/{endpoint_id}",
+        "new-webhook": "/console/system/webhooks/new",
         "system": "/console/system",
         "agents": "/console/system/agents",
+        "numbers": "/console/system/numbers",
+        "new-number": "/console/system/numbers/new",
         "trunk": f"/console/system/trunks/{world.installed.trunk_id}",
         "suppressions": "/console/system/suppressions",
         "keys": "/console/system/keys",

@@ -77,7 +77,7 @@ def test_every_batch_is_paused_after_one_question(console: Console) -> None:
     for name in ("first", "second"):
         world.batch(3, name=name)
     page = console.signed_in()
-    page.get_by_role("link", name="Pause all").click()
+    page.get_by_role("link", name="pause …").click()
     page.get_by_role("button", name="Pause 2 batches").click()
     expect(page.locator(".batches .status")).to_have_text(["paused", "paused"])
 

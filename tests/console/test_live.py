@@ -58,7 +58,7 @@ async def test_a_revoked_key_ends_the_streams_of_its_sessions(api: Api) -> None:
     live = pages_of(api)
     key = api.key()
     page = page_of(api, sessions.sign_in(world.db, key), batch_id)
-    news = live.follow(page, 60)
+    news = live.follow(page, 15)
     assert len(await anext(news)) == 1
     await asyncio.to_thread(
         keys.revoke, world.db, world.installed.workspace_id, keys.authenticate(world.db, key).key_id

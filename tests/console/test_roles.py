@@ -13,7 +13,12 @@ from dialer.domain.roles import Role
 
 NOBODY = "019cad8f-ac00-7d8e-91b7-584a2265b1f5"
 OPEN = {"/console/sign-in", "/console/sign-out"}
-FOR_ADMINS = ("/console/system/keys", "/console/system/trunks")
+FOR_ADMINS = (
+    "/console/system/keys",
+    "/console/system/trunks",
+    "/console/system/webhooks",
+    "/console/system/engine",
+)
 
 
 def routes() -> list[tuple[str, str]]:
@@ -26,7 +31,14 @@ def routes() -> list[tuple[str, str]]:
         for method in route.methods or ()
     ]
     assert len(found) > 20
-    ids = {"batch_id": NOBODY, "contact_id": NOBODY, "key_id": NOBODY, "kind": "agents", "row": NOBODY}
+    ids = {
+        "batch_id": NOBODY,
+        "contact_id": NOBODY,
+        "key_id": NOBODY,
+        "kind": "agents",
+        "row": NOBODY,
+        "action": "pause",
+    }
     return [(method, path.format(**ids)) for method, path in found]
 
 
@@ -51,7 +63,7 @@ def test_a_viewer_reads_and_changes_nothing(api: Api, client: TestClient) -> Non
             reads = (
                 method == "GET"
                 and not path.startswith(FOR_ADMINS)
-                and not path.endswith(("/new", "/stop", "/settings"))
+                and not path.endswith(("/new", "/all/pause", "/settings"))
             )
             is_form_of_row = path == f"/console/system/agents/{NOBODY}"
             expected = {200, 404} if reads and not is_form_of_row else {403}
@@ -86,12 +98,13 @@ def test_rows_of_another_workspace_do_not_exist(api: Api, client: TestClient) ->
     for action in ("start", "pause", "resume", "cancel", "delete", "list/preview"):
         answer = client.post(f"/console/batches/{batch_id}/{action}", headers=ORIGIN | {"X-Form-Token": token})
         assert answer.status_code in (404, 422), action
-    client.post("/console/stop", data={"form_token": token}, headers=ORIGIN)
+    client.post("/console/all/pause", data={"form_token": token}, headers=ORIGIN)
     assert world.progress(batch_id).status == "active"
 
 
 def test_the_state_of_the_engine_is_for_the_workspace_of_the_owner(api: Api, client: TestClient) -> None:
     for key, is_shown in ((api.key(), True), (api.key(Role.ADMIN, api.workspace("other")), False)):
         signed_in(client, key)
-        answer = client.get("/console/system")
+        answer, part = client.get("/console/system"), client.get("/console/system/engine")
         assert (answer.status_code, "Call events to settle" in answer.text) == (200, is_shown)
+        assert (part.status_code, "Call events to settle" in part.text) == (200 if is_shown else 403, is_shown)

@@ -1,6 +1,7 @@
 """Figures of a batch's calls agree with its counts and with the ledger."""
 
 from collections.abc import Callable
+from typing import Any
 
 from dialer.service import statistics
 from support.world import World
@@ -36,3 +37,21 @@ def test_only_the_latest_calls_are_read(world: World) -> None:
 def test_a_batch_without_calls_has_empty_figures(world: World) -> None:
     figures = statistics.of_batch(world.db, world.installed.workspace_id, world.batch(3, start=False))
     assert (figures["calls"], figures["since"], figures["series"], figures["outcomes"]) == (0, None, [], {})
+
+
+def test_a_number_says_how_much_room_all_batches_leave(world: World) -> None:
+    workspace_id, number_id = world.installed.workspace_id, world.installed.number_ids[0]
+    numbers: dict[str, Any] = {"phone_number_ids": [number_id], "max_concurrent_calls": 2}
+    world.sql("UPDATE phone_numbers SET max_concurrent_calls = 5, max_calls_per_day = 100 WHERE id = :id", id=number_id)
+    one, other = world.batch(9, **numbers), world.batch(9, **numbers)
+    world.run(lambda: world.progress(one).dialing == world.progress(other).dialing == 2)
+    (number,) = statistics.of_batch(world.db, workspace_id, one)["numbers"]
+    assert (number["in_progress"], number["calls_now"], number["max_concurrent_calls"]) == (2, 4, 5)
+    assert (number["calls_today"], number["max_calls_per_day"]) == (4, 100)
+    world.run(lambda: world.is_over(one) and world.is_over(other))
+    (number,) = statistics.of_batch(world.db, workspace_id, one)["numbers"]
+    assert (number["calls"], number["calls_now"], number["calls_today"]) == (9, 0, 18)
+    world.clock.now = world.clock.now.add(days=1)
+    world.sql("UPDATE phone_numbers SET max_concurrent_calls = NULL WHERE id = :id", id=number_id)
+    (number,) = statistics.of_batch(world.db, workspace_id, one)["numbers"]
+    assert (number["max_concurrent_calls"], number["calls_today"]) == (None, 0)

@@ -119,7 +119,7 @@ def equip(
     state.explanations = Explanations(state.read_context, wiring.seconds)
     state.live_pages = LivePages(state.read_context.db, clock, state.explanations)
     state.rate_limits = RateLimits(settings.redis, settings.rate_limit_per_minute)
-    state.metrics = ProcessMetrics(settings.redis, wiring.seconds)
+    state.metrics = ProcessMetrics(settings.redis, wiring.seconds, f"api {wiring.process_name()}")
     state.metrics_page = metrics.MetricsPage(state.read_context, settings, state.metrics)
 
 

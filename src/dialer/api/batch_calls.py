@@ -199,16 +199,34 @@ def export_results(
     request: Request,
     status: Annotated[ContactStatus | None, Query(description="Only contacts in this status.")] = None,
     outcome: Annotated[Outcome | None, Query(description="Only contacts with this outcome.")] = None,
+    phone_number: Annotated[
+        Storable | None, Query(description="Only this number, as an import accepts it.", max_length=40)
+    ] = None,
+    external_id: Annotated[Storable | None, Query(description="Only contacts with this id.", max_length=255)] = None,
 ) -> StreamingResponse:
     """Stream the results as CSV, one row per contact."""
-    return streamed_results(caller, batch_id, request, status, outcome)
+    return streamed_results(caller, batch_id, request, status, outcome, phone_number, external_id)
 
 
 def streamed_results(
-    caller: Caller, batch_id: BatchId, request: Request, status: ContactStatus | None, outcome: Outcome | None
+    caller: Caller,
+    batch_id: BatchId,
+    request: Request,
+    status: ContactStatus | None,
+    outcome: Outcome | None,
+    phone_number: str | None,
+    external_id: str | None,
 ) -> StreamingResponse:
     """Build the response that streams the results; raises Busy where too many exports run."""
-    chunks = results.results_csv(caller.db, caller.workspace_id, batch_id, status=status, outcome=outcome)
+    chunks = results.results_csv(
+        caller.db,
+        caller.workspace_id,
+        batch_id,
+        status=status,
+        outcome=outcome,
+        phone_number=phone_number,
+        external_id=external_id,
+    )
     headers = {"Content-Disposition": f'attachment; filename="results-{batch_id}.csv"'}
     slot = request.app.state.exports.slot(caller.workspace_id)
     return Streamed(chunks, "text/csv", headers, slot, caller.settings.transfer_timeout_seconds)

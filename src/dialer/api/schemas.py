@@ -200,12 +200,18 @@ class ContactWithCalls(Contact):
 
 
 class NumberStatistics(BaseModel):
-    """The calls from one outbound number."""
+    """The calls from one outbound number. `calls_now`, `calls_today`: those of all batches, which count to its limits;
+    `calls_today` is null without a limit for the day.
+    """
 
     phone_number: str
     calls: int
     answered: int
     in_progress: int
+    max_concurrent_calls: int | None
+    calls_now: int
+    max_calls_per_day: int | None
+    calls_today: int | None
 
 
 class SeriesPoint(BaseModel):

@@ -98,18 +98,12 @@ def _failure(check: Callable[[], None]) -> str | None:
 
 def _troubles(context: "EngineContext") -> list[str]:
     from dialer import wiring
+    from dialer.service import engine_state
     from dialer.store import health
 
-    now = wiring.clock()
+    troubles = engine_state.troubles(context, wiring.clock())
     with context.db.begin() as connection:
-        troubles = health.troubles(connection, now)
         trunks = health.active_trunks(connection)
-        troubles += health.redis_troubles(connection, context.leases)
-        if not health.leases_are_loaded(connection, context.leases):
-            troubles.append(
-                "Redis has no leases, or has them from before it was restarted: no calls start until a worker's rescue "
-                "has rebuilt them"
-            )
     reasons = context.providers.health_all([trunk for _, trunk in trunks])
     failing = [(name, reason) for (name, _), reason in zip(trunks, reasons, strict=True) if reason]
     troubles += [f"Trunk {name} cannot place calls: {reason}" for name, reason in failing[:SHOWN_TRUNKS]]

@@ -1,8 +1,9 @@
 """One batch: its state and figures, and the actions on it."""
 
+from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse, StreamingResponse
 
 from dialer.api.batch_calls import streamed_results
@@ -18,6 +19,7 @@ from dialer.service import batch_views, batches, edit_batch, explain, resources,
 from dialer.service.agents import AGENT_TYPE
 from dialer.service.batches import Cancellation, Pause
 from dialer.service.edit_batch import ChangedBatch
+from dialer.service.fields import Storable
 
 router = APIRouter(prefix="/console/batches/{batch_id}", include_in_schema=False, route_class=PageRoute)
 
@@ -66,9 +68,11 @@ def export_results(
     batch_id: BatchId,
     status: Chosen[ContactStatus] = None,
     outcome: Chosen[Outcome] = None,
+    phone_number: Annotated[Chosen[Storable], Query(max_length=40)] = None,
+    external_id: Annotated[Chosen[Storable], Query(max_length=255)] = None,
 ) -> StreamingResponse:
     """Stream the results of the contacts that match."""
-    return streamed_results(visitor.caller, batch_id, request, status, outcome)
+    return streamed_results(visitor.caller, batch_id, request, status, outcome, phone_number, external_id)
 
 
 @router.post("/start")

@@ -33,6 +33,11 @@ def when(at: datetime | None, zone: str = "UTC") -> Markup | str:
     return Markup('<time datetime="{}">{}</time>').format(at.isoformat(), text)
 
 
+def moment(at: datetime | str | None) -> Markup | str:
+    """Write a time in UTC, also one that is text because it comes from a JSON column."""
+    return when(datetime.fromisoformat(at) if isinstance(at, str) else at)
+
+
 def clock(at: datetime | None, zone: str = "UTC") -> Markup | str:
     """Write a time in this zone to the second, without its year."""
     if at is None:
@@ -74,6 +79,7 @@ def _local(at: datetime, zone: str) -> DateTime:
 FILTERS: dict[str, Any] = {
     "number": number,
     "when": when,
+    "moment": moment,
     "clock": clock,
     "typed": typed,
     "duration": duration,

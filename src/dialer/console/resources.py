@@ -17,6 +17,7 @@ from dialer.errors import DialerError, InvalidInput, NotAllowed, NotFound
 from dialer.providers import registry
 from dialer.service import resources, trunks
 from dialer.service.agents import AGENT_TYPE
+from dialer.service.fields import Storable
 from dialer.service.phone_numbers import PHONE_NUMBER_TYPE
 from dialer.service.resources import ResourceType
 from dialer.service.suppressions import SUPPRESSION_TYPE
@@ -25,6 +26,7 @@ router = APIRouter(prefix="/console/system", include_in_schema=False, route_clas
 
 PAGE = 50
 MOST_CHOICES = 500
+Text = Annotated[Storable, Query(max_length=255)]
 STATUSES = {"active": "active", "inactive": "inactive"}
 
 
@@ -131,23 +133,20 @@ def section_of(visitor: Visitor, kind: str, *, writes: bool = False) -> Section:
 
 
 @router.get("/{kind}")
-def list_rows(
-    request: Request, visitor: SignedIn, kind: str, offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0
-) -> Response:
+def list_rows(request: Request, visitor: SignedIn, kind: str, search: Text = "", after: Text = "") -> Response:
     section, caller = section_of(visitor, kind), visitor.caller
-    rows, total = resources.list_page(
-        caller.db, section.type_of(caller), caller.workspace_id, {}, limit=PAGE, offset=offset
-    )
+    resource = section.type_of(caller)
+    rows = resources.list_after(caller.db, resource, caller.workspace_id, search.strip() or None, after, PAGE + 1)
     return page(
         request,
         "resources.html",
         visitor,
         kind=kind,
         section=section,
-        rows=rows,
-        total=total,
-        offset=offset,
-        limit=PAGE,
+        rows=rows[:PAGE],
+        next_after=rows[PAGE - 1][resource.table.unique] if len(rows) > PAGE else None,
+        search=search,
+        after=after,
         may_write=caller.role.suffices_for(section.writes),
     )
 

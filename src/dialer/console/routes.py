@@ -15,7 +15,9 @@ from dialer.console import (
     resources,
     sign_in,
     static_files,
+    suppression_list,
     system,
+    webhooks,
 )
 from dialer.console.page import PageRoute
 from dialer.console.visitor import SignedIn
@@ -35,6 +37,8 @@ PARTS = (
     batch_settings,
     forecast,
     system,
+    webhooks,
+    suppression_list,
     resources,
 )
 for part in PARTS:

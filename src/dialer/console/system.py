@@ -1,20 +1,21 @@
-"""The system page: what is wrong now, and where agents, numbers, trunks, suppressions and keys are kept."""
+"""The system page: what is wrong now, and where everything else is kept; API keys."""
 
-from uuid import UUID
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
-from dialer.console.fields import Chosen
 from dialer.console.page import HEADERS, PageRoute, page
 from dialer.console.resources import SECTIONS, trunk_type
-from dialer.console.visitor import Acting, Managing, SentForm, SignedIn, SignedInAdmin, SignedInOperator
+from dialer.console.visitor import Managing, SentForm, SignedIn, SignedInAdmin, Visitor
 from dialer.domain.allow_list import DEFAULT_WORKSPACE
-from dialer.domain.ids import AgentId, KeyId
+from dialer.domain.ids import KeyId
 from dialer.domain.roles import Role
-from dialer.service import batch_views, batches, engine_state, keys, resources
+from dialer.errors import NotAllowed
+from dialer.service import engine_state, keys, resources
 from dialer.service.agents import AGENT_TYPE
 from dialer.service.keys import NewKey
+from dialer.settings import QUEUES
 
 router = APIRouter(prefix="/console", include_in_schema=False, route_class=PageRoute)
 
@@ -25,37 +26,41 @@ SHOWN = 100
 def show_system(request: Request, visitor: SignedIn) -> Response:
     caller = visitor.caller
     agents, _ = resources.list_page(caller.db, AGENT_TYPE, caller.workspace_id, {}, SHOWN, 0)
-    shown_trunks, state = None, None
+    shown_trunks = None
     if visitor.may(Role.ADMIN):
         shown_trunks, _ = resources.list_page(caller.db, trunk_type(caller), caller.workspace_id, {}, SHOWN, 0)
-        # What concerns all workspaces is for the owner of the machine, who owns the workspace `default`.
-        state = engine_state.read(caller.db, caller.now) if caller.workspace == DEFAULT_WORKSPACE else None
     return page(
         request,
         "system.html",
         visitor,
         agents=agents,
         trunks=shown_trunks,
-        state=state,
+        engine=_engine(request, visitor) if _is_of_the_owner(visitor) else None,
         sections={kind: section for kind, section in SECTIONS.items() if visitor.may(section.reads)},
     )
 
 
-@router.get("/stop")
-def ask_to_stop(request: Request, visitor: SignedInOperator, agent: Chosen[UUID] = None, search: str = "") -> Response:
-    """Say how many batches would be paused, before anything is done."""
-    caller = visitor.caller
-    count = batch_views.count_pausable(caller.db, caller.workspace_id, agent, search or None)
-    return page(request, "stop.html", visitor, count=count, agent=agent, search=search)
+@router.get("/system/engine")
+def show_engine(request: Request, visitor: SignedInAdmin) -> Response:
+    """Show the state of the engine, without the page around it."""
+    if not _is_of_the_owner(visitor):
+        raise NotAllowed(f"The engine is shown to admins of the workspace {DEFAULT_WORKSPACE}")
+    return page(request, "engine.html", visitor, **_engine(request, visitor))
 
 
-@router.post("/stop")
-def stop(visitor: Acting, form: SentForm) -> Response:
-    """Pause every batch of this workspace that matches and is active or scheduled."""
+def _is_of_the_owner(visitor: Visitor) -> bool:
+    """Return whether what concerns all workspaces may be shown: the machine's owner has the keys of `default`."""
+    return visitor.may(Role.ADMIN) and visitor.caller.workspace == DEFAULT_WORKSPACE
+
+
+def _engine(request: Request, visitor: Visitor) -> dict[str, Any]:
     caller = visitor.caller
-    agent = AgentId(UUID(form["agent"])) if form["agent"] else None
-    batches.pause_matching(caller.db, caller.workspace_id, agent, form["search"] or None)
-    return RedirectResponse("/console?status=paused", 303, HEADERS)
+    return {
+        "state": engine_state.read(caller.db, caller.now),
+        "troubles": engine_state.troubles(caller.context, caller.now),
+        "processes": engine_state.processes(caller.db, request.app.state.metrics),
+        "queues": engine_state.queues(caller.settings.broker, QUEUES),
+    }
 
 
 @router.get("/system/keys")

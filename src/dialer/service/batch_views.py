@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Sequence
 from typing import Any
-from uuid import UUID
 
 from pendulum import DateTime
 
@@ -85,20 +84,35 @@ def list_page(
         return _views(connection, page, now), total
 
 
-def count_pausable(db: Database, workspace_id: WorkspaceId, agent_id: UUID | None, search: str | None) -> int:
-    """Count the batches that `batches.pause_matching` would pause.
+def list_before(
+    db: Database,
+    workspace_id: WorkspaceId,
+    now: DateTime,
+    *,
+    statuses: Collection[BatchStatus],
+    agent_id: AgentId | None,
+    search: str | None,
+    before: BatchId | None,
+    limit: int,
+) -> list[dict[str, Any]]:
+    """Read the batches that were created before one, newest first. Nothing is counted.
 
     Args:
         db: the database.
         workspace_id: the workspace of the caller.
+        now: the current time, which decides what "today" is in each batch's zone.
+        statuses: only batches in one of these.
         agent_id: only batches of this agent.
-        search: only batches whose name contains this.
+        search: only batches whose name contains this, in any case.
+        before: the last batch of the page before; None: the first page.
+        limit: the size of the page.
 
     Returns:
-        How many are active or scheduled, and match.
+        The batches.
     """
     with db.begin() as connection:
-        return len(batch_views.pausable(connection, workspace_id, AgentId(agent_id) if agent_id else None, search))
+        page = batch_views.before(connection, workspace_id, statuses, agent_id, search, before, limit)
+        return _views(connection, page, now)
 
 
 def list_shown(

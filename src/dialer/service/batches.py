@@ -1,7 +1,6 @@
 """Actions on a batch: create, schedule, pause, resume, cancel and delete it."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from random import Random
 from typing import Literal
 
@@ -11,7 +10,7 @@ from pydantic import ConfigDict
 
 from dialer.domain.batch import Batch
 from dialer.domain.batch_progress import Progress
-from dialer.domain.ids import AgentId, BatchId, FolderId, WorkspaceId, uuid7
+from dialer.domain.ids import BatchId, FolderId, WorkspaceId, uuid7
 from dialer.domain.states import FINAL_BATCH, BatchStatus
 from dialer.domain.trunk import OutboundNumber, Trunk
 from dialer.engine import rescue
@@ -20,7 +19,7 @@ from dialer.errors import Contended, DialerError, InvalidInput, NotFound, StateC
 from dialer.service import agents, contacts, readiness
 from dialer.service.fields import InputModel, Reason
 from dialer.service.new_batch import NewBatch
-from dialer.store import batch_edits, batch_views, batches, configuration, folder_contacts, numbers, resources
+from dialer.store import batch_edits, batches, configuration, folder_contacts, numbers, resources
 from dialer.store import progress as batch_progress
 from dialer.store.database import Connection, Database
 
@@ -227,28 +226,6 @@ def pause(db: Database, workspace_id: WorkspaceId, batch_id: BatchId, reason: st
     """
     among = [BatchStatus.ACTIVE, BatchStatus.SCHEDULED]
     return _change(db, workspace_id, batch_id, BatchStatus.PAUSED, among, "paused", "batch_not_active", reason)
-
-
-def pause_matching(db: Database, workspace_id: WorkspaceId, agent_id: AgentId | None, search: str | None) -> int:
-    """Pause every batch that matches, one after the other. One that has stopped meanwhile is no error (P4).
-
-    Args:
-        db: the database.
-        workspace_id: the workspace of the caller.
-        agent_id: only batches of this agent; None: of any.
-        search: only batches whose name contains this; None: all.
-
-    Returns:
-        How many were paused.
-    """
-    with db.begin() as connection:
-        batch_ids = batch_views.pausable(connection, workspace_id, agent_id, search)
-    paused = 0
-    for batch_id in batch_ids:
-        with suppress(NotFound, StateConflict):
-            pause(db, workspace_id, batch_id)
-            paused += 1
-    return paused
 
 
 def resume(db: Database, workspace_id: WorkspaceId, batch_id: BatchId) -> BatchStatus:

@@ -218,7 +218,7 @@ def list_page(
         InvalidInput: `phone_number` is no number.
     """
     with db.begin() as connection:
-        contact_filter = _filter(connection, workspace_id, batch_id, status, outcome, phone_number, external_id)
+        contact_filter = filter_of(connection, workspace_id, batch_id, status, outcome, phone_number, external_id)
         contacts, total = contact_views.page(connection, contact_filter, limit, offset)
         return [dict(row._mapping) for row in contacts], total
 
@@ -256,11 +256,11 @@ def list_after(
         InvalidInput: `phone_number` is no number.
     """
     with db.begin() as connection:
-        contact_filter = _filter(connection, workspace_id, batch_id, status, outcome, phone_number, external_id)
+        contact_filter = filter_of(connection, workspace_id, batch_id, status, outcome, phone_number, external_id)
         return [dict(row._mapping) for row in contact_views.after(connection, contact_filter, position, limit)]
 
 
-def _filter(
+def filter_of(
     connection: Connection,
     workspace_id: WorkspaceId,
     batch_id: BatchId,
@@ -269,7 +269,24 @@ def _filter(
     phone_number: str | None,
     external_id: str | None,
 ) -> contact_views.ContactFilter:
-    """Make the filter of a list; raises NotFound and InvalidInput as the lists do."""
+    """Make the filter of a list.
+
+    Args:
+        connection: an open transaction.
+        workspace_id: the workspace of the caller.
+        batch_id: the batch.
+        status: only contacts in this status.
+        outcome: only contacts with this outcome.
+        phone_number: only this number, in any format that an import accepts.
+        external_id: only contacts with this id.
+
+    Returns:
+        The filter.
+
+    Raises:
+        NotFound: there is no such batch in this workspace.
+        InvalidInput: `phone_number` is no number.
+    """
     settings = batches.import_settings(connection, workspace_id, batch_id)
     if settings is None:
         raise NotFound("No such batch in this workspace")

@@ -56,6 +56,27 @@ def list_page(
         return [resource.complete(dict(row._mapping)) for row in page], total
 
 
+def list_after(
+    db: Database, resource: ResourceType, workspace_id: WorkspaceId, search: str | None, after: str, limit: int
+) -> list[View]:
+    """Read a page of a resource in the order of its names or numbers. Nothing is counted.
+
+    Args:
+        db: the database.
+        resource: the type of resource.
+        workspace_id: the workspace of the caller.
+        search: only rows whose name or number contains this, in any case; None: all.
+        after: the name or number of the last row of the page before; empty: the first page.
+        limit: the size of the page.
+
+    Returns:
+        The rows.
+    """
+    with db.begin() as connection:
+        page = resources.after(connection, resource.table, workspace_id, search, after, limit)
+        return [resource.complete(dict(row._mapping)) for row in page]
+
+
 def show(db: Database, resource: ResourceType, workspace_id: WorkspaceId, row_id: UUID) -> View:
     """Read one row.
 

@@ -12,7 +12,9 @@ from dialer.domain.ids import BatchId, WorkspaceId
 from dialer.domain.outcomes import Outcome
 from dialer.domain.states import AttemptState, ContactStatus
 from dialer.errors import NotFound
+from dialer.service import contacts
 from dialer.store import call_views, configuration
+from dialer.store.contact_views import ContactFilter
 from dialer.store.database import Connection, Database
 
 COLUMNS = (
@@ -69,6 +71,8 @@ def results_csv(
     *,
     status: ContactStatus | None = None,
     outcome: Outcome | None = None,
+    phone_number: str | None = None,
+    external_id: str | None = None,
 ) -> Generator[bytes]:
     """Generate the results as CSV, one row per contact.
 
@@ -81,32 +85,35 @@ def results_csv(
         batch_id: the batch.
         status: only contacts in this status.
         outcome: only contacts with this outcome.
+        phone_number: only this number, in any format that an import accepts.
+        external_id: only contacts with this id.
 
     Returns:
         The file in chunks.
 
     Raises:
         NotFound: there is no such batch in this workspace; raised by this call, before the first chunk.
+        InvalidInput: `phone_number` is no number; so is this.
     """
     with db.begin() as connection:
-        require(connection, workspace_id, batch_id)
-    return _chunks(db, batch_id, status, outcome)
+        which = contacts.filter_of(connection, workspace_id, batch_id, status, outcome, phone_number, external_id)
+    return _chunks(db, which)
 
 
-def _chunks(db: Database, batch_id: BatchId, status: ContactStatus | None, outcome: Outcome | None) -> Generator[bytes]:
+def _chunks(db: Database, which: ContactFilter) -> Generator[bytes]:
     yield _lines([COLUMNS])
     after = 0
-    while contacts := _page(db, batch_id, after, status, outcome):
-        lines = _lines([[cell(row._mapping[name]) for name in COLUMNS] for row in contacts])
+    while page := _page(db, which, after):
+        lines = _lines([[cell(row._mapping[name]) for name in COLUMNS] for row in page])
         yield from (lines[first : first + _CHUNK_BYTES] for first in range(0, len(lines), _CHUNK_BYTES))
-        after = contacts[-1].position
+        after = page[-1].position
 
 
-def _page(
-    db: Database, batch_id: BatchId, after: int, status: ContactStatus | None, outcome: Outcome | None
-) -> Sequence[Any]:
+def _page(db: Database, which: ContactFilter, after: int) -> Sequence[Any]:
     with db.begin() as connection:
-        return call_views.results(connection, batch_id, after, _ROWS, status, outcome)
+        return call_views.results(
+            connection, which.batch_id, after, _ROWS, which.status, which.outcome, which.phone_number, which.external_id
+        )
 
 
 def _lines(table: Any) -> bytes:

@@ -11,6 +11,8 @@ from dialer.store import call_statistics
 from dialer.store.database import Database
 
 MOST_CALLS = 20_000
+# What is shown of a number that was deleted.
+UNLIMITED = {"max_concurrent_calls": None, "max_calls_per_day": None, "calls_now": 0, "calls_today": None}
 
 
 def of_batch(
@@ -26,7 +28,8 @@ def of_batch(
 
     Returns:
         `calls` (attempts that were counted), `since` (the first of them), `is_complete` (none was left out),
-        `outcomes` (with `refused` and `in_progress`), `numbers`, `series` (one point per `interval_seconds`) and
+        `outcomes` (with `refused` and `in_progress`), `numbers` (with their limits, and what all batches use of
+        them now), `series` (one point per `interval_seconds`) and
         `hours` (by weekday and hour of the batch's zone).
 
     Raises:
@@ -35,7 +38,11 @@ def of_batch(
     with db.begin() as connection:
         results.require(connection, workspace_id, batch_id)
         row = call_statistics.of_batch(connection, batch_id, most_calls)
-    figures = dict(row._mapping)
+        called_from = [number["phone_number"] for number in row.numbers]
+        room = call_statistics.room_of_numbers(connection, batch_id, called_from)
+    by_number = {number.phone_number: dict(number._mapping) for number in room}
+    numbers = [UNLIMITED | number | by_number.get(number["phone_number"], {}) for number in row.numbers]
+    figures = dict(row._mapping) | {"numbers": numbers}
     is_complete = row.calls < most_calls
     return figures | {"is_complete": is_complete, "series": list(_series(row.series, row.interval_seconds))}
 

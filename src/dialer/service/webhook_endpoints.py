@@ -204,6 +204,36 @@ def list_deliveries(
         return [dict(row._mapping) for row in messages], total
 
 
+def list_before(
+    db: Database,
+    workspace_id: WorkspaceId,
+    endpoint_id: UUID,
+    status: DeliveryStatus | None,
+    before: int | None,
+    limit: int,
+) -> list[dict[str, Any]]:
+    """Read an endpoint's messages from a position on, newest first. Nothing is counted.
+
+    Args:
+        db: the database.
+        workspace_id: the workspace of the caller.
+        endpoint_id: the endpoint.
+        status: only messages in this state.
+        before: the position of the last message of the page before; None: the first page.
+        limit: the size of the page.
+
+    Returns:
+        The messages, each with its `position`.
+
+    Raises:
+        NotFound: this workspace has no such endpoint.
+    """
+    with db.begin() as connection:
+        resources.show(db.within(connection), WEBHOOK_ENDPOINT_TYPE, workspace_id, endpoint_id)
+        messages = webhook_deliveries.before(connection, EndpointId(endpoint_id), status, before, limit)
+        return [dict(row._mapping) for row in messages]
+
+
 def replay(db: Database, workspace_id: WorkspaceId, endpoint_id: UUID, what: WebhookReplay, now: DateTime) -> int:
     """Send messages of an endpoint again, with the same ids. Calling this twice is safe.
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from typing import Any
+from uuid import UUID
 
 from pendulum import DateTime
 from sqlalchemy import Connection, Row
@@ -35,6 +36,13 @@ WHERE b.workspace_id = :workspace
   AND (CAST(:search AS text) IS NULL OR strpos(lower(b.name), lower(:search)) > 0)
 """
 
+_MATCHES = """
+WHERE b.workspace_id = :workspace AND b.status = ANY(:statuses)
+  AND (CAST(:agent AS uuid) IS NULL OR b.agent_id = :agent)
+  AND (CAST(:search AS text) IS NULL OR strpos(lower(b.name), lower(:search)) > 0)
+"""
+_LAST_ID = UUID(int=2**128 - 1)
+
 
 def read(connection: Connection, workspace_id: WorkspaceId, batch_id: BatchId) -> Row[Any] | None:
     """Read one batch of this workspace."""
@@ -67,20 +75,49 @@ def page(
     return batches, counted.n
 
 
-def pausable(
-    connection: Connection, workspace_id: WorkspaceId, agent_id: AgentId | None, search: str | None
-) -> list[BatchId]:
-    """Return the ids of the batches that match and can be paused, in their order."""
-    matches = rows(
+def before(
+    connection: Connection,
+    workspace_id: WorkspaceId,
+    statuses: Collection[BatchStatus],
+    agent_id: AgentId | None,
+    search: str | None,
+    batch_id: BatchId | None,
+    limit: int,
+) -> Sequence[Row[Any]]:
+    """Read the batches that match before this one (None: from the newest on), newest first, by the index of the
+    workspace: a page at any depth costs the same.
+    """
+    return rows(
         connection,
-        f"SELECT b.id FROM batches b {_FILTER} AND b.status IN ('active', 'scheduled') ORDER BY b.id",
+        f"{_VIEW} {_MATCHES} AND b.id < :before ORDER BY b.id DESC LIMIT :limit",
         workspace=workspace_id,
+        statuses=list(statuses),
         agent=agent_id,
-        status=None,
-        name=None,
+        search=search,
+        before=batch_id or _LAST_ID,
+        limit=limit,
+    )
+
+
+def matching(
+    connection: Connection,
+    workspace_id: WorkspaceId,
+    statuses: Collection[BatchStatus],
+    agent_id: AgentId | None,
+    search: str | None,
+) -> Sequence[Row[Any]]:
+    """Read all batches that match, in their order: id, name, calls in progress and contacts."""
+    return rows(
+        connection,
+        f"""
+        SELECT b.id, b.name, p.dialing, p.pending + p.waiting AS contacts_left, p.total
+        FROM batches b JOIN batch_progress p ON p.batch_id = b.id {_MATCHES} ORDER BY b.id
+        """,
+        workspace=workspace_id,
+        statuses=list(statuses),
+        agent=agent_id,
         search=search,
     )
-    return [row.id for row in matches]
 
 
 def shown(

@@ -1,5 +1,6 @@
 """Figures of a batch's latest calls: outcomes, numbers, series over time. The cost is bounded."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row
@@ -68,3 +69,27 @@ def of_batch(connection: Connection, batch_id: BatchId, limit: int) -> Row[Any]:
         longest=INTERVALS[-1],
     )
     return row
+
+
+def room_of_numbers(connection: Connection, batch_id: BatchId, numbers: Sequence[str]) -> Sequence[Row[Any]]:
+    """Read the limits of these numbers of the batch's workspace, and what all batches use of them now.
+
+    `calls_today`: on the current UTC day, as the daily cap counts them; None without a cap.
+    """
+    return rows(
+        connection,
+        """
+        SELECT n.phone_number, n.max_concurrent_calls, n.max_calls_per_day,
+               (SELECT count(*) FROM attempts a WHERE a.phone_number_id = n.id AND a.utc_on >= d.utc_on - 1
+                AND a.rescue_at IS NOT NULL) AS calls_now,
+               CASE WHEN n.max_calls_per_day IS NOT NULL THEN
+                   (SELECT count(*) FROM attempts a
+                    WHERE a.phone_number_id = n.id AND a.utc_on = d.utc_on AND a.state <> 'refused')
+                   + (SELECT count(*) FROM deleted_attempts a WHERE a.phone_number_id = n.id AND a.utc_on = d.utc_on)
+               END AS calls_today
+        FROM phone_numbers n, (SELECT CAST(dialer_now() AT TIME ZONE 'UTC' AS date) AS utc_on) AS d
+        WHERE n.workspace_id = (SELECT workspace_id FROM batches WHERE id = :batch) AND n.phone_number = ANY(:numbers)
+        """,
+        batch=batch_id,
+        numbers=list(numbers),
+    )

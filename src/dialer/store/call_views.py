@@ -72,6 +72,8 @@ def results(
     limit: int,
     status: ContactStatus | None = None,
     outcome: Outcome | None = None,
+    phone_number: str | None = None,
+    external_id: str | None = None,
 ) -> Sequence[Row[Any]]:
     """Read the results of contacts after this position, in their order: outcome and last call of each.
 
@@ -101,10 +103,14 @@ def results(
         WHERE c.batch_id = :batch AND c.position > :after
           AND (CAST(:status AS text) IS NULL OR CASE WHEN over.is_so THEN 'cancelled' ELSE c.status END = :status)
           AND (CAST(:outcome AS text) IS NULL OR c.outcome = :outcome)
+          AND (CAST(:phone_number AS text) IS NULL OR c.phone_number = :phone_number)
+          AND (CAST(:external_id AS text) IS NULL OR c.external_id = :external_id)
         ORDER BY c.position LIMIT :limit
         """,
         status=status,
         outcome=outcome,
+        phone_number=phone_number,
+        external_id=external_id,
         batch=batch_id,
         after=after,
         limit=limit,

@@ -1,6 +1,7 @@
 """Counters and durations of all processes: buffered in memory, added up in Redis about once a second.
 
 One hash, `{dialer}:measures`: field -> number. A field is a JSON list: name, labels, and for durations the bucket.
+Another one, `{dialer}:processes`: the name of a process -> when it last added something, by the clock of Redis.
 No call depends on them: while Redis is away a process buffers its samples, up to a limit.
 """
 
@@ -14,6 +15,11 @@ from threading import Lock
 import redis
 
 KEY = "{dialer}:measures"
+PROCESSES = "{dialer}:processes"
+# The clock of Redis, because those of the processes may differ.
+_SEEN = "return redis.call('HSET', KEYS[1], ARGV[1], redis.call('TIME')[1])"
+# A process that was not seen for an hour has ended.
+FORGOTTEN_SECONDS = 3_600
 # Upper bounds in seconds, from a fast query to a slow provider.
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 FLUSH_SECONDS = 1.0
@@ -29,12 +35,14 @@ class ProcessMetrics:
     Args:
         url: where Redis is.
         seconds: a monotonic clock.
+        process: the name by which operators know this process; empty: it is not listed.
     """
 
-    def __init__(self, url: str, seconds: Callable[[], float]) -> None:
+    def __init__(self, url: str, seconds: Callable[[], float], process: str = "") -> None:
         self._redis = redis.Redis.from_url(url, decode_responses=True, socket_timeout=1, socket_connect_timeout=1)
         self._seconds = seconds
         self._lock = Lock()
+        self._process, self._others_seen = process, set[str]()
         self._added: dict[str, float] = defaultdict(float)
         self._flushed_at = seconds()
 
@@ -57,16 +65,25 @@ class ProcessMetrics:
         finally:
             self.duration(name, labels, self._seconds() - started_at)
 
+    def note_process(self, name: str) -> None:
+        """Record that another process, which has no metrics of its own, was at work just now."""
+        with self._lock:
+            self._others_seen.add(name)
+        self._add({})
+
     def flush(self) -> None:
         """Add the buffered samples to those in Redis."""
         with self._lock:
             added, self._added, self._flushed_at = self._added, defaultdict(float), self._seconds()
-        if not added:
+            seen, self._others_seen = self._others_seen, set()
+        if not added and not seen:
             return
         try:
             with self._redis.pipeline(transaction=False) as pipe:
                 for field, by in added.items():
                     pipe.hincrbyfloat(KEY, field, by)
+                for process in {self._process, *seen} - {""}:
+                    pipe.eval(_SEEN, 1, PROCESSES, process)
                 pipe.execute()
         except redis.RedisError:
             self._buffer(added)
@@ -83,6 +100,17 @@ class ProcessMetrics:
             name, labels, bucket = json.loads(field)
             samples[name, tuple((key, value) for key, value in labels), bucket] = float(total)
         return samples
+
+    def processes(self) -> dict[str, float]:
+        """Return how many seconds ago each process was last seen; empty if Redis is away."""
+        try:
+            now, _ = self._redis.time()
+            ages = {str(process): now - float(at) for process, at in self._redis.hgetall(PROCESSES).items()}
+            if ended := [process for process, age in ages.items() if age > FORGOTTEN_SECONDS]:
+                self._redis.hdel(PROCESSES, *ended)
+        except redis.RedisError:
+            return {}
+        return {process: max(0.0, age) for process, age in ages.items() if age <= FORGOTTEN_SECONDS}
 
     def close(self) -> None:
         """Write the buffered samples and close the connection."""

@@ -120,6 +120,32 @@ def page(
     return rows(connection, newest_first, limit=limit, offset=offset, **parameters), counted.n
 
 
+def after(
+    connection: Connection,
+    table: ResourceTable,
+    workspace_id: WorkspaceId,
+    search: str | None,
+    value: str,
+    limit: int,
+) -> Sequence[Row[Any]]:
+    """Read the rows whose unique value comes after this one, in its order, by its index; nothing is counted.
+
+    `search`: only rows whose unique value contains this, in any case.
+    """
+    matches = f"AND strpos(lower(t.{table.unique}), lower(:search)) > 0" if search is not None else ""
+    return rows(
+        connection,
+        f"""
+        {table.view} WHERE t.workspace_id = :workspace AND t.{table.unique} > :after {matches}
+        ORDER BY t.{table.unique} LIMIT :limit
+        """,
+        workspace=workspace_id,
+        search=search,
+        after=value,
+        limit=limit,
+    )
+
+
 def read(connection: Connection, table: ResourceTable, workspace_id: WorkspaceId, row_id: UUID) -> Row[Any] | None:
     """Read one row of this workspace."""
     query = f"{table.view} WHERE t.id = :id AND t.workspace_id = :workspace"

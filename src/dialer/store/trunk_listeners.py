@@ -1,9 +1,10 @@
 """Which listener hears which trunk's network: one row per trunk and listener. Shows whether events may be missed."""
 
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Row
 
 from dialer.domain.ids import TrunkId
 from dialer.domain.timeouts import HEARD_SECONDS
@@ -73,6 +74,18 @@ def forget(connection: Connection, listener_id: UUID) -> None:
         WHERE listener_id = :listener OR heard_at < dialer_now() - interval '1 day'
         """,
         listener=listener_id,
+    )
+
+
+def seen(connection: Connection) -> Sequence[Row[Any]]:
+    """Read for operators when each listener was last heard of, and on how many trunks it hears the network now."""
+    return rows(
+        connection,
+        f"""
+        SELECT l.listener_id, count(*) FILTER (WHERE {HEARS}) AS trunks,
+               extract(epoch FROM dialer_now() - max(l.heard_at)) AS seconds_ago
+        FROM trunk_links l GROUP BY 1 ORDER BY 1
+        """,
     )
 
 

@@ -15,6 +15,13 @@ from dialer.domain.ids import EndpointId
 from dialer.domain.webhook import Answer, DeliveryStatus, Message, Target
 from dialer.store.database import moment, rows, run
 
+_SELECT = """
+SELECT position, id, type, batch_id, sequence, status, attempts, created_at,
+       CASE WHEN status = 'pending' THEN due_at END AS due_at, last_attempt_at, response_status, error,
+       finished_at, data
+FROM webhook_deliveries
+"""
+
 
 def due_endpoints(connection: Connection, now: DateTime, limit: int) -> list[EndpointId]:
     """Return endpoints that have messages to send now, those that work first."""
@@ -226,18 +233,31 @@ def page(
     )
     messages = rows(
         connection,
-        f"""
-        SELECT id, type, batch_id, sequence, status, attempts, created_at,
-               CASE WHEN status = 'pending' THEN due_at END AS due_at, last_attempt_at, response_status, error,
-               finished_at, data
-        FROM webhook_deliveries WHERE {where} ORDER BY position DESC LIMIT :limit OFFSET :offset
-        """,
+        f"{_SELECT} WHERE {where} ORDER BY position DESC LIMIT :limit OFFSET :offset",
         id=endpoint_id,
         status=status,
         limit=limit,
         offset=offset,
     )
     return messages, counted.n
+
+
+def before(
+    connection: Connection, endpoint_id: EndpointId, status: DeliveryStatus | None, position: int | None, limit: int
+) -> Sequence[Row[Any]]:
+    """Read an endpoint's messages before a position (None: from the newest on), newest first."""
+    return rows(
+        connection,
+        f"""
+        {_SELECT} WHERE endpoint_id = :id AND position < :before
+          AND (CAST(:status AS text) IS NULL OR status = :status)
+        ORDER BY position DESC LIMIT :limit
+        """,
+        id=endpoint_id,
+        status=status,
+        before=2**63 - 1 if position is None else position,
+        limit=limit,
+    )
 
 
 def rotate_secret(connection: Connection, endpoint_id: UUID, secret: str, previous_until: DateTime) -> None:

@@ -107,7 +107,7 @@
   const PREVIEW_BYTES = 65536;
   const preview = async (form) => {
     const file = form.file.files[0], place = document.getElementById("list");
-    if (!file) return place.replaceChildren();
+    if (!file || !form.dataset.preview) return place.replaceChildren();
     const answer = await fetch(form.dataset.preview, {
       method: "POST",
       headers: { "Content-Type": "text/csv", "X-Form-Token": document.querySelector('meta[name="form-token"]').content },

@@ -1,0 +1,42 @@
+"""A signed-in client of the console without a browser, and what the tests read from its pages."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi.testclient import TestClient
+from httpx2 import Response
+
+from api.conftest import Api
+from console.test_sessions import ORIGIN, signed_in
+from dialer.domain.ids import WorkspaceId
+from dialer.domain.roles import Role
+
+
+@dataclass(frozen=True)
+class SignedInClient:
+    """A client with a session."""
+
+    http: TestClient
+    token: str
+
+    def get(self, path: str, **params: Any) -> Response:
+        return self.http.get(path, params=params or None)
+
+    def post(self, path: str, **fields: Any) -> Response:
+        """Send a form of one of the pages."""
+        return self.http.post(path, data={"form_token": self.token} | fields, headers=ORIGIN)
+
+
+@contextmanager
+def client_of(api: Api, role: Role = Role.ADMIN, workspace: WorkspaceId | None = None) -> Iterator[SignedInClient]:
+    """Sign in with a new key of this role."""
+    with TestClient(api.app(), raise_server_exceptions=False, follow_redirects=False) as http:
+        yield SignedInClient(http, signed_in(http, api.key(role, workspace)))
+
+
+def text_of(answer: Response) -> str:
+    """Return the text of a page without its tags, in one line."""
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", answer.text))

@@ -1,0 +1,84 @@
+"""Text of lists and of operators is text on every page, whatever it contains."""
+
+from uuid import uuid4
+
+from api.conftest import Api
+from console.signed_in_client import SignedInClient, client_of
+from dialer.domain.ids import TrunkId
+from dialer.store import quarantine, trunk_listeners
+from support.world import World
+
+HOSTILE = """<script>alert("1")</script><img src=x onerror='alert(1)'>"""
+ROOT = "/console/system"
+
+
+def test_hostile_text_is_shown_as_text_on_every_page(api: Api, world: World) -> None:
+    batch_id = world.batch(2, name=HOSTILE)
+    world.sql(
+        """
+        UPDATE contacts SET name = v.text, external_id = v.text, variables = jsonb_build_object(v.text, v.text)
+        FROM (SELECT CAST(:text AS text) AS text) AS v
+        """,
+        text=HOSTILE,
+    )
+    world.sql("UPDATE agents SET name = :text", text=HOSTILE)
+    world.sql("UPDATE trunks SET name = :text", text=HOSTILE)
+    world.run(lambda: world.is_over(batch_id))
+    world.batch(1, name=HOSTILE)
+    world.sql("UPDATE attempts SET cause = :text", text=HOSTILE)
+    contact_id = world.value("SELECT id FROM contacts LIMIT 1")
+    with world.db.begin() as connection:
+        quarantine.note(connection, "batch", batch_id, ValueError(HOSTILE))
+        trunk_listeners.down(connection, TrunkId(world.installed.trunk_id), uuid4(), HOSTILE)
+    with client_of(api) as admin:
+        admin.post(f"{ROOT}/suppressions/new", phone_number="+12025550199", reason=HOSTILE)
+        admin.post(f"{ROOT}/webhooks/new", url="https://example.com/", events=["call.ended"], description=HOSTILE)
+        endpoint_id = world.value("SELECT id FROM webhook_endpoints")
+        world.sql(
+            "UPDATE webhook_health SET failures = 9, last_error = :text, failing_since = dialer_now()", text=HOSTILE
+        )
+        pages = [
+            "/console",
+            "/console?wall=1",
+            f"/console/batches/{batch_id}",
+            f"/console/batches/{batch_id}/figures",
+            f"/console/batches/{batch_id}/contacts",
+            f"/console/batches/{batch_id}/contacts/{contact_id}",
+            "/console/batches/new",
+            "/console/all/delete",
+            ROOT,
+            f"{ROOT}/agents",
+            f"{ROOT}/agents/{world.installed.agent_id}",
+            f"{ROOT}/trunks",
+            f"{ROOT}/trunks/{world.installed.trunk_id}",
+            f"{ROOT}/suppressions",
+            f"{ROOT}/webhooks",
+            f"{ROOT}/webhooks/{endpoint_id}",
+        ]
+        for address in pages:
+            check(admin, address, has_text=not address.endswith("/figures"))
+        admin.post(f"{ROOT}/keys", name=HOSTILE, role="viewer")
+        check(admin, f"{ROOT}/keys", has_text=True)
+        for address, name in (("/console", "search"), (f"{ROOT}/agents", "search"), (f"{ROOT}/agents", "after")):
+            check(admin, address, has_text=name == "search", **{name: HOSTILE})
+        check(admin, "/console/all/pause", has_text=True, search=HOSTILE)
+        check(admin, f"/console/batches/{batch_id}/contacts", has_text=True, external_id=HOSTILE)
+
+
+def check(admin: SignedInClient, address: str, *, has_text: bool, **params: str) -> None:
+    answer = admin.get(address, **params)
+    assert answer.status_code == 200, (address, answer.text)
+    assert ("&lt;script&gt;" in answer.text) >= has_text, address
+    for harm in ("<script>", "<img", 'alert("'):
+        assert harm not in answer.text, address
+
+
+def test_a_hostile_page_address_is_quoted(api: Api) -> None:
+    with client_of(api) as admin:
+        answer = admin.get("/console/" + HOSTILE)
+        assert answer.status_code == 404
+        assert "<script>" not in answer.text
+        refused = admin.post("/console/system/agents/new", name=HOSTILE, connection="{", status=HOSTILE)
+        assert refused.status_code == 422
+        assert "<script>" not in refused.text
+        assert "&lt;script&gt;" in refused.text
