@@ -1,7 +1,7 @@
 """A signed-in client of the console without a browser, and what the tests read from its pages."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -25,9 +25,15 @@ class SignedInClient:
     def get(self, path: str, **params: Any) -> Response:
         return self.http.get(path, params=params or None)
 
-    def post(self, path: str, **fields: Any) -> Response:
+    def post(self, path: str, form: Mapping[str, Any] | None = None, **fields: Any) -> Response:
         """Send a form of one of the pages."""
-        return self.http.post(path, data={"form_token": self.token} | fields, headers=ORIGIN)
+        return self.http.post(path, data={"form_token": self.token, **(form or {}), **fields}, headers=ORIGIN)
+
+    def text(self, path: str) -> str:
+        """Read a page that there is, in one line."""
+        answer = self.get(path)
+        assert answer.status_code == 200, answer.text
+        return flat(answer.text)
 
 
 @contextmanager
@@ -40,3 +46,8 @@ def client_of(api: Api, role: Role = Role.ADMIN, workspace: WorkspaceId | None =
 def text_of(answer: Response) -> str:
     """Return the text of a page without its tags, in one line."""
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", answer.text))
+
+
+def flat(html: str) -> str:
+    """Write a page as a single line, so that a sentence is found wherever its template breaks it."""
+    return " ".join(html.split())

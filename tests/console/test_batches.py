@@ -115,7 +115,7 @@ def test_batches_that_are_over_are_deleted_and_what_stays_is_named(operator: Sig
 def test_a_filter_that_cannot_be_read_changes_nothing(operator: SignedInClient, world: World) -> None:
     batch_of(world)
     for wrong in ({"status": "everything"}, {"agent": "nobody"}, {"search": "\0"}):
-        assert operator.post("/console/all/pause", **wrong).status_code == 422, wrong
+        assert operator.post("/console/all/pause", wrong).status_code == 422, wrong
     assert operator.post("/console/all/explode").status_code == 422
     assert statuses(world) == ["active"]
 

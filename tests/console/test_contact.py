@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from api.conftest import Api
-from console.client import Pages, flat, pages
+from console.signed_in_client import SignedInClient, client_of, flat
 from dialer.domain.ids import BatchId
 from dialer.domain.roles import Role
 
 
 @pytest.fixture
-def console(api: Api) -> Iterator[Pages]:
-    with pages(api) as console:
+def console(api: Api) -> Iterator[SignedInClient]:
+    with client_of(api, Role.OPERATOR) as console:
         yield console
 
 
@@ -24,7 +24,7 @@ def contact_of(api: Api, batch_id: BatchId) -> tuple[Any, str]:
     return contact_id, f"/console/batches/{batch_id}/contacts/{contact_id}"
 
 
-def test_a_contact_says_what_is_in_its_way_and_when_it_is_called(api: Api, console: Pages) -> None:
+def test_a_contact_says_what_is_in_its_way_and_when_it_is_called(api: Api, console: SignedInClient) -> None:
     batch_id = api.world.batch(2, timezone="Europe/Berlin", start_time="18:00", end_time="20:00")
     _, path = contact_of(api, batch_id)
     text = console.text(path)
@@ -34,7 +34,7 @@ def test_a_contact_says_what_is_in_its_way_and_when_it_is_called(api: Api, conso
     assert text.index("<code>contact_done</code>") < text.index("<code>trunk_rate</code>")
 
 
-def test_a_contact_that_waits_for_the_trunk_says_who_has_its_calls(api: Api, console: Pages) -> None:
+def test_a_contact_that_waits_for_the_trunk_says_who_has_its_calls(api: Api, console: SignedInClient) -> None:
     world = api.world
     world.sql("UPDATE trunks SET max_concurrent_calls = 2")
     busy = world.batch(2, name="Busy <b>")
@@ -43,7 +43,7 @@ def test_a_contact_that_waits_for_the_trunk_says_who_has_its_calls(api: Api, con
     assert f'<a href="/console/batches/{busy}">Busy &lt;b&gt;</a> (2 calls)' in console.text(path)
 
 
-def test_a_callback_is_asked_for_in_the_zone_of_the_batch(api: Api, console: Pages) -> None:
+def test_a_callback_is_asked_for_in_the_zone_of_the_batch(api: Api, console: SignedInClient) -> None:
     world = api.world
     batch_id = world.batch(2, timezone="Europe/Berlin", start_time="09:00", end_time="18:00")
     contact_id, path = contact_of(api, batch_id)
@@ -56,7 +56,7 @@ def test_a_callback_is_asked_for_in_the_zone_of_the_batch(api: Api, console: Pag
     assert world.value("SELECT waits_for FROM contacts WHERE id = :id", id=contact_id) == "callback"
 
 
-def test_only_what_was_changed_is_saved_and_an_empty_field_is_cleared(api: Api, console: Pages) -> None:
+def test_only_what_was_changed_is_saved_and_an_empty_field_is_cleared(api: Api, console: SignedInClient) -> None:
     world = api.world
     batch_id = world.batch(1, start=False)
     contact_id, path = contact_of(api, batch_id)
@@ -73,7 +73,7 @@ def test_only_what_was_changed_is_saved_and_an_empty_field_is_cleared(api: Api, 
     assert not_before == later.add(seconds=7)
 
 
-def test_a_wrong_field_is_named_and_what_was_typed_stays(api: Api, console: Pages) -> None:
+def test_a_wrong_field_is_named_and_what_was_typed_stays(api: Api, console: SignedInClient) -> None:
     _, path = contact_of(api, api.world.batch(1, start=False))
     answer = console.post(path, {"action": "change", "name": "Ada", "priority": "5", "timezone": "Mars/Olympus"})
     assert answer.status_code == 422
@@ -81,7 +81,7 @@ def test_a_wrong_field_is_named_and_what_was_typed_stays(api: Api, console: Page
     assert 'value="Mars/Olympus"' in answer.text
 
 
-def test_a_contact_is_taken_out_of_a_batch(api: Api, console: Pages) -> None:
+def test_a_contact_is_taken_out_of_a_batch(api: Api, console: SignedInClient) -> None:
     world = api.world
     running, draft = world.batch(3), world.batch(3, start=False)
     _, path = contact_of(api, running)
@@ -98,7 +98,7 @@ def test_a_contact_is_taken_out_of_a_batch(api: Api, console: Pages) -> None:
 def test_a_viewer_sees_the_contact_without_its_forms_and_is_refused(api: Api) -> None:
     batch_id = api.world.batch(2)
     _, path = contact_of(api, batch_id)
-    with pages(api, Role.VIEWER) as console:
+    with client_of(api, Role.VIEWER) as console:
         text = console.text(path)
         assert ("It would be called now" in text, "Call back then" in text) == (True, False)
         assert [console.post(path, {"action": action}).status_code for action in ("callback", "change", "remove")] == [
@@ -106,7 +106,7 @@ def test_a_viewer_sees_the_contact_without_its_forms_and_is_refused(api: Api) ->
         ] * 3
 
 
-def test_the_timeline_names_each_phase_and_the_time_between_calls(api: Api, console: Pages) -> None:
+def test_the_timeline_names_each_phase_and_the_time_between_calls(api: Api, console: SignedInClient) -> None:
     world = api.world
     batch_id = world.batch(6, retry_failed=True, max_retry_attempts=1)
     world.run(lambda: world.is_over(batch_id))

@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 
 from api.conftest import Api
-from console.client import pages
+from console.signed_in_client import client_of
 from console.test_live import page_of
 from dialer import wiring
 from dialer.console.explanations import MAX_AGE_SECONDS, Explanations
@@ -15,7 +15,7 @@ from dialer.service import batch_views, batches, sessions
 
 def test_a_batch_outside_its_hours_says_when_the_next_call_starts_and_in_which_zone(api: Api) -> None:
     batch_id = api.world.batch(12, timezone="Europe/Berlin", start_time="18:00", end_time="20:00")
-    with pages(api, Role.VIEWER) as console:
+    with client_of(api, Role.VIEWER) as console:
         text = console.text(f"/console/batches/{batch_id}")
     assert "Why is nothing being called?" in text
     assert "<strong>0 of 12</strong> contacts can be called now. The next call starts" in text
@@ -26,7 +26,7 @@ def test_what_is_wrong_with_the_engine_is_said(api: Api) -> None:
     world = api.world
     batch_id = world.batch(3)
     world.clock.now = world.clock.now.add(minutes=5)
-    with pages(api, Role.VIEWER) as console:
+    with client_of(api, Role.VIEWER) as console:
         text = console.text(f"/console/batches/{batch_id}")
     assert "The batch is due, and no worker has taken it" in text
     assert "somebody who runs this installation has to look" in text
@@ -36,7 +36,7 @@ def test_a_paused_batch_says_who_paused_it_and_why_each_contact_waits(api: Api) 
     world = api.world
     batch_id = world.batch(4, max_concurrent_calls=2)
     world.step()
-    with pages(api) as console:
+    with client_of(api, Role.OPERATOR) as console:
         assert console.post(f"/console/batches/{batch_id}/pause", {"reason": "lunch <b>break</b>"}).status_code == 303
         text = console.text(f"/console/batches/{batch_id}")
     assert "Stopping: 2 calls in progress; no new call starts" in text
@@ -49,7 +49,7 @@ def test_the_calls_in_progress_of_a_cancelled_batch_are_counted_down(api: Api) -
     world = api.world
     batch_id = world.batch(4, max_concurrent_calls=2)
     world.step()
-    with pages(api) as console:
+    with client_of(api, Role.OPERATOR) as console:
         console.post(f"/console/batches/{batch_id}/cancel", {"in_progress": "finish", "reason": "moved"})
         assert "Stopping: 2 calls in progress; no new call starts." in console.text(f"/console/batches/{batch_id}")
         world.run(world.clock.now.add(minutes=30))
@@ -61,7 +61,7 @@ def test_a_batch_that_calls_as_it_may_is_not_explained(api: Api) -> None:
     world = api.world
     batch_id = world.batch(8, max_concurrent_calls=2)
     world.step()
-    with pages(api, Role.VIEWER) as console:
+    with client_of(api, Role.VIEWER) as console:
         assert "Why is n" not in console.text(f"/console/batches/{batch_id}")
 
 

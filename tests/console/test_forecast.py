@@ -3,14 +3,14 @@
 import re
 
 from api.conftest import Api
-from console.client import pages
+from console.signed_in_client import client_of
 from dialer.domain.roles import Role
 
 
 def test_a_forecast_is_made_with_what_delays_it_and_kept_for_everybody(api: Api) -> None:
     batch_id = api.world.batch(50, max_concurrent_calls=1, timezone="Europe/Berlin", end_time="18:00")
     path = f"/console/batches/{batch_id}"
-    with pages(api) as console:
+    with client_of(api, Role.OPERATOR) as console:
         assert "No forecast was made yet." in console.text(path)
         made = console.post(f"{path}/forecast").text
     assert re.search("About <strong><time[^>]*>Mon 2 Mar 2026 .* CET</time></strong>, and in 8 of 10 cases", made)
@@ -18,7 +18,7 @@ def test_a_forecast_is_made_with_what_delays_it_and_kept_for_everybody(api: Api)
     assert re.search(r"\d+ min.*, with Calls at once 2", made)
     assert re.search(r"Mon 2 Mar 2026</th><td class=.number.>50<", made)
     assert "no calls yet, so a general assumption" in made
-    with pages(api, Role.VIEWER) as console:
+    with client_of(api, Role.VIEWER) as console:
         assert re.search("ends about <time[^>]*>Mon 2 Mar 2026 .* CET", console.text("/console"))
         assert re.search("Ends about <time[^>]*>Mon 2 Mar 2026 .* CET", console.text("/console?wall=1"))
         text = console.text(path)
@@ -28,7 +28,7 @@ def test_a_forecast_is_made_with_what_delays_it_and_kept_for_everybody(api: Api)
 
 def test_why_there_is_no_forecast_is_said_in_its_place(api: Api) -> None:
     batch_id = api.world.batch(0, start=False)
-    with pages(api) as console:
+    with client_of(api, Role.OPERATOR) as console:
         answer = console.post(f"/console/batches/{batch_id}/forecast")
     assert (answer.status_code, "No forecast: The batch has no contacts to call." in answer.text) == (422, True)
     assert "Forecast now" in answer.text
@@ -37,7 +37,7 @@ def test_why_there_is_no_forecast_is_said_in_its_place(api: Api) -> None:
 def test_a_forecast_of_earlier_settings_says_so(api: Api) -> None:
     batch_id = api.world.batch(3)
     path = f"/console/batches/{batch_id}"
-    with pages(api) as console:
+    with client_of(api, Role.OPERATOR) as console:
         console.post(f"{path}/forecast")
         assert "the batch has changed since" not in console.text(path)
         console.post(f"{path}/pause")

@@ -3,7 +3,7 @@
 import re
 
 from api.conftest import Api
-from console.client import pages
+from console.signed_in_client import client_of
 from dialer.domain.roles import Role
 from dialer.service import resources
 from dialer.service.suppressions import SUPPRESSION_TYPE, NewSuppression
@@ -15,7 +15,7 @@ def test_a_draft_says_how_many_will_be_called_and_how_many_never(api: Api) -> No
     batch_id = world.batch(["+12025550101", "+12025550102", "+12025550103"], start=False, **hours)
     new = NewSuppression(phone_number="+12025550102", reason="asked")
     resources.create(world.db, SUPPRESSION_TYPE, world.installed.workspace_id, new, world.clock.now, world.rng)
-    with pages(api, Role.VIEWER) as console:
+    with client_of(api, Role.VIEWER) as console:
         text = console.text(f"/console/batches/{batch_id}/preview")
     plain = re.sub("<[^>]*>", "", text)
     assert "Of 3: 2 will be called, 1 never (1 suppressed), 0 cannot finish before they expire." in plain
@@ -27,7 +27,7 @@ def test_each_thing_that_is_missing_is_named_with_the_page_that_helps(api: Api) 
     world = api.world
     batch_id = world.batch(0, start=False)
     world.sql("UPDATE phone_numbers SET status = 'inactive'")
-    with pages(api) as console:
+    with client_of(api, Role.OPERATOR) as console:
         text = console.text(f"/console/batches/{batch_id}/preview")
     assert '<span class="status bad">Contacts</span> The batch has no contacts to call.' in text
     assert re.search(
@@ -41,7 +41,7 @@ def test_a_draft_is_started_now_or_later(api: Api) -> None:
     world = api.world
     later, now = world.batch(1, start=False, timezone="Europe/Berlin"), world.batch(1, start=False)
     at = world.clock.now.add(days=1).format("YYYY-MM-DD")
-    with pages(api) as console:
+    with client_of(api, Role.OPERATOR) as console:
         console.post(f"/console/batches/{later}/start", {"when": "later", "at": f"{at}T10:30"})
         assert re.search(r"starts .*10:30 CET", console.text(f"/console/batches/{later}"))
         assert console.text(f"/console/batches/{later}/preview") == ""

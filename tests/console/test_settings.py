@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from api.conftest import Api
-from console.client import Pages, pages
+from console.signed_in_client import SignedInClient, client_of
 from dialer.console.settings_form import form_of, settings_of
 from dialer.domain.ids import BatchId
 from dialer.domain.roles import Role
@@ -18,8 +18,8 @@ from dialer.service.batch_settings import ChangedSettings
 
 
 @pytest.fixture
-def console(api: Api) -> Iterator[Pages]:
-    with pages(api) as console:
+def console(api: Api) -> Iterator[SignedInClient]:
+    with client_of(api, Role.OPERATOR) as console:
         yield console
 
 
@@ -39,7 +39,7 @@ def hidden(html: str) -> dict[str, str]:
     return {name: unescape(match[1]) for name, match in fields.items() if match}
 
 
-def test_a_change_is_shown_with_its_impact_then_applied_and_undone(api: Api, console: Pages) -> None:
+def test_a_change_is_shown_with_its_impact_then_applied_and_undone(api: Api, console: SignedInClient) -> None:
     world = api.world
     batch_id = world.batch(6, max_concurrent_calls=2, start_time="08:00", end_time="18:00")
     world.step()
@@ -60,7 +60,7 @@ def test_a_change_is_shown_with_its_impact_then_applied_and_undone(api: Api, con
     assert view(api, batch_id)["max_concurrent_calls"] == 2
 
 
-def test_an_undo_of_what_somebody_else_has_changed_meanwhile_is_refused(api: Api, console: Pages) -> None:
+def test_an_undo_of_what_somebody_else_has_changed_meanwhile_is_refused(api: Api, console: SignedInClient) -> None:
     world = api.world
     batch_id = world.batch(2, priority=5)
     old = batch_settings.token(batch_id, view(api, batch_id)["version"])
@@ -73,7 +73,7 @@ def test_an_undo_of_what_somebody_else_has_changed_meanwhile_is_refused(api: Api
     assert view(api, batch_id)["priority"] == 3
 
 
-def test_a_stale_page_says_so_and_shows_the_new_impact(api: Api, console: Pages) -> None:
+def test_a_stale_page_says_so_and_shows_the_new_impact(api: Api, console: SignedInClient) -> None:
     world = api.world
     batch_id = world.batch(3, max_concurrent_calls=2, priority=5)
     path = f"/console/batches/{batch_id}/settings"
@@ -88,7 +88,7 @@ def test_a_stale_page_says_so_and_shows_the_new_impact(api: Api, console: Pages)
     assert (view(api, batch_id)["max_concurrent_calls"], view(api, batch_id)["priority"]) == (7, 1)
 
 
-def test_an_old_form_does_not_change_back_what_somebody_else_has_changed(api: Api, console: Pages) -> None:
+def test_an_old_form_does_not_change_back_what_somebody_else_has_changed(api: Api, console: SignedInClient) -> None:
     world = api.world
     batch_id = world.batch(3, max_concurrent_calls=2)
     old = typed(api, batch_id, priority="3")
@@ -108,7 +108,7 @@ SETTINGS: list[dict[str, Any]] = [
 ]
 
 
-def test_a_form_that_was_not_touched_changes_nothing(api: Api, console: Pages) -> None:
+def test_a_form_that_was_not_touched_changes_nothing(api: Api, console: SignedInClient) -> None:
     for settings in SETTINGS:
         batch_id = api.world.batch(1, start=False, **settings)
         answer = console.post(f"/console/batches/{batch_id}/settings", typed(api, batch_id))
@@ -121,7 +121,7 @@ def test_a_form_that_was_not_touched_changes_nothing(api: Api, console: Pages) -
         assert batch_settings.plan(*stored, changed, api.world.clock.now).changes == {}, settings
 
 
-def test_wrong_fields_are_named_and_what_was_typed_stays(api: Api, console: Pages) -> None:
+def test_wrong_fields_are_named_and_what_was_typed_stays(api: Api, console: SignedInClient) -> None:
     batch_id = api.world.batch(2)
     fields = typed(api, batch_id, max_concurrent_calls="1000", hours_1="09:00-12:00, 11:00-13:00", hours_2="nine")
     answer = console.post(f"/console/batches/{batch_id}/settings", fields)
@@ -132,7 +132,7 @@ def test_wrong_fields_are_named_and_what_was_typed_stays(api: Api, console: Page
     assert 'value="1000"' in answer.text
 
 
-def test_a_form_that_this_page_has_not_sent_is_refused(api: Api, console: Pages) -> None:
+def test_a_form_that_this_page_has_not_sent_is_refused(api: Api, console: SignedInClient) -> None:
     batch_id = api.world.batch(2)
     path = f"/console/batches/{batch_id}/settings"
     for text in ("", "[]", "{", "[" * 20_000):
@@ -141,7 +141,7 @@ def test_a_form_that_this_page_has_not_sent_is_refused(api: Api, console: Pages)
             assert (answer.status_code, "is not what this page has sent" in answer.text) == (422, True), text[:9]
 
 
-def test_a_batch_that_is_over_keeps_its_settings(api: Api, console: Pages) -> None:
+def test_a_batch_that_is_over_keeps_its_settings(api: Api, console: SignedInClient) -> None:
     world = api.world
     batch_id = world.batch(1)
     world.run(lambda: world.is_over(batch_id))
@@ -153,7 +153,7 @@ def test_a_batch_that_is_over_keeps_its_settings(api: Api, console: Pages) -> No
 
 def test_a_viewer_reads_the_history_and_changes_nothing(api: Api) -> None:
     batch_id = api.world.batch(2)
-    with pages(api, Role.VIEWER) as console:
+    with client_of(api, Role.VIEWER) as console:
         assert "as it was created" in console.text(f"/console/batches/{batch_id}/history")
         assert "Change the settings" not in console.text(f"/console/batches/{batch_id}")
         assert console.get(f"/console/batches/{batch_id}/settings").status_code == 403
@@ -161,7 +161,7 @@ def test_a_viewer_reads_the_history_and_changes_nothing(api: Api) -> None:
             assert console.post(f"/console/batches/{batch_id}/{path}", typed(api, batch_id)).status_code == 403
 
 
-def test_the_week_is_drawn_as_it_is_typed(api: Api, console: Pages) -> None:
+def test_the_week_is_drawn_as_it_is_typed(api: Api, console: SignedInClient) -> None:
     fields = {"timezone": "Europe/Berlin", "hours_1": "08:00-12:00, 13:00 to 15:00", "hours_2": "22:00-02:00"}
     text = console.post("/console/batches/week", fields).text
     assert "Mon 08:00 to 12:00, 13:00 to 15:00; Tue 22:00 to 24:00; Wed 00:00 to 02:00; Thu closed" in text
