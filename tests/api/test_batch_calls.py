@@ -102,6 +102,7 @@ def test_a_batch_answers_what_it_was_created_from_and_its_defaults(draft: Draft,
         "priority": 5,
         "default_region": None,
         "metadata": {"a": [1]},
+        "labels": [],
         "person_limits": [],
         "calling_hours": None,
         "holidays": None,
@@ -334,3 +335,37 @@ def test_calls_of_a_deleted_batch_go_on_to_count_for_their_number_also_when_redi
     client.post(f"{second}/schedule")
     world.run(world.clock.now.add(minutes=30))
     assert client.get(second).json()["data"]["calls"]["attempts"] == 1
+
+
+def test_batches_are_listed_by_label_and_by_when_they_were_created(
+    client: TestClient, draft: Draft, world: World
+) -> None:
+    batches = []
+    for labels in ([], ["vip", "May"], ["vip"]):
+        world.clock.now = world.clock.now.add(hours=1)
+        batches.append(draft(labels=labels))
+    ids = [batch["id"] for batch in batches]
+    assert [batch["labels"] for batch in batches] == [[], ["vip", "May"], ["vip"]]
+
+    def listed(**query: str) -> list[str]:
+        answer = client.get("/batch-calls", params=query).json()
+        assert answer["pagination"]["total"] == len(answer["data"])
+        return [batch["id"] for batch in answer["data"]]
+
+    assert listed(label="vip") == [ids[2], ids[1]]
+    assert listed(label="May") == [ids[1]]
+    assert listed(label="may") == []
+    second = batches[1]["created_at"]
+    assert listed(since=second) == [ids[2], ids[1]]
+    assert listed(until=second) == [ids[0]]
+    assert listed(since=second, label="May", until=batches[2]["created_at"]) == [ids[1]]
+    changed = client.patch(f"/batch-calls/{ids[0]}", json={"labels": ["new"]})
+    assert changed.json()["data"]["labels"] == ["new"]
+
+
+@pytest.mark.parametrize("labels", [["a", "a"], [""], ["x" * 51], [str(n) for n in range(21)], ["\u0000"], "vip", [1]])
+def test_wrong_labels_are_refused(client: TestClient, world: World, labels: object) -> None:
+    body = {"name": "x", "agent_id": str(world.installed.agent_id), "labels": labels}
+    answer = client.post("/batch-calls", json=body)
+    assert answer.status_code == 422
+    assert answer.json()["error"]["details"][0]["field"].startswith("labels")

@@ -65,6 +65,7 @@ def test_name_and_agent_are_enough_and_all_else_has_its_default() -> None:
         "priority": 5,
         "default_region": None,
         "metadata": {},
+        "labels": [],
         "person_limits": [],
         "calling_hours": None,
         "holidays": None,

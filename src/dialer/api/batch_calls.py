@@ -12,6 +12,7 @@ from dialer.api.envelope import Answer, Listing, RequestedPage, answer, listing
 from dialer.api.errors import documented
 from dialer.api.explanations import Preview, previewed
 from dialer.api.idempotency import Idempotency
+from dialer.api.moments import Since, Until
 from dialer.api.schemas import Audit, BatchCall, Call, Statistics
 from dialer.api.streaming import Streamed
 from dialer.domain.ids import AgentId, AttemptId, BatchId
@@ -24,6 +25,7 @@ from dialer.service.call_reports import CallReport
 from dialer.service.edit_batch import ChangedBatch
 from dialer.service.fields import Storable
 from dialer.service.new_batch import NewBatch
+from dialer.store.batch_views import BatchQuery
 from dialer.store.database import Database
 
 router = APIRouter(prefix="/batch-calls", tags=["Batch calls"])
@@ -33,22 +35,22 @@ router = APIRouter(prefix="/batch-calls", tags=["Batch calls"])
 def list_batch_calls(
     caller: Viewer,
     page: RequestedPage,
+    since: Since,
+    until: Until,
     agent_id: Annotated[UUID | None, Query(description="Only those of this agent.")] = None,
     status: Annotated[BatchStatus | None, Query(description="Only those in this status.")] = None,
     name: Annotated[Storable | None, Query(description="Only those with this name.", max_length=255)] = None,
     search: Annotated[
         Storable | None, Query(description="Only those whose name contains this.", max_length=255)
     ] = None,
+    label: Annotated[Storable | None, Query(description="Only those with this label.", max_length=50)] = None,
 ) -> Listing[BatchCall]:
     """List the batches, newest first."""
     batches_page, total = batch_views.list_page(
         caller.db,
         caller.workspace_id,
         caller.now,
-        agent_id=AgentId(agent_id) if agent_id else None,
-        status=status,
-        name=name,
-        search=search,
+        BatchQuery(AgentId(agent_id) if agent_id else None, status, name, search, label, since, until),
         limit=page.limit,
         offset=page.offset,
     )

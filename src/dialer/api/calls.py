@@ -1,23 +1,20 @@
 """`/calls`: the calls of a workspace over all its batches."""
 
-from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query
-from pendulum import DateTime
 
 from dialer.api.auth import Viewer
 from dialer.api.envelope import Answer, KeysetListing, answer, keyset_listing
 from dialer.api.errors import documented
+from dialer.api.moments import Since, Until
 from dialer.api.schemas import Call
 from dialer.domain.ids import AttemptId, BatchId, TrunkId
 from dialer.domain.outcomes import Outcome
 from dialer.domain.states import AttemptState
-from dialer.domain.timezones import moment_of
-from dialer.errors import InvalidInput
 from dialer.service import calls
-from dialer.service.fields import Moment, PhoneNumber
+from dialer.service.fields import PhoneNumber
 from dialer.store.call_search import CallFilter
 
 router = APIRouter(prefix="/calls", tags=["Calls"])
@@ -26,17 +23,13 @@ router = APIRouter(prefix="/calls", tags=["Calls"])
 @router.get("")
 def list_all_calls(
     caller: Viewer,
+    since: Since,
+    until: Until,
     batch_id: Annotated[UUID | None, Query(description="Only those of this batch.")] = None,
     phone_number: Annotated[PhoneNumber | None, Query(description="Only calls to this number, E.164.")] = None,
     status: Annotated[AttemptState | None, Query(description="Only those in this state.")] = None,
     outcome: Annotated[Outcome | None, Query(description="Only those with this outcome.")] = None,
     trunk_id: Annotated[UUID | None, Query(description="Only those on this trunk.")] = None,
-    since: Annotated[
-        Moment | None, Query(description="Only those created at this time or later; without an offset in UTC.")
-    ] = None,
-    until: Annotated[
-        Moment | None, Query(description="Only those created before this time; without an offset in UTC.")
-    ] = None,
     after: Annotated[UUID | None, Query(description="`next_after` of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=100, description="How many at most.")] = 50,
 ) -> KeysetListing[Call]:
@@ -47,8 +40,8 @@ def list_all_calls(
         status,
         outcome,
         TrunkId(trunk_id) if trunk_id else None,
-        _moment("since", since),
-        _moment("until", until),
+        since,
+        until,
     )
     page, next_after = calls.list_page(caller.db, caller.workspace_id, of, AttemptId(after) if after else None, limit)
     return keyset_listing(Call, page, limit, next_after)
@@ -58,12 +51,3 @@ def list_all_calls(
 def get_call(caller: Viewer, attempt_id: AttemptId) -> Answer[Call]:
     """Read one call."""
     return answer(Call, calls.show(caller.db, caller.workspace_id, attempt_id))
-
-
-def _moment(name: str, at: datetime | None) -> DateTime | None:
-    if at is None:
-        return None
-    try:
-        return moment_of(at, "UTC")
-    except (ValueError, OverflowError):
-        raise InvalidInput.of(name, "is no moment between the years 1 and 9999") from None

@@ -74,6 +74,7 @@ class BatchCall(BaseModel):
     priority: int
     default_region: str | None
     metadata: dict[str, Any]
+    labels: list[str]
     person_limits: list[PersonLimit]
     calling_hours: dict[str, list[list[str]]] | None
     holidays: Holidays | None

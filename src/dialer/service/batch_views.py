@@ -10,6 +10,7 @@ from dialer.domain.states import BatchStatus
 from dialer.domain.timezones import is_known_zone
 from dialer.errors import NotFound
 from dialer.store import batch_views, batches
+from dialer.store.batch_views import BatchQuery
 from dialer.store.database import Connection, Database
 
 
@@ -55,24 +56,18 @@ def list_page(
     db: Database,
     workspace_id: WorkspaceId,
     now: DateTime,
+    query: BatchQuery,
     *,
-    agent_id: AgentId | None = None,
-    status: BatchStatus | None = None,
-    name: str | None = None,
-    search: str | None = None,
     limit: int,
     offset: int,
 ) -> tuple[list[dict[str, Any]], int]:
-    """Read a page of the batches, newest first.
+    """Read a page of the batches that match, newest first.
 
     Args:
         db: the database.
         workspace_id: the workspace of the caller.
         now: the current time, which decides what "today" is in each batch's zone.
-        agent_id: only batches of this agent.
-        status: only batches in this status.
-        name: only batches with this name.
-        search: only batches whose name contains this, in any case.
+        query: which batches.
         limit: the size of the page.
         offset: how many batches come before the page.
 
@@ -80,7 +75,7 @@ def list_page(
         The batches, and how many match in all.
     """
     with db.begin() as connection:
-        page, total = batch_views.page(connection, workspace_id, agent_id, status, name, search, limit, offset)
+        page, total = batch_views.page(connection, workspace_id, query, limit, offset)
         return _views(connection, page, now), total
 
 

@@ -239,6 +239,8 @@ PersonLimits = Annotated[list[PersonLimit], Field(max_length=10, json_schema_ext
 Zone = Annotated[str, AfterValidator(_known_zone)]
 Region = Annotated[str, AfterValidator(_region)]
 Metadata = Annotated[dict[str, Any], AfterValidator(_storable_json)]
+Label = Annotated[Storable, Field(min_length=1, max_length=50)]
+Labels = Annotated[list[Label], Field(max_length=20, json_schema_extra=UNIQUE), AfterValidator(each_once)]
 Status = Literal["active", "inactive"]
 Reason = Annotated[Storable, Field(min_length=1, max_length=500)]
 PhoneNumber = Annotated[str, AfterValidator(_number)]

@@ -21,6 +21,7 @@ from dialer.service.fields import (
     Hours,
     InputModel,
     KnownHolidays,
+    Labels,
     Limit,
     Metadata,
     Minutes,
@@ -100,6 +101,7 @@ class BatchSettings(LiveSettings):
     sticky_caller_id: Flag = False
     default_region: Region | None = None
     metadata: Metadata = {}
+    labels: Labels = []
 
 
 class NewBatch(BatchSettings):

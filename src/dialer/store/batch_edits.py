@@ -21,6 +21,7 @@ _CASTS = {
     "holidays": "jsonb",
     "working_days": "smallint[]",
     "excluded_dates": "date[]",
+    "labels": "text[]",
 }
 
 

@@ -1,6 +1,7 @@
 """Batches as the API shows them: settings, counts and progress."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -17,7 +18,7 @@ SELECT b.id, b.workspace_id, b.name, b.agent_id, b.phone_rotation_strategy, b.co
        b.schedule_type, b.scheduled_at, b.timezone, b.start_time, b.end_time, b.working_days, b.excluded_dates,
        b.max_concurrent_calls, b.max_calls_per_day, b.ring_timeout_seconds, b.max_call_seconds, b.retry_failed,
        b.max_retry_attempts, b.retry_delays, b.retry_machine, b.respect_contact_timezone, b.sticky_caller_id,
-       b.expires_at, b.priority, b.default_region, b.metadata, b.person_limits,
+       b.expires_at, b.priority, b.default_region, b.metadata, b.labels, b.person_limits,
        b.calling_hours, b.holidays,
        b.status, b.status_reason, b.version, b.created_at, b.updated_at, b.started_at, b.completed_at,
        b.archived_at, b.hang_up, p.next_dispatch_at, p.held_by, p.drained_at, p.dialing AS in_progress,
@@ -34,6 +35,9 @@ WHERE b.workspace_id = :workspace
   AND (CAST(:agent AS uuid) IS NULL OR b.agent_id = :agent) AND (CAST(:status AS text) IS NULL OR b.status = :status)
   AND (CAST(:name AS text) IS NULL OR b.name = :name)
   AND (CAST(:search AS text) IS NULL OR strpos(lower(b.name), lower(:search)) > 0)
+  AND (CAST(:label AS text) IS NULL OR :label = ANY(b.labels))
+  AND (CAST(:since AS timestamptz) IS NULL OR b.created_at >= :since)
+  AND (CAST(:until AS timestamptz) IS NULL OR b.created_at < :until)
 """
 
 _MATCHES = """
@@ -52,18 +56,35 @@ def read(connection: Connection, workspace_id: WorkspaceId, batch_id: BatchId) -
     return batches[0] if batches else None
 
 
+@dataclass(frozen=True, slots=True)
+class BatchQuery:
+    """Which batches to return; None: any. `search`: what their name contains, in any case. `since`, `until` (excluded):
+    when they were created.
+    """
+
+    agent_id: AgentId | None = None
+    status: BatchStatus | None = None
+    name: str | None = None
+    search: str | None = None
+    label: str | None = None
+    since: DateTime | None = None
+    until: DateTime | None = None
+
+
 def page(
-    connection: Connection,
-    workspace_id: WorkspaceId,
-    agent_id: AgentId | None,
-    status: BatchStatus | None,
-    name: str | None,
-    search: str | None,
-    limit: int,
-    offset: int,
+    connection: Connection, workspace_id: WorkspaceId, of: BatchQuery, limit: int, offset: int
 ) -> tuple[Sequence[Row[Any]], int]:
-    """Read a page of the batches, newest first; and count all that match."""
-    filters = {"workspace": workspace_id, "agent": agent_id, "status": status, "name": name, "search": search}
+    """Read a page of the batches that match, newest first; and count all that do."""
+    filters = {
+        "workspace": workspace_id,
+        "agent": of.agent_id,
+        "status": of.status,
+        "name": of.name,
+        "search": of.search,
+        "label": of.label,
+        "since": of.since,
+        "until": of.until,
+    }
     (counted,) = rows(connection, f"SELECT count(*) AS n FROM batches b {_FILTER}", **filters)
     batches = rows(
         connection,
