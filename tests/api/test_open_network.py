@@ -15,7 +15,7 @@ import pytest
 from api.conftest import Api, Draft, Served
 from api.test_webhooks import SECRET
 from dialer import log
-from dialer.api.envelope import Refusal
+from dialer.api.envelope import Error
 from dialer.api.protocol import MAX_HEADER_BYTES, MAX_PIPELINED
 from dialer.api.transfers import PER_WORKSPACE
 from dialer.api.webhooks import unsigned_reports
@@ -44,7 +44,7 @@ def error_of(said: bytes) -> dict[str, Any]:
     head, _, body = said.partition(b"\r\n\r\n")
     assert b"content-type: application/json" in head
     assert b"content-length: %d\r\n" % len(body) in head + b"\r\n"
-    refusal = Refusal.model_validate_json(body)
+    refusal = Error.model_validate_json(body)
     assert refusal.meta.request_id
     return refusal.error.model_dump()
 

@@ -77,7 +77,7 @@ def get_batch_call(caller: Viewer, batch_id: BatchId) -> Answer[BatchCall]:
 
 
 @router.patch("/{batch_id}", responses=documented(400, 404, 413))
-def change_batch_call(
+def update_batch_call(
     caller: Operator, batch_id: BatchId, body: Annotated[Body[ChangedBatch], body_of(ChangedBatch)]
 ) -> Answer[BatchCall]:
     """Change a draft: what is absent stays as it is; null clears what may be absent."""

@@ -21,7 +21,7 @@ router = APIRouter(prefix="/batch-calls/{batch_id}", tags=["Batch calls"])
 
 
 @router.patch("/settings", responses=documented(400, 404, 409, 413))
-def change_settings(
+def update_settings(
     caller: Operator,
     batch_id: BatchId,
     body: Annotated[Body[ChangedSettings], body_of(ChangedSettings)],

@@ -79,7 +79,7 @@ def get_contact(caller: Viewer, batch_id: BatchId, contact_id: ContactId) -> Ans
 
 
 @router.patch("/{contact_id}", responses=documented(400, 404, 413))
-def change_contact(
+def update_contact(
     caller: Operator,
     batch_id: BatchId,
     contact_id: ContactId,

@@ -82,7 +82,7 @@ def _operation(path: str, method: str, operation: Mapping[str, Any]) -> str:
 def _schema(name: str, schema: Mapping[str, Any]) -> str:
     required = schema.get("required", [])
     fields = [
-        (name, _type(field), name in required, field.get("description") or _default(field))
+        (name, _type(field), name in required, f"{field.get('description', '')} {_default(field)}".strip())
         for name, field in schema.get("properties", {}).items()
     ]
     values = ", ".join(f"<code>{escape(str(value))}</code>" for value in schema.get("enum", []))

@@ -63,7 +63,7 @@ class ErrorBody(BaseModel):
     details: list[Detail] = []
 
 
-class Refusal(BaseModel):
+class Error(BaseModel):
     model_config = ConfigDict(
         json_schema_extra={
             "example": {

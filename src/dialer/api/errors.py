@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 
-from dialer.api.envelope import Detail, ErrorBody, Refusal, meta
+from dialer.api.envelope import Detail, Error, ErrorBody, meta
 from dialer.errors import (
     Busy,
     Contended,
@@ -63,7 +63,7 @@ log = structlog.get_logger()
 
 def error_response(status: int, error: ErrorBody, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """Build the response for an error."""
-    body = Refusal(error=error, meta=meta()).model_dump(mode="json")
+    body = Error(error=error, meta=meta()).model_dump(mode="json")
     return JSONResponse(body, status, dict(headers or {}))
 
 
@@ -144,7 +144,7 @@ def _lower_first(text: str) -> str:
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Describe these error responses in the OpenAPI document."""
-    return {status: {"model": Refusal, "description": MEANINGS[status]} for status in statuses}
+    return {status: {"model": Error, "description": MEANINGS[status]} for status in statuses}
 
 
 MEANINGS = {
@@ -157,6 +157,7 @@ MEANINGS = {
     413: "Larger than the configured limit.",
     422: "A field is wrong, or the state does not allow it; `code` says which.",
     429: "Too many requests with this key; retry after `Retry-After`.",
+    431: "The header of the request is larger than 64 KiB.",
     503: "A server that Dialer needs does not answer, or too many requests are running; nothing was done. "
     "Retry after `Retry-After`.",
 }

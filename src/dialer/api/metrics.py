@@ -20,6 +20,7 @@ from prometheus_client.registry import Collector
 from pydantic import SecretStr
 
 from dialer.api.errors import documented
+from dialer.api.openapi import METRICS_TOKEN
 from dialer.api.request_context import current_request
 from dialer.engine.context import EngineContext
 from dialer.errors import DialerError, NotAuthenticated
@@ -157,7 +158,12 @@ def _cumulative(values: Mapping[str, float]) -> list[tuple[str, float]]:
     return buckets
 
 
-@router.get("/metrics", response_class=Response, responses=documented(401) | {200: {"content": {"text/plain": {}}}})
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses=documented(401) | {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    openapi_extra={"security": [{METRICS_TOKEN: []}]},
+)
 def metrics(request: Request) -> Response:
     """Return metrics of the whole installation for Prometheus. The key is the token in DIALER_METRICS_TOKEN."""
     _check_token(request)

@@ -12,6 +12,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import iter_route_contexts
 from pydantic.json_schema import models_json_schema
 
+from dialer.api import descriptions
 from dialer.service.contact_json import NewContacts
 from dialer.service.suppressions import NewSuppression
 
@@ -23,9 +24,15 @@ writes, *admin* also manages trunks and keys. A resource of another workspace is
 fields are refused. Times are ISO 8601, and in UTC in responses. Every POST with a JSON body accepts
 `X-Idempotency-Key`, except the one that creates keys and the one that forecasts.
 """
+INFO = {
+    "contact": {"name": "Dialer contributors"},
+    "license": {"name": "Apache 2.0", "identifier": "Apache-2.0"},
+}
+METRICS_TOKEN = "MetricsToken"  # noqa: S105  # the name of a security scheme
 TAGS = {
     "Batch calls": "A list with its settings, and everything an operator does with it.",
     "Contacts": "The contacts of a batch.",
+    "Calls": "The calls of all batches.",
     "Agents": "Where answered calls go.",
     "Phone numbers": "The outbound numbers.",
     "Trunks": "The connections to telephone networks. Only for admins.",
@@ -37,6 +44,8 @@ TAGS = {
     "Probes": "Health checks, which need no key, and metrics.",
 }
 REF = "#/components/schemas/{model}"
+SUFFIXES = {"Answer": "Response", "Listing": "List", "KeysetListing": "Page"}
+NOUNS = {"Batch": "BatchCall", "Folder": "ContactFolder", "Settings": "BatchCallSettings"}
 _TEXT = {"type": "string"}
 _SECONDS = {"type": "integer", "minimum": 1}
 CSV_EXAMPLE = "phone,name,plan\n+4930901820,Ada,gold\n"
@@ -51,13 +60,23 @@ def describe(app: FastAPI) -> None:
     def complete() -> dict[str, Any]:
         if app.openapi_schema is None:
             document = derived()
+            document["info"] |= INFO
+            document["servers"] = [{"url": "/"}]
+            document["components"]["securitySchemes"][METRICS_TOKEN] = {
+                "type": "http",
+                "scheme": "bearer",
+                "description": "The token in DIALER_METRICS_TOKEN.",
+            }
             _add_bodies(app, document)
             operations = list(_operations(document))
             for path, _, operation in operations:
+                operation.setdefault("security", [])
                 _add_upload(operation)
                 _add_headers(operation)
                 if operation["operationId"].startswith("create_"):
                     _add_links(operation, path, operations)
+            _rename_components(document)
+            _add_descriptions(document)
         assert app.openapi_schema is not None
         return app.openapi_schema
 
@@ -93,6 +112,50 @@ def _body_readers(dependant: Dependant) -> Iterator[Any]:
     for dependency in dependant.dependencies:
         if hasattr(dependency.call, "body_model"):
             yield dependency.call
+
+
+def _rename_components(document: dict[str, Any]) -> None:
+    """Name the components as other APIs do, in place of the names of the classes."""
+    components = document["components"]
+    names = {name: _component_name(schema.get("title", name)) for name, schema in components["schemas"].items()}
+    components["schemas"] = {names[name]: schema for name, schema in components["schemas"].items()}
+    for name, schema in components["schemas"].items():
+        schema["title"] = name
+    for node in _nodes(document):
+        if "$ref" in node:
+            node["$ref"] = REF.format(model=names[node["$ref"].rpartition("/")[2]])
+
+
+def _component_name(title: str) -> str:
+    """Name a component: NewAgent is AgentCreate, ChangedAgent is AgentUpdate, Answer[Agent] is AgentResponse."""
+    generic, bracket, model = title.rstrip("]").partition("[")
+    if bracket:
+        return model + SUFFIXES[generic]
+    for prefix, suffix in (("New", "Create"), ("Changed", "Update")):
+        if title.startswith(prefix):
+            noun = title.removeprefix(prefix)
+            return NOUNS.get(noun, noun) + suffix
+    return title
+
+
+def _nodes(node: Any) -> Iterator[dict[str, Any]]:
+    """Yield every object below `node`."""
+    if isinstance(node, dict):
+        yield node
+    for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        yield from _nodes(child)
+
+
+def _add_descriptions(document: dict[str, Any]) -> None:
+    for _, _, operation in _operations(document):
+        for parameter in operation.get("parameters", []):
+            if parameter["in"] == "path":
+                parameter["description"] = descriptions.PARAMETERS[parameter["name"]]
+    for model, schema in document["components"]["schemas"].items():
+        for name, field in schema.get("properties", {}).items():
+            description = descriptions.OF_MODEL.get((model, name)) or descriptions.FIELDS.get(name)
+            if description:
+                field["description"] = description
 
 
 def _add_upload(operation: dict[str, Any]) -> None:

@@ -13,13 +13,13 @@ class Health(BaseModel):
     status: str
 
 
-@router.get("/healthz")
+@router.get("/healthz", responses=documented(431))
 async def healthz() -> Health:
     """Return 200 while the process is alive."""
     return Health(status="ok")
 
 
-@router.get("/readyz", responses=documented(503))
+@router.get("/readyz", responses=documented(431, 503))
 def readyz(request: Request) -> Health:
     """Check whether requests can be answered: Postgres, its migrations, Redis."""
     wiring.check(request.app.state.context)

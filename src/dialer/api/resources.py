@@ -68,7 +68,7 @@ def add_routes(
 
     @router.patch(
         "/{id}",
-        name=f"change_{noun}",
+        name=f"update_{noun}",
         summary=f"Change what is given of a {a_noun}",
         description=f"Change what is given of a {a_noun}.",
         response_model=response,

@@ -72,10 +72,9 @@ class ConnectionForms:
 
         model_config = ConfigDict(
             json_schema_extra={
-                "oneOf": [
-                    {"required": ["url"], "properties": {"url": {"type": "string"}, "twiml": {"type": "null"}}},
-                    {"required": ["twiml"], "properties": {"twiml": {"type": "string"}, "url": {"type": "null"}}},
-                ]
+                "if": {"required": ["url"], "properties": {"url": {"type": "string"}}},
+                "then": {"properties": {"twiml": {"type": "null"}}},
+                "else": {"required": ["twiml"], "properties": {"twiml": {"type": "string"}}},
             },
         )
 
