@@ -81,6 +81,12 @@ class UnreadableBody(InvalidInput):
     code = "unreadable_body"
 
 
+class UnsupportedMedia(InvalidInput):
+    """The body of a request has a type or an encoding that is not accepted."""
+
+    code = "unsupported_media_type"
+
+
 class NotAuthenticated(DialerError):
     """The key is missing or not valid."""
 

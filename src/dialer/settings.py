@@ -81,6 +81,13 @@ def _proxies(addresses: tuple[str, ...]) -> tuple[str, ...]:
     return addresses
 
 
+def _origins(origins: tuple[str, ...]) -> tuple[str, ...]:
+    for origin in origins:
+        if not re.fullmatch(r"https?://[a-z0-9.-]+(:\d{1,5})?|https?://\[[0-9a-f:]+\](:\d{1,5})?", origin):
+            raise PydanticCustomError("origin", "must be origins without a path, as in https://app.example.com")
+    return origins
+
+
 class Settings(BaseSettings):
     """Each field is the variable DIALER_<NAME>; `.env.example` lists them with their defaults and units."""
 
@@ -116,6 +123,7 @@ class Settings(BaseSettings):
     webhook_allow_private: bool = False
     webhook_retention_days: int = Field(default=7, ge=1, le=36_500)
     trusted_proxies: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names), AfterValidator(_proxies)] = ()
+    cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names), AfterValidator(_origins)] = ()
     metrics_token: Annotated[SecretStr, _header_value("printable ASCII without spaces")] | None = None
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -127,7 +127,7 @@ def test_a_file_may_come_in_the_field_of_a_form(client: TestClient, draft: Draft
 @pytest.mark.parametrize(
     ("content", "kind", "code"),
     [
-        (GOOD, "text/plain", 400),
+        (GOOD, "text/plain", 415),
         (GOOD, "multipart/form-data", 400),
         (GOOD, "multipart/form-data; boundary=x", 400),
         ("--x\r\nContent-Disposition: form-data; name=file\r\n\r\nphone\r\n", "multipart/form-data; boundary=x", 400),

@@ -57,7 +57,7 @@ def test_every_answer_has_its_form_and_the_headers_that_protect(
         assert answer.headers[name] == value
     assert "Server" not in answer.headers
     if status == 405:
-        assert answer.headers["Allow"] == "GET, POST"
+        assert answer.headers["Allow"] == "GET, HEAD, OPTIONS, POST"
 
 
 def test_the_page_of_the_documentation_needs_no_script_and_no_other_host(client: TestClient) -> None:

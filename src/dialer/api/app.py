@@ -33,6 +33,7 @@ from dialer.api import (
     webhooks,
 )
 from dialer.api.batch_streams import BatchStreams
+from dialer.api.http_methods import CorsMiddleware, HeadMiddleware
 from dialer.api.openapi import describe
 from dialer.api.request_context import RequestContextMiddleware
 from dialer.api.transfers import Transfers
@@ -144,6 +145,9 @@ def make_routes() -> FastAPI:
     app.include_router(metrics.router)
     app.include_router(console_routes.router)
     errors.install(app)
+    # The last one is the outermost.
+    app.add_middleware(HeadMiddleware)
+    app.add_middleware(CorsMiddleware)
     app.add_middleware(RequestContextMiddleware)
     describe(app)
     return app

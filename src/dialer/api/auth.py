@@ -11,6 +11,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pendulum import DateTime
 
 from dialer import wiring
+from dialer.api.parameters import check_parameters
 from dialer.api.request_context import current_request
 from dialer.domain.change_origin import CLI_USER_AGENT, ChangeOrigin, ChangeSource
 from dialer.domain.ids import KeyId, WorkspaceId
@@ -53,6 +54,7 @@ def _requires(wanted: Role) -> Callable[..., Caller]:
         check_rate_limit(state, identity.key_id)
         if not identity.role.suffices_for(wanted):
             raise NotAllowed(f"This needs the role {wanted}; the key has the role {identity.role}")
+        check_parameters(request)
         return Caller(
             context=state.read_context if request.method == "GET" else attributed(state.context, request, identity),
             settings=state.settings,

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from dialer.api.auth import Caller, Operator, Viewer
-from dialer.api.body import Body, body_of
+from dialer.api.body import Body, NoFields, body_of
 from dialer.api.envelope import Answer, Listing, RequestedPage, answer, listing
 from dialer.api.errors import documented
 from dialer.api.explanations import Preview, previewed
@@ -95,6 +95,7 @@ def delete_batch_call(caller: Operator, batch_id: BatchId) -> None:
 def schedule_batch_call(
     caller: Operator,
     batch_id: BatchId,
+    _: NoFields,
     dry_run: Annotated[bool, Query(description="Start nothing: return the preview.")] = False,
 ) -> Answer[BatchCall] | Answer[Preview]:
     """Start a draft: it becomes active, or scheduled if its time lies ahead."""
@@ -121,7 +122,7 @@ def pause_batch_call(
 
 
 @router.post("/{batch_id}/resume", responses=documented(404))
-def resume_batch_call(caller: Operator, batch_id: BatchId) -> Answer[BatchCall]:
+def resume_batch_call(caller: Operator, batch_id: BatchId, _: NoFields) -> Answer[BatchCall]:
     """Resume a paused batch."""
     batches.resume(caller.db, caller.workspace_id, batch_id)
     return shown(caller, batch_id)

@@ -6,7 +6,7 @@ The services' models are used so that a field has one definition for HTTP and fo
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import anyio
 from fastapi import Depends, Request
@@ -14,11 +14,12 @@ from starlette.requests import ClientDisconnect
 
 from dialer import wiring
 from dialer.api.request_context import current_request
-from dialer.errors import InvalidInput, TooLarge, UnreadableBody
+from dialer.errors import InvalidInput, TooLarge, UnreadableBody, UnsupportedMedia
 from dialer.service.fields import InputModel
 from dialer.settings import Settings
 
 F = TypeVar("F", bound=InputModel)
+JSON = "application/json"
 KIB = 1024
 MIB = 1024 * KIB
 
@@ -128,9 +129,32 @@ def body_of(model: type[InputModel], *, optional: bool = False) -> Any:
     return Depends(read)
 
 
+async def _no_fields(request: Request) -> None:
+    if body := await read_body(request):
+        InputModel.read_json(body, current_request().now)
+
+
+# The parameter of an action without fields, which accepts no body, or an empty JSON object.
+NoFields = Annotated[None, Depends(_no_fields)]
+
+
 async def read_body(request: Request) -> bytes:
-    """Read a JSON body; raises TooLarge beyond the configured limit."""
-    return await read_whole(request, json_limits(request.app.state.settings))
+    """Read a JSON body; raises TooLarge beyond the configured limit, and UnsupportedMedia for what is not JSON."""
+    body = await read_whole(request, json_limits(request.app.state.settings))
+    if body:
+        check_media_type(request, JSON)
+    return body
+
+
+def check_media_type(request: Request, *accepted: str) -> str:
+    """Return the media type of a body, by default the first of those accepted; raises UnsupportedMedia for another."""
+    media_type = request.headers.get("content-type", accepted[0]).partition(";")[0].strip().lower()
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding != "identity":
+        raise UnsupportedMedia.of("Content-Encoding", "must be absent: bodies are not decoded")
+    if media_type not in accepted:
+        raise UnsupportedMedia.of("Content-Type", f"must be {' or '.join(accepted)}")
+    return media_type
 
 
 async def read_whole(request: Request, limits: BodyLimits) -> bytes:

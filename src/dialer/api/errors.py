@@ -6,7 +6,7 @@ from typing import Any
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 
@@ -29,6 +29,7 @@ from dialer.errors import (
     Unfit,
     UnreadableBody,
     UnreadableFile,
+    UnsupportedMedia,
 )
 
 # The first match counts, so subclasses stand before their base classes.
@@ -42,6 +43,7 @@ STATUS: Mapping[type[DialerError], int] = {
     SettingsChanged: 409,
     KeyInUse: 409,
     TooLarge: 413,
+    UnsupportedMedia: 415,
     InvalidInput: 422,
     StateConflict: 422,
     TooManyRequests: 429,
@@ -118,10 +120,12 @@ def _headers(error: DialerError) -> dict[str, str]:
             return {}
 
 
-async def _http_error(request: Request, error: Exception) -> JSONResponse:
+async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = _CODES.get(error.status_code, "refused")
     headers = {"Allow": _allowed(request)} if error.status_code == 405 else error.headers
+    if error.status_code == 405 and request.method == "OPTIONS":
+        return Response(status_code=204, headers=headers)
     return error_response(error.status_code, _body(code, error.detail, []), headers)
 
 
@@ -129,7 +133,8 @@ def _allowed(request: Request) -> str:
     """List all methods of a path. The router knows only those of the first route that matches."""
     paths = request.app.openapi()["paths"]
     matching = [path for path in paths if compile_path(path)[0].match(request.url.path)]
-    return ", ".join(sorted({method.upper() for path in matching for method in paths[path]}))
+    methods = {method.upper() for path in matching for method in paths[path]}
+    return ", ".join(sorted(methods | {"OPTIONS"} | ({"HEAD"} if "GET" in methods else set())))
 
 
 def _body(code: str, message: str, details: Sequence[tuple[str, str]]) -> ErrorBody:
@@ -155,6 +160,7 @@ MEANINGS = {
     405: "This path does not have this method.",
     409: "The same idempotency key is in use right now, or the settings have changed; `code` says which.",
     413: "Larger than the configured limit.",
+    415: "The type or the encoding of the body is not accepted.",
     422: "A field is wrong, or the state does not allow it; `code` says which.",
     429: "Too many requests with this key; retry after `Retry-After`.",
     431: "The header of the request is larger than 64 KiB.",

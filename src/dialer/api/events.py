@@ -32,7 +32,7 @@ data: {"id": 42, "from": "draft", "to": "active", "reason": null, "at": "2030-01
         **documented(404),
         200: {
             "description": "Events `status`, `progress` and `end`, and comments as heartbeats.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}, "example": EXAMPLE}},
+            "content": {"text/event-stream": {"schema": {"description": "Server-Sent Events"}, "example": EXAMPLE}},
         },
         204: {"description": "The batch is over, and `Last-Event-ID` was its last event."},
     },

@@ -13,6 +13,7 @@ from fastapi.routing import iter_route_contexts
 from pydantic.json_schema import models_json_schema
 
 from dialer.api import descriptions
+from dialer.api.errors import MEANINGS
 from dialer.service.contact_json import NewContacts
 from dialer.service.suppressions import NewSuppression
 
@@ -72,6 +73,9 @@ def describe(app: FastAPI) -> None:
             for path, _, operation in operations:
                 operation.setdefault("security", [])
                 _add_upload(operation)
+                if "requestBody" in operation:
+                    responses = operation["responses"]
+                    responses["415"] = responses["413"] | {"description": MEANINGS[415]}
                 _add_headers(operation)
                 if operation["operationId"].startswith("create_"):
                     _add_links(operation, path, operations)

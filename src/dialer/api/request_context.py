@@ -18,7 +18,7 @@ log = structlog.get_logger()
 
 _ACCEPTED_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 MAX_LOGGED_PATH = 256
-METHODS = {"GET", "POST", "PATCH", "DELETE"}
+METHODS = {"GET", "HEAD", "POST", "PATCH", "DELETE"}
 # A response is never rendered in a frame, cached, content-sniffed or run as a script.
 # https://cheatsheetseries.owasp.org/cheatsheets/REST_Security_Cheat_Sheet.html, "Security headers"
 SECURITY_HEADERS = {
@@ -115,5 +115,5 @@ def _labels(scope: Scope, status: int | None) -> dict[str, str]:
 
 def _internal_error(context: RequestContext) -> JSONResponse:
     error = {"code": "internal_error", "message": "Something went wrong here; the logs say what", "details": []}
-    meta = {"request_id": context.request_id, "ts": context.now.isoformat()}
+    meta = {"request_id": context.request_id, "ts": context.now.to_iso8601_string()}
     return JSONResponse({"error": error, "meta": meta}, 500)

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
 from dialer.api.auth import Admin, Caller
+from dialer.api.body import NoFields
 from dialer.api.envelope import Answer, Listing, RequestedPage, answer
 from dialer.api.errors import documented
 from dialer.api.resources import add_routes, list_page
@@ -68,7 +69,7 @@ add_routes(router, trunks.trunk_type(), Trunk, Admin, Admin, type_of=_trunk_type
 
 
 @router.post("/{id}/check", responses=documented(404))
-def check_trunk(caller: Admin, id: TrunkId) -> Answer[TrunkCheck]:
+def check_trunk(caller: Admin, id: TrunkId, _: NoFields) -> Answer[TrunkCheck]:
     """Check with the network whether calls can be placed now."""
     reason = trunks.health(caller.context, caller.workspace_id, id)
     return answer(TrunkCheck, TrunkCheck(ok=reason is None, reason=reason))

@@ -13,7 +13,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from dialer.api.auth import Caller
-from dialer.api.body import MIB, BodyLimits, Chunks
+from dialer.api.body import JSON, MIB, BodyLimits, Chunks, check_media_type
 from dialer.api.envelope import answer
 from dialer.api.schemas import ImportReport
 from dialer.domain.import_result import ImportResult
@@ -21,13 +21,13 @@ from dialer.errors import InvalidInput, UnreadableBody, UnreadableFile
 from dialer.service.csv_reader import Readable
 from dialer.settings import Settings
 
-CSV, MULTIPART, JSON = "text/csv", "multipart/form-data", "application/json"
+CSV, MULTIPART = "text/csv", "multipart/form-data"
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 
 def is_json(request: Request) -> bool:
-    """Return whether the body is JSON rather than a file; raises UnreadableBody for an unknown content type."""
+    """Return whether the body is JSON rather than a file; raises UnsupportedMedia for an unknown content type."""
     return _media_type(request) == JSON
 
 
@@ -54,10 +54,7 @@ def import_response(result: ImportResult) -> Response:
 
 
 def _media_type(request: Request) -> str:
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type not in (CSV, MULTIPART, JSON):
-        raise UnreadableBody.of("Content-Type", f"must be {JSON}, {CSV} or {MULTIPART}")
-    return media_type
+    return check_media_type(request, JSON, CSV, MULTIPART)
 
 
 def _limits(settings: Settings) -> BodyLimits:

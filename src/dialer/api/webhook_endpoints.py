@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel
 
 from dialer.api.auth import Admin, Caller
-from dialer.api.body import Body, body_of
+from dialer.api.body import Body, NoFields, body_of
 from dialer.api.envelope import Answer, Listing, RequestedPage, answer, listing
 from dialer.api.errors import documented
 from dialer.api.idempotency import Idempotency
@@ -118,7 +118,7 @@ add_routes(router, WEBHOOK_ENDPOINT_TYPE, WebhookEndpoint, Admin, Admin, type_of
 
 
 @router.post("/{id}/rotate-secret", responses=documented(404))
-def rotate_webhook_secret(caller: Admin, id: UUID) -> Answer[WebhookEndpointWithSecret]:
+def rotate_webhook_secret(caller: Admin, id: UUID, _: NoFields) -> Answer[WebhookEndpointWithSecret]:
     """Replace the secret. Messages are signed with the previous one too, for a day."""
     rotated = webhook_endpoints.rotate_secret(caller.db, caller.workspace_id, id, caller.now)
     return answer(WebhookEndpointWithSecret, rotated)

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 from fastapi import Depends, Request
 
 from dialer.api.auth import Caller, attributed, check_rate_limit
-from dialer.api.body import read_body
+from dialer.api.body import json_limits, read_whole
 from dialer.api.request_context import current_request
 from dialer.domain.roles import Role
 from dialer.errors import NotAllowed, UnreadableBody
@@ -56,7 +56,11 @@ async def _read_form(request: Request) -> Form:
         return Form({})
     fields: dict[str, list[str]] = {}
     try:
-        for name, value in parse_qsl((await read_body(request)).decode(), True, max_num_fields=MAX_FIELDS):
+        for name, value in parse_qsl(
+            (await read_whole(request, json_limits(request.app.state.settings))).decode(),
+            True,
+            max_num_fields=MAX_FIELDS,
+        ):
             fields.setdefault(name, []).append(value)
     except ValueError:
         raise UnreadableBody.of("body", "is no form in UTF-8") from None

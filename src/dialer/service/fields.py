@@ -80,8 +80,9 @@ class InputModel(BaseModel):
         try:
             return cls.model_validate_json(body, strict=True, context=now)
         except ValidationError as error:
-            if error.error_count() == 1 and error.errors(include_url=False)[0]["type"] == "json_invalid":
-                raise UnreadableBody.of("body", "is not JSON") from None
+            if error.error_count() == 1 and (first := error.errors(include_url=False)[0])["type"] == "json_invalid":
+                position = re.search(r"line \d+ column \d+$", first["msg"])
+                raise UnreadableBody.of("body", f"is not JSON{f': {position[0]}' if position else ''}") from None
             raise InvalidInput(field_errors(error, json.loads(body))) from None
 
 
