@@ -476,7 +476,7 @@ def test_live_batches_have_a_version_to_go_back_to_and_changes_of_the_previous_r
     with database.begin() as connection:
         # Columns that are newer than the first version are in it, too, as they were before the change.
         settings = rows(connection, "SELECT settings FROM batch_settings ORDER BY version LIMIT 1")[0].settings
-        newer = {"calling_hours": None, "holidays": None, "person_limits": [], "labels": []}
+        newer: dict[str, object] = {"calling_hours": None, "holidays": None, "person_limits": [], "labels": []}
         assert settings == first.settings | newer
         changed = rows(connection, LATEST)[0].settings
         assert changed == settings | {"max_concurrent_calls": 3, "priority": 2, "phone_number_ids": []}
