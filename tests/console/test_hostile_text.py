@@ -26,7 +26,7 @@ def test_hostile_text_is_shown_as_text_on_every_page(api: Api, world: World) -> 
     world.run(lambda: world.is_over(batch_id))
     world.batch(1, name=HOSTILE)
     world.sql("UPDATE attempts SET cause = :text", text=HOSTILE)
-    contact_id = world.value("SELECT id FROM contacts LIMIT 1")
+    contact_id = world.value("SELECT id FROM contacts WHERE batch_id = :id LIMIT 1", id=batch_id)
     with world.db.begin() as connection:
         quarantine.note(connection, "batch", batch_id, ValueError(HOSTILE))
         trunk_listeners.down(connection, TrunkId(world.installed.trunk_id), uuid4(), HOSTILE)

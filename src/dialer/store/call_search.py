@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row
 from dialer.domain.ids import AttemptId, BatchId, TrunkId, WorkspaceId, first_of
 from dialer.domain.outcomes import Outcome
 from dialer.domain.states import AttemptState
-from dialer.store.call_views import COLUMNS
+from dialer.store.call_views import COLUMNS, SHOWN
 from dialer.store.database import rows
 
 # An id holds the time by its maker's clock, which is less than this off.
@@ -28,13 +28,13 @@ AND (CAST(:until AS timestamptz) IS NULL OR created_at < :until)
 """
 # The calls of each batch or contact are read from its index, no more than the page needs.
 _BATCHES = "b.workspace_id = :workspace AND (CAST(:batch AS uuid) IS NULL OR b.id = :batch)"
-_OF_BATCHES = f"SELECT b.id AS batch_id FROM batches b WHERE {_BATCHES}", "batch_id = o.batch_id"
+_OF_BATCHES = f"SELECT b.id AS owner_id FROM batches b WHERE {_BATCHES}", "batch_id = o.owner_id"
 _OF_NUMBER = (
     f"""
-    SELECT c.id AS contact_id FROM batches b JOIN contacts c ON c.batch_id = b.id AND c.phone_number = :number
+    SELECT c.id AS owner_id FROM batches b JOIN contacts c ON c.batch_id = b.id AND c.phone_number = :number
     WHERE {_BATCHES}
     """,
-    "contact_id = o.contact_id",
+    "contact_id = o.owner_id",
 )
 
 
@@ -61,7 +61,7 @@ def page(
     return rows(
         connection,
         f"""
-        SELECT calls.* FROM ({owners}) AS o
+        SELECT {SHOWN} FROM ({owners}) AS o
         CROSS JOIN LATERAL (
             (SELECT {COLUMNS} FROM attempts WHERE {is_owned} AND {_MATCHES} ORDER BY id DESC LIMIT :limit)
             UNION ALL

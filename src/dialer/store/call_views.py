@@ -15,7 +15,7 @@ COLUMNS = f"""
 id, batch_id, contact_id, phone_number_id, to_number, from_number, state AS status, outcome, cause, provider_call_id,
 local_on, created_at, placed_at, ringing_at, answered_at, ended_at, talk_seconds, {_FACTS}
 """
-_SHOWN = COLUMNS.replace("state AS ", "")
+SHOWN = COLUMNS.replace("state AS ", "")
 _LAST = f"id, created_at, answered_at, ended_at, talk_seconds, from_number, cause, {_FACTS}"
 _OF_BATCH = """
 batch_id = :batch AND (CAST(:status AS text) IS NULL OR state = :status)
@@ -49,7 +49,7 @@ def page(
     """Read a page of the calls of a batch, newest first; and count all that match."""
     filters = {"batch": batch_id, "status": status, "outcome": outcome}
     (counted,) = rows(connection, f"SELECT count(*) AS n FROM ({_CALLS}) AS calls", **filters)
-    newest_first = f"SELECT {_SHOWN} FROM ({_CALLS}) AS calls ORDER BY id DESC LIMIT :limit OFFSET :offset"
+    newest_first = f"SELECT {SHOWN} FROM ({_CALLS}) AS calls ORDER BY id DESC LIMIT :limit OFFSET :offset"
     return rows(connection, newest_first, limit=limit, offset=offset, **filters), counted.n
 
 
