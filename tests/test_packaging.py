@@ -118,7 +118,7 @@ def test_no_process_imports_a_package_that_the_image_lacks() -> None:
     packages = {canonicalize_name(owner) for module in modules for owner in owners.get(module, ())}
     assert "celery" in packages
     # kombu uses PyYAML, and SQLAlchemy greenlet, only if it is installed.
-    assert packages - _locked("requirements.prod.lock").keys() <= {"dialer", "pyyaml", "greenlet"}
+    assert packages - _locked("requirements.prod.lock").keys() <= {"dialer-engine", "pyyaml", "greenlet"}
 
 
 def test_no_file_names_the_host_of_a_registry() -> None:

@@ -66,10 +66,12 @@ class Api:
         return keys.ensure_workspace(self.world.db, name, self.world.clock.now, self.world.rng)
 
     @contextmanager
-    def served(self, *, context: EngineContext | None = None, port: int = 0, **settings: Any) -> Iterator["Served"]:
-        """Serve the API by a real server on a free port of loopback, in a thread."""
+    def served(
+        self, *, context: EngineContext | None = None, port: int = 0, changed: FastAPI | None = None, **settings: Any
+    ) -> Iterator["Served"]:
+        """Serve the API by a real server on a free port of loopback. `changed`: one with routes of the test."""
         with_these = self.settings.model_copy(update=settings)
-        app = idle.pop() if idle else make_routes()
+        app = changed or (idle.pop() if idle else make_routes())
         equip(app, context or self.world.context, with_these, self.world.clock, self.world.rng)
         with socket.create_server(("127.0.0.1", port)) as listening:
             server = Server(server_config(app, with_these, stop_seconds=5), Event())
@@ -84,7 +86,8 @@ class Api:
                     server.should_exit = True
                     thread.join(DEADLINE_SECONDS)
                     assert not thread.is_alive()
-        idle.append(app)
+        if changed is None:
+            idle.append(app)
 
 
 @dataclass(frozen=True)

@@ -369,3 +369,13 @@ def test_wrong_labels_are_refused(client: TestClient, world: World, labels: obje
     answer = client.post("/batch-calls", json=body)
     assert answer.status_code == 422
     assert answer.json()["error"]["details"][0]["field"].startswith("labels")
+
+
+def test_settings_that_have_no_effect_are_warned_about(client: TestClient, world: World) -> None:
+    body = {"name": "x", "agent_id": str(world.installed.agent_id), "max_retry_attempts": 2, "timezone": "EST"}
+    created = client.post("/batch-calls", json=body).json()
+    assert [warning["field"] for warning in created["meta"]["warnings"]] == ["max_retry_attempts", "timezone"]
+    path = f"/batch-calls/{created['data']['id']}"
+    changed = client.patch(path, json={"retry_failed": True, "timezone": "America/New_York"}).json()
+    assert changed["meta"]["warnings"] == []
+    assert client.get("/batch-calls").json()["meta"]["warnings"] == []

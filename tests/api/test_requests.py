@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 
 from api.conftest import METRICS, METRICS_TOKEN, Api, Draft
 from dialer import wiring
-from dialer.api.app import make_app
+from dialer.api.app import make_app, make_routes
 from dialer.api.docs import page
 from dialer.api.request_context import SECURITY_HEADERS
 from dialer.settings import Settings
@@ -97,15 +97,14 @@ def test_no_answer_redirects_to_another_scheme(api: Api) -> None:
 
 
 def test_forwarded_headers_are_believed_from_trusted_proxies_alone(api: Api) -> None:
-    seen: list[str] = []
+    app, seen = make_routes(), list[str]()
+
+    @app.get("/seen")
+    async def scheme(request: Request) -> None:
+        seen.append(f"{request.url.scheme} {request.client and request.client.host}")
 
     def ask(**settings: Any) -> str:
-        with api.served(**settings) as served:
-
-            @served.app.get("/seen")
-            async def scheme(request: Request) -> None:
-                seen.append(f"{request.url.scheme} {request.client and request.client.host}")
-
+        with api.served(changed=app, **settings) as served:
             url = served.url.removesuffix("/v1") + "/seen"
             served.client.get(url, headers={"X-Forwarded-Proto": "https", "X-Forwarded-For": "203.0.113.9"})
         return seen.pop()

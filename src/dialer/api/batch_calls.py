@@ -15,6 +15,7 @@ from dialer.api.idempotency import Idempotency
 from dialer.api.moments import Since, Until
 from dialer.api.schemas import Audit, BatchCall, Call, Statistics
 from dialer.api.streaming import Streamed
+from dialer.domain.batch_warnings import warnings_about
 from dialer.domain.ids import AgentId, AttemptId, BatchId
 from dialer.domain.outcomes import Outcome
 from dialer.domain.states import AttemptState, BatchStatus, ContactStatus
@@ -245,4 +246,5 @@ def audit_batch_call(caller: Viewer, batch_id: BatchId, request: Request) -> Ans
 
 def shown(caller: Caller, batch_id: BatchId, db: Database | None = None) -> Answer[BatchCall]:
     """Answer with the batch as it is now."""
-    return answer(BatchCall, batch_views.show(db or caller.db, caller.workspace_id, batch_id, caller.now))
+    batch = batch_views.show(db or caller.db, caller.workspace_id, batch_id, caller.now)
+    return answer(BatchCall, batch, warnings_about(batch))

@@ -255,6 +255,7 @@ FIELDS: Mapping[str, str] = {
     "violations": "The rules that were broken; none is expected.",
     "waiting": "Contacts that wait for a retry, a time of their own, or their person.",
     "waits_for": "What a waiting contact waits for; null: it does not wait.",
+    "warnings": "Settings that are valid and probably not meant, each with a message; often empty.",
     "weekday": "Day of the week, 1 (Monday) to 7, in the batch's time zone.",
     "within": "Share of batches that ended between `p10` and `p90`, 0 to 1; 0.8 is right.",
     "working_days": "Days of the calling window, 1 (Monday) to 7.",

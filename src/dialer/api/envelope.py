@@ -12,13 +12,22 @@ from fastapi import Depends, Query
 from pydantic import BaseModel, ConfigDict
 
 from dialer.api.request_context import current_request
+from dialer.domain.batch_warnings import BatchWarning
 
 T = TypeVar("T", bound=BaseModel)
+
+
+class Warned(BaseModel):
+    """A setting that is valid and probably not meant. `message` completes a sentence that begins with the field."""
+
+    field: str
+    message: str
 
 
 class Meta(BaseModel):
     request_id: str
     ts: datetime
+    warnings: list[Warned] = []
 
 
 class Answer(BaseModel, Generic[T]):
@@ -100,13 +109,15 @@ def _page(
 RequestedPage = Annotated[PageRequest, Depends(_page)]
 
 
-def meta() -> Meta:
-    return Meta(request_id=current_request().request_id, ts=current_request().now)
+def meta(warnings: Iterable[BatchWarning] = ()) -> Meta:
+    warned = [Warned(field=warning.field, message=warning.message) for warning in warnings]
+    return Meta(request_id=current_request().request_id, ts=current_request().now, warnings=warned)
 
 
-def answer(model: type[T], data: Any) -> Answer[T]:
+def answer(model: type[T], data: Any, warnings: Iterable[BatchWarning] = ()) -> Answer[T]:
     """Wrap one resource, read from a mapping or from an object's attributes."""
-    return Answer[model](data=model.model_validate(data, from_attributes=True), meta=meta())  # type: ignore[valid-type]
+    resource = model.model_validate(data, from_attributes=True)
+    return Answer[model](data=resource, meta=meta(warnings))  # type: ignore[valid-type]
 
 
 def listing(model: type[T], data: Iterable[Any], total: int, page: PageRequest) -> Listing[T]:

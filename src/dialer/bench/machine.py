@@ -31,7 +31,7 @@ def describe(servers: Servers) -> Row:
         "python": platform.python_version(),
         "postgres": postgres,
         "redis": f"{server.get('server_name', 'redis')} {server.get('valkey_version', server['redis_version'])}",
-        "dialer": version("dialer"),
+        "dialer": version("dialer-engine"),
         "commit": _commit(),
     }
 

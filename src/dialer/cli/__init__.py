@@ -6,6 +6,7 @@ called, so that `dialer --help` is fast and `dialer db check` loads only what it
 
 import sys
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
@@ -52,12 +53,27 @@ app = typer.Typer(
     help=HELP,
     epilog=SETTINGS,
     no_args_is_help=True,
+    invoke_without_command=True,
     # Plain text: boxes truncate option names on a narrow terminal, and errors are one line.
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.", is_eager=True)] = False,
+) -> None:
+    """Options of `dialer` itself."""
+    if version:
+        from importlib.metadata import version as version_of
+
+        typer.echo(f"dialer {version_of('dialer-engine')}")
+        raise typer.Exit
+
+
 app.command(short_help="Call generated contacts on a simulated network and audit.")(run.demo)
 app.command(short_help="Call the contacts of a CSV file to the end.")(run.run)
 app.command(short_help="Run everything on this machine, until Ctrl-C.")(up.up)

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import httpx2
+import typer
 
 from dialer.cli.data_folder import KEY_FILE, admin_key, local_api_url
 from dialer.clock import chance, clock
@@ -34,12 +35,16 @@ class Client:
         )
 
     def request(self, method: str, path: str, **request: Any) -> Any:
-        """Send a request and return the JSON of the response; None: it is empty."""
+        """Send a request and return the JSON of the response; None: it is empty. Prints the warnings about a change."""
         headers = dict(request.pop("headers", {}))
         if method == "POST" and "json" in request:
             headers["X-Idempotency-Key"] = str(uuid7(clock(), chance()))
         response = self.with_retries(lambda: self.http.request(method, path, headers=headers, **request))
-        return response.json() if response.content else None
+        body = response.json() if response.content else None
+        sets_fields = method == "PATCH" or (method == "POST" and path == "/batch-calls")
+        for warning in body["meta"].get("warnings", ()) if body and sets_fields else ():
+            typer.echo(f"Warning: {warning['field']} {warning['message']}", err=True)
+        return body
 
     def with_retries(self, send: Callable[[], httpx2.Response], tries: int = TRIES) -> httpx2.Response:
         """Send a request, and again after `Retry-After` where the API says that nothing was done."""

@@ -14,6 +14,7 @@ from fastapi import Depends, Request
 from dialer.api.auth import Caller, attributed, check_rate_limit
 from dialer.api.body import json_limits, read_whole
 from dialer.api.request_context import current_request
+from dialer.domain.change_origin import ChangeSource
 from dialer.domain.roles import Role
 from dialer.errors import NotAllowed, UnreadableBody
 from dialer.service import sessions
@@ -87,7 +88,9 @@ def _requires(wanted: Role, *, acts: bool = False) -> Callable[..., Visitor]:
         if not identity.role.suffices_for(wanted):
             raise NotAllowed(f"This needs the role {wanted}; you are signed in as {identity.role}")
         caller = Caller(
-            context=state.read_context if request.method == "GET" else attributed(state.context, request, identity),
+            context=state.read_context
+            if request.method == "GET"
+            else attributed(state.context, ChangeSource.CONSOLE, identity),
             settings=state.settings,
             workspace_id=identity.workspace_id,
             workspace=identity.workspace,

@@ -14,6 +14,7 @@ class ChangeSource(StrEnum):
 
     API = "api"  #: A request of a program.
     CLI = "cli"  #: A command of `dialer`.
+    CONSOLE = "console"  #: A page of the console.
     SQL = "sql"  #: A statement that an operator sent to Postgres.
     ENGINE = "engine"  #: A step: the batch was started at its time, was completed, or failed.
 

