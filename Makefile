@@ -32,16 +32,16 @@ up: setup ## Run everything on this machine until Ctrl-C
 .PHONY: test
 test: setup ## All checks, the default tests on real servers, and the proofs of the promises under faults
 	$(MAKE) --no-print-directory --jobs=2 check suite
-	$(BIN)/pytest --numprocesses 3 --dist worksteal -m 'proof and not slow' tests/chaos tests/scenarios tests/system
+	$(BIN)/pytest --numprocesses 3 --dist worksteal --durations 25 -m 'proof and not slow' tests/chaos tests/scenarios tests/system
 
 .PHONY: suite
 suite: setup ## The default tests
-	$(BIN)/pytest --numprocesses 3 --dist worksteal
+	$(BIN)/pytest --numprocesses 3 --dist worksteal --durations 25
 
 # Measuring takes half as long again, so `make test` does without.
 .PHONY: coverage
 coverage: setup ## The default tests, and which lines and branches they run: at least 95 %
-	$(BIN)/pytest --numprocesses 3 --dist worksteal --cov --cov-report=term:skip-covered
+	$(BIN)/pytest --numprocesses 3 --dist worksteal --durations 25 --cov --cov-report=term:skip-covered
 
 .PHONY: test-slow
 test-slow: setup ## The tests that take minutes
