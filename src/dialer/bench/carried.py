@@ -27,7 +27,7 @@ class Work:
 WORK = {
     Size.QUICK: Work({2: 60}, (1,), 1),
     # A batch has 100 slots, so a single one takes longer for the same calls.
-    Size.USUAL: Work({1: 2_000, 10: 6_000, 50: 6_000}, (1, 2), 3),
+    Size.USUAL: Work({1: 2_000, 10: 4_000, 50: 4_000}, (1, 2), 3),
     Size.FULL: Work(dict.fromkeys((1, 10, 50), 20_000), (1, 2), 5),
 }
 

@@ -18,7 +18,7 @@ from dialer.service.forecasts import ForecastRequest
 CALLING_DAYS = 22
 WORK = {
     Size.QUICK: ((1_000,), 1),
-    Size.USUAL: ((1_000, 10_000, 100_000, 1_000_000), 3),
+    Size.USUAL: ((1_000, 10_000, 100_000, 1_000_000), 1),
     Size.FULL: ((1_000, 10_000, 100_000, 1_000_000), 5),
 }
 

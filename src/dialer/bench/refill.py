@@ -43,7 +43,7 @@ class Work:
 
 WORK = {
     Size.QUICK: Work((10,), 1.0, 0.1, 5, FAST, 60.0),
-    Size.USUAL: Work((100, 1_000, 5_000), 25.0, 10.0),
+    Size.USUAL: Work((100, 1_000, 5_000), 15.0, 10.0),
     Size.FULL: Work((100, 1_000, 5_000), 180.0, 30.0),
 }
 
