@@ -109,6 +109,17 @@ def test_a_forecast_uses_the_calls_of_earlier_batches(world: World) -> None:
     assert rate.calls >= 40
 
 
+def test_newer_batches_without_calls_do_not_hide_the_calls_of_earlier_ones(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forecasts, "MOST_BATCHES", 2)
+    first = world.batch(10, max_concurrent_calls=10)
+    world.run(lambda: world.is_over(first))
+    for _ in range(3):
+        world.batch(1)
+    assert make(world, world.batch(5, start=False), ForecastRequest()).assumptions.answer_rate.calls >= 10
+
+
 def test_predicted_and_true_ends_are_compared_once_a_batch(world: World) -> None:
     batch_id = world.batch(8, max_concurrent_calls=2)
     make(world, batch_id)

@@ -132,7 +132,7 @@ def call_sums(
     timezone: str,
     since: DateTime,
 ) -> list[CallSums]:
-    """Sum up the last calls of the batch and of the newest batches of its workspace, by outcome and local hour.
+    """Sum up the last calls of the batch and of the newest called batches of its workspace, by outcome and local hour.
 
     At most MOST_CALLS calls of each batch are read, by index. Calls that ended as cancelled or unknown say nothing.
     """
@@ -140,8 +140,9 @@ def call_sums(
         connection,
         """
         WITH asked AS (
-            (SELECT id FROM batches WHERE workspace_id = :workspace AND status <> 'draft'
-             ORDER BY id DESC LIMIT :batches)
+            (SELECT b.id FROM batches b WHERE b.workspace_id = :workspace AND EXISTS (
+                 SELECT 1 FROM attempts a WHERE a.batch_id = b.id AND a.id >= :first AND a.outcome = ANY(:outcomes))
+             ORDER BY b.id DESC LIMIT :batches)
             UNION SELECT CAST(:batch AS uuid))
         SELECT asked.id AS batch_id, CAST(extract(hour FROM a.created_at AT TIME ZONE :timezone) AS integer) AS hour,
                a.outcome, count(*) AS calls, sum(a.slot) AS slot_seconds, sum(a.slot * a.slot) AS slot_squares,
