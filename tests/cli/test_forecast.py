@@ -22,3 +22,11 @@ def test_a_wrong_value_is_refused_in_one_line(dialer: Dialer, served: Served, wo
     world.batch(1, start=False, name="spring")
     refusal = dialer("batch", "forecast", "spring", "answer_rate=2").refusal
     assert "answer_rate: input should be less than or equal to 1" in refusal
+
+
+def test_a_batch_that_does_not_end_within_a_year_is_said_once(dialer: Dialer, served: Served, world: World) -> None:
+    world.batch(1, start=False, name="spring")
+    world.sql(
+        "UPDATE contacts SET status = 'waiting', waits_for = 'not_before', due_at = dialer_now() + interval '3 years'"
+    )
+    assert "ends: not within a year\n" in dialer("batch", "forecast", "spring").out

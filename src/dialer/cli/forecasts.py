@@ -16,7 +16,8 @@ def show_forecast(forecast: Mapping[str, Any], *, as_json: bool) -> None:
 
 def _lines(forecast: Mapping[str, Any]) -> Iterator[str]:
     ends, assumed = forecast["ends_at"], forecast["assumed"]
-    yield f"ends: {ends['p50'] or LATER}, with 80 % between {ends['p10'] or LATER} and {ends['p90'] or LATER}"
+    band = f", with 80 % between {ends['p10']} and {ends['p90'] or LATER}" if ends["p10"] else ""
+    yield f"ends: {ends['p50'] or LATER}{band}"
     for name in ("answer_rate", "mean_talk_seconds", "mean_ring_seconds"):
         value = assumed[name]
         yield f"assumed {name}: {value['value']:.3g} ({value['source']}, {value['calls']} calls)"
