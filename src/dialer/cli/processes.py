@@ -1,6 +1,7 @@
 """The processes of a cluster, one command each: check the servers, run until TERM or Ctrl-C, exit."""
 
 import asyncio
+import gc
 import signal
 import warnings
 from pathlib import Path
@@ -23,6 +24,7 @@ def worker() -> None:
 
     # Celery warns about root because of pickle. Tasks here use JSON, so the warning does not apply.
     warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
+    _collect_less_often()
     app.worker_main(
         ["--quiet", "worker", "--pool", "threads", "--concurrency", str(settings.worker_threads),
          "--without-gossip", "--without-mingle", "--loglevel", settings.log_level.upper()]
@@ -34,6 +36,7 @@ def beat() -> None:
     settings = _checked_settings()
     from dialer.worker import app
 
+    _collect_less_often()
     app.start(["--quiet", "beat", "--scheduler", "dialer.worker:InMemory", "--loglevel", settings.log_level.upper()])
 
 
@@ -49,6 +52,7 @@ def listener() -> None:
 
     context = wiring.context_of(settings)
     listener_id = uuid7(wiring.clock(), wiring.chance())
+    _collect_less_often()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_listen(Listener(context.db, listener_id, wiring.connecting(settings), ask_settle)))
@@ -76,6 +80,7 @@ def api(
 
     # uvicorn raises the stop signal again when it ends; with this handler that does not kill the process.
     stopped = stop_signals()
+    _collect_less_often()
     typer.echo(f"Dialer's API is at http://{host}:{port}; its documentation at /docs")
     serve(settings, host, port, ask_settle, stopped)
 
@@ -104,6 +109,17 @@ async def _simulate(host: str, port: int, journal: Path | None) -> None:
     typer.echo(f"simulated network at {server.url}")
     await stopped.wait()
     await server.close()
+
+
+def _collect_less_often() -> None:
+    """Have the garbage collector skip what is loaded by now, and run less often.
+
+    More than 100,000 objects live as long as the process. By default they are examined again and again while a page of
+    calls is handled, which costs a fifth of a worker's CPU time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def _stop_signals() -> asyncio.Event:
