@@ -9,6 +9,7 @@ from dialer.domain.ids import AttemptId, BatchId
 from dialer.engine.retry import retry
 from dialer.store.database import run
 from support.engine_steps import (
+    RESERVE,
     advance_clock,
     assert_audit_is_clean,
     dispatch_and_place,
@@ -20,13 +21,6 @@ from support.world import World, made_up_phones
 
 CLAIMS = 6
 STATUS = "SELECT status, waits_for, attempts FROM contacts WHERE batch_id = :id ORDER BY position"
-RESERVE = """
-INSERT INTO attempts (id, batch_id, contact_id, workspace_id, trunk_id, phone_number_id, to_number, from_number, state,
-                      local_on, utc_on, granted_at, created_at, rescue_at, allowed_by)
-SELECT gen_random_uuid(), c.batch_id, c.id, b.workspace_id, n.trunk_id, n.id, c.phone_number, n.phone_number,
-       'reserved', '2026-03-02', '2026-03-02', dialer_now(), dialer_now(), dialer_now() + interval '30 seconds', '{}'
-FROM contacts c JOIN batches b ON b.id = c.batch_id, phone_numbers n WHERE b.id = :batch AND n.id = :number
-"""
 TALKS = {"outcomes": {"answered": 1}, "talk_seconds": {"mean": 60, "min": 60, "max": 60}}
 
 

@@ -7,7 +7,7 @@ DECLARE
 BEGIN
     IF (SELECT sum(pg_relation_size(oid)) FROM pg_class
         WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'i')) > 4000000 THEN
-        TRUNCATE workspaces, inbox, attempts_archive, quarantine, bulk_changes, webhook_deliveries
+        TRUNCATE workspaces, contacts, attempts, inbox, attempts_archive, quarantine, bulk_changes, webhook_deliveries
             RESTART IDENTITY CASCADE;
     ELSE
         DELETE FROM inbox;

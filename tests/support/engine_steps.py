@@ -69,6 +69,16 @@ def wait_until(condition: Callable[[], bool], seconds: float = DEADLINE_SECONDS)
         assert monotonic() < deadline, condition
 
 
+# What a claim writes for each contact of a batch.
+RESERVE = """
+INSERT INTO attempts (id, batch_id, contact_id, workspace_id, trunk_id, phone_number_id, to_number, from_number, state,
+                      local_on, utc_on, granted_at, created_at, rescue_at, allowed_by)
+SELECT gen_random_uuid(), c.batch_id, c.id, b.workspace_id, n.trunk_id, n.id, c.phone_number, n.phone_number,
+       'reserved', '2026-03-02', '2026-03-02', dialer_now(), dialer_now(), dialer_now() + interval '30 seconds', '{}'
+FROM contacts c JOIN batches b ON b.id = c.batch_id, phone_numbers n WHERE b.id = :batch AND n.id = :number
+"""
+
+
 def lock_waiters(world: World) -> int:
     """Count the Postgres sessions that wait for a lock."""
     return int(world.value("SELECT count(*) FROM pg_locks WHERE NOT granted"))

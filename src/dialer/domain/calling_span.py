@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from pendulum import UTC, DateTime
 
@@ -25,6 +26,12 @@ def span_of(windows: Sequence[CallingWindow], own: CallingWindow, now: DateTime)
     (P3); at the end of the local day of `own` (the batch's window) and of the UTC day, whose caps the call counts to
     (P2); and after GRANT_SECONDS.
     """
+    return _span_of(tuple(windows), own, now)
+
+
+# A dispatch asks for the same span for its batch and for the lanes of its contacts.
+@lru_cache(maxsize=1_024)
+def _span_of(windows: tuple[CallingWindow, ...], own: CallingWindow, now: DateTime) -> CallingSpan | None:
     if not all(window.is_open(now) for window in windows):
         return None
     opened, closes = zip(*(window.open_span(now) for window in windows), strict=True)

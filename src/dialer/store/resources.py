@@ -28,6 +28,7 @@ class ResourceTable:
     more: str = ""  #: SQL of computed columns.
     json: tuple[str, ...] = ()  #: Columns that contain JSON.
     cleanup: str = ""  #: Statement that deletes useless rows which refer to a row, so that it can be deleted.
+    used_by: tuple[str, ...] = ()  #: What keeps a row by a trigger and not by a foreign key: table WHERE column.
 
     @property
     def view(self) -> str:
@@ -62,6 +63,7 @@ PHONE_NUMBERS = ResourceTable(
     "id workspace_id phone_number trunk_id agent_id status max_concurrent_calls max_calls_per_day created_at"
     " updated_at",
     unique="phone_number",
+    used_by=("attempts WHERE phone_number_id", "contacts WHERE first_number_id"),
 )
 TRUNKS = ResourceTable(
     "trunks",
@@ -78,6 +80,7 @@ TRUNKS = ResourceTable(
     , EXISTS (SELECT 1 FROM trunk_links l WHERE l.trunk_id = t.id AND {HEARS}) AS is_heard""",
     json=("config",),
     cleanup="DELETE FROM inbox WHERE trunk_id = :id AND verdict = 'unknown_attempt'",
+    used_by=("attempts WHERE trunk_id",),
 )
 FOLDERS = ResourceTable(
     "contact_folders",
@@ -212,8 +215,8 @@ def delete(connection: Connection, table: ResourceTable, workspace_id: Workspace
 
 
 def _is_used(connection: Connection, table: ResourceTable, row_id: UUID) -> bool:
-    """Return whether any row refers to this one by a foreign key that does not cascade."""
-    references = rows(
+    """Return whether any row refers to this one and keeps it from being deleted."""
+    foreign_keys = rows(
         connection,
         """
         SELECT format('%s WHERE %I', CAST(k.conrelid AS regclass), a.attname) AS those
@@ -222,9 +225,10 @@ def _is_used(connection: Connection, table: ResourceTable, row_id: UUID) -> bool
         """,
         table=table.name,
     )
+    references = [key.those for key in foreign_keys] + list(table.used_by)
     if not references:
         return False
-    any_exists = " OR ".join(f"EXISTS (SELECT 1 FROM {reference.those} = :id)" for reference in references)
+    any_exists = " OR ".join(f"EXISTS (SELECT 1 FROM {those} = :id)" for those in references)
     (row,) = rows(connection, f"SELECT {any_exists} AS is_used", id=row_id)
     return bool(row.is_used)
 

@@ -177,6 +177,19 @@ LEFT_BEHIND = Rule(
     """,
 )
 
+BROKEN_REFERENCE = Rule(
+    "P5",
+    "broken_reference",
+    # No foreign key says so: triggers keep these rows.
+    """
+    SELECT a.id, format('Attempt %s refers to a contact, a number or a trunk that does not exist', a.id) AS fact
+    FROM these_attempts a
+    WHERE NOT EXISTS (SELECT 1 FROM contacts WHERE id = a.contact_id)
+       OR NOT EXISTS (SELECT 1 FROM phone_numbers WHERE id = a.phone_number_id)
+       OR NOT EXISTS (SELECT 1 FROM trunks WHERE id = a.trunk_id)
+    """,
+)
+
 DISPATCH_OVERDUE = Rule(
     "P5",
     "dispatch_overdue",
@@ -226,6 +239,7 @@ RULES = (
     NOBODY_WAKES,
     BULK_CHANGE_OVERDUE,
     LEFT_BEHIND,
+    BROKEN_REFERENCE,
     DISPATCH_OVERDUE,
     START_OVERDUE,
     LANE_UNSERVED,
