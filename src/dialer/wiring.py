@@ -16,7 +16,7 @@ from dialer.errors import Unavailable
 from dialer.log import Outage
 from dialer.providers import registry
 from dialer.providers.base import Provider, ProviderEnvironment
-from dialer.providers.egress import Egress
+from dialer.providers.egress import Egress, Resolve, resolve_host
 from dialer.providers.pool import ProviderPool
 from dialer.providers.webhook_client import WebhookClient
 from dialer.service.trunks import NOT_ALLOWED, REFERENCE
@@ -69,11 +69,14 @@ def process_name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
-def connecting(settings: Settings) -> Callable[[Trunk], Provider]:
-    """Return a function that makes a trunk's provider, or raises InvalidInput or Unavailable if it cannot be used."""
+def connecting(settings: Settings, resolve: Resolve = resolve_host) -> Callable[[Trunk], Provider]:
+    """Return a function that makes a trunk's provider, or raises InvalidInput or Unavailable if it cannot be used.
+
+    `resolve`: finds the addresses of a trunk's host.
+    """
 
     def connect(trunk: Trunk) -> Provider:
-        egress = Egress.to(settings.networks_of(trunk.workspace))
+        egress = Egress.to(settings.networks_of(trunk.workspace), resolve)
         environment = ProviderEnvironment(clock, secret_of(settings, trunk.workspace), settings.public_url, egress)
         return registry.plugin(trunk.provider).connect(trunk.id, trunk.config, environment)
 

@@ -15,11 +15,12 @@ from api.conftest import Api
 from dialer.domain.ids import TrunkId
 from dialer.domain.trunk import Trunk
 from dialer.errors import Unavailable
-from dialer.providers.egress import AddressRefused
+from dialer.providers.egress import AddressRefused, resolve_host
 from dialer.providers.pool import ProviderPool
 from dialer.store import numbers
 from dialer.wiring import connecting
 from support.networks.asterisk import trunk
+from support.resolvers import no_such_host
 
 ROOT = Path(__file__).parents[2]
 OWNED = ("TRUNK_ACME_TOKEN@acme",)
@@ -95,7 +96,12 @@ async def test_a_trunk_of_no_workspace_reads_no_variable(api: Api) -> None:
 
 def test_the_check_of_a_trunk_is_no_port_scanner(api: Api) -> None:
     """An open port, a closed one, another machine's and a name that does not exist are told in the same words."""
-    pool = ProviderPool(connecting(api.settings.model_copy(update={"secret_env": OWNED})), api.world.clock)
+    settings = api.settings.model_copy(update={"secret_env": OWNED})
+
+    async def resolve(host: str, port: int) -> list[str]:
+        return await (no_such_host if host == "no-such-host.invalid" else resolve_host)(host, port)
+
+    pool = ProviderPool(connecting(settings, resolve), api.world.clock)
     api.world.context = replace(api.world.context, providers=pool)
     try:
         with socket.create_server(("127.0.0.1", 0)) as listening, guest(api, "acme") as acme:

@@ -1,7 +1,6 @@
 """No trunk connects to a private address unless the machine's owner allows it, whatever its host is written like."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -16,10 +15,11 @@ from dialer.domain.outcomes import CauseClass
 from dialer.errors import Unavailable
 from dialer.providers import registry
 from dialer.providers.base import CallRequest, LookupFailed, Provider, ProviderEnvironment, Refused
-from dialer.providers.egress import THIS_MACHINE, AddressRefused, Egress
+from dialer.providers.egress import AddressRefused, Egress, Resolve, resolve_host
 from support.networks import asterisk, freeswitch, http, twilio
 from support.networks.switch import now
 from support.networks.tcp_server import tcp_server
+from support.resolvers import answering, no_answer, no_such_host
 
 TRUNK = TrunkId(UUID(int=9))
 NOWHERE = Egress()
@@ -57,11 +57,11 @@ async def counted() -> AsyncIterator[tuple[int, list[str]]]:
         yield port, seen
 
 
-def provider(kind: str, port: int, host: str, egress: Egress) -> Provider:
+def provider(kind: str, port: int, host: str, egress: Egress, **config: Any) -> Provider:
     around = ProviderEnvironment(
         now, lambda _: "whsec_" + "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0", "http://127.0.0.1:1", egress
     )
-    return registry.plugin(kind).connect(TRUNK, CONFIGS[kind](port, host), around)
+    return registry.plugin(kind).connect(TRUNK, CONFIGS[kind](port, host) | config, around)
 
 
 async def first_link(connected: Provider) -> str | None:
@@ -100,13 +100,14 @@ def test_every_kind_of_trunk_is_tried_here() -> None:
     assert set(CONFIGS) == set(registry.names())
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "carrier.example"])
 @pytest.mark.parametrize("kind", sorted(CONFIGS))
 async def test_no_kind_of_trunk_connects_to_an_address_that_is_not_allowed(
     kind: str, host: str, call_request: Callable[..., CallRequest]
 ) -> None:
     async with counted() as (port, seen):
-        connected = provider(kind, port, host, NOWHERE)
+        egress = NOWHERE if host == "127.0.0.1" else Egress(resolve=answering("127.0.0.1"))
+        connected = provider(kind, port, host, egress)
         request = replace(call_request(now()), connection=CONNECTIONS.get(kind, {}))
         call = CallHandle(request.attempt_id, request.to_number, request.from_number, now(), None)
         try:
@@ -125,15 +126,31 @@ async def test_no_kind_of_trunk_connects_to_an_address_that_is_not_allowed(
 
 @pytest.mark.parametrize("kind", sorted(CONFIGS))
 async def test_a_refused_address_and_an_unknown_host_are_told_in_the_same_words(kind: str) -> None:
-    async def health(host: str) -> str:
-        connected = provider(kind, 1, host, NOWHERE)
+    async def health(resolve: Resolve) -> str:
+        connected = provider(kind, 1, "carrier.example", Egress(resolve=resolve))
         try:
-            return ((await connected.health()) or "").replace(host, "HOST")
+            return await connected.health() or ""
         finally:
             await connected.close()
 
-    refused, unknown = await health("localhost"), await health("no-such-host.invalid")
+    refused, unknown = await health(answering("127.0.0.1")), await health(no_such_host)
+    assert str(AddressRefused()) in refused
     assert refused == unknown
+
+
+@pytest.mark.parametrize("kind", sorted(CONFIGS))
+async def test_a_call_is_refused_when_the_name_of_its_host_is_not_resolved_in_time(
+    kind: str, call_request: Callable[..., CallRequest]
+) -> None:
+    connected = provider(kind, 1, "carrier.example", Egress(resolve=no_answer), timeout_seconds=0.05)
+    request = replace(call_request(now()), connection=CONNECTIONS.get(kind, {}))
+    try:
+        placed, health, link = await connected.place(request), await connected.health(), await first_link(connected)
+    finally:
+        await connected.close()
+    assert placed in [Refused(cause, CauseClass.INFRASTRUCTURE) for cause in ("network_unreachable", "timed_out")]
+    assert health
+    assert link or kind in ("http", "twilio")
 
 
 async def test_the_address_that_was_checked_is_connected_to_and_not_the_name() -> None:
@@ -142,9 +159,12 @@ async def test_the_address_that_was_checked_is_connected_to_and_not_the_name() -
     async def open_at(address: str) -> None:
         opened.append(address)
 
-    await THIS_MACHINE.connect("localhost", 1, 5, open_at)
-    (address,) = opened
-    assert address in {resolved[-1][0] for resolved in socket.getaddrinfo("localhost", 1, type=socket.SOCK_STREAM)}
+    await Egress.to(["127.0.0.0/8"], answering("127.0.0.9")).connect("carrier.example", 1, 5, open_at)
+    assert opened == ["127.0.0.9"]
+
+
+async def test_an_address_is_resolved_to_itself() -> None:
+    assert await resolve_host("127.0.0.9", 1) == ["127.0.0.9"]
 
 
 async def test_connecting_takes_no_longer_than_it_may() -> None:

@@ -6,6 +6,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pendulum
@@ -31,7 +32,7 @@ from dialer.providers.base import (
     Unclear,
     WebhookRequest,
 )
-from dialer.providers.egress import AddressRefused
+from dialer.providers.egress import AddressRefused, Egress
 from dialer.providers.http import PLUGIN, HttpPlatform
 from support.networks import http as carrier
 from support.networks.http import SECRET, trunk
@@ -40,6 +41,7 @@ from support.networks.switch import now
 from support.networks.tcp_server import tcp_server
 from support.networks.tls import CERTIFICATE, with_tls
 from support.provider_arguments import call_handle
+from support.resolvers import no_such_host
 from support.rigs.http import TRUNK, around
 
 CallRequests = Callable[..., CallRequest]
@@ -264,7 +266,9 @@ async def test_an_answer_that_trickles_in_is_not_waited_for_longer_than_the_time
 
 async def test_a_host_that_does_not_exist_refuses_and_says_so(call_request: CallRequests) -> None:
     config = {"url": "http://nowhere.invalid/calls", "secret": "env:TRUNK_HTTP_SECRET"}
-    provider = platform(config)
+    provider = PLUGIN.connect(
+        TRUNK, config, replace(around("https://dialer.example"), egress=Egress(resolve=no_such_host))
+    )
     try:
         answer, reason = await provider.place(call_request(now())), await provider.health()
     finally:

@@ -57,8 +57,8 @@ class Egress:
     resolve: Resolve = resolve_host  #: Finds the addresses of a host.
 
     @classmethod
-    def to(cls, networks: Iterable[str]) -> "Egress":
-        return cls(tuple(map(ip_network, networks)))
+    def to(cls, networks: Iterable[str], resolve: Resolve = resolve_host) -> "Egress":
+        return cls(tuple(map(ip_network, networks)), resolve)
 
     def permits(self, address: str) -> bool:
         """Say whether a connection to this IP address may be made."""
