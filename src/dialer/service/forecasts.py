@@ -142,7 +142,8 @@ def _situation(connection: Connection, workspace_id: WorkspaceId, batch_id: Batc
         )
     if not batch.pending + batch.waiting + batch.dialing:
         raise StateConflict("The batch has no contacts to call", code="batch_has_no_contacts")
-    if batch.window is None or batch.window.next_open(now) is None:
+    starts_at = _starts_at(connection, batch, now)
+    if batch.window is None or batch.window.next_open(starts_at) is None:
         raise StateConflict("The calling window never opens", code="window_never_opens")
     outbound = [number for number in numbers.of_batches(connection, [batch_id]).get(batch_id, []) if number.is_usable]
     if not outbound:
@@ -152,7 +153,7 @@ def _situation(connection: Connection, workspace_id: WorkspaceId, batch_id: Batc
     cohorts, suppressed = forecasts.cohorts(connection, workspace_id, batch_id, now)
     return Situation(
         batch=batch,
-        starts_at=_starts_at(connection, batch, now),
+        starts_at=starts_at,
         cohorts=cohorts,
         limits=_limits(connection, batch, outbound, others, now),
         suppressed=suppressed,
