@@ -22,6 +22,7 @@ from dialer.domain.outcomes import Outcome
 from dialer.domain.states import FINAL_BATCH, BatchStatus
 from dialer.domain.trunk import OutboundNumber
 from dialer.domain.validation import wrong_field
+from dialer.domain.window import HORIZON
 from dialer.errors import NotFound, StateConflict
 from dialer.service.fields import InputModel
 from dialer.store import batch_views, batches, forecasts, numbers, progress
@@ -150,7 +151,7 @@ def _situation(connection: Connection, workspace_id: WorkspaceId, batch_id: Batc
         raise StateConflict("The batch has no active outbound number", code="no_outbound_number")
     trunk_ids = {number.trunk.id for number in outbound}
     others = forecasts.other_batches(connection, workspace_id, batch_id, trunk_ids)
-    cohorts, suppressed = forecasts.cohorts(connection, workspace_id, batch_id, now)
+    cohorts, suppressed = forecasts.cohorts(connection, workspace_id, batch_id, now, starts_at + HORIZON)
     return Situation(
         batch=batch,
         starts_at=starts_at,
