@@ -77,6 +77,9 @@ OLD_PARIS = window("Europe/Paris", "09:00-18:00")
         case("from midnight without an end too", window("UTC", "00:00-", frozenset({1})), "2026-06-01T12:00Z", True),
         case("to midnight without a start too", window("UTC", "-00:00", frozenset({1})), "2026-06-01T12:00Z", True),
         case("a clock before there were zones", OLD_PARIS, "1850-06-01T12:00+00:00", True),
+        case("the last year with days to look ahead to", window("UTC", ""), "9997-12-31T12:00Z", True),
+        case("the year after it", window("UTC", ""), "9998-01-01T00:00Z", False),
+        case("the last moment of all", OFFICE, "9999-12-31T23:59:59Z", False),
     ],
 )
 def test_a_window_is_open_by_the_wall_clock_and_its_starting_day(

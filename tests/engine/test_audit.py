@@ -357,6 +357,26 @@ def test_an_attempt_must_say_by_what_it_was_allowed(world: World) -> None:
     assert audit_violations(world) == {"P2 limits_not_stored": (silent,)}
 
 
+def test_an_attempt_must_name_the_settings_that_were_current_when_it_was_claimed(world: World) -> None:
+    ledger = Ledger(world, contacts=9)
+    first = world.value("SELECT version FROM batches WHERE id = :id", id=ledger.batch_id)
+    world.clock.now = MONDAY.add(seconds=60)
+    for change in ("max_concurrent_calls = 9", "status = 'paused'", "status = 'active'"):
+        world.sql(f"UPDATE batches SET {change} WHERE id = :id", id=ledger.batch_id)
+
+    def attempt(contact: int, begin: int, version: int) -> str:
+        return ledger.attempt(contact, begin, begin + 1, allowed_by={**TERMS, "version": version})
+
+    # From before the settings were kept, in time, at the moment of the change, and after pause and resumption.
+    right = ((-3600, 1), (59, first), (60, first), (60, first + 1), (61, first + 3))
+    wrong = ((70, first), (71, first - 1), (50, first + 1), (72, first + 4))
+    for contact, (begin, version) in enumerate(right):
+        attempt(contact, begin, version)
+    broken = [attempt(contact, begin, version) for contact, (begin, version) in enumerate(wrong, start=len(right))]
+    ledger.write()
+    assert ledger.violations() == audit_violations(world) == {"P2 settings_not_current": tuple(sorted(broken))}
+
+
 @contextmanager
 def _without_index(world: World, name: str) -> Iterator[None]:
     definition = world.value("SELECT indexdef FROM pg_indexes WHERE indexname = :name", name=name)

@@ -366,11 +366,14 @@ def test_a_call_rings_as_long_as_its_batch_says(world: World, given: dict[str, A
     assert [request.ring_timeout_seconds for of in report.departures for request in of.requests] == [asked]
 
 
-@pytest.mark.parametrize("passed_over", ["expired", "suppressed"])
-def test_contacts_that_are_passed_over_in_their_turn_use_up_nothing_of_the_rate(world: World, passed_over: str) -> None:
+@pytest.mark.parametrize(("passed_over", "of"), [("expired", 10), ("suppressed", 2)])
+def test_contacts_that_are_passed_over_in_their_turn_use_up_nothing_of_the_rate(
+    world: World, passed_over: str, of: int
+) -> None:
+    """Of so many, all but one are passed over."""
     set_limit(world, "trunks", "calls_per_second = 10")
-    world.batch(200, max_concurrent_calls=100)
-    odd = "id IN (SELECT id FROM contacts WHERE position % 2 = 0)"
+    world.batch(100 * of, max_concurrent_calls=100)
+    odd = f"id IN (SELECT id FROM contacts WHERE position % {of} <> 0)"
     if passed_over == "expired":
         world.sql(f"UPDATE contacts SET expires_at = dialer_now() WHERE {odd}")
     else:

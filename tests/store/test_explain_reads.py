@@ -42,7 +42,7 @@ def a_batch(world: World, **fields: Any) -> BatchId:
 def counted(world: World, batch_id: BatchId, most_read: int) -> Counter[tuple[object, ...]]:
     """Count the contacts by what both ways of reading know of them."""
     with world.db.begin() as connection:
-        groups = explain.groups(connection, batch_id, world.clock.now, most_read)
+        groups = explain.groups(connection, batch_id, world.clock.now, most_read=most_read)
     counts: Counter[tuple[object, ...]] = Counter()
     for group in groups:
         counts[_key(group)] += group.count

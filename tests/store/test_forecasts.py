@@ -8,6 +8,7 @@ import pytest
 from dialer.domain.forecast.situation import Cohort
 from dialer.domain.ids import BatchId
 from dialer.domain.outcomes import Outcome
+from dialer.domain.window import HORIZON
 from dialer.service import forecasts as service
 from dialer.service.forecasts import ForecastRequest
 from dialer.store import forecasts
@@ -21,7 +22,7 @@ ALL_ANSWER = ForecastRequest(answer_rate=1.0, mean_talk_seconds=20.0, mean_ring_
 
 def cohorts(world: World, batch_id: BatchId) -> tuple[list[Cohort], int]:
     with world.db.begin() as connection:
-        return forecasts.cohorts(connection, world.installed.workspace_id, batch_id, world.clock.now)
+        return forecasts.cohorts(connection, world.installed.workspace_id, batch_id, world.clock.now, MONDAY + HORIZON)
 
 
 def make(world: World, batch_id: BatchId, request: ForecastRequest = ALL_ANSWER) -> service.ForecastResult:
@@ -64,6 +65,19 @@ def test_contacts_that_are_alike_are_one_cohort_and_suppressed_ones_are_in_none(
     due_at = found[2].due_at
     assert due_at is not None
     assert MONDAY.add(minutes=30) <= due_at <= MONDAY.add(minutes=31)
+
+
+def test_a_contact_that_is_due_at_the_end_of_time_leaves_the_times_of_the_others_as_they_are(world: World) -> None:
+    batch_id = world.batch(2, start=False)
+    set_contacts(world, 0, 1, status="waiting", due_at=MONDAY.add(hours=1))
+    set_contacts(world, 1, 2, status="waiting", due_at="9999-12-31T23:59:59Z", expires_at="9999-12-31T23:59:59Z")
+    found, _ = cohorts(world, batch_id)
+    first, last = (cohort.due_at for cohort in found)
+    assert first is not None
+    assert last is not None
+    assert MONDAY.add(hours=1) < first <= MONDAY.add(days=3)
+    assert last > MONDAY + HORIZON
+    assert make(world, batch_id).forecast.ends.p50 is None
 
 
 def test_however_many_times_contacts_have_there_are_few_cohorts(world: World) -> None:

@@ -610,11 +610,12 @@ def test_a_redis_with_the_memory_of_another_run_grants_nothing_and_lets_nothing_
 def test_every_key_carries_the_one_hash_tag_by_which_a_cluster_keeps_them_together(leases: Leases) -> None:
     live = [Lease(next(NAMES), BATCH, A, TRUNK, TODAY)]
     rebuild(leases, live, live, cursors={BATCH: A})
-    acquire(leases, round_robin_ask(route(A, cap=5, rate=RATE), route(B), limit=5), 3)
+    granted = acquire(leases, round_robin_ask(route(A, cap=5, rate=RATE), route(B), limit=5), 4)
     leave(leases, NOW.add(seconds=1), 1)
+    put_back(leases, granted[1:2])
     kinds = {key.split(":")[1] for key in leases._redis.scan_iter("*") if str(key).startswith("{dialer}:")}
     of_leases = {"epoch", "run", "deadlines", "holds", "slots", "cursor"}
-    assert kinds == of_leases | {"day", "loaded"} | {"pace", "planned", "sent", "unanswered"}
+    assert kinds == of_leases | {"day", "loaded"} | {"pace", "planned", "given_back", "sent", "unanswered"}
     assert all(str(key).startswith("{dialer}:") for key in leases._redis.scan_iter("*"))
 
 

@@ -67,6 +67,7 @@ class Model:
     sets: dict[str, set[AttemptId]] = field(default_factory=lambda: defaultdict(set))
     planned: dict[RateLimit, float] = field(default_factory=dict)
     waiting: dict[TrunkId, dict[AttemptId, int]] = field(default_factory=lambda: defaultdict(dict))
+    given_back: dict[TrunkId, dict[AttemptId, int]] = field(default_factory=lambda: defaultdict(dict))
     cursors: dict[BatchId, NumberId] = field(default_factory=dict)
     held: dict[AttemptId, Lease] = field(default_factory=dict)
     past: list[Lease] = field(default_factory=list)
@@ -99,7 +100,11 @@ class Model:
         planned = self.planned.setdefault(route.rate, now + route.rate.window_ms)
         if planned > now + horizon + route.rate.interval_ms:
             planned = self.planned[route.rate] = now + min(horizon, route.rate.interval_ms)
-        at = max(now, planned)
+        given_back = self.given_back[route.trunk_id]
+        first = now - route.rate.interval_ms
+        for name in [name for name, given_at in given_back.items() if not first <= given_at <= now + horizon]:
+            del given_back[name]
+        at = max(now, min(given_back.values(), default=planned))
         waiting = self.waiting[route.trunk_id]
         for name in [name for name, leaves_at in waiting.items() if leaves_at <= now - ABSENT_MS]:
             del waiting[name]
@@ -109,7 +114,10 @@ class Model:
         for limit in (slots, *route.limits):
             self.sets[limit_key(limit)].add(name)
         if route.rate:
-            self.planned[route.rate] = at + route.rate.interval_ms
+            if given_back := self.given_back[route.trunk_id]:
+                del given_back[min(given_back, key=lambda name: (given_back[name], str(name)))]
+            else:
+                self.planned[route.rate] = at + route.rate.interval_ms
             self.waiting[route.trunk_id][name] = ceil(at)
         if batch.round_robin:
             self.cursors[batch.batch_id] = route.number_id
@@ -120,8 +128,8 @@ class Model:
         if how == "forget" and lease.attempt_id not in self.held:
             return
         self.held.pop(lease.attempt_id, None)
-        if how != "release":
-            self.waiting[lease.trunk_id].pop(lease.attempt_id, None)
+        if how != "release" and (at := self.waiting[lease.trunk_id].pop(lease.attempt_id, None)) is not None:
+            self.given_back[lease.trunk_id][lease.attempt_id] = at
         day = [] if how == "release" else [day_key(lease.number_id, lease.utc_on)]
         for key in (*slot_keys(lease), *day):
             self.sets[key].discard(lease.attempt_id)

@@ -1,12 +1,13 @@
 """Random states of a batch in real Postgres and Redis, and the check that explain says of them what dispatch does."""
 
-from collections import Counter
+from collections import ChainMap, Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+import pendulum
 from hypothesis import HealthCheck
 from hypothesis import strategies as st
 from pendulum import DateTime
@@ -26,6 +27,7 @@ NOT_CHECKED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 MINUTE = timedelta(minutes=1)
 # Of the calling window of most examples.
 HOURS: dict[str, Any] = {"start_time": "09:00", "end_time": "17:00"}
+REPLACED = {"start_time", "end_time", "working_days"}
 NOON = MONDAY.at(12)
 # Open, closed, and just before the end; on a Monday and on a Saturday.
 MOMENTS = [
@@ -37,6 +39,21 @@ MOMENTS = [
     MONDAY.add(days=5).at(12),
 ]
 LIMIT, DAY_CAP = "max_concurrent_calls", "max_calls_per_day"
+# Closed at noon; open since the evening before; open on another day.
+CALLING_HOURS = [
+    {"1": [["09:00", "11:59"], ["12:30", "18:00"]]},
+    {"7": [["20:00", "12:30"]]},
+    {"2": [["00:00", "24:00"]]},
+]
+# Around the hour that is missing in Berlin; the first and the second pass of the one that is repeated.
+CLOCKS = [pendulum.datetime(2026, 3, 29, *at) for at in ((0, 59, 49), (0, 59, 51), (1, 0), (1, 20))]
+CLOCKS += [pendulum.datetime(2026, 10, 25, *at) for at in ((0, 20), (1, 20), (2, 14, 49), (2, 20))]
+HOLIDAYS = [pendulum.datetime(2026, 4, 6, 12), pendulum.datetime(2026, 4, 7, 12)]
+SECOND_TRUNK = """
+WITH added AS (INSERT INTO trunks (id, workspace_id, name, provider, config)
+               SELECT gen_random_uuid(), workspace_id, 'second', provider, config FROM trunks RETURNING id)
+UPDATE phone_numbers SET trunk_id = (SELECT id FROM added) WHERE phone_number <> '+12025550191'
+"""
 LANES = ["", "UTC", "Asia/Tokyo", "America/New_York", "America/New_York,Asia/Tokyo", "Mars/Olympus"]
 
 
@@ -74,6 +91,10 @@ class State:
     breaker_in: timedelta | None = None
     agent_in: timedelta | None = None
     redis_is_lost: bool = False
+    redis_is_rebuilt: bool = False
+    others_rate: float | None = None  #: Of the trunk when the calls of the other batch are planned.
+    paused_seconds: float = 0.0  #: The network of the trunk refuses the rate.
+    waited: timedelta = timedelta(0)  #: Between what is stored and the look at it.
 
 
 # What may be odd about a contact. Most have nothing odd, so that what is odd about the batch is not hidden.
@@ -99,6 +120,7 @@ ODDITIES: Sequence[Mapping[str, Any]] = [
     *({"status": "waiting", "waits_for": why, "due_in": MINUTE} for why in ("not_before", "callback", "person_limit")),
     {"priority": 1},
     {"priority": 1, "is_suppressed": True},
+    *({"status": "waiting", "waits_for": why, "priority": 0} for why in ("not_before", "callback", "person_limit")),
 ]
 # What may be odd about a batch, its numbers, its trunk, its agent or Redis.
 TROUBLES: Sequence[Mapping[str, Any]] = [
@@ -129,19 +151,34 @@ TROUBLES: Sequence[Mapping[str, Any]] = [
     *({"breaker_in": breaker_in} for breaker_in in (-MINUTE, timedelta(0), MINUTE)),
     *({"agent_in": agent_in} for agent_in in (-MINUTE, MINUTE)),
     {"redis_is_lost": True},
+    {"redis_is_rebuilt": True},
+    *({"fields": {"calling_hours": hours}} for hours in CALLING_HOURS),
+    *(
+        {"now": now, "fields": {"timezone": "Europe/Berlin", "start_time": "02:15", "end_time": "03:15"}}
+        for now in CLOCKS
+    ),
+    *({"now": now, "fields": {"holidays": {"country": "DE"}}} for now in HOLIDAYS),
+    {"fields": {"person_limits": [{"attempts": 1, "hours": 2}, {"attempts": 2, "hours": 3}]}},
+    {"updates": [SECOND_TRUNK]},
+    *(
+        {"updates": [SECOND_TRUNK, f"UPDATE trunks SET calls_per_second = 1 WHERE name {which} 'second'"]}
+        for which in ("=", "<>")
+    ),
+    *({"others_calls": n, "others_rate": rate} for n, rate in ((1, 0.5), (3, 2), (30, 20))),
+    *({"updates": ["UPDATE trunks SET calls_per_second = 2"], "paused_seconds": seconds} for seconds in (0.3, 2, 9)),
+    {"paused_seconds": 2},
+    *({"waited": timedelta(seconds=seconds)} for seconds in (0.4, 2, 7)),
 ]
 
 
-def is_skipped_in_turn(oddity: Mapping[str, Any]) -> bool:
-    """Say whether a contact is skipped, or waits, when it is its turn. At a rate, that uses up a departure."""
-    has_expired = oddity.get("expires_in", MINUTE) <= timedelta(0)
-    return has_expired or not oddity.keys().isdisjoint({"is_suppressed", "attempts", "is_in_call", "called_ago"})
+def oddities(most: int) -> st.SearchStrategy[dict[str, Any]]:
+    return st.lists(st.sampled_from(ODDITIES), min_size=1, max_size=most).map(lambda drawn: dict(ChainMap(*drawn)))
 
 
 @st.composite
-def states(draw: st.DrawFn) -> State:
+def states(draw: st.DrawFn, most_troubles: int = 2, most_oddities: int = 1) -> State:
     kind = draw(st.sampled_from(["plain", "plain", "zones", "sticky"]))
-    troubles = draw(st.lists(st.sampled_from(TROUBLES), max_size=2))
+    troubles = draw(st.lists(st.sampled_from(TROUBLES), max_size=most_troubles))
     retries = draw(st.sampled_from([{}, {"retry_failed": True, "max_retry_attempts": 1, "retry_machine": True}]))
     state: dict[str, Any] = {"fields": dict(retries), "updates": []}
     for trouble in troubles:
@@ -152,16 +189,17 @@ def states(draw: st.DrawFn) -> State:
     state["fields"] |= {"respect_contact_timezone": kind == "zones", "sticky_caller_id": kind == "sticky"}
     if kind == "sticky":
         # Where contacts keep to numbers, it depends on chance which of them finds its number full.
-        state["updates"] = [update for update in state["updates"] if LIMIT not in update and DAY_CAP not in update]
-    has_rate = state.get("breaker_in") is not None or any("calls_per_second" in update for update in state["updates"])
+        chance = (LIMIT, DAY_CAP, "'second'")
+        state["updates"] = [update for update in state["updates"] if not any(part in update for part in chance)]
+    if "calling_hours" in state["fields"]:
+        state["fields"] = {name: value for name, value in state["fields"].items() if name not in REPLACED}
     contacts = [
         OneContact(
             **oddity,
             lane=draw(st.sampled_from(LANES)) if kind == "zones" else "",
             sticks_to=draw(st.sampled_from([None, 0, 1])) if kind == "sticky" else None,
         )
-        for oddity in draw(st.lists(st.sampled_from(ODDITIES), min_size=2, max_size=7))
-        if not (has_rate and is_skipped_in_turn(oddity))
+        for oddity in draw(st.lists(oddities(most_oddities), min_size=2, max_size=7))
     ]
     return State(contacts=contacts, **state | {"fields": state["fields"] | {"phone_rotation_strategy": strategy}})
 
@@ -189,6 +227,8 @@ class Stored:
 def store(world: World, state: State) -> Stored:
     """Write a state, as an operator and a busy day would leave it."""
     others = world.batch(made_up_phones(state.others_calls, first=500), name="other") if state.others_calls else None
+    if state.others_rate is not None:
+        world.sql("UPDATE trunks SET calls_per_second = :rate", rate=state.others_rate)
     if others:
         dispatch(world.context, [others], state.now, world.rng)
     now, expires_in = state.now, state.fields.get("expires_in")
@@ -212,7 +252,8 @@ def store(world: World, state: State) -> Stored:
     if expires_in is not None:
         world.sql("UPDATE batches SET expires_at = :at WHERE id = :id", at=now + expires_in, id=batch_id)
     break_down(world, state)
-    retry(world.context, now)
+    world.clock.now = now + state.waited
+    retry(world.context, world.clock.now)
     return Stored(world, batch_id, ids)
 
 
@@ -259,8 +300,12 @@ def break_down(world: World, state: State) -> None:
             "SELECT a.id, t.id, dialer_now(), 'test', :at FROM agents a, trunks t",
             at=state.now + state.agent_in,
         )
-    if state.redis_is_lost:
+    if state.paused_seconds:
+        world.leases.pause_trunk(state.now, world.installed.trunk_id, state.paused_seconds)
+    if state.redis_is_rebuilt or state.redis_is_lost:
         world.flush_redis()
+    if state.redis_is_rebuilt:
+        world.rescue()
 
 
 def add_contact(world: World, batch_id: BatchId, position: int, contact: OneContact, now: DateTime) -> ContactId:
@@ -330,7 +375,8 @@ def assert_explained_as_dispatched(open_world: Callable[[DateTime], Any], state:
     with open_world(state.now) as world:
         stored = store(world, state)
         explained, before = stored.explained(), stored.statuses()
-        of_batch = explain_contacts(world.context, world.installed.workspace_id, stored.batch_id, state.now).explanation
+        now = world.clock.now
+        of_batch = explain_contacts(world.context, world.installed.workspace_id, stored.batch_id, now).explanation
         assert stored.explained() == explained
         claimed = dispatched(stored)
         assert {id_ for id_, one in explained.items() if one.verdict is Verdict.CALLABLE} == claimed

@@ -3,7 +3,7 @@
 Pure, so two looks at one state and one moment give one answer. The gates are those by which dispatch decides.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from uuid import UUID
@@ -96,6 +96,12 @@ def own_gates(facts: BatchFacts, contact: ContactFacts, at: DateTime) -> Iterato
     yield status_gate(facts.batch.status, facts.change, at)
     yield from batch_gates(facts.batch, None, 0, at)
     yield from contact_gates(facts.batch, contact, at)
+
+
+def later_moments(facts: BatchFacts, lanes: Iterable[Lane], now: DateTime) -> set[DateTime]:
+    """List when the gates of a contact pass that depend on its batch and its lane only."""
+    gates = [gate for lane in lanes for gate in own_gates(facts, ContactFacts(ContactStatus.PENDING, lane=lane), now)]
+    return {gate.not_before for gate in gates if gate and gate.not_before}
 
 
 def _shared(facts: BatchFacts, contact: ContactFacts, now: DateTime) -> Iterator[Blocked | None]:

@@ -12,7 +12,7 @@ from dialer.domain.explanation import BatchFacts, ContactGroup, own_gates, passe
 from dialer.domain.gates.codes import GateClass, GateCode
 from dialer.domain.slots import NumberRoute
 from dialer.domain.states import FINAL_BATCH, BatchStatus
-from dialer.domain.window import CallingWindow
+from dialer.domain.window import HORIZON, HORIZON_SECONDS, CallingWindow
 
 SHORTEST_CALL_SECONDS = 1.0
 """A slot is taken for at least this long. Most calls take longer, so more contacts may be too late than counted."""
@@ -79,10 +79,12 @@ def _most_calls(facts: BatchFacts, since: DateTime) -> float:
     batch = facts.batch
     if batch.expires_at is None or batch.window is None:
         return float("inf")
-    seconds, spans, days = _open_time(batch, batch.window, since, batch.expires_at)
+    # What lies further ahead has as much time for calls as the first HORIZON.
+    times = max(1.0, (batch.expires_at - since).total_seconds() / HORIZON_SECONDS)
+    seconds, spans, days = _open_time(batch, batch.window, since, min(batch.expires_at, since + HORIZON))
     by_slots = batch.max_concurrent_calls * (spans + seconds / SHORTEST_CALL_SECONDS)
     by_cap = float("inf") if batch.max_calls_per_day is None else batch.max_calls_per_day * days - facts.today
-    return max(0.0, min(by_slots, by_cap, _by_rate(facts.routes, seconds, spans)))
+    return max(0.0, times * min(by_slots, by_cap, _by_rate(facts.routes, seconds, spans)))
 
 
 def _by_rate(routes: Sequence[NumberRoute], seconds: float, spans: int) -> float:

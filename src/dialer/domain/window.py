@@ -29,6 +29,9 @@ from dialer.errors import FieldError, InvalidInput
 HORIZON = timedelta(days=400)
 """How far ahead the next opening or closing is looked for: "never" means not within this time."""
 
+LAST_YEAR = 9997
+"""From the next year on every window is closed: no date is left to look ahead to."""
+
 BLOCK = 32 * DAY
 # The two closest changes of offset that ever were are four days apart (Freetown, 1939).
 PROBE = DAY // 4
@@ -74,7 +77,7 @@ class CallingWindow:
 
     def is_open(self, at: DateTime) -> bool:
         """Say whether a call may start at this instant."""
-        return self._covers(self._wall(at.int_timestamp))
+        return at.year <= LAST_YEAR and self._covers(self._wall(at.int_timestamp))
 
     def is_excluded(self, at: DateTime) -> bool:
         """Say whether the window is closed at this instant only because its date is excluded."""
@@ -84,8 +87,7 @@ class CallingWindow:
 
     def next_open(self, at: DateTime) -> DateTime | None:
         """Find the least instant from `at` on that is open; None: there is none within HORIZON."""
-        now = at.int_timestamp
-        return _moment(at, self._first_open(now, now + HORIZON_SECONDS))
+        return next_open_all([self], at)
 
     def closes_at(self, at: DateTime) -> DateTime | None:
         """Find the least instant after the open `at` that is not open; None: there is none within HORIZON.
@@ -209,6 +211,8 @@ class CallingWindow:
 
 def next_open_all(windows: Sequence[CallingWindow], at: DateTime) -> DateTime | None:
     """Find the least instant from `at` on at which all windows are open; None: there is none within HORIZON."""
+    if at.year > LAST_YEAR:
+        return None
     instant, agreed = at.int_timestamp, None
     until = instant + HORIZON_SECONDS
     while instant != agreed:

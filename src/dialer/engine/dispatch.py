@@ -173,7 +173,8 @@ def _claim_contacts(
 ) -> tuple[ClaimedCall, ...]:
     """Find a contact for each grant. There may be none: the next contacts of its lane are locked, or none is left.
 
-    Where contacts are passed over in their turn, the grant goes to the next: its time to leave is used (P6).
+    Where contacts are passed over in their turn, the grant goes to the next: its time to leave is used (P6). Where a
+    batch has lanes, the next may be in another one: the grant is given back, and the next dispatch finds out.
     """
     agents = {batch_id: plan.batch.agent_id for batch_id, plan in current.items()}
     by_batch: dict[BatchId, list[SlotGrant]] = defaultdict(list)
@@ -189,7 +190,9 @@ def _claim_contacts(
         if not claimed.passed_over:
             break
         taken = {attempt.id for attempt in claimed.reserved}
-        offers = [offer for offer in offers if offer.attempt_id not in taken]
+        offers = [
+            offer for offer in offers if offer.attempt_id not in taken and not current[offer.batch_id].batch.has_lanes
+        ]
     by_attempt = {grant.attempt_id: grant for grant in granted}
     agent_breaker.note_probes(connection, [by_attempt[attempt.id] for attempt in reserved], agents, now)
     return tuple(ClaimedCall(current[attempt.batch_id].batch, by_attempt[attempt.id], attempt) for attempt in reserved)

@@ -11,7 +11,14 @@ from pendulum import DateTime
 from dialer.domain.batch import Batch
 from dialer.domain.calling_span import CallingSpan
 from dialer.domain.dispatch_plan import number_route
-from dialer.domain.explanation import BatchExplanation, BatchFacts, Explanation, explain, explain_batch
+from dialer.domain.explanation import (
+    BatchExplanation,
+    BatchFacts,
+    Explanation,
+    explain,
+    explain_batch,
+    later_moments,
+)
 from dialer.domain.gates.codes import Blocked, GateCode
 from dialer.domain.gates.of_contact import ContactFacts, lane_hours
 from dialer.domain.ids import BatchId, ContactId, WorkspaceId
@@ -78,7 +85,8 @@ def explain_contacts(
     """Explain all contacts of a batch, in groups; raises NotFound."""
     with context.db.begin() as connection:
         batch, facts, record = _read(connection, workspace_id, batch_id, now)
-        groups = records.groups(connection, batch_id, now)
+        lanes = records.open_lanes(connection, batch_id) if batch.has_lanes else [NO_LANE]
+        groups = records.groups(connection, batch_id, now, later_moments(facts, lanes, now))
     facts = with_usage(context, facts, now)
     notices = tuple(_notices(context, facts, record, now))
     return ExplainedBatch(explain_batch(facts, groups, now), notices, timezone_of(batch), batch.version)

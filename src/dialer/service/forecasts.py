@@ -22,6 +22,7 @@ from dialer.domain.outcomes import Outcome
 from dialer.domain.states import FINAL_BATCH, BatchStatus
 from dialer.domain.trunk import OutboundNumber
 from dialer.domain.validation import wrong_field
+from dialer.domain.window import HORIZON
 from dialer.errors import NotFound, StateConflict
 from dialer.service.fields import InputModel
 from dialer.store import batch_views, batches, forecasts, numbers, progress
@@ -142,17 +143,18 @@ def _situation(connection: Connection, workspace_id: WorkspaceId, batch_id: Batc
         )
     if not batch.pending + batch.waiting + batch.dialing:
         raise StateConflict("The batch has no contacts to call", code="batch_has_no_contacts")
-    if batch.window is None or batch.window.next_open(now) is None:
+    starts_at = _starts_at(connection, batch, now)
+    if batch.window is None or batch.window.next_open(starts_at) is None:
         raise StateConflict("The calling window never opens", code="window_never_opens")
     outbound = [number for number in numbers.of_batches(connection, [batch_id]).get(batch_id, []) if number.is_usable]
     if not outbound:
         raise StateConflict("The batch has no active outbound number", code="no_outbound_number")
     trunk_ids = {number.trunk.id for number in outbound}
     others = forecasts.other_batches(connection, workspace_id, batch_id, trunk_ids)
-    cohorts, suppressed = forecasts.cohorts(connection, workspace_id, batch_id, now)
+    cohorts, suppressed = forecasts.cohorts(connection, workspace_id, batch_id, now, starts_at + HORIZON)
     return Situation(
         batch=batch,
-        starts_at=_starts_at(connection, batch, now),
+        starts_at=starts_at,
         cohorts=cohorts,
         limits=_limits(connection, batch, outbound, others, now),
         suppressed=suppressed,

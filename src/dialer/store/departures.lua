@@ -7,12 +7,13 @@
 -- So does a call that has passed here and of which nobody has said that it has left: its worker may stand still.
 -- Keys as in leases.lua.
 --
--- KEYS: pace, sent, unanswered, planned
+-- KEYS: pace, sent, unanswered, planned, given_back
 -- ARGV: 'leave', now, window, limit, attempt ...
 --       Returns JSON {left, wait}: so many of the attempts leave now, the next may ask again after `wait` milliseconds.
 -- ARGV: 'left', now, window, count, attempt ...              the first `count` leave now, the others do not leave
 -- ARGV: 'answered', now, window, took, attempt ...            took: milliseconds from the request to its answer
 -- ARGV: 'pause', now, milliseconds                            nothing leaves for so long: the network says so
+-- ARGV: 'give_back', now, attempt ...                         they do not leave: others may leave at their times
 -- now is '': by the clock of this server.
 
 local now = tonumber(ARGV[2])
@@ -132,12 +133,25 @@ local function pause()
     kept(KEYS[1])
 end
 
+local function give_back()
+    for index = 3, #ARGV do
+        local planned = redis.call('ZSCORE', KEYS[4], ARGV[index])
+        if planned then
+            redis.call('ZREM', KEYS[4], ARGV[index])
+            redis.call('ZADD', KEYS[5], planned, ARGV[index])
+        end
+    end
+    kept(KEYS[5])
+end
+
 if ARGV[1] == 'leave' then
     return leave()
 elseif ARGV[1] == 'left' then
     left()
 elseif ARGV[1] == 'answered' then
     answered()
+elseif ARGV[1] == 'give_back' then
+    give_back()
 else
     pause()
 end

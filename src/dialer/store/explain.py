@@ -4,7 +4,7 @@ Plain reads. Nothing is locked, and nothing that dispatch writes is waited for.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -227,9 +227,30 @@ def ahead(connection: Connection, batch_id: BatchId, lanes: Sequence[Lane], of: 
     return int(row.n)
 
 
-def groups(connection: Connection, batch_id: BatchId, now: DateTime, most_read: int = MOST_READ) -> list[ContactGroup]:
+def open_lanes(connection: Connection, batch_id: BatchId) -> list[Lane]:
+    """List the lanes of the contacts of a batch that may still be called; none of a batch that is not read."""
+    records = rows(
+        connection,
+        f"""
+        SELECT DISTINCT c.lane FROM contacts c JOIN batch_progress p ON p.batch_id = c.batch_id
+        WHERE c.batch_id = :id AND c.status IN ('pending', 'waiting') AND p.total <= {MOST_READ}
+        """,
+        id=batch_id,
+    )
+    return [Lane.parse(row.lane) for row in records]
+
+
+def groups(
+    connection: Connection,
+    batch_id: BatchId,
+    now: DateTime,
+    moments: Collection[DateTime] = (),
+    most_read: int = MOST_READ,
+) -> list[ContactGroup]:
     """Count the contacts of a batch in groups, each with what the gates have to know of it.
 
+    `moments`: at which other gates pass. Contacts that wait until before one and until after it are not in one group,
+    as the later gate counts.
     `most_read`: of a batch with more contacts, only indexes and counts are read. Then contacts that have expired, or
     have no attempt left, are counted like the others, and those that are over without their reasons.
     """
@@ -243,7 +264,7 @@ def groups(connection: Connection, batch_id: BatchId, now: DateTime, most_read: 
         id=batch_id,
     )
     if counts.total <= most_read:
-        return _read_groups(connection, batch_id, now, list(ContactStatus))
+        return _read_groups(connection, batch_id, now, list(ContactStatus), sorted(moments))
     over = [ContactStatus.COMPLETED, ContactStatus.FAILED, ContactStatus.SKIPPED, ContactStatus.CANCELLED]
     counted = [ContactGroup(counts._mapping[status], ContactFacts(status)) for status in over]
     dialing = _read_groups(connection, batch_id, now, [ContactStatus.DIALING])
@@ -251,7 +272,11 @@ def groups(connection: Connection, batch_id: BatchId, now: DateTime, most_read: 
 
 
 def _read_groups(
-    connection: Connection, batch_id: BatchId, now: DateTime, statuses: Sequence[ContactStatus]
+    connection: Connection,
+    batch_id: BatchId,
+    now: DateTime,
+    statuses: Sequence[ContactStatus],
+    moments: Sequence[DateTime] = (),
 ) -> list[ContactGroup]:
     """Read all contacts in these states."""
     records = rows(
@@ -281,11 +306,14 @@ def _read_groups(
               LEFT JOIN attempts a ON c.status = 'dialing' AND a.contact_id = c.id AND a.state IN {LIVE}
               WHERE c.batch_id = :id AND c.status = ANY(:statuses)) AS s
         GROUP BY status, status_reason, outcome, lane, is_suppressed, state, is_sent, is_waiting, is_expired, is_spent,
-                 waits_for, is_person_in_call, person_free_at IS NULL
+                 waits_for, is_person_in_call, person_free_at IS NULL, due_at < person_free_at,
+                 width_bucket(CASE WHEN is_waiting THEN due_at END, CAST(:moments AS timestamptz[])),
+                 width_bucket(person_free_at, CAST(:moments AS timestamptz[]))
         """,
         id=batch_id,
         now=now,
         statuses=list(statuses),
+        moments=list(moments),
     )
     return [ContactGroup(row.n, _facts(row)) for row in records]
 

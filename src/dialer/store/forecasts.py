@@ -37,19 +37,21 @@ class OtherBatch:
 
 
 def cohorts(
-    connection: Connection, workspace_id: WorkspaceId, batch_id: BatchId, now: DateTime
+    connection: Connection, workspace_id: WorkspaceId, batch_id: BatchId, now: DateTime, until: DateTime
 ) -> tuple[list[Cohort], int]:
     """Count the open contacts of a batch that are alike; and those of suppressed numbers, which are in no cohort.
 
-    Reads each open contact once, by index. Due and expiry times are rounded up to a step that is at least a minute.
+    Reads each open contact once, by index. Due and expiry times are rounded up to a step that is at least a minute;
+    those after `until`, which lies beyond the horizon, are read as `until`.
     """
     records = rows(
         connection,
         """
         WITH open AS (
-            SELECT split_part(c.lane, '|', 1) AS zones, c.priority, c.attempts, c.refusals, c.status, c.expires_at,
+            SELECT split_part(c.lane, '|', 1) AS zones, c.priority, c.attempts, c.refusals, c.status,
+                   least(c.expires_at, :until) AS expires_at,
                    c.status <> 'dialing' AND c.attempts < c.attempts_allowed AS is_called_back,
-                   CASE WHEN c.status = 'waiting' AND c.due_at > :now THEN c.due_at END AS due_at,
+                   CASE WHEN c.status = 'waiting' AND c.due_at > :now THEN least(c.due_at, :until) END AS due_at,
                    c.status <> 'dialing' AND s.phone_number IS NOT NULL AS is_suppressed
             FROM contacts c LEFT JOIN suppressions s ON s.workspace_id = :workspace AND s.phone_number = c.phone_number
             WHERE c.batch_id = :batch AND c.status IN ('pending', 'waiting', 'dialing')),
@@ -64,6 +66,7 @@ def cohorts(
         workspace=workspace_id,
         batch=batch_id,
         now=now,
+        until=until,
         times=MOST_TIMES,
     )
     found = [

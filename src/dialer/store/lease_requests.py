@@ -68,12 +68,14 @@ def _route(route: NumberRoute, keys: Keys) -> dict[str, Any]:
     if route.rate is None:
         return written
     paced = {
+        "planned": keys(planned_key(route.trunk_id)),
+        "given_back": keys(given_back_key(route.trunk_id)),
         "window": route.rate.window_ms,
         "interval": route.rate.interval_ms,
         "silence": route.silence_ms,
         "horizon": route.horizon_ms,
     }
-    return written | {"planned": keys(planned_key(route.trunk_id))} | paced
+    return written | paced
 
 
 def _gate(limit: SlotLimit, keys: Keys) -> list[Any]:
@@ -108,10 +110,10 @@ def read_grants(
     return SlotGrants(epoch, granted, held, free_at)
 
 
-def read_pace(departures: Sequence[str | None], planned: int) -> Pace:
-    """Read when the next departure of a trunk may be planned."""
+def read_pace(departures: Sequence[str | None], planned: int, given_back: Sequence[tuple[str, float]]) -> Pace:
+    """Read when the next departures of a trunk may be planned."""
     next_ms, paused_until_ms = (None if at is None else float(at) for at in departures)
-    return Pace(next_ms, paused_until_ms or 0.0, planned)
+    return Pace(next_ms, paused_until_ms or 0.0, planned, tuple(at for _, at in given_back))
 
 
 def loaded_key_of(limit: SlotLimit) -> str:
@@ -149,7 +151,7 @@ def loaded_key(number_id: NumberId, day: date) -> str:
     return f"{{dialer}}:loaded:{number_id}:{day.isoformat()}"
 
 
-def pace_key(trunk_id: TrunkId) -> str:
+def pace_key(trunk_id: TrunkId | str) -> str:
     return f"{{dialer}}:pace:{trunk_id}"
 
 
@@ -157,10 +159,14 @@ def planned_key(trunk_id: TrunkId | str) -> str:
     return f"{{dialer}}:planned:{trunk_id}"
 
 
-def departure_keys(trunk_id: TrunkId) -> list[str]:
+def given_back_key(trunk_id: TrunkId | str) -> str:
+    return f"{{dialer}}:given_back:{trunk_id}"
+
+
+def departure_keys(trunk_id: TrunkId | str) -> list[str]:
     """The keys of departures.lua."""
     sent, unanswered = (f"{{dialer}}:{kind}:{trunk_id}" for kind in ("sent", "unanswered"))
-    return [pace_key(trunk_id), sent, unanswered, planned_key(trunk_id)]
+    return [pace_key(trunk_id), sent, unanswered, planned_key(trunk_id), given_back_key(trunk_id)]
 
 
 def cursor_key(batch_id: BatchId) -> str:

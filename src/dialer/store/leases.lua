@@ -12,6 +12,8 @@
 --                                       paused_until, and what departures.lua keeps there
 --   {dialer}:sent:<id>          zset    attempt -> millisecond until which it counts toward the rate (departures.lua)
 --   {dialer}:planned:<id>       zset    attempt -> millisecond for which its departure is planned, until it has left
+--   {dialer}:given_back:<id>    zset    attempt -> millisecond that was planned for it and that another may use: it had no
+--                                       contact (departures.lua)
 --   {dialer}:unanswered:<id>    zset    attempt -> millisecond at which it left, until its network has answered
 --   {dialer}:cursor:<id>        string  the number that a batch used last (round robin)
 --   {dialer}:asked:<work>       string  a task for this work is in the queue already (not used here)
@@ -19,7 +21,8 @@
 --
 -- KEYS: epoch, deadlines, holds, run, then every other key that ARGV[1] refers to by its index.
 -- ARGV[1]: JSON {now, look_at, batches, asks}; now is absent: by the clock of this server
---   batches: [{cursor, gates: [gate], routes: [{id, gates: [gate], pace, planned, window, interval, silence, horizon}]}]
+--   batches: [{cursor, gates: [gate], routes: [{id, gates: [gate], pace, planned, given_back, window, interval,
+--             silence, horizon}]}]
 --   gate:    [key, max, name, loaded, version]; the last two only for a day
 --   asks:    [[attempt, batch, [route, ...]]]   the order in which to try routes; empty: round robin by the cursor
 -- Returns JSON {epoch, loaded_on, now, granted: [[ask, route, leaves_at]], held: {batch: name}, free_at: {batch: ms}};
@@ -71,6 +74,11 @@ local function pace_of(route)
         if not pace.planned then
             redis.call('ZREMRANGEBYSCORE', KEYS[route.planned], '-inf', now - ABSENT)
             pace.planned = redis.call('ZCARD', KEYS[route.planned])
+            local usable_from = math.max(now - route.interval, pace.paused)
+            redis.call('ZREMRANGEBYSCORE', KEYS[route.given_back], '-inf', '(' .. usable_from)
+            -- Given back before the clock was set back.
+            redis.call('ZREMRANGEBYSCORE', KEYS[route.given_back], '(' .. now + route.horizon, '+inf')
+            pace.given_back = redis.call('ZRANGE', KEYS[route.given_back], 0, -1, 'WITHSCORES')
         end
     end
     return pace
@@ -82,7 +90,7 @@ local function times(route)
     if not route.interval then
         return math.max(now, pace.paused), pace.paused
     end
-    local leaves_at = math.max(now, pace.next, pace.paused)
+    local leaves_at = math.max(now, tonumber(pace.given_back[2]) or pace.next, pace.paused)
     -- As many as the rate lets leave until the horizon, even if those that are planned are late.
     local is_full = pace.planned > route.horizon / route.interval
     return leaves_at, math.max(leaves_at - route.horizon, is_full and now + math.ceil(route.interval) or 0)
@@ -133,8 +141,14 @@ local function hold(attempt, batch, route)
     local leaves_at = math.ceil(exactly)
     if route.interval then
         local pace = pace_of(route)
-        pace.next, pace.planned = exactly + route.interval, pace.planned + 1
-        redis.call('HSET', KEYS[route.pace], 'next', pace.next)
+        pace.planned = pace.planned + 1
+        if #pace.given_back > 0 then
+            redis.call('ZREM', KEYS[route.given_back], table.remove(pace.given_back, 1))
+            table.remove(pace.given_back, 1)
+        else
+            pace.next = exactly + route.interval
+            redis.call('HSET', KEYS[route.pace], 'next', pace.next)
+        end
         redis.call('ZADD', KEYS[route.planned], leaves_at, attempt)
         keys[#keys + 1] = KEYS[route.planned]
         -- After a day without a call the next one is a little late, and the key is not kept for ever.

@@ -37,6 +37,7 @@ from dialer.store.lease_requests import (
     cursor_key,
     day_key,
     departure_keys,
+    given_back_key,
     limit_key,
     loaded_key,
     loaded_key_of,
@@ -68,6 +69,7 @@ LEASE_KINDS = (
     "loaded",
     "pace",
     "planned",
+    "given_back",
     "sent",
     "unanswered",
     "cursor",
@@ -207,17 +209,15 @@ class Leases:
             for trunk_id in trunks:
                 pipe.hmget(pace_key(trunk_id), "next", "paused_until")
                 pipe.zcount(planned_key(trunk_id), f"({milliseconds(now) - ABSENT_MS}", "+inf")
+                pipe.zrange(given_back_key(trunk_id), 0, -1, withscores=True)
             server, (epoch, loaded_on, *versions), *counts = _answers(pipe)
         taken = {
             limit: count if limit.day is None or version == limit.version else None
             for limit, count, version in zip(limits, counts, versions, strict=False)
         }
-        paces = counts[len(limits) :]
-        return SlotUsage(
-            _valid_epoch(epoch, loaded_on, server),
-            taken,
-            {trunk: read_pace(*pace) for trunk, *pace in zip(trunks, paces[::2], paces[1::2], strict=True)},
-        )
+        read = counts[len(limits) :]
+        paces = dict(zip(trunks, map(read_pace, read[::3], read[1::3], read[2::3]), strict=True))
+        return SlotUsage(_valid_epoch(epoch, loaded_on, server), taken, paces)
 
     def ask_once(self, work: str, seconds: int) -> bool:
         """Say whether this is the first request for this work since it was last begun, or within so many seconds."""
@@ -401,7 +401,11 @@ class Leases:
                 members[key].append(str(attempt_id))
         with self._pipeline() as pipe:
             for key, ids in members.items():
-                (pipe.zrem if key.startswith(PLANNED) else pipe.srem)(key, *ids)
+                if key.startswith(PLANNED):
+                    keys = departure_keys(key.removeprefix(PLANNED))
+                    self._depart(keys=keys, args=["give_back", "", *ids], client=pipe)
+                else:
+                    pipe.srem(key, *ids)
             if held:
                 names = [str(attempt_id) for attempt_id in held]
                 pipe.hdel(HOLDS, *names)

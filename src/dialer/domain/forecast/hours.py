@@ -17,7 +17,8 @@ class Hours:
         self._windows = windows
         self._opens: list[float] = []
         self._closes: list[float] = []
-        self._known_until: DateTime | None = since
+        # Without windows: a zone that this system does not know, whose contacts are not called.
+        self._known_until: DateTime | None = since if windows else None
 
     def span_at(self, at: float) -> tuple[float, float]:
         """Find the first span that is not over `at`: when it opens and closes. (inf, inf): there is none."""

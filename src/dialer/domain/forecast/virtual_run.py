@@ -189,7 +189,7 @@ class _Run:
 
     def _is_night(self, due: float) -> bool:
         """Say whether a retry was moved to the opening of its window."""
-        return due < inf and self._table.groups[self._due[0][2].group].hours.span_at(due)[0] == due
+        return due < self._table.ends and self._table.groups[self._due[0][2].group].hours.span_at(due)[0] == due
 
     def _room(self, at: float, entry: Entry) -> tuple[float, str]:
         """Find when the next call may start, and which limit decides it. Now or earlier: it may."""

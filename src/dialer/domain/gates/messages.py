@@ -6,6 +6,7 @@ from typing import Any
 from pendulum import DateTime
 
 from dialer.domain.gates.codes import KINDS, Blocked, GateCode
+from dialer.domain.window import LAST_YEAR
 
 HOURS = {GateCode.EXCLUDED_DATE, GateCode.OUTSIDE_BATCH_HOURS, GateCode.OUTSIDE_CONTACT_HOURS}
 # What is said of so many contacts.
@@ -117,6 +118,8 @@ def zone_of(facts: Mapping[str, Any], timezone: str) -> str:
 
 def clock(at: DateTime, timezone: str, now: DateTime) -> str:
     """Write a time as 14:00 Europe/Paris, with the date unless it is today there."""
+    if at.year > LAST_YEAR:
+        timezone = "UTC"
     local = at.in_timezone(timezone)
     is_today = local.date() == now.in_timezone(timezone).date()
     return f"{local:%H:%M}{_seconds(local)} {timezone}" if is_today else f"{local:%Y-%m-%d %H:%M} {timezone}"

@@ -41,6 +41,7 @@ class Pace:
     next_ms: float | None = None
     paused_until_ms: float = 0.0
     planned: int = 0  #: Departures that are planned and have not left.
+    given_back_ms: tuple[float, ...] = ()  #: Times that were planned for calls that do not leave, in order.
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,8 @@ def rooms(
         window = batch.window
         left = batch.max_calls_per_day - today
         shared.insert(0, Room(GateCode.DAILY_CAP, left, lambda ahead: _capped(batch, window, today, now, ahead)))
+    if routes and all(route.number.agent_is_held for route in routes):
+        shared.insert(0, _probes(routes, now))
     if usage is None:
         return [*shared, Room(GateCode.REDIS_AWAY, 0, lambda _: Blocked(GateCode.REDIS_AWAY))]
     if usage.epoch is None:
@@ -102,6 +105,13 @@ def route_rooms(routes: Sequence[NumberRoute], usage: SlotUsage, now: DateTime) 
     yield _limited(GateCode.TRUNK_SLOTS_FULL, LimitKind.TRUNK, sum(trunk.slots for trunk in trunks), firsts, usage)
     paced = sum(min(trunk.slots, trunk.paced) for trunk in trunks)
     yield Room(GateCode.TRUNK_RATE, paced, lambda ahead: Blocked(GateCode.TRUNK_RATE, free_at, {"ahead": ahead}))
+
+
+def _probes(routes: Sequence[NumberRoute], now: DateTime) -> Room:
+    """Let one call on each trunk find out whether the agent, which is held on all of them, works again."""
+    facts = {"trunks": sorted({route.number.trunk.name for route in routes})}
+    blocked = Blocked(GateCode.AGENT_FAILING, now.add(seconds=AGENT_PAUSE_SECONDS), facts)
+    return Room(GateCode.AGENT_FAILING, len({route.trunk_id for route in routes}), lambda _: blocked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,12 +158,15 @@ def _paced(route: NumberRoute, pace: Pace, now_ms: float) -> tuple[int, float]:
         next_ms = now_ms + silence
     elif next_ms > now_ms + max(horizon, silence) + interval:
         next_ms = now_ms + min(horizon, interval)
+    usable_from = max(now_ms - interval, pace.paused_until_ms)
+    given_back = [at for at in pace.given_back_ms if usable_from <= at <= now_ms + horizon]
     leaves_ms = max(now_ms, next_ms, pace.paused_until_ms)
+    first_ms = max(now_ms, given_back[0]) if given_back else leaves_ms
     is_full = pace.planned > horizon / interval
-    free_ms = max(leaves_ms - horizon, now_ms + ceil(interval) if is_full else 0.0)
+    free_ms = max(first_ms - horizon, now_ms + ceil(interval) if is_full else 0.0)
     if free_ms > now_ms:
         return 0, free_ms
-    by_time = floor((now_ms + horizon - leaves_ms) / interval) + 1
+    by_time = len(given_back) + max(0, floor((now_ms + horizon - leaves_ms) / interval) + 1)
     return max(0, min(by_time, floor(horizon / interval) - pace.planned + 1)), free_ms
 
 

@@ -28,7 +28,7 @@ STEADY_PLANS = """
 """
 
 _NUMBERS = (
-    "max_concurrent_calls", "max_calls_per_day", "max_attempts", "number_max_concurrent_calls",
+    "version", "max_concurrent_calls", "max_calls_per_day", "max_attempts", "number_max_concurrent_calls",
     "number_max_calls_per_day", "trunk_max_concurrent_calls", "trunk_rate_limit", "trunk_rate_window_ms",
 )  # fmt: skip
 _TERMS = {name: f"CAST(allowed_by ->> '{name}' AS integer)" for name in _NUMBERS} | {
@@ -39,7 +39,7 @@ _TERMS = {name: f"CAST(allowed_by ->> '{name}' AS integer)" for name in _NUMBERS
 TERMS = ", ".join(f"{sql} AS {name}" for name, sql in _TERMS.items())
 
 # The columns that rules may read of each table.
-BATCH = "id, status, scheduled_at, respect_contact_timezone, sticky_caller_id"
+BATCH = "id, status, version, scheduled_at, respect_contact_timezone, sticky_caller_id"
 CONTACT = "id, batch_id, status, outcome, attempts, due_at, lane"
 ATTEMPT = ", ".join(COLUMNS)
 REPORT = "id, trunk_id, attempt_id, kind, outcome, received_at, settled_at, verdict"

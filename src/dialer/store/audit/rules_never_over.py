@@ -111,6 +111,30 @@ NO_LIMITS = Rule(
     """,
 )
 
+SETTINGS = Rule(
+    "P2",
+    "settings_not_current",
+    # Of each version that attempts name: the settings that it stands for, and how long they held. What was claimed
+    # before the first settings were kept is passed over. Changes of status raise the version without a row.
+    """
+    SELECT l.id, format('Attempt %s, created at %s, was allowed by version %s of its batch, which was not current then',
+                        l.id, l.created_at, l.version) AS fact
+    FROM ledger l
+    JOIN (SELECT batch_id, min(at) AS first_at FROM batch_settings GROUP BY batch_id) AS kept
+         ON kept.batch_id = l.batch_id AND kept.first_at <= l.created_at
+    JOIN these_batches b ON b.id = l.batch_id
+    LEFT JOIN (SELECT named.batch_id, named.version, s.at, s.until
+               FROM (SELECT DISTINCT batch_id, version FROM ledger) AS named
+               JOIN (SELECT batch_id, version, at, lead(version) OVER versions AS next, lead(at) OVER versions AS until
+                     FROM batch_settings WINDOW versions AS (PARTITION BY batch_id ORDER BY version)) AS s
+                    ON s.batch_id = named.batch_id AND s.version <= named.version
+                       AND (s.next > named.version OR s.next IS NULL)) AS settings
+         ON settings.batch_id = l.batch_id AND settings.version = l.version
+    WHERE l.version IS NOT NULL
+      AND (settings.at IS NULL OR l.version > b.version OR l.created_at < settings.at OR l.created_at > settings.until)
+    """,
+)
+
 PERSON = Rule(
     "P2",
     "person_limit",
@@ -139,4 +163,5 @@ RULES = (
     LOCAL_DAY,
     UTC_DAY,
     NO_LIMITS,
+    SETTINGS,
 )
