@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
-from pydantic import BaseModel
+from pydantic import AfterValidator, BaseModel
 
 from dialer.api.auth import Admin, Caller
 from dialer.api.body import Body, NoFields, body_of
@@ -13,6 +13,7 @@ from dialer.api.envelope import Answer, Listing, RequestedPage, answer, listing
 from dialer.api.errors import documented
 from dialer.api.idempotency import Idempotency
 from dialer.api.resources import add_routes, list_page
+from dialer.domain.timezones import times_in_utc
 from dialer.domain.webhook import DeliveryStatus, WebhookEvent
 from dialer.service import webhook_endpoints
 from dialer.service.fields import Status, Storable
@@ -76,7 +77,7 @@ class WebhookDelivery(BaseModel):
     response_status: int | None
     error: str | None
     finished_at: datetime | None
-    data: dict[str, Any]
+    data: Annotated[dict[str, Any], AfterValidator(times_in_utc)]
 
 
 class WebhookReplayResult(BaseModel):
