@@ -94,11 +94,34 @@ vendor: setup ## Fetch the console's scripts from npm again, in the versions of 
 	$(BIN)/python scripts/vendor.py
 
 .PHONY: check
-check: setup lint-containers ## ruff, mypy, import-linter, and the container files
+check: setup lint-containers openapi ## ruff, mypy, import-linter, the container files and the OpenAPI document
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+.PHONY: openapi
+openapi: setup ## Check the OpenAPI document, and write it to build/openapi.json
+	$(BIN)/python scripts/openapi.py build/openapi.json
+
+# These need npx and the npm registry, which the other checks do without.
+.PHONY: lint-openapi
+lint-openapi: openapi ## Check the OpenAPI document by Redocly and Spectral, which npx fetches
+	npx --yes @redocly/cli@2.77.0 lint --extends recommended --max-problems 20 build/openapi.json
+	npx --yes @stoplight/spectral-cli@6.16.3 lint --fail-severity hint --ruleset scripts/spectral.yaml build/openapi.json
+
+.PHONY: clients
+clients: openapi ## Generate clients for Python and TypeScript into build/clients, with generators that uv and npx fetch
+	$(BIN)/uv tool run --from openapi-python-client==0.29.1 --with ruff openapi-python-client generate --meta none \
+		--overwrite --fail-on-warning --config scripts/python_client.yaml \
+		--path build/openapi.json --output-path build/clients/dialer_client
+	npx --yes openapi-typescript@7.13.0 build/openapi.json --output build/clients/dialer_client.ts
+
+.PHONY: clients-test
+clients-test: clients ## Run a batch by the generated Python client, and check the types of the one for TypeScript
+	$(BIN)/uv pip install --quiet --no-deps --python $(BIN)/python --target build/clients httpx==0.28.1 httpcore==1.0.9
+	PYTHONPATH=build/clients $(BIN)/pytest -q tests/api/run_generated_client.py
+	npx --yes --package typescript@5.9.3 tsc --noEmit --strict build/clients/dialer_client.ts
 
 .PHONY: lint-containers
 lint-containers: setup ## Check the container files; needs no Docker daemon

@@ -51,7 +51,7 @@ def test_a_callback_is_reported_shown_and_exported(client: TestClient, world: Wo
     explained = client.get(f"{batch}/contacts/{waiting['id']}/explain").json()["data"]
     assert (explained["reason"]["code"], explained["next_at"]) == ("callback_at", "2026-03-02T11:00:00Z")
     header, row, _ = client.get(f"{batch}/results.csv").text.splitlines()
-    assert dict(zip(header.split(","), row.split(","), strict=True))["callback_at"] == "2026-03-02T11:00:00+00:00"
+    assert dict(zip(header.split(","), row.split(","), strict=True))["callback_at"] == "2026-03-02T11:00:00Z"
     opted_out = client.post(f"{call}/report", json={"callback_at": "2026-03-02T13:00Z", "opt_out": True})
     assert opted_out.json()["data"]["callback_refused"] == "the person opted out"
 

@@ -57,7 +57,9 @@ def test_a_listener_is_told_progress_every_change_of_status_and_the_end(
     progress = [data for event, _, data in received if event == "progress"]
     assert (progress[0]["status"], progress[0]["counts"]["pending"]) == ("draft", 3)
     assert (progress[-1]["status"], progress[-1]["calls"]) == ("completed", {"in_progress": 0})
-    assert received[-1][0] == "end"
+    assert (received[-1][0], received[-1][2]) == ("end", {"status": "completed", "status_reason": None})
+    assert all(data["at"].endswith("Z") for event, _, data in received if event == "status")
+    assert progress[-1]["drained_at"].endswith("Z")
 
 
 def test_a_listener_that_comes_back_is_told_what_it_missed_also_by_another_process(

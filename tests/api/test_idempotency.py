@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from api.conftest import Api
+from api.conftest import Api, Draft
 from dialer.domain.roles import Role
 from dialer.engine.retention import retention
 from dialer.service import keys
@@ -154,3 +154,34 @@ def test_answers_are_kept_for_a_day_at_least_and_then_removed(
     world.clock.now = world.clock.now.add(hours=25)
     retention(world.context, world.clock.now, 90)
     assert world.value("SELECT count(*) FROM idempotency_keys") == 0
+
+
+def test_every_action_and_change_is_done_once(client: TestClient, world: World, draft: Draft) -> None:
+    batch = f"/batch-calls/{draft(contacts=2)['id']}"
+    contact = client.get(f"{batch}/contacts").json()["data"][0]["id"]
+    agent = client.post("/agents", json={"name": "once"}).json()["data"]["id"]
+    endpoint = client.post("/webhook-endpoints", json={"url": "https://example.com/x"}).json()["data"]["id"]
+    requests: list[tuple[str, str, dict[str, Any]]] = [
+        ("PATCH", batch, {"name": "Summer"}),
+        ("PATCH", f"{batch}/contacts/{contact}", {"priority": 1}),
+        ("POST", f"{batch}/schedule", {}),
+        ("POST", f"{batch}/pause", {}),
+        ("POST", f"{batch}/resume", {}),
+        ("PATCH", f"{batch}/settings", {"max_concurrent_calls": 3}),
+        ("POST", f"{batch}/settings/undo", {}),
+        ("PATCH", f"/agents/{agent}", {"name": "twice"}),
+        ("POST", f"/webhook-endpoints/{endpoint}/rotate-secret", {}),
+    ]
+    for method, path, body in requests:
+        first, again = (client.request(method, path, json=body, headers=KEY) for _ in range(2))
+        assert (first.status_code, again.status_code) == (200, 200), (path, again.text)
+        assert (again.content, again.headers.get("Idempotent-Replayed")) == (first.content, "true"), path
+        other = client.request(method, path, json=body | {"name": "other"}, headers=KEY)
+        assert other.json()["error"]["code"] in ("idempotency_key_reused", "invalid_input"), path
+    assert client.get(batch).json()["data"]["max_concurrent_calls"] == 10
+
+
+def test_a_dry_run_stores_no_response(client: TestClient, draft: Draft) -> None:
+    batch = f"/batch-calls/{draft(contacts=1)['id']}"
+    assert "ready" in client.post(f"{batch}/schedule?dry_run=true", headers=KEY).json()["data"]
+    assert client.post(f"{batch}/schedule", headers=KEY).json()["data"]["status"] == "active"

@@ -57,6 +57,6 @@ def test_a_message_is_the_same_at_every_try_and_has_its_number(data: dict[str, o
     assert messages[0].body == messages[1].body
     assert json.loads(messages[0].body) == {
         "type": "call.ended",
-        "timestamp": "2026-03-02T08:00:00+00:00",
+        "timestamp": "2026-03-02T08:00:00Z",
         "data": data | {"sequence": sequence},
     }

@@ -16,6 +16,7 @@ from standardwebhooks import Webhook
 
 from dialer.domain.call import CallEvent, CallFacts, EventKind, HungUpBy
 from dialer.domain.outcomes import CauseClass, Outcome
+from dialer.domain.timezones import in_utc
 from dialer.errors import InvalidInput, NotSigned, Unavailable, UnreadableBody
 from dialer.providers.base import (
     TOO_LATE,
@@ -112,8 +113,8 @@ async def test_a_request_for_a_call_says_all_and_is_signed(call_request: CallReq
         "attempt_id": str(asked.attempt_id),
         "to_number": asked.to_number,
         "from_number": asked.from_number,
-        "place_by": asked.place_by.isoformat(),
-        "ring_by": asked.ring_by.isoformat(),
+        "place_by": in_utc(asked.place_by),
+        "ring_by": in_utc(asked.ring_by),
         "detect_machine": True,
         "connection": {"agent": "front desk"},
         "contact": {"name": "Ada", "external_id": "c-1", "variables": {"plan": "gold", "naïve": ["ü"]}},

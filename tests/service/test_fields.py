@@ -10,6 +10,7 @@ import pytest
 from dialer.domain.validation import MAX_ERRORS, MAX_NAMED_ERRORS
 from dialer.errors import MAX_FIELD, FieldError, InvalidInput
 from dialer.service.agents import NewAgent
+from dialer.service.batch_settings import ChangedSettings
 from dialer.service.contact_json import NewContacts
 from dialer.service.fields import InputModel
 from dialer.service.new_batch import NewBatch
@@ -74,3 +75,43 @@ def test_a_body_with_mistakes_without_end_gets_a_short_answer(model: type[InputM
 def test_a_field_with_a_long_name_gets_a_short_answer() -> None:
     errors = errors_of(NewBatch, {"name": "x", "agent_id": str(UUID(int=1)), "k" * 100_000: 1})
     assert [(error.field[:1], len(error.field)) for error in errors] == [("k", MAX_FIELD + 1)]
+
+
+@pytest.mark.parametrize(
+    ("model", "field", "value", "reason"),
+    [
+        (NewBatch, "max_concurent_calls", 5, "is no field of a batch; did you mean max_concurrent_calls?"),
+        (NewBatch, "nobody", 5, "is no field of a batch"),
+        (ChangedSettings, "prioriti", 5, "is no field of settings; did you mean priority?"),
+        (NewAgent, "nam", "x", "is no field of an agent; did you mean name?"),
+        (NewContacts, "contacts", [{"phone_number": "1", "nam": "x"}], "is no field of a contact; did you mean name?"),
+        (NewAgent, "connection", {"asterisk": {"app": "x", "contex": "y"}}, "is no field here; did you mean context?"),
+        (NewAgent, "name", None, "must be text"),
+        (NewAgent, "name", "", "must have at least 1 character"),
+        (NewAgent, "name", "x" * 256, "must have at most 255 characters"),
+        (NewBatch, "labels", ["x" * 51], "must have at most 50 characters"),
+        (NewBatch, "labels", ["x"] * 21, "must have at most 20 entries"),
+        (NewBatch, "agent_id", "5", "must be a UUID"),
+        (NewBatch, "phone_rotation_strategy", "x", "must be random, sequential or round_robin"),
+        (NewBatch, "schedule_type", "x", "must be immediate or scheduled"),
+        (NewBatch, "max_concurrent_calls", "5", "must be a whole number"),
+        (NewBatch, "max_concurrent_calls", 101, "must be at most 100"),
+        (NewBatch, "max_concurrent_calls", 0, "must be at least 1"),
+        (NewBatch, "retry_delays", {"busy": 1e400}, "must be at most 10,080"),
+        (NewBatch, "retry_failed", 1, "must be true or false"),
+        (NewBatch, "working_days", 1, "must be a list"),
+        (NewBatch, "metadata", [], "must be an object"),
+        (NewBatch, "expires_at", "2026-02-30T09:00", "2026-02-30 does not exist"),
+        (NewBatch, "excluded_dates", ["2027-02-29"], "2027-02-29 does not exist"),
+        (NewBatch, "expires_at", "2026-03-30T25:00", "must be written as in 2030-01-31T18:00+01:00"),
+    ],
+)
+def test_a_wrong_value_is_refused_in_plain_words(
+    model: type[InputModel], field: str, value: object, reason: str
+) -> None:
+    errors = errors_of(model, {"name": "x", "agent_id": str(UUID(int=1))} | {field: value})
+    assert [error.reason for error in errors if error.field.partition(".")[0] == field] == [reason]
+
+
+def test_a_field_that_is_absent_is_named() -> None:
+    assert errors_of(NewAgent, {}) == [FieldError("name", "is required")]

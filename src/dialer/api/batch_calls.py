@@ -1,5 +1,6 @@
 """`/batch-calls`: create, read, change and delete batches, and the actions on them."""
 
+from collections.abc import Callable
 from typing import Annotated
 from uuid import UUID
 
@@ -20,11 +21,12 @@ from dialer.domain.ids import AgentId, AttemptId, BatchId
 from dialer.domain.outcomes import Outcome
 from dialer.domain.states import AttemptState, BatchStatus, ContactStatus
 from dialer.engine.audit import audit
+from dialer.errors import DialerError
 from dialer.service import batch_views, batches, call_reports, edit_batch, results, statistics
 from dialer.service.batches import Cancellation, Pause
 from dialer.service.call_reports import CallReport
 from dialer.service.edit_batch import ChangedBatch
-from dialer.service.fields import Storable
+from dialer.service.fields import InputModel, Storable
 from dialer.service.new_batch import NewBatch
 from dialer.store.batch_views import BatchQuery
 from dialer.store.database import Database
@@ -77,13 +79,20 @@ def get_batch_call(caller: Viewer, batch_id: BatchId) -> Answer[BatchCall]:
     return shown(caller, batch_id)
 
 
-@router.patch("/{batch_id}", responses=documented(400, 404, 413))
+@router.patch("/{batch_id}", response_model=Answer[BatchCall], responses=documented(400, 404, 409, 413))
 def update_batch_call(
-    caller: Operator, batch_id: BatchId, body: Annotated[Body[ChangedBatch], body_of(ChangedBatch)]
-) -> Answer[BatchCall]:
+    caller: Operator,
+    batch_id: BatchId,
+    body: Annotated[Body[ChangedBatch], body_of(ChangedBatch)],
+    idempotency: Idempotency,
+) -> Response:
     """Change a draft: what is absent stays as it is; null clears what may be absent."""
-    edit_batch.edit(caller.db, caller.workspace_id, batch_id, body.read(), caller.now)
-    return shown(caller, batch_id)
+
+    def edit(db: Database, changed: ChangedBatch) -> Answer[BatchCall]:
+        edit_batch.edit(db, caller.workspace_id, batch_id, changed, caller.now)
+        return shown(caller, batch_id, db)
+
+    return idempotency.run(caller, body, edit, status=200)
 
 
 @router.delete("/{batch_id}", status_code=204, responses=documented(404))
@@ -92,18 +101,37 @@ def delete_batch_call(caller: Operator, batch_id: BatchId) -> None:
     batches.delete(caller.db, caller.workspace_id, batch_id)
 
 
-@router.post("/{batch_id}/schedule", responses=documented(404))
+@router.post(
+    "/{batch_id}/schedule",
+    response_model=Answer[BatchCall] | Answer[Preview],
+    responses=documented(400, 404, 409, 413),
+)
 def schedule_batch_call(
     caller: Operator,
     batch_id: BatchId,
-    _: NoFields,
+    body: NoFields,
+    idempotency: Idempotency,
     dry_run: Annotated[bool, Query(description="Start nothing: return the preview.")] = False,
-) -> Answer[BatchCall] | Answer[Preview]:
+) -> Response | Answer[Preview]:
     """Start a draft: it becomes active, or scheduled if its time lies ahead."""
+    body.read()
     if dry_run:
         return previewed(caller, batch_id)
-    batches.schedule(caller.context, caller.workspace_id, batch_id, caller.now)
-    return shown(caller, batch_id)
+
+    def commit(start: Callable[[Database], object]) -> Response:
+        def work(db: Database, _: InputModel) -> Answer[BatchCall]:
+            start(db)
+            return shown(caller, batch_id, db)
+
+        return idempotency.run(caller, body, work, status=200)
+
+    try:
+        return batches.schedule_within(caller.context, caller.workspace_id, batch_id, caller.now, commit)
+    except DialerError:
+        # The batch may be no draft any more because of an earlier request with this key.
+        if replay := idempotency.replay(caller, body):
+            return replay
+        raise
 
 
 @router.post("/{batch_id}/pause", response_model=Answer[BatchCall], responses=documented(400, 404, 409, 413))
@@ -122,11 +150,15 @@ def pause_batch_call(
     return idempotency.run(caller, body, pause, status=200)
 
 
-@router.post("/{batch_id}/resume", responses=documented(404))
-def resume_batch_call(caller: Operator, batch_id: BatchId, _: NoFields) -> Answer[BatchCall]:
+@router.post("/{batch_id}/resume", response_model=Answer[BatchCall], responses=documented(400, 404, 409, 413))
+def resume_batch_call(caller: Operator, batch_id: BatchId, body: NoFields, idempotency: Idempotency) -> Response:
     """Resume a paused batch."""
-    batches.resume(caller.db, caller.workspace_id, batch_id)
-    return shown(caller, batch_id)
+
+    def resume(db: Database, _: InputModel) -> Answer[BatchCall]:
+        batches.resume(db, caller.workspace_id, batch_id)
+        return shown(caller, batch_id, db)
+
+    return idempotency.run(caller, body, resume, status=200)
 
 
 @router.post("/{batch_id}/cancel", response_model=Answer[BatchCall], responses=documented(400, 404, 409, 413))

@@ -20,22 +20,30 @@ from dialer.store.database import Database
 router = APIRouter(prefix="/batch-calls/{batch_id}", tags=["Batch calls"])
 
 
-@router.patch("/settings", responses=documented(400, 404, 409, 413))
+@router.patch(
+    "/settings",
+    response_model=Answer[BatchCall] | Answer[PlannedChange],
+    responses=documented(400, 404, 409, 413),
+)
 def update_settings(
     caller: Operator,
     batch_id: BatchId,
     body: Annotated[Body[ChangedSettings], body_of(ChangedSettings)],
+    idempotency: Idempotency,
     dry_run: Annotated[bool, Query(description="Only answer what the change would do.")] = False,
     if_match: Annotated[Token | None, Query(description="As in the body.")] = None,
-) -> Answer[BatchCall] | Answer[PlannedChange]:
+) -> Response | Answer[PlannedChange]:
     """Change settings of a batch that is not over. The change holds for every call that is not leaving yet."""
-    changed, where = body.read(), (caller.db, caller.workspace_id, batch_id)
     if dry_run:
-        planned = batch_settings.plan(*where, changed, caller.now, if_match)
+        planned = batch_settings.plan(caller.db, caller.workspace_id, batch_id, body.read(), caller.now, if_match)
         changes = {name: [_as_shown(value) for value in values] for name, values in planned.changes.items()}
         return answer(PlannedChange, {"changes": changes, "impact": planned.impact, "if_match": planned.if_match})
-    batch_settings.change(*where, changed, caller.now, if_match)
-    return shown(caller, batch_id)
+
+    def change(db: Database, changed: ChangedSettings) -> Answer[BatchCall]:
+        batch_settings.change(db, caller.workspace_id, batch_id, changed, caller.now, if_match)
+        return shown(caller, batch_id, db)
+
+    return idempotency.run(caller, body, change, status=200)
 
 
 @router.post("/settings/undo", response_model=Answer[BatchCall], responses=documented(400, 404, 409, 413))

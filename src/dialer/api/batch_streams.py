@@ -23,6 +23,7 @@ class StreamSubscriber:
         self.last_id = last_id  #: The newest change of status that was buffered or is known to the client.
         self.has_events = asyncio.Event()  #: Set while there is something to send.
         self.is_over = False  #: The batch is final and drained, or was deleted.
+        self.last_status: Mapping[str, Any] = {"status": None, "status_reason": None}  #: As in the latest progress.
         self._changes: list[Mapping[str, Any]] = []
         self._progress: Mapping[str, Any] | None = None
         self._sent_progress: Mapping[str, Any] | None = None
@@ -30,8 +31,9 @@ class StreamSubscriber:
     def update(self, state: BatchChanges | None) -> None:
         """Buffer what is new in the state of the batch; None: it was deleted."""
         if state is None:
-            self.is_over = True
+            self.is_over, self.last_status = True, dict.fromkeys(self.last_status)
         else:
+            self.last_status = {name: state.progress.get(name) for name in self.last_status}
             self._changes += [change for change in state.changes if change["id"] > self.last_id]
             self.last_id = max(self.last_id, state.last_id)
             self._progress = state.progress if state.progress != self._sent_progress else None

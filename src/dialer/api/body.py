@@ -129,13 +129,12 @@ def body_of(model: type[InputModel], *, optional: bool = False) -> Any:
     return Depends(read)
 
 
-async def _no_fields(request: Request) -> None:
-    if body := await read_body(request):
-        InputModel.read_json(body, current_request().now)
+async def _no_fields(request: Request) -> Body[InputModel]:
+    return Body(InputModel, await read_body(request) or b"{}")
 
 
 # The parameter of an action without fields, which accepts no body, or an empty JSON object.
-NoFields = Annotated[None, Depends(_no_fields)]
+NoFields = Annotated[Body[InputModel], Depends(_no_fields)]
 
 
 async def read_body(request: Request) -> bytes:

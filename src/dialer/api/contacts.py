@@ -78,17 +78,21 @@ def get_contact(caller: Viewer, batch_id: BatchId, contact_id: ContactId) -> Ans
     return answer(ContactWithCalls, contacts.show(caller.db, caller.workspace_id, batch_id, contact_id))
 
 
-@router.patch("/{contact_id}", responses=documented(400, 404, 413))
+@router.patch("/{contact_id}", response_model=Answer[ContactWithCalls], responses=documented(400, 404, 409, 413))
 def update_contact(
     caller: Operator,
     batch_id: BatchId,
     contact_id: ContactId,
     body: Annotated[Body[ChangedContact], body_of(ChangedContact)],
-) -> Answer[ContactWithCalls]:
+    idempotency: Idempotency,
+) -> Response:
     """Change a contact that is pending or waiting, in a batch that is not over."""
-    where = (caller.db, caller.workspace_id, batch_id, contact_id)
-    contact_edits.change(*where, body.read(), caller.now)
-    return answer(ContactWithCalls, contacts.show(*where))
+
+    def change(db: Database, changed: ChangedContact) -> Answer[ContactWithCalls]:
+        contact_edits.change(db, caller.workspace_id, batch_id, contact_id, changed, caller.now)
+        return answer(ContactWithCalls, contacts.show(db, caller.workspace_id, batch_id, contact_id))
+
+    return idempotency.run(caller, body, change, status=200)
 
 
 @router.delete("/{contact_id}", status_code=204, responses=documented(404))

@@ -21,7 +21,12 @@ router = APIRouter(prefix="/batch-calls/{batch_id}/events", tags=["Batch calls"]
 MAX_SECONDS = 300
 EXAMPLE = """id: 42
 event: status
-data: {"id": 42, "from": "draft", "to": "active", "reason": null, "at": "2030-01-31T09:00:00+00:00"}
+data: {"id": 42, "from": "draft", "to": "active", "reason": null, "at": "2030-01-31T09:00:00Z"}
+
+id: 43
+event: end
+data: {"status": "completed", "status_reason": null}
+
 """
 
 
@@ -32,7 +37,7 @@ data: {"id": 42, "from": "draft", "to": "active", "reason": null, "at": "2030-01
         **documented(404),
         200: {
             "description": "Events `status`, `progress` and `end`, and comments as heartbeats.",
-            "content": {"text/event-stream": {"schema": {"description": "Server-Sent Events"}, "example": EXAMPLE}},
+            "content": {"text/event-stream": {"schema": {"type": "string"}, "example": EXAMPLE}},
         },
         204: {"description": "The batch is over, and `Last-Event-ID` was its last event."},
     },
@@ -49,8 +54,8 @@ async def follow_batch_call(
     """Follow a batch: `progress` at most once a second while something changes, `status` for each change of status.
 
     Begins with the current progress; with `Last-Event-ID`, first with the changes of status since. `end` is the last
-    event of a batch that is over. A stream ends after at most five minutes, or when its process stops: connect again
-    with the last id, as browsers do automatically.
+    event of a batch that is over, with its final status; null: the batch was deleted. A stream ends after at most five
+    minutes, or when its process stops: connect again with the last id, as browsers do automatically.
     """
     streams: BatchStreams = request.app.state.batch_streams
     await run_in_threadpool(batch_views.require, caller.db, caller.workspace_id, batch_id)
@@ -84,7 +89,7 @@ def _events(subscriber: StreamSubscriber) -> list[str]:
     if progress is not None:
         events.append(_event("progress", subscriber.last_id, progress))
     if subscriber.is_over:
-        events.append(_event("end", subscriber.last_id, {}))
+        events.append(_event("end", subscriber.last_id, subscriber.last_status))
     return events
 
 

@@ -1,4 +1,4 @@
-"""`X-Idempotency-Key`, which every POST with a JSON body accepts."""
+"""`X-Idempotency-Key`, which every POST and PATCH accepts that changes something."""
 
 from collections.abc import Callable
 from typing import Annotated, TypeVar
@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from dialer.api.auth import Caller
 from dialer.api.body import Body
 from dialer.service.fields import InputModel
-from dialer.service.idempotency import StoredResponse, run_once
+from dialer.service.idempotency import StoredResponse, run_once, stored_response
 from dialer.store.database import Database
 from dialer.store.idempotency import Scope
 
@@ -19,7 +19,7 @@ F = TypeVar("F", bound=InputModel)
 
 
 class IdempotentRequest:
-    """A POST and its idempotency key, if it has one."""
+    """A POST or PATCH and its idempotency key, if it has one."""
 
     def __init__(self, request: Request, key: str | None) -> None:
         self._route = f"{request.method} {request.url.path}"
@@ -43,8 +43,19 @@ class IdempotentRequest:
         else:
             scope = Scope(caller.workspace_id, self._route, self._key)
             response = run_once(caller.db, scope, body.fingerprint(), status, execute)
-        headers = {"Idempotent-Replayed": "true"} if response.is_replay else {}
-        return Response(response.body, response.status, headers, media_type="application/json")
+        return _sent(response)
+
+    def replay(self, caller: Caller, body: Body[F]) -> Response | None:
+        """Respond as to an earlier request with this key, where `run` was not reached; None: there was none."""
+        if self._key is None:
+            return None
+        stored = stored_response(caller.db, Scope(caller.workspace_id, self._route, self._key), body.fingerprint())
+        return None if stored is None else _sent(stored)
+
+
+def _sent(response: StoredResponse) -> Response:
+    headers = {"Idempotent-Replayed": "true"} if response.is_replay else {}
+    return Response(response.body, response.status, headers, media_type="application/json")
 
 
 def _idempotent_request(

@@ -22,8 +22,8 @@ Calls lists of people: load contacts, set the hours and the limits, start, pause
 
 Every request needs a key (`Authorization: Bearer …`) of a workspace and a role: *viewer* reads, *operator* reads and
 writes, *admin* also manages trunks and keys. A resource of another workspace is 404, as if it did not exist. Unknown
-fields are refused. Times are ISO 8601, and in UTC in responses. Every POST with a JSON body accepts
-`X-Idempotency-Key`, except the one that creates keys and the one that forecasts.
+fields are refused. Times are ISO 8601, and in UTC in responses. Every POST and
+PATCH accepts `X-Idempotency-Key`, except those that create keys or change nothing.
 """
 INFO = {
     "contact": {"name": "Dialer contributors"},

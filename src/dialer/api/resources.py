@@ -72,11 +72,13 @@ def add_routes(
         summary=f"Change what is given of a {a_noun}",
         description=f"Change what is given of a {a_noun}.",
         response_model=response,
-        responses=documented(400, 404, 413),
+        responses=documented(400, 404, 409, 413),
     )
-    def change(caller: writes, id: UUID, body: Any = body_of(resource.changed)) -> Any:
-        changed = resources.change(caller.db, for_caller(caller), caller.workspace_id, id, body.read())
-        return answer(out, changed)
+    def change(caller: writes, id: UUID, idempotency: Idempotency, body: Any = body_of(resource.changed)) -> Response:
+        def work(db: Database, changed: InputModel) -> BaseModel:
+            return answer(out, resources.change(db, for_caller(caller), caller.workspace_id, id, changed))
+
+        return idempotency.run(caller, body, work, status=200)
 
     @router.delete(
         "/{id}",

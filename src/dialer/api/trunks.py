@@ -69,7 +69,8 @@ add_routes(router, trunks.trunk_type(), Trunk, Admin, Admin, type_of=_trunk_type
 
 
 @router.post("/{id}/check", responses=documented(404))
-def check_trunk(caller: Admin, id: TrunkId, _: NoFields) -> Answer[TrunkCheck]:
+def check_trunk(caller: Admin, id: TrunkId, body: NoFields) -> Answer[TrunkCheck]:
     """Check with the network whether calls can be placed now."""
+    body.read()
     reason = trunks.health(caller.context, caller.workspace_id, id)
     return answer(TrunkCheck, TrunkCheck(ok=reason is None, reason=reason))

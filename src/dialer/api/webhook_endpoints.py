@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
-from pydantic import BaseModel
+from pydantic import AfterValidator, BaseModel
 
 from dialer.api.auth import Admin, Caller
 from dialer.api.body import Body, NoFields, body_of
@@ -13,9 +13,10 @@ from dialer.api.envelope import Answer, Listing, RequestedPage, answer, listing
 from dialer.api.errors import documented
 from dialer.api.idempotency import Idempotency
 from dialer.api.resources import add_routes, list_page
+from dialer.domain.timezones import times_in_utc
 from dialer.domain.webhook import DeliveryStatus, WebhookEvent
 from dialer.service import webhook_endpoints
-from dialer.service.fields import Status, Storable
+from dialer.service.fields import InputModel, Status, Storable
 from dialer.service.resources import ResourceType
 from dialer.service.webhook_endpoints import WEBHOOK_ENDPOINT_TYPE, NewWebhookEndpoint, WebhookReplay
 from dialer.store.database import Database
@@ -76,7 +77,7 @@ class WebhookDelivery(BaseModel):
     response_status: int | None
     error: str | None
     finished_at: datetime | None
-    data: dict[str, Any]
+    data: Annotated[dict[str, Any], AfterValidator(times_in_utc)]
 
 
 class WebhookReplayResult(BaseModel):
@@ -117,11 +118,18 @@ def _type_of(caller: Caller) -> ResourceType:
 add_routes(router, WEBHOOK_ENDPOINT_TYPE, WebhookEndpoint, Admin, Admin, type_of=_type_of, has_create=False)
 
 
-@router.post("/{id}/rotate-secret", responses=documented(404))
-def rotate_webhook_secret(caller: Admin, id: UUID, _: NoFields) -> Answer[WebhookEndpointWithSecret]:
+@router.post(
+    "/{id}/rotate-secret", response_model=Answer[WebhookEndpointWithSecret], responses=documented(400, 404, 409, 413)
+)
+def rotate_webhook_secret(caller: Admin, id: UUID, body: NoFields, idempotency: Idempotency) -> Response:
     """Replace the secret. Messages are signed with the previous one too, for a day."""
-    rotated = webhook_endpoints.rotate_secret(caller.db, caller.workspace_id, id, caller.now)
-    return answer(WebhookEndpointWithSecret, rotated)
+
+    def rotate(db: Database, _: InputModel) -> Answer[WebhookEndpointWithSecret]:
+        return answer(
+            WebhookEndpointWithSecret, webhook_endpoints.rotate_secret(db, caller.workspace_id, id, caller.now)
+        )
+
+    return idempotency.run(caller, body, rotate, status=200)
 
 
 @router.get("/{id}/deliveries", responses=documented(404))

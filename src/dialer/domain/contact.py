@@ -13,6 +13,7 @@ from enum import StrEnum
 from pendulum import DateTime
 
 from dialer.domain.calling_rules import EVERYTHING, REASONS, CallingRules
+from dialer.domain.field_reasons import impossible_day
 from dialer.domain.phone import normalise
 from dialer.domain.timezones import is_known_zone, moment_of
 from dialer.errors import InvalidInput
@@ -123,7 +124,8 @@ def _moment(field: str, text: str | None, batch_timezone: str) -> DateTime | Non
     try:
         return moment_of(datetime.fromisoformat(text), batch_timezone)
     except (ValueError, OverflowError):
-        raise InvalidInput.of(field, "must be a time in ISO 8601, as in 2030-01-31T18:00+01:00") from None
+        reason = impossible_day(text) or "must be a time in ISO 8601, as in 2030-01-31T18:00+01:00"
+        raise InvalidInput.of(field, reason) from None
 
 
 def _is_date(text: str) -> bool:

@@ -1,7 +1,12 @@
-"""Time zones: which names this system knows (IANA, exact spelling), and which instant a local time means."""
+"""Time zones: which names this system knows (IANA, exact spelling), which instant a local time means, and how instants
+are written.
+"""
 
+from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
+from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
 import pendulum
@@ -19,6 +24,24 @@ def moment_of(at: datetime, timezone: str) -> DateTime:
     """
     local = at if at.tzinfo else at.replace(tzinfo=ZoneInfo(timezone))
     return pendulum.instance(local.astimezone(UTC))
+
+
+def in_utc(at: datetime) -> str:
+    """Write a moment as every response, file and message does: ISO 8601 in UTC, as in 2030-01-31T09:00:00Z."""
+    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def times_in_utc(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Write the moments among JSON values that Postgres has made: those under `at` and `…_at`, with any offset."""
+    return {name: _rewritten(value) if name == "at" or name.endswith("_at") else value for name, value in data.items()}
+
+
+def _rewritten(value: Any) -> Any:
+    if isinstance(value, str):
+        with suppress(ValueError, OverflowError):
+            at = datetime.fromisoformat(value)
+            return in_utc(at) if at.tzinfo else value
+    return value
 
 
 @cache

@@ -3,11 +3,13 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from dialer.domain.field_reasons import reason_of, unknown_field
 from dialer.errors import FieldError
 
 MAX_ERRORS = 10_000
@@ -19,24 +21,29 @@ def wrong_field(reason: str) -> PydanticCustomError:
     return PydanticCustomError("refused", "{reason}", {"reason": reason})
 
 
-def field_errors(error: ValidationError, given: object = None) -> list[FieldError]:
+def field_errors(
+    error: ValidationError, given: object = None, model: type[BaseModel] | None = None
+) -> list[FieldError]:
     """Name the first 100 wrong fields, each by its path in what was given, with the reason.
 
     `given`: what was validated. Where a field may have one of several forms, the form that fits best is reported.
-    Values are never repeated: one may be a misplaced secret.
+    `model`: by which it was validated; for an unknown field, one with a similar name is suggested. Values are never
+    repeated: one may be a misplaced secret.
     """
     count = error.error_count()
     if count > MAX_ERRORS:
         # To convert so many takes longer than a client may wait, and more memory than a process should use.
-        return [FieldError("body", f"has {count} wrong values, which are too many to name")]
+        return [FieldError("body", f"has {count:,} wrong values, which are too many to name")]
     mistakes = [_Mistake.of(details, given) for details in error.errors(include_url=False, include_input=False)]
-    reasons: dict[str, list[str]] = {}
+    of_path: dict[str, list[_Mistake]] = {}
     for mistake in _of_best_forms(mistakes):
-        reasons.setdefault(mistake.path, []).append(mistake.reason)
-    errors = [FieldError(path, ", or ".join(dict.fromkeys(texts))) for path, texts in reasons.items()]
-    if len(errors) > MAX_NAMED_ERRORS:
-        more = FieldError("body", f"has {len(errors) - MAX_NAMED_ERRORS} more wrong fields")
-        return [*errors[:MAX_NAMED_ERRORS], more]
+        of_path.setdefault(".".join(map(str, mistake.path)) or "body", []).append(mistake)
+    errors = [
+        FieldError(path, ", or ".join(dict.fromkeys(mistake.reason(model) for mistake in same)))
+        for path, same in islice(of_path.items(), MAX_NAMED_ERRORS)
+    ]
+    if len(of_path) > MAX_NAMED_ERRORS:
+        errors.append(FieldError("body", f"has {len(of_path) - MAX_NAMED_ERRORS:,} more wrong fields"))
     return errors
 
 
@@ -44,26 +51,31 @@ def field_errors(error: ValidationError, given: object = None) -> list[FieldErro
 class _Mistake:
     """One of pydantic's errors. `union`, `form`: where a value may have several forms, and the one that was tried."""
 
-    path: str
-    reason: str
-    union: str | None = None
+    path: tuple[str | int, ...]
+    details: ErrorDetails
+    union: tuple[str | int, ...] | None = None
     form: str | None = None
 
     @classmethod
     def of(cls, details: ErrorDetails, given: object) -> Self:
-        path: list[str] = []
+        path: list[str | int] = []
         union = form = None
         value, may_be_absent = given, details["type"] in ("missing", "refused")
         steps = [step for step in details["loc"] if step != "[key]"]
         for position, step in enumerate(steps, 1):
             if _has(value, step):
-                path, value = [*path, str(step)], value[step]  # type: ignore[index]
+                path, value = [*path, step], value[step]  # type: ignore[index]
             elif given is None or (may_be_absent and position == len(steps)):
-                path.append(str(step))
+                path.append(step)
             elif union is None:
-                union, form = ".".join(path), str(step)
-        reason = details["msg"][0].lower() + details["msg"][1:]
-        return cls(".".join(path) or "body", reason, union, form)
+                union, form = tuple(path), str(step)
+        return cls(tuple(path), details, union, form)
+
+    def reason(self, model: type[BaseModel] | None) -> str:
+        """Say what is wrong. Comparing names takes time: call this only for the fields that are reported."""
+        if self.details["type"] == "extra_forbidden":
+            return unknown_field(model, self.path)
+        return reason_of(self.details["type"], self.details["msg"], self.details.get("ctx", {}))
 
 
 def _has(value: object, step: int | str) -> bool:
@@ -79,7 +91,7 @@ def _has(value: object, step: int | str) -> bool:
 def _of_best_forms(mistakes: Sequence[_Mistake]) -> list[_Mistake]:
     """Leave out the forms of a value with more mistakes than another form of it."""
     counts = Counter((mistake.union, mistake.form) for mistake in mistakes if mistake.union is not None)
-    fewest: dict[str | None, int] = {}
+    fewest: dict[tuple[str | int, ...] | None, int] = {}
     for (union, _), count in counts.items():
         fewest[union] = min(count, fewest.get(union, count))
     return [

@@ -12,6 +12,7 @@ from uuid import UUID
 from pendulum import DateTime
 
 from dialer.domain.ids import EndpointId
+from dialer.domain.timezones import in_utc, times_in_utc
 
 FIRST_RETRY_SECONDS = 5.0
 LAST_RETRY_SECONDS = 3600.0
@@ -68,8 +69,8 @@ class Message:
         """The JSON that is sent and signed, the same at every try."""
         fields = {
             "type": self.type,
-            "timestamp": self.created_at.isoformat(),
-            "data": self.data | {"sequence": self.sequence},
+            "timestamp": in_utc(self.created_at),
+            "data": times_in_utc(self.data) | {"sequence": self.sequence},
         }
         return json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode()
 

@@ -1,8 +1,9 @@
 """Actions on a batch: create, schedule, pause, resume, cancel and delete it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from random import Random
-from typing import Literal
+from typing import Literal, TypeVar
 
 import structlog
 from pendulum import DateTime
@@ -23,6 +24,7 @@ from dialer.store import batch_edits, batches, configuration, folder_contacts, n
 from dialer.store import progress as batch_progress
 from dialer.store.database import Connection, Database
 
+T = TypeVar("T")
 DELETABLE = FINAL_BATCH | {BatchStatus.DRAFT}
 IS_LIVE = "batch_is_live"
 TRIES = 3
@@ -116,6 +118,10 @@ def check_ready(connection: Connection, workspace_id: WorkspaceId, new: NewBatch
     agents.check_ready(agent.status == "active", agent.connection, trunks.values())
 
 
+class _SettingsChanged(Exception):
+    """The settings of a batch have changed since they were checked."""
+
+
 def schedule(context: EngineContext, workspace_id: WorkspaceId, batch_id: BatchId, now: DateTime) -> BatchStatus:
     """Start a draft: it becomes active now, or scheduled if its time lies ahead.
 
@@ -134,16 +140,43 @@ def schedule(context: EngineContext, workspace_id: WorkspaceId, batch_id: BatchI
             cannot place calls; the batch stays as it is.
         Contended: other requests keep changing it.
     """
+    return schedule_within(context, workspace_id, batch_id, now, lambda start: start(context.db))
+
+
+def schedule_within(
+    context: EngineContext,
+    workspace_id: WorkspaceId,
+    batch_id: BatchId,
+    now: DateTime,
+    commit: Callable[[Callable[[Database], BatchStatus]], T],
+) -> T:
+    """Start a draft in a transaction that does more than that. No transaction is open while trunks are checked.
+
+    Args:
+        context: what the engine works with.
+        workspace_id: the workspace of the caller.
+        batch_id: the batch.
+        now: the current time.
+        commit: begins a transaction and calls the step that it is given, which changes the status; called again where
+            the settings have changed since they were checked.
+
+    Returns:
+        What `commit` returns.
+
+    Raises:
+        DialerError: as `schedule`.
+    """
     for _ in range(TRIES):
-        if status := _schedule(context, workspace_id, batch_id, now):
-            return status
+        start = _checked_start(context, workspace_id, batch_id, now)
+        with suppress(_SettingsChanged):
+            return commit(start)
     raise Contended("Other requests keep changing this batch; try again later")
 
 
-def _schedule(
+def _checked_start(
     context: EngineContext, workspace_id: WorkspaceId, batch_id: BatchId, now: DateTime
-) -> BatchStatus | None:
-    """Start a draft with the settings that were checked; None: they changed meanwhile, and nothing was done."""
+) -> Callable[[Database], BatchStatus]:
+    """Return the step that starts a draft with the settings that are checked here."""
     batch, starts_at, outbound = context.db.insist(
         lambda connection: _read_for_start(connection, workspace_id, batch_id)
     )
@@ -151,11 +184,14 @@ def _schedule(
         raise problem
     status = BatchStatus.SCHEDULED if starts_at and starts_at > now else BatchStatus.ACTIVE
     among = [BatchStatus.DRAFT]
-    return context.db.insist(
-        lambda connection: batches.change_status(
-            connection, workspace_id, batch_id, status, among, version=batch.version
-        )
-    )
+
+    def change(connection: Connection) -> BatchStatus:
+        new = batches.change_status(connection, workspace_id, batch_id, status, among, version=batch.version)
+        if new is None:
+            raise _SettingsChanged
+        return new
+
+    return lambda db: db.insist(change)
 
 
 def _read_for_start(

@@ -26,6 +26,7 @@ from pydantic import (
 from pydantic.config import JsonDict
 
 from dialer.domain.calling_hours import CallingHours
+from dialer.domain.field_reasons import impossible_day
 from dialer.domain.phone import check_region, normalise
 from dialer.domain.public_holidays import PublicHolidays
 from dialer.domain.timezones import is_known_zone
@@ -60,7 +61,7 @@ class InputModel(BaseModel):
         try:
             return cls.model_validate(fields, context=now)
         except ValidationError as error:
-            raise InvalidInput(field_errors(error, fields)) from None
+            raise InvalidInput(field_errors(error, fields, cls)) from None
 
     @classmethod
     def read_json(cls, body: bytes, now: DateTime) -> Self:
@@ -82,8 +83,9 @@ class InputModel(BaseModel):
         except ValidationError as error:
             if error.error_count() == 1 and (first := error.errors(include_url=False)[0])["type"] == "json_invalid":
                 position = re.search(r"line \d+ column \d+$", first["msg"])
-                raise UnreadableBody.of("body", f"is not JSON{f': {position[0]}' if position else ''}") from None
-            raise InvalidInput(field_errors(error, json.loads(body))) from None
+                what = "is nested too deeply" if "recursion" in first["msg"] else "is not JSON"
+                raise UnreadableBody.of("body", f"{what}{f': {position[0]}' if position else ''}") from None
+            raise InvalidInput(field_errors(error, json.loads(body), cls)) from None
 
 
 def _without_defaults(schema: dict[str, Any]) -> None:
@@ -110,6 +112,7 @@ def _written_as(pattern: str, example: str, parse: Callable[[str], Any]) -> Befo
         elif re.fullmatch(pattern, value, re.ASCII):
             with suppress(ValueError):
                 return parse(value)
+            raise wrong_field(impossible_day(value) or f"must be written as in {example}")
         raise wrong_field(f"must be written as in {example}")
 
     return BeforeValidator(check)

@@ -44,6 +44,33 @@ def run_once(
     return db.insist(lambda connection: _run_once(db.within(connection), connection, scope, request_hash, status, work))
 
 
+def stored_response(db: Database, scope: Scope, request_hash: bytes) -> StoredResponse | None:
+    """Read the response to an earlier request, where the work was not reached this time.
+
+    Args:
+        db: the database.
+        scope: the key, and where it counts.
+        request_hash: hash of the request body.
+
+    Returns:
+        The stored response; None: there is none.
+
+    Raises:
+        StateConflict: the key was used with another body (`idempotency_key_reused`).
+    """
+    with db.begin() as connection:
+        return _replay(connection, scope, request_hash)
+
+
+def _replay(connection: Connection, scope: Scope, request_hash: bytes) -> StoredResponse | None:
+    stored = idempotency.find(connection, scope)
+    if stored is None:
+        return None
+    if bytes(stored.request_hash) != request_hash:
+        raise StateConflict("This idempotency key was used for another body", code="idempotency_key_reused")
+    return StoredResponse(stored.status, stored.body, is_replay=True)
+
+
 def _run_once(
     db: Database,
     connection: Connection,
@@ -54,11 +81,8 @@ def _run_once(
 ) -> StoredResponse:
     if not idempotency.lock_key(connection, scope):
         raise KeyInUse("A request with this idempotency key is still running; ask again for its answer")
-    stored = idempotency.find(connection, scope)
-    if stored is None:
-        body = work(db)
-        idempotency.insert(connection, scope, request_hash, status, body)
-        return StoredResponse(status, body)
-    if bytes(stored.request_hash) != request_hash:
-        raise StateConflict("This idempotency key was used for another body", code="idempotency_key_reused")
-    return StoredResponse(stored.status, stored.body, is_replay=True)
+    if replay := _replay(connection, scope, request_hash):
+        return replay
+    body = work(db)
+    idempotency.insert(connection, scope, request_hash, status, body)
+    return StoredResponse(status, body)

@@ -11,6 +11,7 @@ from typing import Any
 from dialer.domain.ids import BatchId, WorkspaceId
 from dialer.domain.outcomes import Outcome
 from dialer.domain.states import AttemptState, ContactStatus
+from dialer.domain.timezones import in_utc
 from dialer.errors import NotFound
 from dialer.service import contacts
 from dialer.store import call_views, configuration
@@ -135,7 +136,7 @@ def cell(value: Any) -> str:
         case None:
             return ""
         case datetime():
-            return value.isoformat()
+            return in_utc(value)
         case dict():
             return json.dumps(value, ensure_ascii=False) if value else ""
         case _:

@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from dialer.domain.ids import BatchId
 from dialer.domain.states import FINAL_BATCH
+from dialer.domain.timezones import times_in_utc
 from dialer.store.bulk_changes import IS_UNFINISHED
 from dialer.store.database import rows
 
@@ -49,4 +50,7 @@ def changes_since(connection: Connection, after: Mapping[BatchId, int]) -> dict[
         ids=list(after),
         afters=list(after.values()),
     )
-    return {row.id: BatchChanges(row.progress, tuple(row.changes), row.last_id or 0) for row in states}
+    return {
+        row.id: BatchChanges(times_in_utc(row.progress), tuple(map(times_in_utc, row.changes)), row.last_id or 0)
+        for row in states
+    }

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from dialer.domain.ids import AttemptId
 from dialer.domain.outcomes import CauseClass, RefusalCause
+from dialer.domain.timezones import in_utc
 from dialer.providers.base import CallHandle, CallRequest, Placed, Placement, Refused, Unclear
 from dialer.providers.egress import Egress
 from dialer.providers.http.causes import refusal_cause
@@ -42,8 +43,8 @@ def encode_request(request: CallRequest, now: DateTime, report_url: str) -> byte
         "from_number": request.from_number,
         # Cut off at `ring_by` too, for platforms that do not read it.
         "ring_timeout_seconds": request.ring_seconds(now),
-        "place_by": request.place_by.isoformat(),
-        "ring_by": None if request.ring_by is None else request.ring_by.isoformat(),
+        "place_by": in_utc(request.place_by),
+        "ring_by": None if request.ring_by is None else in_utc(request.ring_by),
         "detect_machine": request.detect_machine,
         "connection": dict(request.connection),
         "contact": {
