@@ -117,8 +117,8 @@ def test_no_process_imports_a_package_that_the_image_lacks() -> None:
     owners = packages_distributions()
     packages = {canonicalize_name(owner) for module in modules for owner in owners.get(module, ())}
     assert "celery" in packages
-    # kombu uses PyYAML, and SQLAlchemy greenlet, only if it is installed.
-    assert packages - _locked("requirements.prod.lock").keys() <= {"dialer-engine", "pyyaml", "greenlet"}
+    # kombu uses PyYAML, SQLAlchemy greenlet, and rich attrs, only if it is installed.
+    assert packages - _locked("requirements.prod.lock").keys() <= {"dialer-engine", "pyyaml", "greenlet", "attrs"}
 
 
 def test_no_file_names_the_host_of_a_registry() -> None:

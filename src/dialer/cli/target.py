@@ -3,13 +3,14 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from os import environ
 from pathlib import Path
 
 from dialer import embedded, log
 from dialer.cli.data_folder import local_api_url
 from dialer.embedded import Servers
 from dialer.errors import Unavailable
-from dialer.settings import Settings
+from dialer.settings import Settings, unknown_variables
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,8 @@ def load_settings(data_dir: Path | None = None) -> Settings:
     """Read the settings, with the data folder of the command line if one is given, and configure logging."""
     settings = Settings.load().at(data_dir)
     log.configure(settings.log_format, settings.log_level)
+    for warning in unknown_variables(environ):
+        log.logger.warning(warning)
     return settings
 
 
