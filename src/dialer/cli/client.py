@@ -1,6 +1,5 @@
 """A client of the HTTP API: errors as one line, retries where a limit was hit, idempotency keys on every POST."""
 
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,11 +11,11 @@ import httpx2
 import typer
 
 from dialer.cli.data_folder import KEY_FILE, admin_key, local_api_url
+from dialer.cli.target import load_settings
 from dialer.clock import chance, clock
 from dialer.domain.change_origin import CLI_USER_AGENT
 from dialer.domain.ids import uuid7
 from dialer.errors import DialerError, InvalidInput, Unavailable
-from dialer.settings import Settings, unknown_variables
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 # A response may wait for a database connection, or for another import into the same batch.
@@ -132,9 +131,7 @@ def connection_errors_as_unavailable(url: str) -> Iterator[None]:
 @contextmanager
 def connected(data_dir: Path | None) -> Iterator[Client]:
     """Connect to the API in DIALER_URL, or to that of the `dialer up` on the data folder."""
-    settings = Settings.load().at(data_dir)
-    for warning in unknown_variables(os.environ):
-        typer.echo(f"Warning: {warning}", err=True)
+    settings = load_settings(data_dir)
     key = settings.api_key.get_secret_value() if settings.api_key else admin_key(settings.data_dir)
     if key is None:
         raise Unavailable(f"DIALER_API_KEY is not set, and {settings.data_dir} has no {KEY_FILE}")

@@ -1,14 +1,13 @@
 """The processes of a cluster, one command each: check the servers, run until TERM or Ctrl-C, exit."""
 
-import asyncio
-import signal
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    import asyncio
+
     from dialer.listener import Listener
     from dialer.settings import Settings
 
@@ -19,6 +18,8 @@ def worker() -> None:
     TERM lets it finish its running tasks. Work that a killed worker leaves behind is found by the others.
     """
     settings = _checked_settings()
+    import warnings
+
     from dialer.worker import app  # imported late: it makes the Celery app from the settings
 
     # Celery warns about root because of pickle. Tasks here use JSON, so the warning does not apply.
@@ -39,6 +40,8 @@ def beat() -> None:
 
 def listener() -> None:
     """Hold the providers' event sockets and store their call events in the inbox."""
+    import asyncio
+
     settings = _checked_settings()
     import uvloop
 
@@ -88,6 +91,8 @@ def simulator(
     ] = None,
 ) -> None:
     """Run a simulated telephone network for trunks of the provider `simulator`."""
+    import asyncio
+
     asyncio.run(_simulate(host, port, journal))
 
 
@@ -106,8 +111,11 @@ async def _simulate(host: str, port: int, journal: Path | None) -> None:
     await server.close()
 
 
-def _stop_signals() -> asyncio.Event:
+def _stop_signals() -> "asyncio.Event":
     """Return an event that TERM or Ctrl-C sets, in the running event loop."""
+    import asyncio
+    import signal
+
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
@@ -117,9 +125,9 @@ def _stop_signals() -> asyncio.Event:
 def _checked_settings() -> "Settings":
     """Load the settings and check Postgres, its schema and Redis."""
     from dialer import wiring
-    from dialer.cli.target import load_settings
+    from dialer.cli.target import load_settings_and_log
 
-    settings = load_settings()
+    settings = load_settings_and_log()
     context = wiring.context_of(settings)
     try:
         wiring.check(context)

@@ -21,7 +21,7 @@ from dialer.cli.contact_file import open_contact_file, row_report, with_progress
 from dialer.cli.results import Results
 from dialer.cli.signals import interrupt_on_term
 from dialer.cli.supervisor import supervised_engine
-from dialer.cli.target import Target, load_settings, running_engine
+from dialer.cli.target import Target, load_settings_and_log, running_engine
 from dialer.cli.watch import watch
 from dialer.domain.change_origin import ChangeOrigin, ChangeSource
 from dialer.domain.ids import BatchId, WorkspaceId
@@ -47,7 +47,7 @@ def echo(line: str) -> None:
 def run_file(file: Path, agent: str, fields: Mapping[str, Any], data_dir: Path | None, *, as_json: bool) -> bool:
     """Call the contacts of a file; return whether the batch was completed and its audit is clean."""
     interrupt_on_term()
-    settings = load_settings(data_dir)
+    settings = load_settings_and_log(data_dir)
     with open_contact_file(file) as stream, running_engine(settings, echo) as target:
         return run_batch(target, agent, fields, stream, as_json=as_json)
 
@@ -66,7 +66,7 @@ def run_demo(count: int, speed: float, data_dir: Path | None, *, as_json: bool) 
         "retry_delays": dict.fromkeys(("busy", "no_answer", "failed", "rejected"), 1 / speed),
     }
     with nullcontext(data_dir) if data_dir else _temporary_folder() as folder:
-        settings = load_settings(folder)
+        settings = load_settings_and_log(folder)
         with supervised_engine(settings, workers=1, network={"speed": speed}, echo=echo) as supervisor:
             kept = f"The demo's data is kept in {folder}." if data_dir else "The demo's data is deleted."
             target = Target(supervisor.settings, supervisor.tend, kept)

@@ -27,9 +27,9 @@ def up(
     from dialer.cli.data_folder import KEY_FILE
     from dialer.cli.signals import stop_signals
     from dialer.cli.supervisor import POLL_SECONDS, supervised_engine, wait_for_api
-    from dialer.cli.target import load_settings
+    from dialer.cli.target import load_settings_and_log
 
-    settings = load_settings(data_dir)
+    settings = load_settings_and_log(data_dir)
     stopped = stop_signals()
     with supervised_engine(
         settings, workers=workers, listeners=listeners, network={"speed": speed}, echo=typer.echo, api_port=port
