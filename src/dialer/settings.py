@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from dialer.domain.allow_list import DEFAULT_WORKSPACE, LOOPBACK, workspaces_by_entry
+from dialer.domain.field_reasons import reason_of
 from dialer.errors import FieldError, InvalidInput, Unavailable
 
 # Celery's queues: for the tasks that steps send, and for those that beat sends.
@@ -222,5 +223,5 @@ def _required(variable: str, url: str | None) -> str:
 
 
 def _field_error(error: ErrorDetails) -> FieldError:
-    reason = error["msg"]
-    return FieldError(_variable(str(error["loc"][0])), reason[0].lower() + reason[1:])
+    field = str(error["loc"][0])
+    return FieldError(_variable(field), reason_of(error["type"], error.get("ctx", {}), error["msg"], field))

@@ -1,13 +1,14 @@
 """Fields that people write: types that several things have, and pydantic's errors as our `FieldError`s."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from dialer.domain.field_reasons import reason_of
 from dialer.errors import FieldError
 
 MAX_ERRORS = 10_000
@@ -19,17 +20,18 @@ def wrong_field(reason: str) -> PydanticCustomError:
     return PydanticCustomError("refused", "{reason}", {"reason": reason})
 
 
-def field_errors(error: ValidationError, given: object = None) -> list[FieldError]:
+def field_errors(error: ValidationError, given: object = None, known: Collection[str] = ()) -> list[FieldError]:
     """Name the first 100 wrong fields, each by its path in what was given, with the reason.
 
     `given`: what was validated. Where a field may have one of several forms, the form that fits best is reported.
-    Values are never repeated: one may be a misplaced secret.
+    `known`: the names of the fields, one of which may have been meant by a name that is none of them. Values are never
+    repeated: one may be a misplaced secret.
     """
     count = error.error_count()
     if count > MAX_ERRORS:
         # To convert so many takes longer than a client may wait, and more memory than a process should use.
         return [FieldError("body", f"has {count} wrong values, which are too many to name")]
-    mistakes = [_Mistake.of(details, given) for details in error.errors(include_url=False, include_input=False)]
+    mistakes = [_Mistake.of(details, given, known) for details in error.errors(include_url=False, include_input=False)]
     reasons: dict[str, list[str]] = {}
     for mistake in _of_best_forms(mistakes):
         reasons.setdefault(mistake.path, []).append(mistake.reason)
@@ -50,7 +52,7 @@ class _Mistake:
     form: str | None = None
 
     @classmethod
-    def of(cls, details: ErrorDetails, given: object) -> Self:
+    def of(cls, details: ErrorDetails, given: object, known: Collection[str]) -> Self:
         path: list[str] = []
         union = form = None
         value, may_be_absent = given, details["type"] in ("missing", "refused")
@@ -62,7 +64,10 @@ class _Mistake:
                 path.append(str(step))
             elif union is None:
                 union, form = ".".join(path), str(step)
-        reason = details["msg"][0].lower() + details["msg"][1:]
+        names = known if len(steps) == 1 else ()
+        reason = reason_of(
+            details["type"], details.get("ctx", {}), details["msg"], str(steps[-1:] and steps[-1]), names
+        )
         return cls(".".join(path) or "body", reason, union, form)
 
 

@@ -26,7 +26,7 @@ class TrunkConfig(BaseModel):
         try:
             return cls.model_validate(dict(config))
         except ValidationError as error:
-            raise InvalidInput(field_errors(error, config)) from None
+            raise InvalidInput(field_errors(error, config, cls.model_fields)) from None
 
 
 class AgentConnection(BaseModel):

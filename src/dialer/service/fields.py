@@ -60,7 +60,7 @@ class InputModel(BaseModel):
         try:
             return cls.model_validate(fields, context=now)
         except ValidationError as error:
-            raise InvalidInput(field_errors(error, fields)) from None
+            raise InvalidInput(field_errors(error, fields, cls.model_fields)) from None
 
     @classmethod
     def read_json(cls, body: bytes, now: DateTime) -> Self:
@@ -83,7 +83,7 @@ class InputModel(BaseModel):
             if error.error_count() == 1 and (first := error.errors(include_url=False)[0])["type"] == "json_invalid":
                 position = re.search(r"line \d+ column \d+$", first["msg"])
                 raise UnreadableBody.of("body", f"is not JSON{f': {position[0]}' if position else ''}") from None
-            raise InvalidInput(field_errors(error, json.loads(body))) from None
+            raise InvalidInput(field_errors(error, json.loads(body), cls.model_fields)) from None
 
 
 def _without_defaults(schema: dict[str, Any]) -> None:
@@ -110,9 +110,20 @@ def _written_as(pattern: str, example: str, parse: Callable[[str], Any]) -> Befo
         elif re.fullmatch(pattern, value, re.ASCII):
             with suppress(ValueError):
                 return parse(value)
+            if _is_no_day(value[:10]):
+                raise wrong_field(f"{value[:10]} does not exist")
         raise wrong_field(f"must be written as in {example}")
 
     return BeforeValidator(check)
+
+
+def _is_no_day(text: str) -> bool:
+    """Return whether this is written as a day is, and is none: it may be repeated in an error, as it is no secret."""
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return re.fullmatch(r"\d{4}-\d\d-\d\d", text, re.ASCII) is not None
+    return False
 
 
 def _no_bool(value: Any) -> Any:
