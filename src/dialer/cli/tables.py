@@ -10,9 +10,13 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from dialer.domain.batch_progress import Progress
 
 SHORT_ID = 8
 NARROWEST = 6
@@ -66,6 +70,11 @@ def show_one(resource: Mapping[str, Any], *, as_json: bool) -> None:
     """Print the fields of one resource."""
     lines = (f"{name}: {_text(value)}" for name, value in resource.items())
     typer.echo(json.dumps(resource, default=str) if as_json else "\n".join(lines))
+
+
+def show_progress(progress: "Progress") -> None:
+    """Print the progress of a batch as a line of JSON."""
+    typer.echo(json.dumps(asdict(progress), default=str))
 
 
 def _narrow(widths: list[int], least: Sequence[int], width: int) -> None:
