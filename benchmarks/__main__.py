@@ -14,7 +14,7 @@ from dialer import log
 from dialer.bench import report
 from dialer.bench.figure import Size
 from dialer.cli.signals import interrupt_on_term
-from dialer.embedded.processes import accept_stop_signals
+from dialer.stop_signals import accept_stop_signals
 
 
 def main() -> int:

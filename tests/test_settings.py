@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from dialer.errors import InvalidInput, Unavailable
-from dialer.settings import Settings
+from dialer.settings import Settings, unknown_variables
 
 DATABASE = "postgresql+psycopg://dialer:secret@db.example/dialer"
 REDIS = "redis://:secret@redis.example/0"
@@ -137,3 +137,11 @@ def test_a_list_for_workspaces_that_cannot_be_read_is_refused(
     monkeypatch.setenv(f"DIALER_{name}", value)
     with pytest.raises(InvalidInput, match=f"DIALER_{name}"):
         Settings.load()
+
+
+def test_a_misspelt_variable_is_named_with_what_it_may_mean() -> None:
+    variables = dict.fromkeys(("DIALER_MAX_UPLOAD", "DIALER_COLOUR", "DIALER_API_SERVICE_HOST", "DIALER_PORT"), "1")
+    assert list(unknown_variables({**variables, "DIALER_API_PORT_8000_TCP": "1", "DIALER_URL": "1", "PATH": "1"})) == [
+        "DIALER_COLOUR is no setting",
+        "DIALER_MAX_UPLOAD is no setting; did you mean DIALER_MAX_UPLOAD_MB?",
+    ]

@@ -15,7 +15,7 @@ from dialer.bench import machine, servers
 from dialer.bench.figure import Size
 from dialer.bench.report import table
 from dialer.cli.signals import interrupt_on_term
-from dialer.embedded.processes import accept_stop_signals
+from dialer.stop_signals import accept_stop_signals
 
 
 def main() -> int:

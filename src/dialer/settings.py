@@ -1,16 +1,18 @@
 """The settings of a process, read once from the environment (prefix DIALER_) and validated at once."""
 
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from dialer.domain.allow_list import DEFAULT_WORKSPACE, LOOPBACK, workspaces_by_entry
+from dialer.domain.field_reasons import reason_of
 from dialer.errors import FieldError, InvalidInput, Unavailable
 
 # Celery's queues: for the tasks that steps send, and for those that beat sends.
@@ -18,6 +20,9 @@ QUEUES = ("dialer", "dialer.beat")
 # Variables with this prefix that secret_env does not list belong to the workspace `default`.
 VARIABLES_BEGIN_WITH = "TRUNK_"
 NO_NETWORKS = ("none",)
+PREFIX = "DIALER_"
+# Kubernetes sets those of a Service that is called dialer or dialer-…; the tests have their own.
+_OF_OTHERS = re.compile(r"DIALER_(TEST_|STORM_|\w*(SERVICE_HOST|SERVICE_PORT|PORT_\d)|(\w+_)?PORT$)")
 
 
 def _begins_with(*schemes: str) -> AfterValidator:
@@ -88,10 +93,10 @@ def _origins(origins: tuple[str, ...]) -> tuple[str, ...]:
     return origins
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """Each field is the variable DIALER_<NAME>; `.env.example` lists them with their defaults and units."""
 
-    model_config = SettingsConfigDict(env_prefix="DIALER_", env_ignore_empty=True, frozen=True)
+    model_config = ConfigDict(frozen=True)
 
     # URLs contain passwords, so they are excluded from repr().
     database_url: Annotated[str, _begins_with("postgresql+psycopg://")] | None = Field(default=None, repr=False)
@@ -118,21 +123,25 @@ class Settings(BaseSettings):
     url: Annotated[str, _begins_with("http://", "https://")] | None = None
     api_key: Annotated[SecretStr, _header_value("a key as `dialer keys create` prints it")] | None = None
     public_url: Annotated[str, _begins_with("http://", "https://"), AfterValidator(_without_slash)] | None = None
-    secret_env: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names), AfterValidator(_variables)] = ()
-    trunk_networks: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names), AfterValidator(_networks)] = LOOPBACK
+    secret_env: Annotated[tuple[str, ...], BeforeValidator(_names), AfterValidator(_variables)] = ()
+    trunk_networks: Annotated[tuple[str, ...], BeforeValidator(_names), AfterValidator(_networks)] = LOOPBACK
     webhook_allow_private: bool = False
     webhook_retention_days: int = Field(default=7, ge=1, le=36_500)
-    trusted_proxies: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names), AfterValidator(_proxies)] = ()
-    cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names), AfterValidator(_origins)] = ()
+    trusted_proxies: Annotated[tuple[str, ...], BeforeValidator(_names), AfterValidator(_proxies)] = ()
+    cors_origins: Annotated[tuple[str, ...], BeforeValidator(_names), AfterValidator(_origins)] = ()
     metrics_token: Annotated[SecretStr, _header_value("printable ASCII without spaces")] | None = None
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @classmethod
     def load(cls) -> "Settings":
-        """Read the environment. Raises InvalidInput with the name of every wrong variable, never its value."""
+        """Read the environment; an empty variable is not set.
+
+        Raises InvalidInput with the name of every wrong variable, never its value.
+        """
+        variables = {name: os.environ.get(_variable(name)) for name in cls.model_fields}
         try:
-            return cls()
+            return cls.model_validate({name: text for name, text in variables.items() if text})
         except ValidationError as error:
             wrong = error.errors(include_url=False, include_input=False)
             raise InvalidInput([_field_error(details) for details in wrong]) from None
@@ -181,7 +190,20 @@ class Settings(BaseSettings):
     def environment(self) -> Mapping[str, str]:
         """Return the environment variables that give a child process these settings."""
         set_fields = self.model_dump(exclude_none=True)
-        return {f"DIALER_{name.upper()}": _text(value) for name, value in set_fields.items()}
+        return {_variable(name): _text(value) for name, value in set_fields.items()}
+
+
+def unknown_variables(environ: Mapping[str, str]) -> Iterator[str]:
+    """Say of each variable that begins with DIALER_ and is no setting what it could have been meant to be."""
+    known = [_variable(name) for name in Settings.model_fields]
+    for name in sorted(environ):
+        if name.startswith(PREFIX) and name not in known and not _OF_OTHERS.match(name):
+            close = get_close_matches(name, known, n=1, cutoff=0.8)
+            yield f"{name} is no setting" + (f"; did you mean {close[0]}?" if close else "")
+
+
+def _variable(field: str) -> str:
+    return f"{PREFIX}{field.upper()}"
 
 
 def _text(value: object) -> str:
@@ -201,5 +223,5 @@ def _required(variable: str, url: str | None) -> str:
 
 
 def _field_error(error: ErrorDetails) -> FieldError:
-    reason = error["msg"]
-    return FieldError(f"DIALER_{str(error['loc'][0]).upper()}", reason[0].lower() + reason[1:])
+    field = str(error["loc"][0])
+    return FieldError(_variable(field), reason_of(error["type"], error.get("ctx", {}), error["msg"], field))

@@ -1,29 +1,29 @@
-"""The only place where a process gets its parts: database, leases, providers, clock and random numbers."""
+"""The only place where a process gets its parts: database, leases, providers, clock and random numbers.
+
+What only some parts need is imported where they are made: a command that needs the database alone loads nothing else.
+"""
 
 import os
 import socket
 from collections.abc import Callable
 from threading import Lock, Thread
+from typing import TYPE_CHECKING
 
 from pendulum import DateTime
 
 from dialer.clock import chance as chance
 from dialer.clock import clock as clock
 from dialer.clock import seconds as seconds
-from dialer.domain.trunk import Trunk
-from dialer.engine.context import EngineContext
 from dialer.errors import Unavailable
-from dialer.log import Outage
-from dialer.providers import registry
-from dialer.providers.base import Provider, ProviderEnvironment
-from dialer.providers.egress import Egress, Resolve, resolve_host
-from dialer.providers.pool import ProviderPool
-from dialer.providers.webhook_client import WebhookClient
-from dialer.service.trunks import NOT_ALLOWED, REFERENCE
 from dialer.settings import Settings
-from dialer.store import health
 from dialer.store.database import Database, Timeouts
-from dialer.store.leases import Leases
+
+if TYPE_CHECKING:
+    from dialer.domain.trunk import Trunk
+    from dialer.engine.context import EngineContext
+    from dialer.providers.base import Provider
+    from dialer.providers.egress import Egress, Resolve
+    from dialer.providers.webhook_client import WebhookClient
 
 # A step keeps no transaction open while it waits for anything but Postgres, or Redis, which answers within seconds.
 STEPS = Timeouts(lock_seconds=5, idle_seconds=10)
@@ -40,6 +40,8 @@ class LedgerClock:
     """
 
     def __init__(self, db: Database, seconds: Callable[[], float]) -> None:
+        from dialer.log import Outage
+
         self._db, self._seconds = db, seconds
         self._reading = Lock()
         self._outage = Outage("cannot read the clock of Postgres", seconds)
@@ -69,14 +71,17 @@ def process_name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
-def connecting(settings: Settings, resolve: Resolve = resolve_host) -> Callable[[Trunk], Provider]:
+def connecting(settings: Settings, resolve: "Resolve | None" = None) -> "Callable[[Trunk], Provider]":
     """Return a function that makes a trunk's provider, or raises InvalidInput or Unavailable if it cannot be used.
 
-    `resolve`: finds the addresses of a trunk's host.
+    `resolve`: finds the addresses of a trunk's host; None: the resolver of this machine.
     """
+    from dialer.providers import registry
+    from dialer.providers.base import ProviderEnvironment
+    from dialer.providers.egress import Egress, resolve_host
 
-    def connect(trunk: Trunk) -> Provider:
-        egress = Egress.to(settings.networks_of(trunk.workspace), resolve)
+    def connect(trunk: "Trunk") -> "Provider":
+        egress = Egress.to(settings.networks_of(trunk.workspace), resolve or resolve_host)
         environment = ProviderEnvironment(clock, secret_of(settings, trunk.workspace), settings.public_url, egress)
         return registry.plugin(trunk.provider).connect(trunk.id, trunk.config, environment)
 
@@ -88,6 +93,7 @@ def secret_of(settings: Settings, workspace: str) -> Callable[[str], str]:
 
     A variable that the workspace may not use is refused with the same message whether it is set or not.
     """
+    from dialer.service.trunks import NOT_ALLOWED, REFERENCE
 
     def secret(value: str) -> str:
         reference = REFERENCE.fullmatch(value)
@@ -104,22 +110,30 @@ def secret_of(settings: Settings, workspace: str) -> Callable[[str], str]:
     return secret
 
 
-def context_of(settings: Settings, *, connections: int | None = None, timeouts: Timeouts = STEPS) -> EngineContext:
+def context_of(settings: Settings, *, connections: int | None = None, timeouts: Timeouts = STEPS) -> "EngineContext":
     """Make the context that every step needs. Nothing is connected until it is used.
 
     `connections`: size of the pool of Postgres; by default what a worker needs.
     """
+    from dialer.engine.context import EngineContext
+    from dialer.providers.pool import ProviderPool
+    from dialer.store.leases import Leases
+
     database = database_of(settings, pool_size=connections or settings.worker_threads + 2, timeouts=timeouts)
     return EngineContext(database, Leases(settings.redis), ProviderPool(connecting(settings), clock), clock)
 
 
-def webhook_client_of(settings: Settings) -> WebhookClient:
+def webhook_client_of(settings: Settings) -> "WebhookClient":
     """Make the client that sends webhook messages. Nothing is connected until something is sent."""
+    from dialer.providers.webhook_client import WebhookClient
+
     return WebhookClient(webhook_egress(settings), clock)
 
 
-def webhook_egress(settings: Settings) -> Egress:
+def webhook_egress(settings: Settings) -> "Egress":
     """Return where webhook messages may be sent to."""
+    from dialer.providers.egress import Egress
+
     return Egress.to(EVERYWHERE if settings.webhook_allow_private else ())
 
 
@@ -131,13 +145,15 @@ def database_of(settings: Settings, *, pool_size: int = 2, timeouts: Timeouts | 
         raise Unavailable("DIALER_DATABASE_URL is not a database URL (postgresql+psycopg://…)") from None
 
 
-def check(context: EngineContext) -> None:
+def check(context: "EngineContext") -> None:
     """Raise Unavailable, worded for operators, unless Postgres, its schema and Redis can be used."""
+    from dialer.store import health
+
     health.check_database(context.db)
     health.check_leases(context.leases)
 
 
-def close(context: EngineContext) -> None:
+def close(context: "EngineContext") -> None:
     """Close all connections."""
     context.providers.close()
     context.leases.close()

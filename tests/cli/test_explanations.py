@@ -49,7 +49,7 @@ def test_a_contact_is_explained_by_its_number_or_its_id(
     assert lines[4] == "outside_batch_hours  ineligible  wait    2026-03-02 17:00:00 UTC"
     assert max(map(len, lines)) <= 80
     assert dialer("batch", "explain", "Evening", "--contact", "+12025550199").refusal.endswith(
-        "contact: the batch has no contact with the number +12025550199"
+        "contact: the batch has no contact with the id or number +12025550199"
     )
 
 

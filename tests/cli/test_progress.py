@@ -8,7 +8,7 @@ import pendulum
 import pytest
 from rich.console import Console
 
-from dialer.cli.progress import RATE_OVER_SECONDS, CompletionRate, describe
+from dialer.cli.progress import RATE_OVER_SECONDS, CompletionRate, current
 from dialer.cli.watch import watch
 from dialer.domain.batch_progress import Progress
 from dialer.domain.ids import BatchId
@@ -68,21 +68,28 @@ def progress(status: BatchStatus, **fields: object) -> Progress:
 
 def test_a_drained_pause_says_since_when() -> None:
     at = pendulum.datetime(2026, 3, 2, 8, 0)
-    line = describe(progress(BatchStatus.PAUSED, pending=4_000, drained_at=at), None)
+    line = current(progress(BatchStatus.PAUSED, pending=4_000, drained_at=at), None)
     assert line.endswith("0 in progress, 0 waiting, drained at 2026-03-02 08:00:00 UTC")
 
 
 def test_a_rate_and_the_time_that_is_left_are_shown_once_they_are_known() -> None:
     running = progress(BatchStatus.ACTIVE, pending=2_000, dialing=10, completed=1_990)
-    assert describe(running, None) == "1,990 completed, 0 failed, 10 in progress, 0 waiting"
-    assert describe(running, 2.0).endswith(", 2.0/s, about 16 min 45 s left")
-    assert describe(running, 0.1).endswith(", 6.0/min, about 5 h 35 min left")
+    assert current(running, None) == "10 in progress, 0 waiting"
+    assert current(running, 2.0).endswith(", 2.0/s, about 16 min 45 s left")
+    assert current(running, 0.1).endswith(", 6.0/min, about 5 h 35 min left")
 
 
 def test_what_holds_a_batch_back_is_told_while_nobody_is_called() -> None:
     opens_at = pendulum.datetime(2026, 3, 3, 9, 0)
     held = progress(BatchStatus.ACTIVE, pending=4_000, held_by="daily_cap", next_dispatch_at=opens_at)
-    assert describe(held, None).endswith("held by daily cap until 2026-03-03 09:00:00 UTC")
+    assert current(held, None).endswith("held by daily cap until 2026-03-03 09:00:00 UTC")
+
+
+def test_while_all_wait_for_a_retry_no_end_is_estimated() -> None:
+    retry_at = pendulum.datetime(2026, 3, 3, 9, 5)
+    waiting = progress(BatchStatus.ACTIVE, waiting=19, completed=3_981)
+    assert current(waiting, 2.0) == "0 in progress, 19 waiting, all wait for a retry"
+    assert "all wait for a retry, the first at 2026-03-03" in current(waiting, 2.0, retry_at)
 
 
 def test_the_rate_forgets_what_is_long_past() -> None:

@@ -38,7 +38,7 @@ PYTEST = ("-q", "--tb=short", "-rfE", "-p", "no:cacheprovider", "--hypothesis-se
           f"--timeout={TEST_SECONDS}", "-W", "ignore::pytest.PytestAssertRewriteWarning")  # fmt: skip
 # Slow imports of most tests, done once before the fork.
 IMPORTED_ONCE = ("alembic.command", "fakeredis", "fastapi.testclient", "httpx2", "hypothesis", "kombu", "limits",
-                 "phonenumbers", "pydantic_settings", "sqlalchemy", "twilio.rest", "uvicorn")  # fmt: skip
+                 "phonenumbers", "sqlalchemy", "uvicorn")  # fmt: skip
 OURS = (ROOT / "src", ROOT / "tests")
 # With these errors the mutant is broken: the code does not run at all, so a failing test proves nothing.
 CANNOT_RUN = re.compile(

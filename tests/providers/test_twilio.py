@@ -29,6 +29,7 @@ from dialer.providers.base import (
     Unclear,
 )
 from dialer.providers.twilio import PLUGIN, Twilio
+from dialer.providers.twilio.config import TwilioConfig
 from dialer.service.agents import NewAgent
 from support.networks.http_server import HttpRequest, Reply
 from support.networks.tcp_server import tcp_server
@@ -274,7 +275,7 @@ async def test_a_call_that_leads_nowhere_is_not_placed(request_: CallRequest) ->
         (401, 20005, "account_not_active", INFRASTRUCTURE),
         (400, 21205, "agent_url_invalid", INFRASTRUCTURE),
         (404, 20404, "wrong_url", INFRASTRUCTURE),
-        (400, 21999, "twilio_21999: Unable to create record: No calls to … today", INFRASTRUCTURE),
+        (400, 21999, "twilio_21999: No calls to … today", INFRASTRUCTURE),
     ],
 )
 async def test_each_refusal_says_whose_fault_it_is(
@@ -292,11 +293,12 @@ async def test_each_refusal_says_whose_fault_it_is(
         (Reply(401, b"?"), "wrong_credentials"),
         (Reply(404, b"<html>"), "wrong_url"),
         (Reply(301, b"", headers={"Location": "https://elsewhere.example"}), "redirects_are_not_followed"),
-        (Reply(400, b"[1]"), "http_400: Unable to create record"),
+        (Reply(400, b"[1]"), "http_400: without a reason"),
         (
             Reply(400, {"type": "t", "title": "Sorry", "status": 400, "code": 20001, "detail": "Not +4930123456"}),
             "twilio_20001: Not …",
         ),
+        (Reply(400, {"type": "t", "title": "Sorry", "status": "?", "code": 20001}), "twilio_20001: Sorry"),
     ],
 )
 async def test_a_refusal_by_somebody_else_is_the_fault_of_the_way_there(
@@ -340,9 +342,16 @@ UNREADABLE = [
 
 @pytest.mark.parametrize(
     "answer",
-    [*UNREADABLE, Reply(500, b"?"), Reply(503, b""), refused(500, 20500, "x"), Reply(504, b""), Reply(408, b""),
-     Reply(400, {"type": "t", "title": "x", "status": "?", "code": 20001}), SILENT],
-)  # fmt: skip
+    [
+        *UNREADABLE,
+        Reply(500, b"?"),
+        Reply(503, b""),
+        refused(500, 20500, "x"),
+        Reply(504, b""),
+        Reply(408, b""),
+        SILENT,
+    ],
+)
 async def test_a_call_that_may_exist_is_unclear_and_is_not_asked_for_again(
     request_: CallRequest, answer: Reply
 ) -> None:
@@ -482,21 +491,18 @@ async def test_a_wrong_token_is_refused_and_told_but_not_shown(
         await twilio.close()
 
 
-def test_a_region_is_asked_at_its_own_address_whatever_the_environment_says(
-    request_: CallRequest, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TWILIO_EDGE", "sydney")
-    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
-    config = {"account_sid": ACCOUNT_SID, "auth_token": "env:TRUNK_X"}
-
-    def host(**more: str) -> str:
-        twilio = PLUGIN.connect(TRUNK, {**config, **more}, ProviderEnvironment(utc_now, lambda _: AUTH_TOKEN, PUBLIC))
-        assert isinstance(twilio, Twilio)
-        address: str = twilio._api().get_hostname("https://api.twilio.com/2010-04-01")
-        return address.split("/")[2]
-
-    assert host() == "api.twilio.com"
-    assert host(region="ie1", edge="dublin") == "api.dublin.ie1.twilio.com"
+@pytest.mark.parametrize(
+    ("place", "host"),
+    [
+        ({}, "api.twilio.com"),
+        ({"region": "ie1"}, "api.ie1.twilio.com"),
+        ({"edge": "dublin"}, "api.dublin.us1.twilio.com"),
+        ({"region": "ie1", "edge": "dublin"}, "api.dublin.ie1.twilio.com"),
+    ],
+)
+def test_a_region_and_an_edge_have_their_own_address(place: dict[str, str], host: str) -> None:
+    config = {"account_sid": ACCOUNT_SID, "auth_token": "env:TRUNK_X", **place}
+    assert TwilioConfig.parse(config).api_url == f"https://{host}"
 
 
 async def test_a_call_is_found_by_its_sid(request_: CallRequest) -> None:

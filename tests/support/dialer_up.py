@@ -43,8 +43,12 @@ class Up:
             env=os.environ | dict(environment or {}),
         )
         assert self.process.stdout is not None
-        self.output = [self.process.stdout.readline()]
-        assert "Dialer is up" in self.output[0], self.output[0] + self.process.stdout.read()
+        self.output = []
+        for line in self.process.stdout:
+            self.output.append(line)
+            if "Dialer is up" in line:
+                break
+        assert "Dialer is up" in self.output[-1], "".join(self.output)
 
     @property
     def servers(self) -> Servers:

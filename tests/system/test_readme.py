@@ -36,9 +36,8 @@ def test_the_example_goes_from_a_key_to_a_finished_batch(tmp_path: Path) -> None
     )
     try:
         assert up.stdout is not None
-        line = up.stdout.readline()
-        address = re.search(r"Dialer is up at (\S+)", line)
-        assert address is not None, line
+        lines = iter(up.stdout.readline, "")
+        address = next(match for line in lines if (match := re.search(r"Dialer is up at (\S+)", line)))
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", example],
             cwd=tmp_path,

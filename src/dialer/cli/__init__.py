@@ -26,8 +26,8 @@ from dialer.cli import (
     up,
     workspaces,
 )
-from dialer.embedded.processes import accept_stop_signals
 from dialer.errors import DialerError
+from dialer.stop_signals import accept_stop_signals
 
 HELP = """Calls a list of people: on time, never outside the hours, never over a limit, nobody rung twice.
 

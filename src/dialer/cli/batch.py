@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dialer.cli.options import AsJson, DataDir, FieldValues, parse_fields
+from dialer.cli.options import AsJson, DataDir, FieldValues, Limit, parse_fields
 from dialer.domain.states import BatchStatus
 from dialer.errors import DialerError
 
@@ -17,7 +17,8 @@ Which = Annotated[
     str, typer.Argument(metavar="BATCH", help="By id or name; if several have the name, the one to which this applies.")
 ]
 Why = Annotated[str | None, typer.Option("--reason", help="Why; kept in the history of the batch.")]
-COLUMNS = ("id", "name", "status", "counts.total", "counts.completed", "counts.failed", "calls.in_progress")
+COLUMNS = ("id", "name", "status", "counts.total", "counts.completed=reached", "counts.failed",
+           "calls.in_progress=calls", "created_at=created")  # fmt: skip
 
 
 @group.command()
@@ -30,17 +31,23 @@ def create(
 ) -> None:
     """Create a draft, with any fields of a batch: timezone=Europe/Berlin max_concurrent_calls=20 …"""
     from dialer.cli.client import connected
-    from dialer.cli.tables import show_one
+    from dialer.cli.tables import say, show_one
 
     settings = parse_fields(field_values)
     with connected(data_dir) as client:
         body = settings | {"name": name, "agent_id": client.find("/agents", agent)["id"]}
-        show_one(client.post("/batch-calls", body), as_json=as_json)
+        batch = client.post("/batch-calls", body)
+    show_one(batch, as_json=as_json)
+    say(f"Batch {name} is a draft: add contacts with `dialer contacts import {batch['id']} FILE.csv`")
 
 
 @group.command("list")
 def list_(
     status: Annotated[str | None, typer.Option(help="Only those in this status.")] = None,
+    agent: Annotated[str | None, typer.Option(help="Only those of this agent, by id or name.")] = None,
+    search: Annotated[str | None, typer.Option(help="Only those whose name contains this.")] = None,
+    label: Annotated[str | None, typer.Option(help="Only those with this label.")] = None,
+    limit: Limit = 50,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -49,7 +56,10 @@ def list_(
     from dialer.cli.tables import show_table
 
     with connected(data_dir) as client:
-        show_table(list(client.all("/batch-calls", status=status)), COLUMNS, as_json=as_json)
+        agent_id = None if agent is None else client.find("/agents", agent)["id"]
+        filters = {"status": status, "agent_id": agent_id, "search": search, "label": label}
+        batches = client.some("/batch-calls", limit, **filters)
+    show_table(batches, COLUMNS, as_json=as_json)
 
 
 @group.command()
@@ -186,23 +196,22 @@ def undo(which: Which, reason: Why = None, data_dir: DataDir = None, as_json: As
 
 
 @group.command()
-def history(which: Which, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+def history(which: Which, limit: Limit = 50, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """List the changes of status and settings of a batch, newest first: when, by whom, from where, why."""
     from dialer.cli.batch_names import batch_to_show
     from dialer.cli.client import connected
     from dialer.cli.tables import show_table
 
     with connected(data_dir) as client:
-        changes = list(client.all(f"/batch-calls/{batch_to_show(client, which)['id']}/history"))
-    columns = ("at", "kind", "from_status", "to_status", "version", "changes", "by", "source", "reason")
+        changes = client.some(f"/batch-calls/{batch_to_show(client, which)['id']}/history", limit)
+    columns = ("at", "from_status=from", "to_status=to", "version", "changes", "by", "source", "reason")
     show_table(changes, columns, as_json=as_json)
 
 
 def _pause_all(among: Collection[BatchStatus], body: dict[str, Any], data_dir: Path | None, *, as_json: bool) -> None:
     """Pause all; a batch that has stopped meanwhile is no error."""
-    import json
-
     from dialer.cli.client import connected
+    from dialer.cli.tables import done
 
     paused = []
     with connected(data_dir) as client:
@@ -213,7 +222,7 @@ def _pause_all(among: Collection[BatchStatus], body: dict[str, Any], data_dir: P
                 except DialerError as error:
                     if error.code not in ("batch_not_active", "not_found"):
                         raise
-    typer.echo(json.dumps(paused) if as_json else f"Paused {len(paused)} batches.")
+    done(paused, f"Paused {len(paused)} batches.", as_json=as_json)
 
 
 def _given(**fields: str | None) -> dict[str, Any]:
@@ -230,14 +239,13 @@ def _act(
     *,
     as_json: bool,
 ) -> None:
-    import json
-
     from dialer.cli.batch_names import batch_for_action
     from dialer.cli.client import connected
+    from dialer.cli.tables import done
 
     with connected(data_dir) as client:
         changed = client.post(f"/batch-calls/{batch_for_action(client, which, among)}/{action}", body)
-    typer.echo(json.dumps(changed) if as_json else f"Batch {changed['id']} is {changed['status']}.")
+    done(changed, f"Batch {changed['id']} is {changed['status']}.", as_json=as_json)
 
 
 @group.command()
@@ -255,18 +263,23 @@ def forecast(which: Which, field_values: FieldValues = None, data_dir: DataDir =
 
 @group.command()
 def watch(which: Which, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Show a batch until it is over; exit 0 if it was completed."""
+    """Show a batch until it is over; exit 0 if it was completed. --json: a line for each change, then the batch."""
     from rich.console import Console
 
     from dialer.cli.batch_names import batch_to_show
     from dialer.cli.client import connected
-    from dialer.cli.event_stream import progress_of
+    from dialer.cli.event_stream import first_retry_of, progress_of
     from dialer.cli.progress import display
-    from dialer.cli.tables import show_one
+    from dialer.cli.tables import show_one, show_progress
 
     with connected(data_dir) as client:
         batch_id = batch_to_show(client, which)["id"]
-        display(progress_of(client, batch_id), Console(stderr=True))
+        readings = progress_of(client, batch_id)
+        if as_json:
+            for progress in readings:
+                show_progress(progress)
+        else:
+            display(readings, Console(stderr=True), lambda: first_retry_of(client, batch_id))
         last = client.get(f"/batch-calls/{batch_id}")
     if as_json:
         show_one(last, as_json=True)

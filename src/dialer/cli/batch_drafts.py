@@ -61,13 +61,12 @@ def retry_failed(
 
 
 def _copy(which: str, action: str, body: dict[str, Any], data_dir: Any, *, as_json: bool) -> None:
-    import json
-
     from dialer.cli.batch_names import batch_to_show
     from dialer.cli.client import connected
+    from dialer.cli.tables import done
 
     with connected(data_dir) as client:
         draft = client.post(f"/batch-calls/{batch_to_show(client, which)['id']}/{action}", body)
     count = draft["counts"]["total"]
     text = f"Draft {draft['id']} ({draft['name']}) has {count:,} contact{'' if count == 1 else 's'}."
-    typer.echo(json.dumps(draft) if as_json else text)
+    done(draft, text, as_json=as_json)

@@ -1,15 +1,14 @@
 """`dialer calls`: the calls of all batches."""
 
-from itertools import islice
 from typing import Annotated
 
 import typer
 
-from dialer.cli.options import AsJson, DataDir
+from dialer.cli.options import AsJson, DataDir, Limit
 
 group = typer.Typer(help="The calls of all batches: list, show.", no_args_is_help=True)
 
-COLUMNS = ("id", "created_at", "to_number", "status", "outcome", "cause", "talk_seconds")
+COLUMNS = ("id", "created_at", "to_number", "status", "outcome", "cause", "talk_seconds=talk")
 
 
 @group.command("list")
@@ -20,7 +19,8 @@ def list_(
     outcome: Annotated[str | None, typer.Option(help="Only those with this outcome.")] = None,
     since: Annotated[str | None, typer.Option(help="Only those created at this time or later, with offset.")] = None,
     until: Annotated[str | None, typer.Option(help="Only those created before this time, with offset.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 50,
+    trunk: Annotated[str | None, typer.Option(help="Only those on this trunk, by id or name.")] = None,
+    limit: Limit = 50,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -32,8 +32,9 @@ def list_(
     filters = {"phone_number": phone_number, "status": status, "outcome": outcome, "since": since, "until": until}
     with connected(data_dir) as client:
         batch_id = None if batch is None else batch_to_show(client, batch)["id"]
-        calls = islice(client.all_by_key("/calls", batch_id=batch_id, **filters), limit)
-        show_table(list(calls), COLUMNS, as_json=as_json)
+        trunk_id = None if trunk is None else client.find("/trunks", trunk)["id"]
+        calls = client.some("/calls", limit, batch_id=batch_id, trunk_id=trunk_id, **filters)
+    show_table(calls, COLUMNS, as_json=as_json)
 
 
 @group.command()

@@ -1,9 +1,12 @@
 """A client of the HTTP API: errors as one line, retries where a limit was hit, idempotency keys on every POST."""
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 from uuid import UUID
 
@@ -11,17 +14,19 @@ import httpx2
 import typer
 
 from dialer.cli.data_folder import KEY_FILE, admin_key, local_api_url
-from dialer.clock import chance, clock
+from dialer.cli.target import load_settings
 from dialer.domain.change_origin import CLI_USER_AGENT
-from dialer.domain.ids import uuid7
 from dialer.errors import DialerError, InvalidInput, Unavailable
-from dialer.settings import Settings
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 # A response may wait for a database connection, or for another import into the same batch.
 TIMEOUT = httpx2.Timeout(60, connect=5)
 TRIES = 5
 PAGE_SIZE = 100
+# Tables show the last eight digits of an id. They are looked for among the newest entries of a list.
+SHORT_ID = re.compile("[0-9a-f]{8}")
+SEARCHED = 1_000
+MAX_LISTED = 10
 
 
 class Client:
@@ -38,7 +43,7 @@ class Client:
         """Send a request and return the JSON of the response; None: it is empty. Prints the warnings about a change."""
         headers = dict(request.pop("headers", {}))
         if method == "POST" and "json" in request:
-            headers["X-Idempotency-Key"] = str(uuid7(clock(), chance()))
+            headers["X-Idempotency-Key"] = token_hex(16)
         response = self.with_retries(lambda: self.http.request(method, path, headers=headers, **request))
         body = response.json() if response.content else None
         sets_fields = method == "PATCH" or (method == "POST" and path == "/batch-calls")
@@ -85,23 +90,50 @@ class Client:
             if after is None:
                 return
 
+    def some(self, path: str, limit: int, **query: Any) -> list[Any]:
+        """Read at most `limit` entries of a list; say on standard error if there are more."""
+        page = self.request("GET", path, params=_without_none(query) | {"limit": min(limit, PAGE_SIZE)})
+        rows, pagination = page["data"], page["pagination"]
+        if "total" in pagination:
+            rest = self.all(path, **query) if limit > PAGE_SIZE else iter(rows)
+            has_more, of = pagination["total"] > limit, f" of {pagination['total']:,}"
+        else:
+            rest = self.all_by_key(path, **query) if limit > PAGE_SIZE else iter(rows)
+            has_more, of = limit <= PAGE_SIZE and pagination["next_after"] is not None, ""
+        shown = list(islice(rest, limit))
+        if has_more:
+            typer.echo(f"Showing {limit:,}{of}; --limit shows more", err=True)
+        return shown
+
     def find(self, path: str, id_or_name: str, field: str = "name") -> Any:
         """Find the resource with this id, or with this name if only one has it."""
         matches = self.find_all(path, id_or_name, field)
         if len(matches) > 1:
-            raise InvalidInput.of(path.strip("/"), f"{len(matches)} are called {id_or_name}; use an id")
+            listed = ", ".join(str(match["id"]) for match in matches[:MAX_LISTED])
+            raise InvalidInput.of(path.strip("/"), f"{len(matches)} are called {id_or_name}; use an id: {listed}")
         return matches[0]
 
     def find_all(self, path: str, id_or_name: str, field: str = "name") -> list[Any]:
-        """Find the resource with this id, or all with this name, newest first. Raises InvalidInput if there is none."""
+        """Find the resource with this id, or all with this name, newest first. Raises InvalidInput if there is none.
+
+        An id may be given by its last eight digits, as tables show it.
+        """
         try:
             return [self.get(f"{path}/{UUID(id_or_name)}")]
         except ValueError:
             # Filtered here too: the API ignores a filter that it does not know.
             matches = [entry for entry in self.all(path, **{field: id_or_name}) if entry[field] == id_or_name]
+        matches = matches or self.find_by_short_id(path, id_or_name)
         if not matches:
             raise InvalidInput.of(path.strip("/"), f"none is called {id_or_name}; use an id")
         return matches
+
+    def find_by_short_id(self, path: str, short_id: str) -> list[Any]:
+        """Find the entries among the newest whose id ends with these eight digits."""
+        if not SHORT_ID.fullmatch(short_id):
+            return []
+        entries = self.all_by_key(path) if path == "/calls" else self.all(path)
+        return [entry for entry in islice(entries, SEARCHED) if entry["id"].endswith(short_id)]
 
 
 def raise_for_error(response: httpx2.Response) -> None:
@@ -131,7 +163,7 @@ def connection_errors_as_unavailable(url: str) -> Iterator[None]:
 @contextmanager
 def connected(data_dir: Path | None) -> Iterator[Client]:
     """Connect to the API in DIALER_URL, or to that of the `dialer up` on the data folder."""
-    settings = Settings.load().at(data_dir)
+    settings = load_settings(data_dir)
     key = settings.api_key.get_secret_value() if settings.api_key else admin_key(settings.data_dir)
     if key is None:
         raise Unavailable(f"DIALER_API_KEY is not set, and {settings.data_dir} has no {KEY_FILE}")

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 from typing import Annotated
-from uuid import UUID
 
 import typer
 
-from dialer.cli.options import AsJson, DataDir, FieldValues, parse_fields
+from dialer.cli.options import AsJson, DataDir, FieldValues, Limit, parse_fields
 
 group = typer.Typer(help="The contacts of a batch: import, list, show, set, remove.", no_args_is_help=True)
 
+WhichContact = Annotated[str, typer.Argument(metavar="CONTACT", help="By id or phone number.")]
 WhichBatch = Annotated[str, typer.Argument(metavar="BATCH", help="By id or name.")]
 
 
@@ -32,6 +32,7 @@ def list_(
     outcome: Annotated[str | None, typer.Option(help="Only those with this outcome.")] = None,
     phone_number: Annotated[str | None, typer.Option(help="Only this number.")] = None,
     external_id: Annotated[str | None, typer.Option(help="Only those with this id.")] = None,
+    limit: Limit = 50,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -43,27 +44,29 @@ def list_(
     query = {"status": status, "outcome": outcome, "phone_number": phone_number, "external_id": external_id}
     with connected(data_dir) as client:
         batch_id = batch_to_show(client, batch)["id"]
-        rows = list(client.all(f"/batch-calls/{batch_id}/contacts", **query))
-    columns = ("id", "phone_number", "name", "status", "outcome", "attempts", "due_at", "finished_at")
+        rows = client.some(f"/batch-calls/{batch_id}/contacts", limit, **query)
+    columns = ("id", "phone_number", "name", "status", "outcome", "attempts=calls", "due_at=due")
     show_table(rows, columns, as_json=as_json)
 
 
 @group.command()
-def show(batch: WhichBatch, contact_id: UUID, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+def show(batch: WhichBatch, contact: WhichContact, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Show one contact with its calls."""
     from dialer.cli.batch_names import batch_to_show
     from dialer.cli.client import connected
+    from dialer.cli.explanations import contact_id_of
     from dialer.cli.tables import show_one
 
     with connected(data_dir) as client:
         batch_id = batch_to_show(client, batch)["id"]
-        show_one(client.get(f"/batch-calls/{batch_id}/contacts/{contact_id}"), as_json=as_json)
+        show_one(client.get(f"/batch-calls/{batch_id}/contacts/{contact_id_of(client, batch_id, contact)}"),
+                 as_json=as_json)  # fmt: skip
 
 
 @group.command("set")
 def set_(
     batch: WhichBatch,
-    contact_id: UUID,
+    contact: WhichContact,
     field_values: FieldValues = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
@@ -71,20 +74,26 @@ def set_(
     """Change a contact that is pending or waiting: priority=1 timezone=Europe/Berlin …; null clears a field."""
     from dialer.cli.batch_names import NOT_OVER, batch_for_action
     from dialer.cli.client import connected
-    from dialer.cli.tables import show_one
+    from dialer.cli.explanations import contact_id_of
+    from dialer.cli.tables import say, show_one
 
     changes = parse_fields(field_values)
     with connected(data_dir) as client:
-        path = f"/batch-calls/{batch_for_action(client, batch, NOT_OVER)}/contacts/{contact_id}"
+        batch_id = batch_for_action(client, batch, NOT_OVER)
+        path = f"/batch-calls/{batch_id}/contacts/{contact_id_of(client, batch_id, contact)}"
         show_one(client.request("PATCH", path, json=changes)["data"], as_json=as_json)
+    say(f"Contact {contact} is changed.")
 
 
 @group.command()
-def remove(batch: WhichBatch, contact_id: UUID, data_dir: DataDir = None) -> None:
+def remove(batch: WhichBatch, contact: WhichContact, data_dir: DataDir = None) -> None:
     """Take a contact out of its batch: once this has returned, it is not called."""
     from dialer.cli.batch_names import NOT_OVER, batch_for_action
     from dialer.cli.client import connected
+    from dialer.cli.explanations import contact_id_of
+    from dialer.cli.tables import say
 
     with connected(data_dir) as client:
         batch_id = batch_for_action(client, batch, NOT_OVER)
-        client.request("DELETE", f"/batch-calls/{batch_id}/contacts/{contact_id}")
+        client.request("DELETE", f"/batch-calls/{batch_id}/contacts/{contact_id_of(client, batch_id, contact)}")
+    say(f"Contact {contact} is taken out; it is not called.")

@@ -50,6 +50,11 @@ def progress_of(client: Client, batch_id: str) -> Iterator[Progress]:
         time.sleep(RECONNECT_SECONDS)
 
 
+def first_retry_of(client: Client, batch_id: str) -> DateTime | None:
+    """Ask when the next contact of a batch would be called."""
+    return _time(client.get(f"/batch-calls/{batch_id}/explain")["next_at"])
+
+
 def _progress(data: dict[str, object]) -> Progress:
     values = {name: value for name, value in data.items() if name in Progress.__dataclass_fields__}
     counts = data["counts"]

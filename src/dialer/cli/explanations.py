@@ -13,12 +13,13 @@ WIDTH = 80
 
 def contact_id_of(client: Client, batch_id: str, id_or_number: str) -> str:
     """Find a contact of a batch by its id or its number; raises InvalidInput if there is none."""
+    path = f"/batch-calls/{batch_id}/contacts"
     try:
         return str(UUID(id_or_number))
     except ValueError:
-        contacts = list(client.all(f"/batch-calls/{batch_id}/contacts", phone_number=id_or_number))
+        contacts = client.find_by_short_id(path, id_or_number) or list(client.all(path, phone_number=id_or_number))
     if not contacts:
-        raise InvalidInput.of("contact", f"the batch has no contact with the number {id_or_number}")
+        raise InvalidInput.of("contact", f"the batch has no contact with the id or number {id_or_number}")
     contact_id: str = contacts[0]["id"]
     return contact_id
 

@@ -1,15 +1,13 @@
 """The processes of a cluster, one command each: check the servers, run until TERM or Ctrl-C, exit."""
 
-import asyncio
-import gc
-import signal
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    import asyncio
+
     from dialer.listener import Listener
     from dialer.settings import Settings
 
@@ -20,6 +18,8 @@ def worker() -> None:
     TERM lets it finish its running tasks. Work that a killed worker leaves behind is found by the others.
     """
     settings = _checked_settings()
+    import warnings
+
     from dialer.worker import app  # imported late: it makes the Celery app from the settings
 
     # Celery warns about root because of pickle. Tasks here use JSON, so the warning does not apply.
@@ -42,6 +42,8 @@ def beat() -> None:
 
 def listener() -> None:
     """Hold the providers' event sockets and store their call events in the inbox."""
+    import asyncio
+
     settings = _checked_settings()
     import uvloop
 
@@ -93,6 +95,8 @@ def simulator(
     ] = None,
 ) -> None:
     """Run a simulated telephone network for trunks of the provider `simulator`."""
+    import asyncio
+
     asyncio.run(_simulate(host, port, journal))
 
 
@@ -117,13 +121,18 @@ def _collect_less_often() -> None:
     More than 100,000 objects live as long as the process. By default they are examined again and again while a page of
     calls is handled, which costs a fifth of a worker's CPU time.
     """
+    import gc
+
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
 
 
-def _stop_signals() -> asyncio.Event:
+def _stop_signals() -> "asyncio.Event":
     """Return an event that TERM or Ctrl-C sets, in the running event loop."""
+    import asyncio
+    import signal
+
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
@@ -133,9 +142,9 @@ def _stop_signals() -> asyncio.Event:
 def _checked_settings() -> "Settings":
     """Load the settings and check Postgres, its schema and Redis."""
     from dialer import wiring
-    from dialer.cli.target import load_settings
+    from dialer.cli.target import load_settings_and_log
 
-    settings = load_settings()
+    settings = load_settings_and_log()
     context = wiring.context_of(settings)
     try:
         wiring.check(context)

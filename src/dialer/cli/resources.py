@@ -2,27 +2,45 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dialer.cli.options import AsJson, DataDir, FieldValues, parse_fields
+from dialer.cli.options import AsJson, DataDir, FieldValues, Limit, parse_fields
+
+if TYPE_CHECKING:
+    from dialer.cli.client import Client
 
 WhichOne = Annotated[str, typer.Argument(metavar="ID", help="By id or name.")]
+# Fields that name another resource: its list, and the field that the API takes.
+REFERENCES = {"trunk": ("/trunks", "trunk_id"), "agent": ("/agents", "agent_id")}
 
 
-def _group(title: str, path: str, named_by: str, columns: Sequence[str], create_as: str = "create") -> typer.Typer:
-    """Make the commands that every resource has."""
+def _body(client: "Client", fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields as the API takes them: trunk=NAME becomes trunk_id=ID."""
+    body = dict(fields)
+    for name in REFERENCES.keys() & fields.keys():
+        path, field = REFERENCES[name]
+        value = body.pop(name)
+        body[field] = None if value is None else client.find(path, str(value))["id"]
+    return body
+
+
+def _group(
+    title: str, path: str, named_by: str, columns: Sequence[str], create_as: str = "create", *, one: str
+) -> typer.Typer:
+    """Make the commands that every resource has. `one`: what one of them is called."""
     group = typer.Typer(help=title, no_args_is_help=True)
 
     @group.command("list")
-    def list_(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    def list_(limit: Limit = 50, data_dir: DataDir = None, as_json: AsJson = False) -> None:
         """List them, newest first."""
         from dialer.cli.client import connected
         from dialer.cli.tables import show_table
 
         with connected(data_dir) as client:
-            show_table(list(client.all(path)), columns, as_json=as_json)
+            rows = client.some(path, limit)
+        show_table(rows, columns, as_json=as_json)
 
     @group.command()
     def show(which: WhichOne, data_dir: DataDir = None, as_json: AsJson = False) -> None:
@@ -33,15 +51,32 @@ def _group(title: str, path: str, named_by: str, columns: Sequence[str], create_
         with connected(data_dir) as client:
             show_one(client.find(path, which, named_by), as_json=as_json)
 
-    @group.command(create_as)
     def create(field_values: FieldValues = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
         """Create one with these fields."""
-        from dialer.cli.client import connected
-        from dialer.cli.tables import show_one
+        _create(parse_fields(field_values), data_dir, as_json=as_json)
 
-        body = parse_fields(field_values)
+    def create_number(
+        field_values: FieldValues = None,
+        trunk: Annotated[str | None, typer.Option(help="The trunk, by id or name.")] = None,
+        agent: Annotated[str | None, typer.Option(help="The agent of the number, by id or name.")] = None,
+        data_dir: DataDir = None,
+        as_json: AsJson = False,
+    ) -> None:
+        """Create one with these fields: phone_number=+4930123456 --trunk NAME."""
+        named = {"trunk": trunk, "agent": agent}
+        fields = parse_fields(field_values) | {name: value for name, value in named.items() if value is not None}
+        _create(fields, data_dir, as_json=as_json)
+
+    def _create(fields: dict[str, Any], data_dir: Path | None, *, as_json: bool) -> None:
+        from dialer.cli.client import connected
+        from dialer.cli.tables import say, show_one
+
         with connected(data_dir) as client:
-            show_one(client.post(path, body), as_json=as_json)
+            created = client.post(path, _body(client, fields))
+        show_one(created, as_json=as_json)
+        say(f"{one} {fields.get(named_by, '')} is {'added' if create_as == 'add' else 'created'}.")
+
+    group.command(create_as)(create_number if path == "/phone-numbers" else create)
 
     @group.command()
     def update(
@@ -49,54 +84,79 @@ def _group(title: str, path: str, named_by: str, columns: Sequence[str], create_
     ) -> None:
         """Change these fields; null clears one."""
         from dialer.cli.client import connected
-        from dialer.cli.tables import show_one
+        from dialer.cli.tables import say, show_one
 
         changes = parse_fields(field_values)
         with connected(data_dir) as client:
             resource = client.find(path, which, named_by)
-            show_one(client.request("PATCH", f"{path}/{resource['id']}", json=changes)["data"], as_json=as_json)
+            url = f"{path}/{resource['id']}"
+            show_one(client.request("PATCH", url, json=_body(client, changes))["data"], as_json=as_json)
+        say(f"{one} {resource[named_by]} is changed.")
 
     @group.command("remove" if create_as == "add" else "delete")
     def delete(which: WhichOne, data_dir: DataDir = None) -> None:
         """Delete one. If it is in use, set it inactive instead: update ID status=inactive."""
         from dialer.cli.client import connected
+        from dialer.cli.tables import say
 
         with connected(data_dir) as client:
-            client.request("DELETE", f"{path}/{client.find(path, which, named_by)['id']}")
+            resource = client.find(path, which, named_by)
+            client.request("DELETE", f"{path}/{resource['id']}")
+        say(f"{one} {resource[named_by]} is {'removed' if create_as == 'add' else 'deleted'}.")
 
     return group
 
 
 agents = _group(
-    "The agents that answered calls go to.", "/agents", "name", ("id", "name", "status", "ready", "connection")
+    "The agents that answered calls go to.",
+    "/agents",
+    "name",
+    ("id", "name", "status", "ready", "connection"),
+    one="Agent",
 )
 numbers = _group(
     "The outbound numbers.",
     "/phone-numbers",
     "phone_number",
-    ("id", "phone_number", "status", "trunk_id", "agent_id", "max_concurrent_calls", "max_calls_per_day"),
+    (
+        "id",
+        "phone_number=number",
+        "status",
+        "trunk_id=trunk",
+        "agent_id=agent",
+        "max_concurrent_calls=at_once",
+        "max_calls_per_day=per_day",
+    ),
+    one="Number",
 )
 trunks = _group(
     "The connections to telephone networks.",
     "/trunks",
     "name",
-    ("id", "name", "provider", "status", "calls_per_second", "max_concurrent_calls"),
+    ("id", "name", "provider", "status", "calls_per_second=per_second", "max_concurrent_calls=at_once"),
+    one="Trunk",
 )
 folders = _group(
-    "Contacts that are kept for several batches.", "/contact-folders", "name", ("id", "name", "contacts", "created_at")
+    "Contacts that are kept for several batches.",
+    "/contact-folders",
+    "name",
+    ("id", "name", "contacts", "created_at=created"),
+    one="Folder",
 )
 suppress = _group(
     "Numbers that are not called.",
     "/suppressions",
     "phone_number",
-    ("id", "phone_number", "reason", "created_at"),
+    ("id", "phone_number=number", "reason", "created_at=created"),
     create_as="add",
+    one="Suppression of",
 )
 webhooks = _group(
     "Where this workspace wants to hear what happens.",
     "/webhook-endpoints",
     "url",
-    ("id", "url", "status", "events", "health.pending", "health.failures", "health.last_error"),
+    ("id", "url", "status", "events", "health.pending", "health.failures", "health.last_error=error"),
+    one="Endpoint",
 )
 GROUPS = {
     "agents": agents,
@@ -173,6 +233,7 @@ WhichEndpoint = Annotated[str, typer.Argument(metavar="ID", help="By id or URL."
 def deliveries(
     which: WhichEndpoint,
     status: Annotated[str | None, typer.Option(help="pending, delivered or dead.")] = None,
+    limit: Limit = 50,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -180,10 +241,11 @@ def deliveries(
     from dialer.cli.client import connected
     from dialer.cli.tables import show_table
 
-    columns = ("id", "type", "batch_id", "sequence", "status", "attempts", "created_at", "response_status", "error")
+    columns = ("id", "type", "batch_id=batch", "status", "attempts=tries", "created_at=created",
+               "response_status=http", "error")  # fmt: skip
     with connected(data_dir) as client:
         endpoint = client.find("/webhook-endpoints", which, "url")
-        messages = list(client.all(f"/webhook-endpoints/{endpoint['id']}/deliveries", status=status))
+        messages = client.some(f"/webhook-endpoints/{endpoint['id']}/deliveries", limit, status=status)
     show_table(messages, columns, as_json=as_json)
 
 

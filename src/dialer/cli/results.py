@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from dialer.cli.progress import duration
 from dialer.domain.batch_progress import Progress
 from dialer.domain.import_result import ImportResult
 from dialer.domain.states import BatchStatus
@@ -27,13 +28,16 @@ class Results:
     audit: AuditReport
     rows: Sequence[Any]  #: Contacts and attempts by status and outcome.
     attempts: int
+    answered: int  #: Calls that a person answered.
+    talk_seconds: float  #: Of all its calls.
 
     @classmethod
     def read(cls, db: Database, batch: Progress, imported: ImportResult, audit: AuditReport) -> "Results":
         """Read the results from the ledger."""
         with db.begin() as connection:
             rows = batches.results(connection, batch.id)
-            return cls(batch, imported, audit, rows, batches.attempts_made(connection, batch.id))
+            made, talk = batches.attempts_made(connection, batch.id), batches.talk(connection, batch.id)
+            return cls(batch, imported, audit, rows, made, talk.answered, float(talk.seconds))
 
     @property
     def is_good(self) -> bool:
@@ -50,6 +54,8 @@ class Results:
                 "status_reason": self.batch.status_reason,
                 "import": asdict(self.imported),
                 "attempts": self.attempts,
+                "answered": self.answered,
+                "talk_seconds": self.talk_seconds,
                 "results": rows,
                 "audit": json.loads(self.audit.to_json()),
             }
@@ -60,7 +66,7 @@ class Results:
         console = Console(width=WIDTH, highlight=False)
         with console.capture() as capture:
             console.print(self._table())
-        return capture.get() + "\n".join([*self._status_lines(), audit_report(self.audit)])
+        return capture.get() + "\n".join([*self._status_lines(), *self._talk_lines(), audit_report(self.audit)])
 
     def _table(self) -> Table:
         table = Table(title="Results", title_justify="left")
@@ -73,6 +79,12 @@ class Results:
         table.add_section()
         table.add_row("total", "", f"{self.batch.total:,}", f"{self.attempts:,}")
         return table
+
+    def _talk_lines(self) -> list[str]:
+        if not self.attempts:
+            return []
+        rate, talk = self.answered / self.attempts, duration(self.talk_seconds)
+        return [f"{self.answered:,} of {self.attempts:,} calls answered ({rate:.0%}), {talk} of talk."]
 
     def _status_lines(self) -> list[str]:
         if self.batch.status is BatchStatus.COMPLETED:

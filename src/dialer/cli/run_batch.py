@@ -21,7 +21,7 @@ from dialer.cli.contact_file import open_contact_file, row_report, with_progress
 from dialer.cli.results import Results
 from dialer.cli.signals import interrupt_on_term
 from dialer.cli.supervisor import supervised_engine
-from dialer.cli.target import Target, load_settings, running_engine
+from dialer.cli.target import Target, load_settings_and_log, running_engine
 from dialer.cli.watch import watch
 from dialer.domain.change_origin import ChangeOrigin, ChangeSource
 from dialer.domain.ids import BatchId, WorkspaceId
@@ -34,6 +34,11 @@ from dialer.service import agents, batches, contacts, demo_setup
 from dialer.service.new_batch import NewBatch
 
 INTERRUPTED = 130
+NEXT_STEPS = """
+This was simulated: nobody was called. Next:
+  dialer up                                  keep an engine running, with its console
+  dialer run contacts.csv --agent demo       call a list of your own, simulated too
+  docs/providers                             connect Twilio, Asterisk or FreeSWITCH"""
 READY_SECONDS = 15
 # Area codes whose numbers 555-0100 to 555-0199 are reserved for fiction.
 AREAS = (201, 202, 203, 205, 206, 207, 208, 209, 210, 212, 213, 214, 301, 302, 303, 305, 307, 312, 314, 315)
@@ -47,7 +52,7 @@ def echo(line: str) -> None:
 def run_file(file: Path, agent: str, fields: Mapping[str, Any], data_dir: Path | None, *, as_json: bool) -> bool:
     """Call the contacts of a file; return whether the batch was completed and its audit is clean."""
     interrupt_on_term()
-    settings = load_settings(data_dir)
+    settings = load_settings_and_log(data_dir)
     with open_contact_file(file) as stream, running_engine(settings, echo) as target:
         return run_batch(target, agent, fields, stream, as_json=as_json)
 
@@ -65,12 +70,16 @@ def run_demo(count: int, speed: float, data_dir: Path | None, *, as_json: bool) 
         # A retry after an hour would outlast the demo, so delays are scaled like the calls.
         "retry_delays": dict.fromkeys(("busy", "no_answer", "failed", "rejected"), 1 / speed),
     }
+    echo(f"Simulated: nobody is called. {count:,} made-up contacts are called on a simulated telephone network,")
+    echo(f"{speed:g} times as fast as real time. All else is real: Postgres, Redis, a worker, a beat, a listener.")
     with nullcontext(data_dir) if data_dir else _temporary_folder() as folder:
-        settings = load_settings(folder)
+        settings = load_settings_and_log(folder)
         with supervised_engine(settings, workers=1, network={"speed": speed}, echo=echo) as supervisor:
             kept = f"The demo's data is kept in {folder}." if data_dir else "The demo's data is deleted."
             target = Target(supervisor.settings, supervisor.tend, kept)
-            return run_batch(target, demo_setup.AGENT, fields, demo_contacts(count), as_json=as_json)
+            is_good = run_batch(target, demo_setup.AGENT, fields, demo_contacts(count), as_json=as_json)
+    echo(NEXT_STEPS)
+    return is_good
 
 
 def run_batch(

@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 from dialer import wiring
-from dialer.cli.target import load_settings, with_local_servers
+from dialer.cli.target import load_settings_and_log, with_local_servers
 from dialer.domain.call import CallEvent
 from dialer.providers.base import Placement
 from dialer.service import single_call
@@ -29,7 +29,7 @@ def call_once(
     as_json: bool,
 ) -> bool:
     """Place the call; return whether it was answered. `confirm` may raise to abort it, after all checks."""
-    settings = with_local_servers(load_settings(data_dir))
+    settings = with_local_servers(load_settings_and_log(data_dir))
     context = wiring.context_of(settings)
 
     def print_update(update: Placement | CallEvent) -> None:

@@ -19,6 +19,7 @@ import httpx2
 from dialer import embedded, wiring
 from dialer.cli import admin_key
 from dialer.cli.data_folder import API_URL_FILE
+from dialer.cli.tables import say
 from dialer.embedded.processes import FIRST_BACKOFF_SECONDS, RestartPolicy, SupervisedProcess
 from dialer.errors import Unavailable
 from dialer.service import demo_setup
@@ -120,6 +121,8 @@ def supervised_engine(
     # If the folder is in use, that error is more useful: its `dialer up` may be what uses the port.
     if api_port and embedded.running_at(data_dir) is None:
         _check_free(api_port)
+    if not settings.has_servers:
+        say(f"Starting {_embedded_servers(settings)} …")
     with ExitStack() as stack:
         servers = stack.enter_context(
             embedded.running(
@@ -128,6 +131,7 @@ def supervised_engine(
         )
         reachable = settings.with_servers(servers.database_url, servers.redis_url)
         supervisor = Supervisor(reachable, echo, tend_servers=servers.tend)
+        say("Bringing the database to this version …")
         port = _free_port()
         _prepare(supervisor.settings, dict(network) | {"url": f"tcp://127.0.0.1:{port}"})
         # That of an earlier engine; this one may have no API.
@@ -135,6 +139,8 @@ def supervised_engine(
         if api_port is not None:
             api_port = api_port or _free_port()
             supervisor.set_api_port(api_port)
+        say(f"Starting {workers} worker{'s' if workers > 1 else ''}, beat, listener, simulated network"
+            f"{'' if api_port is None else ', API'} …")  # fmt: skip
         stack.callback(supervisor.stop)
         supervisor.start("simulator", "simulator", "--port", str(port), "--journal", str(data_dir / "simulator"))
         for number in range(1, workers + 1):
@@ -181,6 +187,11 @@ def _check_free(port: int) -> None:
             raise Unavailable(f"Port {port} is already in use; stop the other process or pass --port") from None
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise Unavailable(f"Port {port} cannot be used: {reason}; pass --port") from None
+
+
+def _embedded_servers(settings: Settings) -> str:
+    given = {"Postgres": settings.database_url, "Redis": settings.redis_url}
+    return " and ".join(name for name, url in given.items() if url is None)
 
 
 def _free_port() -> int:

@@ -3,13 +3,18 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from os import environ
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from dialer import embedded, log
+import typer
+
 from dialer.cli.data_folder import local_api_url
-from dialer.embedded import Servers
 from dialer.errors import Unavailable
-from dialer.settings import Settings
+from dialer.settings import Settings, unknown_variables
+
+if TYPE_CHECKING:
+    from dialer.embedded import Servers
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,19 +27,35 @@ class Target:
 
 
 def load_settings(data_dir: Path | None = None) -> Settings:
-    """Read the settings, with the data folder of the command line if one is given, and configure logging."""
+    """Read the settings, with the data folder of the command line if one is given. Warns of unknown variables."""
     settings = Settings.load().at(data_dir)
+    for warning in unknown_variables(environ):
+        typer.echo(f"Warning: {warning}", err=True)
+    return settings
+
+
+def load_settings_and_log(data_dir: Path | None = None) -> Settings:
+    """Read the settings and configure logging, for commands that run steps or speak to networks."""
+    from dialer import log
+
+    settings = load_settings(data_dir)
     log.configure(settings.log_format, settings.log_level)
     return settings
 
 
 def with_local_servers(settings: Settings) -> Settings:
     """Return the settings, with the servers of a `dialer up` on the data folder where no URLs are set."""
-    servers = None if settings.has_servers else embedded.running_at(settings.data_dir)
+    servers = None if settings.has_servers else _running_at(settings.data_dir)
     return _at(settings, servers) if servers else settings
 
 
-def _at(settings: Settings, servers: Servers) -> Settings:
+def _running_at(data_dir: Path) -> "Servers | None":
+    from dialer.embedded import running_at
+
+    return running_at(data_dir)
+
+
+def _at(settings: Settings, servers: "Servers") -> Settings:
     """Return the settings with these servers and, like the processes of `dialer up`, with the URL of its API."""
     public_url = settings.public_url or local_api_url(settings.data_dir)
     with_urls = settings.with_servers(servers.database_url, servers.redis_url)
@@ -45,7 +66,7 @@ def _at(settings: Settings, servers: Servers) -> Settings:
 def running_engine(settings: Settings, echo: Callable[[str], None]) -> Iterator[Target]:
     """Yield the engine that runs; where none runs, start one for the duration of the context."""
     data_dir = settings.data_dir
-    servers = None if settings.has_servers else embedded.running_at(data_dir)
+    servers = None if settings.has_servers else _running_at(data_dir)
     if settings.has_servers:
         yield Target(settings, lambda: None, "The batch continues on its workers.")
     elif servers is not None:
@@ -63,6 +84,6 @@ def running_engine(settings: Settings, echo: Callable[[str], None]) -> Iterator[
             yield Target(supervisor.settings, supervisor.tend, after_interrupt)
 
 
-def _check_still_up(data_dir: Path, servers: Servers) -> None:
-    if embedded.running_at(data_dir) != servers:
+def _check_still_up(data_dir: Path, servers: "Servers") -> None:
+    if _running_at(data_dir) != servers:
         raise Unavailable(f"The `dialer up` on {data_dir} has ended; the batch continues when it is started again")

@@ -1,5 +1,6 @@
 """`dialer up`: the whole engine on this machine, until Ctrl-C or TERM."""
 
+import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -27,10 +28,11 @@ def up(
     from dialer.cli.data_folder import KEY_FILE
     from dialer.cli.signals import stop_signals
     from dialer.cli.supervisor import POLL_SECONDS, supervised_engine, wait_for_api
-    from dialer.cli.target import load_settings
+    from dialer.cli.target import load_settings_and_log
 
-    settings = load_settings(data_dir)
+    settings = load_settings_and_log(data_dir)
     stopped = stop_signals()
+    typer.echo(f"Starting Dialer on {settings.data_dir} …", err=True)
     with supervised_engine(
         settings, workers=workers, listeners=listeners, network={"speed": speed}, echo=typer.echo, api_port=port
     ) as supervisor:
@@ -38,7 +40,8 @@ def up(
         typer.echo(f"Dialer is up at {supervisor.url} (documentation: {supervisor.url}/docs).")
         typer.echo(f"Console: {supervisor.url}/console (sign in with the admin key)")
         typer.echo(f"Data: {settings.data_dir}; logs: {supervisor.log_dir}; admin key: {settings.data_dir / KEY_FILE}")
-        if supervisor.new_key:
+        # What is no terminal may be a journal, which others can read.
+        if supervisor.new_key and sys.stdout.isatty():
             typer.echo(f"The admin key, shown this once: {supervisor.new_key}")
         typer.echo(f"Call a list: dialer run FILE.csv --agent demo --data-dir {settings.data_dir}")
         while not stopped.is_set():

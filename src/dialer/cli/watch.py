@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from rich.console import Console
 
@@ -23,7 +24,8 @@ def watch(db: Database, batch_id: BatchId, tend: Callable[[], None], console: Co
 
     `tend` is called several times a second. Raises Unavailable when Postgres does not answer for a minute.
     """
-    return display(_poll(db, batch_id, tend, line_printer(console)), console)
+    first_retry = partial(batches.first_retry_at, db, batch_id)
+    return display(_poll(db, batch_id, tend, line_printer(console)), console, first_retry)
 
 
 def _poll(db: Database, batch_id: BatchId, tend: Callable[[], None], print_line: PrintLine) -> Iterator[Progress]:

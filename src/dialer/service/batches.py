@@ -364,6 +364,20 @@ def _delete(connection: Connection, workspace_id: WorkspaceId, batch_id: BatchId
     batch_edits.delete(connection, batch_id)
 
 
+def first_retry_at(db: Database, batch_id: BatchId) -> DateTime | None:
+    """Read when the first of a batch's waiting contacts may be called again.
+
+    Args:
+        db: the database.
+        batch_id: the batch.
+
+    Returns:
+        The time; None: no contact is waiting.
+    """
+    with db.begin() as connection:
+        return batch_progress.first_retry_at(connection, batch_id)
+
+
 def read_progress(db: Database, batch_id: BatchId) -> Progress:
     """Read the progress of a batch.
 

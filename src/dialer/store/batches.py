@@ -239,6 +239,19 @@ def attempts_made(connection: Connection, batch_id: BatchId) -> int:
     return int(row.n)
 
 
+def talk(connection: Connection, batch_id: BatchId) -> Row[Any]:
+    """Count a batch's answered calls, and the seconds of talk of all; reads all its attempts but archived ones."""
+    (row,) = rows(
+        connection,
+        """
+        SELECT count(*) FILTER (WHERE outcome = 'answered') AS answered, coalesce(sum(talk_seconds), 0) AS seconds
+        FROM attempts WHERE batch_id = :id
+        """,
+        id=batch_id,
+    )
+    return row
+
+
 def results(connection: Connection, batch_id: BatchId) -> Sequence[Row[Any]]:
     """Count a batch's contacts by where they ended: status, outcome, reason, contacts, attempts."""
     return rows(

@@ -6,9 +6,9 @@ Returns sentences for operators. Nothing is repaired here.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from pendulum import DateTime
-from redis import RedisError
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
@@ -16,8 +16,10 @@ from dialer.domain.trunk import Trunk
 from dialer.errors import Unavailable
 from dialer.store import agent_health, inbox, lease_epoch, locks, quarantine, trunk_breaker, trunk_listeners
 from dialer.store.database import Database, rows
-from dialer.store.leases import Leases
 from dialer.store.numbers import WORKSPACE, config_of
+
+if TYPE_CHECKING:
+    from dialer.store.leases import Leases
 
 LATE = timedelta(seconds=60)
 SKEW_SECONDS = 2.0
@@ -29,8 +31,10 @@ def check_database(db: Database) -> None:
         db.check()
 
 
-def check_leases(leases: Leases) -> None:
+def check_leases(leases: "Leases") -> None:
     """Raise Unavailable unless Redis answers."""
+    from redis import RedisError
+
     # The client raises TypeError at the first connection for an unknown parameter of the URL.
     with _usable("DIALER_REDIS_URL", RedisError, TypeError):
         leases.ping()
@@ -38,16 +42,8 @@ def check_leases(leases: Leases) -> None:
 
 def upgrade(db: Database) -> None:
     """Migrate the schema to what this code needs; raises Unavailable if that is impossible."""
-    from dialer.store.schema_version import CommandError
-
-    try:
-        with _usable("DIALER_DATABASE_URL", DBAPIError):
-            db.upgrade()
-    except CommandError:
-        raise Unavailable(
-            f"The database is at migration {db.revision()}, which this version of Dialer does not know; "
-            "use the version that made it"
-        ) from None
+    with _usable("DIALER_DATABASE_URL", DBAPIError):
+        db.upgrade()
 
 
 @contextmanager
@@ -103,7 +99,7 @@ def troubles(connection: Connection, now: DateTime) -> list[str]:
     ]
 
 
-def redis_troubles(connection: Connection, leases: Leases) -> list[str]:
+def redis_troubles(connection: Connection, leases: "Leases") -> list[str]:
     """List wrong clocks, of Redis and of processes that stopped because of theirs, and a policy that evicts slots."""
     (row,) = rows(connection, "SELECT extract(epoch FROM dialer_now()) AS now")
     skew_seconds = leases.seconds_since_epoch() - float(row.now)
@@ -119,7 +115,7 @@ def redis_troubles(connection: Connection, leases: Leases) -> list[str]:
     return sentences
 
 
-def leases_are_loaded(connection: Connection, leases: Leases) -> bool:
+def leases_are_loaded(connection: Connection, leases: "Leases") -> bool:
     """Return whether Redis has the leases of the ledger's epoch; without them no slot is granted."""
     epoch = leases.epoch()
     return epoch is not None and epoch == lease_epoch.current(connection)

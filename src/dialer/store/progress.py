@@ -142,6 +142,14 @@ def held_by_room(connection: Connection, trunk_ids: Sequence[UUID], limit: int) 
     return [row.batch_id for row in records]
 
 
+def first_retry_at(connection: Connection, batch_id: BatchId) -> DateTime | None:
+    """Read when the first of the batch's waiting contacts may be called again; reads all of them."""
+    (row,) = rows(
+        connection, "SELECT min(due_at) AS at FROM contacts WHERE batch_id = :id AND status = 'waiting'", id=batch_id
+    )
+    return optional_moment(row.at)
+
+
 def read(connection: Connection, batch_id: BatchId) -> Progress | None:
     """Read the state of a batch; None: there is no such batch."""
     records = rows(

@@ -1,21 +1,20 @@
 """Twilio's words in ours: call statuses, how a call ended, why one was refused, what is wrong with the account.
 
-In: what its API and its status callbacks say; errors of its library. Out: outcomes, refusals, sentences for operators.
+In: what its API and its status callbacks say. Out: outcomes, refusals, sentences for operators.
 Error codes as in https://www.twilio.com/docs/api/errors.
 """
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
-
-from twilio.base.exceptions import TwilioRestException, TwilioServiceException
+from typing import Any
 
 from dialer.domain import sip
 from dialer.domain.call import CallFacts, EventKind, HungUpBy
 from dialer.domain.outcomes import CauseClass, Outcome, RefusalCause
 from dialer.providers.base import Refused, Unclear
 from dialer.providers.http_client import HttpFailure
+from dialer.providers.twilio.api import ApiError
 from dialer.providers.twilio.config import TwilioConfig
 
 # What a call of each status has come to; None: nothing to report yet.
@@ -67,9 +66,6 @@ _CAUSES_OF_STATUS = {
 _DIGITS = re.compile(r"\+?\d{7,}")
 MAX_REASON = 200
 
-ApiError: TypeAlias = TwilioRestException | TwilioServiceException
-API_ERRORS = (TwilioRestException, TwilioServiceException)
-
 
 @dataclass(frozen=True, slots=True)
 class FinalStatus:
@@ -118,51 +114,39 @@ def _answered(answered_by: str | None) -> tuple[Outcome, str]:
 
 def refusal(error: ApiError, retry_after_seconds: float | None) -> Refused | Unclear:
     """Say what an error answer to a placement means."""
-    status, code = status_of(error), code_of(error)
+    status = error.status
     if status >= 500 or status == REQUEST_TIMEOUT:
         # A gateway may have given up on what lies behind it, where the call is made.
         return Unclear(f"Twilio answered {describe(error)}")
-    cause, cause_class = _REFUSALS.get(code or 0) or (_cause_of(status, error), CauseClass.INFRASTRUCTURE)
+    cause, cause_class = _REFUSALS.get(error.code or 0) or (_cause_of(error), CauseClass.INFRASTRUCTURE)
     if status == TOO_MANY_REQUESTS and cause_class is CauseClass.INFRASTRUCTURE:
         cause_class = CauseClass.RATE
     return Refused(cause, cause_class, retry_after_seconds if cause_class is CauseClass.RATE else None)
 
 
-def _cause_of(status: int, error: ApiError) -> str:
-    if status < BAD_REQUEST:
-        return RefusalCause.REDIRECTED if status >= 300 else RefusalCause.WRONG_URL
-    return _CAUSES_OF_STATUS.get(status) or describe(error)
-
-
-def status_of(error: ApiError) -> int:
-    """Return the status. A body may name it, too; where that is no number, the server is at fault."""
-    return error.status if isinstance(error.status, int) else 500
-
-
-def code_of(error: ApiError) -> int | None:
-    """Return Twilio's own code; None where the answer had none, and the library gives the status instead."""
-    return error.code if isinstance(error.code, int) and error.code != error.status else None
+def _cause_of(error: ApiError) -> str:
+    if error.status < BAD_REQUEST:
+        return RefusalCause.REDIRECTED if error.status >= 300 else RefusalCause.WRONG_URL
+    return _CAUSES_OF_STATUS.get(error.status) or describe(error)
 
 
 def describe(error: ApiError) -> str:
     """Return what the answer says, without the numbers in it: they may be telephone numbers."""
-    text = error.detail or error.title if isinstance(error, TwilioServiceException) else error.msg
-    code = code_of(error)
-    which = f"twilio_{code}" if code else f"http_{status_of(error)}"
-    return f"{which}: {_DIGITS.sub('…', str(text))}"[:MAX_REASON]
+    which = f"twilio_{error.code}" if error.code else f"http_{error.status}"
+    return f"{which}: {_DIGITS.sub('…', error.text)}"[:MAX_REASON]
 
 
-def account_health(account: Any) -> str | None:
+def account_health(status: Any) -> str | None:
     """Return None for an account that may call, else why it may not."""
-    if account.status == "active":
+    if status == "active":
         return None
-    known = account.status if account.status in ("suspended", "closed") else "of a status that is not known"
+    known = status if status in ("suspended", "closed") else "of a status that is not known"
     return f"The Twilio account is {known}"
 
 
 def failure_health(failure: HttpFailure, config: TwilioConfig) -> str:
     """Say why Twilio did not answer: not there, no TLS with it, not Twilio."""
-    where = config.api_base_url or "https://api.twilio.com"
+    where = config.api_url
     if failure.may_have_left:
         return f"Twilio's API at {where} did not answer: {failure.reason}"
     if failure.cause is RefusalCause.TLS_FAILED:
@@ -172,10 +156,11 @@ def failure_health(failure: HttpFailure, config: TwilioConfig) -> str:
 
 def error_health(error: ApiError, config: TwilioConfig) -> str:
     """Say what is wrong: the credentials, the URL, or what Twilio answers."""
-    where = config.api_base_url or "https://api.twilio.com"
-    status = status_of(error)
-    if status == UNAUTHORIZED or code_of(error) == WRONG_CREDENTIALS:
+    where = config.api_url
+    if error.status == UNAUTHORIZED or error.code == WRONG_CREDENTIALS:
         return f"Twilio refuses the auth token of account {config.account_sid}"
-    if status == NOT_FOUND or status < BAD_REQUEST:
+    if error.status < BAD_REQUEST:
+        return f"What answered {error.status} at {where} is not Twilio's API: is api_base_url right?"
+    if error.status == NOT_FOUND:
         return f"There is no account {config.account_sid} at {where}: is api_base_url right?"
     return f"Twilio's API at {where} answered {describe(error)}"

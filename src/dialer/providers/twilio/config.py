@@ -55,6 +55,12 @@ class TwilioConfig(TrunkConfig):
     timeout_seconds: TimeoutSeconds = 5.0
     listed_after_seconds: float = Field(default=60.0, ge=0, le=3600, allow_inf_nan=False)
 
+    @property
+    def api_url(self) -> str:
+        """The address of the API. An edge without a region enters the default region."""
+        place = [part for part in (self.edge, self.region or (self.edge and "us1")) if part]
+        return self.api_base_url or f"https://{'.'.join(['api', *place])}.twilio.com"
+
     @classmethod
     def parse(cls, config: Mapping[str, Any]) -> Self:
         """Read a trunk's config; raises InvalidInput with every wrong or unknown field."""

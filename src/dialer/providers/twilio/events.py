@@ -1,51 +1,44 @@
 """What Twilio reports of calls, in status callbacks and in its records, as our events.
 
-In: a webhook request, or records of Twilio's library. Out: events; which records may be an attempt's. Raises NotSigned
+In: a webhook request, or records of the API. Out: events; which records may be an attempt's. Raises NotSigned
 or InvalidInput for webhook requests. Twilio's signature has no time: a repeated request is read again, and changes
 nothing, because the key of its event is the same.
 """
 
 import re
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from email.utils import parsedate_to_datetime
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pendulum
 from pendulum import DateTime
-from twilio.request_validator import RequestValidator
 
 from dialer.domain.call import CallEvent, EventKind
 from dialer.domain.ids import AttemptId
 from dialer.domain.outcomes import Outcome
 from dialer.errors import InvalidInput, NotSigned
 from dialer.providers.base import Absent, CallHandle, Candidates, LookupFailed, LookupResult, Seen, WebhookRequest
+from dialer.providers.twilio.api import PAGE, CallRecord
 from dialer.providers.twilio.causes import COMPLETED, ENDED, IN_PROGRESS, FinalStatus
+from dialer.providers.twilio.signing import is_signed
 
 SIGNATURE = "x-twilio-signature"
 RING_WAS_CUT = "ring=until_window_ends"
 MAX_FIELDS = 200
 MAX_CALL_SECONDS = 10_000_000
 SID = re.compile("CA[0-9a-fA-F]{32}", re.ASCII)
-PAGE = 50
 # Twilio's clock and ours may differ, and its times are whole seconds.
 EARLIEST = timedelta(seconds=-10)
 LATEST = timedelta(minutes=2)
 
-Record = Any
-"""A `CallInstance` of Twilio's library, which has no types; any field may be None or no time at all."""
-
 
 class Form(dict[str, list[str]]):
-    """The fields of a form, as Twilio's validator reads them."""
+    """The fields of a form, with all their values."""
 
     @classmethod
     def of(cls, body: bytes) -> "Form":
         return cls(parse_qs(body.decode(), keep_blank_values=True, max_num_fields=MAX_FIELDS))
-
-    def getlist(self, name: str) -> list[str]:
-        return self[name]
 
     def text(self, name: str) -> str | None:
         """Return the value; None where there is none, or an empty one."""
@@ -57,9 +50,9 @@ class Form(dict[str, list[str]]):
         return int(value) if re.fullmatch("[0-9]{1,9}", value) and int(value) <= most else None
 
 
-def read_report(request: WebhookRequest, validator: RequestValidator) -> Sequence[CallEvent]:
+def read_report(request: WebhookRequest, auth_token: str) -> Sequence[CallEvent]:
     """Read a status callback; raises NotSigned, or InvalidInput."""
-    form = _proved(request, validator)
+    form = _proved(request, auth_token)
     if request.attempt_id is None:
         raise InvalidInput.of("url", "names no attempt: it is not the StatusCallback of a call that was placed here")
     status = form.text("CallStatus") or ""
@@ -79,18 +72,18 @@ def read_report(request: WebhookRequest, validator: RequestValidator) -> Sequenc
     return (_ended(request.attempt_id, end, at, sid, None if seconds is None else float(seconds)),)
 
 
-def seen(call: CallHandle, record: Record) -> Seen | LookupFailed:
+def seen(call: CallHandle, record: CallRecord) -> Seen | LookupFailed:
     """Return all that the record says, up to its status."""
     sid, status = record.sid, record.status
-    if not isinstance(sid, str) or not SID.fullmatch(sid):
+    if sid is None or not SID.fullmatch(sid):
         return LookupFailed("Twilio's record of the call has no SID")
     if status not in (*IN_PROGRESS, *ENDED):
         return LookupFailed("Twilio's record of the call has a status that is not known")
     is_new = status in IN_PROGRESS and IN_PROGRESS[status] is None
-    return Seen(sid, () if is_new else _record_events(call, record))
+    return Seen(sid, () if is_new else _record_events(call, record, sid, status))
 
 
-def candidates(call: CallHandle, records: Iterable[Record], *, is_early: bool) -> LookupResult:
+def candidates(call: CallHandle, records: Iterable[CallRecord], *, is_early: bool) -> LookupResult:
     """Find the calls that may be the attempt's in the newest page of those between its two numbers.
 
     Twilio's records have no id of ours: it is one that was made when the attempt was. `is_early`: it may not be among
@@ -150,47 +143,47 @@ def _end(form: Form, status: str, url: str) -> FinalStatus:
     )
 
 
-def _proved(request: WebhookRequest, validator: RequestValidator) -> Form:
+def _proved(request: WebhookRequest, auth_token: str) -> Form:
     try:
         form = Form.of(request.body)
-        is_signed = validator.validate(request.url, form, request.headers.get(SIGNATURE, ""))
+        is_proved = is_signed(request.url, form, request.headers.get(SIGNATURE, ""), auth_token)
     except ValueError:
-        is_signed = False
-    if not is_signed:
+        is_proved = False
+    if not is_proved:
         raise NotSigned("The signature is not that of this trunk's Twilio account, for this URL and these fields")
     return form
 
 
 def _callback_time(form: Form, now: DateTime) -> DateTime:
     """Read when it happened. Twilio's times are whole seconds: the callback's number keeps those of one in order."""
-    try:
-        moment = pendulum.instance(parsedate_to_datetime(form.text("Timestamp") or ""), tz="UTC").in_timezone("UTC")
-    except (ValueError, OverflowError):
-        return now
-    return moment.add(microseconds=form.whole("SequenceNumber", 999) or 0)
+    moment = _moment(form.text("Timestamp"))
+    return now if moment is None else moment.add(microseconds=form.whole("SequenceNumber", 999) or 0)
 
 
-def _record_events(call: CallHandle, record: Record) -> Sequence[CallEvent]:
+def _record_events(call: CallHandle, record: CallRecord, sid: str, status: str) -> Sequence[CallEvent]:
     """A call that was answered has rung. Of one that was not, the record does not say whether it has."""
     begun = _moment(record.start_time) or _moment(record.date_created) or call.created_at
     over = _moment(record.end_time) or _moment(record.date_updated) or begun
     talk = _seconds(record.duration)
-    answered = max(begun, over.subtract(seconds=talk or 0)) if record.status == COMPLETED else begun
-    events = [_event(call.attempt_id, EventKind.RINGING, begun, record.sid)]
-    if IN_PROGRESS.get(record.status) is EventKind.RINGING:
+    answered = max(begun, over.subtract(seconds=talk or 0)) if status == COMPLETED else begun
+    events = [_event(call.attempt_id, EventKind.RINGING, begun, sid)]
+    if IN_PROGRESS.get(status) is EventKind.RINGING:
         return events
-    events.append(_event(call.attempt_id, EventKind.ANSWERED, answered, record.sid))
-    if record.status in IN_PROGRESS:
+    events.append(_event(call.attempt_id, EventKind.ANSWERED, answered, sid))
+    if status in IN_PROGRESS:
         return events
-    answered_by = record.answered_by if isinstance(record.answered_by, str) else None
-    end = _ended(call.attempt_id, FinalStatus(record.status, answered_by), over, record.sid, talk)
-    return [*events, end] if record.status == COMPLETED else [end]
+    end = _ended(call.attempt_id, FinalStatus(status, record.answered_by), over, sid, talk)
+    return [*events, end] if status == COMPLETED else [end]
 
 
-def _moment(value: object) -> DateTime | None:
-    return pendulum.instance(value).in_timezone("UTC") if isinstance(value, datetime) else None
+def _moment(text: str | None) -> DateTime | None:
+    """Read a time as in RFC 2822; None where there is none, or none that makes sense."""
+    try:
+        return pendulum.instance(parsedate_to_datetime(text or ""), tz="UTC").in_timezone("UTC")
+    except (ValueError, OverflowError):
+        return None
 
 
-def _seconds(value: object) -> float | None:
+def _seconds(text: str | None) -> float | None:
     """Read the duration, a whole number as text."""
-    return float(value) if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 8 else None
+    return float(text) if text and text.isascii() and text.isdecimal() and len(text) < 8 else None

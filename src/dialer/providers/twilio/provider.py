@@ -1,14 +1,10 @@
 """A trunk's way to Twilio. Implements `Provider` and `ReportsByWebhook`.
 
-In: the contract's calls. Out: requests to Twilio's REST API through its own library, over connections that are kept
-alive; its status callbacks are read in `events`. Nothing is sent twice.
+In: the contract's calls. Out: requests to Twilio's REST API, over connections that are kept alive; its status callbacks
+are read in `events`. Nothing is sent twice.
 """
 
-from collections.abc import Awaitable, Sequence
-from typing import Any
-
-from twilio.request_validator import RequestValidator
-from twilio.rest import Client
+from collections.abc import Sequence
 
 from dialer.domain.call import CallEvent
 from dialer.domain.ids import TrunkId
@@ -33,9 +29,9 @@ from dialer.providers.base import (
 )
 from dialer.providers.http_client import HttpClient, retry_after
 from dialer.providers.twilio import causes, events, requests
-from dialer.providers.twilio.causes import API_ERRORS, code_of, describe
+from dialer.providers.twilio.api import ApiError, CallRecord, NoAnswer, TwilioApi
+from dialer.providers.twilio.causes import describe
 from dialer.providers.twilio.config import TwilioConfig
-from dialer.providers.twilio.sdk_http import NoSdkAnswer, SdkHttpClient, readable
 
 NO_PUBLIC_URL = "DIALER_PUBLIC_URL is not set: Twilio would have nowhere to report to"
 
@@ -46,11 +42,9 @@ class Twilio:
     def __init__(self, trunk_id: TrunkId, config: TwilioConfig, environment: ProviderEnvironment) -> None:
         self._config = config
         self._auth_token = environment.secret(config.auth_token)
-        self._validator = RequestValidator(self._auth_token)
         self._clock = environment.clock
-        self._client = HttpClient(
-            config.api_base_url or "https:", timeout_seconds=config.timeout_seconds, egress=environment.egress
-        )
+        self._client = HttpClient(config.api_url, timeout_seconds=config.timeout_seconds, egress=environment.egress)
+        self._api = TwilioApi(self._client, config, self._auth_token)
         public_url = environment.public_url
         self._callback_url = public_url and f"{public_url}/v1/providers/twilio/{trunk_id}/events"
 
@@ -58,27 +52,26 @@ class Twilio:
         if self._callback_url is None:
             return Refused(RefusalCause.NO_PUBLIC_URL, CauseClass.INFRASTRUCTURE)
         now = self._clock()
-        arguments = requests.create_call(request, now, f"{self._callback_url}/{request.attempt_id}")
-        if arguments is None:
+        fields = requests.create_call(request, now, f"{self._callback_url}/{request.attempt_id}")
+        if fields is None:
             return Refused(RefusalCause.AGENT_HAS_NO_URL, CauseClass.INFRASTRUCTURE)
-        sdk_http = SdkHttpClient(self._client, self._config.api_base_url, lambda: self._clock() < request.stale_at(now))
         try:
-            return _placement(await readable(self._api(sdk_http).calls.create_async(**arguments)))
-        except NoSdkAnswer as error:
+            return _placement(await self._api.create_call(fields, lambda: self._clock() < request.stale_at(now)))
+        except NoAnswer as error:
             return error.failure.placement()
-        except API_ERRORS as error:
-            return causes.refusal(error, retry_after(sdk_http.retry_after, self._clock()))
+        except ApiError as error:
+            return causes.refusal(error, retry_after(error.retry_after, self._clock()))
 
     async def look_up(self, call: CallHandle) -> LookupResult:
         try:
             if call.provider_call_id is not None:
-                return events.seen(call, await readable(self._api().calls(call.provider_call_id).fetch_async()))
-            page = self._api().calls.page_async(to=call.to_number, from_=call.from_number, page_size=events.PAGE)
-            return await readable(_candidates(call, page, is_early=self._is_early(call)))
-        except NoSdkAnswer as error:
+                return events.seen(call, await self._api.call(call.provider_call_id))
+            page = await self._api.calls_between(call.to_number, call.from_number)
+            return events.candidates(call, page, is_early=self._is_early(call))
+        except NoAnswer as error:
             return LookupFailed(str(error))
-        except API_ERRORS as error:
-            is_named = call.provider_call_id is not None and code_of(error) is not None
+        except ApiError as error:
+            is_named = call.provider_call_id is not None and error.code is not None
             is_absent = error.status == causes.NOT_FOUND and is_named
             return Absent() if is_absent else LookupFailed(f"Twilio answered {describe(error)}")
 
@@ -99,32 +92,20 @@ class Twilio:
         if self._callback_url is None:
             return NO_PUBLIC_URL
         try:
-            account = await readable(self._api().api.accounts(self._config.account_sid).fetch_async())
-        except NoSdkAnswer as error:
+            return causes.account_health(await self._api.account_status())
+        except NoAnswer as error:
             return causes.failure_health(error.failure, self._config)
-        except API_ERRORS as error:
+        except ApiError as error:
             return causes.error_health(error, self._config)
-        return causes.account_health(account)
 
     async def listen(self, on_events: OnEvents, on_link_state: OnLinkState) -> None:
         """Return at once: Twilio reports by HTTP."""
 
     def read_reports(self, request: WebhookRequest) -> Sequence[CallEvent]:
-        return events.read_report(request, self._validator)
+        return events.read_report(request, self._auth_token)
 
     async def close(self) -> None:
         await self._client.close()
-
-    def _api(self, sdk_http: SdkHttpClient | None = None) -> Any:
-        """Make the library's client for one request. `environment` keeps it from reading a region from ours."""
-        return Client(
-            self._config.account_sid,
-            self._auth_token,
-            http_client=sdk_http or SdkHttpClient(self._client, self._config.api_base_url),
-            region=self._config.region,
-            edge=self._config.edge,
-            environment={"TWILIO_REGION": ""},
-        )
 
     def _is_early(self, call: CallHandle) -> bool:
         wait = self._config.listed_after_seconds
@@ -133,25 +114,21 @@ class Twilio:
     async def _is_over_after(self, sid: str, status: str) -> bool:
         """Ask for the call to be ended with this status; False where it needs another one."""
         try:
-            record = await readable(self._api().calls(sid).update_async(status=status))
-        except NoSdkAnswer as error:
+            record = await self._api.end_call(sid, status)
+        except NoAnswer as error:
             raise Unavailable(f"Twilio did not say that the call was hung up: {error}") from None
-        except API_ERRORS as error:
+        except ApiError as error:
             if error.status == causes.NOT_FOUND:
                 return True
-            if code_of(error) == causes.CALL_IS_OVER:
+            if error.code == causes.CALL_IS_OVER:
                 # It is over, or was answered in the meantime, and only `completed` ends it.
                 return status == causes.COMPLETED
             raise Unavailable(f"Twilio did not hang up: {describe(error)}") from None
         return status == causes.COMPLETED or record.status in causes.ENDED
 
 
-async def _candidates(call: CallHandle, page: Awaitable[Any], *, is_early: bool) -> LookupResult:
-    return events.candidates(call, await page, is_early=is_early)
-
-
-def _placement(record: Any) -> Placement:
+def _placement(record: CallRecord) -> Placement:
     sid = record.sid
-    if isinstance(sid, str) and events.SID.fullmatch(sid):
+    if sid is not None and events.SID.fullmatch(sid):
         return Placed(sid)
     return Unclear("Twilio's answer has no SID of a call")

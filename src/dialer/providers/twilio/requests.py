@@ -1,4 +1,4 @@
-"""What Twilio is asked for a call. In: the contract's request. Out: the arguments of the library's `calls.create`."""
+"""What Twilio is asked for a call. In: the contract's request. Out: the fields of the form that asks for it."""
 
 from typing import Any
 
@@ -14,23 +14,23 @@ RING_BUFFER_SECONDS = 5
 
 
 def create_call(request: CallRequest, now: DateTime, callback_url: str) -> dict[str, Any] | None:
-    """Return the arguments; None where the agent's connection says nothing that Twilio could do with an answered call.
+    """Return the fields; None where the agent's connection says nothing that Twilio could do with an answered call.
 
     Twilio tells machines from people before it asks the agent's URL (AsyncAmd stays off): so `AnsweredBy` is in that
     request, and in the last status callback.
     """
-    target = {name: request.connection[name] for name in ("url", "twiml") if request.connection.get(name)}
+    target = {name.capitalize(): request.connection[name] for name in ("url", "twiml") if request.connection.get(name)}
     if not target:
         return None
     seconds, is_cut = _ring_seconds(request, now)
     detects = request.detect_machine or request.connection.get("machine_detection")
-    return target | ({"machine_detection": "Enable"} if detects else {}) | {
-        "to": request.to_number,
-        "from_": request.from_number,
-        "timeout": seconds,
-        "status_callback": f"{callback_url}?{RING_WAS_CUT}" if is_cut else callback_url,
-        "status_callback_event": list(EVENTS),
-        "status_callback_method": "POST",
+    return target | ({"MachineDetection": "Enable"} if detects else {}) | {
+        "To": request.to_number,
+        "From": request.from_number,
+        "Timeout": seconds,
+        "StatusCallback": f"{callback_url}?{RING_WAS_CUT}" if is_cut else callback_url,
+        "StatusCallbackEvent": list(EVENTS),
+        "StatusCallbackMethod": "POST",
     }  # fmt: skip
 
 
