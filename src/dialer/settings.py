@@ -224,4 +224,4 @@ def _required(variable: str, url: str | None) -> str:
 
 def _field_error(error: ErrorDetails) -> FieldError:
     field = str(error["loc"][0])
-    return FieldError(_variable(field), reason_of(error["type"], error.get("ctx", {}), error["msg"], field))
+    return FieldError(_variable(field), reason_of(error["type"], error["msg"], error.get("ctx", {})))
