@@ -21,7 +21,7 @@ def test_it_prints_the_band_the_assumptions_and_the_limits(dialer: Dialer, serve
 def test_a_wrong_value_is_refused_in_one_line(dialer: Dialer, served: Served, world: World) -> None:
     world.batch(1, start=False, name="spring")
     refusal = dialer("batch", "forecast", "spring", "answer_rate=2").refusal
-    assert "answer_rate: input should be less than or equal to 1" in refusal
+    assert "answer_rate: must be at most 1" in refusal
 
 
 def test_a_batch_that_does_not_end_within_a_year_is_said_once(dialer: Dialer, served: Served, world: World) -> None:

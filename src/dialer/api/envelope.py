@@ -78,10 +78,8 @@ class Error(BaseModel):
             "example": {
                 "error": {
                     "code": "invalid_input",
-                    "message": "max_concurrent_calls: input should be less than or equal to 100",
-                    "details": [
-                        {"field": "max_concurrent_calls", "reason": "input should be less than or equal to 100"}
-                    ],
+                    "message": "max_concurrent_calls: must be at most 100",
+                    "details": [{"field": "max_concurrent_calls", "reason": "must be at most 100"}],
                 },
                 "meta": {"request_id": "019cad8f-ac00-7d38-8f21-ddb66cad4a26", "ts": "2030-01-31T09:00:00Z"},
             }

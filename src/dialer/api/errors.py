@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 
 from dialer.api.envelope import Detail, Error, ErrorBody, meta
+from dialer.domain.validation import reason_of
 from dialer.errors import (
     Busy,
     Contended,
@@ -73,7 +74,7 @@ def refusal_of(error: DialerError | RequestValidationError) -> tuple[int, ErrorB
     """Return the status, the body and the headers that answer an error."""
     if isinstance(error, RequestValidationError):
         # A wrong path, query or header parameter. Bodies are validated by the services' models.
-        details = [(".".join(map(str, wrong["loc"][1:])), _lower_first(wrong["msg"])) for wrong in error.errors()]
+        details = [(".".join(map(str, wrong["loc"][1:])), reason_of(wrong)) for wrong in error.errors()]
         message = "; ".join(f"{field}: {reason}" for field, reason in details)
         return 422, _body("invalid_input", message, details), {}
     status = next((status for error_class, status in STATUS.items() if isinstance(error, error_class)), 500)
@@ -141,10 +142,6 @@ def _body(code: str, message: str, details: Sequence[tuple[str, str]]) -> ErrorB
     return ErrorBody(
         code=code, message=message, details=[Detail(field=field, reason=reason) for field, reason in details]
     )
-
-
-def _lower_first(text: str) -> str:
-    return text[:1].lower() + text[1:]
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -12,11 +12,52 @@ from dialer.errors import FieldError
 
 MAX_ERRORS = 10_000
 MAX_NAMED_ERRORS = 100
+# What pydantic's kinds of errors are called; each completes a sentence that begins with the field's name.
+_REASONS = {
+    "missing": "is required",
+    "extra_forbidden": "is not a known field",
+    "bool_parsing": "must be true or false",
+    "bool_type": "must be true or false",
+    "dict_type": "must be an object",
+    "enum": "must be {expected}",
+    "finite_number": "must be a finite number",
+    "float_parsing": "must be a number",
+    "float_type": "must be a number",
+    "greater_than": "must be more than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "int_from_float": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_type": "must be a whole number",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+    "list_type": "must be a list",
+    "literal_error": "must be {expected}",
+    "model_attributes_type": "must be an object",
+    "model_type": "must be an object",
+    "string_pattern_mismatch": "must match {pattern}",
+    "string_too_long": "must have at most {max_length} characters",
+    "string_too_short": "must have at least {min_length} characters",
+    "string_type": "must be text",
+    "too_long": "must have at most {max_length} entries",
+    "too_short": "must have at least {min_length} entries",
+    "uuid_parsing": "must be a UUID",
+    "uuid_type": "must be a UUID",
+}
 
 
 def wrong_field(reason: str) -> PydanticCustomError:
     """Make the error that a validator raises. `reason` completes a sentence that begins with the field's name."""
     return PydanticCustomError("refused", "{reason}", {"reason": reason})
+
+
+def reason_of(details: ErrorDetails) -> str:
+    """Say what is wrong with a field, without its value."""
+    context = details.get("ctx", {})
+    if context.get("min_length") == 1:
+        return "must not be empty"
+    if details["type"] in _REASONS:
+        return _REASONS[details["type"]].format(**context)
+    return details["msg"][:1].lower() + details["msg"][1:]
 
 
 def field_errors(error: ValidationError, given: object = None) -> list[FieldError]:
@@ -62,8 +103,7 @@ class _Mistake:
                 path.append(str(step))
             elif union is None:
                 union, form = ".".join(path), str(step)
-        reason = details["msg"][0].lower() + details["msg"][1:]
-        return cls(".".join(path) or "body", reason, union, form)
+        return cls(".".join(path) or "body", reason_of(details), union, form)
 
 
 def _has(value: object, step: int | str) -> bool:
