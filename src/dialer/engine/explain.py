@@ -11,9 +11,17 @@ from pendulum import DateTime
 from dialer.domain.batch import Batch
 from dialer.domain.calling_span import CallingSpan
 from dialer.domain.dispatch_plan import number_route
-from dialer.domain.explanation import BatchExplanation, BatchFacts, Explanation, explain, explain_batch
+from dialer.domain.explanation import (
+    BatchExplanation,
+    BatchFacts,
+    Explanation,
+    explain,
+    explain_batch,
+    groups_because,
+)
 from dialer.domain.gates.codes import Blocked, GateCode
 from dialer.domain.gates.of_contact import ContactFacts, lane_hours
+from dialer.domain.gates.room import ROOM
 from dialer.domain.ids import BatchId, ContactId, WorkspaceId
 from dialer.domain.lane import NO_LANE, Lane
 from dialer.domain.preview import Preview, opening_of, preview, start_of
@@ -22,9 +30,10 @@ from dialer.domain.slots import BatchRoutes
 from dialer.domain.states import ContactStatus
 from dialer.engine.context import EngineContext
 from dialer.engine.unusable_trunks import not_permitted, without_listener
-from dialer.errors import NotFound, Unavailable
+from dialer.errors import InvalidInput, NotFound, Unavailable
 from dialer.store import batches, contacts, lease_epoch, numbers
 from dialer.store import explain as records
+from dialer.store.contact_views import InGroups
 from dialer.store.database import Connection
 from dialer.store.explain import BatchRecord, ContactRecord
 
@@ -82,6 +91,22 @@ def explain_contacts(
     facts = with_usage(context, facts, now)
     notices = tuple(_notices(context, facts, record, now))
     return ExplainedBatch(explain_batch(facts, groups, now), notices, timezone_of(batch), batch.version)
+
+
+def contacts_because(
+    context: EngineContext, workspace_id: WorkspaceId, batch_id: BatchId, code: GateCode, now: DateTime
+) -> InGroups:
+    """Say which contacts `explain_contacts` counts under a reason; raises NotFound, InvalidInput where it cannot."""
+    if code in ROOM:
+        raise InvalidInput.of("reason", f"must not be {code}: whom this limit delays is decided when calls start")
+    with context.db.begin() as connection:
+        _, facts, _ = _read(connection, workspace_id, batch_id, now)
+        groups = records.groups(connection, batch_id, now)
+    keys = [group.key for group in groups_because(facts, groups, code, now)]
+    if any(group.key is None for group in groups):
+        most = f"{records.MOST_READ:,} contacts"
+        raise InvalidInput.of("reason", f"is a filter for batches of at most {most}; choose a status or an outcome")
+    return InGroups(tuple(key for key in keys if key), now)
 
 
 def preview_contacts(
