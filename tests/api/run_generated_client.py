@@ -46,4 +46,4 @@ def test_a_batch_is_made_run_paused_watched_and_read(api: Api, world: World) -> 
         assert (len(calls.data), calls.data[0].batch_id) == (2, batch.id)
         assert do.batch_calls.audit_batch_call(batch.id).data.is_clean
         wrong = do.batch_calls.create_batch_call(body=models.BatchCallCreate(name="", agent_id=UUID(int=1)))
-        assert wrong.error.details[0].reason == "must have at least 1 character"
+        assert wrong.error.details[0].reason == "must not be empty"

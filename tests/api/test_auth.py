@@ -14,13 +14,14 @@ from dialer import log
 from dialer.domain.roles import Role
 from dialer.service import demo_setup
 from dialer.service.keys import NewKey, create
+from dialer.store import quarantine
 from support.world import World
 
 NOBODY = "019cad8f-ac00-7d8e-91b7-584a2265b1f5"
 OPEN = {"/healthz", "/readyz"}
 # For the owner of the machine, by a token of its own: tests/api/test_requests.py.
 OF_OWNER = {"/metrics"}
-ADMIN = ("/v1/trunks", "/v1/keys", "/v1/webhook-endpoints")
+ADMIN = ("/v1/trunks", "/v1/keys", "/v1/webhook-endpoints", "/v1/quarantine")
 # What each operation needs besides its path; those that are not named need nothing.
 BODIES: dict[str, dict[str, Any]] = {
     "create_batch_call": {"name": "x", "agent_id": "AGENT", "phone_number_ids": ["NUMBER"]},
@@ -45,6 +46,7 @@ WITHOUT_BODY = {
     "resume_batch_call",
     "cancel_batch_call",
     "check_trunk",
+    "retry_quarantine",
     "rotate_webhook_secret",
 }
 
@@ -97,12 +99,15 @@ def ids(client: TestClient, draft: Draft, world: World) -> dict[str, str]:
     folder = client.post("/contact-folders", json={"name": "f"}).json()["data"]["id"]
     client.post(f"/contact-folders/{folder}/contacts", json={"contacts": [{"phone_number": "+12025550101"}]})
     batch = draft(contacts=1)["id"]
+    with world.db.begin() as connection:
+        quarantine.note(connection, "batch", batch, ValueError())
     return {
         "batch_id": batch,
         "contact_id": client.get(f"/batch-calls/{batch}/contacts").json()["data"][0]["id"],
         # Calls of other workspaces: tests/api/test_call_reports.py.
         "attempt_id": NOBODY,
         "folder_id": folder,
+        "entry_id": str(world.value("SELECT id FROM quarantine")),
         "key_id": client.post("/keys", json={"role": "viewer"}).json()["data"]["id"],
         "AGENT": str(world.installed.agent_id),
         "TRUNK": str(world.installed.trunk_id),

@@ -125,3 +125,49 @@ def test_a_paused_batch_names_the_key_that_paused_it_and_in_sql_the_user(
     world.sql("UPDATE batches SET status = 'paused'")
     facts = explained(client, batch["id"], first_contact(client, batch["id"]))["reason"]["facts"]
     assert facts["by"] == world.value("SELECT session_user")
+
+
+def test_the_contacts_behind_each_reason_are_those_that_were_counted(
+    client: TestClient, draft: Draft, world: World
+) -> None:
+    batch = draft(contacts=40, max_concurrent_calls=2, retry_failed=True, max_retry_attempts=1)
+    path = f"/batch-calls/{batch['id']}"
+    client.post(f"{path}/schedule")
+    world.dispatch([batch["id"]])
+    for first, change in (
+        (8, "status = 'waiting', attempts = 1, outcome = 'busy'"),
+        (12, "status = 'waiting', waits_for = 'callback'"),
+        (16, "status = 'completed', outcome = 'answered', finished_at = dialer_now()"),
+        (20, "status = 'failed', outcome = 'invalid_number', finished_at = dialer_now()"),
+        (24, "status = 'skipped', status_reason = 'expired', finished_at = dialer_now()"),
+        (28, "expires_at = dialer_now()"),
+        (32, "attempts = 2"),
+    ):
+        world.sql(
+            f"UPDATE contacts SET due_at = dialer_now() + interval '1 hour' * (position % 2), {change} "
+            f"WHERE position BETWEEN {first} AND {first + 3} AND status = 'pending'"
+        )
+    world.sql(
+        "INSERT INTO suppressions (workspace_id, phone_number) "
+        "SELECT :workspace, phone_number FROM contacts WHERE position > 35",
+        workspace=world.installed.workspace_id,
+    )
+    reasons = explained(client, batch["id"])["reasons"]
+    listed: dict[str, list[str]] = {}
+    for reason in reasons:
+        answer = client.get(f"{path}/contacts", params={"reason": reason["code"], "limit": 100})
+        if reason["code"] == "batch_slots_full":
+            assert (answer.status_code, answer.json()["error"]["details"][0]["field"]) == (422, "reason")
+            continue
+        listed[reason["code"]] = [contact["id"] for contact in answer.json()["data"]]
+        assert answer.json()["pagination"]["total"] == len(listed[reason["code"]]) == reason["count"], reason
+        rows = client.get(f"{path}/results.csv", params={"reason": reason["code"]}).text.splitlines()[1:]
+        assert [row.partition(",")[0] for row in rows] == listed[reason["code"]]
+    assert {"in_call", "retry_not_due", "callback_at", "suppressed", "expired", "attempts_used"} < set(listed)
+    ids = [contact_id for of_reason in listed.values() for contact_id in of_reason]
+    assert len(ids) == len(set(ids))
+    pending = client.get(f"{path}/contacts", params={"reason": "expired", "status": "pending"}).json()["data"]
+    assert {contact["id"] for contact in pending} < set(listed["expired"])
+    world.sql("UPDATE batch_progress SET total = total + 50000, pending = pending + 50000")
+    too_large = client.get(f"{path}/contacts", params={"reason": "expired"})
+    assert (too_large.status_code, "at most 50,000 contacts" in too_large.text) == (422, True)

@@ -87,7 +87,7 @@ def test_a_trunk_is_checked(served: Served, dialer: Dialer) -> None:
             "prioritty: is no field of a batch; did you mean priority?",
         ),
         (("contacts", "import", "nix", "missing.csv"), "none is called nix"),
-        (("agents", "create", "name="), "name: must have at least 1 character"),
+        (("agents", "create", "name="), "name: must not be empty"),
     ],
 )
 def test_what_is_refused_is_one_line(served: Served, dialer: Dialer, arguments: tuple[str, ...], reason: str) -> None:

@@ -93,6 +93,7 @@ def populate(api: Api, called: int = 80) -> dict[str, str]:
         "webhook": f"/console/system/webhooks/{endpoint_id}",
         "new-webhook": "/console/system/webhooks/new",
         "system": "/console/system",
+        "quarantine": "/console/system/quarantine",
         "agents": "/console/system/agents",
         "numbers": "/console/system/numbers",
         "new-number": "/console/system/numbers/new",

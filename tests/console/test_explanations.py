@@ -17,9 +17,18 @@ def test_a_batch_outside_its_hours_says_when_the_next_call_starts_and_in_which_z
     batch_id = api.world.batch(12, timezone="Europe/Berlin", start_time="18:00", end_time="20:00")
     with client_of(api, Role.VIEWER) as console:
         text = console.text(f"/console/batches/{batch_id}")
+        listed = console.text(f"/console/batches/{batch_id}/contacts?reason=outside_batch_hours")
+        refused = console.get(f"/console/batches/{batch_id}/contacts", reason="trunk_rate")
     assert "Why is nothing being called?" in text
     assert "<strong>0 of 12</strong> contacts can be called now. The next call starts" in text
-    assert re.search(r"<strong>12</strong> outside the hours of the batch, the first until .*18:00 CET", text)
+    link = f"/console/batches/{batch_id}/contacts?reason=outside_batch_hours"
+    assert re.search(
+        rf'{re.escape(link)}"><strong>12</strong> outside the hours of the batch</a>, the first .*18:00 CET', text
+    )
+    assert "Export these as CSV" in listed
+    assert listed.count('<th scope="row"') == 12
+    assert f'/console/batches/{batch_id}/results.csv?reason=outside_batch_hours"' in listed
+    assert "must not be trunk_rate" in refused.text
 
 
 def test_what_is_wrong_with_the_engine_is_said(api: Api) -> None:
@@ -42,7 +51,7 @@ def test_a_paused_batch_says_who_paused_it_and_why_each_contact_waits(api: Api) 
     assert "Stopping: 2 calls in progress; no new call starts" in text
     assert "Why is no new call started?" in text
     assert re.search(r"The batch is paused: since .*; changed by key; lunch &lt;b&gt;break&lt;/b&gt;", text)
-    assert re.search(r'status=dialing"><strong>2</strong> in a call', text)
+    assert re.search(r'reason=in_call"><strong>2</strong> in a call', text)
 
 
 def test_the_calls_in_progress_of_a_cancelled_batch_are_counted_down(api: Api) -> None:

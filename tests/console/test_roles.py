@@ -17,6 +17,7 @@ FOR_ADMINS = (
     "/console/system/keys",
     "/console/system/trunks",
     "/console/system/webhooks",
+    "/console/system/quarantine",
     "/console/system/engine",
 )
 
@@ -37,6 +38,7 @@ def routes() -> list[tuple[str, str]]:
         "key_id": NOBODY,
         "kind": "agents",
         "row": NOBODY,
+        "entry_id": "1",
         "action": "pause",
     }
     return [(method, path.format(**ids)) for method, path in found]

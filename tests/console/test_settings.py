@@ -105,6 +105,7 @@ SETTINGS: list[dict[str, Any]] = [
     {"holidays": {"country": "DE", "region": "BY"}, "timezone": "Europe/Berlin"},
     {"retry_failed": True, "max_retry_attempts": 3, "retry_machine": True, "retry_delays": {"busy": 0.5}},
     {"expires_at": "2026-04-01T10:00:07Z", "timezone": "Asia/Tokyo", "max_calls_per_day": 5, "max_call_seconds": 60},
+    {"person_limits": [{"attempts": 3, "hours": 24}, {"attempts": 7, "hours": 168}]},
 ]
 
 
@@ -124,10 +125,12 @@ def test_a_form_that_was_not_touched_changes_nothing(api: Api, console: SignedIn
 def test_wrong_fields_are_named_and_what_was_typed_stays(api: Api, console: SignedInClient) -> None:
     batch_id = api.world.batch(2)
     fields = typed(api, batch_id, max_concurrent_calls="1000", hours_1="09:00-12:00, 11:00-13:00", hours_2="nine")
+    fields["person_limits"] = "3/24, 7"
     answer = console.post(f"/console/batches/{batch_id}/settings", fields)
     assert answer.status_code == 422
     assert 'id="wrong-max_concurrent_calls"' in answer.text
     assert 'id="wrong-calling_hours"' in answer.text
+    assert 'id="wrong-person_limits">hours is required<' in answer.text
     assert 'value="09:00-12:00, 11:00-13:00"' in answer.text
     assert 'value="1000"' in answer.text
 

@@ -87,7 +87,7 @@ def test_a_field_with_a_long_name_gets_a_short_answer() -> None:
         (NewContacts, "contacts", [{"phone_number": "1", "nam": "x"}], "is no field of a contact; did you mean name?"),
         (NewAgent, "connection", {"asterisk": {"app": "x", "contex": "y"}}, "is no field here; did you mean context?"),
         (NewAgent, "name", None, "must be text"),
-        (NewAgent, "name", "", "must have at least 1 character"),
+        (NewAgent, "name", "", "must not be empty"),
         (NewAgent, "name", "x" * 256, "must have at most 255 characters"),
         (NewBatch, "labels", ["x" * 51], "must have at most 50 characters"),
         (NewBatch, "labels", ["x"] * 21, "must have at most 20 entries"),

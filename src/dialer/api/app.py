@@ -27,6 +27,7 @@ from dialer.api import (
     metrics,
     phone_numbers,
     probes,
+    quarantine,
     suppressions,
     trunks,
     webhook_endpoints,
@@ -64,6 +65,7 @@ RESOURCES = (
     suppressions,
     webhook_endpoints,
     keys,
+    quarantine,
 )
 
 

@@ -14,15 +14,17 @@ from dialer.api.errors import documented
 from dialer.api.explanations import Preview, previewed
 from dialer.api.idempotency import Idempotency
 from dialer.api.moments import Since, Until
+from dialer.api.reasons import NotCalledBecause
 from dialer.api.schemas import Audit, BatchCall, Call, Statistics
 from dialer.api.streaming import Streamed
 from dialer.domain.batch_warnings import warnings_about
+from dialer.domain.gates.codes import GateCode
 from dialer.domain.ids import AgentId, AttemptId, BatchId
 from dialer.domain.outcomes import Outcome
 from dialer.domain.states import AttemptState, BatchStatus, ContactStatus
 from dialer.engine.audit import audit
 from dialer.errors import DialerError
-from dialer.service import batch_views, batches, call_reports, edit_batch, results, statistics
+from dialer.service import batch_views, batches, call_reports, edit_batch, explain, results, statistics
 from dialer.service.batches import Cancellation, Pause
 from dialer.service.call_reports import CallReport
 from dialer.service.edit_batch import ChangedBatch
@@ -239,9 +241,10 @@ def export_results(
         Storable | None, Query(description="Only this number, as an import accepts it.", max_length=40)
     ] = None,
     external_id: Annotated[Storable | None, Query(description="Only contacts with this id.", max_length=255)] = None,
+    reason: NotCalledBecause = None,
 ) -> StreamingResponse:
     """Stream the results as CSV, one row per contact."""
-    return streamed_results(caller, batch_id, request, status, outcome, phone_number, external_id)
+    return streamed_results(caller, batch_id, request, status, outcome, phone_number, external_id, reason)
 
 
 def streamed_results(
@@ -252,6 +255,7 @@ def streamed_results(
     outcome: Outcome | None,
     phone_number: str | None,
     external_id: str | None,
+    reason: GateCode | None,
 ) -> StreamingResponse:
     """Build the response that streams the results; raises Busy where too many exports run."""
     chunks = results.results_csv(
@@ -262,6 +266,7 @@ def streamed_results(
         outcome=outcome,
         phone_number=phone_number,
         external_id=external_id,
+        because=explain.contacts_because(caller.context, caller.workspace_id, batch_id, reason, caller.now),
     )
     headers = {"Content-Disposition": f'attachment; filename="results-{batch_id}.csv"'}
     slot = request.app.state.exports.slot(caller.workspace_id)

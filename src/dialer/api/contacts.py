@@ -10,12 +10,13 @@ from dialer.api.body import Body, body_of, read_body
 from dialer.api.envelope import Answer, Listing, RequestedPage, answer, listing
 from dialer.api.errors import documented
 from dialer.api.idempotency import Idempotency
+from dialer.api.reasons import NotCalledBecause
 from dialer.api.schemas import Contact, ContactWithCalls, ImportReport
 from dialer.api.uploads import csv_upload, import_response, is_json, run_import
 from dialer.domain.ids import BatchId, ContactId
 from dialer.domain.outcomes import Outcome
 from dialer.domain.states import ContactStatus
-from dialer.service import callbacks, contact_edits, contacts
+from dialer.service import callbacks, contact_edits, contacts, explain
 from dialer.service.callbacks import Callback
 from dialer.service.contact_edits import ChangedContact
 from dialer.service.contact_json import NewContacts
@@ -56,8 +57,10 @@ def list_contacts(
     outcome: Annotated[Outcome | None, Query(description="Only those with this outcome.")] = None,
     phone_number: Annotated[Storable | None, Query(description="Only this number.", max_length=40)] = None,
     external_id: Annotated[Storable | None, Query(description="Only those with this id.", max_length=255)] = None,
+    reason: NotCalledBecause = None,
 ) -> Listing[Contact]:
     """List the contacts of a batch in the order in which they were added."""
+    because = explain.contacts_because(caller.context, caller.workspace_id, batch_id, reason, caller.now)
     views, total = contacts.list_page(
         caller.db,
         caller.workspace_id,
@@ -66,6 +69,7 @@ def list_contacts(
         outcome=outcome,
         phone_number=phone_number,
         external_id=external_id,
+        because=because,
         limit=page.limit,
         offset=page.offset,
     )

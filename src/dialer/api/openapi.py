@@ -41,6 +41,7 @@ TAGS = {
     "Suppressions": "Numbers that are not called.",
     "Webhook endpoints": "Where this workspace wants to hear what happens. Only for admins.",
     "Keys": "The keys of this API. Only for admins.",
+    "Quarantine": "What fails because of its own data. Only for admins.",
     "Providers": "Webhooks of telephone networks, authenticated by their signatures; no key is needed.",
     "Probes": "Health checks, which need no key, and metrics.",
 }

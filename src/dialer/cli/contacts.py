@@ -32,6 +32,7 @@ def list_(
     outcome: Annotated[str | None, typer.Option(help="Only those with this outcome.")] = None,
     phone_number: Annotated[str | None, typer.Option(help="Only this number.")] = None,
     external_id: Annotated[str | None, typer.Option(help="Only those with this id.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Only those not called for this reason of explain.")] = None,
     limit: Limit = 50,
     data_dir: DataDir = None,
     as_json: AsJson = False,
@@ -42,6 +43,7 @@ def list_(
     from dialer.cli.tables import show_table
 
     query = {"status": status, "outcome": outcome, "phone_number": phone_number, "external_id": external_id}
+    query["reason"] = reason
     with connected(data_dir) as client:
         batch_id = batch_to_show(client, batch)["id"]
         rows = client.some(f"/batch-calls/{batch_id}/contacts", limit, **query)

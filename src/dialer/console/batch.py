@@ -12,6 +12,7 @@ from dialer.console.forecast import kept
 from dialer.console.page import HEADERS, PageRoute, page
 from dialer.console.visitor import Acting, SentForm, SignedIn, Visitor
 from dialer.console.week import week_of
+from dialer.domain.gates.codes import GateCode
 from dialer.domain.ids import BatchId
 from dialer.domain.outcomes import Outcome
 from dialer.domain.states import ContactStatus
@@ -70,9 +71,10 @@ def export_results(
     outcome: Chosen[Outcome] = None,
     phone_number: Annotated[Chosen[Storable], Query(max_length=40)] = None,
     external_id: Annotated[Chosen[Storable], Query(max_length=255)] = None,
+    reason: Chosen[GateCode] = None,
 ) -> StreamingResponse:
     """Stream the results of the contacts that match."""
-    return streamed_results(visitor.caller, batch_id, request, status, outcome, phone_number, external_id)
+    return streamed_results(visitor.caller, batch_id, request, status, outcome, phone_number, external_id, reason)
 
 
 @router.post("/start")

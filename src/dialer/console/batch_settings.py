@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from dialer.console import setting_words
+from dialer.console.fields import wrong_fields
 from dialer.console.page import HEADERS, PageRoute, page
 from dialer.console.settings_form import choices, form_of, settings_of, week
 from dialer.console.visitor import Acting, Form, SentForm, SignedIn, SignedInOperator, Visitor
@@ -149,7 +150,7 @@ def _settings_page(
         before=form["before"] or json.dumps(settings_of(form_of(batch))),
         answer=answer,
         error=error,
-        wrong={each.field.partition(".")[0]: each.reason for each in error.errors} if error else {},
+        wrong=wrong_fields(error),
         week=week(form, visitor.caller.now),
         settings=setting_words,
         choices=choices(visitor, batch["phone_number_ids"]),

@@ -1,12 +1,12 @@
 """Makes a draft from a form."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
 from dialer.console.batches import MOST_CHOICES
+from dialer.console.fields import wrong_fields
 from dialer.console.page import HEADERS, PageRoute, page
 from dialer.console.settings_form import choices, settings_of, week
 from dialer.console.visitor import Acting, Form, SentForm, SignedInOperator, Visitor
@@ -59,7 +59,6 @@ def _form_page(
 ) -> Response:
     caller = visitor.caller
     agents, _ = resources.list_page(caller.db, AGENT_TYPE, caller.workspace_id, {"status": "active"}, MOST_CHOICES, 0)
-    wrong: Mapping[str, str] = {field.field.partition(".")[0]: field.reason for field in error.errors} if error else {}
     return page(
         request,
         "new_batch.html",
@@ -67,7 +66,7 @@ def _form_page(
         status=422 if error else 200,
         form=form,
         error=error,
-        wrong=wrong,
+        wrong=wrong_fields(error),
         agents=agents,
         choices=choices(visitor),
         week=week(form, caller.now),

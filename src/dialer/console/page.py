@@ -92,4 +92,5 @@ def sign_in_page(request: Request, message: str = "", status: int | None = None)
 def error_page(request: Request, error: DialerError | RequestValidationError) -> Response:
     """Say what is wrong, with the words of the API."""
     status, body, headers = refusal_of(error)
-    return page(request, "error.html", status=status, headers=headers, error=body)
+    visitor = getattr(request.state, "visitor", None)
+    return page(request, "error.html", visitor, status=status, headers=headers, error=body)

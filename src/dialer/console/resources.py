@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from dialer.api.auth import Caller
+from dialer.console.fields import wrong_fields
 from dialer.console.page import HEADERS, PageRoute, page
 from dialer.console.visitor import Acting, Form, SentForm, SignedIn, Visitor
 from dialer.domain.roles import Role
@@ -38,6 +39,7 @@ class FormField:
     label: str
     kind: str = "text"
     is_fixed: bool = False
+    help: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,8 @@ def trunk_type(caller: Caller) -> ResourceType:
 
 
 STATUS = FormField("status", "Status")
-AT_ONCE = FormField("max_concurrent_calls", "Calls at once (empty: no limit)", "number")
+NO_LIMIT = "Empty: no limit."
+AT_ONCE = FormField("max_concurrent_calls", "Calls at once", "number", help=NO_LIMIT)
 SECTIONS = {
     "agents": Section(
         "Agents",
@@ -79,11 +82,11 @@ SECTIONS = {
             "max_calls_per_day": "Calls per day",
         },
         (
-            FormField("phone_number", "Number, as in +12025550191", is_fixed=True),
+            FormField("phone_number", "Number", is_fixed=True, help="As in +12025550191."),
             FormField("trunk_id", "Trunk"),
             FormField("agent_id", "Agent"),
             AT_ONCE,
-            FormField("max_calls_per_day", "Calls per day (empty: no limit)", "number"),
+            FormField("max_calls_per_day", "Calls per day", "number", help=NO_LIMIT),
             STATUS,
         ),
     ),
@@ -103,8 +106,8 @@ SECTIONS = {
         (
             FormField("name", "Name"),
             FormField("provider", "Provider", is_fixed=True),
-            FormField("config", "Config as JSON; secrets as env:TRUNK_…", "json"),
-            FormField("calls_per_second", "Calls per second (empty: no limit)", "number"),
+            FormField("config", "Config, as JSON", "json", help="Secrets as env:TRUNK_…, never themselves."),
+            FormField("calls_per_second", "Calls per second", "number", help=NO_LIMIT),
             AT_ONCE,
             STATUS,
         ),
@@ -116,7 +119,7 @@ SECTIONS = {
         "suppressed number",
         lambda _: SUPPRESSION_TYPE,
         {"phone_number": "Number", "reason": "Reason", "created_at": "Since"},
-        (FormField("phone_number", "Number, as in +12025550112", is_fixed=True), FormField("reason", "Reason")),
+        (FormField("phone_number", "Number", is_fixed=True, help="As in +12025550112."), FormField("reason", "Reason")),
     ),
 }
 
@@ -238,7 +241,6 @@ def _form_page(
         # Others may not list trunks, and write the id.
         choices["trunk_id"] = _choices(caller, trunk_type(caller))
     values = {each.name: _text(view.get(each.name)) for each in section.fields}
-    wrong = {wrong.field.partition(".")[0]: wrong.reason for wrong in error.errors} if error else {}
     return page(
         request,
         "resource.html",
@@ -250,7 +252,7 @@ def _form_page(
         values=values,
         choices=choices,
         error=error,
-        wrong=wrong,
+        wrong=wrong_fields(error),
         check=check,
     )
 

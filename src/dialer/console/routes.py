@@ -12,6 +12,7 @@ from dialer.console import (
     events,
     forecast,
     new_batch,
+    quarantine,
     resources,
     sign_in,
     static_files,
@@ -39,6 +40,7 @@ PARTS = (
     system,
     webhooks,
     suppression_list,
+    quarantine,
     resources,
 )
 for part in PARTS:

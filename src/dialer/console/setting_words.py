@@ -29,7 +29,7 @@ LABELS = {
     "retry_machine": "Calls again where a machine answered",
     "expires_at": "Expires",
     "priority": "Priority",
-    "person_limits": "Limits per person",
+    "person_limits": "Calls per person",
 }
 _HOURS = "go on to their end, also outside the new hours"
 _NUMBERS = "go on with the number that they have"
@@ -101,5 +101,7 @@ _WRITERS: Mapping[str, Callable[[Any], str]] = {
     "retry_delays": lambda stored: ", ".join(
         f"{outcome.replace('_', ' ')} {minutes:g}" for outcome, minutes in sorted(stored.items())
     ),
-    "person_limits": lambda stored: ", ".join(f"{each['attempts']} in {each['hours']} h" for each in stored),
+    "person_limits": lambda stored: ", ".join(
+        f"{each['attempts']} in {formats.count_of(each['hours'], 'hour')}" for each in stored
+    ),
 }

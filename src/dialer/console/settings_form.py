@@ -30,6 +30,8 @@ _OPTIONAL = (
     "max_call_seconds",
     "expires_at",
 )
+# As the API names them, written as 3/24: 3 attempts in 24 hours.
+_LIMIT = ("attempts", "hours")
 _DELAYS = tuple(outcome.value for outcome in DEFAULT_DELAY_MINUTES)
 
 
@@ -75,6 +77,7 @@ def settings_of(form: Form) -> dict[str, Any]:
         "max_retry_attempts": form["max_retry_attempts"] or "0",
         "retry_failed": form["max_retry_attempts"] not in ("", "0"),
         "retry_machine": bool(form["retry_machine"]),
+        "person_limits": _person_limits(form),
         "retry_delays": {outcome: form[f"delay_{outcome}"] for outcome in _DELAYS if form[f"delay_{outcome}"]},
     }
 
@@ -98,6 +101,7 @@ def form_of(batch: Mapping[str, Any]) -> Form:
         "holidays_region": holidays.get("region") or "",
         "max_retry_attempts": str(batch["max_retry_attempts"]) if batch["retry_failed"] else "0",
         "retry_machine": "yes" if batch["retry_machine"] else "",
+        "person_limits": ", ".join("/".join(str(each[name]) for name in _LIMIT) for each in batch["person_limits"]),
     }
     fields |= {f"hours_{day}": ", ".join("-".join(interval) for interval in hours.get(day, ())) for day in WEEKDAYS}
     fields |= {f"delay_{outcome}": f"{minutes:g}" for outcome, minutes in batch["retry_delays"].items()}
@@ -120,6 +124,12 @@ def _interval(text: str) -> list[str]:
 def _holidays(form: Form) -> dict[str, str | None] | None:
     country, region = form["holidays_country"].upper(), form["holidays_region"].upper()
     return {"country": country, "region": region or None} if country else None
+
+
+def _person_limits(form: Form) -> list[dict[str, str]]:
+    """Read 3/24, 7/168. What is missing is left to the service, which names it."""
+    limits = filter(None, form["person_limits"].replace(",", " ").split())
+    return [dict(zip(_LIMIT, limit.split("/", 1), strict=False)) for limit in limits]
 
 
 def _text(value: Any) -> str:

@@ -35,7 +35,7 @@ def show_system(request: Request, visitor: SignedIn) -> Response:
         visitor,
         agents=agents,
         trunks=shown_trunks,
-        engine=_engine(request, visitor) if _is_of_the_owner(visitor) else None,
+        engine=_engine(request, visitor) if is_of_the_owner(visitor) else None,
         sections={kind: section for kind, section in SECTIONS.items() if visitor.may(section.reads)},
     )
 
@@ -43,12 +43,12 @@ def show_system(request: Request, visitor: SignedIn) -> Response:
 @router.get("/system/engine")
 def show_engine(request: Request, visitor: SignedInAdmin) -> Response:
     """Show the state of the engine, without the page around it."""
-    if not _is_of_the_owner(visitor):
+    if not is_of_the_owner(visitor):
         raise NotAllowed(f"The engine is shown to admins of the workspace {DEFAULT_WORKSPACE}")
     return page(request, "engine.html", visitor, **_engine(request, visitor))
 
 
-def _is_of_the_owner(visitor: Visitor) -> bool:
+def is_of_the_owner(visitor: Visitor) -> bool:
     """Return whether what concerns all workspaces may be shown: the machine's owner has the keys of `default`."""
     return visitor.may(Role.ADMIN) and visitor.caller.workspace == DEFAULT_WORKSPACE
 

@@ -85,8 +85,6 @@ def _requires(wanted: Role, *, acts: bool = False) -> Callable[..., Visitor]:
         session = sessions.find(state.context.db, request.cookies.get(COOKIE, ""))
         identity = session.identity
         check_rate_limit(state, identity.key_id)
-        if not identity.role.suffices_for(wanted):
-            raise NotAllowed(f"This needs the role {wanted}; you are signed in as {identity.role}")
         caller = Caller(
             context=state.read_context
             if request.method == "GET"
@@ -99,7 +97,12 @@ def _requires(wanted: Role, *, acts: bool = False) -> Callable[..., Visitor]:
             now=current_request().now,
             rng=state.rng,
         )
-        return Visitor(caller, session)
+        visitor = Visitor(caller, session)
+        # For the frame of an error page.
+        request.state.visitor = visitor
+        if not identity.role.suffices_for(wanted):
+            raise NotAllowed(f"This needs the role {wanted}; you are signed in as {identity.role}")
+        return visitor
 
     def acting(request: Request, form: SentForm) -> Visitor:
         check_origin(request)

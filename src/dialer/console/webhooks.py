@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from dialer.console.fields import Chosen
+from dialer.console.fields import Chosen, wrong_fields
 from dialer.console.page import HEADERS, PageRoute, page
 from dialer.console.visitor import Form, Managing, SentForm, SignedInAdmin, Visitor
 from dialer.domain.webhook import FAILING_AFTER, DeliveryStatus, WebhookEvent
@@ -107,7 +107,6 @@ def _fields(form: Form) -> dict[str, Any]:
 def _form_page(
     request: Request, visitor: Visitor, values: dict[str, Any], error: InvalidInput | None = None
 ) -> Response:
-    wrong = {each.field.partition(".")[0]: each.reason for each in error.errors} if error else {}
     return page(
         request,
         "webhook_form.html",
@@ -116,7 +115,7 @@ def _form_page(
         values=values,
         events=list(WebhookEvent),
         error=error,
-        wrong=wrong,
+        wrong=wrong_fields(error),
     )
 
 

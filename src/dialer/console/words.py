@@ -5,8 +5,11 @@ from typing import Any
 
 from dialer.domain.gates.codes import KINDS, Advice, GateCode
 from dialer.domain.gates.messages import PHRASES
+from dialer.domain.gates.room import ROOM
 from dialer.domain.outcomes import Outcome
 from dialer.domain.states import BatchStatus, ContactStatus
+from dialer.service.explain import MOST_BY_REASON as MOST_BY_REASON
+from dialer.service.explain import NOT_OF_A_CONTACT
 
 BATCH_STATUSES = list(BatchStatus)
 CONTACT_STATUSES = list(ContactStatus)
@@ -83,13 +86,8 @@ _ADVICE = {
     Advice.CHANGE: "somebody has to change something",
     Advice.ESCALATE: "somebody who runs this installation has to look",
 }
-# The filter of the list of contacts that shows those who are not called for this reason.
-CONTACTS_OF_REASON = {
-    "in_call": "status=dialing",
-    "retry_not_due": "status=waiting",
-    "callback_at": "status=waiting",
-    "number_invalid": "outcome=invalid_number",
-}
+# The reasons by which contacts can be listed, with their words; a limit that contacts share says nothing of one.
+REASONS = {code: PHRASES[code] for code in GateCode if code not in ROOM | NOT_OF_A_CONTACT}
 _STATUSES = {
     "draft": "It is a draft: start it when its contacts are loaded",
     "scheduled": "It starts at its scheduled time",
@@ -104,7 +102,8 @@ def hold(batch: Mapping[str, Any]) -> str:
     """Say why a batch starts no calls now; empty: nothing holds it."""
     if batch["status"] != BatchStatus.ACTIVE:
         reason = batch["status_reason"]
-        return _STATUSES[batch["status"]] + (f": {label(reason)}" if reason else "")
+        status = _STATUSES[batch["status"]]
+        return f"{status.partition(':')[0]}: {label(reason)}" if reason else status
     held_by = batch["held_by"]
     return _HOLDS.get(held_by, label(held_by)) if held_by else ""
 
@@ -122,8 +121,8 @@ def reason(code: str) -> str:
 
 
 def advice(code: str) -> str:
-    """Say what can be done about a reason."""
-    return _ADVICE[KINDS[GateCode(code)].advice]
+    """Say what can be done about a reason; empty: there is nothing to do."""
+    return "" if code == GateCode.CONTACT_DONE else _ADVICE[KINDS[GateCode(code)].advice]
 
 
 def label(code: str) -> str:

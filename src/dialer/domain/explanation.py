@@ -184,6 +184,7 @@ class ContactGroup:
 
     count: int
     facts: ContactFacts
+    key: str | None = None  #: By which the store finds them; None: they were only counted.
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +233,14 @@ def explain_batch(facts: BatchFacts, groups: Sequence[ContactGroup], now: DateTi
     if left:
         return BatchExplanation(total, left, in_order, Verdict.CALLABLE, None, now, Certainty.EXACT)
     return _uncallable(facts, total, in_order, now)
+
+
+def groups_because(
+    facts: BatchFacts, groups: Sequence[ContactGroup], code: GateCode, now: DateTime
+) -> list[ContactGroup]:
+    """Return the groups that `explain_batch` counts under a reason, which is not a room that contacts share."""
+    reasons = [(group, explain(facts, group.facts, now).reason) for group in groups]
+    return [group for group, reason in reasons if reason and reason.code is code]
 
 
 def _add(reasons: dict[GateCode, Reason], reason: Reason) -> None:

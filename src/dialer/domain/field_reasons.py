@@ -70,6 +70,8 @@ def _plain(value: Any) -> Any:
 
 
 def _length(kind: str, facts: Mapping[str, Any]) -> str:
+    if facts.get("min_length") == 1:
+        return "must not be empty"
     bound, length = ("least", facts["min_length"]) if kind.endswith("short") else ("most", facts["max_length"])
     is_list = facts.get("field_type") in ("List", "Tuple", "Set", "Dictionary")
     one, many = ("entry", "entries") if is_list else ("character", "characters")

@@ -17,10 +17,12 @@ from dialer.domain.explanation import (
     Explanation,
     explain,
     explain_batch,
+    groups_because,
     later_moments,
 )
 from dialer.domain.gates.codes import Blocked, GateCode
 from dialer.domain.gates.of_contact import ContactFacts, lane_hours
+from dialer.domain.gates.room import ROOM
 from dialer.domain.ids import BatchId, ContactId, WorkspaceId
 from dialer.domain.lane import NO_LANE, Lane
 from dialer.domain.preview import Preview, opening_of, preview, start_of
@@ -29,9 +31,10 @@ from dialer.domain.slots import BatchRoutes
 from dialer.domain.states import ContactStatus
 from dialer.engine.context import EngineContext
 from dialer.engine.unusable_trunks import not_permitted, without_listener
-from dialer.errors import NotFound, Unavailable
+from dialer.errors import InvalidInput, NotFound, Unavailable
 from dialer.store import batches, contacts, lease_epoch, numbers
 from dialer.store import explain as records
+from dialer.store.contact_views import InGroups
 from dialer.store.database import Connection
 from dialer.store.explain import BatchRecord, ContactRecord
 
@@ -85,11 +88,33 @@ def explain_contacts(
     """Explain all contacts of a batch, in groups; raises NotFound."""
     with context.db.begin() as connection:
         batch, facts, record = _read(connection, workspace_id, batch_id, now)
-        lanes = records.open_lanes(connection, batch_id) if batch.has_lanes else [NO_LANE]
-        groups = records.groups(connection, batch_id, now, later_moments(facts, lanes, now))
+        groups = records.groups(connection, batch_id, now, _moments(connection, batch, facts, now))
     facts = with_usage(context, facts, now)
     notices = tuple(_notices(context, facts, record, now))
     return ExplainedBatch(explain_batch(facts, groups, now), notices, timezone_of(batch), batch.version)
+
+
+def contacts_because(
+    context: EngineContext, workspace_id: WorkspaceId, batch_id: BatchId, code: GateCode, now: DateTime
+) -> InGroups:
+    """Say which contacts `explain_contacts` counts under a reason; raises NotFound, InvalidInput where it cannot."""
+    if code in ROOM:
+        raise InvalidInput.of("reason", f"must not be {code}: whom this limit delays is decided when calls start")
+    with context.db.begin() as connection:
+        batch, facts, _ = _read(connection, workspace_id, batch_id, now)
+        moments = _moments(connection, batch, facts, now)
+        groups = records.groups(connection, batch_id, now, moments)
+    keys = [group.key for group in groups_because(facts, groups, code, now)]
+    if any(group.key is None for group in groups):
+        most = f"{records.MOST_READ:,} contacts"
+        raise InvalidInput.of("reason", f"is a filter for batches of at most {most}; choose a status or an outcome")
+    return InGroups(tuple(key for key in keys if key), now, tuple(moments))
+
+
+def _moments(connection: Connection, batch: Batch, facts: BatchFacts, now: DateTime) -> list[DateTime]:
+    """List when gates pass that depend on the batch and the lanes of its contacts only, in order."""
+    lanes = records.open_lanes(connection, batch.id) if batch.has_lanes else [NO_LANE]
+    return sorted(later_moments(facts, lanes, now))
 
 
 def preview_contacts(

@@ -29,6 +29,7 @@ from dialer.service.csv_reader import Readable
 from dialer.store import batches, call_views, contact_import, contact_views, workspaces
 from dialer.store.batches import ImportSettings
 from dialer.store.contact_import import Imported
+from dialer.store.contact_views import InGroups
 from dialer.store.database import Connection, Database
 
 MAX_SHOWN_ERRORS = 100
@@ -194,6 +195,7 @@ def list_page(
     outcome: Outcome | None = None,
     phone_number: str | None = None,
     external_id: str | None = None,
+    because: InGroups | None = None,
     limit: int,
     offset: int,
 ) -> tuple[list[dict[str, Any]], int]:
@@ -207,6 +209,7 @@ def list_page(
         outcome: only contacts with this outcome.
         phone_number: only this number, in any format that an import accepts.
         external_id: only contacts with this id.
+        because: only these contacts (`service.explain.contacts_because`).
         limit: the size of the page.
         offset: how many contacts come before the page.
 
@@ -218,7 +221,9 @@ def list_page(
         InvalidInput: `phone_number` is no number.
     """
     with db.begin() as connection:
-        contact_filter = filter_of(connection, workspace_id, batch_id, status, outcome, phone_number, external_id)
+        contact_filter = filter_of(
+            connection, workspace_id, batch_id, status, outcome, phone_number, external_id, because
+        )
         contacts, total = contact_views.page(connection, contact_filter, limit, offset)
         return [dict(row._mapping) for row in contacts], total
 
@@ -234,6 +239,7 @@ def list_after(
     outcome: Outcome | None = None,
     phone_number: str | None = None,
     external_id: str | None = None,
+    because: InGroups | None = None,
 ) -> list[dict[str, Any]]:
     """Read the contacts of a batch after a position, in the order in which they were added. Nothing is counted.
 
@@ -247,6 +253,7 @@ def list_after(
         outcome: only contacts with this outcome.
         phone_number: only this number, in any format that an import accepts.
         external_id: only contacts with this id.
+        because: only these contacts (`service.explain.contacts_because`).
 
     Returns:
         The contacts, each with its `position`.
@@ -256,7 +263,9 @@ def list_after(
         InvalidInput: `phone_number` is no number.
     """
     with db.begin() as connection:
-        contact_filter = filter_of(connection, workspace_id, batch_id, status, outcome, phone_number, external_id)
+        contact_filter = filter_of(
+            connection, workspace_id, batch_id, status, outcome, phone_number, external_id, because
+        )
         return [dict(row._mapping) for row in contact_views.after(connection, contact_filter, position, limit)]
 
 
@@ -268,6 +277,7 @@ def filter_of(
     outcome: Outcome | None,
     phone_number: str | None,
     external_id: str | None,
+    because: InGroups | None = None,
 ) -> contact_views.ContactFilter:
     """Make the filter of a list.
 
@@ -279,6 +289,7 @@ def filter_of(
         outcome: only contacts with this outcome.
         phone_number: only this number, in any format that an import accepts.
         external_id: only contacts with this id.
+        because: only these contacts (`service.explain.contacts_because`).
 
     Returns:
         The filter.
@@ -291,7 +302,7 @@ def filter_of(
     if settings is None:
         raise NotFound("No such batch in this workspace")
     number = None if phone_number is None else normalise(phone_number, settings.default_region)
-    return contact_views.ContactFilter(batch_id, status, outcome, number, external_id)
+    return contact_views.ContactFilter(batch_id, status, outcome, number, external_id, because)
 
 
 def show(db: Database, workspace_id: WorkspaceId, batch_id: BatchId, contact_id: ContactId) -> dict[str, Any]:

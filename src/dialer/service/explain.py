@@ -11,9 +11,13 @@ from dialer.domain.ids import BatchId, ContactId, WorkspaceId
 from dialer.engine import explain
 from dialer.engine.context import EngineContext
 from dialer.service import readiness
+from dialer.store.contact_views import InGroups
+from dialer.store.explain import MOST_READ
 
 NOT_OF_A_CONTACT = {GateCode.NO_WORKER, GateCode.IMPORT_RUNNING}
 PASSES = "Passes"
+# In a batch of more contacts they are not listed by reason.
+MOST_BY_REASON = MOST_READ
 
 
 def explain_contact(
@@ -85,6 +89,28 @@ def explain_batch(
         "reasons": [_reason(reason, timezone, now) for reason in explanation.reasons],
         "engine": [{"code": gate.code, "message": message_of(gate, timezone, now)} for gate in explained.notices],
     }
+
+
+def contacts_because(
+    context: EngineContext, workspace_id: WorkspaceId, batch_id: BatchId, reason: GateCode | None, now: DateTime
+) -> InGroups | None:
+    """Say which contacts of a batch are not called for a reason, as a filter of its contacts.
+
+    Args:
+        context: what the engine works with.
+        workspace_id: the workspace of the caller.
+        batch_id: the batch.
+        reason: a code of the `reasons` of `explain_batch`; None: any.
+        now: the current time.
+
+    Returns:
+        The filter; None: all contacts.
+
+    Raises:
+        NotFound: there is no such batch in this workspace.
+        InvalidInput: the reason is a limit that contacts share, or the batch has more than 50,000 contacts.
+    """
+    return None if reason is None else explain.contacts_because(context, workspace_id, batch_id, reason, now)
 
 
 def preview_batch(

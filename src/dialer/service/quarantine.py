@@ -4,13 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import structlog
 from pendulum import DateTime
 
-from dialer.domain.ids import AttemptId, BatchId
+from dialer.domain.ids import AttemptId, BatchId, KeyId, WorkspaceId
 from dialer.errors import DialerError, NotFound, StateConflict, Unavailable
 from dialer.store import attempts, inbox, progress, quarantine
 from dialer.store.database import Connection, Database
 from dialer.store.quarantine import Entry
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,8 @@ def retry(db: Database, now: DateTime, entry_ids: Sequence[int] | None = None) -
     for entry_id in entry_ids:
         try:
             with db.begin() as connection:
-                _retry(connection, entry_id, now)
+                entry = quarantine.find(connection, entry_id)
+                _retry(connection, entry, now, missing=f"Nothing in quarantine has the id {entry_id}")
         except (NotFound, Unavailable):
             raise
         except Exception as error:
@@ -63,10 +67,46 @@ def retry(db: Database, now: DateTime, entry_ids: Sequence[int] | None = None) -
     return Retried(tuple(entry_id for entry_id in entry_ids if entry_id not in failed), failed)
 
 
-def _retry(connection: Connection, entry_id: int, now: DateTime) -> None:
-    entry = quarantine.find(connection, entry_id)
+def list_of(db: Database, workspace_id: WorkspaceId, limit: int, offset: int) -> tuple[list[dict[str, Any]], int]:
+    """Read a page of the entries of one workspace, without the texts of their errors.
+
+    Args:
+        db: the database.
+        workspace_id: the workspace of the caller. Entries that belong to none are for `list_entries` alone.
+        limit: the size of the page.
+        offset: how many entries come before the page.
+
+    Returns:
+        The entries, oldest first, and how many there are.
+    """
+    with db.begin() as connection:
+        page, total = quarantine.entries_of(connection, workspace_id, limit, offset)
+        return [dict(row._mapping) for row in page], total
+
+
+def retry_of(db: Database, workspace_id: WorkspaceId, entry_id: int, now: DateTime, *, by: KeyId) -> None:
+    """Retry one entry of a workspace, as `retry` does.
+
+    Args:
+        db: the database.
+        workspace_id: the workspace of the caller.
+        entry_id: the entry.
+        now: the current time.
+        by: the key of the caller, for the log.
+
+    Raises:
+        NotFound: there is no such entry in this workspace.
+        StateConflict: no report was kept with it.
+    """
+    with db.begin() as connection:
+        entry = quarantine.find_of(connection, workspace_id, entry_id)
+        _retry(connection, entry, now, missing="No such entry in this workspace")
+    log.info("quarantine retried", entry_id=entry_id, workspace_id=str(workspace_id), key_id=str(by))
+
+
+def _retry(connection: Connection, entry: Entry | None, now: DateTime, *, missing: str) -> None:
     if entry is None:
-        raise NotFound(f"Nothing in quarantine has the id {entry_id}")
+        raise NotFound(missing)
     match entry.kind:
         case "batch":
             progress.wake(connection, [BatchId(entry.row_id)], now)

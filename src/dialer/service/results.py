@@ -15,7 +15,7 @@ from dialer.domain.timezones import in_utc
 from dialer.errors import NotFound
 from dialer.service import contacts
 from dialer.store import call_views, configuration
-from dialer.store.contact_views import ContactFilter
+from dialer.store.contact_views import ContactFilter, InGroups
 from dialer.store.database import Connection, Database
 
 COLUMNS = (
@@ -74,6 +74,7 @@ def results_csv(
     outcome: Outcome | None = None,
     phone_number: str | None = None,
     external_id: str | None = None,
+    because: InGroups | None = None,
 ) -> Generator[bytes]:
     """Generate the results as CSV, one row per contact.
 
@@ -88,6 +89,7 @@ def results_csv(
         outcome: only contacts with this outcome.
         phone_number: only this number, in any format that an import accepts.
         external_id: only contacts with this id.
+        because: only these contacts (`service.explain.contacts_because`).
 
     Returns:
         The file in chunks.
@@ -97,7 +99,9 @@ def results_csv(
         InvalidInput: `phone_number` is no number; so is this.
     """
     with db.begin() as connection:
-        which = contacts.filter_of(connection, workspace_id, batch_id, status, outcome, phone_number, external_id)
+        which = contacts.filter_of(
+            connection, workspace_id, batch_id, status, outcome, phone_number, external_id, because
+        )
     return _chunks(db, which)
 
 
@@ -112,9 +116,7 @@ def _chunks(db: Database, which: ContactFilter) -> Generator[bytes]:
 
 def _page(db: Database, which: ContactFilter, after: int) -> Sequence[Any]:
     with db.begin() as connection:
-        return call_views.results(
-            connection, which.batch_id, after, _ROWS, which.status, which.outcome, which.phone_number, which.external_id
-        )
+        return call_views.results(connection, which, after, _ROWS)
 
 
 def _lines(table: Any) -> bytes:

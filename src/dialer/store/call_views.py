@@ -7,8 +7,10 @@ from sqlalchemy import Connection, Row
 
 from dialer.domain.ids import AttemptId, BatchId, ContactId
 from dialer.domain.outcomes import Outcome
-from dialer.domain.states import AttemptState, ContactStatus
+from dialer.domain.states import AttemptState
+from dialer.store.contact_views import ContactFilter
 from dialer.store.database import rows
+from dialer.store.explain import in_groups
 
 _FACTS = "sip_code, q850_cause, sip_call_id, hung_up_by, disposition, opt_out, callback_at, callback_refused"
 COLUMNS = f"""
@@ -65,16 +67,7 @@ def of_contact(connection: Connection, contact_id: ContactId) -> Sequence[Row[An
     )
 
 
-def results(
-    connection: Connection,
-    batch_id: BatchId,
-    after: int,
-    limit: int,
-    status: ContactStatus | None = None,
-    outcome: Outcome | None = None,
-    phone_number: str | None = None,
-    external_id: str | None = None,
-) -> Sequence[Row[Any]]:
+def results(connection: Connection, which: ContactFilter, after: int, limit: int) -> Sequence[Row[Any]]:
     """Read the results of contacts after this position, in their order: outcome and last call of each.
 
     Contacts of a batch that is over, which a bulk change has still to end, are shown as it will.
@@ -91,7 +84,8 @@ def results(
                coalesce(c.finished_at, CASE WHEN over.is_so THEN b.completed_at END) AS finished_at, c.variables
         FROM contacts c JOIN batches b ON b.id = c.batch_id
         CROSS JOIN LATERAL (
-            SELECT c.status IN ('pending', 'waiting') AND b.completed_at IS NOT NULL AS is_so) AS over
+            SELECT c.id AS contact_id,
+                   c.status IN ('pending', 'waiting') AND b.completed_at IS NOT NULL AS is_so) AS over
         LEFT JOIN LATERAL (
             SELECT min(created_at) AS first_attempt_at FROM (
                 SELECT created_at FROM attempts WHERE contact_id = c.id
@@ -100,18 +94,15 @@ def results(
             SELECT {_LAST} FROM attempts WHERE contact_id = c.id
             UNION ALL SELECT {_LAST} FROM attempts_archive WHERE contact_id = c.id
             ORDER BY id DESC LIMIT 1) AS l ON true
-        WHERE c.batch_id = :batch AND c.position > :after
+        WHERE c.batch_id = :batch_id AND c.position > :after
           AND (CAST(:status AS text) IS NULL OR CASE WHEN over.is_so THEN 'cancelled' ELSE c.status END = :status)
           AND (CAST(:outcome AS text) IS NULL OR c.outcome = :outcome)
           AND (CAST(:phone_number AS text) IS NULL OR c.phone_number = :phone_number)
           AND (CAST(:external_id AS text) IS NULL OR c.external_id = :external_id)
+          {f"AND {in_groups('over.contact_id')}" if which.because else ""}
         ORDER BY c.position LIMIT :limit
         """,
-        status=status,
-        outcome=outcome,
-        phone_number=phone_number,
-        external_id=external_id,
-        batch=batch_id,
         after=after,
         limit=limit,
+        **which.values(),
     )

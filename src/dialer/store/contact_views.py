@@ -1,21 +1,36 @@
 """Contacts as the API shows them."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
+from pendulum import DateTime
 from sqlalchemy import Connection, Row
 
 from dialer.domain.ids import BatchId, ContactId, WorkspaceId
 from dialer.domain.outcomes import Outcome
 from dialer.domain.states import ContactStatus
 from dialer.store.database import rows
+from dialer.store.explain import in_groups
 
 _COLUMNS = """
 id, batch_id, phone_number, name, timezone, priority, external_id, expires_at, not_before, variables, status,
 status_reason, outcome, attempts, CASE WHEN status IN ('pending', 'waiting') THEN due_at END AS due_at,
 CASE WHEN status = 'waiting' THEN coalesce(waits_for, 'retry') END AS waits_for, created_at, finished_at
 """
+
+
+@dataclass(frozen=True, slots=True)
+class InGroups:
+    """The contacts that are in these groups of a batch at a moment (`explain.groups`, which got `moments`)."""
+
+    keys: tuple[str, ...]
+    now: DateTime
+    moments: tuple[DateTime, ...]
+
+    def values(self, batch_id: BatchId) -> dict[str, Any]:
+        """Return the values for `explain.in_groups`."""
+        return {"id": batch_id, "keys": list(self.keys), "now": self.now, "moments": list(self.moments)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +42,21 @@ class ContactFilter:
     outcome: Outcome | None = None
     phone_number: str | None = None
     external_id: str | None = None
+    because: InGroups | None = None
 
     def where(self) -> str:
         """Write the condition with only the filters that are set, so that Postgres can use an index for each."""
-        return " AND ".join(f"{name} = :{name}" for name, value in asdict(self).items() if value is not None)
+        equal = [name for name in _EQUAL if getattr(self, name) is not None]
+        conditions = [f"{name} = :{name}" for name in equal] + [in_groups("contacts.id")] * (self.because is not None)
+        return " AND ".join(conditions)
+
+    def values(self) -> dict[str, Any]:
+        """Return the values of the condition."""
+        because = self.because.values(self.batch_id) if self.because else {}
+        return {name: getattr(self, name) for name in _EQUAL} | because
+
+
+_EQUAL = ("batch_id", "status", "outcome", "phone_number", "external_id")
 
 
 def page(
@@ -39,7 +65,7 @@ def page(
     """Read a page of contacts in their order; and count all that match."""
     where = contact_filter.where()
     in_order = f"SELECT {_COLUMNS} FROM contacts WHERE {where} ORDER BY position LIMIT :limit OFFSET :offset"
-    contacts = rows(connection, in_order, limit=limit, offset=offset, **asdict(contact_filter))
+    contacts = rows(connection, in_order, limit=limit, offset=offset, **contact_filter.values())
     return contacts, _count(connection, contact_filter)
 
 
@@ -51,7 +77,7 @@ def after(connection: Connection, contact_filter: ContactFilter, position: int, 
         f"SELECT position, {_COLUMNS} FROM contacts WHERE {where} AND position > :after ORDER BY position LIMIT :limit",
         after=position,
         limit=limit,
-        **asdict(contact_filter),
+        **contact_filter.values(),
     )
 
 
@@ -61,7 +87,7 @@ def _count(connection: Connection, contact_filter: ContactFilter) -> int:
         count = f"SELECT {contact_filter.status or 'total'} AS n FROM batch_progress WHERE batch_id = :batch_id"
     else:
         count = f"SELECT count(*) AS n FROM contacts WHERE {contact_filter.where()}"
-    (row,) = rows(connection, count, **asdict(contact_filter))
+    (row,) = rows(connection, count, **contact_filter.values())
     return int(row.n)
 
 

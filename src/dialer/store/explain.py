@@ -70,6 +70,27 @@ PERSON_FREE_AT = free_at(
 )
 
 
+# The contacts of the batch `:id` as the gates see them at `:now`; and what those of a group have in common.
+_SEEN = f"""
+SELECT c.status, c.status_reason, c.outcome, c.due_at, c.expires_at, c.attempts, c.attempts_allowed, a.state,
+       a.created_at, a.sent_at IS NOT NULL AS is_sent, a.rescue_at, a.looked_up_at, {IS_SUPPRESSED} AS is_suppressed,
+       CASE WHEN c.status IN ('pending', 'waiting') THEN c.lane ELSE '' END AS lane,
+       c.status = 'waiting' AND c.due_at > :now AS is_waiting,
+       coalesce(c.expires_at <= :now, false) AS is_expired, {IS_SPENT} AS is_spent,
+       coalesce(c.waits_for, 'retry') AS waits_for,
+       CASE WHEN c.status IN ('pending', 'waiting') THEN {PERSON_FREE_AT} END AS person_free_at,
+       -- Reads the live calls of the workspace once.
+       c.status IN ('pending', 'waiting') AND c.phone_number IN (
+           SELECT to_number FROM attempts l WHERE l.state IN {LIVE}
+           AND l.workspace_id = (SELECT workspace_id FROM batches WHERE id = :id)) AS is_person_in_call
+FROM contacts c JOIN batches b ON b.id = c.batch_id JOIN workspaces w ON w.id = b.workspace_id
+LEFT JOIN attempts a ON c.status = 'dialing' AND a.contact_id = c.id AND a.state IN {LIVE}
+WHERE c.batch_id = :id"""
+_EQUAL = """status, status_reason, outcome, lane, is_suppressed, state, is_sent, is_waiting, is_expired, is_spent,
+waits_for, is_person_in_call, person_free_at IS NULL, due_at < person_free_at,
+width_bucket(CASE WHEN is_waiting THEN due_at END, CAST(:moments AS timestamptz[])),
+width_bucket(person_free_at, CAST(:moments AS timestamptz[]))"""
+_KEY = f"CAST(jsonb_build_array({_EQUAL}) AS text)"
 MOST_HOLDERS = 5
 
 
@@ -282,40 +303,32 @@ def _read_groups(
     records = rows(
         connection,
         f"""
-        SELECT status, status_reason, outcome, lane, is_suppressed, state, is_sent, waits_for, is_person_in_call,
-               count(*) AS n, min(person_free_at) AS person_free_at,
+        SELECT {_KEY} AS key, status, status_reason, outcome, lane, is_suppressed, state, is_sent, waits_for,
+               is_person_in_call, count(*) AS n, min(person_free_at) AS person_free_at,
                min(due_at) AS due_at, max(attempts) AS attempts,
                max(attempts_allowed) AS attempts_allowed,
                -- Of those that have not expired, the one that can be called longest.
                CASE WHEN bool_and(expires_at IS NOT NULL) THEN max(expires_at) END AS expires_at,
                min(created_at) AS created_at, min(rescue_at) AS rescue_at,
                max(looked_up_at) AS looked_up_at, NULL AS phone_number, NULL AS timezone
-        FROM (SELECT c.status, c.status_reason, c.outcome, c.due_at, c.expires_at, c.attempts,
-                     c.attempts_allowed, a.state, a.created_at,
-                     a.sent_at IS NOT NULL AS is_sent, a.rescue_at, a.looked_up_at, {IS_SUPPRESSED} AS is_suppressed,
-                     CASE WHEN c.status IN ('pending', 'waiting') THEN c.lane ELSE '' END AS lane,
-                     c.status = 'waiting' AND c.due_at > :now AS is_waiting,
-                     coalesce(c.expires_at <= :now, false) AS is_expired, {IS_SPENT} AS is_spent,
-                     coalesce(c.waits_for, 'retry') AS waits_for,
-                     CASE WHEN c.status IN ('pending', 'waiting') THEN {PERSON_FREE_AT} END AS person_free_at,
-                     -- Reads the live calls of the workspace once.
-                     c.status IN ('pending', 'waiting') AND c.phone_number IN (
-                         SELECT to_number FROM attempts l WHERE l.state IN {LIVE}
-                         AND l.workspace_id = (SELECT workspace_id FROM batches WHERE id = :id)) AS is_person_in_call
-              FROM contacts c JOIN batches b ON b.id = c.batch_id JOIN workspaces w ON w.id = b.workspace_id
-              LEFT JOIN attempts a ON c.status = 'dialing' AND a.contact_id = c.id AND a.state IN {LIVE}
-              WHERE c.batch_id = :id AND c.status = ANY(:statuses)) AS s
-        GROUP BY status, status_reason, outcome, lane, is_suppressed, state, is_sent, is_waiting, is_expired, is_spent,
-                 waits_for, is_person_in_call, person_free_at IS NULL, due_at < person_free_at,
-                 width_bucket(CASE WHEN is_waiting THEN due_at END, CAST(:moments AS timestamptz[])),
-                 width_bucket(person_free_at, CAST(:moments AS timestamptz[]))
+        FROM ({_SEEN} AND c.status = ANY(:statuses)) AS s
+        GROUP BY {_EQUAL}
         """,
         id=batch_id,
         now=now,
         statuses=list(statuses),
         moments=list(moments),
     )
-    return [ContactGroup(row.n, _facts(row)) for row in records]
+    return [ContactGroup(row.n, _facts(row), row.key) for row in records]
+
+
+def in_groups(contact_id: str) -> str:
+    """Return SQL for whether a contact of the batch `:id` is in one of the groups with the keys `:keys`, as of `:now`.
+
+    `:moments`: those by which the groups were made. `contact_id`: SQL without the alias `c`. Each contact is looked at
+    anew, so a page costs what it reads.
+    """
+    return f"EXISTS (SELECT 1 FROM ({_SEEN} AND c.id = {contact_id}) AS s WHERE {_KEY} = ANY(:keys))"
 
 
 def _open_groups(connection: Connection, batch_id: BatchId, now: DateTime, counts: Row[Any]) -> list[ContactGroup]:

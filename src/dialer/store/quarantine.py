@@ -16,7 +16,7 @@ from pendulum import DateTime
 from sqlalchemy import Connection, Row
 
 from dialer.domain.call import CallEvent, CallFacts, EventKind
-from dialer.domain.ids import AttemptId, TrunkId
+from dialer.domain.ids import AttemptId, TrunkId, WorkspaceId
 from dialer.domain.outcomes import Outcome
 from dialer.domain.quarantine import MOST_EQUAL, Failure
 from dialer.errors import UnreadableReport
@@ -203,6 +203,45 @@ def find(connection: Connection, entry_id: int) -> Entry | None:
     """Read one entry and lock it, so that it is retried once."""
     records = rows(connection, f"SELECT {_ENTRY} FROM quarantine WHERE id = :id FOR UPDATE", id=entry_id)
     return _entry(records[0]) if records else None
+
+
+# SQL: the workspace of an entry `q`; NULL: it cannot be told. A report belongs to the trunk whose network sent it.
+_WORKSPACE = """
+CASE q.kind
+    WHEN 'batch' THEN (SELECT b.workspace_id FROM batches b WHERE b.id = CAST(q.subject AS uuid))
+    WHEN 'attempt' THEN (SELECT b.workspace_id FROM attempts a JOIN batches b ON b.id = a.batch_id
+                         WHERE a.id = CAST(q.subject AS uuid))
+    ELSE (SELECT t.workspace_id FROM trunks t
+          WHERE t.id = coalesce(q.trunk_id, (
+              SELECT i.trunk_id FROM inbox i
+              WHERE i.id = CAST(CASE WHEN q.subject ~ '^[0-9]{1,18}$' THEN q.subject END AS bigint))))
+END"""
+# What its workspace may see of an entry: no text of an error, which can name parts of the installation.
+_SHOWN = f"""
+SELECT q.id, q.kind, b.id AS batch_id, a.contact_id, a.id AS attempt_id, q.error_kind,
+       q.times AS tries, q.since, q.last_at
+FROM quarantine q
+LEFT JOIN attempts a ON a.id = q.attempt_id
+    AND EXISTS (SELECT 1 FROM batches o WHERE o.id = a.batch_id AND o.workspace_id = :workspace)
+LEFT JOIN batches b ON b.id = coalesce(a.batch_id, CAST(CASE WHEN q.kind = 'batch' THEN q.subject END AS uuid))
+WHERE {_WORKSPACE} = :workspace
+"""
+
+
+def entries_of(
+    connection: Connection, workspace_id: WorkspaceId, limit: int, offset: int
+) -> tuple[Sequence[Row[Any]], int]:
+    """Read a page of the entries of a workspace, the oldest first; and count all of them."""
+    page = f"{_SHOWN} ORDER BY q.id LIMIT :limit OFFSET :offset"
+    found = rows(connection, page, workspace=workspace_id, limit=limit, offset=offset)
+    count = f"SELECT count(*) AS n FROM quarantine q WHERE {_WORKSPACE} = :workspace"
+    return found, int(rows(connection, count, workspace=workspace_id)[0].n)
+
+
+def find_of(connection: Connection, workspace_id: WorkspaceId, entry_id: int) -> Entry | None:
+    """Read one entry of a workspace and lock it, so that it is retried once."""
+    is_own = f"SELECT 1 FROM quarantine q WHERE q.id = :id AND {_WORKSPACE} = :workspace"
+    return find(connection, entry_id) if rows(connection, is_own, id=entry_id, workspace=workspace_id) else None
 
 
 def _entry(row: Row[Any]) -> Entry:
