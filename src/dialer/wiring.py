@@ -13,6 +13,7 @@ from dialer.clock import seconds as seconds
 from dialer.domain.trunk import Trunk
 from dialer.engine.context import EngineContext
 from dialer.errors import Unavailable
+from dialer.heartbeat import Heartbeat, run_folder
 from dialer.log import Outage
 from dialer.providers import registry
 from dialer.providers.base import Provider, ProviderEnvironment
@@ -67,6 +68,12 @@ class LedgerClock:
 def process_name() -> str:
     """Return a name of this process: its machine, and its id there."""
     return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def heartbeat_of(settings: Settings, kind: str, threads: int = 0) -> Heartbeat:
+    """Make the heartbeat of this process, of one of the kinds in `heartbeat.KINDS`. Nothing is written yet."""
+    outage = Outage("heartbeat cannot be written: `dialer alive` will fail", seconds)
+    return Heartbeat(run_folder(settings.run_dir), kind, seconds, outage.note, threads)
 
 
 def connecting(settings: Settings) -> Callable[[Trunk], Provider]:
@@ -132,6 +139,12 @@ def check(context: EngineContext) -> None:
     """Raise Unavailable, worded for operators, unless Postgres, its schema and Redis can be used."""
     health.check_database(context.db)
     health.check_leases(context.leases)
+
+
+def check_servers(context: EngineContext) -> None:
+    """Raise Unavailable unless Postgres and Redis answer this process. An upgraded schema stops none that runs."""
+    context.db.now()
+    context.leases.ping()
 
 
 def close(context: EngineContext) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,9 +24,10 @@ def worker() -> None:
 
     # Celery warns about root because of pickle. Tasks here use JSON, so the warning does not apply.
     warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
+    # Without Celery's own events, which nobody reads: sending them would block the main loop while the broker is away.
     app.worker_main(
-        ["--quiet", "worker", "--pool", "threads", "--concurrency", str(settings.worker_threads),
-         "--without-gossip", "--without-mingle", "--loglevel", settings.log_level.upper()]
+        ["--quiet", "worker", "--pool", "threads", "--concurrency", str(settings.worker_threads), "--without-gossip",
+         "--without-mingle", "--without-heartbeat", "--loglevel", settings.log_level.upper()]
     )  # fmt: skip
 
 
@@ -47,11 +49,14 @@ def listener() -> None:
     from dialer.listener import Listener
     from dialer.worker import ask_settle
 
+    heartbeat = wiring.heartbeat_of(settings, "listener")
     context = wiring.context_of(settings)
+    heartbeat.check_servers(partial(wiring.check_servers, context))
     listener_id = uuid7(wiring.clock(), wiring.chance())
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_listen(Listener(context.db, listener_id, wiring.connecting(settings), ask_settle)))
+            connect = wiring.connecting(settings)
+            runner.run(_listen(Listener(context.db, listener_id, connect, ask_settle, touch=heartbeat.touch)))
     finally:
         wiring.close(context)
 
