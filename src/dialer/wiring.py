@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Callable
+from importlib import metadata
 from threading import Lock, Thread
 
 from pendulum import DateTime
@@ -65,6 +66,11 @@ class LedgerClock:
         self._known = (self._db.now(), self._seconds())
 
 
+def version() -> str:
+    """Return the version of Dialer."""
+    return metadata.version("dialer-engine")
+
+
 def process_name() -> str:
     """Return a name of this process: its machine, and its id there."""
     return f"{socket.gethostname()}:{os.getpid()}"
@@ -72,7 +78,7 @@ def process_name() -> str:
 
 def heartbeat_of(settings: Settings, kind: str, threads: int = 0) -> Heartbeat:
     """Make the heartbeat of this process, of one of the kinds in `heartbeat.KINDS`. Nothing is written yet."""
-    outage = Outage("heartbeat cannot be written: `dialer alive` will fail", seconds)
+    outage = Outage("heartbeat cannot be written", seconds)
     return Heartbeat(run_folder(settings.run_dir), kind, seconds, outage.note, threads)
 
 

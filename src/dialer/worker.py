@@ -23,6 +23,7 @@ from pendulum import DateTime
 from dialer import log, wiring
 from dialer.coalesce import Coalesced
 from dialer.domain.ids import BatchId, EndpointId
+from dialer.domain.outcomes import KNOWN_CAUSES
 from dialer.domain.timeouts import MAX_SKEW_SECONDS
 from dialer.engine.bulk_change import bulk_change
 from dialer.engine.departure import Departure
@@ -73,7 +74,6 @@ webhook_scheduler = Scheduler(WEBHOOK_THREADS, wiring.seconds)
 webhook_client = wiring.webhook_client_of(settings)
 # The endpoints that this process works on, or has queued.
 endpoints_in_hand: set[EndpointId] = set()
-check_servers = partial(wiring.check_servers, context)
 logger = structlog.get_logger()
 # Errors that pass by themselves. The next tick finds what was due, so they need no traceback each.
 PASSING = (Unavailable, Contended, OperationalError)
@@ -103,6 +103,7 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]  # Celery brings no typ
 
     def _survive(self, loop: Callable[..., None], *arguments: Any) -> None:
         """Connect again after a message that cannot be decoded. It was taken from Redis already, so it is lost."""
+        worker_heartbeat.touch()
         # Registered for each connection: Celery clears the timers of one that is lost.
         self.timer.call_repeatedly(EVERY_SECONDS, worker_heartbeat.touch)
         try:
@@ -195,13 +196,19 @@ def warm_up(**_: object) -> None:
     with context.db.begin() as connection:
         trunks = numbers.reporting_trunks(connection)
     context.providers.warm_up(trunks, WARM_UP_SECONDS)
-    worker_heartbeat.check_servers(check_servers)
+    worker_heartbeat.check_servers(partial(check_servers, "worker"))
 
 
 @beat_init.connect
 def watch_servers(**_: object) -> None:
-    """Check from now on whether beat is ready: whether its broker answers is seen where a task is sent."""
-    beat_heartbeat.check_servers(check_servers)
+    """Check from now on whether beat is ready."""
+    beat_heartbeat.check_servers(partial(check_servers, "beat"))
+
+
+def check_servers(kind: str) -> None:
+    """Raise Unavailable unless Postgres and Redis answer; record in Redis that this process runs."""
+    wiring.check_servers(context)
+    measures.note_process(f"{kind} {process_name}")
 
 
 @setup_logging.connect
@@ -241,12 +248,11 @@ def step(work: Callable[..., None]) -> Any:
     def task(*ids: Any, by_beat: bool = False) -> None:
         try:
             now = ledger_now()
-            if by_beat:
-                measures.note_process("beat")
             if now is None or (by_beat and not context.leases.is_first(name, interval / 2)):
                 return
             with worker_heartbeat.step(), measures.timed("dialer_step_seconds", {"step": name}):
                 work(now, *ids)
+            logger.debug("step done", step=name)
         except PASSING as error:
             outage.note(error)
 
@@ -364,6 +370,8 @@ def leave(departure: Departure, freed_at: DateTime | None) -> None:
     for answer, count in (("placed", report.placed), ("refused", report.refused), ("unclear", report.unclear)):
         measures.count("dialer_placements", {"said": answer}, count)
     measures.count("dialer_attempts", {"outcome": "refused"}, report.refused)
+    for cause, count in report.causes.items():
+        measures.count("dialer_refusals", {"cause": cause if cause in KNOWN_CAUSES else "other"}, count)
     if freed_at is not None:
         measures.duration("dialer_refill_seconds", {}, (wiring.clock() - freed_at).total_seconds())
 
@@ -390,6 +398,8 @@ def refill(now: DateTime, report: SettleReport) -> None:
     dispatch_now(now, report.freed[:CHUNK], report.oldest_at)
     dispatch_all(report.freed[CHUNK:])
     count_outcomes(report.outcomes)
+    for talk_seconds in report.talks:
+        measures.duration("dialer_talk_seconds", {}, talk_seconds)
 
 
 def count_outcomes(outcomes: Mapping[str, int]) -> None:

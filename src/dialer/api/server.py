@@ -14,6 +14,7 @@ from dialer import wiring
 from dialer.api.app import make_app
 from dialer.api.protocol import BoundedProtocol, Bounds
 from dialer.api.transfers import AT_ONCE
+from dialer.engine.context import EngineContext
 from dialer.errors import Unavailable
 from dialer.settings import Settings
 
@@ -70,12 +71,18 @@ def serve(settings: Settings, host: str, port: int, ask_settle: Callable[[], obj
     listening = _listen(host, port)
     app = make_app(context, settings, wiring.LedgerClock(context.db, wiring.seconds), wiring.chance(), ask_settle)
     heartbeat = wiring.heartbeat_of(settings, "api")
-    heartbeat.check_servers(partial(wiring.check_servers, context))
+    heartbeat.check_servers(partial(_check_servers, app, context))
     try:
         Server(server_config(app, settings), stopped, heartbeat.touch).run([listening])
     finally:
         listening.close()
         wiring.close(context)
+
+
+def _check_servers(app: FastAPI, context: EngineContext) -> None:
+    """Raise Unavailable unless Postgres and Redis answer; record in Redis that this process runs."""
+    wiring.check_servers(context)
+    app.state.metrics.note_process(f"api {wiring.process_name()}")
 
 
 def server_config(app: FastAPI, settings: Settings, stop_seconds: int = STOP_SECONDS) -> Config:

@@ -1,8 +1,12 @@
 """The processes of a cluster, one command each: check the servers, run until TERM or Ctrl-C, exit."""
 
 import asyncio
+import os
 import signal
+import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -25,10 +29,11 @@ def worker() -> None:
     # Celery warns about root because of pickle. Tasks here use JSON, so the warning does not apply.
     warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
     # Without Celery's own events, which nobody reads: sending them would block the main loop while the broker is away.
-    app.worker_main(
-        ["--quiet", "worker", "--pool", "threads", "--concurrency", str(settings.worker_threads), "--without-gossip",
-         "--without-mingle", "--without-heartbeat", "--loglevel", settings.log_level.upper()]
-    )  # fmt: skip
+    with _logged("worker"):
+        app.worker_main(
+            ["--quiet", "worker", "--pool", "threads", "--concurrency", str(settings.worker_threads),
+             "--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", settings.log_level.upper()]
+        )  # fmt: skip
 
 
 def beat() -> None:
@@ -36,7 +41,10 @@ def beat() -> None:
     settings = _checked_settings()
     from dialer.worker import app
 
-    app.start(["--quiet", "beat", "--scheduler", "dialer.worker:InMemory", "--loglevel", settings.log_level.upper()])
+    with _logged("beat"):
+        app.start(
+            ["--quiet", "beat", "--scheduler", "dialer.worker:InMemory", "--loglevel", settings.log_level.upper()]
+        )
 
 
 def listener() -> None:
@@ -47,14 +55,14 @@ def listener() -> None:
     from dialer import wiring
     from dialer.domain.ids import uuid7
     from dialer.listener import Listener
-    from dialer.worker import ask_settle
+    from dialer.worker import ask_settle, check_servers
 
     heartbeat = wiring.heartbeat_of(settings, "listener")
     context = wiring.context_of(settings)
-    heartbeat.check_servers(partial(wiring.check_servers, context))
+    heartbeat.check_servers(partial(check_servers, "listener"))
     listener_id = uuid7(wiring.clock(), wiring.chance())
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with _logged("listener"), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             connect = wiring.connecting(settings)
             runner.run(_listen(Listener(context.db, listener_id, connect, ask_settle, touch=heartbeat.touch)))
     finally:
@@ -82,7 +90,8 @@ def api(
     # uvicorn raises the stop signal again when it ends; with this handler that does not kill the process.
     stopped = stop_signals()
     typer.echo(f"Dialer's API is at http://{host}:{port}; its documentation at /docs")
-    serve(settings, host, port, ask_settle, stopped)
+    with _logged("api"):
+        serve(settings, host, port, ask_settle, stopped)
 
 
 def simulator(
@@ -109,6 +118,22 @@ async def _simulate(host: str, port: int, journal: Path | None) -> None:
     typer.echo(f"simulated network at {server.url}")
     await stopped.wait()
     await server.close()
+
+
+@contextmanager
+def _logged(kind: str) -> Iterator[None]:
+    """Log that a process of this kind starts and, at the end of the body of a `with`, that it has stopped."""
+    import structlog
+
+    from dialer.wiring import version
+
+    log = structlog.get_logger()
+    started_at = time.monotonic()
+    log.info("process started", kind=kind, version=version(), pid=os.getpid())
+    try:
+        yield
+    finally:
+        log.info("process stopped", kind=kind, pid=os.getpid(), seconds=round(time.monotonic() - started_at, 1))
 
 
 def _stop_signals() -> asyncio.Event:
