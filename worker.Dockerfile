@@ -33,6 +33,6 @@ COPY --from=build /opt/dialer /opt/dialer
 # A numeric user, so that an orchestrator can see that it is not root. Only /tmp must be writable.
 USER 10001:10001
 WORKDIR /tmp
-HEALTHCHECK --interval=30s --timeout=10s --start-period=20s --retries=3 CMD ["dialer", "db", "check"]
+HEALTHCHECK --interval=15s --timeout=5s --start-period=20s --retries=3 CMD ["dialer", "alive"]
 ENTRYPOINT ["dialer"]
 CMD ["worker"]

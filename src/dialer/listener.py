@@ -20,6 +20,7 @@ from dialer.domain.ids import TrunkId
 from dialer.domain.trunk import Trunk
 from dialer.engine import events
 from dialer.errors import DialerError
+from dialer.heartbeat import EVERY_SECONDS
 from dialer.log import Outage
 from dialer.providers import registry
 from dialer.providers.base import Provider
@@ -56,6 +57,7 @@ class Listener:
         connect: makes the provider of a trunk.
         ask_settle: called after events were stored; if it fails, the next tick finds them.
         reread_seconds: how often the trunks are read.
+        touch: called every second in which the event loop runs.
     """
 
     def __init__(
@@ -66,12 +68,14 @@ class Listener:
         ask_settle: Callable[[], object],
         *,
         reread_seconds: float = 5.0,
+        touch: Callable[[], None] = lambda: None,
     ) -> None:
         self._db = db
         self._id = listener_id
         self._connect = connect
         self._ask_settle = ask_settle
         self._reread_seconds = reread_seconds
+        self._touch = touch
         self._outage = Outage("a server that the listener needs does not answer", wiring.seconds)
         self._links: dict[Hashable, Link] = {}
         # The reason that was last logged for each trunk that is not heard.
@@ -79,6 +83,7 @@ class Listener:
 
     async def run(self, stopped: asyncio.Event) -> None:
         """Listen until stopped. Every acknowledged event is committed."""
+        heartbeats = asyncio.create_task(self._show_heartbeats())
         try:
             while not stopped.is_set():
                 await self._follow_trunks()
@@ -88,6 +93,12 @@ class Listener:
         finally:
             await self._close(list(self._links))
             await asyncio.to_thread(self._leave)
+            heartbeats.cancel()
+
+    async def _show_heartbeats(self) -> None:
+        while True:
+            self._touch()
+            await asyncio.sleep(EVERY_SECONDS)
 
     async def _follow_trunks(self) -> None:
         try:

@@ -105,6 +105,7 @@ class Settings(BaseModel):
         default=None, repr=False
     )
     data_dir: Path = Path(".dialer")
+    run_dir: Path | None = None
     retention_days: int = Field(default=90, ge=1, le=36_500)
     tick_seconds: float = Field(default=1.0, gt=0, le=60)
     worker_threads: int = Field(default=4, ge=1, le=64)

@@ -6,6 +6,7 @@ What only some parts need is imported where they are made: a command that needs 
 import os
 import socket
 from collections.abc import Callable
+from importlib import metadata
 from threading import Lock, Thread
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from dialer.store.database import Database, Timeouts
 if TYPE_CHECKING:
     from dialer.domain.trunk import Trunk
     from dialer.engine.context import EngineContext
+    from dialer.heartbeat import Heartbeat
     from dialer.providers.base import Provider
     from dialer.providers.egress import Egress, Resolve
     from dialer.providers.webhook_client import WebhookClient
@@ -66,9 +68,23 @@ class LedgerClock:
         self._known = (self._db.now(), self._seconds())
 
 
+def version() -> str:
+    """Return the version of Dialer."""
+    return metadata.version("dialer-engine")
+
+
 def process_name() -> str:
     """Return a name of this process: its machine, and its id there."""
     return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def heartbeat_of(settings: Settings, kind: str, threads: int = 0) -> "Heartbeat":
+    """Make the heartbeat of this process, of one of the kinds in `heartbeat.KINDS`. Nothing is written yet."""
+    from dialer.heartbeat import Heartbeat, run_folder
+    from dialer.log import Outage
+
+    outage = Outage("heartbeat cannot be written", seconds)
+    return Heartbeat(run_folder(settings.run_dir), kind, seconds, outage.note, threads)
 
 
 def connecting(settings: Settings, resolve: "Resolve | None" = None) -> "Callable[[Trunk], Provider]":
@@ -151,6 +167,12 @@ def check(context: "EngineContext") -> None:
 
     health.check_database(context.db)
     health.check_leases(context.leases)
+
+
+def check_servers(context: "EngineContext") -> None:
+    """Raise Unavailable unless Postgres and Redis answer this process. An upgraded schema stops none that runs."""
+    context.db.now()
+    context.leases.ping()
 
 
 def close(context: "EngineContext") -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import structlog
 from celery import Celery, beat
-from celery.signals import setup_logging, worker_init, worker_shutdown
+from celery.signals import beat_init, setup_logging, worker_init, worker_shutdown
 from celery.worker import consumer
 from kombu.entity import Queue
 from kombu.exceptions import OperationalError
@@ -23,6 +23,7 @@ from pendulum import DateTime
 from dialer import log, wiring
 from dialer.coalesce import Coalesced
 from dialer.domain.ids import BatchId, EndpointId
+from dialer.domain.outcomes import KNOWN_CAUSES
 from dialer.domain.timeouts import MAX_SKEW_SECONDS
 from dialer.engine.bulk_change import bulk_change
 from dialer.engine.departure import Departure
@@ -35,6 +36,7 @@ from dialer.engine.settle import SettleReport, settle
 from dialer.engine.tick import TickReport, tick
 from dialer.engine.webhooks import WebhookReport, due_webhooks, send_webhooks
 from dialer.errors import Contended, DialerError, Unavailable
+from dialer.heartbeat import EVERY_SECONDS
 from dialer.scheduler import Scheduler
 from dialer.settings import QUEUES, Settings
 from dialer.store import numbers
@@ -64,6 +66,8 @@ rng = wiring.chance()
 context = wiring.context_of(settings)
 process_name = wiring.process_name()
 measures = ProcessMetrics(settings.redis, wiring.seconds, f"worker {process_name}")
+worker_heartbeat = wiring.heartbeat_of(settings, "worker", settings.worker_threads)
+beat_heartbeat = wiring.heartbeat_of(settings, "beat")
 scheduler = Scheduler(DEPARTURE_THREADS, wiring.seconds)
 # Threads of their own: an endpoint that does not answer takes none from the steps of calling.
 webhook_scheduler = Scheduler(WEBHOOK_THREADS, wiring.seconds)
@@ -99,6 +103,9 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]  # Celery brings no typ
 
     def _survive(self, loop: Callable[..., None], *arguments: Any) -> None:
         """Connect again after a message that cannot be decoded. It was taken from Redis already, so it is lost."""
+        worker_heartbeat.touch()
+        # Registered for each connection: Celery clears the timers of one that is lost.
+        self.timer.call_repeatedly(EVERY_SECONDS, worker_heartbeat.touch)
         try:
             loop(*arguments)
         except self.connection_errors:
@@ -111,12 +118,27 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]  # Celery brings no typ
 class InMemory(beat.Scheduler):  # type: ignore[misc]  # Celery brings no types
     """The schedule of beat, without a file: the next second makes up for whatever was missed."""
 
+    def tick(self, *arguments: Any, **named: Any) -> float:
+        """Send one task that is due; return the seconds until the next one."""
+        beat_heartbeat.touch()
+        wait_seconds: float = super().tick(*arguments, **named)
+        return wait_seconds
+
     def apply_entry(self, entry: beat.ScheduleEntry, producer: Any = None) -> None:
         """Send a task; one that cannot be sent is sent at its next time."""
         try:
             self.apply_async(entry, producer=producer, advance=False)
         except beat.SchedulingError as error:
             outage.note(error)
+
+    def _ensure_connected(self) -> Any:
+        """Connect to the broker, as often as it takes."""
+
+        def on_failure(error: Exception, _: float) -> None:
+            beat_heartbeat.touch()
+            outage.note(error)
+
+        return self.connection.ensure_connection(on_failure, self.app.conf.broker_connection_max_retries)
 
     def close(self) -> None:
         """Leave the connection open: it ends with the process.
@@ -174,6 +196,19 @@ def warm_up(**_: object) -> None:
     with context.db.begin() as connection:
         trunks = numbers.reporting_trunks(connection)
     context.providers.warm_up(trunks, WARM_UP_SECONDS)
+    worker_heartbeat.check_servers(partial(check_servers, "worker"))
+
+
+@beat_init.connect
+def watch_servers(**_: object) -> None:
+    """Check from now on whether beat is ready."""
+    beat_heartbeat.check_servers(partial(check_servers, "beat"))
+
+
+def check_servers(kind: str) -> None:
+    """Raise Unavailable unless Postgres and Redis answer; record in Redis that this process runs."""
+    wiring.check_servers(context)
+    measures.note_process(f"{kind} {process_name}")
 
 
 @setup_logging.connect
@@ -183,9 +218,13 @@ def _configure_logging(**_: Any) -> None:
 
 
 def _is_no_retry(record: logging.LogRecord) -> bool:
-    """Log only one of the connection attempts to the broker, which Celery makes every few seconds."""
+    """Log only one of the connection attempts to the broker, which Celery makes every few seconds in place of its loop.
+
+    A worker that makes them is alive.
+    """
     if record.msg != consumer.consumer.CONNECTION_ERROR:
         return True
+    worker_heartbeat.touch()
     outage.note(ConnectionError(record.getMessage().partition("\n")[0]))
     return False
 
@@ -209,12 +248,11 @@ def step(work: Callable[..., None]) -> Any:
     def task(*ids: Any, by_beat: bool = False) -> None:
         try:
             now = ledger_now()
-            if by_beat:
-                measures.note_process("beat")
             if now is None or (by_beat and not context.leases.is_first(name, interval / 2)):
                 return
-            with measures.timed("dialer_step_seconds", {"step": name}):
+            with worker_heartbeat.step(), measures.timed("dialer_step_seconds", {"step": name}):
                 work(now, *ids)
+            logger.debug("step done", step=name)
         except PASSING as error:
             outage.note(error)
 
@@ -332,6 +370,8 @@ def leave(departure: Departure, freed_at: DateTime | None) -> None:
     for answer, count in (("placed", report.placed), ("refused", report.refused), ("unclear", report.unclear)):
         measures.count("dialer_placements", {"said": answer}, count)
     measures.count("dialer_attempts", {"outcome": "refused"}, report.refused)
+    for cause, count in report.causes.items():
+        measures.count("dialer_refusals", {"cause": cause if cause in KNOWN_CAUSES else "other"}, count)
     if freed_at is not None:
         measures.duration("dialer_refill_seconds", {}, (wiring.clock() - freed_at).total_seconds())
 
@@ -358,6 +398,8 @@ def refill(now: DateTime, report: SettleReport) -> None:
     dispatch_now(now, report.freed[:CHUNK], report.oldest_at)
     dispatch_all(report.freed[CHUNK:])
     count_outcomes(report.outcomes)
+    for talk_seconds in report.talks:
+        measures.duration("dialer_talk_seconds", {}, talk_seconds)
 
 
 def count_outcomes(outcomes: Mapping[str, int]) -> None:

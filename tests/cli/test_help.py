@@ -10,7 +10,7 @@ import pytest
 from cli.conftest import Dialer
 
 COMMANDS = (
-    *("demo", "run", "up", "worker", "beat", "listener", "simulator", "audit", "doctor", "bench", "db"),
+    *("demo", "run", "up", "worker", "beat", "listener", "alive", "simulator", "audit", "doctor", "bench", "db"),
     *(
         "api",
         "keys",

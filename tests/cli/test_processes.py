@@ -20,6 +20,7 @@ import redis
 import dialer
 from api.conftest import Api
 from cli.conftest import Dialer, wait_until
+from dialer import wiring
 from dialer.service import webhook_endpoints
 from dialer.service.webhook_endpoints import NewWebhookEndpoint
 from dialer.settings import Settings
@@ -89,16 +90,31 @@ def wait_until_ready(client: httpx2.Client) -> None:
     wait_until(is_ready)
 
 
-def test_a_worker_with_json_logs_prints_no_banner_and_no_warning_of_root_and_leaves_on_term(
-    worker: ModuleType, db: Database, broker: redis.Redis
+def logged_events(err: str) -> list[str]:
+    return [json.loads(line)["event"] for line in err.splitlines()]
+
+
+def test_a_worker_with_json_logs_prints_no_banner_and_no_warning_of_root_is_alive_and_leaves_on_term(
+    worker: ModuleType,
+    db: Database,
+    broker: redis.Redis,
+    dialer: Dialer,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
+    monkeypatch.setenv("DIALER_RUN_DIR", str(tmp_path))
     with running("worker") as process:
         assert process.stderr is not None
         worker.rescue_task.delay()
-        assert json.loads(process.stderr.readline())["event"] == "leases rebuilt from the ledger"
+        first, second = (json.loads(process.stderr.readline()) for _ in range(2))
+        assert (first["event"], first["kind"], first["version"]) == ("process started", "worker", wiring.version())
+        assert second["event"] == "leases rebuilt from the ledger"
+        assert dialer("alive", "worker").out.startswith(f"worker {process.pid} is alive: ")
+        assert dialer("alive", "beat").refusal == "dialer: No beat runs here, or it has only just been started"
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=DEADLINE_SECONDS)
-    assert (process.returncode, err) == (0, "")
+    assert process.returncode == 0
+    assert logged_events(err) == ["process stopped"]
     assert out.strip() in ("", "worker: Warm shutdown (MainProcess)")
 
 
@@ -161,7 +177,7 @@ def test_an_api_ends_its_open_streams_and_leaves_on_term(world: World, in_cluste
             assert list(events) == []
         _, err = process.communicate(timeout=DEADLINE_SECONDS)
     assert process.returncode == 0
-    assert {json.loads(line)["event"] for line in err.splitlines()} == {"request"}
+    assert set(logged_events(err)) == {"process started", "batch changed", "request", "process stopped"}
 
 
 def test_an_api_that_is_told_to_stop_while_it_starts_does(world: World, in_cluster: None, unused_port: int) -> None:
@@ -193,5 +209,6 @@ def test_a_beat_ticks_without_a_banner_and_leaves_on_term(
     with running("beat") as process:
         wait_until(lambda: broker.llen(worker.BEAT_QUEUE))
         process.send_signal(signal.SIGTERM)
-        assert process.communicate(timeout=DEADLINE_SECONDS) == ("", "")
+        out, err = process.communicate(timeout=DEADLINE_SECONDS)
+        assert (out, logged_events(err)) == ("", ["process started", "process stopped"])
     assert process.returncode == 0

@@ -97,7 +97,8 @@ def test_what_is_locked_is_waited_for_once_and_not_once_for_each_half_of_the_pag
             == 3
         )
         assert close(world.context, dict.fromkeys(live_attempts(world), GONE), world.clock.now).ended == 0
-    assert [entry["event"] for entry in logged] == ["locked rows are passed over"] * 2
+    passed_over = [entry["event"] for entry in logged if entry["event"] != "attempt changed"]
+    assert passed_over == ["locked rows are passed over"] * 2
 
 
 @pytest.mark.parametrize("write", [
@@ -182,7 +183,7 @@ def test_someone_who_deletes_a_number_or_a_trunk_keeps_only_those_from_calling_w
         rows(operator, f"SELECT 1 FROM {table} WHERE {where} FOR UPDATE", **{"number": number} if ":" in where else {})
         with capture_logs() as logged:
             assert dispatch_and_place(world, stuck, free).placed == 3
-        assert logged == [], "nobody was waited for"
+        assert {entry["event"] for entry in logged} <= {"attempt changed"}, "nobody was waited for"
         assert attempts_of(world, stuck) == []
     assert dispatch_and_place(world, stuck).placed == 3
 

@@ -23,7 +23,7 @@ def scheduled(world: World) -> BatchId:
 
 def started(world: World, *batch_ids: BatchId) -> int:
     with world.db.begin() as connection:
-        return batches.start_scheduled(connection, batch_ids, NINE)
+        return len(batches.start_scheduled(connection, batch_ids, NINE))
 
 
 def test_a_batch_that_was_put_off_or_paused_since_it_was_due_is_not_started(world: World) -> None:

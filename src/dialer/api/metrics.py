@@ -7,7 +7,7 @@ processes have added up in Redis (`store/process_metrics.py`).
 """
 
 import hmac
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from threading import Lock
 from typing import Any
@@ -19,14 +19,16 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 from pydantic import SecretStr
 
+from dialer import wiring
 from dialer.api.errors import documented
 from dialer.api.openapi import METRICS_TOKEN
 from dialer.api.request_context import current_request
 from dialer.engine.context import EngineContext
 from dialer.errors import DialerError, NotAuthenticated
+from dialer.heartbeat import FAILED_SECONDS, KINDS
 from dialer.settings import QUEUES, Settings
 from dialer.store import metrics as ledger_metrics
-from dialer.store.process_metrics import BUCKETS, ProcessMetrics, Samples
+from dialer.store.process_metrics import ProcessMetrics, Samples, buckets_of
 
 router = APIRouter(tags=["Probes"])
 
@@ -34,10 +36,12 @@ FRESH_SECONDS = 1
 HISTOGRAMS = {
     "dialer_step_seconds": "How long a step of the engine takes; settle includes the dispatch that refills its slots.",
     "dialer_refill_seconds": "From receiving a call event to the network's answer to the call that refills its slot.",
+    "dialer_talk_seconds": "How long the calls lasted that were answered.",
     "dialer_http_request_seconds": "How long a request takes until its response is complete.",
 }
 COUNTERS = {
     "dialer_attempts": "Attempts that are over, by outcome; refused: no call was made.",
+    "dialer_refusals": "Refused placements, by cause.",
     "dialer_steps_refused": "Steps that did nothing, by reason; clock: the clock of their machine is wrong.",
     "dialer_webhook_messages": "Webhook messages by result: delivered, failed (once each try), dead.",
     "dialer_placements": "Placements by the network's answer: placed, refused, unclear.",
@@ -51,6 +55,7 @@ LABELLED_GAUGES = {
         "The most calls placed on a trunk in any second of the last minute.",
         "trunk_id",
     ),
+    "trunk_calls": ("dialer_trunk_calls_in_progress", "Attempts that are not over, by trunk.", "trunk_id"),
     "set_aside": ("dialer_set_aside", "Entries in quarantine, by kind.", "kind"),
 }
 GAUGES = {
@@ -64,6 +69,12 @@ GAUGES = {
     "trunks_failing": ("dialer_trunks_failing", "Trunks whose circuit breaker is open."),
     "batches_finishing": ("dialer_batches_finishing", "Batches whose contacts are being ended or removed."),
     "numbers_to_skip": ("dialer_suppressed_numbers_left", "Suppressed numbers whose contacts are being skipped."),
+    "idle": (
+        "dialer_idle_slots_seconds",
+        "How long a batch has had a due contact and a free slot.",
+    ),
+    "connections": ("dialer_postgres_connections", "Connections to Postgres of all processes."),
+    "connections_limit": ("dialer_postgres_connections_limit", "max_connections of Postgres."),
     "late": ("dialer_tick_lag_seconds", "How long the batch that is due longest has waited for a tick."),
 }
 
@@ -104,6 +115,22 @@ class MetricsPage(Collector):
         for queue, depth in ledger_metrics.queue_depths(self._settings.broker, QUEUES).items():
             depths.add_metric([queue], depth)
         yield depths
+        yield from self._own_gauges()
+
+    def _own_gauges(self) -> Iterator[Metric]:
+        """Gauges of the process that was scraped, and of those that were seen within the last minute."""
+        build = GaugeMetricFamily("dialer_build_info", "1: the version of this process.", labels=["version"])
+        build.add_metric([wiring.version()], 1)
+        yield build
+        processes = GaugeMetricFamily("dialer_processes", "Processes that run, by kind.", labels=["kind"])
+        ages = self._process_metrics.processes()
+        running = Counter(name.partition(" ")[0] for name, age in ages.items() if age <= FAILED_SECONDS)
+        for kind in KINDS:
+            processes.add_metric([kind], running[kind])
+        yield processes
+        pool = self._context.db.pool_use()
+        yield GaugeMetricFamily("dialer_database_pool_used", "Connections in use of this process.", value=pool.used)
+        yield GaugeMetricFamily("dialer_database_pool_limit", "How many it may use at most.", value=pool.limit)
         yield GaugeMetricFamily("dialer_event_streams", "Open event streams of this process.", value=self.open_streams)
 
     def _read_gauges(self, now: DateTime) -> dict[str, Any] | None:
@@ -146,13 +173,13 @@ def _process_metrics(samples: Samples) -> Iterator[Metric]:
         elif name in HISTOGRAMS:
             histogram = HistogramMetricFamily(name, HISTOGRAMS[name], labels=keys)
             for labels, values in by_labels.items():
-                histogram.add_metric([value for _, value in labels], _cumulative(values), values.get("sum", 0.0))
+                histogram.add_metric([value for _, value in labels], _cumulative(name, values), values.get("sum", 0.0))
             yield histogram
 
 
-def _cumulative(values: Mapping[str, float]) -> list[tuple[str, float]]:
+def _cumulative(name: str, values: Mapping[str, float]) -> list[tuple[str, float]]:
     total, buckets = 0.0, []
-    for index, bound in enumerate((*map(str, BUCKETS), "+Inf")):
+    for index, bound in enumerate((*map(str, buckets_of(name)), "+Inf")):
         total += values.get(str(index), 0.0)
         buckets.append((bound, total))
     return buckets

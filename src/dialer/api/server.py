@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Callable
+from functools import partial
 from threading import Event
 
 import uvicorn
@@ -13,6 +14,7 @@ from dialer import wiring
 from dialer.api.app import make_app
 from dialer.api.protocol import BoundedProtocol, Bounds
 from dialer.api.transfers import AT_ONCE
+from dialer.engine.context import EngineContext
 from dialer.errors import Unavailable
 from dialer.settings import Settings
 
@@ -27,11 +29,16 @@ class Server(uvicorn.Server):
     Args:
         config: uvicorn's configuration.
         stopped: set if a stop signal arrived before uvicorn installed its own handlers.
+        touch: called ten times a second while the event loop runs.
     """
 
-    def __init__(self, config: Config, stopped: Event) -> None:
+    def __init__(self, config: Config, stopped: Event, touch: Callable[[], None] = lambda: None) -> None:
         super().__init__(config)
-        self._stopped = stopped
+        self._stopped, self._touch = stopped, touch
+
+    async def on_tick(self, counter: int) -> bool:
+        self._touch()
+        return await super().on_tick(counter)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self.should_exit = self.should_exit or self._stopped.is_set()
@@ -63,11 +70,19 @@ def serve(settings: Settings, host: str, port: int, ask_settle: Callable[[], obj
     context = wiring.context_of(settings, connections=connections, timeouts=wiring.REQUESTS)
     listening = _listen(host, port)
     app = make_app(context, settings, wiring.LedgerClock(context.db, wiring.seconds), wiring.chance(), ask_settle)
+    heartbeat = wiring.heartbeat_of(settings, "api")
+    heartbeat.check_servers(partial(_check_servers, app, context))
     try:
-        Server(server_config(app, settings), stopped).run([listening])
+        Server(server_config(app, settings), stopped, heartbeat.touch).run([listening])
     finally:
         listening.close()
         wiring.close(context)
+
+
+def _check_servers(app: FastAPI, context: EngineContext) -> None:
+    """Raise Unavailable unless Postgres and Redis answer; record in Redis that this process runs."""
+    wiring.check_servers(context)
+    app.state.metrics.note_process(f"api {wiring.process_name()}")
 
 
 def server_config(app: FastAPI, settings: Settings, stop_seconds: int = STOP_SECONDS) -> Config:

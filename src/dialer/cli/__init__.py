@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from dialer.cli import (
+    alive,
     batch,
     batch_drafts,
     batch_export,
@@ -81,6 +82,7 @@ app.command(short_help="In a cluster: answer HTTP requests.")(processes.api)
 app.command(short_help="In a cluster: run the steps. Start as many as you like.")(processes.worker)
 app.command(short_help="In a cluster: tick. Start two.")(processes.beat)
 app.command(short_help="In a cluster: receive the networks' call events.")(processes.listener)
+app.command(short_help="In a cluster: check that a process on this machine runs.")(alive.alive)
 app.command(short_help="Run a simulated telephone network.")(processes.simulator)
 app.command(short_help="Recompute the promises from the ledger.")(diagnostics.audit)
 app.command(short_help="Check this installation.")(diagnostics.doctor)

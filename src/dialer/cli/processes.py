@@ -1,5 +1,9 @@
 """The processes of a cluster, one command each: check the servers, run until TERM or Ctrl-C, exit."""
 
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,10 +29,12 @@ def worker() -> None:
     # Celery warns about root because of pickle. Tasks here use JSON, so the warning does not apply.
     warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
     _collect_less_often()
-    app.worker_main(
-        ["--quiet", "worker", "--pool", "threads", "--concurrency", str(settings.worker_threads),
-         "--without-gossip", "--without-mingle", "--loglevel", settings.log_level.upper()]
-    )  # fmt: skip
+    # Without Celery's own events, which nobody reads: sending them would block the main loop while the broker is away.
+    with _logged("worker"):
+        app.worker_main(
+            ["--quiet", "worker", "--pool", "threads", "--concurrency", str(settings.worker_threads),
+             "--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", settings.log_level.upper()]
+        )  # fmt: skip
 
 
 def beat() -> None:
@@ -37,12 +43,16 @@ def beat() -> None:
     from dialer.worker import app
 
     _collect_less_often()
-    app.start(["--quiet", "beat", "--scheduler", "dialer.worker:InMemory", "--loglevel", settings.log_level.upper()])
+    with _logged("beat"):
+        app.start(
+            ["--quiet", "beat", "--scheduler", "dialer.worker:InMemory", "--loglevel", settings.log_level.upper()]
+        )
 
 
 def listener() -> None:
     """Hold the providers' event sockets and store their call events in the inbox."""
     import asyncio
+    from functools import partial
 
     settings = _checked_settings()
     import uvloop
@@ -50,14 +60,17 @@ def listener() -> None:
     from dialer import wiring
     from dialer.domain.ids import uuid7
     from dialer.listener import Listener
-    from dialer.worker import ask_settle
+    from dialer.worker import ask_settle, check_servers
 
+    heartbeat = wiring.heartbeat_of(settings, "listener")
     context = wiring.context_of(settings)
+    heartbeat.check_servers(partial(check_servers, "listener"))
     listener_id = uuid7(wiring.clock(), wiring.chance())
     _collect_less_often()
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_listen(Listener(context.db, listener_id, wiring.connecting(settings), ask_settle)))
+        with _logged("listener"), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            connect = wiring.connecting(settings)
+            runner.run(_listen(Listener(context.db, listener_id, connect, ask_settle, touch=heartbeat.touch)))
     finally:
         wiring.close(context)
 
@@ -84,7 +97,8 @@ def api(
     stopped = stop_signals()
     _collect_less_often()
     typer.echo(f"Dialer's API is at http://{host}:{port}; its documentation at /docs")
-    serve(settings, host, port, ask_settle, stopped)
+    with _logged("api"):
+        serve(settings, host, port, ask_settle, stopped)
 
 
 def simulator(
@@ -126,6 +140,22 @@ def _collect_less_often() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
+
+
+@contextmanager
+def _logged(kind: str) -> Iterator[None]:
+    """Log that a process of this kind starts and, at the end of the body of a `with`, that it has stopped."""
+    import structlog
+
+    from dialer.wiring import version
+
+    log = structlog.get_logger()
+    started_at = time.monotonic()
+    log.info("process started", kind=kind, version=version(), pid=os.getpid())
+    try:
+        yield
+    finally:
+        log.info("process stopped", kind=kind, pid=os.getpid(), seconds=round(time.monotonic() - started_at, 1))
 
 
 def _stop_signals() -> "asyncio.Event":

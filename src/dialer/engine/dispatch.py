@@ -34,7 +34,7 @@ from dialer.domain.dispatch_plan import (
 from dialer.domain.ids import BatchId
 from dialer.domain.slots import Lease, SlotGrant, SlotGrants
 from dialer.domain.states import BatchStatus
-from dialer.engine import agent_breaker, quarantine
+from dialer.engine import agent_breaker, journal, quarantine
 from dialer.engine.bisect import run_bisecting
 from dialer.engine.context import EngineContext
 from dialer.engine.departure import ClaimedCall, Departure, departures_of
@@ -66,11 +66,21 @@ class DispatchReport:
 
 
 @dataclass(frozen=True, slots=True)
+class FinishedBatch:
+    """A batch that a claim has finished. `reason`: why it has failed."""
+
+    batch_id: BatchId
+    status: BatchStatus
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ClaimResult:
     """`retry_now`: batches that moved and may start more at once. `leases_lost`: Redis has another epoch, or none."""
 
     claimed: tuple[ClaimedCall, ...] = ()
     retry_now: tuple[BatchId, ...] = ()
+    finished: tuple[FinishedBatch, ...] = ()
     leases_lost: bool = False
 
 
@@ -116,6 +126,9 @@ def _dispatch(context: EngineContext, batch_ids: Sequence[BatchId], now: DateTim
         _put_back_unused(context, grants, [], now)
         raise
     _put_back_unused(context, grants, result.claimed, now)
+    journal.reserved(result.claimed)
+    for finished in result.finished:
+        journal.batch(context.db, finished.batch_id, finished.status, finished.reason)
     return DispatchReport(len(result.claimed), departures_of(result.claimed, now), result.retry_now, result.leases_lost)
 
 
@@ -164,8 +177,9 @@ def _claim(
         for plan in current.values():
             if plan.dead_lanes:
                 contacts.skip_lanes(connection, plan.batch.id, plan.dead_lanes, now, SKIP_LIMIT)
-        retry_now = _write_next(connection, {id_: plans[id_] for id_ in locked}, current, grants, claimed, now)
-    return ClaimResult(claimed, retry_now, leases_lost)
+        due = {id_: plans[id_] for id_ in locked}
+        retry_now, finished = _write_next(connection, due, current, grants, claimed, now)
+    return ClaimResult(claimed, retry_now, finished, leases_lost)
 
 
 def _claim_contacts(
@@ -205,25 +219,30 @@ def _write_next(
     grants: SlotGrants,
     claimed: Sequence[ClaimedCall],
     now: DateTime,
-) -> tuple[BatchId, ...]:
-    """Finish the batches that are over, write when each other is due next; return those that may go on at once."""
+) -> tuple[tuple[BatchId, ...], tuple[FinishedBatch, ...]]:
+    """Finish the batches that are over, write when each other is due next; return those that may go on at once, and
+    those that are finished.
+    """
     counts = progress.open_counts(connection, list(plans))
     calls = Counter(call.batch.id for call in claimed)
-    nexts = []
+    nexts, finished = [], []
     for batch_id, plan in plans.items():
         if batch_id not in current:
             nexts.append(NextDispatch(batch_id, now, None))
         elif plan.hold and plan.hold.is_final:
-            batches.finish(connection, batch_id, BatchStatus.FAILED, plan.hold.reason)
+            finished.append(FinishedBatch(batch_id, BatchStatus.FAILED, plan.hold.reason))
         elif counts[batch_id] == BatchCounts(0, 0, 0):
-            batches.finish(connection, batch_id, BatchStatus.COMPLETED, None)
+            finished.append(FinishedBatch(batch_id, BatchStatus.COMPLETED))
         else:
             nexts.append(next_dispatch(plan, counts[batch_id], calls[batch_id], grants, now))
+    for batch in finished:
+        batches.finish(connection, batch.batch_id, batch.status, batch.reason)
     progress.write_next_dispatches(connection, nexts)
     if mended := [batch_id for batch_id, plan in current.items() if plan.batch.held_by == quarantine.ERROR]:
         quarantine.release_batches(connection, mended)
     moved = {batch_id for batch_id, plan in plans.items() if counts[batch_id].pending != plan.batch.pending}
-    return tuple(batch.batch_id for batch in nexts if batch.at == now and batch.batch_id in moved)
+    retry_now = tuple(batch.batch_id for batch in nexts if batch.at == now and batch.batch_id in moved)
+    return retry_now, tuple(finished)
 
 
 def _put_back_unused(context: EngineContext, grants: SlotGrants, claimed: Sequence[ClaimedCall], now: DateTime) -> None:

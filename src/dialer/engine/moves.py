@@ -108,6 +108,11 @@ class WrittenMoves:
     def outcomes(self) -> Counter[str]:
         return Counter(str(move.progress.outcome) for move in self.moves if move.progress.outcome)
 
+    @property
+    def talks(self) -> tuple[float, ...]:
+        """How long those calls lasted that were answered and are over, in seconds."""
+        return tuple(move.progress.talk_seconds for move in self.moves if move.is_over and move.progress.talk_seconds)
+
 
 def write_moves(connection: Connection, moves: Sequence[Move], now: DateTime, skip_locked: bool) -> WrittenMoves:
     """Write attempts, contacts and due times; return also the batches for dispatch.

@@ -10,8 +10,9 @@ It never sleeps: what may not leave yet comes back as a departure of its own. A 
 leaves reserved attempts; after it, attempts that may have been sent. Rescue finds both, and none is sent again (P1).
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import structlog
@@ -26,13 +27,14 @@ from dialer.domain.slots import RateAllowance
 from dialer.domain.states import AttemptState
 from dialer.domain.timeouts import LEAVE_SECONDS, RESCUE_AFTER
 from dialer.domain.trunk import Trunk
-from dialer.engine import agent_breaker, settle, trunk_breaker
+from dialer.engine import agent_breaker, journal, settle, trunk_breaker
 from dialer.engine.context import EngineContext
 from dialer.engine.departure import Departure
 from dialer.engine.locked_rows import retry_skipping_locked
 from dialer.errors import Contended, Unavailable
 from dialer.providers.base import TOO_LATE, CallRequest, Placed, Placement, Refused, Unclear
 from dialer.store import attempts, permits
+from dialer.store.attempts import ChangedAttempt
 from dialer.store.database import wait_shortly
 from dialer.store.permits import Permit
 
@@ -46,12 +48,13 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class PlaceReport:
-    """`later`: what must be given to `place` again, each after its time."""
+    """`later`: what must be given to `place` again, each after its time. `causes`: why calls were refused."""
 
     placed: int = 0
     refused: int = 0
     unclear: int = 0
     later: tuple[Departure, ...] = ()
+    causes: Mapping[str, int] = field(default_factory=dict)
 
 
 def place(context: EngineContext, departure: Departure, now: DateTime) -> PlaceReport:
@@ -92,6 +95,12 @@ def place(context: EngineContext, departure: Departure, now: DateTime) -> PlaceR
         refused=sum(isinstance(answer, Refused) for answer in answers.values()) + len(permit.refused) + len(not_asked),
         unclear=sum(isinstance(answer, Unclear) for answer in answers.values()),
         later=tuple(postponed for postponed in later if postponed),
+        causes=Counter(
+            [
+                *(answer.cause for answer in {**answers, **not_asked}.values() if isinstance(answer, Refused)),
+                *permit.refused.values(),
+            ]
+        ),
     )
 
 
@@ -213,28 +222,32 @@ def _record(context: EngineContext, placements: Mapping[AttemptId, Placement], n
     unclear_until = now.add(seconds=RESCUE_AFTER[AttemptState.UNCLEAR])
     # Two transactions: each locks its attempts in id order, both together would not.
     if placed:
-        retry_skipping_locked(_write_placed, context, placed, placed_until)
+        changed = retry_skipping_locked(_write_placed, context, placed, placed_until)
+        journal.answered(AttemptState.PLACED, changed)
     if unclear:
-        retry_skipping_locked(_write_unclear, context, unclear, unclear_until)
+        changed = retry_skipping_locked(_write_unclear, context, unclear, unclear_until)
+        journal.answered(AttemptState.UNCLEAR, changed)
     if refused:
         settle.close(context, refused, now)
     context.leases.renew([call.attempt_id for call in placed], placed_until)
 
 
-def _write_placed(skip_locked: bool, context: EngineContext, placed: Sequence[PlacedCall], rescue_at: DateTime) -> None:
+def _write_placed(
+    skip_locked: bool, context: EngineContext, placed: Sequence[PlacedCall], rescue_at: DateTime
+) -> Sequence[ChangedAttempt]:
     """An attempt that stays locked is left to rescue, which asks the network."""
     with context.db.begin() as connection:
         wait_shortly(connection)
-        attempts.mark_placed(connection, placed, rescue_at, skip_locked=skip_locked)
+        return attempts.mark_placed(connection, placed, rescue_at, skip_locked=skip_locked)
 
 
 def _write_unclear(
     skip_locked: bool, context: EngineContext, unclear: Sequence[UnclearCall], rescue_at: DateTime
-) -> None:
+) -> Sequence[ChangedAttempt]:
     """As `_write_placed`."""
     with context.db.begin() as connection:
         wait_shortly(connection)
-        attempts.mark_unclear(connection, unclear, rescue_at, skip_locked=skip_locked)
+        return attempts.mark_unclear(connection, unclear, rescue_at, skip_locked=skip_locked)
 
 
 def _note_health(

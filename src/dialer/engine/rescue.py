@@ -21,7 +21,7 @@ from dialer.domain.ids import AttemptId, BatchId
 from dialer.domain.outcomes import Outcome
 from dialer.domain.states import AttemptState
 from dialer.domain.timeouts import CALL_SECONDS, GIVE_UP_SECONDS, LEASE_SECONDS, RESCUE_AFTER
-from dialer.engine import lease_repair, quarantine, settle
+from dialer.engine import journal, lease_repair, quarantine, settle
 from dialer.engine.context import EngineContext
 from dialer.engine.settle import AttemptEnd
 from dialer.errors import Contended
@@ -175,9 +175,10 @@ def _note(context: EngineContext, results: Mapping[AttemptId, LookupResult]) -> 
             for attempt_id, result in results.items()
             if isinstance(result, Seen)
         ]
-        attempts.mark_placed(connection, placed, skip_locked=True)
+        changed = attempts.mark_placed(connection, placed, skip_locked=True)
         gone = [attempt_id for attempt_id, result in results.items() if isinstance(result, NotFoundNow)]
         attempts.mark_gone(connection, gone)
+    journal.answered(AttemptState.PLACED, changed)
 
 
 def _is_up(result: LookupResult) -> bool:

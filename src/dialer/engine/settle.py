@@ -15,7 +15,7 @@ from dialer.domain.attempt import Attempt
 from dialer.domain.call import CallEvent
 from dialer.domain.call_progress import Verdict, follow
 from dialer.domain.ids import AttemptId, BatchId, TrunkId
-from dialer.engine import callbacks, quarantine
+from dialer.engine import callbacks, journal, quarantine
 from dialer.engine.bisect import run_bisecting
 from dialer.engine.context import EngineContext
 from dialer.engine.locked_rows import retry_skipping_locked
@@ -39,7 +39,8 @@ log = structlog.get_logger()
 class SettleReport:
     """`freed`: batches for dispatch, those whose slots were freed and those that wait for room on the same trunks.
 
-    `outcomes`: how the attempts ended. `oldest_at`: when the first of the reports came in.
+    `outcomes`: how the attempts ended. `oldest_at`: when the first of the reports came in. `talks`: how long the
+    answered calls lasted, in seconds.
     """
 
     reports: int
@@ -47,6 +48,7 @@ class SettleReport:
     freed: tuple[BatchId, ...]
     outcomes: Mapping[str, int] = field(default_factory=dict)
     oldest_at: DateTime | None = None
+    talks: tuple[float, ...] = ()
 
     @property
     def is_full(self) -> bool:
@@ -68,6 +70,7 @@ class SettledPage:
     """The reports that one transaction has taken, and what it has written."""
 
     reports: Sequence[ReceivedReport] = ()
+    verdicts: Sequence[ReportVerdict] = ()
     written: WrittenMoves = field(default_factory=WrittenMoves)
 
 
@@ -127,6 +130,7 @@ def _merged(reports: Sequence[SettleReport], passed_over: int) -> SettleReport:
         tuple(dict.fromkeys(batch_id for report in reports for batch_id in report.freed)),
         sum((Counter(report.outcomes) for report in reports), Counter[str]()),
         min((report.oldest_at for report in reports if report.oldest_at), default=None),
+        tuple(talk for report in reports for talk in report.talks),
     )
 
 
@@ -136,10 +140,12 @@ def _settle(context: EngineContext, report_ids: Sequence[int] | None, now: DateT
     if not page.reports:
         return SettleReport(0, 0, ())
     written = page.written
+    journal.moved(written.moves)
+    journal.settled(page.reports, page.verdicts)
     release_leases(context, written.moves, now)
     note_calls(context, written.moves, now)
     oldest_at = min(report.received_at for report in page.reports)
-    return SettleReport(len(page.reports), written.ended, written.freed, written.outcomes, oldest_at)
+    return SettleReport(len(page.reports), written.ended, written.freed, written.outcomes, oldest_at, written.talks)
 
 
 def _settle_page(
@@ -159,7 +165,7 @@ def _settle_page(
         inbox.mark_settled(connection, [verdict for verdict in followed.verdicts if verdict.id not in put_off], now)
         if put_off:
             inbox.put_off(connection, sorted(put_off))
-        return SettledPage(page, written)
+        return SettledPage(page, followed.verdicts, written)
 
 
 def _write_details(connection: Connection, details: Sequence[CallEvent], now: DateTime) -> set[AttemptId]:
@@ -220,6 +226,7 @@ def follow_networks(context: EngineContext, events: Mapping[AttemptId, Sequence[
 def _move_all(context: EngineContext, changes: Mapping[AttemptId, Change], now: DateTime) -> Closed:
     def move(attempt_ids: Sequence[AttemptId]) -> WrittenMoves:
         written = retry_skipping_locked(_move, context, attempt_ids, changes, now)
+        journal.moved(written.moves)
         release_leases(context, written.moves, now)
         note_calls(context, written.moves, now)
         return written

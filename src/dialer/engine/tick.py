@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pendulum import DateTime
 
 from dialer.domain.ids import BatchId
-from dialer.engine import quarantine
+from dialer.domain.states import BatchStatus
+from dialer.engine import journal, quarantine
 from dialer.engine.bisect import run_bisecting
 from dialer.engine.context import EngineContext
 from dialer.store import batches, bulk_changes, inbox, progress
@@ -48,7 +49,9 @@ def _start(context: EngineContext, now: DateTime) -> int:
         with context.db.begin() as connection:
             started = batches.start_scheduled(connection, batch_ids, now)
             quarantine.release_batches(connection, batch_ids)
-            return started
+        for batch_id in started:
+            journal.batch(context.db, batch_id, BatchStatus.ACTIVE)
+        return len(started)
 
     def on_failure(batch_id: BatchId, error: Exception) -> None:
         quarantine.note_batch(context, batch_id, error)

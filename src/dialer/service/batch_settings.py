@@ -5,7 +5,7 @@ dropped), and makes a new version, which triggers store with who made it.
 """
 
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -20,6 +20,7 @@ from dialer.domain.retry import RetryRules
 from dialer.domain.settings_impact import CallingRoom, SettingsImpact, impact
 from dialer.domain.states import FINAL_BATCH, BatchStatus
 from dialer.domain.window import CallingWindow
+from dialer.engine import journal
 from dialer.errors import NotFound, SettingsChanged, StateConflict
 from dialer.service import edit_batch
 from dialer.service.fields import Changes, InputModel, Reason, Storable
@@ -107,12 +108,13 @@ def change(
         InvalidInput: the changed batch would not be valid.
     """
 
-    def apply(connection: Connection) -> None:
+    def apply(connection: Connection) -> Sequence[str]:
         _lock(connection, workspace_id, batch_id)
         edit = _edit(connection, workspace_id, batch_id, changed, now, if_match)
         _write(connection, batch_id, edit, changed.reason)
+        return edit.fields
 
-    db.insist(apply)
+    journal.batch_settings(db, batch_id, db.insist(apply))
 
 
 def plan(
@@ -163,7 +165,7 @@ def undo(db: Database, workspace_id: WorkspaceId, batch_id: BatchId, how: Undo, 
         InvalidInput: the earlier settings are not valid any more, for example an expiry that has passed.
     """
 
-    def apply(connection: Connection) -> None:
+    def apply(connection: Connection) -> Sequence[str]:
         _lock(connection, workspace_id, batch_id)
         row = _read(connection, workspace_id, batch_id, how.if_match)
         earlier = batch_settings.version_to_restore(connection, batch_id, FIELDS)
@@ -173,8 +175,9 @@ def undo(db: Database, workspace_id: WorkspaceId, batch_id: BatchId, how: Undo, 
         values = {name: stored[name] for name in FIELDS if name in earlier.settings}
         edit = _checked(connection, workspace_id, row, values, now)
         _write(connection, batch_id, edit, how.reason or f"Back to version {earlier.listed_version}")
+        return edit.fields
 
-    db.insist(apply)
+    journal.batch_settings(db, batch_id, db.insist(apply))
 
 
 def token(batch_id: BatchId, version: int) -> str:

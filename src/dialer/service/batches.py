@@ -14,7 +14,7 @@ from dialer.domain.batch_progress import Progress
 from dialer.domain.ids import BatchId, FolderId, WorkspaceId, uuid7
 from dialer.domain.states import FINAL_BATCH, BatchStatus
 from dialer.domain.trunk import OutboundNumber, Trunk
-from dialer.engine import rescue
+from dialer.engine import journal, rescue
 from dialer.engine.context import EngineContext
 from dialer.errors import Contended, DialerError, InvalidInput, NotFound, StateConflict, Unavailable
 from dialer.service import agents, contacts, readiness
@@ -56,6 +56,7 @@ def create(db: Database, workspace_id: WorkspaceId, new: NewBatch, now: DateTime
         if new.contact_folder_id is not None:
             in_order = folder_contacts.everyone(connection, FolderId(new.contact_folder_id))
             contacts.load(db.within(connection), batch_id, in_order, now, rng)
+    journal.batch(db, batch_id, BatchStatus.DRAFT)
     return batch_id
 
 
@@ -191,7 +192,12 @@ def _checked_start(
             raise _SettingsChanged
         return new
 
-    return lambda db: db.insist(change)
+    def start(db: Database) -> BatchStatus:
+        changed = db.insist(change)
+        journal.batch(db, batch_id, changed)
+        return changed
+
+    return start
 
 
 def _read_for_start(
@@ -233,7 +239,10 @@ def discard(db: Database, workspace_id: WorkspaceId, batch_id: BatchId) -> bool:
         Whether it was deleted; False: it is no draft any more.
     """
     with db.begin() as connection:
-        return batch_edits.delete_draft(connection, workspace_id, batch_id)
+        is_deleted = batch_edits.delete_draft(connection, workspace_id, batch_id)
+    if is_deleted:
+        journal.batch(db, batch_id, journal.DELETED)
+    return is_deleted
 
 
 class Pause(InputModel):
@@ -351,6 +360,7 @@ def delete(db: Database, workspace_id: WorkspaceId, batch_id: BatchId) -> None:
         StateConflict: it is live, or calls of it are still in progress (`batch_is_live`).
     """
     db.insist(lambda connection: _delete(connection, workspace_id, batch_id))
+    journal.batch(db, batch_id, journal.DELETED)
 
 
 def _delete(connection: Connection, workspace_id: WorkspaceId, batch_id: BatchId) -> None:
@@ -422,7 +432,9 @@ def _change(
         article, allowed = "an" if among[0] == "active" else "a", " or ".join(among)
         raise _conflict(progress.status, f"only {article} {allowed} batch can be {done}", code)
 
-    return db.insist(change)
+    changed = db.insist(change)
+    journal.batch(db, batch_id, changed, reason)
+    return changed
 
 
 def _conflict(status: BatchStatus, rule: str, code: str) -> DialerError:

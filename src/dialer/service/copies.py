@@ -9,7 +9,9 @@ from pydantic import AfterValidator, ConfigDict, Field
 from dialer.domain.ids import BatchId, WorkspaceId
 from dialer.domain.outcomes import Outcome
 from dialer.domain.retry import DEFAULT_DELAY_MINUTES
+from dialer.domain.states import BatchStatus
 from dialer.domain.validation import wrong_field
+from dialer.engine import journal
 from dialer.errors import NotFound, StateConflict
 from dialer.service import batches, contacts, edit_batch
 from dialer.service.fields import UNIQUE, InputModel, Name, each_once
@@ -73,7 +75,9 @@ def clone(
             (`no_outbound_number`).
     """
     with db.begin() as connection:
-        return _draft(connection, workspace_id, batch_id, copy.name, "copy", now, rng)
+        draft_id = _draft(connection, workspace_id, batch_id, copy.name, "copy", now, rng)
+    journal.batch(db, draft_id, BatchStatus.DRAFT)
+    return draft_id
 
 
 def retry_failed(
@@ -106,7 +110,8 @@ def retry_failed(
                 f"No contact of this batch ended with {' or '.join(retry.outcomes)} and can be called",
                 code="batch_has_no_contacts",
             )
-        return draft_id
+    journal.batch(db, draft_id, BatchStatus.DRAFT)
+    return draft_id
 
 
 def _draft(

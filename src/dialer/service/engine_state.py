@@ -45,6 +45,8 @@ def processes(db: Database, measures: ProcessMetrics) -> list[dict[str, Any]]:
     seen: list[dict[str, Any]] = []
     for process, seconds_ago in sorted(measures.processes().items()):
         kind, _, name = process.partition(" ")
+        if kind == "listener":  # below, with its trunks
+            continue
         seen.append({"kind": kind, "name": name, "seconds_ago": seconds_ago, "trunks": None})
     return seen + [
         {"kind": "listener", "name": str(row.listener_id), "seconds_ago": float(row.seconds_ago), "trunks": row.trunks}

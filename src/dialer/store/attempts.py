@@ -1,7 +1,7 @@
 """The ledger of attempts in SQL. Rows are locked in id order wherever several are written."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from pendulum import DateTime
@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row
 from dialer.domain.attempt import Attempt, AttemptUpdate, OverdueAttempt, PlacedCall, UnclearCall
 from dialer.domain.call import CallEvent, CallFacts, CallHandle, OtherAttempts
 from dialer.domain.call_progress import CallProgress
-from dialer.domain.ids import AttemptId, BatchId, TrunkId
+from dialer.domain.ids import AttemptId, BatchId, ContactId, TrunkId
 from dialer.domain.lane import Lane
 from dialer.domain.outcomes import Outcome
 from dialer.domain.states import AttemptState
@@ -33,10 +33,23 @@ a.id, a.batch_id, a.contact_id, a.trunk_id, a.phone_number_id, a.utc_on, a.local
 a.provider_call_id, a.ringing_at, a.answered_at, a.ended_at, a.outcome, a.cause, a.talk_seconds, a.reported_outcome,
 a.callback_at
 """
+_CHANGED = "a.id, a.batch_id, a.contact_id, a.trunk_id, a.provider_call_id, a.cause"
 _CALL = f"""
 a.id, a.to_number, a.from_number, a.created_at, a.provider_call_id, a.trunk_id, t.provider, {config_of("t")} AS config,
 {WORKSPACE}
 """.strip()
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedAttempt:
+    """An attempt that was written as `placed` or `unclear`."""
+
+    id: AttemptId
+    batch_id: BatchId
+    contact_id: ContactId
+    trunk_id: TrunkId
+    provider_call_id: str | None
+    cause: str | None
 
 
 def lock(
@@ -175,12 +188,12 @@ def mark_placed(
     rescue_at: DateTime | None = None,
     *,
     skip_locked: bool = False,
-) -> int:
+) -> list[ChangedAttempt]:
     """Write that the network has these calls; those whose reports came first, or that rescue closed, stay as they are.
 
-    `rescue_at` None: the time of their next rescue does not change.
+    `rescue_at` None: the time of their next rescue does not change. Return the attempts that were changed.
     """
-    return run(
+    changed = rows(
         connection,
         f"""
         WITH locked AS MATERIALIZED (
@@ -193,11 +206,13 @@ def mark_placed(
                               rescue_at = coalesce(CAST(:rescue_at AS timestamptz), a.rescue_at)
         FROM locked
         WHERE a.id = locked.id AND {checked_last("a.state IN ('reserved', 'unclear')")}
+        RETURNING {_CHANGED}
         """,
         ids=[call.attempt_id for call in placed],
         call_ids=[call.provider_call_id for call in placed],
         rescue_at=rescue_at,
     )
+    return [ChangedAttempt(**row._mapping) for row in changed]
 
 
 def mark_unclear(
@@ -206,9 +221,9 @@ def mark_unclear(
     rescue_at: DateTime,
     *,
     skip_locked: bool = False,
-) -> int:
-    """Write that these calls may exist, with what is known of the cause."""
-    return run(
+) -> list[ChangedAttempt]:
+    """Write that these calls may exist, with what is known of the cause. Return the attempts that were changed."""
+    changed = rows(
         connection,
         f"""
         WITH locked AS MATERIALIZED (
@@ -217,11 +232,13 @@ def mark_unclear(
             ORDER BY a.id FOR NO KEY UPDATE OF a {passing_over(skip_locked)})
         UPDATE attempts a SET state = 'unclear', cause = locked.cause, rescue_at = :rescue_at
         FROM locked WHERE a.id = locked.id AND {checked_last("a.state = 'reserved'")}
+        RETURNING {_CHANGED}
         """,
         ids=[call.attempt_id for call in unclear],
         causes=[call.cause for call in unclear],
         rescue_at=rescue_at,
     )
+    return [ChangedAttempt(**row._mapping) for row in changed]
 
 
 def give_back_days(connection: Connection, refused: Sequence[Attempt]) -> None:

@@ -122,19 +122,21 @@ def due_to_start(connection: Connection, now: DateTime) -> list[BatchId]:
     return [row.id for row in records]
 
 
-def start_scheduled(connection: Connection, batch_ids: Sequence[BatchId], now: DateTime) -> int:
-    """Activate those of these batches that are scheduled and whose time has come."""
-    return run(
+def start_scheduled(connection: Connection, batch_ids: Sequence[BatchId], now: DateTime) -> list[BatchId]:
+    """Activate those of these batches that are scheduled and whose time has come; return them."""
+    started = rows(
         connection,
         """
         UPDATE batches SET status = 'active'
         WHERE id IN (SELECT b.id FROM batches b JOIN batch_progress p ON p.batch_id = b.id
                      WHERE b.status = 'scheduled' AND b.scheduled_at <= :now AND b.id = ANY(:ids)
                      ORDER BY b.id FOR NO KEY UPDATE OF b, p SKIP LOCKED)
+        RETURNING id
         """,
         ids=list(batch_ids),
         now=now,
     )
+    return [row.id for row in started]
 
 
 def finish(connection: Connection, batch_id: BatchId, status: BatchStatus, reason: str | None) -> bool:

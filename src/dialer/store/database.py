@@ -19,7 +19,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
 
-from dialer.domain.change_origin import ChangeOrigin
+from dialer.domain.change_origin import ChangeOrigin, ChangeSource
 from dialer.errors import Contended, DialerError, Unavailable, Unfit
 
 # SQLSTATE of a serialization failure, a deadlock, and a lock timeout.
@@ -57,6 +57,14 @@ class Timeouts:
     idle_seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class PoolUse:
+    """Connections of one process: in use, and how many there may be."""
+
+    used: int
+    limit: int
+
+
 class Database:
     """A pool of connections. Sessions use UTC and READ COMMITTED: the guards in each WHERE rely on seeing what others
     committed while the statement waited for a lock.
@@ -64,6 +72,9 @@ class Database:
     `timeouts` None: sessions have those of the server, which usually has none. `virtual_now`, where given, replaces the
     ledger's clock: each transaction begins by setting `dialer.now` to it.
     """
+
+    #: From where its transactions come, for the history of batches and the log.
+    origin = ChangeOrigin(ChangeSource.ENGINE)
 
     def __init__(
         self,
@@ -78,7 +89,7 @@ class Database:
                 url,
                 poolclass=QueuePool,
                 pool_size=pool_size,
-                max_overflow=pool_size,
+                max_overflow=pool_size,  # pool_use counts with it
                 hide_parameters=True,
                 connect_args={
                     # Compiling a plan, which Postgres does where it expects many rows, would take seconds a claim.
@@ -140,9 +151,15 @@ class Database:
                 connection.invalidate()
                 raise
 
+    def pool_use(self) -> "PoolUse":
+        """Return how many connections of this process are in use now."""
+        pool = self._engine.pool
+        assert isinstance(pool, QueuePool)
+        return PoolUse(pool.checkedout(), 2 * pool.size())
+
     def within(self, connection: Connection) -> "Database":
         """Return the same database with all transactions inside this one: what services do is committed together."""
-        return _Within(connection)
+        return _Within(connection, self.origin)
 
     def revision(self) -> str | None:
         """Return the migration of the database; None: it has none."""
@@ -175,8 +192,8 @@ class Database:
 
 
 class _Within(Database):
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, connection: Connection, origin: ChangeOrigin) -> None:
+        self._connection, self.origin = connection, origin
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
@@ -206,6 +223,9 @@ class _Hurried(Database):
     def __init__(self, database: Database, max_seconds: float, seconds: Callable[[], float]) -> None:
         self._database, self._max_seconds, self._seconds = database, max_seconds, seconds
 
+    def pool_use(self) -> PoolUse:
+        return self._database.pool_use()
+
     @contextmanager
     def begin(self) -> Iterator[Connection]:
         ends_at, limit = self._seconds() + self._max_seconds, inf
@@ -230,7 +250,7 @@ class _Hurried(Database):
 
 class _Attributed(Database):
     def __init__(self, database: Database, origin: ChangeOrigin) -> None:
-        self._database, self._origin = database, origin
+        self._database, self.origin = database, origin
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
@@ -238,8 +258,8 @@ class _Attributed(Database):
             rows(
                 connection,
                 "SELECT set_config('dialer.source', :source, true), set_config('dialer.key_id', :key, true)",
-                source=self._origin.source,
-                key=str(self._origin.key_id or ""),
+                source=self.origin.source,
+                key=str(self.origin.key_id or ""),
             )
             yield connection
 

@@ -10,6 +10,9 @@ from dialer.domain.ids import first_of
 from dialer.domain.webhook import FAILING_AFTER
 from dialer.store.database import rows
 
+# A label has one value per trunk: those with the most calls.
+MOST_TRUNKS = 200
+
 
 def gauges(connection: Connection, now: DateTime) -> dict[str, Any]:
     """Read the gauges: numbers, and mappings from the value of a label to a number."""
@@ -25,6 +28,9 @@ def gauges(connection: Connection, now: DateTime) -> dict[str, Any]:
              WHERE b.status IN ('active', 'paused', 'scheduled') OR p.dialing > 0) AS contacts,
             (SELECT json_object_agg(state, n) FROM (
                 SELECT state, count(*) AS n FROM attempts WHERE rescue_at IS NOT NULL GROUP BY 1) AS s) AS calls,
+            (SELECT json_object_agg(trunk_id, n) FROM (
+                SELECT trunk_id, count(*) AS n FROM attempts WHERE rescue_at IS NOT NULL
+                GROUP BY 1 ORDER BY 2 DESC LIMIT :most_trunks) AS s) AS trunk_calls,
             (SELECT coalesce(sum(p.dialing), 0) FROM batch_progress p JOIN batches b ON b.id = p.batch_id
              WHERE b.status = 'active') AS slots_used,
             (SELECT coalesce(sum(max_concurrent_calls), 0) FROM batches WHERE status = 'active') AS slots_limit,
@@ -49,13 +55,26 @@ def gauges(connection: Connection, now: DateTime) -> dict[str, Any]:
                         PARTITION BY trunk_id ORDER BY sent_at
                         RANGE BETWEEN CURRENT ROW AND interval '999 milliseconds' FOLLOWING) AS n
                     FROM attempts WHERE id >= :since AND sent_at > CAST(:now AS timestamptz) - interval '1 minute'
-                ) AS starts GROUP BY 1) AS s) AS most_starts,
+                ) AS starts GROUP BY 1 ORDER BY 2 DESC LIMIT :most_trunks) AS s) AS most_starts,
+            -- Of batches with a due contact, a free slot, and no reason why they are held: since when all of that has
+            -- been so, as far as their last call, their start and that contact's due time tell.
+            (SELECT extract(epoch FROM CAST(:now AS timestamptz) - min(greatest(b.started_at, next.due_at, last.at)))
+             FROM batches b JOIN batch_progress p ON p.batch_id = b.id
+             CROSS JOIN LATERAL (SELECT due_at FROM contacts WHERE batch_id = b.id AND status = 'pending'
+                                 ORDER BY lane, priority, due_at LIMIT 1) AS next
+             LEFT JOIN LATERAL (SELECT created_at AS at FROM attempts WHERE batch_id = b.id
+                                ORDER BY id DESC LIMIT 1) AS last ON true
+             WHERE b.status = 'active' AND p.held_by IS NULL AND p.pending > 0
+               AND p.dialing < b.max_concurrent_calls) AS idle,
+            (SELECT count(*) FROM pg_stat_activity WHERE application_name = 'dialer') AS connections,
+            CAST(current_setting('max_connections') AS integer) AS connections_limit,
             (SELECT json_object_agg(kind, n) FROM (
                 SELECT k.kind, count(s.kind) AS n FROM unnest(ARRAY['report', 'attempt', 'batch']) AS k (kind)
                 LEFT JOIN quarantine s ON s.kind = k.kind GROUP BY 1) AS s) AS set_aside
         """,
         now=now,
         failing_after=FAILING_AFTER,
+        most_trunks=MOST_TRUNKS,
         since=first_of(now.subtract(minutes=2)),
     )
     return dict(row._mapping)

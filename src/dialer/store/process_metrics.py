@@ -22,11 +22,18 @@ _SEEN = "return redis.call('HSET', KEYS[1], ARGV[1], redis.call('TIME')[1])"
 FORGOTTEN_SECONDS = 3_600
 # Upper bounds in seconds, from a fast query to a slow provider.
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+# Of a metric with other durations: of conversations.
+_OTHER_BUCKETS = {"dialer_talk_seconds": (1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)}
 FLUSH_SECONDS = 1.0
 MAX_FIELDS = 10_000
 
 Labels = Mapping[str, str]
 Samples = dict[tuple[str, tuple[tuple[str, str], ...], str], float]
+
+
+def buckets_of(name: str) -> tuple[float, ...]:
+    """Return the upper bounds of a histogram's buckets, in seconds; the last bucket has none."""
+    return _OTHER_BUCKETS.get(name, BUCKETS)
 
 
 class ProcessMetrics:
@@ -53,7 +60,7 @@ class ProcessMetrics:
 
     def duration(self, name: str, labels: Labels, seconds: float) -> None:
         """Add a duration to its bucket."""
-        bucket = bisect_left(BUCKETS, seconds)
+        bucket = bisect_left(buckets_of(name), seconds)
         self._add({_field(name, labels, str(bucket)): 1, _field(name, labels, "sum"): seconds})
 
     @contextmanager
