@@ -1,10 +1,11 @@
 """The settings of a process, read once from the environment (prefix DIALER_) and validated at once."""
 
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
@@ -89,7 +90,10 @@ def _origins(origins: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class Settings(BaseSettings):
-    """Each field is the variable DIALER_<NAME>; `.env.example` lists them with their defaults and units."""
+    """Each field is the variable DIALER_<NAME>, or the file that DIALER_<NAME>_FILE names.
+
+    `.env.example` lists them with their defaults and units.
+    """
 
     model_config = SettingsConfigDict(env_prefix="DIALER_", env_ignore_empty=True, frozen=True)
 
@@ -130,12 +134,19 @@ class Settings(BaseSettings):
 
     @classmethod
     def load(cls) -> "Settings":
-        """Read the environment. Raises InvalidInput with the name of every wrong variable, never its value."""
+        """Read the environment and the files that it names.
+
+        Raises InvalidInput with the name of every wrong variable, never its value.
+        """
+        from_files, errors = _read_files(cls.model_fields)
         try:
-            return cls()
+            settings = cls(**from_files)
         except ValidationError as error:
             wrong = error.errors(include_url=False, include_input=False)
-            raise InvalidInput([_field_error(details) for details in wrong]) from None
+            errors += [_field_error(details, from_files) for details in wrong]
+        if errors:
+            raise InvalidInput(errors)
+        return settings
 
     @property
     def database(self) -> str:
@@ -179,9 +190,49 @@ class Settings(BaseSettings):
         return self.model_copy(update={name: url or None for name, url in update.items()})
 
     def environment(self) -> Mapping[str, str]:
-        """Return the environment variables that give a child process these settings."""
-        set_fields = self.model_dump(exclude_none=True)
-        return {f"DIALER_{name.upper()}": _text(value) for name, value in set_fields.items()}
+        """Return the environment variables that give a child process these settings, in place of any file."""
+        variables = {_variable(name): _text(value) for name, value in self.model_dump(exclude_none=True).items()}
+        return variables | {f"{variable}_FILE": "" for variable in variables}
+
+
+def secret_in_file(variable: str) -> str | None:
+    """Return the text of the file that <variable>_FILE names, without the line break at its end; None: it is not set.
+
+    Raises InvalidInput with the name of the variable, never a path or a text, if the variable is set as well, or if the
+    file cannot be used.
+    """
+    path = os.environ.get(f"{variable}_FILE")
+    if not path:
+        return None
+    if os.environ.get(variable):
+        raise InvalidInput([FieldError(f"{variable}_FILE", f"is set, and so is {variable}; set only one of them")])
+    try:
+        text = Path(path).read_text("utf-8").rstrip("\r\n")
+    except OSError as error:
+        raise InvalidInput([FieldError(f"{variable}_FILE", f"the file cannot be read: {error.strerror}")]) from None
+    except ValueError:
+        raise InvalidInput([FieldError(f"{variable}_FILE", "the file is not a text in UTF-8")]) from None
+    if not text:
+        raise InvalidInput([FieldError(f"{variable}_FILE", "the file is empty")])
+    return text
+
+
+def _read_files(fields: Iterable[str]) -> tuple[dict[str, Any], list[FieldError]]:
+    """Read the settings that are in files; return them by field, and what is wrong with the others."""
+    texts: dict[str, Any] = {}
+    errors: list[FieldError] = []
+    for name in fields:
+        try:
+            text = secret_in_file(_variable(name))
+        except InvalidInput as error:
+            errors += error.errors
+        else:
+            texts |= {name: text} if text else {}
+    return texts, errors
+
+
+def _variable(field: str) -> str:
+    return f"DIALER_{field.upper()}"
 
 
 def _text(value: object) -> str:
@@ -200,6 +251,6 @@ def _required(variable: str, url: str | None) -> str:
     return url
 
 
-def _field_error(error: ErrorDetails) -> FieldError:
-    reason = error["msg"]
-    return FieldError(f"DIALER_{str(error['loc'][0]).upper()}", reason[0].lower() + reason[1:])
+def _field_error(error: ErrorDetails, from_files: Mapping[str, Any]) -> FieldError:
+    name, reason = str(error["loc"][0]), error["msg"]
+    return FieldError(_variable(name) + "_FILE" * (name in from_files), reason[0].lower() + reason[1:])
