@@ -14,8 +14,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from dialer.domain.allow_list import DEFAULT_WORKSPACE, LOOPBACK, workspaces_by_entry
 from dialer.errors import FieldError, InvalidInput, Unavailable
 
-# Celery's queues: for the tasks that steps send, and for those that beat sends.
-QUEUES = ("dialer", "dialer.beat")
+# Celery's queues by purpose. `calls`: the tasks that steps send, and those that beat sends. `bulk`: what may take long.
+QUEUES_OF = {"calls": ("dialer", "dialer.beat"), "bulk": ("dialer.bulk",)}
+QUEUES = tuple(queue for queues in QUEUES_OF.values() for queue in queues)
 # Variables with this prefix that secret_env does not list belong to the workspace `default`.
 VARIABLES_BEGIN_WITH = "TRUNK_"
 NO_NETWORKS = ("none",)

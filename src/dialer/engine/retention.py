@@ -6,6 +6,7 @@ Contacts and their outcomes stay with their batch. A batch that is not over is n
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from pendulum import DateTime
 
@@ -30,30 +31,39 @@ class RetentionReport:
     answers: int
 
 
-def retention(context: EngineContext, now: DateTime, days: int, webhook_days: int = WEBHOOK_DAYS) -> RetentionReport:
+def retention(
+    context: EngineContext,
+    now: DateTime,
+    days: int,
+    webhook_days: int = WEBHOOK_DAYS,
+    is_stopped: Callable[[], bool] = lambda: False,
+) -> RetentionReport:
     """Archive batches that have been over for `days`, page by page. A crash leaves the rest to the next run.
 
-    `webhook_days`: how long webhook messages are kept after their end.
+    `webhook_days`: how long webhook messages are kept after their end. `is_stopped`: after a page, whether to leave the
+    rest to the next run.
     """
+    in_pages = partial(_in_pages, context, is_stopped)
     before = now.subtract(days=days)
     with context.db.begin() as connection:
         marked = archive.mark_batches(connection, before, now)
-    moved = _in_pages(context, lambda connection: archive.move_attempts(connection, PAGE))
-    removed = _in_pages(context, lambda connection: archive.remove_reports(connection, before, PAGE))
-    _in_pages(context, lambda connection: quarantine.remove_reports(connection, before, PAGE))
+    moved = in_pages(lambda connection: archive.move_attempts(connection, PAGE))
+    removed = in_pages(lambda connection: archive.remove_reports(connection, before, PAGE))
+    in_pages(lambda connection: quarantine.remove_reports(connection, before, PAGE))
     sent_before = now.subtract(days=webhook_days)
-    _in_pages(context, lambda connection: webhook_deliveries.remove_finished(connection, sent_before, PAGE))
-    _in_pages(context, lambda connection: webhook_deliveries.remove_orphans(connection, PAGE))
+    in_pages(lambda connection: webhook_deliveries.remove_finished(connection, sent_before, PAGE))
+    in_pages(lambda connection: webhook_deliveries.remove_orphans(connection, PAGE))
     answered_before = now.subtract(hours=ANSWER_HOURS)
-    answers = _in_pages(context, lambda connection: idempotency.remove(connection, answered_before, PAGE))
+    answers = in_pages(lambda connection: idempotency.remove(connection, answered_before, PAGE))
     return RetentionReport(marked, moved, removed, answers)
 
 
-def _in_pages(context: EngineContext, page: Callable[[Connection], int]) -> int:
+def _in_pages(context: EngineContext, is_stopped: Callable[[], bool], page: Callable[[Connection], int]) -> int:
     done = 0
-    while True:
+    while not is_stopped():
         with context.db.begin() as connection:
             changed = page(connection)
         done += changed
         if changed < PAGE:
-            return done
+            break
+    return done
