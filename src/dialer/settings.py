@@ -106,6 +106,7 @@ class Settings(BaseSettings):
     )
     data_dir: Path = Path(".dialer")
     retention_days: int = Field(default=90, ge=1, le=36_500)
+    keep_batches_days: int | None = Field(default=None, ge=1, le=36_500)
     tick_seconds: float = Field(default=1.0, gt=0, le=60)
     worker_threads: int = Field(default=4, ge=1, le=64)
     api_threads: int = Field(default=16, ge=1, le=256)

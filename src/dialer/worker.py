@@ -302,7 +302,8 @@ def webhooks_task(now: DateTime) -> None:
 
 @step
 def retention_task(now: DateTime) -> None:
-    retention(context, now, settings.retention_days, settings.webhook_retention_days, stopping.is_set)
+    days = settings.retention_days, settings.webhook_retention_days, settings.keep_batches_days
+    retention(context, now, *days, stopping.is_set)
 
 
 def settle_page() -> bool:

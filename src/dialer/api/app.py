@@ -25,6 +25,7 @@ from dialer.api import (
     forecasts,
     keys,
     metrics,
+    people,
     phone_numbers,
     probes,
     suppressions,
@@ -62,6 +63,7 @@ RESOURCES = (
     trunks,
     contact_folders,
     suppressions,
+    people,
     webhook_endpoints,
     keys,
 )
