@@ -16,6 +16,7 @@ REDIS = "redis://:secret@redis.example/0"
 def nothing_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
     for field in Settings.model_fields:
         monkeypatch.delenv(f"DIALER_{field.upper()}", raising=False)
+        monkeypatch.delenv(f"DIALER_{field.upper()}_FILE", raising=False)
 
 
 def test_without_any_variable_the_defaults_hold() -> None:
@@ -43,6 +44,43 @@ def test_every_wrong_variable_is_named_at_once_and_no_value_is_shown(monkeypatch
     assert "secret" not in str(refused.value)
     assert "6500001" not in str(refused.value)
     assert "DIALER_DATABASE_URL: must begin with postgresql+psycopg://" in str(refused.value)
+
+
+def test_a_setting_may_be_the_text_of_a_file_without_its_last_line_break(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name, text in {"database_url": f"{DATABASE}\n", "worker_threads": "7\r\n", "secret_env": "A@x,B"}.items():
+        (tmp_path / name).write_text(text)
+        monkeypatch.setenv(f"DIALER_{name.upper()}_FILE", str(tmp_path / name))
+    settings = Settings.load()
+    assert (settings.database_url, settings.worker_threads) == (DATABASE, 7)
+    assert settings.secret_env == ("A@x", "B")
+    # A child process gets the texts, and not the files as well.
+    for name, value in settings.environment().items():
+        monkeypatch.setenv(name, value)
+    assert Settings.load() == settings
+
+
+def test_every_file_that_cannot_be_used_is_named_at_once_and_neither_its_path_nor_its_text_is_shown(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "secret-wrong").write_text("mysql://secret-1")
+    (tmp_path / "secret-empty").write_text("\n")
+    (tmp_path / "secret-binary").write_bytes(b"\xff\xfe")
+    files = {"REDIS_URL": "both", "BROKER_URL": "absent", "API_KEY": "empty", "METRICS_TOKEN": "binary"}
+    for name, file in (files | {"DATABASE_URL": "wrong"}).items():
+        monkeypatch.setenv(f"DIALER_{name}_FILE", str(tmp_path / f"secret-{file}"))
+    monkeypatch.setenv("DIALER_REDIS_URL", REDIS)
+    with pytest.raises(InvalidInput) as refused:
+        Settings.load()
+    assert {error.field: error.reason for error in refused.value.errors} == {
+        "DIALER_REDIS_URL_FILE": "is set, and so is DIALER_REDIS_URL; set only one of them",
+        "DIALER_BROKER_URL_FILE": "the file cannot be read: No such file or directory",
+        "DIALER_API_KEY_FILE": "the file is empty",
+        "DIALER_METRICS_TOKEN_FILE": "the file is not a text in UTF-8",
+        "DIALER_DATABASE_URL_FILE": "must begin with postgresql+psycopg://",
+    }
+    assert "secret-" not in str(refused.value)
 
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "61", "nan", "inf"])

@@ -1,13 +1,16 @@
-"""The API uses the database's clock, even when this machine's clock is wrong."""
+"""The API uses the database's clock, even when this machine's clock is wrong; secrets of trunks may be in files."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pendulum
+import pytest
 from pendulum import DateTime
 
 from dialer.errors import Unavailable
+from dialer.settings import Settings
 from dialer.store.database import Database
-from dialer.wiring import REREAD_SECONDS, LedgerClock
+from dialer.wiring import REREAD_SECONDS, LedgerClock, secret_of
 from support.engine_steps import wait_until
 
 NOON = pendulum.datetime(2026, 3, 2, 12)
@@ -39,3 +42,19 @@ def test_the_ledgers_clock_goes_on_by_itself_and_is_read_again_every_few_seconds
     assert clock() == NOON.add(seconds=REREAD_SECONDS + 1)
     wait_until(lambda: len(ledger.times) == 1)
     wait_until(lambda: clock() == NOON.add(hours=1))
+
+
+def test_a_secret_of_a_trunk_may_be_in_a_file_which_only_the_workspaces_of_its_variable_may_use(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "token"
+    file.write_text("s3cret\n")
+    monkeypatch.setenv("TRUNK_TOKEN_FILE", str(file))
+    settings = Settings(secret_env=("TRUNK_TOKEN@acme",))
+    assert secret_of(settings, "acme")("env:TRUNK_TOKEN") == "s3cret"
+    with pytest.raises(Unavailable, match="must refer to an environment variable"):
+        secret_of(settings, "default")("env:TRUNK_TOKEN")
+    file.unlink()
+    with pytest.raises(Unavailable, match=r"TRUNK_TOKEN_FILE: the file cannot be read: No such file") as refused:
+        secret_of(settings, "acme")("env:TRUNK_TOKEN")
+    assert str(tmp_path) not in str(refused.value)

@@ -2,11 +2,11 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
@@ -15,8 +15,9 @@ from dialer.domain.allow_list import DEFAULT_WORKSPACE, LOOPBACK, workspaces_by_
 from dialer.domain.field_reasons import reason_of
 from dialer.errors import FieldError, InvalidInput, Unavailable
 
-# Celery's queues: for the tasks that steps send, and for those that beat sends.
-QUEUES = ("dialer", "dialer.beat")
+# Celery's queues by purpose. `calls`: the tasks that steps send, and those that beat sends. `bulk`: what may take long.
+QUEUES_OF = {"calls": ("dialer", "dialer.beat"), "bulk": ("dialer.bulk",)}
+QUEUES = tuple(queue for queues in QUEUES_OF.values() for queue in queues)
 # Variables with this prefix that secret_env does not list belong to the workspace `default`.
 VARIABLES_BEGIN_WITH = "TRUNK_"
 NO_NETWORKS = ("none",)
@@ -94,7 +95,10 @@ def _origins(origins: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class Settings(BaseModel):
-    """Each field is the variable DIALER_<NAME>; `.env.example` lists them with their defaults and units."""
+    """Each field is the variable DIALER_<NAME>, or the file that DIALER_<NAME>_FILE names.
+
+    `.env.example` lists them with their defaults and units.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -107,6 +111,7 @@ class Settings(BaseModel):
     data_dir: Path = Path(".dialer")
     run_dir: Path | None = None
     retention_days: int = Field(default=90, ge=1, le=36_500)
+    keep_batches_days: int | None = Field(default=None, ge=1, le=36_500)
     tick_seconds: float = Field(default=1.0, gt=0, le=60)
     worker_threads: int = Field(default=4, ge=1, le=64)
     api_threads: int = Field(default=16, ge=1, le=256)
@@ -136,16 +141,20 @@ class Settings(BaseModel):
 
     @classmethod
     def load(cls) -> "Settings":
-        """Read the environment; an empty variable is not set.
+        """Read the environment, and the files that it names; an empty variable is not set.
 
         Raises InvalidInput with the name of every wrong variable, never its value.
         """
         variables = {name: os.environ.get(_variable(name)) for name in cls.model_fields}
+        from_files, errors = _read_files(cls.model_fields)
         try:
-            return cls.model_validate({name: text for name, text in variables.items() if text})
+            settings = cls.model_validate({name: text for name, text in variables.items() if text} | from_files)
         except ValidationError as error:
             wrong = error.errors(include_url=False, include_input=False)
-            raise InvalidInput([_field_error(details) for details in wrong]) from None
+            errors += [_field_error(details, from_files) for details in wrong]
+        if errors:
+            raise InvalidInput(errors)
+        return settings
 
     @property
     def database(self) -> str:
@@ -189,18 +198,54 @@ class Settings(BaseModel):
         return self.model_copy(update={name: url or None for name, url in update.items()})
 
     def environment(self) -> Mapping[str, str]:
-        """Return the environment variables that give a child process these settings."""
-        set_fields = self.model_dump(exclude_none=True)
-        return {_variable(name): _text(value) for name, value in set_fields.items()}
+        """Return the environment variables that give a child process these settings, in place of any file."""
+        variables = {_variable(name): _text(value) for name, value in self.model_dump(exclude_none=True).items()}
+        return variables | {f"{variable}_FILE": "" for variable in variables}
 
 
 def unknown_variables(environ: Mapping[str, str]) -> Iterator[str]:
     """Say of each variable that begins with DIALER_ and is no setting what it could have been meant to be."""
     known = [_variable(name) for name in Settings.model_fields]
     for name in sorted(environ):
-        if name.startswith(PREFIX) and name not in known and not _OF_OTHERS.match(name):
+        if name.startswith(PREFIX) and name.removesuffix("_FILE") not in known and not _OF_OTHERS.match(name):
             close = get_close_matches(name, known, n=1, cutoff=0.8)
             yield f"{name} is no setting" + (f"; did you mean {close[0]}?" if close else "")
+
+
+def secret_in_file(variable: str) -> str | None:
+    """Return the text of the file that <variable>_FILE names, without the line break at its end; None: it is not set.
+
+    Raises InvalidInput with the name of the variable, never a path or a text, if the variable is set as well, or if the
+    file cannot be used.
+    """
+    path = os.environ.get(f"{variable}_FILE")
+    if not path:
+        return None
+    if os.environ.get(variable):
+        raise InvalidInput([FieldError(f"{variable}_FILE", f"is set, and so is {variable}; set only one of them")])
+    try:
+        text = Path(path).read_text("utf-8").rstrip("\r\n")
+    except OSError as error:
+        raise InvalidInput([FieldError(f"{variable}_FILE", f"the file cannot be read: {error.strerror}")]) from None
+    except ValueError:
+        raise InvalidInput([FieldError(f"{variable}_FILE", "the file is not a text in UTF-8")]) from None
+    if not text:
+        raise InvalidInput([FieldError(f"{variable}_FILE", "the file is empty")])
+    return text
+
+
+def _read_files(fields: Iterable[str]) -> tuple[dict[str, Any], list[FieldError]]:
+    """Read the settings that are in files; return them by field, and what is wrong with the others."""
+    texts: dict[str, Any] = {}
+    errors: list[FieldError] = []
+    for name in fields:
+        try:
+            text = secret_in_file(_variable(name))
+        except InvalidInput as error:
+            errors += error.errors
+        else:
+            texts |= {name: text} if text else {}
+    return texts, errors
 
 
 def _variable(field: str) -> str:
@@ -223,6 +268,6 @@ def _required(variable: str, url: str | None) -> str:
     return url
 
 
-def _field_error(error: ErrorDetails) -> FieldError:
-    field = str(error["loc"][0])
-    return FieldError(_variable(field), reason_of(error["type"], error["msg"], error.get("ctx", {})))
+def _field_error(error: ErrorDetails, from_files: Mapping[str, Any]) -> FieldError:
+    name, reason = str(error["loc"][0]), reason_of(error["type"], error["msg"], error.get("ctx", {}))
+    return FieldError(_variable(name) + "_FILE" * (name in from_files), reason)

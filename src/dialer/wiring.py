@@ -15,8 +15,8 @@ from pendulum import DateTime
 from dialer.clock import chance as chance
 from dialer.clock import clock as clock
 from dialer.clock import seconds as seconds
-from dialer.errors import Unavailable
-from dialer.settings import Settings
+from dialer.errors import InvalidInput, Unavailable
+from dialer.settings import Settings, secret_in_file
 from dialer.store.database import Database, Timeouts
 
 if TYPE_CHECKING:
@@ -107,6 +107,7 @@ def connecting(settings: Settings, resolve: "Resolve | None" = None) -> "Callabl
 def secret_of(settings: Settings, workspace: str) -> Callable[[str], str]:
     """Return a function that reads a value of a trunk's config, which may refer to an environment variable.
 
+    The value is that of the variable, or the text of the file that NAME_FILE names for the variable NAME.
     A variable that the workspace may not use is refused with the same message whether it is set or not.
     """
     from dialer.service.trunks import NOT_ALLOWED, REFERENCE
@@ -118,7 +119,10 @@ def secret_of(settings: Settings, workspace: str) -> Callable[[str], str]:
         name = reference[1]
         if not settings.may_read(name, workspace):
             raise Unavailable(f"The trunk {NOT_ALLOWED}")
-        secret_value = os.environ.get(name)
+        try:
+            secret_value = secret_in_file(name) or os.environ.get(name)
+        except InvalidInput as error:
+            raise Unavailable(f"A secret of the trunk cannot be used: {error}") from None
         if not secret_value:
             raise Unavailable(f"The environment variable {name} is not set in this process")
         return secret_value

@@ -4,12 +4,16 @@ Losing a task loses nothing, since the next tick finds what was due: so tasks ar
 They do not expire either, because two machines' clocks would decide about that. A step that beat sends runs once in
 half its interval, however many of its tasks are queued.
 
+Steps that may take long have a queue of their own, and in each worker one thread each: none of them takes a thread from
+the steps of calling (P6).
+
 Every step uses the ledger's clock. A worker whose own clock is far from it does nothing.
 """
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial, wraps
+from threading import Event
 from typing import Any
 
 import structlog
@@ -43,7 +47,9 @@ from dialer.store import numbers
 from dialer.store.process_metrics import ProcessMetrics
 
 CHUNK = 50
-QUEUE, BEAT_QUEUE = QUEUES
+QUEUE, BEAT_QUEUE, BULK_QUEUE = QUEUES
+# The steps that may take long.
+BULK_STEPS = ("bulk_change", "retention")
 RESCUE_SECONDS = 5.0
 RETENTION_SECONDS = 3600.0
 # After so many pages a settle task asks for another one and ends, so that a worker that is asked to stop does.
@@ -69,6 +75,10 @@ measures = ProcessMetrics(settings.redis, wiring.seconds, f"worker {process_name
 worker_heartbeat = wiring.heartbeat_of(settings, "worker", settings.worker_threads)
 beat_heartbeat = wiring.heartbeat_of(settings, "beat")
 scheduler = Scheduler(DEPARTURE_THREADS, wiring.seconds)
+bulk_scheduler = Scheduler(len(BULK_STEPS), wiring.seconds)
+# The steps that wait for a thread of `bulk_scheduler`.
+bulk_waiting: set[str] = set()
+stopping = Event()
 # Threads of their own: an endpoint that does not answer takes none from the steps of calling.
 webhook_scheduler = Scheduler(WEBHOOK_THREADS, wiring.seconds)
 webhook_client = wiring.webhook_client_of(settings)
@@ -152,7 +162,7 @@ def _every(seconds: float, task: str) -> dict[str, Any]:
     return {
         "task": f"dialer.{task}",
         "schedule": seconds,
-        "options": {"queue": BEAT_QUEUE},
+        "options": {"queue": BULK_QUEUE if task in BULK_STEPS else BEAT_QUEUE},
         "kwargs": {"by_beat": True},
     }
 
@@ -174,8 +184,9 @@ app.conf.update(
     broker_transport_options={"visibility_timeout": 3600, "socket_timeout": 5, "socket_connect_timeout": 5},
     enable_utc=True,
     # The anonymous exchange routes by the queue's name alone: bindings in Redis would be lost with its memory.
-    # Workers take from both in turn, so that beat's tasks do not wait behind a flood of call reports (P6).
-    task_queues=[Queue(name, exchange="", routing_key=name) for name in (QUEUE, BEAT_QUEUE)],
+    # Workers take from all in turn, so that beat's tasks do not wait behind a flood of call reports (P6).
+    task_queues=[Queue(name, exchange="", routing_key=name) for name in QUEUES],
+    task_routes={f"dialer.{step}": {"queue": BULK_QUEUE} for step in BULK_STEPS},
     task_default_queue=QUEUE,
     task_default_exchange="",
     task_default_routing_key=QUEUE,
@@ -232,7 +243,9 @@ def _is_no_retry(record: logging.LogRecord) -> bool:
 @worker_shutdown.connect
 def _finish_departures(**_: Any) -> None:
     """Let reserved calls leave, or give them back, before the process ends."""
+    stopping.set()
     scheduler.close()
+    bulk_scheduler.close()
     # Messages that are on their way are sent again by another worker.
     webhook_client.close()
     webhook_scheduler.close()
@@ -243,9 +256,8 @@ def step(work: Callable[..., None]) -> Any:
     name = work.__name__.removesuffix("_task")
     interval = INTERVALS.get(name, 0.0)
 
-    @app.task(name=f"dialer.{name}")
-    @wraps(work)
-    def task(*ids: Any, by_beat: bool = False) -> None:
+    def run(*ids: Any, by_beat: bool = False) -> None:
+        bulk_waiting.discard(name)
         try:
             now = ledger_now()
             if now is None or (by_beat and not context.leases.is_first(name, interval / 2)):
@@ -255,6 +267,15 @@ def step(work: Callable[..., None]) -> Any:
             logger.debug("step done", step=name)
         except PASSING as error:
             outage.note(error)
+
+    @app.task(name=f"dialer.{name}")
+    @wraps(work)
+    def task(*ids: Any, by_beat: bool = False) -> None:
+        if name not in BULK_STEPS:
+            run(*ids, by_beat=by_beat)
+        elif name not in bulk_waiting:
+            bulk_waiting.add(name)
+            bulk_scheduler.after(0, partial(run, by_beat=by_beat))
 
     return task
 
@@ -319,7 +340,8 @@ def webhooks_task(now: DateTime) -> None:
 
 @step
 def retention_task(now: DateTime) -> None:
-    retention(context, now, settings.retention_days, settings.webhook_retention_days)
+    days = settings.retention_days, settings.webhook_retention_days, settings.keep_batches_days
+    retention(context, now, *days, stopping.is_set)
 
 
 def settle_page() -> bool:

@@ -21,7 +21,7 @@ NOBODY = "019cad8f-ac00-7d8e-91b7-584a2265b1f5"
 OPEN = {"/healthz", "/readyz"}
 # For the owner of the machine, by a token of its own: tests/api/test_requests.py.
 OF_OWNER = {"/metrics"}
-ADMIN = ("/v1/trunks", "/v1/keys", "/v1/webhook-endpoints", "/v1/quarantine")
+ADMIN = ("/v1/trunks", "/v1/keys", "/v1/webhook-endpoints", "/v1/quarantine", "/v1/people")
 # What each operation needs besides its path; those that are not named need nothing.
 BODIES: dict[str, dict[str, Any]] = {
     "create_batch_call": {"name": "x", "agent_id": "AGENT", "phone_number_ids": ["NUMBER"]},

@@ -23,8 +23,8 @@ from cli.conftest import Dialer, wait_until
 from dialer import wiring
 from dialer.service import webhook_endpoints
 from dialer.service.webhook_endpoints import NewWebhookEndpoint
-from dialer.settings import Settings
-from dialer.store.database import Database
+from dialer.settings import QUEUES, Settings
+from dialer.store.database import Database, run
 from support.deadline import DEADLINE_SECONDS
 from support.proxy import proxied
 from support.webhook_receiver import receiving
@@ -63,6 +63,33 @@ def test_every_task_of_the_schedule_is_registered_and_every_registered_one_is_ca
     assert registered == {f"dialer.{task.name.removesuffix('_task')}" for task in tasks()}
     assert registered == scheduled | delayed
     assert {"dialer.tick", "dialer.retry", "dialer.rescue"} <= scheduled
+
+
+def test_a_flood_of_bulk_changes_takes_no_place_in_the_queue_and_no_thread_from_the_steps_of_calling(
+    worker: ModuleType, world: World, broker: redis.Redis
+) -> None:
+    for task in (worker.bulk_change_task, worker.retention_task) * 20:
+        task.delay()
+    assert [broker.llen(queue) for queue in worker.QUEUES] == [0, 0, 40]
+    world.sql("INSERT INTO bulk_changes (batch_id) VALUES (gen_random_uuid())")
+    with world.db.begin() as held:
+        run(held, "LOCK TABLE batch_progress IN ACCESS EXCLUSIVE MODE")
+        # As Celery's threads run them: each returns at once, and is done once.
+        for _ in range(20):
+            worker.bulk_change_task()
+            worker.retention_task()
+        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+        wait_until(lambda: world.value(waiting))
+        assert worker.bulk_waiting <= set(worker.BULK_STEPS)
+    wait_until(lambda: not world.value("SELECT count(*) FROM bulk_changes"))
+
+
+def test_a_worker_works_on_the_queues_of_the_purposes_that_it_is_given(in_cluster: None, dialer: Dialer) -> None:
+    from dialer.cli.processes import _celery_queues
+
+    assert _celery_queues("bulk") == "dialer.bulk"
+    assert _celery_queues("calls, bulk").split(",") == list(QUEUES)
+    assert "--queues: 'imports' is none of calls, bulk" in dialer("worker", "--queues", "imports").err
 
 
 @contextmanager

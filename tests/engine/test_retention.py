@@ -33,3 +33,24 @@ def test_a_batch_with_a_call_in_progress_is_kept(make_world: Callable[..., World
     assert retention(world.context, world.clock.now.add(days=100), days=9).batches == 0
     world.run(lambda: world.progress(batch_id).dialing == 0)
     assert retention(world.context, world.clock.now.add(days=100), days=9).attempts == 1
+
+
+def test_batches_are_deleted_once_their_workspace_keeps_them_no_longer_and_live_ones_never(world: World) -> None:
+    ended = [world.batch(made_up_phones(2, first=2 * nth)) for nth in range(2)]
+    world.run(lambda: world.is_over(*ended), grain=5)
+    live = world.batch(made_up_phones(1, first=9), start=False)
+    now = world.clock.now = world.clock.now.add(days=30)
+    world.sql("INSERT INTO suppressions (workspace_id, phone_number) SELECT workspace_id, '+12015550000' FROM agents")
+    assert retention(world.context, now, days=9).deleted == 0
+    assert retention(world.context, now, days=9, batches_days=31).deleted == 0
+    world.sql("UPDATE workspaces SET keep_batches_days = 31")
+    assert retention(world.context, now, days=9, batches_days=7).deleted == 0
+    world.sql("UPDATE workspaces SET keep_batches_days = 29")
+    assert retention(world.context, now, days=9, is_stopped=lambda: True).deleted == 0
+    assert retention(world.context, now, days=9).deleted == 2
+    assert retention(world.context, now, days=9).deleted == 0
+    world.change_pages()
+    assert world.rows("SELECT id FROM batches") == [(live,)]
+    assert world.rows("SELECT DISTINCT batch_id FROM contacts") == [(live,)]
+    assert world.value("SELECT count(*) FROM attempts_archive") == 0
+    assert world.value("SELECT count(*) FROM suppressions") == 1

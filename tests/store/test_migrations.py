@@ -18,7 +18,7 @@ from dialer.providers import registry
 from dialer.service import batch_settings, demo_setup, keys, sessions
 from dialer.service.batch_settings import Undo
 from dialer.service.keys import NewKey
-from dialer.store import attempts, bulk_changes, forecasts, numbers, quarantine
+from dialer.store import attempts, bulk_changes, forecasts, numbers, people, quarantine
 from dialer.store.database import Database, rows, run
 from support.world import MONDAY, World
 
@@ -518,3 +518,21 @@ def test_a_key_of_the_previous_release_opens_the_console_and_can_be_deleted(old:
         assert run(connection, "DELETE FROM api_keys WHERE id = :id", id=key["id"]) == 1
     with pytest.raises(NotAuthenticated):
         sessions.find(old, secret)
+
+
+def test_a_person_of_before_can_be_erased_and_opt_outs_of_the_previous_release_suppress_only_numbers(
+    old: Database,
+) -> None:
+    with old.begin() as connection:
+        connection.exec_driver_sql(LEDGER)
+    old.upgrade()
+    with old.begin() as connection:
+        whose = rows(connection, "SELECT workspace_id FROM batches")[0].workspace_id
+        contacts = people.find_contacts(connection, whose, "+12015550001")
+        assert people.lock_calls(connection, list(contacts))
+        run(connection, "UPDATE attempts SET state = 'ended', outcome = 'busy', ended_at = now(), rescue_at = NULL")
+        assert not people.lock_calls(connection, list(contacts))
+        assert people.erase_contacts(connection, list(contacts)) == people.erase_calls(connection, list(contacts)) == 1
+        run(connection, "UPDATE attempts SET opt_out = true")
+        suppressed = rows(connection, "SELECT phone_number FROM suppressions ORDER BY phone_number")
+        assert suppressed == [("+12015550002",), ("+12015550003",)]

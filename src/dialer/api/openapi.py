@@ -39,6 +39,7 @@ TAGS = {
     "Trunks": "The connections to telephone networks. Only for admins.",
     "Contact folders": "Contacts that are kept for several batches.",
     "Suppressions": "Numbers that are not called.",
+    "People": "What is held on one telephone number: export, erasure.",
     "Webhook endpoints": "Where this workspace wants to hear what happens. Only for admins.",
     "Keys": "The keys of this API. Only for admins.",
     "Quarantine": "What fails because of its own data. Only for admins.",

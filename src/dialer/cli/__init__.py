@@ -20,6 +20,7 @@ from dialer.cli import (
     contacts,
     diagnostics,
     keys,
+    person,
     processes,
     quarantine,
     resources,
@@ -42,8 +43,8 @@ SETTINGS = """Settings are environment variables, listed in .env.example. DIALER
 the servers of a cluster; without them up, run and demo start both on this machine, with data and logs in
 DIALER_DATA_DIR (default: .dialer).
 
-batch, contacts, calls, agents, numbers, trunks, folders, suppress and webhooks use the HTTP API: the one at DIALER_URL
-with the key in DIALER_API_KEY, or that of the `dialer up` on the data folder.
+batch, contacts, calls, person, agents, numbers, trunks, folders, suppress and webhooks use the HTTP API: the one at
+DIALER_URL with the key in DIALER_API_KEY, or that of the `dialer up` on the data folder.
 
 Exit code: 0 success; 1 error, with the reason on standard error; 2 wrong usage; 130 interrupted.
 
@@ -96,6 +97,7 @@ for part in (batch_drafts.group, batch_export.group):
 app.add_typer(batch.group, name="batch")
 app.add_typer(contacts.group, name="contacts")
 app.add_typer(calls.group, name="calls")
+app.add_typer(person.group, name="person")
 for name, group in resources.GROUPS.items():
     app.add_typer(group, name=name)
 

@@ -16,11 +16,17 @@ if TYPE_CHECKING:
     from dialer.settings import Settings
 
 
-def worker() -> None:
-    """Run the steps: dispatch, settle, retry, rescue. Start as many as you like.
+def worker(
+    queues: Annotated[
+        str, typer.Option(help="What it works on, separated by commas: calls, bulk (changes of many rows, retention).")
+    ] = "calls,bulk",
+) -> None:
+    """Run the steps: dispatch, settle, retry, rescue, bulk changes, retention. Start as many as you like.
 
-    TERM lets it finish its running tasks. Work that a killed worker leaves behind is found by the others.
+    TERM lets it finish its running tasks. Work that a killed worker leaves behind is found by the others. Bulk steps
+    never take a thread from those of calling, also where a worker does both; each purpose needs at least one worker.
     """
+    celery_queues = _celery_queues(queues)
     settings = _checked_settings()
     import warnings
 
@@ -33,8 +39,19 @@ def worker() -> None:
     with _logged("worker"):
         app.worker_main(
             ["--quiet", "worker", "--pool", "threads", "--concurrency", str(settings.worker_threads),
-             "--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", settings.log_level.upper()]
+             "--queues", celery_queues, "--without-gossip", "--without-mingle", "--without-heartbeat",
+             "--loglevel", settings.log_level.upper()]
         )  # fmt: skip
+
+
+def _celery_queues(purposes: str) -> str:
+    from dialer.settings import QUEUES_OF
+
+    names = [name.strip() for name in purposes.split(",")]
+    unknown = [name for name in names if name not in QUEUES_OF]
+    if unknown:
+        raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(QUEUES_OF)}", param_hint="--queues")
+    return ",".join(queue for name in names for queue in QUEUES_OF[name])
 
 
 def beat() -> None:

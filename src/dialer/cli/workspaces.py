@@ -1,4 +1,6 @@
-"""`dialer workspaces`: what each workspace may call. Uses the database directly: only the installation's owner may."""
+"""`dialer workspaces`: what each workspace may call, and how long it keeps batches. Uses the database directly, since
+only the installation's owner may.
+"""
 
 from typing import Annotated
 
@@ -6,7 +8,7 @@ import typer
 
 from dialer.cli.options import AsJson, DataDir
 
-group = typer.Typer(help="What each workspace may call: list, limit.", no_args_is_help=True)
+group = typer.Typer(help="What each workspace may call and keeps: list, limit, keep.", no_args_is_help=True)
 
 
 @group.command("list")
@@ -18,7 +20,9 @@ def list_(data_dir: DataDir = None, as_json: AsJson = False) -> None:
 
     with open_database(data_dir) as database:
         rows = workspaces.list_all(database)
-    show_table(rows, ("name", "countries", "premium_rate", "person_limits", "created_at"), as_json=as_json)
+    show_table(
+        rows, ("name", "countries", "premium_rate", "person_limits", "keep_batches_days", "created_at"), as_json=as_json
+    )
 
 
 @group.command()
@@ -42,6 +46,24 @@ def limit(
 
     with open_database(data_dir) as database:
         workspaces.limit(database, name, _listed(countries), premium_rate, _listed(person_limits))
+    typer.echo(f"Workspace {name} is changed.", err=True)
+
+
+@group.command()
+def keep(
+    name: Annotated[str, typer.Argument(help="The name of the workspace.")],
+    days: Annotated[
+        int | None,
+        typer.Option(min=1, max=36_500, help="Days after its end for which a batch is kept; without: as installed."),
+    ] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Change how long a workspace keeps batches that are over. Retention then deletes them with contacts and calls."""
+    from dialer.cli.diagnostics import open_database
+    from dialer.service import workspaces
+
+    with open_database(data_dir) as database:
+        workspaces.keep_batches(database, name, days)
     typer.echo(f"Workspace {name} is changed.", err=True)
 
 

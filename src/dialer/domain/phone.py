@@ -50,6 +50,11 @@ _LENGTH_REASONS = {
 }
 
 
+def masked(number: str) -> str:
+    """Return a number in E.164 as logs show it: only its last two digits."""
+    return f"+…{number[-2:]}"
+
+
 def normalise(raw: str, default_region: str | None) -> str:
     """Return the number in E.164; InvalidInput for `phone_number` says why it cannot be called.
 

@@ -111,5 +111,7 @@ def _refuse_states(connection: Connection, call: ReportedCall, batch: Batch, con
         raise StateConflict("The number is suppressed; it is not called back", code="number_suppressed")
     if call_reports.was_called_again(connection, call):
         raise StateConflict("The contact has been called again since this call", code="call_is_not_last")
+    if contact.is_erased:
+        raise StateConflict("The person was erased; nobody is called back", code="contact_is_final")
     if contact.status in (ContactStatus.SKIPPED, ContactStatus.CANCELLED):
         raise StateConflict(f"Contact is {contact.status}; it is not called again", code="contact_is_final")

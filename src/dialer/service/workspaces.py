@@ -68,6 +68,22 @@ def limit(
             contacts.recheck_limits(connection, workspace_id)
 
 
+def keep_batches(db: Database, name: str, days: int | None) -> None:
+    """Change how long a workspace keeps its batches after their end, with everything in them.
+
+    Args:
+        db: the database.
+        name: the name of the workspace.
+        days: 1 to 36,500; None: as long as the installation does (DIALER_KEEP_BATCHES_DAYS).
+
+    Raises:
+        NotFound: there is no such workspace.
+    """
+    with db.begin() as connection:
+        if not workspaces.keep_batches(connection, name, days):
+            raise NotFound(f"No workspace is called {name}")
+
+
 def _limits(texts: Sequence[str]) -> list[dict[str, int]]:
     fields = [dict(zip(("attempts", "hours"), text.split("/", 1), strict=False)) for text in texts]
     try:

@@ -1,4 +1,4 @@
-"""Retention: attempts of old batches move to `attempts_archive`, settled call events are deleted."""
+"""Retention: attempts of old batches move to `attempts_archive`; settled call events and old batches are deleted."""
 
 from pendulum import DateTime
 from sqlalchemy import Connection
@@ -23,6 +23,29 @@ def mark_batches(connection: Connection, before: DateTime, now: DateTime) -> int
         """,
         before=before,
         now=now,
+    )
+
+
+def delete_batches(connection: Connection, now: DateTime, days: int | None, limit: int) -> int:
+    """Delete at most `limit` batches that their workspaces do not keep any longer; return how many.
+
+    `days`: how long those are kept whose workspace says nothing; None: for ever. Bulk changes remove their contacts and
+    attempts. A batch with a call in progress or with contacts to be ended stays.
+    """
+    return run(
+        connection,
+        f"""
+        DELETE FROM batches WHERE id IN (
+            SELECT b.id FROM workspaces w
+            JOIN batches b ON b.workspace_id = w.id AND b.completed_at < CAST(:now AS timestamptz)
+                              - make_interval(days => coalesce(w.keep_batches_days, CAST(:days AS integer)))
+            JOIN batch_progress p ON p.batch_id = b.id
+            WHERE p.dialing = 0 AND NOT {bulk_changes.IS_UNFINISHED}
+            ORDER BY b.id LIMIT :limit FOR UPDATE OF b, p SKIP LOCKED)
+        """,
+        now=now,
+        days=days,
+        limit=limit,
     )
 
 

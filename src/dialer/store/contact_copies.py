@@ -15,7 +15,7 @@ def ended_with(connection: Connection, batch_id: BatchId, outcomes: Collection[O
     in_order = """
     SELECT phone_number, name, timezone, priority, external_id, expires_at, variables FROM contacts
     WHERE batch_id = :batch AND status IN ('completed', 'failed') AND outcome = ANY(:outcomes)
-      AND (expires_at IS NULL OR expires_at > dialer_now())
+      AND (expires_at IS NULL OR expires_at > dialer_now()) AND phone_number NOT LIKE 'erased:%'
     ORDER BY position
     """
     for row in stream(connection, in_order, batch=batch_id, outcomes=list(outcomes)):

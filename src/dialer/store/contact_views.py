@@ -13,7 +13,7 @@ from dialer.domain.states import ContactStatus
 from dialer.store.database import rows
 from dialer.store.explain import in_groups
 
-_COLUMNS = """
+COLUMNS = """
 id, batch_id, phone_number, name, timezone, priority, external_id, expires_at, not_before, variables, status,
 status_reason, outcome, attempts, CASE WHEN status IN ('pending', 'waiting') THEN due_at END AS due_at,
 CASE WHEN status = 'waiting' THEN coalesce(waits_for, 'retry') END AS waits_for, created_at, finished_at
@@ -64,7 +64,7 @@ def page(
 ) -> tuple[Sequence[Row[Any]], int]:
     """Read a page of contacts in their order; and count all that match."""
     where = contact_filter.where()
-    in_order = f"SELECT {_COLUMNS} FROM contacts WHERE {where} ORDER BY position LIMIT :limit OFFSET :offset"
+    in_order = f"SELECT {COLUMNS} FROM contacts WHERE {where} ORDER BY position LIMIT :limit OFFSET :offset"
     contacts = rows(connection, in_order, limit=limit, offset=offset, **contact_filter.values())
     return contacts, _count(connection, contact_filter)
 
@@ -74,7 +74,7 @@ def after(connection: Connection, contact_filter: ContactFilter, position: int, 
     where = contact_filter.where()
     return rows(
         connection,
-        f"SELECT position, {_COLUMNS} FROM contacts WHERE {where} AND position > :after ORDER BY position LIMIT :limit",
+        f"SELECT position, {COLUMNS} FROM contacts WHERE {where} AND position > :after ORDER BY position LIMIT :limit",
         after=position,
         limit=limit,
         **contact_filter.values(),
@@ -98,7 +98,7 @@ def read(
     contacts = rows(
         connection,
         f"""
-        SELECT {_COLUMNS} FROM contacts WHERE id = :id AND batch_id = :batch
+        SELECT {COLUMNS} FROM contacts WHERE id = :id AND batch_id = :batch
           AND EXISTS (SELECT 1 FROM batches WHERE id = :batch AND workspace_id = :workspace)
         """,
         id=contact_id,

@@ -284,6 +284,7 @@ class LockedContact:
     status: ContactStatus
     lane: Lane
     expires_at: DateTime | None
+    is_erased: bool
 
 
 def lock_one(
@@ -293,7 +294,8 @@ def lock_one(
     records = rows(
         connection,
         f"""
-        SELECT status, lane, expires_at FROM contacts WHERE id = :id AND batch_id = :batch
+        SELECT status, lane, expires_at, phone_number LIKE 'erased:%' AS is_erased
+        FROM contacts WHERE id = :id AND batch_id = :batch
         FOR NO KEY UPDATE {passing_over(skip_locked)}
         """,
         id=contact_id,
@@ -302,7 +304,8 @@ def lock_one(
     if not records:
         return None
     (row,) = records
-    return LockedContact(ContactStatus(row.status), Lane.parse(row.lane), optional_moment(row.expires_at))
+    expires_at = optional_moment(row.expires_at)
+    return LockedContact(ContactStatus(row.status), Lane.parse(row.lane), expires_at, row.is_erased)
 
 
 def call_back(connection: Connection, contact_id: ContactId, at: DateTime) -> None:

@@ -12,9 +12,12 @@ from dialer.store.database import rows, run
 
 
 def listed(connection: Connection) -> Sequence[Row[Any]]:
-    """Read all workspaces by name: name, countries, premium_rate, person_limits, created_at."""
+    """Read all workspaces by name: name, countries, premium_rate, person_limits, keep_batches_days, created_at."""
     return rows(
-        connection, "SELECT name, countries, premium_rate, person_limits, created_at FROM workspaces ORDER BY name"
+        connection,
+        """
+        SELECT name, countries, premium_rate, person_limits, keep_batches_days, created_at FROM workspaces ORDER BY name
+        """,
     )
 
 
@@ -37,6 +40,14 @@ def set_rules(connection: Connection, name: str, new: CallingRules) -> bool:
         countries=None if new.countries is None else sorted(new.countries),
         premium=new.premium_rate,
         name=name,
+    )
+    return changed == 1
+
+
+def keep_batches(connection: Connection, name: str, days: int | None) -> bool:
+    """Write how long the workspace of this name keeps batches that are over; None: as the installation. False: none."""
+    changed = run(
+        connection, "UPDATE workspaces SET keep_batches_days = :days WHERE name = :name", days=days, name=name
     )
     return changed == 1
 

@@ -1,0 +1,14 @@
+"""Erasure of one person, and how long workspaces keep batches that are over."""
+
+from pathlib import Path
+
+from alembic import op
+
+from dialer.store.database import run_script
+
+revision = "0026"
+down_revision = "0022"
+
+
+def upgrade() -> None:
+    run_script(op.get_bind(), Path(__file__).with_suffix(".sql"))
