@@ -6,8 +6,8 @@ from alembic import op
 
 from dialer.store.database import run_script
 
-revision = "0026"
-down_revision = "0022"
+revision = "0024"
+down_revision = "0023"
 
 
 def upgrade() -> None:
