@@ -18,7 +18,7 @@ from dialer import wiring
 from dialer.domain.call import CallEvent
 from dialer.domain.ids import TrunkId
 from dialer.domain.trunk import Trunk
-from dialer.engine import events
+from dialer.engine import events, journal
 from dialer.errors import DialerError
 from dialer.heartbeat import EVERY_SECONDS
 from dialer.log import Outage
@@ -179,10 +179,12 @@ class Listener:
             log.warning("trunk is not heard", trunk_id=str(trunk_id), reason=reason, **more)
 
     def _store(self, link: Link, call_events: Sequence[CallEvent]) -> None:
+        began_at = wiring.clock()
         if link.is_shared:
             events.receive_shared(self._db, [trunk.id for trunk in link.trunks], call_events)
         else:
             events.receive(self._db, link.trunks[0].id, call_events)
+        journal.received(call_events, began_at, wiring.clock())
 
     async def _record_failure(self, link: Link, reason: str) -> None:
         with suppress(DialerError):  # Postgres is away: the socket is opened again anyway

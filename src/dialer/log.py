@@ -23,6 +23,7 @@ def configure(log_format: Literal["console", "json"], log_level: str) -> None:
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _report_error,
         structlog.processors.format_exc_info,
         mask_numbers,
     ]
@@ -42,6 +43,21 @@ def configure(log_format: Literal["console", "json"], log_level: str) -> None:
     )
     # Libraries log every connection and task at `info`; operators need only their warnings and errors.
     logging.basicConfig(level=max(level, logging.WARNING), handlers=[handler], force=True)
+
+
+_report: Callable[[EventDict], None] | None = None
+
+
+def report_errors_to(report: Callable[[EventDict], None] | None) -> None:
+    """Call `report` with each event of the level `error` from now on; None: nobody."""
+    global _report
+    _report = report
+
+
+def _report_error(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    if _report is not None and event["level"] == "error":
+        _report(event)
+    return event
 
 
 class Outage:
@@ -71,18 +87,19 @@ def _renderer(log_format: Literal["console", "json"]) -> Processor:
 
 def mask_numbers(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """Mask every telephone number in the values of a log event, except its last two digits."""
-    return {key: _masked(value) for key, value in event.items()}
+    return {key: masked(value) for key, value in event.items()}
 
 
-def _masked(value: Any) -> Any:
+def masked(value: Any) -> Any:
+    """Return a value of an event with every telephone number in it masked."""
     match value:
         case str():
             return _NUMBER.sub(r"\1…", value)
         case Mapping():
-            return {key: _masked(item) for key, item in value.items()}
+            return {key: masked(item) for key, item in value.items()}
         case list() | tuple() | set() | frozenset():
-            return [_masked(item) for item in value]
+            return [masked(item) for item in value]
         case BaseException():
-            return _masked(str(value))
+            return masked(str(value))
         case _:
             return value

@@ -136,6 +136,7 @@ class Settings(BaseModel):
     trusted_proxies: Annotated[tuple[str, ...], BeforeValidator(_names), AfterValidator(_proxies)] = ()
     cors_origins: Annotated[tuple[str, ...], BeforeValidator(_names), AfterValidator(_origins)] = ()
     metrics_token: Annotated[SecretStr, _header_value("printable ASCII without spaces")] | None = None
+    sentry_dsn: SecretStr | None = None
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

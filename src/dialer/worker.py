@@ -24,7 +24,7 @@ from kombu.entity import Queue
 from kombu.exceptions import OperationalError
 from pendulum import DateTime
 
-from dialer import log, wiring
+from dialer import log, tracing, wiring
 from dialer.coalesce import Coalesced
 from dialer.domain.ids import BatchId, EndpointId
 from dialer.domain.outcomes import KNOWN_CAUSES
@@ -262,7 +262,7 @@ def step(work: Callable[..., None]) -> Any:
             now = ledger_now()
             if now is None or (by_beat and not context.leases.is_first(name, interval / 2)):
                 return
-            with worker_heartbeat.step(), measures.timed("dialer_step_seconds", {"step": name}):
+            with worker_heartbeat.step(), tracing.work(name), measures.timed("dialer_step_seconds", {"step": name}):
                 work(now, *ids)
             logger.debug("step done", step=name)
         except PASSING as error:

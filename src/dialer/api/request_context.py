@@ -11,7 +11,7 @@ from pendulum import DateTime
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from dialer import wiring
+from dialer import tracing, wiring
 from dialer.domain.ids import uuid7
 
 log = structlog.get_logger()
@@ -73,7 +73,9 @@ class RequestContextMiddleware:
             await send(message)
 
         try:
-            await self._app(scope, receive, send_with_headers)
+            with tracing.work("request", Headers(scope=scope).get("traceparent", "")) as attributes:
+                await self._app(scope, receive, send_with_headers)
+                attributes.update(_labels(scope, status), request_id=context.request_id)
         except Exception:
             log.exception("request failed", method=scope["method"], path=_loggable(scope["path"]))
             if status is None:

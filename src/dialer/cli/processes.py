@@ -34,9 +34,8 @@ def worker(
 
     # Celery warns about root because of pickle. Tasks here use JSON, so the warning does not apply.
     warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
-    _collect_less_often()
     # Without Celery's own events, which nobody reads: sending them would block the main loop while the broker is away.
-    with _logged("worker"):
+    with _running("worker", settings):
         app.worker_main(
             ["--quiet", "worker", "--pool", "threads", "--concurrency", str(settings.worker_threads),
              "--queues", celery_queues, "--without-gossip", "--without-mingle", "--without-heartbeat",
@@ -59,8 +58,7 @@ def beat() -> None:
     settings = _checked_settings()
     from dialer.worker import app
 
-    _collect_less_often()
-    with _logged("beat"):
+    with _running("beat", settings):
         app.start(
             ["--quiet", "beat", "--scheduler", "dialer.worker:InMemory", "--loglevel", settings.log_level.upper()]
         )
@@ -83,9 +81,8 @@ def listener() -> None:
     context = wiring.context_of(settings)
     heartbeat.check_servers(partial(check_servers, "listener"))
     listener_id = uuid7(wiring.clock(), wiring.chance())
-    _collect_less_often()
     try:
-        with _logged("listener"), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with _running("listener", settings), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             connect = wiring.connecting(settings)
             runner.run(_listen(Listener(context.db, listener_id, connect, ask_settle, touch=heartbeat.touch)))
     finally:
@@ -112,9 +109,8 @@ def api(
 
     # uvicorn raises the stop signal again when it ends; with this handler that does not kill the process.
     stopped = stop_signals()
-    _collect_less_often()
     typer.echo(f"Dialer's API is at http://{host}:{port}; its documentation at /docs")
-    with _logged("api"):
+    with _running("api", settings):
         serve(settings, host, port, ask_settle, stopped)
 
 
@@ -160,18 +156,27 @@ def _collect_less_often() -> None:
 
 
 @contextmanager
-def _logged(kind: str) -> Iterator[None]:
-    """Log that a process of this kind starts and, at the end of the body of a `with`, that it has stopped."""
+def _running(kind: str, settings: "Settings") -> Iterator[None]:
+    """Log that a process of this kind starts and, at the end of the body of a `with`, that it has stopped.
+
+    Its traces and errors are sent meanwhile, if that is configured.
+    """
     import structlog
 
+    from dialer import error_reports, tracing
     from dialer.wiring import version
 
+    dsn = settings.sentry_dsn.get_secret_value() if settings.sentry_dsn else None
+    ends = (tracing.start(kind, version(), os.environ), error_reports.start(dsn, kind, version()))
     log = structlog.get_logger()
     started_at = time.monotonic()
+    _collect_less_often()
     log.info("process started", kind=kind, version=version(), pid=os.getpid())
     try:
         yield
     finally:
+        for end in ends:
+            end()
         log.info("process stopped", kind=kind, pid=os.getpid(), seconds=round(time.monotonic() - started_at, 1))
 
 

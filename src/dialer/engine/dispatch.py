@@ -112,6 +112,7 @@ def _merged(reports: Sequence[DispatchReport]) -> DispatchReport:
 
 
 def _dispatch(context: EngineContext, batch_ids: Sequence[BatchId], now: DateTime, rng: Random) -> DispatchReport:
+    began_at = context.clock()
     plans = _gather(context, batch_ids, now)
     if not plans:
         return DispatchReport()
@@ -126,7 +127,7 @@ def _dispatch(context: EngineContext, batch_ids: Sequence[BatchId], now: DateTim
         _put_back_unused(context, grants, [], now)
         raise
     _put_back_unused(context, grants, result.claimed, now)
-    journal.reserved(result.claimed)
+    journal.reserved(result.claimed, began_at, context.clock())
     for finished in result.finished:
         journal.batch(context.db, finished.batch_id, finished.status, finished.reason)
     return DispatchReport(len(result.claimed), departures_of(result.claimed, now), result.retry_now, result.leases_lost)

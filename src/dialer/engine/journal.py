@@ -3,11 +3,15 @@
 Called after the commit of the change. A crash in between loses lines; the ledger has every change.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
+from uuid import UUID
 
 import structlog
+from pendulum import DateTime
 
-from dialer.domain.ids import BatchId
+from dialer.domain.call import CallEvent
+from dialer.domain.ids import AttemptId, BatchId
 from dialer.domain.states import AttemptState, BatchStatus
 from dialer.engine.departure import ClaimedCall
 from dialer.engine.moves import Move
@@ -21,7 +25,32 @@ DELETED = "deleted"
 log = structlog.get_logger()
 
 
-def reserved(claimed: Iterable[ClaimedCall]) -> None:
+class SendSpan(Protocol):
+    """Sends a span of the trace of an attempt or a batch; see `tracing.Tracing.span`."""
+
+    def __call__(
+        self,
+        trace: UUID,
+        name: str,
+        began_at: DateTime | None,
+        ended_at: DateTime | None,
+        attributes: Mapping[str, Any],
+        *,
+        is_first: bool = False,
+        linked: Sequence[UUID] = (),
+    ) -> None: ...
+
+
+_span: SendSpan | None = None
+
+
+def send_spans(send: SendSpan | None) -> None:
+    """Send spans from now on, or (None) no more. As with the log, there is one receiver for a process."""
+    global _span
+    _span = send
+
+
+def reserved(claimed: Iterable[ClaimedCall], began_at: DateTime, ended_at: DateTime) -> None:
     """Log the attempts that a claim has made. Numbers are masked where lines are written."""
     for call in claimed:
         number = call.grant.number
@@ -35,6 +64,15 @@ def reserved(claimed: Iterable[ClaimedCall]) -> None:
             to_number=call.attempt.to_number,
             from_number=number.phone_number,
         )
+        if _span:
+            _span(call.attempt.id, "claim", began_at, ended_at, {"trunk_id": str(number.trunk.id)})
+
+
+def asked(name: str, attempt_ids: Mapping[AttemptId, str], began_at: DateTime, ended_at: DateTime) -> None:
+    """Send the spans of a permit, or of the requests to a network, with the answer to each attempt."""
+    if _span:
+        for attempt_id, answer in attempt_ids.items():
+            _span(attempt_id, name, began_at, ended_at, {"answer": answer})
 
 
 def answered(state: AttemptState, changed: Iterable[ChangedAttempt]) -> None:
@@ -52,8 +90,8 @@ def answered(state: AttemptState, changed: Iterable[ChangedAttempt]) -> None:
         )
 
 
-def moved(moves: Iterable[Move]) -> None:
-    """Log the attempts that reports, refusals or rescue have moved."""
+def moved(moves: Iterable[Move], began_at: DateTime, ended_at: DateTime) -> None:
+    """Log the attempts that reports, refusals or rescue have moved, and finish the traces of those that are over."""
     for move in moves:
         attempt, call = move.attempt, move.progress
         log.info(
@@ -67,6 +105,24 @@ def moved(moves: Iterable[Move]) -> None:
             cause=call.cause,
             talk_seconds=call.talk_seconds,
         )
+        if _span:
+            _span(attempt.id, "settle", began_at, ended_at, {"state": call.state.value})
+            if move.is_over:
+                _finish_trace(_span, move, ended_at)
+
+
+def _finish_trace(span: SendSpan, move: Move, now: DateTime) -> None:
+    attempt, call = move.attempt, move.progress
+    facts = {
+        "batch_id": str(attempt.batch_id),
+        "contact_id": str(attempt.contact_id),
+        "trunk_id": str(attempt.trunk_id),
+        "state": call.state.value,
+        "outcome": call.outcome,
+        "cause": call.cause,
+        "talk_seconds": call.talk_seconds,
+    }
+    span(attempt.id, "attempt", attempt.created_at, now, facts, is_first=True, linked=[attempt.batch_id])
 
 
 def settled(reports: Iterable[ReceivedReport], verdicts: Iterable[ReportVerdict]) -> None:
@@ -83,16 +139,20 @@ def settled(reports: Iterable[ReceivedReport], verdicts: Iterable[ReportVerdict]
         )
 
 
+def received(events: Iterable[CallEvent], began_at: DateTime, ended_at: DateTime) -> None:
+    """Send the spans of reports that were stored in the inbox."""
+    if _span:
+        for event in events:
+            _span(event.attempt_id, f"report {event.kind}", began_at, ended_at, {"reported_at": str(event.at)})
+
+
 def batch(db: Database, batch_id: BatchId, status: BatchStatus | str, reason: str | None = None) -> None:
     """Log that a batch was created, has another status, or was deleted: from where, and by which key."""
-    log.info(
-        "batch changed",
-        batch_id=str(batch_id),
-        status=str(status),
-        reason=reason,
-        source=db.origin.source.value,
-        key_id=str(db.origin.key_id) if db.origin.key_id else None,
-    )
+    source, key_id = db.origin.source.value, str(db.origin.key_id) if db.origin.key_id else None
+    log.info("batch changed", batch_id=str(batch_id), status=str(status), reason=reason, source=source, key_id=key_id)
+    if _span:
+        facts = {"source": source, "key_id": key_id, "reason": reason}
+        _span(batch_id, f"batch {status}", None, None, facts, is_first=status is BatchStatus.DRAFT)
 
 
 def batch_settings(db: Database, batch_id: BatchId, fields: Iterable[str]) -> None:

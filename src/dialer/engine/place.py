@@ -82,7 +82,9 @@ def place(context: EngineContext, departure: Departure, now: DateTime) -> PlaceR
     if not _note_departure(context, departure, passed, leaving, clock_offset):
         forbidden |= dict.fromkeys(leaving, TOO_LATE)
         requests = []
+    permitted_at = context.clock()
     answers = _ask_network(context, departure, requests, clock_offset)
+    _trace(permit, answers, began_at, permitted_at, context.clock())
     # The ledger counts from the claim, which may be later than the dispatch.
     not_asked = forbidden | dict.fromkeys(permit.may_leave & late, TOO_LATE)
     _pause_if_too_fast(context, departure.trunk, answers, now)
@@ -102,6 +104,19 @@ def place(context: EngineContext, departure: Departure, now: DateTime) -> PlaceR
             ]
         ),
     )
+
+
+def _trace(
+    permit: Permit,
+    answers: Mapping[AttemptId, Placement],
+    began_at: DateTime,
+    permitted_at: DateTime,
+    answered_at: DateTime,
+) -> None:
+    permits_of = dict.fromkeys(permit.may_leave, "permitted") | dict(permit.refused)
+    journal.asked("permit", permits_of, began_at, permitted_at)
+    said = {attempt_id: type(answer).__name__.lower() for attempt_id, answer in answers.items()}
+    journal.asked("place", said, permitted_at, answered_at)
 
 
 def _pass_rate(

@@ -136,11 +136,12 @@ def _merged(reports: Sequence[SettleReport], passed_over: int) -> SettleReport:
 
 def _settle(context: EngineContext, report_ids: Sequence[int] | None, now: DateTime) -> SettleReport:
     """Settle these reports, or a page of those that are due. Those with rows that stay locked are put off."""
+    began_at = context.clock()
     page = retry_skipping_locked(_settle_page, context, report_ids, now)
     if not page.reports:
         return SettleReport(0, 0, ())
     written = page.written
-    journal.moved(written.moves)
+    journal.moved(written.moves, began_at, context.clock())
     journal.settled(page.reports, page.verdicts)
     release_leases(context, written.moves, now)
     note_calls(context, written.moves, now)
@@ -225,8 +226,9 @@ def follow_networks(context: EngineContext, events: Mapping[AttemptId, Sequence[
 
 def _move_all(context: EngineContext, changes: Mapping[AttemptId, Change], now: DateTime) -> Closed:
     def move(attempt_ids: Sequence[AttemptId]) -> WrittenMoves:
+        began_at = context.clock()
         written = retry_skipping_locked(_move, context, attempt_ids, changes, now)
-        journal.moved(written.moves)
+        journal.moved(written.moves, began_at, context.clock())
         release_leases(context, written.moves, now)
         note_calls(context, written.moves, now)
         return written
