@@ -8,7 +8,7 @@ from pendulum import DateTime
 from dialer.errors import Unavailable
 from dialer.store.database import Database
 from dialer.wiring import REREAD_SECONDS, LedgerClock
-from support.engine_steps import wait_until
+from support.deadline import wait_until
 
 NOON = pendulum.datetime(2026, 3, 2, 12)
 
