@@ -126,10 +126,20 @@ def world(make_world: Callable[..., World]) -> World:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Cancel coroutines at the deadline, so that a test that hangs still closes its servers and processes."""
+    """Begin with what may take longest, so that no worker has it left when the others are done.
+
+    Cancel coroutines at the deadline, so that a test that hangs still closes its servers and processes.
+    """
+    items.sort(key=_timeout, reverse=True)
     for item in items:
         if isinstance(item, pytest.Function) and iscoroutinefunction(item.obj):
             item.obj = _with_deadline(item.obj)
+
+
+def _timeout(item: pytest.Item) -> float:
+    """Return the timeout of a test that has one of its own; 0: it has the usual one."""
+    mark = item.get_closest_marker("timeout")
+    return float(mark.args[0]) if mark else 0.0
 
 
 def _with_deadline(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:

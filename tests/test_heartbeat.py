@@ -11,7 +11,7 @@ from threading import Event
 
 import pytest
 
-from cli.conftest import wait_until
+from support.deadline import wait_until
 from dialer.errors import Unavailable
 from dialer.heartbeat import FAILED_SECONDS, MAX_REASON, STUCK_SECONDS, Heartbeat, pulses
 from support.deadline import DEADLINE_SECONDS

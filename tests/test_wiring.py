@@ -11,7 +11,7 @@ from dialer.errors import Unavailable
 from dialer.settings import Settings
 from dialer.store.database import Database
 from dialer.wiring import REREAD_SECONDS, LedgerClock, secret_of
-from support.engine_steps import wait_until
+from support.deadline import wait_until
 
 NOON = pendulum.datetime(2026, 3, 2, 12)
 

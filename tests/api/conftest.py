@@ -1,7 +1,6 @@
 """The API in this process: real Postgres and Redis behind it, and a client that holds a key."""
 
 import socket
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,10 +24,9 @@ from dialer.engine.context import EngineContext
 from dialer.service import keys
 from dialer.service.keys import NewKey
 from dialer.settings import Settings
-from support.deadline import DEADLINE_SECONDS
+from support.deadline import DEADLINE_SECONDS, wait_until
 from support.world import World
 
-POLL = Event()
 METRICS_TOKEN = "for-prometheus"
 METRICS = {"Authorization": f"Bearer {METRICS_TOKEN}"}
 Draft = Callable[..., dict[str, Any]]
@@ -100,10 +98,7 @@ class Served:
 
     def until_streams(self, count: int) -> None:
         """Wait until so many listen to events."""
-        deadline = time.monotonic() + DEADLINE_SECONDS
-        while self.app.state.batch_streams.open_streams < count:
-            assert time.monotonic() < deadline
-            POLL.wait(0.02)
+        wait_until(lambda: self.app.state.batch_streams.open_streams >= count)
 
 
 @pytest.fixture(autouse=True, scope="module")

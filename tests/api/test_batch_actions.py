@@ -14,8 +14,8 @@ from dialer import wiring
 from dialer.engine.settle import settle
 from dialer.engine.tick import tick
 from dialer.store.database import Timeouts, run
-from support.deadline import DEADLINE_SECONDS
-from support.engine_steps import lock_waiters, wait_until
+from support.deadline import DEADLINE_SECONDS, wait_until
+from support.engine_steps import lock_waiters
 from support.world import World
 
 Draft = Callable[..., dict[str, Any]]

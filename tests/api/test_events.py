@@ -12,8 +12,7 @@ import pytest
 from api.conftest import Api, Draft, Served
 from dialer.api.batch_streams import BatchStreams, StreamSubscriber
 from dialer.store.batch_streams import BatchChanges
-from support.deadline import DEADLINE_SECONDS
-from support.engine_steps import wait_until
+from support.deadline import DEADLINE_SECONDS, wait_until
 from support.world import World
 
 

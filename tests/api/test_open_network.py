@@ -19,8 +19,7 @@ from dialer.api.envelope import Error
 from dialer.api.protocol import MAX_HEADER_BYTES, MAX_PIPELINED
 from dialer.api.transfers import PER_WORKSPACE
 from dialer.api.webhooks import unsigned_reports
-from support.deadline import DEADLINE_SECONDS
-from support.engine_steps import wait_until
+from support.deadline import DEADLINE_SECONDS, wait_until
 from support.world import World
 
 MIB = 1024 * 1024

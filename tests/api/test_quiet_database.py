@@ -8,8 +8,8 @@ from fastapi.testclient import TestClient
 
 from api.conftest import Draft
 from dialer.store.database import run
-from support.deadline import DEADLINE_SECONDS
-from support.engine_steps import lock_waiters, wait_until
+from support.deadline import DEADLINE_SECONDS, wait_until
+from support.engine_steps import lock_waiters
 from support.world import World
 
 

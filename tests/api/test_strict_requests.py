@@ -1,13 +1,12 @@
 """What a request may not have, HEAD and OPTIONS, and web pages of other origins."""
 
-import time
 from collections.abc import Iterator
 
 import pytest
 from fastapi.testclient import TestClient
 
-from api.conftest import POLL, Api, Draft
-from support.deadline import DEADLINE_SECONDS
+from api.conftest import Api, Draft
+from support.deadline import wait_until
 
 ORIGIN = {"Origin": "https://app.example.com"}
 
@@ -84,10 +83,7 @@ def test_head_ends_at_once_over_http(api: Api, draft: Draft) -> None:
         for end in ("", "/results.csv", "/events"):
             head = served.client.head(f"{path}{end}")
             assert (head.status_code, head.content) == (200, b"")
-        deadline = time.monotonic() + DEADLINE_SECONDS
-        while served.app.state.batch_streams.open_streams:
-            assert time.monotonic() < deadline
-            POLL.wait(0.02)
+        wait_until(lambda: not served.app.state.batch_streams.open_streams)
 
 
 def test_options_lists_the_methods_of_a_path(client: TestClient, draft: Draft) -> None:

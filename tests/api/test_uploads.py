@@ -16,8 +16,7 @@ import pytest
 
 from api.conftest import Api, Draft, Served
 from dialer.api.transfers import PER_WORKSPACE
-from support.deadline import DEADLINE_SECONDS
-from support.engine_steps import wait_until
+from support.deadline import DEADLINE_SECONDS, wait_until
 from support.world import World
 
 MIB = 1024 * 1024

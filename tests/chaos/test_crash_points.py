@@ -30,7 +30,7 @@ from dialer.errors import DialerError
 from dialer.service import batches, contacts
 from support.world import World, made_up_phones
 
-pytestmark = [pytest.mark.proof, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.proof, pytest.mark.timeout(400)]
 
 # Half of the calls are busy, so that some contacts are called again.
 PROFILE = {"outcomes": {"answered": 1, "busy": 1}, "talk_seconds": {"mean": 5, "min": 1, "max": 20}}

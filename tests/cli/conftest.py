@@ -4,12 +4,11 @@ import asyncio
 import logging
 import signal
 import socket
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from threading import Event, Thread
+from threading import Thread
 from typing import Any
 
 import pendulum
@@ -27,8 +26,6 @@ from dialer.settings import Settings
 from dialer.store.database import Database, rows
 from support.deadline import DEADLINE_SECONDS
 from support.world import World
-
-POLL = Event()
 
 
 @dataclass(frozen=True)
@@ -127,13 +124,6 @@ def installed(in_cluster: None, db: Database, network: str) -> Database:
 def query(db: Database, sql: str) -> Any:
     with db.begin() as connection:
         return rows(connection, sql)[0][0]
-
-
-def wait_until(holds: Callable[[], object], seconds: float = DEADLINE_SECONDS) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "waited too long"
-        POLL.wait(0.05)
 
 
 @pytest.fixture

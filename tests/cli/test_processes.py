@@ -19,13 +19,13 @@ import redis
 
 import dialer
 from api.conftest import Api
-from cli.conftest import Dialer, wait_until
+from cli.conftest import Dialer
 from dialer import wiring
 from dialer.service import webhook_endpoints
 from dialer.service.webhook_endpoints import NewWebhookEndpoint
 from dialer.settings import QUEUES, Settings
 from dialer.store.database import Database, run
-from support.deadline import DEADLINE_SECONDS
+from support.deadline import DEADLINE_SECONDS, wait_until
 from support.proxy import proxied
 from support.webhook_receiver import receiving
 from support.world import World

@@ -9,13 +9,13 @@ from threading import Thread
 
 import pytest
 
-from cli.conftest import Dialer, query, wait_until
+from cli.conftest import Dialer, query
 from dialer import wiring
 from dialer.embedded import Servers, running_at
 from dialer.engine.bulk_change import bulk_change
 from dialer.settings import Settings
 from dialer.store.database import Database, rows, run
-from support.deadline import DEADLINE_SECONDS
+from support.deadline import DEADLINE_SECONDS, wait_until
 from support.dialer_up import SIGNAL_IGNORING_DIALER
 
 GOOD = b"phone\n+12025550101\n"

@@ -11,9 +11,9 @@ from signal import SIGINT, SIGTERM, Signals
 import pytest
 import redis
 
-from cli.conftest import query, wait_until
+from cli.conftest import query
 from dialer.store.database import Database
-from support.deadline import DEADLINE_SECONDS
+from support.deadline import DEADLINE_SECONDS, wait_until
 from support.dialer_up import SIGNAL_IGNORING_DIALER
 
 COMMANDS = {

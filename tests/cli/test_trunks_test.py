@@ -11,12 +11,13 @@ from uuid import uuid4
 import pendulum
 import pytest
 
-from cli.conftest import Dialer, query, wait_until
+from cli.conftest import Dialer, query
 from dialer.listener import Listener
 from dialer.service import demo_setup
 from dialer.settings import Settings
 from dialer.store.database import Database
 from dialer.wiring import connecting
+from support.deadline import wait_until
 from support.networks import freeswitch
 from support.world import World
 

@@ -19,7 +19,7 @@ from dialer.service import batches
 from dialer.service.results import results_csv
 from dialer.store import bulk_changes
 from dialer.store.database import rows, run
-from support.deadline import DEADLINE_SECONDS
+from support.deadline import DEADLINE_SECONDS, wait_until
 from support.engine_steps import (
     advance_clock,
     assert_audit_is_clean,
@@ -29,7 +29,6 @@ from support.engine_steps import (
     live_attempts,
     lock_waiters,
     run_concurrently,
-    wait_until,
 )
 from support.recorded_statements import recorded_statements
 from support.world import World, made_up_phones

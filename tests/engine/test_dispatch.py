@@ -20,6 +20,7 @@ from dialer.engine.tick import tick
 from dialer.providers.base import CallRequest, Placed, Placement, Refused, Unclear
 from dialer.providers.pool import ProviderPool
 from dialer.store.database import rows
+from support.deadline import wait_until
 from support.engine_steps import (
     DispatchSummary,
     advance_clock,
@@ -34,7 +35,6 @@ from support.engine_steps import (
     next_dispatch,
     receive_and_settle,
     set_limit,
-    wait_until,
 )
 from support.world import MONDAY, World, made_up_phones
 

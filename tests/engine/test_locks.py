@@ -23,7 +23,7 @@ from dialer.engine.tick import tick
 from dialer.errors import Contended, Unavailable
 from dialer.store import archive, attempts, contacts, inbox, lease_epoch, locks, permits
 from dialer.store.database import Database, Timeouts, rows, run
-from support.deadline import DEADLINE_SECONDS
+from support.deadline import DEADLINE_SECONDS, wait_until
 from support.engine_steps import (
     advance_clock,
     assert_audit_is_clean,
@@ -35,7 +35,6 @@ from support.engine_steps import (
     next_dispatch,
     receive_and_settle,
     run_concurrently,
-    wait_until,
 )
 from support.world import MONDAY, World, made_up_phones
 

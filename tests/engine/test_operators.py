@@ -17,7 +17,7 @@ from dialer.engine.place import place
 from dialer.engine.retry import retry
 from dialer.engine.settle import settle
 from dialer.store.database import rows, run
-from support.deadline import DEADLINE_SECONDS
+from support.deadline import DEADLINE_SECONDS, wait_until
 from support.engine_steps import (
     advance_clock,
     call_event,
@@ -27,7 +27,6 @@ from support.engine_steps import (
     next_dispatch,
     receive_and_settle,
     run_concurrently,
-    wait_until,
 )
 from support.world import World, made_up_phones
 

@@ -27,7 +27,7 @@ from dialer.providers.pool import ProviderPool
 from dialer.store import permits
 from dialer.store.database import Database, rows, run
 from dialer.store.leases import Leases
-from support.deadline import DEADLINE_SECONDS
+from support.deadline import DEADLINE_SECONDS, wait_until
 from support.engine_steps import (
     advance_clock,
     assert_audit_is_clean,
@@ -38,7 +38,6 @@ from support.engine_steps import (
     next_dispatch,
     run_concurrently,
     set_limit,
-    wait_until,
 )
 from support.world import MONDAY, World, made_up_phones
 

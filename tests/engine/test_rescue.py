@@ -28,7 +28,7 @@ from dialer.providers.pool import ProviderPool
 from dialer.store import lease_epoch, numbers
 from dialer.store.database import rows
 from dialer.store.leases import Leases
-from support.deadline import DEADLINE_SECONDS
+from support.deadline import DEADLINE_SECONDS, wait_until
 from support.engine_steps import (
     advance_clock,
     assert_audit_is_clean,
@@ -42,7 +42,6 @@ from support.engine_steps import (
     lock_waiters,
     receive_and_settle,
     run_concurrently,
-    wait_until,
 )
 from support.world import MONDAY, World
 

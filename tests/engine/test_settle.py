@@ -18,7 +18,7 @@ from dialer.engine.tick import tick
 from dialer.errors import Unavailable
 from dialer.store.database import run
 from dialer.store.leases import Leases
-from support.deadline import DEADLINE_SECONDS
+from support.deadline import DEADLINE_SECONDS, wait_until
 from support.engine_steps import (
     advance_clock,
     call_event,
@@ -29,7 +29,6 @@ from support.engine_steps import (
     lock_waiters,
     receive_and_settle,
     run_concurrently,
-    wait_until,
 )
 from support.world import MONDAY, World, made_up_phones
 

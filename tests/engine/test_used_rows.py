@@ -6,8 +6,8 @@ import pytest
 
 from dialer.errors import Contended
 from dialer.store.database import rows, run
-from support.deadline import DEADLINE_SECONDS
-from support.engine_steps import RESERVE, dispatch_and_place, lock_waiters, wait_until
+from support.deadline import DEADLINE_SECONDS, wait_until
+from support.engine_steps import RESERVE, dispatch_and_place, lock_waiters
 from support.ledger_rows import audit_violations
 from support.world import World
 

@@ -19,15 +19,8 @@ from dialer.providers.webhook_client import WebhookClient
 from dialer.service import keys, webhook_endpoints
 from dialer.service.webhook_endpoints import NewWebhookEndpoint, WebhookReplay
 from dialer.store.database import run
-from support.deadline import DEADLINE_SECONDS
-from support.engine_steps import (
-    advance_clock,
-    dispatch_and_place,
-    end_call,
-    live_attempts,
-    run_concurrently,
-    wait_until,
-)
+from support.deadline import DEADLINE_SECONDS, wait_until
+from support.engine_steps import advance_clock, dispatch_and_place, end_call, live_attempts, run_concurrently
 from support.networks.http_server import Reply
 from support.webhook_receiver import WebhookReceiver, receiving
 from support.world import World

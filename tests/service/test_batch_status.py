@@ -12,8 +12,8 @@ from dialer.domain.ids import BatchId
 from dialer.errors import DialerError, NotFound
 from dialer.service import batches
 from dialer.store.database import run
-from support.deadline import DEADLINE_SECONDS
-from support.engine_steps import lock_waiters, wait_until
+from support.deadline import DEADLINE_SECONDS, wait_until
+from support.engine_steps import lock_waiters
 from support.operator_requests import change, conflict, schedule
 from support.world import MONDAY, World
 

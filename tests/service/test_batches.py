@@ -22,8 +22,8 @@ from dialer.service.edit_batch import ChangedBatch
 from dialer.service.edit_batch import edit as edit_draft
 from dialer.service.new_batch import NewBatch
 from dialer.store.database import run
-from support.deadline import DEADLINE_SECONDS
-from support.engine_steps import lock_waiters, wait_until
+from support.deadline import DEADLINE_SECONDS, wait_until
+from support.engine_steps import lock_waiters
 from support.operator_requests import change, conflict, schedule
 from support.world import MONDAY, World
 

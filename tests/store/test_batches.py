@@ -9,7 +9,8 @@ from dialer.domain.states import BatchStatus
 from dialer.errors import NotFound
 from dialer.store import batch_edits, batches
 from dialer.store.database import run
-from support.engine_steps import lock_waiters, wait_until
+from support.deadline import wait_until
+from support.engine_steps import lock_waiters
 from support.operator_requests import schedule
 from support.world import MONDAY, World
 

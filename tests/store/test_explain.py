@@ -14,7 +14,7 @@ from dialer.engine.tick import tick
 from dialer.service import batches
 from support.engine_steps import call_event, live_attempts
 from support.recorded_statements import Statement, recorded_statements, sequentially_scanned_tables
-from support.stored_past import FILL_ATTEMPTS, FILL_INBOX, store_past
+from support.stored_past import FILL_INBOX, fill_attempts, store_past
 from support.world import MONDAY, World
 
 BIG = {"contacts", "attempts", "inbox", "batch_progress", "batches", "batch_days", "suppressions"}
@@ -22,7 +22,7 @@ BIG = {"contacts", "attempts", "inbox", "batch_progress", "batches", "batch_days
 
 @pytest.fixture
 def full(world: World) -> World:
-    """A world with 3,000 batches, 50,000 contacts in 200 of them, and their past; nobody of them is due."""
+    """A world with 3,000 batches, 20,000 contacts in 200 of them, and their past; nobody of them is due."""
     store_past(world)
     return world
 
@@ -106,7 +106,7 @@ def test_what_is_rare_among_many_rows_is_found_by_an_index_of_its_own(world: Wor
     """A stop looks at the live attempts of its own batches alone, and no report that went well is looked at again."""
     first, second = world.batch(1, start=False), world.batch(1, start=False)
     world.sql(FILL_TWO, first=first, second=second)
-    world.sql(FILL_ATTEMPTS, trunk=world.installed.trunk_id, number=world.installed.number_ids[0], at=MONDAY)
+    fill_attempts(world, MONDAY)
     world.sql(FILL_INBOX)
     world.sql(LIVE, batch=second)
     world.sql(FEW_FAILING)

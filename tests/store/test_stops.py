@@ -10,8 +10,8 @@ from sqlalchemy.exc import IntegrityError
 from dialer.domain.ids import BatchId
 from dialer.domain.states import BATCH_TRANSITIONS, BatchStatus
 from dialer.store.database import Connection, rows, run
-from support.deadline import DEADLINE_SECONDS
-from support.engine_steps import advance_clock, lock_waiters, wait_until
+from support.deadline import DEADLINE_SECONDS, wait_until
+from support.engine_steps import advance_clock, lock_waiters
 from support.operator_requests import change, schedule
 from support.world import MONDAY, World
 

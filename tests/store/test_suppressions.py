@@ -5,7 +5,8 @@ from uuid import uuid4
 
 from dialer.store import suppressions
 from dialer.store.database import run
-from support.engine_steps import lock_waiters, wait_until
+from support.deadline import wait_until
+from support.engine_steps import lock_waiters
 from support.world import World
 
 FIRST, SECOND = "+12025550101", "+12025550102"

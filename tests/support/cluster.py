@@ -10,7 +10,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -40,19 +39,12 @@ from dialer.service.new_batch import NewBatch
 from dialer.settings import Settings
 from dialer.store.database import Database, rows, run
 from dialer.wiring import context_of
+from support.deadline import wait_until
 from support.proxy import Proxy
 from support.world import made_up_phones
 
 POLL = Event()
 DIALER = [sys.executable, "-m", "dialer"]
-
-
-def wait_until(condition: Callable[[], object], seconds: float, what: str) -> None:
-    """Wait until the condition holds; `what` describes it in the error."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {seconds} s until {what}"
-        POLL.wait(0.05)
 
 
 class Server:

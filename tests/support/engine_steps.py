@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from threading import Barrier
-from time import monotonic
 from typing import Any
 
 from pendulum import DateTime
@@ -60,13 +59,6 @@ def run_concurrently(*work: Callable[[], Any]) -> list[Any]:
 
     with ThreadPoolExecutor(len(work)) as pool:
         return list(pool.map(begin, work))
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = DEADLINE_SECONDS) -> None:
-    """Wait until the condition holds; fail after `seconds`."""
-    deadline = monotonic() + seconds
-    while not condition():
-        assert monotonic() < deadline, condition
 
 
 # What a claim writes for each contact of a batch.

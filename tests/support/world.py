@@ -16,6 +16,7 @@ from pendulum import DateTime
 from dialer.domain.batch_progress import Progress
 from dialer.domain.ids import BatchId, TrunkId
 from dialer.domain.import_result import ImportResult
+from dialer.engine import lease_repair
 from dialer.engine.bulk_change import PAGE, bulk_change
 from dialer.engine.context import EngineContext
 from dialer.engine.departure import Departure
@@ -90,7 +91,7 @@ class World:
         self.departing: list[tuple[DateTime, Departure]] = []
         self._phones_made_up = 0
         self._loaded_on = self.clock.now.date()
-        rescue(self.context, self.clock.now, self.rng)
+        lease_repair.rebuild_if_lost(self.context, self.clock.now, self.rng)
 
     def close(self) -> None:
         self.providers.close()

@@ -12,7 +12,7 @@ import redis
 from dialer.embedded import child
 from dialer.settings import QUEUES
 from dialer.store.lease_requests import asked_key
-from support.cluster import wait_until
+from support.deadline import wait_until
 from support.world import World
 
 QUEUE = QUEUES[0]

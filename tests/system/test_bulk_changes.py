@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from dialer.engine.audit import audit
-from support.cluster import cluster, wait_until
+from support.cluster import cluster
+from support.deadline import wait_until
 
 pytestmark = [pytest.mark.proof, pytest.mark.timeout(300)]
 

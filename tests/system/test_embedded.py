@@ -6,8 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -20,7 +19,7 @@ import dialer
 from dialer.embedded import Servers, child, postgres, running, running_at, stop, valkey
 from dialer.embedded.data_dir import password_of, use_exclusively
 from dialer.errors import Unavailable
-from support.deadline import DEADLINE_SECONDS
+from support.deadline import DEADLINE_SECONDS, wait_until
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="only on Linux does the kernel end what a dead parent left"
@@ -218,7 +217,7 @@ def test_servers_die_with_a_killed_parent_and_the_next_start_finds_what_was_comm
     pids = server_pids(tmp_path)
     remember(servers)
     kill(holder)
-    eventually(lambda: not [pid for pid in pids if is_alive(pid)] and not processes_of(tmp_path))
+    wait_until(lambda: not [pid for pid in pids if is_alive(pid)] and not processes_of(tmp_path))
     assert running_at(tmp_path) is None
     with running(tmp_path) as servers:
         assert remembered(servers) == ("kept", b"kept")
@@ -307,7 +306,7 @@ def test_servers_that_are_killed_are_restarted_where_they_were_with_what_they_he
             messages.extend(servers.tend())
             return len(messages) == 2 and not set(server_pids(tmp_path)) & set(killed)
 
-        eventually(both_are_up)
+        wait_until(both_are_up)
         assert [message.split(";")[0] for message in sorted(messages)] == [
             "PostgreSQL ended with exit code -9 and is restarted",
             "Valkey ended with exit code -9 and is restarted",
@@ -327,7 +326,7 @@ def test_valkey_that_refuses_to_stop_during_a_rewrite_is_asked_again(tmp_path: P
             client.mset({f"key {number}": number for number in range(120)})
             client.config_set("rdb-key-save-delay", 10_000)
             client.config_set("appendonly", "yes")
-            eventually(lambda: client.info("persistence")["aof_rewrite_in_progress"] == 1)
+            wait_until(lambda: client.info("persistence")["aof_rewrite_in_progress"] == 1)
     log = (tmp_path / "log" / "redis.log").read_text()
     assert "can't exit" in log
     assert "bye bye" in log
@@ -428,7 +427,7 @@ def start_leftovers(data_dir: Path) -> list[subprocess.Popen[bytes]]:
         subprocess.Popen(cluster.command(free_port()), env=environment, stdout=output, stderr=output),
         subprocess.Popen(cache.command(), cwd=cache.home, stdout=output, stderr=output),
     ]
-    eventually(lambda: server_pids(data_dir) == [process.pid for process in started])
+    wait_until(lambda: server_pids(data_dir) == [process.pid for process in started])
     return started
 
 
@@ -456,13 +455,6 @@ def processes_of(data_dir: Path) -> list[int]:
         except OSError:
             continue
     return pids
-
-
-def eventually(is_true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not is_true():
-        assert time.monotonic() < deadline, "did not become true in time"
-        time.sleep(0.02)
 
 
 def free_port() -> int:

@@ -18,7 +18,8 @@ import pytest
 from dialer.domain.outcomes import Outcome
 from dialer.domain.retry import MOST_NETWORK_FAILURES
 from dialer.providers.simulator.network import most_in_any_second
-from support.cluster import calls_of, max_concurrent_calls, numbers_with_two_calls, request_times, wait_until
+from support.cluster import calls_of, max_concurrent_calls, numbers_with_two_calls, request_times
+from support.deadline import wait_until
 from support.dialer_up import DIALER, Up
 from support.networks.process import NetworkProcess
 from support.world import made_up_phones

@@ -9,7 +9,8 @@ import structlog
 
 from dialer.engine.audit import audit
 from dialer.providers.simulator.network import most_in_any_second
-from support.cluster import Cluster, cluster, wait_until
+from support.cluster import Cluster, cluster
+from support.deadline import wait_until
 
 log = structlog.get_logger()
 pytestmark = [pytest.mark.proof, pytest.mark.timeout(600)]

@@ -7,7 +7,8 @@ import pytest
 
 from dialer.domain.ids import BatchId
 from dialer.embedded.server import free_port
-from support.cluster import POLL, Cluster, Server, cluster, wait_until
+from support.cluster import POLL, Cluster, Server, cluster
+from support.deadline import wait_until
 
 pytestmark = [
     pytest.mark.proof,

@@ -26,7 +26,8 @@ from dialer.domain.ids import BatchId
 from dialer.domain.roles import Role
 from dialer.embedded.server import free_port
 from dialer.service import keys
-from support.cluster import POLL, Cluster, cluster, wait_until
+from support.cluster import POLL, Cluster, cluster
+from support.deadline import wait_until
 from support.network_namespaces import namespace, namespaces_work
 from support.proxy import Proxy
 

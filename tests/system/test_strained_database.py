@@ -17,7 +17,8 @@ import redis
 
 from dialer.domain.ids import BatchId
 from dialer.store.database import rows, run
-from support.cluster import DIALER, POLL, Cluster, cluster, wait_until
+from support.cluster import DIALER, POLL, Cluster, cluster
+from support.deadline import wait_until
 
 pytestmark = [
     pytest.mark.proof,

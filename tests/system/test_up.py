@@ -5,14 +5,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from threading import Event
 
 import pytest
 import redis
 
+from support.deadline import wait_until
 from support.dialer_up import DIALER, SIGNAL_IGNORING_DIALER, Up, children
 from support.world import made_up_phones
 
@@ -21,8 +20,6 @@ pytestmark = [
     pytest.mark.timeout(420),
     pytest.mark.skipif(sys.platform != "linux", reason="reads the children of a process from /proc"),
 ]
-
-POLL = Event()
 
 
 @pytest.fixture
@@ -37,13 +34,6 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Up]]:
     for process in started:
         if process.process.poll() is None:
             process.stop()
-
-
-def wait_until(holds: Callable[[], object], seconds: float = 90) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "waited too long"
-        POLL.wait(0.05)
 
 
 def contact_file(folder: Path, count: int) -> Path:
