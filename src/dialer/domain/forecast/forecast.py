@@ -142,8 +142,8 @@ def _binding(
     until = until if until < inf else table.ends
     waits: dict[int, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     for course in courses:
-        for (hour, code), seconds in course.waits.items():
-            waits[hour][code] += seconds
+        for (hour, delayed_by), seconds in course.waits.items():
+            waits[hour][str(delayed_by)] += seconds
     spans: list[list[float | str]] = []
     for hour in sorted(waits):
         begins, ends = max(table.starts, hour * HOUR), min(until, (hour + 1) * HOUR)

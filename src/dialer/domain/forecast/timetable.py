@@ -7,8 +7,11 @@ from math import ceil, inf
 from pendulum import DateTime
 
 from dialer.domain import retry
+from dialer.domain.batch import Batch
 from dialer.domain.forecast.hours import Days, Hours
 from dialer.domain.forecast.situation import Cohort, Limits, Situation
+from dialer.domain.gates.codes import GateCode
+from dialer.domain.gates.of_contact import ContactFacts, attempts_gate
 from dialer.domain.lane import Lane
 from dialer.domain.outcomes import CauseClass, Outcome
 from dialer.domain.retry import RetryRules
@@ -51,7 +54,7 @@ class Effect:
     """What an outcome does to a contact. `delay_seconds` None: it is final; `code`: why it was not reached."""
 
     delay_seconds: float | None = None
-    code: str | None = None
+    code: GateCode | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +97,13 @@ def timetable(situation: Situation, expected_calls: float) -> Timetable:
     groups: list[Group] = []
     fresh: list[tuple[int, Waiting]] = []
     dialing, later = [], []
-    unreached = {"suppressed": situation.suppressed}
+    unreached = {GateCode.SUPPRESSED: situation.suppressed}
     hours: dict[tuple[str, ...], Hours] = {}
     for cohort in situation.cohorts:
         zones = cohort.zones if batch.respect_contact_timezone else ()
         if zones not in hours:
             hours[zones] = Hours(_windows(zones, batch.window), starts)
-        if code := _why_never(batch.retry, cohort, hours[zones], starts):
+        if code := _why_never(batch, cohort, hours[zones], starts):
             unreached[code] = unreached.get(code, 0) + cohort.count
             continue
         key = zones, cohort.expires_at
@@ -142,13 +145,15 @@ def _waiting(cohort: Cohort, group: int, starts: DateTime) -> Waiting:
     return Waiting(due, group, cohort.attempts - cohort.is_dialing, cohort.refusals, cohort.count)
 
 
-def _why_never(rules: RetryRules, cohort: Cohort, hours: Hours, starts: DateTime) -> str | None:
+def _why_never(batch: Batch, cohort: Cohort, hours: Hours, starts: DateTime) -> GateCode | None:
     """Say why the contacts of a cohort are never called again; None: they are."""
     if cohort.is_dialing:
         return None
-    if cohort.attempts and not cohort.is_called_back and not (rules.enabled and cohort.attempts <= rules.max_attempts):
-        return "attempts_used"
-    return "window_never_opens" if hours.next_open(starts.timestamp()) == inf else None
+    allowed = cohort.attempts + 1 if cohort.is_called_back else 0
+    contact = ContactFacts(ContactStatus.WAITING, attempts=cohort.attempts, attempts_allowed=allowed)
+    if attempts_gate(batch.retry, contact):
+        return GateCode.ATTEMPTS_USED
+    return GateCode.WINDOW_NEVER_OPENS if hours.next_open(starts.timestamp()) == inf else None
 
 
 def _windows(zones: Sequence[str], window: CallingWindow) -> Sequence[CallingWindow]:
@@ -171,4 +176,4 @@ def _effect(rules: RetryRules, outcome: Outcome, attempts: int, refusals: int) -
         return Effect(decision.delay_seconds)
     if decision.status is ContactStatus.COMPLETED:
         return Effect()
-    return Effect(code="number_invalid" if outcome is Outcome.INVALID_NUMBER else "attempts_used")
+    return Effect(code=GateCode.NUMBER_INVALID if outcome is Outcome.INVALID_NUMBER else GateCode.ATTEMPTS_USED)

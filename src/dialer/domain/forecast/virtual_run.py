@@ -5,7 +5,7 @@ medium one. Slots are servers of a queue: `chunk` calls occupy one server for th
 """
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush, heapreplace
 from math import inf
@@ -13,6 +13,7 @@ from random import Random
 
 from dialer.domain.forecast.chance import multinomial
 from dialer.domain.forecast.timetable import OUTCOMES, Timetable, Waiting
+from dialer.domain.gates.codes import GateCode
 from dialer.domain.outcomes import Outcome
 
 HOUR = 3_600
@@ -51,7 +52,7 @@ class Course:
     ends: float = 0.0
     days: Counter[float] = field(default_factory=Counter)
     hours: Counter[int] = field(default_factory=Counter)
-    waits: defaultdict[tuple[int, str], float] = field(default_factory=lambda: defaultdict(float))
+    waits: defaultdict[tuple[int, GateCode | None], float] = field(default_factory=lambda: defaultdict(float))
     unreached: Counter[str] = field(default_factory=Counter)
 
 
@@ -65,21 +66,45 @@ class Entry:
         self.since, self.count = contacts.due, count
 
 
-def run(table: Timetable, rates: Rates, rng: Random) -> Course:
-    """Run the batch to its end."""
-    return _Run(table, rates, rng).to_the_end()
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a run sees when it decides. `code`: the gate that delays the next call until `until`; None: it starts now.
+
+    `group`: of the contacts that are next; None: nobody may be called yet. `today`, `number_day`: attempts that count
+    toward the caps, those of an earlier day before the caps are looked at.
+    """
+
+    at: float
+    until: float
+    code: GateCode | None
+    group: int | None
+    in_progress: int
+    today: int
+    number_day: int
+
+
+def run(table: Timetable, rates: Rates, rng: Random, watch: Callable[[Look], None] | None = None) -> Course:
+    """Run the batch to its end. `watch`: is given each decision; tests compare it with the gates of dispatch."""
+    return _Run(table, rates, rng, watch).to_the_end()
 
 
 class _Run:
-    def __init__(self, table: Timetable, rates: Rates, rng: Random) -> None:
+    def __init__(
+        self, table: Timetable, rates: Rates, rng: Random, watch: Callable[[Look], None] | None = None
+    ) -> None:
+        self._watch = watch
         self._table, self._rates, self._rng, self._limits = table, rates, rng, table.limits
         self._course = Course(ends=table.starts, unreached=Counter(table.unreached))
         self._servers = max(1, round(self._limits.slots / table.chunk))
         self._busy = [table.starts] * self._servers
         self._moment = MOMENT * table.chunk * rates.mean_seconds / self._limits.slots
         self._rate_free = table.starts
-        self._slot_code = "batch_slots_full" if self._limits.slots == self._limits.batch_slots else "trunk_slots_full"
-        self._closed_code = "outside_contact_hours" if table.respects_contact_timezone else "outside_batch_hours"
+        self._slot_code = (
+            GateCode.BATCH_SLOTS_FULL if self._limits.slots == self._limits.batch_slots else GateCode.TRUNK_SLOTS_FULL
+        )
+        self._closed_code = (
+            GateCode.OUTSIDE_CONTACT_HOURS if table.respects_contact_timezone else GateCode.OUTSIDE_BATCH_HOURS
+        )
         self._ready = deque(self._in_order(table.fresh))
         self._held: dict[int, list[Entry]] = {}
         self._opens = inf
@@ -109,20 +134,24 @@ class _Run:
         while at < ends:
             self._wake(at)
             entry = self._next(at)
-            if entry is None:
-                until, code = self._next_event()
-                if until == inf:
-                    break
-            else:
-                until, code = self._room(at, entry)
-                if until <= at:
-                    self._start(at, entry, self._most(entry))
-                    continue
+            until, code = self._room(at, entry) if entry else self._next_event()
+            if until == inf:
+                break
+            if self._watch:
+                self._watch(self._look(at, until, code, entry))
+            if entry and code is None:
+                self._start(at, entry, self._most(entry))
+                continue
             until = min(until, ends)
             self._wait(code, at, until)
             at = until
         self._stop(at)
         return self._course
+
+    def _look(self, at: float, until: float, code: GateCode | None, entry: Entry | None) -> Look:
+        in_progress = sum(busy > at for busy in self._busy)
+        group = None if entry is None else entry.group
+        return Look(at, until, code, group, in_progress, self._today, self._number_day)
 
     def _go_on_dialing(self, at: float) -> None:
         """Let the calls that are in progress go on; they are within the limits already."""
@@ -135,12 +164,12 @@ class _Run:
         queued = [*self._ready, *(entry for held in self._held.values() for entry in held)]
         left = sum(entry.count for entry in queued) + sum(waiting.count for *_, waiting in self._due)
         if left and at >= self._table.expires:
-            self._course.unreached["expired"] += left
+            self._course.unreached[GateCode.EXPIRED] += left
             self._course.ends = max(self._course.ends, at)
         elif left and at >= self._table.ends:
             self._course.ends = inf
         elif left:
-            self._course.unreached["window_never_opens"] += left
+            self._course.unreached[GateCode.WINDOW_NEVER_OPENS] += left
 
     def _wake(self, at: float) -> None:
         """Queue the contacts whose retry is due and those whose window has opened, which were queued before others."""
@@ -171,7 +200,7 @@ class _Run:
                 self._ready.popleft()
             elif group.expires_at <= at:
                 self._ready.popleft()
-                self._course.unreached["expired"] += entry.count
+                self._course.unreached[GateCode.EXPIRED] += entry.count
                 entry.count = 0
                 self._course.ends = max(self._course.ends, at)
             elif (opens := group.hours.next_open(at)) > at:
@@ -181,21 +210,21 @@ class _Run:
                 return entry
         return None
 
-    def _next_event(self) -> tuple[float, str]:
+    def _next_event(self) -> tuple[float, GateCode | None]:
         """Find what happens next while nobody may be called, and why nobody may."""
         due = self._due[0][0] if self._due else inf
-        code = self._closed_code if self._held or self._is_night(due) else "retry_not_due"
+        code = self._closed_code if self._held or self._is_night(due) else GateCode.RETRY_NOT_DUE
         return min(due, self._opens), code
 
     def _is_night(self, due: float) -> bool:
         """Say whether a retry was moved to the opening of its window."""
         return due < self._table.ends and self._table.groups[self._due[0][2].group].hours.span_at(due)[0] == due
 
-    def _room(self, at: float, entry: Entry) -> tuple[float, str]:
+    def _room(self, at: float, entry: Entry) -> tuple[float, GateCode | None]:
         """Find when the next call may start, and which limit decides it. Now or earlier: it may."""
         slot_free, rate_free = self._busy[0], self._rate_free
         if slot_free > at or rate_free > at:
-            return (slot_free, self._slot_code) if slot_free >= rate_free else (rate_free, "trunk_rate")
+            return (slot_free, self._slot_code) if slot_free >= rate_free else (rate_free, GateCode.TRUNK_RATE)
         limits = self._limits
         if at >= self._day_ends:
             self._day_begins, self._day_ends = self._table.days.day_at(at)
@@ -203,10 +232,10 @@ class _Run:
         if at >= (self._utc_day + 1) * DAY:
             self._utc_day, self._number_day = int(at // DAY), 0
         if limits.calls_per_day is not None and self._today >= limits.calls_per_day:
-            return min(self._day_ends, self._closes(entry, at)), "daily_cap"
+            return min(self._day_ends, self._closes(entry, at)), GateCode.DAILY_CAP
         if limits.number_day is not None and self._number_day >= limits.number_day:
-            return min((self._utc_day + 1) * DAY, self._closes(entry, at)), "number_day"
-        return at, ""
+            return min((self._utc_day + 1) * DAY, self._closes(entry, at)), GateCode.NUMBER_DAY
+        return at, None
 
     def _closes(self, entry: Entry, at: float) -> float:
         return self._table.groups[entry.group].hours.span_at(at)[1]
@@ -270,7 +299,7 @@ class _Run:
             self._numbers += 1
             heappush(self._due, (waiting.due, self._numbers, waiting))
 
-    def _wait(self, code: str, at: float, until: float) -> None:
+    def _wait(self, code: GateCode | None, at: float, until: float) -> None:
         """Note which limit delays the next call."""
         waits = self._course.waits
         while at < until:

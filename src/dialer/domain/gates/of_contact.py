@@ -87,7 +87,7 @@ def contact_gates(batch: Batch, contact: ContactFacts, now: DateTime) -> Iterato
         yield _number(contact)
         yield Blocked(GateCode.SUPPRESSED) if contact.is_suppressed else None
         yield expiry(contact.expires_at, now)
-        yield _attempts(batch.retry, contact)
+        yield attempts_gate(batch.retry, contact)
         yield _due(contact, now)
         yield _person_limit(contact, now)
         yield Blocked(GateCode.PERSON_IN_CALL) if contact.is_person_in_call else None
@@ -147,7 +147,7 @@ def _number(contact: ContactFacts) -> Blocked | None:
     return Blocked(GateCode.NUMBER_FORBIDDEN, facts={"reason": REASONS[reason]}) if reason else None
 
 
-def _attempts(rules: RetryRules, contact: ContactFacts) -> Blocked | None:
+def attempts_gate(rules: RetryRules, contact: ContactFacts) -> Blocked | None:
     """Check that the rules of the batch, as they are now, allow another attempt."""
     is_taken_back = contact.outcome is Outcome.MACHINE and not rules.machine
     allows = rules.enabled and contact.attempts <= rules.max_attempts and not is_taken_back
