@@ -1,12 +1,19 @@
 // Live parts, charts and the list of contacts. Everything else works without scripts.
 "use strict";
 (() => {
+  // What somebody has typed or chosen, and not sent.
+  const isTouched = (node) => {
+    if (node instanceof HTMLSelectElement) return [...node.options].some((each) => each.selected !== each.defaultSelected);
+    if (node instanceof HTMLTextAreaElement) return node.value !== node.defaultValue;
+    if (!(node instanceof HTMLInputElement)) return false;
+    return node.value !== node.defaultValue || node.checked !== node.defaultChecked;
+  };
   const kept = {
     ignoreActiveValue: true,
     callbacks: {
-      // What the reader has opened stays open, and drawn charts stay drawn.
+      // What the reader has opened stays open, what was typed stays typed, and drawn charts stay drawn.
       beforeAttributeUpdated: (name, node) => !(name === "open" && node.tagName === "DETAILS"),
-      beforeNodeMorphed: (old) => !(old.classList && old.classList.contains("chart")),
+      beforeNodeMorphed: (old) => !isTouched(old) && !(old.classList && old.classList.contains("chart")),
     },
   };
   const morph = (old, next, style) => Idiomorph.morph(old, next, { ...kept, morphStyle: style });
@@ -40,10 +47,10 @@
     template.innerHTML = html;
     for (const part of [...template.content.children]) {
       const old = part.id && document.getElementById(part.id);
-      if (old && !old.isEqualNode(part)) {
-        morph(old, part, "outerHTML");
-        announce();
-      }
+      if (old && old.isEqualNode(part)) continue;
+      if (old) morph(old, part, "outerHTML");
+      // Also where the page shows nothing but what belongs to the batch, such as one of its contacts.
+      announce();
     }
   };
 
@@ -177,7 +184,7 @@
       cursor: { y: false },
       legend: { live: true },
       scales: { y: { range: (_, low, high) => [0, Math.max(limit, high, 1) * 1.08] } },
-      axes: [{ ...axis, space: isLong ? 90 : 60, values: (_, splits) => splits.map(short) }, { ...axis, size: 44, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000] }],
+      axes: [{ ...axis, size: 30, space: isLong ? 90 : 60, values: (_, splits) => splits.map(short) }, { ...axis, size: 44, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000] }],
       series: [{ label: "time", value: (_, seconds) => long(seconds) }, ...names.map((name, index) => ({
         label: name, stroke: colour(colours[index]), width: 1.6, points: { show: false },
         fill: names.length === 1 ? `${colour(colours[index])}22` : undefined,
