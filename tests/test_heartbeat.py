@@ -11,10 +11,9 @@ from threading import Event
 
 import pytest
 
-from support.deadline import wait_until
 from dialer.errors import Unavailable
 from dialer.heartbeat import FAILED_SECONDS, MAX_REASON, STUCK_SECONDS, Heartbeat, pulses
-from support.deadline import DEADLINE_SECONDS
+from support.deadline import DEADLINE_SECONDS, wait_until
 
 OTHER_PROCESS = """
 import sys

@@ -2,6 +2,7 @@
 
 import re
 import socket
+import time
 
 from playwright.sync_api import Browser, expect
 
@@ -9,8 +10,14 @@ from api.conftest import Api
 from console.conftest import Console, needs_browser
 from dialer.domain.roles import Role
 from dialer.service import batches
+from support.deadline import DEADLINE_SECONDS
 
 pytestmark = needs_browser
+
+HIDE = """is_hidden => {
+    Object.defineProperty(document, "hidden", { value: is_hidden, configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+}"""
 
 
 def test_pause_and_resume_while_it_runs_and_a_second_browser_sees_it(console: Console) -> None:
@@ -25,8 +32,14 @@ def test_pause_and_resume_while_it_runs_and_a_second_browser_sees_it(console: Co
     expect(page.get_by_text(re.compile("Stopping: 5 calls in progress"))).to_be_visible()
     expect(other.get_by_text(re.compile("Stopping: 5 calls in progress"))).to_be_visible()
     expect(other.get_by_role("button", name="Resume")).to_have_count(0)
+    # What was chosen and not sent stays while the page changes.
+    page.get_by_text("Cancel …").click()
+    page.get_by_label("are hung up").check()
+    page.get_by_label("Reason, if you like").focus()
     world.run(world.clock.now.add(minutes=10))
     expect(other.get_by_text("It is paused")).to_be_visible()
+    expect(page.get_by_text("Stopping")).to_have_count(0)
+    expect(page.get_by_label("are hung up")).to_be_checked()
     page.get_by_role("button", name="Resume").click()
     expect(other.locator(".status").first).to_have_text("active")
     world.run(lambda: world.is_over(batch_id))
@@ -39,6 +52,14 @@ def test_a_held_page_stays_as_it_is(console: Console) -> None:
     batch_id = world.batch(5)
     page = console.signed_in()
     expect(page.get_by_role("link", name="test")).to_be_visible()
+    # A tab in the background gives its connection back.
+    live = console.served.app.state.live_pages
+    for is_hidden in (True, False):
+        page.evaluate(HIDE, is_hidden)
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while bool(live.open_pages) is is_hidden:
+            assert time.monotonic() < deadline
+            page.wait_for_timeout(20)
     page.get_by_label("Live").uncheck()
     world.run(lambda: world.is_over(batch_id))
     expect(page.get_by_text("Held: this page does not change")).to_be_visible()
@@ -47,14 +68,16 @@ def test_a_held_page_stays_as_it_is(console: Console) -> None:
     expect(page.locator(".batches .status")).to_have_text("completed")
 
 
-def test_the_calls_of_a_contact_say_how_long_each_phase_took(console: Console) -> None:
+def test_the_page_of_a_contact_changes_when_it_has_been_called(console: Console) -> None:
     world = console.api.world
-    batch_id = world.batch(4)
-    world.run(lambda: world.is_over(batch_id))
+    batch_id = world.batch(1)
     page = console.signed_in(Role.VIEWER)
-    page.goto(f"/console/batches/{batch_id}/contacts?outcome=answered")
+    page.goto(f"/console/batches/{batch_id}/contacts")
     page.locator("tbody a").first.click()
-    expect(page.get_by_text(re.compile(r"rang \d+\.\d s"))).to_be_visible()
+    expect(page.get_by_text("It would be called now")).to_be_visible()
+    world.run(lambda: world.is_over(batch_id))
+    expect(page.get_by_text("It would be called now")).to_have_count(0)
+    expect(page.get_by_text(re.compile(r"waited \d+\.\d s"))).to_be_visible()
 
 
 def test_a_viewer_is_refused_what_it_has_no_button_for(console: Console) -> None:

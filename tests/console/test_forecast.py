@@ -13,6 +13,8 @@ def test_a_forecast_is_made_with_what_delays_it_and_kept_for_everybody(api: Api)
     with client_of(api, Role.OPERATOR) as console:
         assert "No forecast was made yet." in console.text(path)
         made = console.post(f"{path}/forecast").text
+        # A reload shows the details too.
+        assert re.search(r"\d+ min.*, with Calls at once 2", console.text(path))
     assert re.search("About <strong><time[^>]*>Mon 2 Mar 2026 .* CET</time></strong>, and in 8 of 10 cases", made)
     assert "Calls at once of the batch" in made
     assert re.search(r"\d+ min.*, with Calls at once 2", made)

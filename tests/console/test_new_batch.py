@@ -41,7 +41,7 @@ def test_a_list_is_loaded_called_and_taken_home(console: Console, tmp_path: Path
     expect(page.get_by_role("heading", name="Spring")).to_be_visible()
     expect(page.get_by_role("button", name="Start calling")).to_be_disabled()
     load(page, tmp_path / "list.csv")
-    page.get_by_role("button", name="Start calling").click()
+    page.get_by_role("button", name="Start calling").dblclick()
     expect(page.locator(".status").first).to_have_text("active")
     batch_id = world.value("SELECT id FROM batches")
     world.run(lambda: world.is_over(batch_id))

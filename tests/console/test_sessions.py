@@ -6,6 +6,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.conftest import Api
+from dialer.console.visitor import MAX_FIELDS
 from dialer.domain.roles import Role
 from dialer.service import keys, sessions
 from support.world import World
@@ -39,6 +40,21 @@ def test_the_cookie_is_out_of_reach_of_scripts_and_of_other_sites(api: Api, brow
         assert "samesite=strict" in cookie
         assert "path=/console" in cookie
         assert ("secure" in cookie) == is_secure
+
+
+def test_a_session_that_somebody_else_has_chosen_is_not_adopted(api: Api, browser: TestClient) -> None:
+    browser.cookies.set("dialer_session", "planted", path="/console")
+    answer = browser.post("/console/sign-in", data={"key": api.key()}, headers=ORIGIN)
+    assert "planted" not in answer.headers["Set-Cookie"]
+    with TestClient(api.app()) as other:
+        other.cookies.set("dialer_session", "planted", path="/console")
+        assert not is_signed_in(other)
+
+
+def test_a_form_of_too_many_fields_is_refused(browser: TestClient) -> None:
+    form = "&".join(["key=x"] * (MAX_FIELDS + 1))
+    headers = ORIGIN | {"Content-Type": "application/x-www-form-urlencoded"}
+    assert browser.post("/console/sign-in", content=form, headers=headers).status_code == 400
 
 
 def test_only_a_hash_of_the_session_is_stored(api: Api, browser: TestClient, world: World) -> None:
@@ -121,6 +137,8 @@ def test_every_page_forbids_foreign_and_inline_scripts(api: Api, browser: TestCl
         policy = answer.headers["Content-Security-Policy"]
         assert "default-src 'none'; script-src 'self'; style-src 'self'" in policy
         assert "unsafe" not in policy
+        # Nothing is shown again by the back button after sign-out, or in a frame of another site.
+        assert (answer.headers["Cache-Control"], answer.headers["X-Frame-Options"]) == ("no-store", "DENY")
         assert "<script>" not in answer.text
         assert "style=" not in answer.text
         assert "onclick" not in answer.text

@@ -42,6 +42,7 @@ from dialer.api.transfers import Transfers
 from dialer.console import routes as console_routes
 from dialer.console import sign_in
 from dialer.console.explanations import Explanations
+from dialer.console.forecast import MadeForecasts
 from dialer.console.live import LivePages
 from dialer.engine.context import EngineContext
 from dialer.settings import Settings
@@ -122,6 +123,7 @@ def equip(
     state.report_queue = webhooks.report_queue(context.db, ask_settle)
     state.batch_streams = BatchStreams(state.read_context.db)
     state.explanations = Explanations(state.read_context, wiring.seconds)
+    state.made_forecasts = MadeForecasts()
     state.live_pages = LivePages(state.read_context.db, clock, state.explanations)
     state.rate_limits = RateLimits(settings.redis, settings.rate_limit_per_minute)
     state.metrics = ProcessMetrics(settings.redis, wiring.seconds, f"api {wiring.process_name()}")

@@ -8,7 +8,7 @@ from fastapi.responses import RedirectResponse, StreamingResponse
 
 from dialer.api.batch_calls import streamed_results
 from dialer.console.fields import Chosen
-from dialer.console.forecast import kept
+from dialer.console.forecast import newest_forecast
 from dialer.console.page import HEADERS, PageRoute, page
 from dialer.console.visitor import Acting, SentForm, SignedIn, Visitor
 from dialer.console.week import week_of
@@ -35,8 +35,7 @@ def show_batch(request: Request, visitor: SignedIn, batch_id: BatchId) -> Respon
         "batch.html",
         visitor,
         batch=batch | {"why": why},
-        kept=kept(visitor, batch_id),
-        forecast=None,
+        **newest_forecast(request, visitor, batch_id),
         error=None,
         agent=_agent_name(visitor, batch["agent_id"]),
         week=week_of(batch, caller.now),

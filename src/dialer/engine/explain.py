@@ -104,11 +104,13 @@ def contacts_because(
         batch, facts, _ = _read(connection, workspace_id, batch_id, now)
         moments = _moments(connection, batch, facts, now)
         groups = records.groups(connection, batch_id, now, moments)
-    keys = [group.key for group in groups_because(facts, groups, code, now)]
     if any(group.key is None for group in groups):
         most = f"{records.MOST_READ:,} contacts"
         raise InvalidInput.of("reason", f"is a filter for batches of at most {most}; choose a status or an outcome")
-    return InGroups(tuple(key for key in keys if key), now, tuple(moments))
+    found = groups_because(facts, groups, code, now)
+    statuses = tuple({group.facts.status for group in found})
+    count = sum(group.count for group in found)
+    return InGroups(tuple(group.key for group in found if group.key), statuses, count, now, tuple(moments))
 
 
 def _moments(connection: Connection, batch: Batch, facts: BatchFacts, now: DateTime) -> list[DateTime]:

@@ -10,7 +10,7 @@ from dialer.domain.outcomes import Outcome
 from dialer.domain.states import AttemptState
 from dialer.store.contact_views import ContactFilter
 from dialer.store.database import rows
-from dialer.store.explain import in_groups
+from dialer.store.explain import is_in_groups
 
 _FACTS = "sip_code, q850_cause, sip_call_id, hung_up_by, disposition, opt_out, callback_at, callback_refused"
 COLUMNS = f"""
@@ -99,7 +99,7 @@ def results(connection: Connection, which: ContactFilter, after: int, limit: int
           AND (CAST(:outcome AS text) IS NULL OR c.outcome = :outcome)
           AND (CAST(:phone_number AS text) IS NULL OR c.phone_number = :phone_number)
           AND (CAST(:external_id AS text) IS NULL OR c.external_id = :external_id)
-          {f"AND {in_groups('over.contact_id')}" if which.because else ""}
+          {f"AND {is_in_groups('over.contact_id')}" if which.because else ""}
         ORDER BY c.position LIMIT :limit
         """,
         after=after,

@@ -11,7 +11,7 @@ from dialer.domain.ids import BatchId, ContactId, WorkspaceId
 from dialer.domain.outcomes import Outcome
 from dialer.domain.states import ContactStatus
 from dialer.store.database import rows
-from dialer.store.explain import in_groups
+from dialer.store.explain import IN_GROUPS
 
 COLUMNS = """
 id, batch_id, phone_number, name, timezone, priority, external_id, expires_at, not_before, variables, status,
@@ -22,15 +22,21 @@ CASE WHEN status = 'waiting' THEN coalesce(waits_for, 'retry') END AS waits_for,
 
 @dataclass(frozen=True, slots=True)
 class InGroups:
-    """The contacts that are in these groups of a batch at a moment (`explain.groups`, which got `moments`)."""
+    """The contacts that are in these groups of a batch at a moment, and how many they are.
+
+    As `explain.groups` made them, which got `moments`.
+    """
 
     keys: tuple[str, ...]
+    statuses: tuple[ContactStatus, ...]
+    count: int
     now: DateTime
     moments: tuple[DateTime, ...]
 
     def values(self, batch_id: BatchId) -> dict[str, Any]:
-        """Return the values for `explain.in_groups`."""
-        return {"id": batch_id, "keys": list(self.keys), "now": self.now, "moments": list(self.moments)}
+        """Return the values for `explain.IN_GROUPS`."""
+        found = {"keys": list(self.keys), "statuses": list(self.statuses)}
+        return {"id": batch_id, "now": self.now, "moments": list(self.moments)} | found
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +53,7 @@ class ContactFilter:
     def where(self) -> str:
         """Write the condition with only the filters that are set, so that Postgres can use an index for each."""
         equal = [name for name in _EQUAL if getattr(self, name) is not None]
-        conditions = [f"{name} = :{name}" for name in equal] + [in_groups("contacts.id")] * (self.because is not None)
+        conditions = [f"{name} = :{name}" for name in equal] + [f"id IN ({IN_GROUPS})"] * (self.because is not None)
         return " AND ".join(conditions)
 
     def values(self) -> dict[str, Any]:
@@ -83,6 +89,9 @@ def after(connection: Connection, contact_filter: ContactFilter, position: int, 
 
 def _count(connection: Connection, contact_filter: ContactFilter) -> int:
     """Count the contacts that match. Those of a batch, and of each status, are counted in `batch_progress`."""
+    because = contact_filter.because
+    if because and contact_filter == ContactFilter(contact_filter.batch_id, because=because):
+        return because.count
     if contact_filter == ContactFilter(contact_filter.batch_id, contact_filter.status):
         count = f"SELECT {contact_filter.status or 'total'} AS n FROM batch_progress WHERE batch_id = :batch_id"
     else:

@@ -70,9 +70,9 @@ PERSON_FREE_AT = free_at(
 )
 
 
-# The contacts of the batch `:id` as the gates see them at `:now`; and what those of a group have in common.
+# The contacts of the batch `:id` in `:statuses` as the gates see them at `:now`; and what is equal in a group.
 _SEEN = f"""
-SELECT c.status, c.status_reason, c.outcome, c.due_at, c.expires_at, c.attempts, c.attempts_allowed, a.state,
+SELECT c.id, c.status, c.status_reason, c.outcome, c.due_at, c.expires_at, c.attempts, c.attempts_allowed, a.state,
        a.created_at, a.sent_at IS NOT NULL AS is_sent, a.rescue_at, a.looked_up_at, {IS_SUPPRESSED} AS is_suppressed,
        CASE WHEN c.status IN ('pending', 'waiting') THEN c.lane ELSE '' END AS lane,
        c.status = 'waiting' AND c.due_at > :now AS is_waiting,
@@ -85,7 +85,7 @@ SELECT c.status, c.status_reason, c.outcome, c.due_at, c.expires_at, c.attempts,
            AND l.workspace_id = (SELECT workspace_id FROM batches WHERE id = :id)) AS is_person_in_call
 FROM contacts c JOIN batches b ON b.id = c.batch_id JOIN workspaces w ON w.id = b.workspace_id
 LEFT JOIN attempts a ON c.status = 'dialing' AND a.contact_id = c.id AND a.state IN {LIVE}
-WHERE c.batch_id = :id"""
+WHERE c.batch_id = :id AND c.status = ANY(:statuses)"""
 _EQUAL = """status, status_reason, outcome, lane, is_suppressed, state, is_sent, is_waiting, is_expired, is_spent,
 waits_for, is_person_in_call, person_free_at IS NULL, due_at < person_free_at,
 width_bucket(CASE WHEN is_waiting THEN due_at END, CAST(:moments AS timestamptz[])),
@@ -311,7 +311,7 @@ def _read_groups(
                CASE WHEN bool_and(expires_at IS NOT NULL) THEN max(expires_at) END AS expires_at,
                min(created_at) AS created_at, min(rescue_at) AS rescue_at,
                max(looked_up_at) AS looked_up_at, NULL AS phone_number, NULL AS timezone
-        FROM ({_SEEN} AND c.status = ANY(:statuses)) AS s
+        FROM ({_SEEN}) AS s
         GROUP BY {_EQUAL}
         """,
         id=batch_id,
@@ -322,12 +322,12 @@ def _read_groups(
     return [ContactGroup(row.n, _facts(row), row.key) for row in records]
 
 
-def in_groups(contact_id: str) -> str:
-    """Return SQL for whether a contact of the batch `:id` is in one of the groups with the keys `:keys`, as of `:now`.
+# SQL: the ids of the contacts in the groups with the keys `:keys`, made by `:moments`. Costs as much as to read the groups.
+IN_GROUPS = f"SELECT s.id FROM ({_SEEN}) AS s WHERE {_KEY} = ANY(:keys)"
 
-    `:moments`: those by which the groups were made. `contact_id`: SQL without the alias `c`. Each contact is looked at
-    anew, so a page costs what it reads.
-    """
+
+def is_in_groups(contact_id: str) -> str:
+    """Return SQL for whether a contact is in these groups, for a page of an export. `contact_id`: SQL without `c`."""
     return f"EXISTS (SELECT 1 FROM ({_SEEN} AND c.id = {contact_id}) AS s WHERE {_KEY} = ANY(:keys))"
 
 

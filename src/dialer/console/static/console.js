@@ -1,12 +1,19 @@
 // Live parts, charts and the list of contacts. Everything else works without scripts.
 "use strict";
 (() => {
+  // What somebody has typed or chosen, and not sent.
+  const isTouched = (node) => {
+    if (node instanceof HTMLSelectElement) return [...node.options].some((each) => each.selected !== each.defaultSelected);
+    if (node instanceof HTMLTextAreaElement) return node.value !== node.defaultValue;
+    if (!(node instanceof HTMLInputElement)) return false;
+    return node.value !== node.defaultValue || node.checked !== node.defaultChecked;
+  };
   const kept = {
     ignoreActiveValue: true,
     callbacks: {
-      // What the reader has opened stays open, and drawn charts stay drawn.
+      // What the reader has opened stays open, what was typed stays typed, and drawn charts stay drawn.
       beforeAttributeUpdated: (name, node) => !(name === "open" && node.tagName === "DETAILS"),
-      beforeNodeMorphed: (old) => !(old.classList && old.classList.contains("chart")),
+      beforeNodeMorphed: (old) => !isTouched(old) && !(old.classList && old.classList.contains("chart")),
     },
   };
   const morph = (old, next, style) => Idiomorph.morph(old, next, { ...kept, morphStyle: style });
@@ -40,16 +47,17 @@
     template.innerHTML = html;
     for (const part of [...template.content.children]) {
       const old = part.id && document.getElementById(part.id);
-      if (old && !old.isEqualNode(part)) {
-        morph(old, part, "outerHTML");
-        announce();
-      }
+      if (old && old.isEqualNode(part)) continue;
+      if (old) morph(old, part, "outerHTML");
+      // Also where the page shows nothing but what belongs to the batch, such as one of its contacts.
+      announce();
     }
   };
 
   const refresh = async () => {
     const answer = await fetch(location.href);
-    if (answer.status === 401) return location.reload();
+    // Signed out, or what it showed was deleted.
+    if (answer.status === 401 || answer.status === 404) return location.reload();
     if (!answer.ok) throw new Error(answer.statusText);
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     morph(document.getElementById("main"), page.getElementById("main"), "outerHTML");
@@ -58,6 +66,7 @@
   };
 
   const connect = () => {
+    if (source) source.close();
     source = new EventSource(address());
     source.addEventListener("open", () => say(""));
     source.addEventListener("changed", (event) => show(event.data));
@@ -76,10 +85,10 @@
   };
 
   const resume = async () => {
-    if (!toggle.checked) return;
+    if (!toggle.checked || document.hidden) return;
     try {
       await refresh();
-      connect();
+      if (!document.hidden) connect();
     } catch {
       say("Connection lost; trying again …");
       setTimeout(resume, 2000);
@@ -92,8 +101,13 @@
       sessionStorage.setItem("held", toggle.checked ? "no" : "yes");
       if (toggle.checked) { say(""); resume(); } else { if (source) source.close(); say("Held: this page does not change"); }
     });
-    if (toggle.checked) connect(); else say("Held: this page does not change");
-    addEventListener("beforeunload", () => source && source.close());
+    if (toggle.checked && !document.hidden) connect(); else if (!toggle.checked) say("Held: this page does not change");
+    // A browser has six connections to a server: tabs in the background must not hold them all.
+    const rest = () => { if (source) source.close(); };
+    const wake = () => { rest(); resume(); };
+    document.addEventListener("visibilitychange", () => (document.hidden ? rest() : wake()));
+    addEventListener("pagehide", rest);
+    addEventListener("pageshow", (event) => event.persisted && wake());
   }
   document.addEventListener("click", (event) => {
     if (event.target.id === "show-added") {
@@ -129,6 +143,13 @@
       }
     });
   }
+  // A second click sends nothing: the first one is on its way.
+  document.addEventListener("submit", (event) => {
+    if (event.target.method !== "post" || event.target.hasAttribute("hx-post")) return;
+    if (event.target.dataset.sent) event.preventDefault();
+    event.target.dataset.sent = "yes";
+    setTimeout(() => delete event.target.dataset.sent, 3000);
+  });
   // Refusals are shown in place, too.
   document.addEventListener("htmx:beforeSwap", (event) => {
     if (event.detail.xhr.status === 422) { event.detail.shouldSwap = true; event.detail.isError = false; }
@@ -177,9 +198,9 @@
       cursor: { y: false },
       legend: { live: true },
       scales: { y: { range: (_, low, high) => [0, Math.max(limit, high, 1) * 1.08] } },
-      axes: [{ ...axis, space: isLong ? 90 : 60, values: (_, splits) => splits.map(short) }, { ...axis, size: 44, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000] }],
+      axes: [{ ...axis, size: 30, space: isLong ? 90 : 60, values: (_, splits) => splits.map(short) }, { ...axis, size: 44, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000] }],
       series: [{ label: "time", value: (_, seconds) => long(seconds) }, ...names.map((name, index) => ({
-        label: name, stroke: colour(colours[index]), width: 1.6, points: { show: false },
+        label: name, value: (_, count) => count ?? "", stroke: colour(colours[index]), width: 1.6, points: { show: false },
         fill: names.length === 1 ? `${colour(colours[index])}22` : undefined,
       }))],
       hooks: { draw: [limitLine] },
