@@ -122,6 +122,18 @@ screenshots: setup ## Write a picture of every page of the console into build/sc
 vendor: setup ## Fetch the console's scripts from npm again, in the versions of VENDORED.toml
 	$(BIN)/python scripts/vendor.py
 
+# The site's tools are in an environment of their own: they are heavy, and the tests do not need them.
+.venv-docs/installed: requirements.docs.lock
+	$(PYTHON) -m venv --without-pip --clear .venv-docs
+	$(PYTHON) -m pip --python .venv-docs/bin/python install --quiet --disable-pip-version-check --no-compile \
+		--require-hashes -r requirements.docs.lock
+	@touch $@
+
+.PHONY: docs
+docs: .venv-docs/installed ## Build the site of the documentation into build/docs, and check its links
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
+	@echo "Read it at http://127.0.0.1:8080 with: $(PYTHON) -m http.server --bind 127.0.0.1 --directory build/docs 8080"
+
 .PHONY: check
 check: setup lint-containers openapi ## ruff, mypy, import-linter, the container files and the OpenAPI document
 	$(BIN)/ruff format --check
@@ -169,3 +181,5 @@ lock: setup ## Update the dependency lock files
 	echo 'setuptools>=80' | $(BIN)/uv pip compile pyproject.toml - --extra embedded --constraint requirements.lock --universal \
 		--python-version 3.11 --generate-hashes --no-header --no-annotate --no-strip-extras --no-emit-index-url \
 		--no-emit-find-links --quiet -o requirements.demo.lock
+	$(BIN)/uv pip compile --group docs --constraint requirements.lock --universal --python-version 3.11 \
+		--generate-hashes --no-header --no-annotate --no-strip-extras --no-emit-index-url --no-emit-find-links --quiet -o requirements.docs.lock

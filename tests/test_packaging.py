@@ -47,6 +47,7 @@ worker.app.connection()
 print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules.keys() - before})))
 """
 LOCKS = ("requirements.lock", "requirements.prod.lock")
+DOCS_LOCK = "requirements.docs.lock"
 # In parts, so that this file does not contain the names itself.
 REGISTRIES = [
     ".".join(parts)
@@ -80,7 +81,7 @@ def test_every_state_is_explained_under_its_diagram(machine: str) -> None:
     assert sorted(explained) == sorted(MACHINES[machine])
 
 
-@pytest.mark.parametrize("lock", [*LOCKS, "requirements.demo.lock"])
+@pytest.mark.parametrize("lock", [*LOCKS, "requirements.demo.lock", DOCS_LOCK])
 def test_every_locked_package_carries_hashes_and_no_address(lock: str) -> None:
     text = (ROOT / lock).read_text("utf-8")
     entries = text.replace("\\\n", " ").splitlines()
@@ -95,6 +96,7 @@ def test_every_package_of_the_project_is_locked_at_a_version_it_allows() -> None
     extras = [package for extra in project["optional-dependencies"].values() for package in extra]
     assert _unlocked(project["dependencies"] + extras, "requirements.lock") == []
     assert _unlocked(project["dependencies"], "requirements.prod.lock") == []
+    assert _unlocked(_pyproject()["dependency-groups"]["docs"], DOCS_LOCK) == []
 
 
 def test_the_image_installs_what_developers_test_and_none_of_their_tools() -> None:
@@ -259,8 +261,12 @@ def _arrows(machine: str) -> list[tuple[str, str]]:
     return re.findall(r"^ +(\S+) --> (\S+)(?: : .*)?$", diagram, re.MULTILINE)
 
 
+def _pyproject() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+
+
 def _project() -> dict[str, Any]:
-    project: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    project: dict[str, Any] = _pyproject()["project"]
     return project
 
 

@@ -322,7 +322,7 @@ def _read_groups(
     return [ContactGroup(row.n, _facts(row), row.key) for row in records]
 
 
-# SQL: the ids of the contacts in the groups with the keys `:keys`, made by `:moments`. Costs as much as to read the groups.
+# SQL: the ids of the contacts in the groups with the keys `:keys`, made by `:moments`. Costs as much as reading them.
 IN_GROUPS = f"SELECT s.id FROM ({_SEEN}) AS s WHERE {_KEY} = ANY(:keys)"
 
 
