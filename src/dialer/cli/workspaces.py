@@ -18,7 +18,9 @@ def list_(data_dir: DataDir = None, as_json: AsJson = False) -> None:
 
     with open_database(data_dir) as database:
         rows = workspaces.list_all(database)
-    show_table(rows, ("name", "countries", "premium_rate", "person_limits", "created_at"), as_json=as_json)
+    show_table(
+        rows, ("name", "countries", "premium_rate=premium", "person_limits", "created_at=created"), as_json=as_json
+    )
 
 
 @group.command()
