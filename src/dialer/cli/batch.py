@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dialer.cli.batch_fields import takes_batch_fields
+from dialer.cli.batch_fields import of_new_batch, takes_batch_fields
 from dialer.cli.options import AsJson, DataDir, FieldValues, Limit, parse_fields
 from dialer.domain.states import BatchStatus
 from dialer.errors import DialerError
@@ -36,7 +36,7 @@ def create(
     from dialer.cli.tables import say, show_one
 
     with connected(data_dir) as client:
-        body = fields | {"name": name, "agent_id": client.find("/agents", agent)["id"]}
+        body = of_new_batch(fields) | {"name": name, "agent_id": client.find("/agents", agent)["id"]}
         batch = client.post("/batch-calls", body)
     show_one(batch, as_json=as_json)
     say(f"Batch {name} is a draft: add contacts with `dialer contacts import {batch['id']} FILE.csv`")

@@ -58,18 +58,20 @@ def takes_batch_fields(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _fields(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Join what was given as options, as FIELD=VALUE and as JSON, and add what follows from it."""
+    """Join what was given as options, as FIELD=VALUE and as JSON."""
     options = {name: value for name, value in given.items() if name not in ("field_values", "options")}
     fields = {name: value for name, value in options.items() if value is not None}
     fields |= parse_fields(given["field_values"]) | _json_object(given["options"])
     for name in LISTS:
         if isinstance(fields.get(name), str | int):
             fields[name] = [_number(part) for part in str(fields[name]).split(",") if part.strip()]
-    if fields.get("scheduled_at") and "schedule_type" not in fields:
-        fields["schedule_type"] = "scheduled"
-    if fields.get("max_retry_attempts") and "retry_failed" not in fields:
-        fields["retry_failed"] = True
     return fields
+
+
+def of_new_batch(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Add what follows from the fields of a new batch: a start time schedules it, and retries are made."""
+    implied: dict[str, Any] = {"schedule_type": "scheduled"} if fields.get("scheduled_at") else {}
+    return implied | ({"retry_failed": True} if fields.get("max_retry_attempts") else {}) | dict(fields)
 
 
 def _number(text: str) -> int | str:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dialer.cli.batch_fields import takes_batch_fields
+from dialer.cli.batch_fields import of_new_batch, takes_batch_fields
 from dialer.cli.options import AsJson, DataDir, Speed
 
 
@@ -47,7 +47,7 @@ def run(
     """
     from dialer.cli.run_batch import run_file
 
-    named = {"name": _name_of(file)} | fields | ({} if name is None else {"name": name})
+    named = {"name": _name_of(file)} | of_new_batch(fields) | ({} if name is None else {"name": name})
     raise typer.Exit(0 if run_file(file, agent, named, data_dir, as_json=as_json) else 1)
 
 
