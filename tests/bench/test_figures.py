@@ -11,6 +11,7 @@ from dialer.bench.figure import Size
 from dialer.cli.bench import NAMES
 
 COLUMNS = {
+    "commands": {"command", "cpu_ms", "took_ms"},
     "memory": {"process", "started_pss_mib", "after_rss_mib"},
     "carried": {"workers", "batches", "calls_per_second", "engine_ms", "worker_ms", "postgres_ms", "network_ms"},
     "import": {"contacts_per_second", "more_memory_mib", "copied_per_second", "share_of_copy"},

@@ -9,7 +9,7 @@ from dialer.api.auth import Viewer
 from dialer.api.envelope import Answer, KeysetListing, answer, keyset_listing
 from dialer.api.errors import documented
 from dialer.api.moments import Since, Until
-from dialer.api.schemas import Call
+from dialer.api.schemas import Call, CallWithReports
 from dialer.domain.ids import AttemptId, BatchId, TrunkId
 from dialer.domain.outcomes import Outcome
 from dialer.domain.states import AttemptState
@@ -48,6 +48,6 @@ def list_all_calls(
 
 
 @router.get("/{attempt_id}", responses=documented(404))
-def get_call(caller: Viewer, attempt_id: AttemptId) -> Answer[Call]:
-    """Read one call."""
-    return answer(Call, calls.show(caller.db, caller.workspace_id, attempt_id))
+def get_call(caller: Viewer, attempt_id: AttemptId) -> Answer[CallWithReports]:
+    """Read one call, with what the network has reported of it."""
+    return answer(CallWithReports, calls.show(caller.db, caller.workspace_id, attempt_id))

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, PlainSerializer
 
-from dialer.domain.call import HungUpBy
+from dialer.domain.call import EventKind, HungUpBy
 from dialer.domain.change_origin import ChangeSource
 from dialer.domain.contact import WaitsFor
 from dialer.domain.outcomes import Outcome
@@ -169,6 +169,22 @@ class Call(BaseModel):
     opt_out: bool | None
     callback_at: datetime | None
     callback_refused: str | None
+
+
+class NetworkReport(BaseModel):
+    """What the network reported of a call, and what the engine made of it."""
+
+    kind: EventKind
+    at: datetime
+    received_at: datetime
+    settled_at: datetime | None
+    verdict: str | None
+    outcome: Outcome | None
+    cause: str | None
+
+
+class CallWithReports(Call):
+    reports: list[NetworkReport]
 
 
 class Contact(BaseModel):

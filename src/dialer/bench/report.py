@@ -10,6 +10,7 @@ from dialer.bench.api import api
 from dialer.bench.bulk import bulk
 from dialer.bench.carried import carried
 from dialer.bench.claim import claims
+from dialer.bench.commands import commands
 from dialer.bench.explain import explain
 from dialer.bench.figure import Cell, Figure, Row, Size
 from dialer.bench.forecast import forecast
@@ -34,6 +35,7 @@ FIGURES: Mapping[str, Take] = {
     "claim": claims,
     "explain": explain,
     "forecast": forecast,
+    "commands": commands,
 }
 
 

@@ -25,9 +25,11 @@ from dialer.cli import (
     quarantine,
     resources,
     run,
+    top,
     up,
     workspaces,
 )
+from dialer.cli.sections import CommandSections
 from dialer.errors import DialerError
 from dialer.stop_signals import accept_stop_signals
 
@@ -52,6 +54,7 @@ Exit code: 0 success; 1 error, with the reason on standard error; 2 wrong usage;
 """
 
 app = typer.Typer(
+    cls=CommandSections,
     help=HELP,
     epilog=SETTINGS,
     no_args_is_help=True,
@@ -59,7 +62,6 @@ app = typer.Typer(
     # Plain text: boxes truncate option names on a narrow terminal, and errors are one line.
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -78,6 +80,7 @@ def options(
 
 app.command(short_help="Call generated contacts on a simulated network and audit.")(run.demo)
 app.command(short_help="Call the contacts of a CSV file to the end.")(run.run)
+app.command(short_help="Watch batches, calls, trunks and troubles live.")(top.top)
 app.command(short_help="Run everything on this machine, until Ctrl-C.")(up.up)
 app.command(short_help="In a cluster: answer HTTP requests.")(processes.api)
 app.command(short_help="In a cluster: run the steps. Start as many as you like.")(processes.worker)

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dialer.cli.batch_fields import of_new_batch, takes_batch_fields
 from dialer.cli.options import AsJson, DataDir, FieldValues, Limit, parse_fields
 from dialer.domain.states import BatchStatus
 from dialer.errors import DialerError
@@ -22,10 +23,11 @@ COLUMNS = ("id", "name", "status", "counts.total", "counts.completed=reached", "
 
 
 @group.command()
+@takes_batch_fields
 def create(
     name: Annotated[str, typer.Option(help="Name of the batch.")],
     agent: Annotated[str, typer.Option(help="The agent that answered calls go to, by id or name.")],
-    field_values: FieldValues = None,
+    fields: dict[str, Any],
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -33,9 +35,8 @@ def create(
     from dialer.cli.client import connected
     from dialer.cli.tables import say, show_one
 
-    settings = parse_fields(field_values)
     with connected(data_dir) as client:
-        body = settings | {"name": name, "agent_id": client.find("/agents", agent)["id"]}
+        body = of_new_batch(fields) | {"name": name, "agent_id": client.find("/agents", agent)["id"]}
         batch = client.post("/batch-calls", body)
     show_one(batch, as_json=as_json)
     say(f"Batch {name} is a draft: add contacts with `dialer contacts import {batch['id']} FILE.csv`")
@@ -160,9 +161,10 @@ def cancel(
 
 
 @group.command("set")
+@takes_batch_fields
 def set_(
     which: Which,
-    field_values: FieldValues = None,
+    fields: dict[str, Any],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what the change would do.")] = False,
     if_match: Annotated[
         str | None, typer.Option(help="Do nothing if the batch has changed since --dry-run showed this.")
@@ -176,7 +178,7 @@ def set_(
     from dialer.cli.client import connected
     from dialer.cli.tables import show_one
 
-    body = parse_fields(field_values) | _given(reason=reason, if_match=if_match)
+    body = fields | _given(reason=reason, if_match=if_match)
     with connected(data_dir) as client:
         path = f"/batch-calls/{batch_for_action(client, which, NOT_OVER)}/settings"
         query = {"dry_run": "true"} if dry_run else {}

@@ -5,7 +5,8 @@ from typing import Annotated, Any
 import typer
 
 from dialer.cli.batch import Which
-from dialer.cli.options import AsJson, DataDir, FieldValues, parse_fields
+from dialer.cli.batch_fields import takes_batch_fields
+from dialer.cli.options import AsJson, DataDir
 from dialer.domain.states import FINAL_BATCH, BatchStatus
 
 group = typer.Typer()
@@ -14,16 +15,16 @@ NewName = Annotated[str | None, typer.Option("--name", help="Name of the draft. 
 
 
 @group.command()
-def update(which: Which, field_values: FieldValues = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+@takes_batch_fields
+def update(which: Which, fields: dict[str, Any], data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Change a draft, with any fields of a batch: name=June max_concurrent_calls=20 …; null clears one."""
     from dialer.cli.batch_names import batch_for_action
     from dialer.cli.client import connected
     from dialer.cli.tables import show_one
 
-    changes = parse_fields(field_values)
     with connected(data_dir) as client:
         path = f"/batch-calls/{batch_for_action(client, which, [BatchStatus.DRAFT])}"
-        show_one(client.request("PATCH", path, json=changes)["data"], as_json=as_json)
+        show_one(client.request("PATCH", path, json=fields)["data"], as_json=as_json)
 
 
 @group.command()

@@ -6,7 +6,20 @@ from typing import Annotated
 import typer
 
 # The names are repeated here because the figures import all that they measure, which `dialer --help` must not.
-NAMES = ("memory", "carried", "import", "bulk", "api", "refill", "rate", "tick", "claim", "explain", "forecast")
+NAMES = (
+    "memory",
+    "carried",
+    "import",
+    "bulk",
+    "api",
+    "refill",
+    "rate",
+    "tick",
+    "claim",
+    "explain",
+    "forecast",
+    "commands",
+)
 
 
 def bench(

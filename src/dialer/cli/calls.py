@@ -44,8 +44,12 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show the life of one call: when it was reserved, placed, rang, was answered and ended, and how."""
+    import json
+
+    from dialer.cli.call_life import life_of
     from dialer.cli.client import connected
-    from dialer.cli.tables import show_one
 
     with connected(data_dir) as client:
-        show_one(client.get(f"/calls/{call}"), as_json=as_json)
+        matches = client.find_by_short_id("/calls", call)
+        shown = client.get(f"/calls/{matches[0]['id'] if len(matches) == 1 else call}")
+    typer.echo(json.dumps(shown) if as_json else "\n".join(life_of(shown)))

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
-from uuid import UUID
 
 import typer
 
@@ -42,20 +41,20 @@ def check(data_dir: DataDir = None, as_json: AsJson = False) -> None:
 
 
 def audit(
-    batch: Annotated[UUID | None, typer.Argument(help="The id of one batch.  [default: all batches]")] = None,
+    batch: Annotated[str | None, typer.Argument(help="One batch, by id or name.  [default: all batches]")] = None,
     as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
     """Recompute the promises from the ledger; exit 1 if any is broken."""
     from dialer import wiring
     from dialer.cli.results import audit_report
-    from dialer.domain.ids import BatchId
     from dialer.engine.audit import audit as recompute
+    from dialer.service import batch_names
     from dialer.store import health
 
     with open_database(data_dir) as database:
         health.check_database(database)
-        report = recompute(database, wiring.clock(), BatchId(batch) if batch else None)
+        report = recompute(database, wiring.clock(), batch_names.find(database, batch) if batch else None)
     typer.echo(report.to_json() if as_json else audit_report(report))
     if not report.is_clean:
         raise typer.Exit(1)

@@ -10,7 +10,7 @@ from dialer.cli.options import AsJson, DataDir
 from dialer.domain.roles import Role
 
 if TYPE_CHECKING:
-    from dialer.domain.ids import WorkspaceId
+    from dialer.domain.ids import KeyId, WorkspaceId
     from dialer.store.database import Database
 
 group = typer.Typer(help="The keys of the HTTP API: create, list, revoke.", no_args_is_help=True)
@@ -52,23 +52,43 @@ def list_(workspace: Workspace = "default", data_dir: DataDir = None, as_json: A
     with open_database(data_dir) as database:
         workspace_id = _existing(database, workspace)
         rows, _ = keys.list_page(database, workspace_id)
-    show_table(rows, ("id", "name", "role", "created_at", "revoked_at"), as_json=as_json)
+    show_table(rows, ("id", "name", "role", "created_at=created", "revoked_at=revoked"), as_json=as_json)
 
 
 @group.command()
 def revoke(
-    key_id: Annotated[UUID, typer.Argument(help="The id of the key, as `list` shows it.")],
+    key: Annotated[str, typer.Argument(help="The key, by id or name.")],
     workspace: Workspace = "default",
     data_dir: DataDir = None,
 ) -> None:
     """Revoke a key; its next request is refused."""
     from dialer.cli.diagnostics import open_database
-    from dialer.domain.ids import KeyId
     from dialer.service import keys
 
     with open_database(data_dir) as database:
-        keys.revoke(database, _existing(database, workspace), KeyId(key_id))
+        workspace_id = _existing(database, workspace)
+        key_id = _find(database, workspace_id, key)
+        keys.revoke(database, workspace_id, key_id)
     typer.echo(f"Key {key_id} is revoked.", err=True)
+
+
+def _find(database: "Database", workspace_id: "WorkspaceId", id_or_name: str) -> "KeyId":
+    """Find a key that is not revoked by its id, the last eight digits of it, or its name if only one has it."""
+    from dialer.domain.ids import KeyId
+    from dialer.errors import InvalidInput
+    from dialer.service import keys
+
+    try:
+        return KeyId(UUID(id_or_name))
+    except ValueError:
+        listed, _ = keys.list_page(database, workspace_id)
+    named = [str(key["id"]) for key in listed if key["revoked_at"] is None
+             and (key["name"] == id_or_name or str(key["id"])[-8:] == id_or_name)]  # fmt: skip
+    if len(named) == 1:
+        return KeyId(UUID(named[0]))
+    problem = f"{len(named)} are called {id_or_name}; use an id: {', '.join(named)}" if named else (
+        f"none is called {id_or_name}; `dialer keys list` shows them")  # fmt: skip
+    raise InvalidInput.of("key", problem)
 
 
 def _existing(database: "Database", name: str) -> "WorkspaceId":

@@ -27,7 +27,7 @@ def list_(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     with open_database(data_dir) as database:
         health.check_database(database)
         entries = quarantine.list_entries(database)
-    columns = ("id", "kind", "subject", "attempt_id", "tries", "since", "error_kind", "error")
+    columns = ("id", "kind", "subject", "attempt_id=call", "tries", "since", "error_kind=type", "error")
     show_table(entries, columns, as_json=as_json)
 
 

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from dialer.cli.batch_fields import of_new_batch, takes_batch_fields
 from dialer.cli.options import AsJson, DataDir, Speed
-from dialer.domain.rotation_strategy import RotationStrategy
 
 
 def demo(
@@ -25,27 +25,14 @@ def demo(
     raise typer.Exit(0 if run_demo(count, speed, data_dir, as_json=as_json) else 1)
 
 
+@takes_batch_fields
 def run(
     file: Annotated[
         Path, typer.Argument(help="The contacts: CSV, UTF-8, with a column phone or phone_number.  -: standard input.")
     ],
     agent: Annotated[str, typer.Option(help="The agent that answered calls go to, by id or name.")],
+    fields: dict[str, Any],
     name: Annotated[str | None, typer.Option(help="Name of the batch.  [default: the file's]")] = None,
-    timezone: Annotated[str | None, typer.Option(help="Time zone of the window (IANA).  [default: UTC]")] = None,
-    start_time: Annotated[str | None, typer.Option(help="HH:MM.  [default: start of the day]")] = None,
-    end_time: Annotated[str | None, typer.Option(help="HH:MM.  [default: end of the day]")] = None,
-    working_days: Annotated[str | None, typer.Option(help="1 = Monday.  [default: 1,2,3,4,5]")] = None,
-    scheduled_at: Annotated[str | None, typer.Option(help="Start then (ISO 8601).  [default: now]")] = None,
-    max_concurrent_calls: Annotated[int | None, typer.Option(help="1 to 100.  [default: 10]")] = None,
-    max_calls_per_day: Annotated[
-        int | None, typer.Option(help="At most so many in a day.  [default: no limit]")
-    ] = None,
-    max_retry_attempts: Annotated[int | None, typer.Option(help="0 to 3.  [default: 0, no retries]")] = None,
-    phone_rotation_strategy: Annotated[
-        RotationStrategy | None, typer.Option(help="Which number calls.  [default: random]")
-    ] = None,
-    default_region: Annotated[str | None, typer.Option(help="Country of national numbers, as in DE.")] = None,
-    options: Annotated[str | None, typer.Option(help="Any other field of a batch, as a JSON object.")] = None,
     as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
@@ -60,36 +47,9 @@ def run(
     """
     from dialer.cli.run_batch import run_file
 
-    options_by_field = {
-        "name": _name_of(file) if name is None else name,
-        "timezone": timezone,
-        "start_time": start_time,
-        "end_time": end_time,
-        "working_days": None if working_days is None else [day for day in working_days.split(",") if day.strip()],
-        "schedule_type": scheduled_at and "scheduled",
-        "scheduled_at": scheduled_at,
-        "max_concurrent_calls": max_concurrent_calls,
-        "max_calls_per_day": max_calls_per_day,
-        "retry_failed": (max_retry_attempts or 0) > 0 or None,
-        "max_retry_attempts": max_retry_attempts,
-        "phone_rotation_strategy": phone_rotation_strategy,
-        "default_region": default_region,
-    }
-    fields = {field: value for field, value in options_by_field.items() if value is not None} | _json_object(options)
-    raise typer.Exit(0 if run_file(file, agent, fields, data_dir, as_json=as_json) else 1)
+    named = {"name": _name_of(file)} | of_new_batch(fields) | ({} if name is None else {"name": name})
+    raise typer.Exit(0 if run_file(file, agent, named, data_dir, as_json=as_json) else 1)
 
 
 def _name_of(file: Path) -> str:
     return "standard input" if str(file) == "-" else file.name
-
-
-def _json_object(text: str | None) -> dict[str, Any]:
-    import json
-
-    try:
-        value = json.loads(text or "{}")
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        raise typer.BadParameter("must be a JSON object", param_hint="--options")
-    return value

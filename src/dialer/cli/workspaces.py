@@ -21,7 +21,16 @@ def list_(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     with open_database(data_dir) as database:
         rows = workspaces.list_all(database)
     show_table(
-        rows, ("name", "countries", "premium_rate", "person_limits", "keep_batches_days", "created_at"), as_json=as_json
+        rows,
+        (
+            "name",
+            "countries",
+            "premium_rate=premium",
+            "person_limits",
+            "keep_batches_days=keep_days",
+            "created_at=created",
+        ),
+        as_json=as_json,
     )
 
 

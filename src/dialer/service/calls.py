@@ -31,7 +31,7 @@ def list_page(
 
 
 def show(db: Database, workspace_id: WorkspaceId, attempt_id: AttemptId) -> dict[str, Any]:
-    """Read one call.
+    """Read one call, with what the network has reported of it.
 
     Args:
         db: the database.
@@ -39,7 +39,7 @@ def show(db: Database, workspace_id: WorkspaceId, attempt_id: AttemptId) -> dict
         attempt_id: the call.
 
     Returns:
-        The call.
+        The call; `reports` in the order of their arrival.
 
     Raises:
         NotFound: this workspace has no such call.
@@ -47,4 +47,5 @@ def show(db: Database, workspace_id: WorkspaceId, attempt_id: AttemptId) -> dict
     with db.begin() as connection:
         if not call_search.belongs(connection, workspace_id, attempt_id):
             raise NotFound("No such call in this workspace")
-        return dict(call_views.read(connection, attempt_id)._mapping)
+        reports = [dict(report._mapping) for report in call_views.reports(connection, attempt_id)]
+        return dict(call_views.read(connection, attempt_id)._mapping) | {"reports": reports}

@@ -164,3 +164,13 @@ def belongs(connection: Connection, workspace_id: WorkspaceId, batch_id: BatchId
     """Return whether the workspace has this batch."""
     query = "SELECT 1 FROM batches WHERE id = :id AND workspace_id = :workspace"
     return bool(rows(connection, query, id=batch_id, workspace=workspace_id))
+
+
+def with_name(connection: Connection, name: str, limit: int) -> Sequence[Row[Any]]:
+    """Read id and status of the newest batches with this name, in all workspaces."""
+    return rows(
+        connection,
+        "SELECT id, status FROM batches WHERE name = :name ORDER BY id DESC LIMIT :limit",
+        name=name,
+        limit=limit,
+    )

@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
+from dialer.domain.call import EventKind
 from dialer.domain.ids import AttemptId, BatchId, ContactId
 from dialer.domain.outcomes import Outcome
 from dialer.domain.states import AttemptState
@@ -26,6 +27,23 @@ AND (CAST(:outcome AS text) IS NULL OR outcome = :outcome)
 _CALLS = f"""
 SELECT {COLUMNS} FROM attempts WHERE {_OF_BATCH} UNION ALL SELECT {COLUMNS} FROM attempts_archive WHERE {_OF_BATCH}
 """
+
+
+def reports(connection: Connection, attempt_id: AttemptId) -> Sequence[Row[Any]]:
+    """Read what the network has reported of a call, in the order of its arrival, as long as the inbox keeps it.
+
+    Found by the unique key of a report: the inbox has no index of all reports by attempt.
+    """
+    return rows(
+        connection,
+        """
+        SELECT i.kind, i.at, i.received_at, i.settled_at, i.verdict, i.outcome, i.cause
+        FROM attempts a JOIN inbox i ON i.trunk_id = a.trunk_id AND i.event_key = ANY(:keys)
+        WHERE a.id = :id ORDER BY i.id
+        """,
+        id=attempt_id,
+        keys=[f"{attempt_id}:{kind}" for kind in EventKind],
+    )
 
 
 def read(connection: Connection, attempt_id: AttemptId) -> Row[Any]:
