@@ -9,6 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.conftest import Api, Draft
+from dialer.domain.roles import Role
 from support.deadline import DEADLINE_SECONDS
 from support.world import World
 
@@ -293,3 +294,14 @@ def test_a_key_is_shown_once_and_worthless_as_soon_as_it_is_revoked(api: Api, cl
         assert secret.encode().hex() not in kept
     assert client.get("/keys").json()["pagination"]["total"] == 3
     assert list(reasons(client.post("/keys", json={"role": "owner"}))) == ["role"]
+
+
+def test_limits_of_a_person_are_those_of_the_keys_own_workspace(api: Api, client: TestClient, world: World) -> None:
+    limits = [{"attempts": 3, "hours": 24}]
+    changed = client.patch("/workspace", json={"person_limits": limits}).json()["data"]
+    assert (changed["name"], changed["person_limits"], changed["premium_rate"]) == ("default", limits, False)
+    for wrong in ({"person_limits": [{"attempts": 0, "hours": 24}]}, {"countries": ["DE"]}, {"premium_rate": True}):
+        assert client.patch("/workspace", json=wrong).status_code == 422
+    assert client.get("/workspace").json()["data"] == changed
+    with api.client(Role.VIEWER, api.workspace("other")) as other:
+        assert other.get("/workspace").json()["data"]["person_limits"] == []

@@ -31,6 +31,7 @@ from dialer.api import (
     trunks,
     webhook_endpoints,
     webhooks,
+    workspace,
 )
 from dialer.api.batch_streams import BatchStreams
 from dialer.api.http_methods import CorsMiddleware, HeadMiddleware
@@ -64,6 +65,7 @@ RESOURCES = (
     suppressions,
     webhook_endpoints,
     keys,
+    workspace,
 )
 
 

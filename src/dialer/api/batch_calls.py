@@ -1,7 +1,7 @@
 """`/batch-calls`: create, read, change and delete batches, and the actions on them."""
 
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
@@ -68,7 +68,7 @@ def create_batch_call(
 
     def create(db: Database, new: NewBatch) -> Answer[BatchCall]:
         batch_id = batches.create(db, caller.workspace_id, new, caller.now, caller.rng)
-        return shown(caller, batch_id, db)
+        return shown(caller, batch_id, db, body)
 
     return idempotency.run(caller, body, create)
 
@@ -90,7 +90,7 @@ def update_batch_call(
 
     def edit(db: Database, changed: ChangedBatch) -> Answer[BatchCall]:
         edit_batch.edit(db, caller.workspace_id, batch_id, changed, caller.now)
-        return shown(caller, batch_id, db)
+        return shown(caller, batch_id, db, body)
 
     return idempotency.run(caller, body, edit, status=200)
 
@@ -276,7 +276,9 @@ def audit_batch_call(caller: Viewer, batch_id: BatchId, request: Request) -> Ans
         return answer(Audit, audit(caller.db, caller.now, batch_id))
 
 
-def shown(caller: Caller, batch_id: BatchId, db: Database | None = None) -> Answer[BatchCall]:
-    """Answer with the batch as it is now."""
+def shown(
+    caller: Caller, batch_id: BatchId, db: Database | None = None, body: Body[Any] | None = None
+) -> Answer[BatchCall]:
+    """Answer with the batch as it is now. `body`: of the request that has changed it."""
     batch = batch_views.show(db or caller.db, caller.workspace_id, batch_id, caller.now)
-    return answer(BatchCall, batch, warnings_about(batch))
+    return answer(BatchCall, batch, warnings_about(batch, caller.now, body.given() if body else None))

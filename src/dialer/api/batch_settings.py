@@ -41,7 +41,7 @@ def update_settings(
 
     def change(db: Database, changed: ChangedSettings) -> Answer[BatchCall]:
         batch_settings.change(db, caller.workspace_id, batch_id, changed, caller.now, if_match)
-        return shown(caller, batch_id, db)
+        return shown(caller, batch_id, db, body)
 
     return idempotency.run(caller, body, change, status=200)
 

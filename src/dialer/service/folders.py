@@ -15,6 +15,7 @@ from dialer.domain.import_result import ImportResult, RejectedRow
 from dialer.domain.phone import normalise
 from dialer.errors import NotFound
 from dialer.service import contact_csv, contact_json, resources
+from dialer.service.contact_edits import ChangedContact, merged
 from dialer.service.contact_json import NewContacts
 from dialer.service.contacts import Rejections
 from dialer.service.csv_reader import Readable
@@ -42,6 +43,15 @@ class ChangedFolder(Changes):
 
     name: Name = ""
     default_region: Region | None = None
+
+
+class ChangedFolderContact(ChangedContact):
+    """The fields of a contact of a folder to be changed; null clears what may be absent. `variables` replaces all.
+
+    Times are ISO 8601; without an offset they are in UTC.
+    """
+
+    expires_at: str | None = None
 
 
 FOLDER_TYPE = ResourceType(FOLDERS, NewFolder, ChangedFolder, {})
@@ -134,6 +144,34 @@ def show_contact(db: Database, workspace_id: WorkspaceId, folder_id: FolderId, c
         if row is None:
             raise NotFound("No such contact in this folder")
         return dict(row._mapping)
+
+
+def change_contact(
+    db: Database, workspace_id: WorkspaceId, folder_id: FolderId, contact_id: ContactId, changed: ChangedFolderContact
+) -> dict[str, Any]:
+    """Change one contact of a folder. Batches into which it was loaded keep it as it was.
+
+    Args:
+        db: the database.
+        workspace_id: the workspace of the caller.
+        folder_id: the folder.
+        contact_id: the contact.
+        changed: the fields; those that were not set stay as they are.
+
+    Returns:
+        The contact after the change.
+
+    Raises:
+        NotFound: there is no such folder or contact.
+        InvalidInput: a field is wrong.
+    """
+    with db.begin() as connection:
+        resources.show(db.within(connection), FOLDER_TYPE, workspace_id, folder_id)
+        row = folder_contacts.lock(connection, folder_id, contact_id)
+        if row is None:
+            raise NotFound("No such contact in this folder")
+        contact = merged(row, changed.model_dump(exclude_unset=True), TIMEZONE)
+        return dict(folder_contacts.update(connection, contact_id, contact)._mapping)
 
 
 def delete_contact(db: Database, workspace_id: WorkspaceId, folder_id: FolderId, contact_id: ContactId) -> None:

@@ -1,5 +1,6 @@
 """The contacts of a folder."""
 
+import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -50,6 +51,39 @@ def read(connection: Connection, folder_id: FolderId, contact_id: ContactId) -> 
         id=contact_id,
     )
     return contacts[0] if contacts else None
+
+
+def lock(connection: Connection, folder_id: FolderId, contact_id: ContactId) -> Row[Any] | None:
+    """Lock one contact of a folder, and read it."""
+    contacts = rows(
+        connection,
+        f"SELECT {_COLUMNS} FROM folder_contacts WHERE folder_id = :folder AND id = :id FOR NO KEY UPDATE",
+        folder=folder_id,
+        id=contact_id,
+    )
+    return contacts[0] if contacts else None
+
+
+def update(connection: Connection, contact_id: ContactId, changed: NewContact) -> Row[Any]:
+    """Write what may be changed of a contact that this transaction has locked, and read it."""
+    (row,) = rows(
+        connection,
+        f"""
+        UPDATE folder_contacts SET name = :name, timezone = :timezone, priority = :priority,
+            external_id = :external_id, expires_at = :expires_at, not_before = :not_before,
+            variables = CAST(:variables AS jsonb)
+        WHERE id = :id RETURNING {_COLUMNS}
+        """,
+        id=contact_id,
+        name=changed.name,
+        timezone=changed.timezone,
+        priority=changed.priority,
+        external_id=changed.external_id,
+        expires_at=changed.expires_at,
+        not_before=changed.not_before,
+        variables=json.dumps(changed.variables),
+    )
+    return row
 
 
 def delete(connection: Connection, folder_id: FolderId, contact_id: ContactId) -> bool:
