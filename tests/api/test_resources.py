@@ -305,3 +305,28 @@ def test_limits_of_a_person_are_those_of_the_keys_own_workspace(api: Api, client
     assert client.get("/workspace").json()["data"] == changed
     with api.client(Role.VIEWER, api.workspace("other")) as other:
         assert other.get("/workspace").json()["data"]["person_limits"] == []
+
+
+def test_a_list_is_read_page_by_page_after_the_last_entry(client: TestClient, draft: Draft) -> None:
+    batches = [draft(contacts=5 if name == "a" else 0, name=name)["id"] for name in "abc"]
+    folder = client.post("/contact-folders", json={"name": "f"}).json()["data"]["id"]
+    contacts = [{"phone_number": f"+1202555{line:04}"} for line in range(100, 105)]
+    client.post(f"/contact-folders/{folder}/contacts", json={"contacts": contacts})
+    for name in "abc":
+        client.post("/agents", json={"name": name})
+        client.post("/keys", json={"role": "viewer", "name": name})
+    paths = ["/batch-calls", "/agents", "/keys", f"/batch-calls/{batches[0]}/contacts"]
+    paths.append(f"/contact-folders/{folder}/contacts")
+    for path in paths:
+        whole = client.get(path).json()
+        assert (whole["pagination"]["has_more"], whole["pagination"]["next_after"]) == (False, None)
+        read: list[Any] = []
+        after: str | None = ""
+        while after is not None:
+            page = client.get(path, params={"limit": 2} | ({"after": after} if after else {})).json()
+            assert page["pagination"]["total"] == len(whole["data"]) >= 3, path
+            read, after = read + page["data"], page["pagination"]["next_after"]
+        assert read == whole["data"], path
+    for path in ("/agents", f"/batch-calls/{batches[0]}/contacts", f"/contact-folders/{folder}/contacts"):
+        answer = client.get(path, params={"after": batches[0]})
+        assert answer.json()["error"]["details"] == [{"field": "after", "reason": "is no entry of this list"}]

@@ -9,7 +9,7 @@ from fastapi.responses import StreamingResponse
 
 from dialer.api.auth import Caller, Operator, Viewer
 from dialer.api.body import Body, NoFields, body_of
-from dialer.api.envelope import Answer, Listing, RequestedPage, answer, listing
+from dialer.api.envelope import Answer, KeysetPage, Listing, answer, listing
 from dialer.api.errors import documented
 from dialer.api.explanations import Preview, previewed
 from dialer.api.idempotency import Idempotency
@@ -37,7 +37,7 @@ router = APIRouter(prefix="/batch-calls", tags=["Batch calls"])
 @router.get("")
 def list_batch_calls(
     caller: Viewer,
-    page: RequestedPage,
+    page: KeysetPage,
     since: Since,
     until: Until,
     agent_id: Annotated[UUID | None, Query(description="Only those of this agent.")] = None,
@@ -54,8 +54,9 @@ def list_batch_calls(
         caller.workspace_id,
         caller.now,
         BatchQuery(AgentId(agent_id) if agent_id else None, status, name, search, label, since, until),
-        limit=page.limit,
+        limit=page.fetched,
         offset=page.offset,
+        after=page.after,
     )
     return listing(BatchCall, batches_page, total, page)
 
@@ -183,7 +184,7 @@ def cancel_batch_call(
 def list_calls(
     caller: Viewer,
     batch_id: BatchId,
-    page: RequestedPage,
+    page: KeysetPage,
     status: Annotated[AttemptState | None, Query(description="Only those in this state.")] = None,
     outcome: Annotated[Outcome | None, Query(description="Only those with this outcome.")] = None,
 ) -> Listing[Call]:
@@ -194,8 +195,9 @@ def list_calls(
         batch_id,
         status=status,
         outcome=outcome,
-        limit=page.limit,
+        limit=page.fetched,
         offset=page.offset,
+        after=page.after,
     )
     return listing(Call, calls, total, page)
 

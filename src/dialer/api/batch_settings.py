@@ -66,7 +66,7 @@ def undo_settings(
 def list_changes(caller: Viewer, batch_id: BatchId, page: RequestedPage) -> Listing[Change]:
     """List the changes of status and of settings, newest first: when, by which key, from where, and why."""
     changes, total = batch_history.list_page(
-        caller.db, caller.workspace_id, batch_id, limit=page.limit, offset=page.offset
+        caller.db, caller.workspace_id, batch_id, limit=page.fetched, offset=page.offset
     )
     return listing(Change, changes, total, page)
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from dialer.api.auth import Operator, Viewer
 from dialer.api.body import Body, body_of, read_body
-from dialer.api.envelope import Answer, Listing, RequestedPage, answer, listing
+from dialer.api.envelope import Answer, KeysetPage, Listing, answer, listing
 from dialer.api.errors import documented
 from dialer.api.idempotency import Idempotency
 from dialer.api.resources import add_routes, list_page
@@ -54,7 +54,7 @@ class FolderContact(BaseModel):
 @router.get("")
 def list_contact_folders(
     caller: Viewer,
-    page: RequestedPage,
+    page: KeysetPage,
     name: Annotated[Storable | None, Query(description="Only the one of this name.", max_length=255)] = None,
 ) -> Listing[ContactFolder]:
     """List the folders, newest first."""
@@ -95,12 +95,12 @@ async def add_folder_contacts(
 def list_folder_contacts(
     caller: Viewer,
     folder_id: FolderId,
-    page: RequestedPage,
+    page: KeysetPage,
     phone_number: Annotated[Storable | None, Query(description="Only this number.", max_length=40)] = None,
 ) -> Listing[FolderContact]:
     """List the contacts of a folder in the order in which they were added."""
     contacts, total = folders.list_contacts(
-        caller.db, caller.workspace_id, folder_id, phone_number, page.limit, page.offset
+        caller.db, caller.workspace_id, folder_id, phone_number, page.fetched, page.offset, page.after
     )
     return listing(FolderContact, contacts, total, page)
 

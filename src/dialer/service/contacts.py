@@ -196,6 +196,7 @@ def list_page(
     external_id: str | None = None,
     limit: int,
     offset: int,
+    after: UUID | None = None,
 ) -> tuple[list[dict[str, Any]], int]:
     """Read a page of a batch's contacts, in the order in which they were added.
 
@@ -209,6 +210,7 @@ def list_page(
         external_id: only contacts with this id.
         limit: the size of the page.
         offset: how many contacts come before the page.
+        after: the last entry of the page before; None: the first page.
 
     Returns:
         The contacts, and how many match in all.
@@ -219,7 +221,7 @@ def list_page(
     """
     with db.begin() as connection:
         contact_filter = filter_of(connection, workspace_id, batch_id, status, outcome, phone_number, external_id)
-        contacts, total = contact_views.page(connection, contact_filter, limit, offset)
+        contacts, total = contact_views.page(connection, contact_filter, limit, offset, after)
         return [dict(row._mapping) for row in contacts], total
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from itertools import repeat
 from random import Random
 from typing import Any
+from uuid import UUID
 
 from pendulum import DateTime
 from pydantic import ConfigDict
@@ -97,7 +98,13 @@ def add(
 
 
 def list_contacts(
-    db: Database, workspace_id: WorkspaceId, folder_id: FolderId, phone_number: str | None, limit: int, offset: int
+    db: Database,
+    workspace_id: WorkspaceId,
+    folder_id: FolderId,
+    phone_number: str | None,
+    limit: int,
+    offset: int,
+    after: UUID | None = None,
 ) -> tuple[list[dict[str, Any]], int]:
     """Read a page of a folder's contacts, in the order in which they were added.
 
@@ -108,6 +115,7 @@ def list_contacts(
         phone_number: only this number, in any format that an import accepts.
         limit: the size of the page.
         offset: how many contacts come before the page.
+        after: the last entry of the page before; None: the first page.
 
     Returns:
         The contacts, and how many match in all.
@@ -119,7 +127,7 @@ def list_contacts(
     with db.begin() as connection:
         folder = resources.show(db.within(connection), FOLDER_TYPE, workspace_id, folder_id)
         number = None if phone_number is None else normalise(phone_number, folder["default_region"])
-        contacts, total = folder_contacts.page(connection, folder_id, number, limit, offset)
+        contacts, total = folder_contacts.page(connection, folder_id, number, limit, offset, after)
         return [dict(row._mapping) for row in contacts], total
 
 
