@@ -156,9 +156,10 @@ def test_batches_are_listed_newest_first_with_exact_pages(client: TestClient, dr
         ids.append(draft(name=str(number))["id"])
     page = client.get("/batch-calls", params={"limit": 2, "offset": 2}).json()
     assert [batch["id"] for batch in page["data"]] == [ids[2], ids[1]]
-    assert page["pagination"] == {"total": 5, "limit": 2, "offset": 2, "has_more": True}
+    assert page["pagination"] == {"total": 5, "limit": 2, "offset": 2, "has_more": True, "next_after": ids[1]}
     last = client.get("/batch-calls", params={"offset": 4}).json()["pagination"]
-    assert last == {"total": 5, "limit": 50, "offset": 4, "has_more": False}
+    assert last == {"total": 5, "limit": 50, "offset": 4, "has_more": False, "next_after": None}
+    assert not client.get("/batch-calls", params={"limit": 2, "offset": 3}).json()["pagination"]["has_more"]
 
 
 def test_the_list_is_filtered_by_agent_status_and_name(client: TestClient, draft: Draft, world: World) -> None:

@@ -231,6 +231,11 @@ def test_contacts_of_a_folder_are_loaded_when_a_batch_is_made_from_it(
     assert world.value("SELECT count(DISTINCT lane) FROM contacts") == 3
     contact = client.get(path).json()["data"][0]
     assert client.get(f"{path}/{contact['id']}").json()["data"] == contact
+    changes = {"name": None, "priority": 1, "expires_at": "2030-01-31T18:00:00Z", "variables": {"plan": "silver"}}
+    changed = client.patch(f"{path}/{contact['id']}", json=changes)
+    assert changed.json()["data"] == contact | changes
+    assert details(client.patch(f"{path}/{contact['id']}", json={"timezone": "x"})) == ["timezone"]
+    assert client.get(f"{path}/{contact['id']}").json()["data"] == contact | changes
     assert client.delete(f"{path}/{contact['id']}").status_code == 204
     assert client.get(f"{path}/{contact['id']}").status_code == 404
     assert client.delete(f"/contact-folders/{folder['id']}").status_code == 204

@@ -9,6 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.conftest import Api, Draft
+from dialer.domain.roles import Role
 from support.deadline import DEADLINE_SECONDS
 from support.world import World
 
@@ -293,3 +294,40 @@ def test_a_key_is_shown_once_and_worthless_as_soon_as_it_is_revoked(api: Api, cl
         assert secret.encode().hex() not in kept
     assert client.get("/keys").json()["pagination"]["total"] == 3
     assert list(reasons(client.post("/keys", json={"role": "owner"}))) == ["role"]
+
+
+def test_limits_of_a_person_are_those_of_the_keys_own_workspace(api: Api, client: TestClient, world: World) -> None:
+    limits = [{"attempts": 3, "hours": 24}]
+    changed = client.patch("/workspace", json={"person_limits": limits}).json()["data"]
+    assert (changed["name"], changed["person_limits"], changed["premium_rate"]) == ("default", limits, False)
+    for wrong in ({"person_limits": [{"attempts": 0, "hours": 24}]}, {"countries": ["DE"]}, {"premium_rate": True}):
+        assert client.patch("/workspace", json=wrong).status_code == 422
+    assert client.get("/workspace").json()["data"] == changed
+    with api.client(Role.VIEWER, api.workspace("other")) as other:
+        assert other.get("/workspace").json()["data"]["person_limits"] == []
+
+
+def test_a_list_is_read_page_by_page_after_the_last_entry(client: TestClient, draft: Draft) -> None:
+    batches = [draft(contacts=5 if name == "a" else 0, name=name)["id"] for name in "abc"]
+    folder = client.post("/contact-folders", json={"name": "f"}).json()["data"]["id"]
+    contacts = [{"phone_number": f"+1202555{line:04}"} for line in range(100, 105)]
+    client.post(f"/contact-folders/{folder}/contacts", json={"contacts": contacts})
+    for name in "abc":
+        client.post("/agents", json={"name": name})
+        client.post("/keys", json={"role": "viewer", "name": name})
+    paths = ["/batch-calls", "/agents", "/keys", f"/batch-calls/{batches[0]}/contacts"]
+    paths.append(f"/contact-folders/{folder}/contacts")
+    for path in paths:
+        whole = client.get(path).json()
+        assert (whole["pagination"]["has_more"], whole["pagination"]["next_after"]) == (False, None)
+        read: list[Any] = []
+        after: str | None = ""
+        while after is not None:
+            page = client.get(path, params={"limit": 2} | ({"after": after} if after else {})).json()
+            assert page["pagination"]["total"] == len(whole["data"]) >= 3, path
+            read, after = read + page["data"], page["pagination"]["next_after"]
+        assert read == whole["data"], path
+    others = client.get(f"/batch-calls/{draft(contacts=1)['id']}/contacts").json()["data"][0]["id"]
+    for path in ("/agents", f"/batch-calls/{batches[0]}/contacts", f"/contact-folders/{folder}/contacts"):
+        answer = client.get(path, params={"after": others})
+        assert answer.json()["error"]["details"] == [{"field": "after", "reason": "is no entry of this list"}]

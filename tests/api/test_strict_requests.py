@@ -17,6 +17,9 @@ ORIGIN = {"Origin": "https://app.example.com"}
         (b'{\n  "name": "x",\n  nobody: 1}', "is not JSON: line 3 column 3"),
         (b"", "is not JSON: line 1 column 0"),
         (b"{", "is not JSON: line 1 column 1"),
+        (b'{"name": "\\ud800"}', "has half of a surrogate pair: line 1 column 17"),
+        (b'{"name": ' + b"[" * 100_000, "is nested too deeply: line 1 column 210"),
+        (b'{"name": ' + b"9" * 5_000, "has a number with too many digits: line 1 column 4311"),
     ],
 )
 def test_a_body_that_is_no_json_is_refused_with_the_position(client: TestClient, body: bytes, reason: str) -> None:
@@ -118,3 +121,25 @@ def test_other_origins_and_other_paths_are_not_allowed(browser: TestClient, clie
 
 def test_without_the_setting_no_origin_is_allowed(client: TestClient) -> None:
     assert "Access-Control-Allow-Origin" not in client.get("/agents", headers=ORIGIN).headers
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        ("/agents?limit=-1", "limit"),
+        ("/agents?limit=%D9%A5", "limit"),
+        ("/agents?name=%00", "name"),
+        ("/agents?after=nix", "after"),
+        ("/batch-calls?since=2026-02-30T10:00", "since"),
+        ("/batch-calls/%2e%2e", "batch_id"),
+        ("/calls?phone_number=%00", "phone_number"),
+    ],
+)
+def test_a_hostile_parameter_is_refused_by_name(client: TestClient, path: str, field: str) -> None:
+    answer = client.get(path)
+    assert (answer.status_code, [detail["field"] for detail in answer.json()["error"]["details"]]) == (422, [field])
+
+
+def test_an_idempotency_key_that_cannot_be_stored_is_refused(client: TestClient) -> None:
+    answer = client.post("/agents", json={"name": "x"}, headers={"X-Idempotency-Key": "a\0b"})
+    assert (answer.status_code, answer.json()["error"]["details"][0]["field"]) == (422, "x-idempotency-key")

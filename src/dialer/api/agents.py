@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
 from dialer.api.auth import Operator, Viewer
-from dialer.api.envelope import Listing, RequestedPage
+from dialer.api.envelope import KeysetPage, Listing
 from dialer.api.resources import add_routes, list_page
 from dialer.service.agents import AGENT_TYPE
 from dialer.service.fields import Status, Storable
@@ -35,7 +35,7 @@ class Agent(BaseModel):
 @router.get("")
 def list_agents(
     caller: Viewer,
-    page: RequestedPage,
+    page: KeysetPage,
     status: Annotated[Status | None, Query(description="Only those in this status.")] = None,
     name: Annotated[Storable | None, Query(description="Only the one of this name.", max_length=255)] = None,
 ) -> Listing[Agent]:

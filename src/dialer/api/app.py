@@ -33,6 +33,7 @@ from dialer.api import (
     trunks,
     webhook_endpoints,
     webhooks,
+    workspace,
 )
 from dialer.api.batch_streams import BatchStreams
 from dialer.api.http_methods import CorsMiddleware, HeadMiddleware
@@ -69,6 +70,7 @@ RESOURCES = (
     webhook_endpoints,
     keys,
     quarantine,
+    workspace,
 )
 
 

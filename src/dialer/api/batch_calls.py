@@ -1,7 +1,7 @@
 """`/batch-calls`: create, read, change and delete batches, and the actions on them."""
 
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
@@ -9,7 +9,7 @@ from fastapi.responses import StreamingResponse
 
 from dialer.api.auth import Caller, Operator, Viewer
 from dialer.api.body import Body, NoFields, body_of
-from dialer.api.envelope import Answer, Listing, RequestedPage, answer, listing
+from dialer.api.envelope import Answer, KeysetPage, Listing, answer, listing
 from dialer.api.errors import documented
 from dialer.api.explanations import Preview, previewed
 from dialer.api.idempotency import Idempotency
@@ -39,7 +39,7 @@ router = APIRouter(prefix="/batch-calls", tags=["Batch calls"])
 @router.get("")
 def list_batch_calls(
     caller: Viewer,
-    page: RequestedPage,
+    page: KeysetPage,
     since: Since,
     until: Until,
     agent_id: Annotated[UUID | None, Query(description="Only those of this agent.")] = None,
@@ -56,8 +56,9 @@ def list_batch_calls(
         caller.workspace_id,
         caller.now,
         BatchQuery(AgentId(agent_id) if agent_id else None, status, name, search, label, since, until),
-        limit=page.limit,
+        limit=page.fetched,
         offset=page.offset,
+        after=page.after,
     )
     return listing(BatchCall, batches_page, total, page)
 
@@ -70,7 +71,7 @@ def create_batch_call(
 
     def create(db: Database, new: NewBatch) -> Answer[BatchCall]:
         batch_id = batches.create(db, caller.workspace_id, new, caller.now, caller.rng)
-        return shown(caller, batch_id, db)
+        return shown(caller, batch_id, db, body)
 
     return idempotency.run(caller, body, create)
 
@@ -92,7 +93,7 @@ def update_batch_call(
 
     def edit(db: Database, changed: ChangedBatch) -> Answer[BatchCall]:
         edit_batch.edit(db, caller.workspace_id, batch_id, changed, caller.now)
-        return shown(caller, batch_id, db)
+        return shown(caller, batch_id, db, body)
 
     return idempotency.run(caller, body, edit, status=200)
 
@@ -185,7 +186,7 @@ def cancel_batch_call(
 def list_calls(
     caller: Viewer,
     batch_id: BatchId,
-    page: RequestedPage,
+    page: KeysetPage,
     status: Annotated[AttemptState | None, Query(description="Only those in this state.")] = None,
     outcome: Annotated[Outcome | None, Query(description="Only those with this outcome.")] = None,
 ) -> Listing[Call]:
@@ -196,8 +197,9 @@ def list_calls(
         batch_id,
         status=status,
         outcome=outcome,
-        limit=page.limit,
+        limit=page.fetched,
         offset=page.offset,
+        after=page.after,
     )
     return listing(Call, calls, total, page)
 
@@ -281,7 +283,9 @@ def audit_batch_call(caller: Viewer, batch_id: BatchId, request: Request) -> Ans
         return answer(Audit, audit(caller.db, caller.now, batch_id))
 
 
-def shown(caller: Caller, batch_id: BatchId, db: Database | None = None) -> Answer[BatchCall]:
-    """Answer with the batch as it is now."""
+def shown(
+    caller: Caller, batch_id: BatchId, db: Database | None = None, body: Body[Any] | None = None
+) -> Answer[BatchCall]:
+    """Answer with the batch as it is now. `body`: of the request that has changed it."""
     batch = batch_views.show(db or caller.db, caller.workspace_id, batch_id, caller.now)
-    return answer(BatchCall, batch, warnings_about(batch))
+    return answer(BatchCall, batch, warnings_about(batch, caller.now, body.given() if body else None))

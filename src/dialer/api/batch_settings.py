@@ -41,7 +41,7 @@ def update_settings(
 
     def change(db: Database, changed: ChangedSettings) -> Answer[BatchCall]:
         batch_settings.change(db, caller.workspace_id, batch_id, changed, caller.now, if_match)
-        return shown(caller, batch_id, db)
+        return shown(caller, batch_id, db, body)
 
     return idempotency.run(caller, body, change, status=200)
 
@@ -66,7 +66,7 @@ def undo_settings(
 def list_changes(caller: Viewer, batch_id: BatchId, page: RequestedPage) -> Listing[Change]:
     """List the changes of status and of settings, newest first: when, by which key, from where, and why."""
     changes, total = batch_history.list_page(
-        caller.db, caller.workspace_id, batch_id, limit=page.limit, offset=page.offset
+        caller.db, caller.workspace_id, batch_id, limit=page.fetched, offset=page.offset
     )
     return listing(Change, changes, total, page)
 

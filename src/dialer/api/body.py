@@ -103,6 +103,10 @@ class Body(Generic[F]):
         """Validate all fields; raises UnreadableBody or InvalidInput."""
         return self._model.read_json(self._raw, current_request().now)
 
+    def given(self) -> Any:
+        """Return what was sent, once it has been validated."""
+        return json.loads(self._raw)
+
     def fingerprint(self) -> bytes:
         """Hash the body independently of the layout of its JSON."""
         try:

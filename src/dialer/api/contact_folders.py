@@ -9,8 +9,8 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel
 
 from dialer.api.auth import Operator, Viewer
-from dialer.api.body import Body, read_body
-from dialer.api.envelope import Answer, Listing, RequestedPage, answer, listing
+from dialer.api.body import Body, body_of, read_body
+from dialer.api.envelope import Answer, KeysetPage, Listing, answer, listing
 from dialer.api.errors import documented
 from dialer.api.idempotency import Idempotency
 from dialer.api.resources import add_routes, list_page
@@ -20,6 +20,7 @@ from dialer.domain.ids import ContactId, FolderId
 from dialer.service import folders
 from dialer.service.contact_json import NewContacts
 from dialer.service.fields import Storable
+from dialer.service.folders import ChangedFolderContact
 from dialer.store.database import Database
 
 router = APIRouter(prefix="/contact-folders", tags=["Contact folders"])
@@ -53,7 +54,7 @@ class FolderContact(BaseModel):
 @router.get("")
 def list_contact_folders(
     caller: Viewer,
-    page: RequestedPage,
+    page: KeysetPage,
     name: Annotated[Storable | None, Query(description="Only the one of this name.", max_length=255)] = None,
 ) -> Listing[ContactFolder]:
     """List the folders, newest first."""
@@ -94,12 +95,12 @@ async def add_folder_contacts(
 def list_folder_contacts(
     caller: Viewer,
     folder_id: FolderId,
-    page: RequestedPage,
+    page: KeysetPage,
     phone_number: Annotated[Storable | None, Query(description="Only this number.", max_length=40)] = None,
 ) -> Listing[FolderContact]:
     """List the contacts of a folder in the order in which they were added."""
     contacts, total = folders.list_contacts(
-        caller.db, caller.workspace_id, folder_id, phone_number, page.limit, page.offset
+        caller.db, caller.workspace_id, folder_id, phone_number, page.fetched, page.offset, page.after
     )
     return listing(FolderContact, contacts, total, page)
 
@@ -108,6 +109,26 @@ def list_folder_contacts(
 def get_folder_contact(caller: Viewer, folder_id: FolderId, contact_id: ContactId) -> Answer[FolderContact]:
     """Read one contact of a folder."""
     return answer(FolderContact, folders.show_contact(caller.db, caller.workspace_id, folder_id, contact_id))
+
+
+@router.patch(
+    "/{folder_id}/contacts/{contact_id}",
+    response_model=Answer[FolderContact],
+    responses=documented(400, 404, 409, 413),
+)
+def update_folder_contact(
+    caller: Operator,
+    folder_id: FolderId,
+    contact_id: ContactId,
+    body: Annotated[Body[ChangedFolderContact], body_of(ChangedFolderContact)],
+    idempotency: Idempotency,
+) -> Response:
+    """Change one contact of a folder; batches that have it already keep it as it was."""
+
+    def change(db: Database, changed: ChangedFolderContact) -> Answer[FolderContact]:
+        return answer(FolderContact, folders.change_contact(db, caller.workspace_id, folder_id, contact_id, changed))
+
+    return idempotency.run(caller, body, change, status=200)
 
 
 @router.delete("/{folder_id}/contacts/{contact_id}", status_code=204, responses=documented(404))

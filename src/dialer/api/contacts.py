@@ -7,7 +7,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from dialer.api.auth import Operator, Viewer
 from dialer.api.body import Body, body_of, read_body
-from dialer.api.envelope import Answer, Listing, RequestedPage, answer, listing
+from dialer.api.envelope import Answer, KeysetPage, Listing, answer, listing
 from dialer.api.errors import documented
 from dialer.api.idempotency import Idempotency
 from dialer.api.reasons import NotCalledBecause
@@ -52,7 +52,7 @@ async def add_contacts(caller: Operator, batch_id: BatchId, request: Request, id
 def list_contacts(
     caller: Viewer,
     batch_id: BatchId,
-    page: RequestedPage,
+    page: KeysetPage,
     status: Annotated[ContactStatus | None, Query(description="Only those in this status.")] = None,
     outcome: Annotated[Outcome | None, Query(description="Only those with this outcome.")] = None,
     phone_number: Annotated[Storable | None, Query(description="Only this number.", max_length=40)] = None,
@@ -70,8 +70,9 @@ def list_contacts(
         phone_number=phone_number,
         external_id=external_id,
         because=because,
-        limit=page.limit,
+        limit=page.fetched,
         offset=page.offset,
+        after=page.after,
     )
     return listing(Contact, views, total, page)
 

@@ -64,6 +64,7 @@ FIELDS: Mapping[str, str] = {
     "count": "How many contacts.",
     "country": "Country, ISO 3166 alpha-2, as in DE.",
     "counts": "The contacts by status.",
+    "countries": "Countries that may be called, ISO 3166; null: every country.",
     "created_at": "When it was created, UTC.",
     "data": "The resource, or the list of resources.",
     "date": "The day, in the batch's time zone.",
@@ -188,6 +189,7 @@ FIELDS: Mapping[str, str] = {
     "phone_rotation_strategy": "How the outbound number is chosen among those that have room: any (`random`), "
     "the first (`sequential`), or the next (`round_robin`).",
     "placed_at": "When the network took the call, UTC; null: not yet.",
+    "premium_rate": "Whether premium-rate and shared-cost numbers may be called.",
     "priority": "1 is called first, 10 last.",
     "problems": "Why the batch cannot be started; empty if it can.",
     "promise": "The promise that was broken.",
@@ -303,6 +305,7 @@ OF_MODEL: Mapping[tuple[str, str], str] = {
     ("Erasure", "stored_responses"): "Responses kept for idempotency keys from which the number was removed.",
     ("Erasure", "webhook_messages"): "Webhook messages from which the number was removed.",
     ("Extension", "priority"): "Priority in the dialplan.",
+    ("FolderContactUpdate", "timezone"): "IANA time zone of the contact; null: from its number.",
     ("FreeSwitch", "data"): "Argument of the application.",
     ("Gate", "not_before"): "Earliest time at which the gate could pass, UTC; null: not known.",
     ("Health", "status"): "`ok`: the process is alive; `ready`: it can answer requests.",

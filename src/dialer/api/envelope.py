@@ -36,10 +36,15 @@ class Answer(BaseModel, Generic[T]):
 
 
 class Pagination(BaseModel):
+    """`next_after`: send it as `after` to get the next page; null: this is the last page, or the list is short and read
+    by `offset` alone.
+    """
+
     total: int
     limit: int
     offset: int
     has_more: bool
+    next_after: UUID | None = None
 
 
 class Listing(BaseModel, Generic[T]):
@@ -91,10 +96,16 @@ class Error(BaseModel):
 
 
 class PageRequest(BaseModel):
-    """Which page of a list to return."""
+    """Which page of a list to return. `after`: the last entry of the page before."""
 
     limit: int
     offset: int
+    after: UUID | None = None
+
+    @property
+    def fetched(self) -> int:
+        """How many entries are read: one more than are shown says whether there is a next page."""
+        return self.limit + 1
 
 
 def _page(
@@ -104,7 +115,16 @@ def _page(
     return PageRequest(limit=limit, offset=offset)
 
 
+def _page_after(
+    page: Annotated[PageRequest, Depends(_page)],
+    after: Annotated[UUID | None, Query(description="`next_after` of the page before, in place of `offset`.")] = None,
+) -> PageRequest:
+    return page.model_copy(update={"after": after})
+
+
 RequestedPage = Annotated[PageRequest, Depends(_page)]
+# Of a list that may be long: a page at any depth costs the same.
+KeysetPage = Annotated[PageRequest, Depends(_page_after)]
 
 
 def meta(warnings: Iterable[BatchWarning] = ()) -> Meta:
@@ -119,10 +139,17 @@ def answer(model: type[T], data: Any, warnings: Iterable[BatchWarning] = ()) -> 
 
 
 def listing(model: type[T], data: Iterable[Any], total: int, page: PageRequest) -> Listing[T]:
-    """Wrap one page of a list that has `total` entries."""
-    entries = [model.model_validate(entry, from_attributes=True) for entry in data]
-    has_more = page.offset + len(entries) < total
-    pagination = Pagination(total=total, limit=page.limit, offset=page.offset, has_more=has_more)
+    """Wrap one page of a list that has `total` entries, of which `page.fetched` were read."""
+    read = [model.model_validate(entry, from_attributes=True) for entry in data]
+    entries, has_more = read[: page.limit], len(read) > page.limit
+    next_after = getattr(entries[-1], "id", None) if has_more else None
+    pagination = Pagination(
+        total=total,
+        limit=page.limit,
+        offset=page.offset,
+        has_more=has_more,
+        next_after=next_after if isinstance(next_after, UUID) else None,
+    )
     return Listing[model](data=entries, pagination=pagination, meta=meta())  # type: ignore[valid-type]
 
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from dialer.api.auth import Caller
 from dialer.api.body import Body
-from dialer.service.fields import InputModel
+from dialer.service.fields import InputModel, Storable
 from dialer.service.idempotency import StoredResponse, run_once, stored_response
 from dialer.store.database import Database
 from dialer.store.idempotency import Scope
@@ -61,7 +61,7 @@ def _sent(response: StoredResponse) -> Response:
 def _idempotent_request(
     request: Request,
     x_idempotency_key: Annotated[
-        str | None,
+        Storable | None,
         Header(min_length=1, max_length=MAX_KEY_CHARACTERS, description="The same key and body get the same response."),
     ] = None,
 ) -> IdempotentRequest:

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from dialer.api.auth import Admin
 from dialer.api.body import Body, body_of
-from dialer.api.envelope import Answer, Listing, RequestedPage, answer, listing
+from dialer.api.envelope import Answer, KeysetPage, Listing, answer, listing
 from dialer.api.errors import documented
 from dialer.domain.ids import KeyId
 from dialer.domain.roles import Role
@@ -34,9 +34,9 @@ class MadeKey(Key):
 
 
 @router.get("")
-def list_keys(caller: Admin, page: RequestedPage) -> Listing[Key]:
+def list_keys(caller: Admin, page: KeysetPage) -> Listing[Key]:
     """List the keys of this workspace, newest first, including revoked ones."""
-    views, total = keys.list_page(caller.db, caller.workspace_id, page.limit, page.offset)
+    views, total = keys.list_page(caller.db, caller.workspace_id, page.fetched, page.offset, page.after)
     return listing(Key, views, total, page)
 
 

@@ -43,6 +43,7 @@ TAGS = {
     "Webhook endpoints": "Where this workspace wants to hear what happens. Only for admins.",
     "Keys": "The keys of this API. Only for admins.",
     "Quarantine": "What fails because of its own data. Only for admins.",
+    "Workspace": "What holds for all batches of the workspace. Changed by admins only.",
     "Providers": "Webhooks of telephone networks, authenticated by their signatures; no key is needed.",
     "Probes": "Health checks, which need no key, and metrics.",
 }

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
 from dialer.api.auth import Operator, Viewer
-from dialer.api.envelope import Listing, RequestedPage
+from dialer.api.envelope import KeysetPage, Listing
 from dialer.api.resources import add_routes, list_page
 from dialer.service.fields import Status, Storable
 from dialer.service.phone_numbers import PHONE_NUMBER_TYPE
@@ -33,7 +33,7 @@ class PhoneNumber(BaseModel):
 @router.get("")
 def list_phone_numbers(
     caller: Viewer,
-    page: RequestedPage,
+    page: KeysetPage,
     status: Annotated[Status | None, Query(description="Only those in this status.")] = None,
     agent_id: Annotated[UUID | None, Query(description="Only those of this agent.")] = None,
     trunk_id: Annotated[UUID | None, Query(description="Only those on this trunk.")] = None,

@@ -96,7 +96,9 @@ def list_page(
     caller: Caller, resource: ResourceType, out: type[Any], page: PageRequest, filters: Mapping[str, Any]
 ) -> Listing[Any]:
     """Return a page of a resource, newest first."""
-    views, total = resources.list_page(caller.db, resource, caller.workspace_id, filters, page.limit, page.offset)
+    views, total = resources.list_page(
+        caller.db, resource, caller.workspace_id, filters, page.fetched, page.offset, page.after
+    )
     return listing(out, views, total, page)
 
 

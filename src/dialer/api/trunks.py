@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from dialer.api.auth import Admin, Caller
 from dialer.api.body import NoFields
-from dialer.api.envelope import Answer, Listing, RequestedPage, answer
+from dialer.api.envelope import Answer, KeysetPage, Listing, answer
 from dialer.api.errors import documented
 from dialer.api.resources import add_routes, list_page
 from dialer.domain.ids import TrunkId
@@ -57,7 +57,7 @@ def _trunk_type(caller: Caller) -> ResourceType:
 @router.get("")
 def list_trunks(
     caller: Admin,
-    page: RequestedPage,
+    page: KeysetPage,
     status: Annotated[Status | None, Query(description="Only those in this status.")] = None,
     name: Annotated[Storable | None, Query(description="Only the one of this name.", max_length=255)] = None,
 ) -> Listing[Trunk]:

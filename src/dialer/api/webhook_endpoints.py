@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel
 
 from dialer.api.auth import Admin, Caller
 from dialer.api.body import Body, NoFields, body_of
-from dialer.api.envelope import Answer, Listing, RequestedPage, answer, listing
+from dialer.api.envelope import Answer, KeysetPage, Listing, answer, listing
 from dialer.api.errors import documented
 from dialer.api.idempotency import Idempotency
 from dialer.api.resources import add_routes, list_page
@@ -89,7 +89,7 @@ class WebhookReplayResult(BaseModel):
 @router.get("")
 def list_webhook_endpoints(
     caller: Admin,
-    page: RequestedPage,
+    page: KeysetPage,
     status: Annotated[Status | None, Query(description="Only those in this status.")] = None,
     url: Annotated[Storable | None, Query(description="Only the one with this URL.", max_length=2048)] = None,
 ) -> Listing[WebhookEndpoint]:
@@ -136,12 +136,12 @@ def rotate_webhook_secret(caller: Admin, id: UUID, body: NoFields, idempotency: 
 def list_webhook_deliveries(
     caller: Admin,
     id: UUID,
-    page: RequestedPage,
+    page: KeysetPage,
     status: Annotated[DeliveryStatus | None, Query(description="Only those in this status.")] = None,
 ) -> Listing[WebhookDelivery]:
     """List the messages of an endpoint, newest first."""
     messages, total = webhook_endpoints.list_deliveries(
-        caller.db, caller.workspace_id, id, status, page.limit, page.offset
+        caller.db, caller.workspace_id, id, status, page.fetched, page.offset, page.after
     )
     return listing(WebhookDelivery, messages, total, page)
 

@@ -2,10 +2,21 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
 from typing import Any
+from zoneinfo import ZoneInfo
+
+from pendulum import DateTime
+
+from dialer.domain.timezones import moment_of
 
 # Abbreviations that are zones without daylight saving time, and the zone that people mean by them.
 MEANT_BY = {"EST": "America/New_York", "MST": "America/Denver", "HST": "Pacific/Honolulu"}
+
+
+# How far ahead days are looked at on which the clock is put forward.
+DAYS_AHEAD = 366
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +27,12 @@ class BatchWarning:
     message: str
 
 
-def warnings_about(batch: Mapping[str, Any]) -> Iterator[BatchWarning]:
-    """Yield what is probably not meant. `batch`: its settings by the names of the API."""
+def warnings_about(
+    batch: Mapping[str, Any], now: DateTime, given: Mapping[str, Any] | None = None
+) -> Iterator[BatchWarning]:
+    """Yield what is probably not meant. `batch`: its settings by the names of the API. `given`: those of the request,
+    with times as they were written.
+    """
     if not batch["retry_failed"]:
         for field in ("max_retry_attempts", "retry_delays", "retry_machine"):
             if batch[field]:
@@ -32,3 +47,53 @@ def warnings_about(batch: Mapping[str, Any]) -> Iterator[BatchWarning]:
         yield BatchWarning(
             "timezone", f"is {side} UTC, against what its sign suggests, and has no daylight saving time"
         )
+    yield from _about_window(batch, now)
+    for field in ("scheduled_at", "expires_at"):
+        yield from _about_moment(field, (given or {}).get(field), zone)
+
+
+def _about_window(batch: Mapping[str, Any], now: DateTime) -> Iterator[BatchWarning]:
+    """Warn of the next day on which a time of the calling window is skipped by the clock."""
+    zone = batch["timezone"]
+    for field in ("start_time", "end_time"):
+        at = batch[field]
+        day = at and next((day for day in _days_put_forward(zone, now.date()) if _is_skipped(day, at, zone)), None)
+        if day:
+            yield BatchWarning(
+                field,
+                f"{at:%H:%M} does not exist on {day} in {zone}, where the clock is put forward; "
+                "the first moment after it counts",
+            )
+
+
+def _about_moment(field: str, written: object, zone: str) -> Iterator[BatchWarning]:
+    """Warn of a time without an offset that the clock skips."""
+    try:
+        at = datetime.fromisoformat(str(written))
+        if at.tzinfo is None and _is_skipped(at.date(), at.time(), zone):
+            used = moment_of(at, zone).in_timezone(zone)
+            yield BatchWarning(
+                field,
+                f"{at:%H:%M} does not exist on {at:%Y-%m-%d} in {zone}, where the clock is put forward; "
+                f"{used:%H:%M} is used",
+            )
+    except (ValueError, OverflowError):
+        return
+
+
+@lru_cache(maxsize=1024)
+def _days_put_forward(zone: str, first: date) -> tuple[date, ...]:
+    """Find the days, in the year from this one on, in which the clock is put forward."""
+    info, midnight = ZoneInfo(zone), datetime.combine(first, time())
+    offsets = [(midnight + timedelta(days=day)).replace(tzinfo=info).utcoffset() for day in range(DAYS_AHEAD + 1)]
+    assert all(offset is not None for offset in offsets)
+    return tuple(
+        first + timedelta(days=day)
+        for day in range(DAYS_AHEAD)
+        if offsets[day] < offsets[day + 1]  # type: ignore[operator]
+    )
+
+
+def _is_skipped(day: date, at: time, zone: str) -> bool:
+    local = datetime.combine(day, at.replace(tzinfo=None), ZoneInfo(zone))
+    return local.astimezone(UTC).astimezone(local.tzinfo).replace(tzinfo=None) != local.replace(tzinfo=None)

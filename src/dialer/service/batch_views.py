@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from typing import Any
+from uuid import UUID
 
 from pendulum import DateTime
 
@@ -60,6 +61,7 @@ def list_page(
     *,
     limit: int,
     offset: int,
+    after: UUID | None = None,
 ) -> tuple[list[dict[str, Any]], int]:
     """Read a page of the batches that match, newest first.
 
@@ -70,12 +72,13 @@ def list_page(
         query: which batches.
         limit: the size of the page.
         offset: how many batches come before the page.
+        after: the last entry of the page before; None: the first page.
 
     Returns:
         The batches, and how many match in all.
     """
     with db.begin() as connection:
-        page, total = batch_views.page(connection, workspace_id, query, limit, offset)
+        page, total = batch_views.page(connection, workspace_id, query, limit, offset, after)
         return _views(connection, page, now), total
 
 

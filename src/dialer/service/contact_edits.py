@@ -1,5 +1,6 @@
 """Changes of single contacts that are not being called: their fields, or that they are not called any more."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -62,7 +63,7 @@ def change(
 
     def apply(connection: Connection) -> None:
         row = _lock(connection, workspace_id, batch_id, contact_id)
-        contact = _merged(row, values)
+        contact = merged(row, values, row.batch_timezone)
         lane = Lane.parse(row.lane)
         if row.respect_contact_timezone and contact.timezone != row.timezone:
             lane = replace(lane, zones=zones_of(contact))
@@ -116,11 +117,23 @@ def _lock(connection: Connection, workspace_id: WorkspaceId, batch_id: BatchId, 
     return row
 
 
-def _merged(row: Any, values: dict[str, Any]) -> NewContact:
-    """Put new values into a stored contact, and check it as at its import."""
+def merged(row: Any, values: Mapping[str, Any], timezone: str) -> NewContact:
+    """Put new values into a stored contact, and check it as at its import.
+
+    Args:
+        row: the contact, of a batch or of a folder.
+        values: the new values of its fields.
+        timezone: zone of times without an offset.
+
+    Returns:
+        The contact.
+
+    Raises:
+        InvalidInput: a field is wrong.
+    """
     stored = {name: row._mapping[name] for name in ("phone_number", "name", "timezone", "priority", "external_id")}
     times = {name: at.isoformat() for name in ("expires_at", "not_before") if (at := row._mapping[name])}
-    fields = stored | times | values
+    fields = stored | times | dict(values)
     variables = fields.pop("variables", row.variables)
     fields["priority"] = str(fields["priority"])
-    return parse_contact(fields, variables, default_region=None, batch_timezone=row.batch_timezone)
+    return parse_contact(fields, variables, default_region=None, batch_timezone=timezone)

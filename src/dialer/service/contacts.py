@@ -198,6 +198,7 @@ def list_page(
     because: InGroups | None = None,
     limit: int,
     offset: int,
+    after: UUID | None = None,
 ) -> tuple[list[dict[str, Any]], int]:
     """Read a page of a batch's contacts, in the order in which they were added.
 
@@ -212,6 +213,7 @@ def list_page(
         because: only these contacts (`service.explain.contacts_because`).
         limit: the size of the page.
         offset: how many contacts come before the page.
+        after: the last entry of the page before; None: the first page.
 
     Returns:
         The contacts, and how many match in all.
@@ -224,7 +226,7 @@ def list_page(
         contact_filter = filter_of(
             connection, workspace_id, batch_id, status, outcome, phone_number, external_id, because
         )
-        contacts, total = contact_views.page(connection, contact_filter, limit, offset)
+        contacts, total = contact_views.page(connection, contact_filter, limit, offset, after)
         return [dict(row._mapping) for row in contacts], total
 
 

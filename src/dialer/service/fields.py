@@ -37,6 +37,12 @@ from dialer.domain.validation import storable as storable
 from dialer.errors import InvalidInput, UnreadableBody
 
 MAX_METADATA_BYTES = 16 * 1024
+# A word of the parser's message -> what is wrong with a body that is JSON and cannot be read all the same.
+_NOT_JSON = {
+    "recursion": "is nested too deeply",
+    "hex escape": "has half of a surrogate pair",
+    "out of range": "has a number with too many digits",
+}
 
 
 class InputModel(BaseModel):
@@ -83,7 +89,7 @@ class InputModel(BaseModel):
         except ValidationError as error:
             if error.error_count() == 1 and (first := error.errors(include_url=False)[0])["type"] == "json_invalid":
                 position = re.search(r"line \d+ column \d+$", first["msg"])
-                what = "is nested too deeply" if "recursion" in first["msg"] else "is not JSON"
+                what = next((words for sign, words in _NOT_JSON.items() if sign in first["msg"]), "is not JSON")
                 raise UnreadableBody.of("body", f"{what}{f': {position[0]}' if position else ''}") from None
             raise InvalidInput(field_errors(error, json.loads(body), cls)) from None
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from itertools import repeat
 from random import Random
 from typing import Any
+from uuid import UUID
 
 from pendulum import DateTime
 from pydantic import ConfigDict
@@ -15,6 +16,7 @@ from dialer.domain.import_result import ImportResult, RejectedRow
 from dialer.domain.phone import normalise
 from dialer.errors import NotFound
 from dialer.service import contact_csv, contact_json, resources
+from dialer.service.contact_edits import ChangedContact, merged
 from dialer.service.contact_json import NewContacts
 from dialer.service.contacts import Rejections
 from dialer.service.csv_reader import Readable
@@ -42,6 +44,15 @@ class ChangedFolder(Changes):
 
     name: Name = ""
     default_region: Region | None = None
+
+
+class ChangedFolderContact(ChangedContact):
+    """The fields of a contact of a folder to be changed; null clears what may be absent. `variables` replaces all.
+
+    Times are ISO 8601; without an offset they are in UTC.
+    """
+
+    expires_at: str | None = None
 
 
 FOLDER_TYPE = ResourceType(FOLDERS, NewFolder, ChangedFolder, {})
@@ -87,7 +98,13 @@ def add(
 
 
 def list_contacts(
-    db: Database, workspace_id: WorkspaceId, folder_id: FolderId, phone_number: str | None, limit: int, offset: int
+    db: Database,
+    workspace_id: WorkspaceId,
+    folder_id: FolderId,
+    phone_number: str | None,
+    limit: int,
+    offset: int,
+    after: UUID | None = None,
 ) -> tuple[list[dict[str, Any]], int]:
     """Read a page of a folder's contacts, in the order in which they were added.
 
@@ -98,6 +115,7 @@ def list_contacts(
         phone_number: only this number, in any format that an import accepts.
         limit: the size of the page.
         offset: how many contacts come before the page.
+        after: the last entry of the page before; None: the first page.
 
     Returns:
         The contacts, and how many match in all.
@@ -109,7 +127,7 @@ def list_contacts(
     with db.begin() as connection:
         folder = resources.show(db.within(connection), FOLDER_TYPE, workspace_id, folder_id)
         number = None if phone_number is None else normalise(phone_number, folder["default_region"])
-        contacts, total = folder_contacts.page(connection, folder_id, number, limit, offset)
+        contacts, total = folder_contacts.page(connection, folder_id, number, limit, offset, after)
         return [dict(row._mapping) for row in contacts], total
 
 
@@ -134,6 +152,34 @@ def show_contact(db: Database, workspace_id: WorkspaceId, folder_id: FolderId, c
         if row is None:
             raise NotFound("No such contact in this folder")
         return dict(row._mapping)
+
+
+def change_contact(
+    db: Database, workspace_id: WorkspaceId, folder_id: FolderId, contact_id: ContactId, changed: ChangedFolderContact
+) -> dict[str, Any]:
+    """Change one contact of a folder. Batches into which it was loaded keep it as it was.
+
+    Args:
+        db: the database.
+        workspace_id: the workspace of the caller.
+        folder_id: the folder.
+        contact_id: the contact.
+        changed: the fields; those that were not set stay as they are.
+
+    Returns:
+        The contact after the change.
+
+    Raises:
+        NotFound: there is no such folder or contact.
+        InvalidInput: a field is wrong.
+    """
+    with db.begin() as connection:
+        resources.show(db.within(connection), FOLDER_TYPE, workspace_id, folder_id)
+        row = folder_contacts.lock(connection, folder_id, contact_id)
+        if row is None:
+            raise NotFound("No such contact in this folder")
+        contact = merged(row, changed.model_dump(exclude_unset=True), TIMEZONE)
+        return dict(folder_contacts.update(connection, contact_id, contact)._mapping)
 
 
 def delete_contact(db: Database, workspace_id: WorkspaceId, folder_id: FolderId, contact_id: ContactId) -> None:

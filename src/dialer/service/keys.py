@@ -92,7 +92,7 @@ def authenticate(db: Database, key: str) -> Identity:
 
 
 def list_page(
-    db: Database, workspace_id: WorkspaceId, limit: int | None = None, offset: int = 0
+    db: Database, workspace_id: WorkspaceId, limit: int | None = None, offset: int = 0, after: UUID | None = None
 ) -> tuple[list[dict[str, Any]], int]:
     """Read a page of the keys, newest first, without their secrets.
 
@@ -101,12 +101,13 @@ def list_page(
         workspace_id: the workspace of the caller.
         limit: the size of the page; None: all.
         offset: how many keys come before the page.
+        after: the last entry of the page before; None: the first page.
 
     Returns:
         The keys, and how many there are.
     """
     with db.begin() as connection:
-        page = keys.of_workspace(connection, workspace_id, limit, offset)
+        page = keys.of_workspace(connection, workspace_id, limit, offset, after)
         return [dict(row._mapping) for row in page], keys.count(connection, workspace_id)
 
 

@@ -36,7 +36,13 @@ class ResourceType:
 
 
 def list_page(
-    db: Database, resource: ResourceType, workspace_id: WorkspaceId, filters: Mapping[str, Any], limit: int, offset: int
+    db: Database,
+    resource: ResourceType,
+    workspace_id: WorkspaceId,
+    filters: Mapping[str, Any],
+    limit: int,
+    offset: int,
+    after: UUID | None = None,
 ) -> tuple[list[View], int]:
     """Read a page of a resource, newest first.
 
@@ -47,12 +53,13 @@ def list_page(
         filters: column -> value that it must have; None: any.
         limit: the size of the page.
         offset: how many rows come before the page.
+        after: the last entry of the page before; None: the first page.
 
     Returns:
         The rows, and how many match in all.
     """
     with db.begin() as connection:
-        page, total = resources.page(connection, resource.table, workspace_id, filters, limit, offset)
+        page, total = resources.page(connection, resource.table, workspace_id, filters, limit, offset, after)
         return [resource.complete(dict(row._mapping)) for row in page], total
 
 

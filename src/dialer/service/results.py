@@ -7,6 +7,7 @@ import re
 from collections.abc import Generator, Sequence
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from dialer.domain.ids import BatchId, WorkspaceId
 from dialer.domain.outcomes import Outcome
@@ -41,6 +42,7 @@ def list_calls(
     outcome: Outcome | None = None,
     limit: int,
     offset: int,
+    after: UUID | None = None,
 ) -> tuple[list[dict[str, Any]], int]:
     """Read a page of a batch's calls, newest first.
 
@@ -52,6 +54,7 @@ def list_calls(
         outcome: only calls with this outcome.
         limit: the size of the page.
         offset: how many calls come before the page.
+        after: the last entry of the page before; None: the first page.
 
     Returns:
         The calls, and how many match in all.
@@ -61,7 +64,7 @@ def list_calls(
     """
     with db.begin() as connection:
         require(connection, workspace_id, batch_id)
-        page, total = call_views.page(connection, batch_id, status, outcome, limit, offset)
+        page, total = call_views.page(connection, batch_id, status, outcome, limit, offset, after)
         return [dict(row._mapping) for row in page], total
 
 

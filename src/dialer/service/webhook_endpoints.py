@@ -181,6 +181,7 @@ def list_deliveries(
     status: DeliveryStatus | None,
     limit: int,
     offset: int,
+    after: UUID | None = None,
 ) -> tuple[list[dict[str, Any]], int]:
     """Read a page of an endpoint's messages, newest first.
 
@@ -191,6 +192,7 @@ def list_deliveries(
         status: only messages in this state.
         limit: the size of the page.
         offset: how many messages come before the page.
+        after: the last entry of the page before; None: the first page.
 
     Returns:
         The messages, and how many match in all.
@@ -200,7 +202,7 @@ def list_deliveries(
     """
     with db.begin() as connection:
         resources.show(db.within(connection), WEBHOOK_ENDPOINT_TYPE, workspace_id, endpoint_id)
-        messages, total = webhook_deliveries.page(connection, EndpointId(endpoint_id), status, limit, offset)
+        messages, total = webhook_deliveries.page(connection, EndpointId(endpoint_id), status, limit, offset, after)
         return [dict(row._mapping) for row in messages], total
 
 

@@ -1,16 +1,20 @@
-"""Workspaces and what they may call. Only for the owner of the installation: the API does not use this module."""
+"""Workspaces and what they may call.
+
+`list_all` and `limit` are only for the owner of the installation: the API does not use them.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from dialer.domain.ids import WorkspaceId
 from dialer.domain.phone import check_region
 from dialer.errors import InvalidInput, NotFound
-from dialer.service.fields import PersonLimits
+from dialer.service.fields import Changes, PersonLimits
 from dialer.store import configuration, contacts, workspaces
-from dialer.store.database import Database
+from dialer.store.database import Connection, Database
 
 ALL_COUNTRIES = "all"
 NO_LIMIT = "none"
@@ -64,8 +68,51 @@ def limit(
         workspaces.set_rules(connection, name, rules)
         if person_limits is not None:
             limits = [] if list(person_limits) == [NO_LIMIT] else _limits(person_limits)
-            workspaces.set_person_limits(connection, workspace_id, limits)
-            contacts.recheck_limits(connection, workspace_id)
+            _set_person_limits(connection, workspace_id, limits)
+
+
+class ChangedWorkspace(Changes):
+    """What an admin may change of the workspace. Which countries and numbers it may call, only the owner changes."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"person_limits": [{"attempts": 3, "hours": 24}]}})
+
+    person_limits: PersonLimits = []
+
+
+def show(db: Database, workspace_id: WorkspaceId) -> dict[str, Any]:
+    """Read one workspace.
+
+    Args:
+        db: the database.
+        workspace_id: the workspace of the caller.
+
+    Returns:
+        What `list_all` returns of it.
+    """
+    with db.begin() as connection:
+        return dict(workspaces.read(connection, workspace_id)._mapping)
+
+
+def change(db: Database, workspace_id: WorkspaceId, changed: ChangedWorkspace) -> dict[str, Any]:
+    """Change what is given of a workspace. Limits apply to the next claim.
+
+    Args:
+        db: the database.
+        workspace_id: the workspace of the caller.
+        changed: the fields; those that were not set stay as they are.
+
+    Returns:
+        The workspace after the change.
+    """
+    with db.begin() as connection:
+        if "person_limits" in changed.model_fields_set:
+            _set_person_limits(connection, workspace_id, [limit.model_dump() for limit in changed.person_limits])
+        return dict(workspaces.read(connection, workspace_id)._mapping)
+
+
+def _set_person_limits(connection: Connection, workspace_id: WorkspaceId, limits: Sequence[dict[str, int]]) -> None:
+    workspaces.set_person_limits(connection, workspace_id, limits)
+    contacts.recheck_limits(connection, workspace_id)
 
 
 def keep_batches(db: Database, name: str, days: int | None) -> None:

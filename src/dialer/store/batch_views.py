@@ -12,6 +12,7 @@ from dialer.domain.ids import AgentId, BatchId, WorkspaceId, first_of
 from dialer.domain.states import BatchStatus
 from dialer.store.bulk_changes import IS_UNFINISHED
 from dialer.store.database import rows
+from dialer.store.pages import LAST_ID
 
 _VIEW = f"""
 SELECT b.id, b.workspace_id, b.name, b.agent_id, b.phone_rotation_strategy, b.contact_source, b.contact_folder_id,
@@ -45,7 +46,6 @@ WHERE b.workspace_id = :workspace AND b.status = ANY(:statuses)
   AND (CAST(:agent AS uuid) IS NULL OR b.agent_id = :agent)
   AND (CAST(:search AS text) IS NULL OR strpos(lower(b.name), lower(:search)) > 0)
 """
-_LAST_ID = UUID(int=2**128 - 1)
 
 
 def read(connection: Connection, workspace_id: WorkspaceId, batch_id: BatchId) -> Row[Any] | None:
@@ -72,7 +72,12 @@ class BatchQuery:
 
 
 def page(
-    connection: Connection, workspace_id: WorkspaceId, of: BatchQuery, limit: int, offset: int
+    connection: Connection,
+    workspace_id: WorkspaceId,
+    of: BatchQuery,
+    limit: int,
+    offset: int,
+    after: UUID | None = None,
 ) -> tuple[Sequence[Row[Any]], int]:
     """Read a page of the batches that match, newest first; and count all that do."""
     filters = {
@@ -88,7 +93,8 @@ def page(
     (counted,) = rows(connection, f"SELECT count(*) AS n FROM batches b {_FILTER}", **filters)
     batches = rows(
         connection,
-        f"{_VIEW} {_FILTER} ORDER BY b.id DESC LIMIT :limit OFFSET :offset",
+        f"{_VIEW} {_FILTER} AND b.id < :before ORDER BY b.id DESC LIMIT :limit OFFSET :offset",
+        before=after or LAST_ID,
         limit=limit,
         offset=offset,
         **filters,
@@ -115,7 +121,7 @@ def before(
         statuses=list(statuses),
         agent=agent_id,
         search=search,
-        before=batch_id or _LAST_ID,
+        before=batch_id or LAST_ID,
         limit=limit,
     )
 

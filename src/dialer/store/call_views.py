@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import Connection, Row
 
@@ -12,6 +13,7 @@ from dialer.domain.states import AttemptState
 from dialer.store.contact_views import ContactFilter
 from dialer.store.database import rows
 from dialer.store.explain import is_in_groups
+from dialer.store.pages import LAST_ID
 
 _FACTS = "sip_code, q850_cause, sip_call_id, hung_up_by, disposition, opt_out, callback_at, callback_refused"
 COLUMNS = f"""
@@ -65,12 +67,15 @@ def page(
     outcome: Outcome | None,
     limit: int,
     offset: int,
+    after: UUID | None = None,
 ) -> tuple[Sequence[Row[Any]], int]:
     """Read a page of the calls of a batch, newest first; and count all that match."""
     filters = {"batch": batch_id, "status": status, "outcome": outcome}
     (counted,) = rows(connection, f"SELECT count(*) AS n FROM ({_CALLS}) AS calls", **filters)
-    newest_first = f"SELECT {SHOWN} FROM ({_CALLS}) AS calls ORDER BY id DESC LIMIT :limit OFFSET :offset"
-    return rows(connection, newest_first, limit=limit, offset=offset, **filters), counted.n
+    newest_first = (
+        f"SELECT {SHOWN} FROM ({_CALLS}) AS calls WHERE id < :before ORDER BY id DESC LIMIT :limit OFFSET :offset"
+    )
+    return rows(connection, newest_first, before=after or LAST_ID, limit=limit, offset=offset, **filters), counted.n
 
 
 def of_contact(connection: Connection, contact_id: ContactId) -> Sequence[Row[Any]]:

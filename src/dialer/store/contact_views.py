@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from pendulum import DateTime
 from sqlalchemy import Connection, Row
@@ -12,6 +13,7 @@ from dialer.domain.outcomes import Outcome
 from dialer.domain.states import ContactStatus
 from dialer.store.database import rows
 from dialer.store.explain import IN_GROUPS
+from dialer.store.pages import position_of
 
 COLUMNS = """
 id, batch_id, phone_number, name, timezone, priority, external_id, expires_at, not_before, variables, status,
@@ -66,12 +68,21 @@ _EQUAL = ("batch_id", "status", "outcome", "phone_number", "external_id")
 
 
 def page(
-    connection: Connection, contact_filter: ContactFilter, limit: int, offset: int
+    connection: Connection, contact_filter: ContactFilter, limit: int, offset: int, after: UUID | None = None
 ) -> tuple[Sequence[Row[Any]], int]:
     """Read a page of contacts in their order; and count all that match."""
     where = contact_filter.where()
-    in_order = f"SELECT {COLUMNS} FROM contacts WHERE {where} ORDER BY position LIMIT :limit OFFSET :offset"
-    contacts = rows(connection, in_order, limit=limit, offset=offset, **contact_filter.values())
+    contacts = rows(
+        connection,
+        f"""
+        SELECT {COLUMNS} FROM contacts WHERE {where} AND position > :position
+        ORDER BY position LIMIT :limit OFFSET :offset
+        """,
+        position=position_of(connection, "contacts", "batch_id", contact_filter.batch_id, after),
+        limit=limit,
+        offset=offset,
+        **contact_filter.values(),
+    )
     return contacts, _count(connection, contact_filter)
 
 

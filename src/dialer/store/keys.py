@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Row
 from dialer.domain.ids import KeyId, WorkspaceId
 from dialer.domain.roles import Role
 from dialer.store.database import rows, run
+from dialer.store.pages import LAST_ID
 
 COLUMNS = "id, workspace_id, name, role, created_at, revoked_at"
 
@@ -53,13 +54,21 @@ def read(connection: Connection, workspace_id: WorkspaceId, key_id: KeyId) -> Ro
 
 
 def of_workspace(
-    connection: Connection, workspace_id: WorkspaceId, limit: int | None = None, offset: int = 0
+    connection: Connection,
+    workspace_id: WorkspaceId,
+    limit: int | None = None,
+    offset: int = 0,
+    after: UUID | None = None,
 ) -> Sequence[Row[Any]]:
     """Read the keys of a workspace, newest first."""
     return rows(
         connection,
-        f"SELECT {COLUMNS} FROM api_keys WHERE workspace_id = :workspace ORDER BY id DESC LIMIT :limit OFFSET :offset",
+        f"""
+        SELECT {COLUMNS} FROM api_keys WHERE workspace_id = :workspace AND id < :before
+        ORDER BY id DESC LIMIT :limit OFFSET :offset
+        """,
         workspace=workspace_id,
+        before=after or LAST_ID,
         limit=limit,
         offset=offset,
     )

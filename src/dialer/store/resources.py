@@ -14,6 +14,7 @@ from dialer.domain.ids import WorkspaceId
 from dialer.errors import InvalidInput, StateConflict
 from dialer.store.database import rows, run
 from dialer.store.numbers import config_of
+from dialer.store.pages import no_entry
 from dialer.store.trunk_listeners import HEARS
 
 
@@ -113,12 +114,18 @@ def page(
     filters: Mapping[str, Any],
     limit: int,
     offset: int,
+    after: UUID | None = None,
 ) -> tuple[Sequence[Row[Any]], int]:
     """Read a page of the rows, newest first; and count all that match the filters (column -> value, None: any)."""
     parameters = {column: value for column, value in filters.items() if value is not None}
     where = " AND ".join(f"t.{column} = :{column}" for column in ("workspace_id", *parameters))
     parameters["workspace_id"] = workspace_id
     (counted,) = rows(connection, f"SELECT count(*) AS n FROM {table.name} t WHERE {where}", **parameters)
+    if after is not None:
+        if not exists(connection, table, workspace_id, after):
+            raise no_entry()
+        where += f" AND (t.created_at, t.id) < (SELECT created_at, id FROM {table.name} WHERE id = :after)"
+        parameters["after"] = after
     newest_first = f"{table.view} WHERE {where} ORDER BY t.created_at DESC, t.id DESC LIMIT :limit OFFSET :offset"
     return rows(connection, newest_first, limit=limit, offset=offset, **parameters), counted.n
 

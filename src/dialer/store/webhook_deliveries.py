@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Row
 from dialer.domain.ids import EndpointId
 from dialer.domain.webhook import Answer, DeliveryStatus, Message, Target
 from dialer.store.database import moment, rows, run
+from dialer.store.pages import LAST_POSITION, position_of
 
 _SELECT = """
 SELECT position, id, type, batch_id, sequence, status, attempts, created_at,
@@ -224,7 +225,12 @@ def replay(connection: Connection, endpoint_id: EndpointId, since: DateTime | No
 
 
 def page(
-    connection: Connection, endpoint_id: EndpointId, status: DeliveryStatus | None, limit: int, offset: int
+    connection: Connection,
+    endpoint_id: EndpointId,
+    status: DeliveryStatus | None,
+    limit: int,
+    offset: int,
+    after: UUID | None = None,
 ) -> tuple[Sequence[Row[Any]], int]:
     """Read a page of an endpoint's messages, newest first; and count all that match."""
     where = "endpoint_id = :id AND (CAST(:status AS text) IS NULL OR status = :status)"
@@ -233,7 +239,8 @@ def page(
     )
     messages = rows(
         connection,
-        f"{_SELECT} WHERE {where} ORDER BY position DESC LIMIT :limit OFFSET :offset",
+        f"{_SELECT} WHERE {where} AND position < :position ORDER BY position DESC LIMIT :limit OFFSET :offset",
+        position=position_of(connection, "webhook_deliveries", "endpoint_id", endpoint_id, after, first=LAST_POSITION),
         id=endpoint_id,
         status=status,
         limit=limit,

@@ -10,15 +10,18 @@ from dialer.domain.calling_rules import CallingRules
 from dialer.domain.ids import WorkspaceId
 from dialer.store.database import rows, run
 
+_COLUMNS = "name, countries, premium_rate, person_limits, keep_batches_days, created_at"
+
 
 def listed(connection: Connection) -> Sequence[Row[Any]]:
     """Read all workspaces by name: name, countries, premium_rate, person_limits, keep_batches_days, created_at."""
-    return rows(
-        connection,
-        """
-        SELECT name, countries, premium_rate, person_limits, keep_batches_days, created_at FROM workspaces ORDER BY name
-        """,
-    )
+    return rows(connection, f"SELECT {_COLUMNS} FROM workspaces ORDER BY name")
+
+
+def read(connection: Connection, workspace_id: WorkspaceId) -> Row[Any]:
+    """Read one workspace, as `listed`."""
+    (row,) = rows(connection, f"SELECT {_COLUMNS} FROM workspaces WHERE id = :id", id=workspace_id)
+    return row
 
 
 def rules(connection: Connection, workspace_id: WorkspaceId) -> CallingRules:
