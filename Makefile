@@ -54,9 +54,10 @@ package: setup ## Build the wheel and the sdist into dist/
 	@ls -1 dist
 
 # All at the same time: the proofs wait for much of their time, and the default tests use what they leave of the cores.
+WHOLE := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 .PHONY: test
 test: setup ## All checks, the default tests on real servers, and the proofs of the promises under faults
-	$(MAKE) --no-print-directory --jobs=3 --output-sync=target check suite proofs
+	$(MAKE) --no-print-directory --jobs=3 $(WHOLE) check suite proofs
 
 .PHONY: suite
 suite: .venv/compiled ## The default tests

@@ -51,7 +51,8 @@ from support.provider_arguments import call_handle
 CallRequests = Callable[..., CallRequest]
 
 TRUNK = TrunkId(UUID("018f0000-0000-7000-8000-000000000022"))
-PUBLIC = "https://dialer.example"
+# Nothing listens there: the carrier cannot report what becomes of a call.
+PUBLIC = "https://127.0.0.1:1"
 SID = "CA" + "a" * 32
 CONFIG = trunk(1)["config"]
 LONG = {"mean": 5000, "min": 5000, "max": 5000}
