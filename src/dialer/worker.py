@@ -261,6 +261,7 @@ def bulk_change_task(now: DateTime) -> None:
 
 @step
 def retry_task(now: DateTime) -> None:
+    context.leases.begun("retry")
     dispatch_all(retry(context, now).batches)
 
 
@@ -358,6 +359,9 @@ def refill(now: DateTime, report: SettleReport) -> None:
     dispatch_now(now, report.freed[:CHUNK], report.oldest_at)
     dispatch_all(report.freed[CHUNK:])
     count_outcomes(report.outcomes)
+    if report.persons_wait and context.leases.ask_once("retry", ASKED_SECONDS):
+        # Contacts whose person was in a call that has ended do not wait for beat (P6).
+        retry_task.delay()
 
 
 def count_outcomes(outcomes: Mapping[str, int]) -> None:

@@ -39,7 +39,8 @@ log = structlog.get_logger()
 class SettleReport:
     """`freed`: batches for dispatch, those whose slots were freed and those that wait for room on the same trunks.
 
-    `outcomes`: how the attempts ended. `oldest_at`: when the first of the reports came in.
+    `outcomes`: how the attempts ended. `oldest_at`: when the first of the reports came in. `persons_wait`: contacts
+    whose person was in one of these calls wait for retry.
     """
 
     reports: int
@@ -47,6 +48,7 @@ class SettleReport:
     freed: tuple[BatchId, ...]
     outcomes: Mapping[str, int] = field(default_factory=dict)
     oldest_at: DateTime | None = None
+    persons_wait: bool = False
 
     @property
     def is_full(self) -> bool:
@@ -127,6 +129,7 @@ def _merged(reports: Sequence[SettleReport], passed_over: int) -> SettleReport:
         tuple(dict.fromkeys(batch_id for report in reports for batch_id in report.freed)),
         sum((Counter(report.outcomes) for report in reports), Counter[str]()),
         min((report.oldest_at for report in reports if report.oldest_at), default=None),
+        any(report.persons_wait for report in reports),
     )
 
 
@@ -139,7 +142,9 @@ def _settle(context: EngineContext, report_ids: Sequence[int] | None, now: DateT
     release_leases(context, written.moves, now)
     note_calls(context, written.moves, now)
     oldest_at = min(report.received_at for report in page.reports)
-    return SettleReport(len(page.reports), written.ended, written.freed, written.outcomes, oldest_at)
+    return SettleReport(
+        len(page.reports), written.ended, written.freed, written.outcomes, oldest_at, written.persons_wait
+    )
 
 
 def _settle_page(
