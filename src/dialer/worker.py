@@ -320,6 +320,7 @@ def bulk_change_task(now: DateTime) -> None:
 
 @step
 def retry_task(now: DateTime) -> None:
+    context.leases.begun("retry")
     dispatch_all(retry(context, now).batches)
 
 
@@ -422,6 +423,9 @@ def refill(now: DateTime, report: SettleReport) -> None:
     count_outcomes(report.outcomes)
     for talk_seconds in report.talks:
         measures.duration("dialer_talk_seconds", {}, talk_seconds)
+    if report.persons_wait and context.leases.ask_once("retry", ASKED_SECONDS):
+        # Contacts whose person was in a call that has ended do not wait for beat (P6).
+        retry_task.delay()
 
 
 def count_outcomes(outcomes: Mapping[str, int]) -> None:

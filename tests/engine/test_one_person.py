@@ -40,7 +40,9 @@ def test_a_person_who_is_in_a_call_of_another_batch_is_called_after_it(make_worl
     assert dispatch_and_place(world, second).placed == 1
     assert statuses(world, second) == [("waiting", "person_in_call", 0), ("dialing", None, 1)]
     assert retry(world.context, world.clock.now).requeued == 0
-    end_call(world, live_attempt_of(world, first))
+    # Settle says who waits for retry: those whose person was in a call that has ended.
+    assert not end_call(world, live_attempt_of(world, second)).persons_wait
+    assert end_call(world, live_attempt_of(world, first)).persons_wait
     assert retry(world.context, world.clock.now).batches == (second,)
     assert dispatch_and_place(world, second).placed == 1
     assert [call.to_number for call in world.network.log] == [phone, other, phone]

@@ -93,12 +93,14 @@ class Move:
 class WrittenMoves:
     """What a transaction has written. `freed`: batches for dispatch.
 
-    `held`: attempts that it skipped, because another session has locked their batch or contact.
+    `held`: attempts that it skipped, because another session has locked their batch or contact. `persons_wait`:
+    contacts wait for their person, who was in one of the calls that are over.
     """
 
     moves: tuple[Move, ...] = ()
     freed: tuple[BatchId, ...] = ()
     held: frozenset[AttemptId] = frozenset()
+    persons_wait: bool = False
 
     @property
     def ended(self) -> int:
@@ -134,7 +136,8 @@ def write_moves(connection: Connection, moves: Sequence[Move], now: DateTime, sk
     contacts.write_results(connection, results)
     _note_typical_talk(connection, over, loaded)
     _note_talks(connection, over, loaded, now)
-    return WrittenMoves(moves, _wake(connection, over, now), held)
+    persons_wait = contacts.wait_for_persons(connection, [move.attempt.id for move in over])
+    return WrittenMoves(moves, _wake(connection, over, now), held, persons_wait)
 
 
 def _lock_rest(connection: Connection, moves: Sequence[Move], skip_locked: bool) -> set[AttemptId]:

@@ -40,7 +40,7 @@ class SettleReport:
     """`freed`: batches for dispatch, those whose slots were freed and those that wait for room on the same trunks.
 
     `outcomes`: how the attempts ended. `oldest_at`: when the first of the reports came in. `talks`: how long the
-    answered calls lasted, in seconds.
+    answered calls lasted, in seconds. `persons_wait`: contacts whose person was in one of these calls wait for retry.
     """
 
     reports: int
@@ -49,6 +49,7 @@ class SettleReport:
     outcomes: Mapping[str, int] = field(default_factory=dict)
     oldest_at: DateTime | None = None
     talks: tuple[float, ...] = ()
+    persons_wait: bool = False
 
     @property
     def is_full(self) -> bool:
@@ -131,6 +132,7 @@ def _merged(reports: Sequence[SettleReport], passed_over: int) -> SettleReport:
         sum((Counter(report.outcomes) for report in reports), Counter[str]()),
         min((report.oldest_at for report in reports if report.oldest_at), default=None),
         tuple(talk for report in reports for talk in report.talks),
+        any(report.persons_wait for report in reports),
     )
 
 
@@ -146,7 +148,15 @@ def _settle(context: EngineContext, report_ids: Sequence[int] | None, now: DateT
     release_leases(context, written.moves, now)
     note_calls(context, written.moves, now)
     oldest_at = min(report.received_at for report in page.reports)
-    return SettleReport(len(page.reports), written.ended, written.freed, written.outcomes, oldest_at, written.talks)
+    return SettleReport(
+        len(page.reports),
+        written.ended,
+        written.freed,
+        written.outcomes,
+        oldest_at,
+        written.talks,
+        written.persons_wait,
+    )
 
 
 def _settle_page(

@@ -7,7 +7,7 @@ from pendulum import DateTime
 from sqlalchemy import Connection
 
 from dialer.domain.attempt import Offer, ReservedAttempt
-from dialer.domain.ids import BatchId, ContactId, WorkspaceId
+from dialer.domain.ids import AttemptId, BatchId, ContactId, WorkspaceId
 from dialer.domain.lane import Lane
 from dialer.domain.states import AttemptState, ContactStatus
 from dialer.domain.timeouts import RESCUE_AFTER
@@ -350,6 +350,23 @@ def recheck_limits(connection: Connection, workspace_id: WorkspaceId) -> int:
         """,
         workspace=workspace_id,
     )
+
+
+def wait_for_persons(connection: Connection, attempt_ids: Sequence[AttemptId]) -> bool:
+    """Say whether contacts wait because their person is in one of these calls. Reads an index of those that do.
+
+    Of any workspace: retry, which is asked because of this, looks closer.
+    """
+    (row,) = rows(
+        connection,
+        """
+        SELECT EXISTS (SELECT 1 FROM unnest(CAST(:ids AS uuid[])) AS o (id) JOIN attempts a ON a.id = o.id
+                       JOIN contacts c ON c.phone_number = a.to_number
+                                      AND c.status = 'waiting' AND c.waits_for = 'person_in_call') AS is_waiting
+        """,
+        ids=list(attempt_ids),
+    )
+    return bool(row.is_waiting)
 
 
 def batches_to_requeue(

@@ -50,7 +50,6 @@ class GateCode(StrEnum):
     OUTSIDE_CONTACT_HOURS = "outside_contact_hours"
     NO_ACTIVE_NUMBER = "no_active_number"
     AGENT_NOT_PERMITTED = "agent_not_permitted"
-    AGENT_FAILING = "agent_failing"
     TRUNK_UNHEARD = "trunk_unheard"
     BREAKER_OPEN = "breaker_open"
     AGENT_INACTIVE = "agent_inactive"
@@ -58,6 +57,7 @@ class GateCode(StrEnum):
     DISPATCH_FAILING = "dispatch_failing"
     DISPATCHER_LATE = "dispatcher_late"
     PERSON_IN_CALL = "person_in_call"
+    AGENT_FAILING = "agent_failing"
     DAILY_CAP = "daily_cap"
     BATCH_SLOTS_FULL = "batch_slots_full"
     REDIS_AWAY = "redis_away"
@@ -137,7 +137,6 @@ KINDS: Mapping[GateCode, GateKind] = {
     GateCode.OUTSIDE_CONTACT_HOURS: _ineligible(_WAIT, "The calling window is closed in the contact's time zone."),
     GateCode.NO_ACTIVE_NUMBER: _eligible(_CHANGE, "No outbound number of the batch is active, with its trunk."),
     GateCode.AGENT_NOT_PERMITTED: _eligible(_CHANGE, "No trunk lets answered calls go to the agent of the batch."),
-    GateCode.AGENT_FAILING: _eligible(_CHANGE, "Answered calls have no destination: the agent is held on every trunk."),
     GateCode.TRUNK_UNHEARD: _eligible(_ESCALATE, "No listener hears the trunk, so ends of calls would be missed."),
     GateCode.BREAKER_OPEN: _eligible(_ESCALATE, "Calls on the trunk fail, so its circuit breaker is open."),
     GateCode.AGENT_INACTIVE: _eligible(_CHANGE, "The agent of the batch is inactive."),
@@ -145,6 +144,7 @@ KINDS: Mapping[GateCode, GateKind] = {
     GateCode.DISPATCH_FAILING: _eligible(_ESCALATE, "The batch could not be dispatched; it is tried every minute."),
     GateCode.DISPATCHER_LATE: _eligible(_ESCALATE, "The batch is due, and no worker has taken it."),
     GateCode.PERSON_IN_CALL: _eligible(_WAIT, "Another batch is calling the same number now."),
+    GateCode.AGENT_FAILING: _eligible(_CHANGE, "Answered calls have no destination: the agent is held on every trunk."),
     GateCode.DAILY_CAP: _eligible(_WAIT, "The batch has made as many attempts today as its daily cap allows."),
     GateCode.BATCH_SLOTS_FULL: _eligible(_WAIT, "The slots of the batch are used, or go to contacts before this one."),
     GateCode.REDIS_AWAY: _eligible(_ESCALATE, "Redis does not answer, so no slot is granted."),
