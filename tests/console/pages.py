@@ -68,7 +68,7 @@ def populate(api: Api, called: int = 80) -> dict[str, str]:
         world.db,
         workspace_id,
         active,
-        ChangedSettings(max_concurrent_calls=6, reason="lines are busy"),
+        ChangedSettings(max_concurrent_calls=10, reason="two more people answer"),
         world.clock.now,
     )
     for batch_id in (active, night):
