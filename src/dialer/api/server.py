@@ -80,9 +80,9 @@ def serve(settings: Settings, host: str, port: int, ask_settle: Callable[[], obj
 
 
 def _check_servers(app: FastAPI, context: EngineContext) -> None:
-    """Raise Unavailable unless Postgres and Redis answer; record in Redis that this process runs."""
-    wiring.check_servers(context)
+    """Record in Redis that this process runs; raise Unavailable unless Postgres and Redis answer it."""
     app.state.metrics.note_process(f"api {wiring.process_name()}")
+    wiring.check_servers(context)
 
 
 def server_config(app: FastAPI, settings: Settings, stop_seconds: int = STOP_SECONDS) -> Config:
