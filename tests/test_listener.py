@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -273,7 +274,8 @@ async def test_as_a_process_it_stores_reports_and_leaves_on_term(db: Database, s
             await trunk.has_stored(calls=1)
             process.send_signal(signal.SIGTERM)
             assert await asyncio.wait_for(process.wait(), DEADLINE_SECONDS) == 0
-            assert await process.stderr.read() == b""
+            logged = (await process.stderr.read()).decode().splitlines()
+            assert [re.search("process (started|stopped)", line) is not None for line in logged] == [True, True]
         finally:
             if process.returncode is None:
                 process.kill()

@@ -23,7 +23,7 @@ FAILED_SECONDS = 60.0
 # A step that takes longer than this does not end any more: the longest takes less than a minute.
 STUCK_SECONDS = 600.0
 # How often a process checks its servers, and after how long a check that has not ended has failed.
-CHECK_SECONDS = 5.0
+CHECK_SECONDS, CHECK_FAILED_SECONDS = 5.0, 20.0
 MAX_REASON = 200
 
 KINDS = ("api", "beat", "listener", "worker")
@@ -97,7 +97,7 @@ class Heartbeat:
             Event().wait(CHECK_SECONDS)
 
     def _not_ready(self, now: float) -> str:
-        if now - self._checked_at > FAILED_SECONDS:
+        if now - self._checked_at > CHECK_SECONDS + CHECK_FAILED_SECONDS:
             return f"its servers have not answered for {now - self._checked_at:.0f} s"
         # A character may take four bytes, and each record must have the same length as the one that it replaces.
         return self._reason.encode("ascii", "replace").decode()[:MAX_REASON]

@@ -1,4 +1,4 @@
-"""Traces by OpenTelemetry: off, and nothing of it imported, unless a standard OTEL_… variable names a collector.
+"""Traces by OpenTelemetry: off, and nothing imported for them, unless a standard OTEL_… variable names a collector.
 
 The trace of an attempt has the attempt's id, and that of a batch the batch's: they are derived and stored nowhere, so
 that any process can add a span. The first span of each has the last eight bytes of the id. Spans are made when they are

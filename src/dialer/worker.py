@@ -71,7 +71,7 @@ rng = wiring.chance()
 # Nothing is connected until a task needs it, so beat and listener may import this too.
 context = wiring.context_of(settings)
 process_name = wiring.process_name()
-measures = ProcessMetrics(settings.redis, wiring.seconds, f"worker {process_name}")
+measures = ProcessMetrics(settings.redis, wiring.seconds)
 worker_heartbeat = wiring.heartbeat_of(settings, "worker", settings.worker_threads)
 beat_heartbeat = wiring.heartbeat_of(settings, "beat")
 scheduler = Scheduler(DEPARTURE_THREADS, wiring.seconds)
@@ -217,9 +217,9 @@ def watch_servers(**_: object) -> None:
 
 
 def check_servers(kind: str) -> None:
-    """Raise Unavailable unless Postgres and Redis answer; record in Redis that this process runs."""
-    wiring.check_servers(context)
+    """Record in Redis that this process runs; raise Unavailable unless Postgres and Redis answer it."""
     measures.note_process(f"{kind} {process_name}")
+    wiring.check_servers(context)
 
 
 @setup_logging.connect

@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from threading import Event
 
@@ -52,7 +53,14 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def serve(settings: Settings, host: str, port: int, ask_settle: Callable[[], object], stopped: Event) -> None:
+def serve(
+    settings: Settings,
+    host: str,
+    port: int,
+    ask_settle: Callable[[], object],
+    stopped: Event,
+    running: AbstractContextManager[None],
+) -> None:
     """Answer requests until TERM or Ctrl-C.
 
     Args:
@@ -61,6 +69,7 @@ def serve(settings: Settings, host: str, port: int, ask_settle: Callable[[], obj
         port: port to listen on.
         ask_settle: called after call events were stored; if it fails, the next tick finds them.
         stopped: set if a stop signal arrived before this call.
+        running: entered once the address is taken, and left at the end.
 
     Raises:
         Unavailable: the address cannot be used.
@@ -73,16 +82,17 @@ def serve(settings: Settings, host: str, port: int, ask_settle: Callable[[], obj
     heartbeat = wiring.heartbeat_of(settings, "api")
     heartbeat.check_servers(partial(_check_servers, app, context))
     try:
-        Server(server_config(app, settings), stopped, heartbeat.touch).run([listening])
+        with running:
+            Server(server_config(app, settings), stopped, heartbeat.touch).run([listening])
     finally:
         listening.close()
         wiring.close(context)
 
 
 def _check_servers(app: FastAPI, context: EngineContext) -> None:
-    """Raise Unavailable unless Postgres and Redis answer; record in Redis that this process runs."""
-    wiring.check_servers(context)
+    """Record in Redis that this process runs; raise Unavailable unless Postgres and Redis answer it."""
     app.state.metrics.note_process(f"api {wiring.process_name()}")
+    wiring.check_servers(context)
 
 
 def server_config(app: FastAPI, settings: Settings, stop_seconds: int = STOP_SECONDS) -> Config:

@@ -110,8 +110,7 @@ def api(
     # uvicorn raises the stop signal again when it ends; with this handler that does not kill the process.
     stopped = stop_signals()
     typer.echo(f"Dialer's API is at http://{host}:{port}; its documentation at /docs")
-    with _running("api", settings):
-        serve(settings, host, port, ask_settle, stopped)
+    serve(settings, host, port, ask_settle, stopped, _running("api", settings))
 
 
 def simulator(
