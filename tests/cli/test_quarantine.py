@@ -43,7 +43,7 @@ def closed(world: World) -> int:
 def test_an_empty_quarantine_is_an_empty_list(dialer: Dialer, world: World) -> None:
     assert json.loads(dialer("quarantine", "list", "--json").out) == []
     assert dialer("quarantine", "list").out.split() == [
-        *("id", "kind", "subject", "attempt_id", "tries", "since", "error_kind", "error")
+        *("id", "kind", "subject", "call", "tries", "since", "type", "error")
     ]
     assert dialer("quarantine", "retry", "--all").out == "0 of 0 are retried.\n"
 

@@ -50,6 +50,5 @@ def show(
     from dialer.cli.client import connected
 
     with connected(data_dir) as client:
-        matches = client.find_by_short_id("/calls", call)
-        shown = client.get(f"/calls/{matches[0]['id'] if len(matches) == 1 else call}")
+        shown = client.get(f"/calls/{client.call_id(call)}")
     typer.echo(json.dumps(shown) if as_json else "\n".join(life_of(shown)))

@@ -138,6 +138,17 @@ class Client:
             raise InvalidInput.of(path.strip("/"), f"none is called {id_or_name}; use an id")
         return matches
 
+    def call_id(self, given: str) -> str:
+        """Return the id of a call, given as a whole or by its last eight digits."""
+        try:
+            return str(UUID(given))
+        except ValueError:
+            matches = self.find_by_short_id("/calls", given)
+        if len(matches) != 1:
+            found = f"{len(matches)} of" if matches else "none of"
+            raise InvalidInput.of("call", f"{found} the newest {SEARCHED:,} calls has the id {given}; use a whole id")
+        return str(matches[0]["id"])
+
     def find_by_short_id(self, path: str, short_id: str) -> list[Any]:
         """Find the entries among the newest whose id ends with these eight digits."""
         if not SHORT_ID.fullmatch(short_id):

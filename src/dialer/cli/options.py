@@ -18,6 +18,9 @@ FieldValues = Annotated[
     ),
 ]
 
+# Fields whose values may look like JSON, and are text all the same.
+TEXTS = ("phone_number", "name", "external_id", "reason")
+
 
 def parse_fields(arguments: Sequence[str] | None) -> dict[str, Any]:
     """Parse FIELD=VALUE arguments; raises BadParameter for any other."""
@@ -26,7 +29,7 @@ def parse_fields(arguments: Sequence[str] | None) -> dict[str, Any]:
         name, equals, text = argument.partition("=")
         if not equals or not name:
             raise typer.BadParameter(f"{argument} is not FIELD=VALUE", param_hint="FIELD=VALUE")
-        fields[name] = _value(text)
+        fields[name] = text if name in TEXTS and text != "null" else _value(text)
     return fields
 
 

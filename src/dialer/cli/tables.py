@@ -127,4 +127,5 @@ def _text(value: Any) -> str:
         case dict() | list():
             return json.dumps(value, default=str, ensure_ascii=False)
         case _:
-            return str(value)
+            # What others have written must not move the cursor, nor break a line.
+            return "".join(char if char.isprintable() else " " for char in str(value))
