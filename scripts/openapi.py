@@ -1,6 +1,6 @@
 """Write the API's OpenAPI document to a file, once openapi-spec-validator accepts it.
 
-    python scripts/openapi.py build/openapi.json
+python scripts/openapi.py build/openapi.json
 """
 
 import json
