@@ -172,6 +172,12 @@ lint-containers: setup ## Check the container files; needs no Docker daemon
 		--profile '*' config --quiet
 	$(BIN)/compose-lint check --quiet --no-env docker-compose.yml
 
+.PHONY: sbom
+sbom: setup ## Write what the image installs into build/sbom.json (CycloneDX)
+	mkdir -p build
+	$(BIN)/uv tool run --quiet --from cyclonedx-bom==7.5.0 cyclonedx-py requirements --pyproject pyproject.toml \
+		--output-reproducible --output-file build/sbom.json requirements.prod.lock
+
 # --no-strip-extras: pip 23 installs the newest release of a package with an extra unless the lock names the extra too.
 .PHONY: lock
 lock: setup ## Update the dependency lock files

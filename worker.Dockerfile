@@ -1,6 +1,10 @@
-# One image for every process of Dialer; docker-compose.yml sets the command of each container.
+# One image for every process of Dialer; docker-compose.yml sets the command of each container. It builds for amd64 and
+# arm64 (docker-bake.hcl): every locked package has a wheel for both.
 
-FROM python:3.13.16-slim-trixie AS build
+# To pin the base image, give its digest as your registry reports it: --build-arg PYTHON=python@sha256:…
+ARG PYTHON=python:3.13.16-slim-trixie
+
+FROM ${PYTHON} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
 
@@ -20,9 +24,16 @@ RUN pip wheel --no-deps --no-index --no-build-isolation --wheel-dir dist . \
     && pip --python /opt/dialer/bin/python install --no-deps --no-index dist/*.whl
 
 
-FROM python:3.13.16-slim-trixie
+FROM ${PYTHON}
+ARG PYTHON
+ARG VERSION=0.1.0
+ARG REVISION=""
 LABEL org.opencontainers.image.title="Dialer" \
-      org.opencontainers.image.licenses="Apache-2.0"
+      org.opencontainers.image.description="Calls a list of people: API, worker, beat and listener" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.base.name="${PYTHON}"
 ENV PATH=/opt/dialer/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 DIALER_LOG_FORMAT=json
 
 # /var/lib/dialer is for the simulated network: a new volume that is mounted there takes the folder's owner.
