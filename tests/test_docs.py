@@ -139,6 +139,18 @@ def test_every_command_in_a_block_of_shell_is_one_that_the_command_line_accepts(
     assert [(page, words, reason) for page, words in commands() if (reason := parse(words, is_complete=True))] == []
 
 
+def test_every_unit_of_systemd_runs_a_command_and_belongs_to_the_target() -> None:
+    units = {path.name: text_of(path) for path in sorted((ROOT / "examples" / "systemd").glob("*.service"))}
+    for text in units.values():
+        (line,) = re.findall(r"^ExecStart=(.*)$", text, re.MULTILINE)
+        assert [parse(words, is_complete=True) for words in commands_of(line)] == [None]
+    target = text_of(ROOT / "examples" / "systemd" / "dialer.target")
+    wanted = {
+        re.sub(r"@\d", "@", unit) for line in re.findall(r"^Wants=(.*)$", target, re.MULTILINE) for unit in line.split()
+    }
+    assert wanted == units.keys()
+
+
 def test_every_trunk_and_agent_that_a_document_creates_is_accepted() -> None:
     created = Counter[str]()
     for _, words in commands():
