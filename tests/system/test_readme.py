@@ -50,9 +50,8 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
     )
     try:
         assert process.stdout is not None
-        line = process.stdout.readline()
-        address = re.search(r"Dialer is up at (\S+)", line)
-        assert address is not None, line
+        lines = iter(process.stdout.readline, "")
+        address = next(match for line in lines if (match := re.search(r"Dialer is up at (\S+)", line)))
         yield folder, address[1]
     finally:
         process.terminate()
