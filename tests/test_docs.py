@@ -87,7 +87,8 @@ def test_every_setting_that_a_document_or_an_example_names_exists_and_all_are_in
     examples = [path for path in (ROOT / "examples").rglob("*") if path.suffix in (".service", ".env", ".conf")]
     # Variables of a call on Asterisk are named so too.
     calls = {"DIALER_ATTEMPT_ID", "DIALER_DETECT_MACHINE", "DIALER_CONTACT_NAME", "DIALER_CONTACT_EXTERNAL_ID"}
-    named = {name for file in [*PAGES, *examples] for name in re.findall(r"\bDIALER_[A-Z_]*[A-Z]\b", text_of(file))}
+    texts = [text_of(file) for file in (*PAGES, *examples)]
+    named = {name.removesuffix("_FILE") for text in texts for name in re.findall(r"\bDIALER_[A-Z_]*[A-Z]\b", text)}
     assert {name for name in named if not name.startswith(("DIALER_VAR", "DIALER_TEST_"))} - known - calls == set()
     assert known - set(re.findall(r"DIALER_[A-Z_]+", text_of(ROOT / ".env.example"))) == set()
 
@@ -137,6 +138,18 @@ def commands() -> list[tuple[str, list[str]]]:
 def test_every_command_in_a_block_of_shell_is_one_that_the_command_line_accepts() -> None:
     assert len(commands()) > 40
     assert [(page, words, reason) for page, words in commands() if (reason := parse(words, is_complete=True))] == []
+
+
+def test_every_unit_of_systemd_runs_a_command_and_belongs_to_the_target() -> None:
+    units = {path.name: text_of(path) for path in sorted((ROOT / "examples" / "systemd").glob("*.service"))}
+    for text in units.values():
+        (line,) = re.findall(r"^ExecStart=(.*)$", text, re.MULTILINE)
+        assert [parse(words, is_complete=True) for words in commands_of(line)] == [None]
+    target = text_of(ROOT / "examples" / "systemd" / "dialer.target")
+    wanted = {
+        re.sub(r"@\d", "@", unit) for line in re.findall(r"^Wants=(.*)$", target, re.MULTILINE) for unit in line.split()
+    }
+    assert wanted == units.keys()
 
 
 def test_every_trunk_and_agent_that_a_document_creates_is_accepted() -> None:
