@@ -22,6 +22,11 @@ Every setting is an environment variable, read once when a process starts. An em
 wrong values are reported together, by name and without the value, and the process does not start. Give every process of
 an installation the same settings; *read by* says which ones use them. Copy [.env.example](../.env.example) to begin.
 
+Each setting may be in a file instead, as secrets are mounted: the same name with `_FILE` at its end has the path, for
+example `/run/secrets/database_url`. Line breaks at the end of the file are ignored. A file that is empty or cannot be
+read, and a setting that is given in both ways, are reported as a wrong value. A variable that begins with `DIALER_` and
+is no setting is named on standard error, with the setting that was probably meant.
+
 This page is written by `scripts/settings_reference.py` from `src/dialer/settings.py`.
 
 """
@@ -29,8 +34,11 @@ TAIL = """## Variables that are no settings of Dialer
 
 | name | |
 |---|---|
-| `POSTGRES_PASSWORD`, `REDIS_PASSWORD` | only for `docker-compose.yml`, which builds the URLs from them |
 | `TRUNK_…`, and the names in `DIALER_SECRET_ENV` | secrets of trunks, to which their config refers as `env:NAME` |
+| `TRUNK_…_FILE`, `NAME_FILE` | instead: a file with the secret, which is read at each connection |
+| `BACKUP_HOURS`, `BACKUP_KEEP_DAYS` | only for [Docker Compose](deploy/compose.md#backups): how often to dump |
+| `POSTGRES_PASSWORD`, `REDIS_PASSWORD` | only for `scripts/make_secrets.sh`: passwords that exist |
+| `OTEL_…` | where [traces](observability.md#traces) are sent |
 | `SSL_CERT_FILE` | a bundle of CA certificates, for trunks whose network has a certificate of a private CA |
 
 Proxies from the environment (`HTTP_PROXY`, `HTTPS_PROXY`) are not used for calls.
@@ -74,6 +82,11 @@ GROUPS = (
         "data_dir": Meaning(
             COMMANDS, "The folder in which `dialer up`, `run` and `demo` keep databases, key and logs."
         ),
+        "run_dir": Meaning(
+            "every process, `dialer alive`", "The folder in which each process writes its "
+            "[heartbeat](observability.md#probes). Not set: `dialer-UID` in the folder for temporary files.",
+            example="/run/dialer",
+        ),
     }),
     Group("Work", {
         "tick_seconds": Meaning(
@@ -85,6 +98,11 @@ GROUPS = (
         ),
         "retention_days": Meaning(
             WORKER, "After the end of a batch its attempts are archived, and settled call reports deleted, after this.",
+            "days",
+        ),
+        "keep_batches_days": Meaning(
+            WORKER, "A batch is deleted, with its contacts and calls, this long after its end, unless its workspace "
+            "says otherwise (`dialer workspaces keep`). Not set: batches are [kept](data-protection.md#what-is-held).",
             "days",
         ),
         "webhook_retention_days": Meaning(
@@ -152,9 +170,13 @@ GROUPS = (
         ),
         "api_key": Meaning(COMMANDS, "The key to use. Not set: the admin key in the data folder."),
     }),
-    Group("Logs", {
+    Group("Logs and errors", {
         "log_format": Meaning(EVERY, "Lines for people (`console`), or one JSON object per line."),
         "log_level": Meaning(EVERY, "The least severe lines that are written."),
+        "sentry_dsn": Meaning(
+            EVERY, "The DSN of a Sentry project to which [errors](observability.md#errors) are sent, with masked "
+            "numbers. It needs the extra `sentry`. Not set: nothing is sent.",
+        ),
     }),
 )  # fmt: skip
 
