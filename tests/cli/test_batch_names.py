@@ -128,7 +128,7 @@ def test_watching_takes_the_one_that_has_started(served: Served, dialer: Dialer,
     second = in_status(world, "completed")
     world.change_pages()
     watched = dialer("batch", "watch", NAME, "--json")
-    assert (watched.code, json.loads(watched.out)["id"]) == (0, str(second))
+    assert (watched.code, json.loads(watched.out.splitlines()[-1])["id"]) == (0, str(second))
     assert watched.err.startswith(f"2 batches are called {NAME}; taking {second} (completed).\n")
     assert dialer("batch", "watch", str(first)).code == 1
 

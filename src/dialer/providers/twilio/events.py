@@ -75,7 +75,7 @@ def read_report(request: WebhookRequest, auth_token: str) -> Sequence[CallEvent]
 def seen(call: CallHandle, record: CallRecord) -> Seen | LookupFailed:
     """Return all that the record says, up to its status."""
     sid, status = record.sid, record.status
-    if sid is None or not SID.fullmatch(sid):
+    if not (sid and SID.fullmatch(sid)):
         return LookupFailed("Twilio's record of the call has no SID")
     if status not in (*IN_PROGRESS, *ENDED):
         return LookupFailed("Twilio's record of the call has a status that is not known")
