@@ -228,5 +228,5 @@ def test_every_code_that_an_operator_can_meet_is_explained_in_troubleshooting() 
     assert codes_in(text, "held_by") == held_by
     assert codes_in(text, "Outcomes") == {*Outcome}
     assert codes_in(text, "status_reason of a batch") == {HELD_BY[code] for code in FINAL}
-    assert codes_in(text, "status_reason of a contact") == skipped | ends | {"window_never_opens", "removed"}
+    assert codes_in(text, "status_reason of a contact") == skipped | ends | {"window_never_opens", "removed", "erased"}
     assert codes_in(text, "Causes") == causes | stopped | {*REASONS, "calling_window_ended"}
