@@ -37,7 +37,7 @@ data: {"status": "completed", "status_reason": null}
         **documented(404),
         200: {
             "description": "Events `status`, `progress` and `end`, and comments as heartbeats.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}, "example": EXAMPLE}},
+            "content": {"text/event-stream": {"schema": {"description": "Server-Sent Events"}, "example": EXAMPLE}},
         },
         204: {"description": "The batch is over, and `Last-Event-ID` was its last event."},
     },
