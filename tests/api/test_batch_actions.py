@@ -15,7 +15,6 @@ from dialer.engine.settle import settle
 from dialer.engine.tick import tick
 from dialer.store.database import Timeouts, run
 from support.deadline import DEADLINE_SECONDS, wait_until
-from support.engine_steps import lock_waiters
 from support.world import World
 
 Draft = Callable[..., dict[str, Any]]
@@ -222,6 +221,10 @@ def test_operators_who_act_while_calls_are_made_meet_no_deadlock(
     assert 200 in answers
 
 
+# A transaction that waits for a lock.
+WAITS = "SELECT pid, xact_start FROM pg_stat_activity WHERE cardinality(pg_blocking_pids(pid)) > 0"
+
+
 @pytest.mark.parametrize(
     ("meanwhile", "status", "code"),
     [
@@ -239,9 +242,9 @@ def test_scheduling_a_batch_that_another_deletes_or_cancels_says_what_is_so(
         with world.db.begin() as other:
             run(other, meanwhile, id=batch_id)
             asked = pool.submit(served.client.post, f"/batch-calls/{batch_id}/schedule")
-            for _ in range(2):
-                wait_until(lambda: lock_waiters(world) == 1)
-                wait_until(lambda: lock_waiters(world) == 0)
+            wait_until(lambda: world.rows(WAITS))
+            first = set(world.rows(WAITS))
+            wait_until(lambda: set(world.rows(WAITS)) - first)
         answer = asked.result()
     wiring.close(context)
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)

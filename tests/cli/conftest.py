@@ -36,10 +36,11 @@ class Result:
 
     @property
     def refusal(self) -> str:
-        """The one line on standard error with which a request is refused."""
+        """The one line on standard error with which a request is refused; what starts servers says its steps first."""
         assert (self.code, self.out) == (1, ""), self
-        (line,) = self.err.splitlines()
+        *steps, line = self.err.splitlines()
         assert line.startswith("dialer: "), line
+        assert all(step.endswith((" …", ",", ".")) for step in steps), steps
         return line
 
 

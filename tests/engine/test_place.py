@@ -73,7 +73,7 @@ def test_what_was_stopped_after_it_was_reserved_does_not_leave(world: World, cha
     set_limit(world, "phone_numbers", "max_calls_per_day = 100")
     departure = reserved(world, world.batch(3, max_calls_per_day=3))
     world.sql(change)
-    assert leave(world, departure) == PlaceReport(refused=3)
+    assert leave(world, departure) == PlaceReport(refused=3, causes={cause: 3})
     assert attempts(world) == [("refused", cause)] * 3
     assert (len(world.network.log), held_leases(world), day_allowance(world)) == (0, {}, 0)
     assert world.value("SELECT attempts FROM batch_days") == 0
@@ -327,7 +327,7 @@ def test_what_is_too_late_to_leave_uses_up_nothing_of_the_rate(world: World, tog
     if together:
         in_time = replace(in_time, requests=(*late.requests, *in_time.requests))
     else:
-        assert leave(world, late) == PlaceReport(refused=1)
+        assert leave(world, late) == PlaceReport(refused=1, causes={"too_late": 1})
     assert leave(world, in_time).placed == 1
 
 

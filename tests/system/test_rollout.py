@@ -8,7 +8,8 @@ from statistics import median
 import pytest
 
 from dialer.domain.ids import BatchId
-from support.cluster import POLL, Cluster, cluster, wait_until
+from support.cluster import POLL, Cluster, cluster
+from support.deadline import wait_until
 
 pytestmark = [
     pytest.mark.slow,

@@ -195,7 +195,7 @@ def _checked_settings() -> "Settings":
     from dialer import wiring
     from dialer.cli.target import load_settings_and_log
 
-    settings = load_settings_and_log()
+    settings = load_settings_and_log(for_process=True)
     context = wiring.context_of(settings)
     try:
         wiring.check(context)

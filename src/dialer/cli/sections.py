@@ -8,7 +8,7 @@ SECTIONS = {
     "Call lists": ("demo", "run", "batch", "contacts", "calls", "top"),
     "Set up": ("agents", "numbers", "trunks", "folders", "suppress", "webhooks", "keys", "workspaces"),
     "Run Dialer": ("up", "api", "worker", "beat", "listener", "simulator", "db"),
-    "Find out": ("doctor", "audit", "quarantine", "bench"),
+    "Find out": ("doctor", "alive", "audit", "quarantine", "bench"),
 }
 
 

@@ -34,12 +34,16 @@ def load_settings(data_dir: Path | None = None) -> Settings:
     return settings
 
 
-def load_settings_and_log(data_dir: Path | None = None) -> Settings:
-    """Read the settings and configure logging, for commands that run steps or speak to networks."""
+def load_settings_and_log(data_dir: Path | None = None, *, for_process: bool = False) -> Settings:
+    """Read the settings and configure logging, for commands that run steps or speak to networks.
+
+    `for_process`: the command runs for long, and its log is its output. The others log only warnings and errors.
+    """
     from dialer import log
 
     settings = load_settings(data_dir)
-    log.configure(settings.log_format, settings.log_level)
+    is_chatty = not for_process and settings.log_level in ("debug", "info")
+    log.configure(settings.log_format, "warning" if is_chatty else settings.log_level)
     return settings
 
 

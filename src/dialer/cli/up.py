@@ -30,7 +30,7 @@ def up(
     from dialer.cli.supervisor import POLL_SECONDS, supervised_engine, wait_for_api
     from dialer.cli.target import load_settings_and_log
 
-    settings = load_settings_and_log(data_dir)
+    settings = load_settings_and_log(data_dir, for_process=True)
     stopped = stop_signals()
     typer.echo(f"Starting Dialer on {settings.data_dir} …", err=True)
     with supervised_engine(

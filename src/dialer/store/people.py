@@ -141,10 +141,12 @@ def held(connection: Connection, workspace_id: WorkspaceId, number: str) -> dict
     UNION ALL SELECT {CALL} FROM attempts_archive WHERE contact_id = ANY(:ids) ORDER BY id
     """
     folders = """
-    SELECT p.* FROM contact_folders f CROSS JOIN LATERAL (
-        SELECT f.name AS folder, name, timezone, priority, external_id, expires_at, not_before, variables, created_at
+    SELECT f.name AS folder, p.name, p.timezone, p.priority, p.external_id, p.expires_at, p.not_before, p.variables,
+           p.created_at
+    FROM contact_folders f CROSS JOIN LATERAL (
+        SELECT name, timezone, priority, external_id, expires_at, not_before, variables, created_at
         FROM folder_contacts WHERE folder_id = f.id AND phone_number = :number LIMIT 1) AS p
-    WHERE f.workspace_id = :workspace ORDER BY p.folder
+    WHERE f.workspace_id = :workspace ORDER BY f.name
     """
     messages = f"SELECT d.id, d.type, d.status, d.created_at, d.data {_MESSAGES} ORDER BY d.position"
     suppressions = """
