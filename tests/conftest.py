@@ -1,6 +1,7 @@
 """Real Postgres and Redis for the tests: those of the environment, or embedded ones on free loopback ports."""
 
 import asyncio
+import logging
 import os
 from collections.abc import Awaitable, Callable, Iterator
 from functools import wraps
@@ -27,6 +28,7 @@ settings.register_profile("dialer", deadline=None, print_blob=True)
 settings.load_profile("dialer")
 # As in the processes: formatting a traceback with the values of large variables takes minutes.
 structlog.configure(
+    wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
     processors=[
         structlog.processors.add_log_level,
         structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),

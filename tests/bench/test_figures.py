@@ -11,7 +11,6 @@ from dialer.bench.figure import Size
 from dialer.cli.bench import NAMES
 
 COLUMNS = {
-    "commands": {"command", "cpu_ms", "took_ms"},
     "memory": {"process", "started_pss_mib", "after_rss_mib"},
     "carried": {"workers", "batches", "calls_per_second", "engine_ms", "worker_ms", "postgres_ms", "network_ms"},
     "import": {"contacts_per_second", "more_memory_mib", "copied_per_second", "share_of_copy"},
@@ -23,6 +22,7 @@ COLUMNS = {
     "claim": {"stored_contacts", "dispatch_ms", "dispatch_sql_ms", "settle_ms", "settle_sql_ms"},
     "explain": {"stored_contacts", "batch_ms", "batch_sql_ms", "contact_ms", "contact_sql_ms"},
     "forecast": {"contacts", "days", "seconds", "cpu_seconds", "sql_ms"},
+    "commands": {"command", "cpu_ms", "took_ms"},
 }
 
 

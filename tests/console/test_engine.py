@@ -34,7 +34,10 @@ def test_quarantine_is_counted_and_the_owners_command_is_named(admin: SignedInCl
     with world.db.begin() as connection:
         quarantine.note(connection, "batch", batch_id, ValueError("<b>odd</b>"))
     page = admin.get("/console/system")
-    assert "1 batch On the machine itself, dialer quarantine list shows them" in text_of(page)
+    assert (
+        "1 batch Those of this workspace ; dialer quarantine list on the machine itself shows those of all"
+        in text_of(page)
+    )
     assert "&lt;b&gt;odd&lt;/b&gt;" in page.text
     assert "<b>odd" not in page.text
 

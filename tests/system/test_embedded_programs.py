@@ -159,7 +159,7 @@ def only_on_path(open_dir: Path, *names: str) -> Path:
 
 def copy_of_the_code(target: Path) -> None:
     (target / "dialer").mkdir()
-    for name in ("__init__.py", "errors.py"):
+    for name in ("__init__.py", "errors.py", "stop_signals.py"):
         shutil.copy(SOURCE / name, target / "dialer" / name)
     shutil.copytree(SOURCE / "embedded", target / "dialer" / "embedded")
 

@@ -143,10 +143,11 @@ def _settle(context: EngineContext, report_ids: Sequence[int] | None, now: DateT
     if not page.reports:
         return SettleReport(0, 0, ())
     written = page.written
-    journal.moved(written.moves, began_at, context.clock())
-    journal.settled(page.reports, page.verdicts)
+    ended_at = context.clock()
     release_leases(context, written.moves, now)
     note_calls(context, written.moves, now)
+    journal.moved(written.moves, began_at, ended_at)
+    journal.settled(page.reports, page.verdicts)
     oldest_at = min(report.received_at for report in page.reports)
     return SettleReport(
         len(page.reports),
@@ -238,9 +239,10 @@ def _move_all(context: EngineContext, changes: Mapping[AttemptId, Change], now: 
     def move(attempt_ids: Sequence[AttemptId]) -> WrittenMoves:
         began_at = context.clock()
         written = retry_skipping_locked(_move, context, attempt_ids, changes, now)
-        journal.moved(written.moves, began_at, context.clock())
+        ended_at = context.clock()
         release_leases(context, written.moves, now)
         note_calls(context, written.moves, now)
+        journal.moved(written.moves, began_at, ended_at)
         return written
 
     def on_failure(attempt_id: AttemptId, error: Exception) -> None:
