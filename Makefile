@@ -66,7 +66,7 @@ suite: .venv/compiled ## The default tests
 # One after the other in their order, longest first: no worker has a long one left when the others are done.
 .PHONY: proofs
 proofs: .venv/compiled ## The proofs of the promises under faults
-	$(BIN)/pytest --numprocesses 4 --maxschedchunk 1 --durations 25 -m 'proof and not slow' tests/system tests/scenarios tests/chaos
+	$(BIN)/pytest --numprocesses 3 --maxschedchunk 1 --durations 25 -m 'proof and not slow' tests/system tests/scenarios tests/chaos
 
 # Measuring takes half as long again, so `make test` does without.
 .PHONY: coverage

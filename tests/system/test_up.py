@@ -105,8 +105,9 @@ def test_a_second_up_on_the_folder_is_refused_and_an_api_that_is_killed_is_start
     up = start()
     second = dialer("up", "--data-dir", str(up.data_dir), "--port", "0")
     assert second.returncode == 1
-    assert second.stderr.startswith("dialer: ")
-    assert f"in use by another dialer (pid {up.process.pid})" in second.stderr
+    reason = second.stderr.splitlines()[-1]
+    assert reason.startswith("dialer: ")
+    assert f"in use by another dialer (pid {up.process.pid})" in reason
     home = ("--data-dir", str(up.data_dir))
     fields = ("working_days=[1,2,3,4,5,6,7]", "max_concurrent_calls=20")
     assert dialer("batch", "create", "--name", "x", "--agent", "demo", *fields, *home).returncode == 0
