@@ -10,7 +10,8 @@ from sqlalchemy.exc import DBAPIError
 from dialer.domain.states import BATCH_TRANSITIONS, BatchStatus
 from dialer.embedded import Servers
 from dialer.errors import Contended, Unavailable
-from dialer.store.database import Database, data_error, rows
+from dialer.store.database import Database, rows
+from dialer.store.database_errors import data_error
 from dialer.store.schema_version import head
 
 # What migrations write: each catalog, the key of its rows, and which of them are about our schema.

@@ -20,7 +20,8 @@ from sqlalchemy.exc import IntegrityError
 from dialer.domain.contact import NewContact
 from dialer.domain.ids import BatchId, FolderId
 from dialer.errors import StateConflict
-from dialer.store.database import Database, forgetting_values, rows, run
+from dialer.store.database import Database, rows, run
+from dialer.store.database_errors import forgetting_values
 
 # A new id, the contact, and its lane.
 Staged = tuple[UUID, NewContact, str]

@@ -8,32 +8,19 @@ from functools import lru_cache
 from math import inf
 from pathlib import Path
 from typing import Any, TypeVar
-from uuid import UUID
 
 import psycopg
 from pendulum import UTC, DateTime
-from psycopg.adapt import Dumper
 from sqlalchemy import Connection as Connection
-from sqlalchemy import ExceptionContext, Row, create_engine, event, text
-from sqlalchemy.exc import ArgumentError, DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy import Row, create_engine, event, text
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import QueuePool
 
 from dialer.domain.change_origin import ChangeOrigin, ChangeSource
-from dialer.errors import Contended, DialerError, Unavailable, Unfit
+from dialer.errors import Contended, Unavailable
+from dialer.store.array_dumper import ArrayDumper
+from dialer.store.database_errors import forget_values, judged, leave_unfit
 
-# SQLSTATE of a serialization failure, a deadlock, and a lock timeout.
-CONTENTION = {"40001", "40P01", "55P03"}
-FOREIGN_KEY = "23503"
-# Classes of SQLSTATE. The server cannot be reached or stops: connection, resources, operator intervention.
-AWAY = {"08", "53", "57"}
-# The database does not fit this release for now: prepared plans (0A, 26), a transaction that may not write
-# after a failover (25), rights (28), names and columns (3D, 3F, 42), an object in another state (55), the disk (58).
-UNFIT = {"0A", "25", "26", "28", "3D", "3F", "42", "55", "58"}
-# The values of a row itself: conversion, constraints, limits of size.
-DATA = {"22", "23", "54"}
-# Of those, the classes whose first line contains a value: invalid input syntax for type integer: "…".
-VALUES_IN_MESSAGE = {"22", "54"}
 INSISTENCE = 4
 # How long a step waits for rows that others have locked before it skips them: less than the second after which
 # Postgres looks for deadlocks and may cancel an operator's statement.
@@ -103,25 +90,25 @@ class Database:
         except ArgumentError:
             raise Unavailable("DIALER_DATABASE_URL is not a database URL (postgresql+psycopg://…)") from None
         event.listen(self._engine, "connect", lambda connection, _: _adapt(connection))
-        event.listen(self._engine, "handle_error", _forget_values)
-        event.listen(self._engine, "handle_error", _leave_unfit)
+        event.listen(self._engine, "handle_error", forget_values)
+        event.listen(self._engine, "handle_error", leave_unfit)
         if timeouts is not None:
             event.listen(self._engine, "connect", lambda connection, _: _limit(connection, timeouts))
         if virtual_now is not None:
             event.listen(self._engine, "begin", lambda connection: set_now(connection, virtual_now()))
             event.listen(self._engine, "rollback", _forget_now)
+        self._without_transactions = self._engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
         """One transaction: committed at the end, rolled back by an exception."""
-        with _judged(), self._engine.begin() as connection:
+        with judged(), self._engine.begin() as connection:
             yield connection
 
     def now(self) -> DateTime:
-        """Read the ledger's clock."""
-        with self.begin() as connection:
-            (row,) = rows(connection, "SELECT dialer_now() AS now")
-        return moment(row.now)
+        """Read the ledger's clock, without a transaction: one round trip in place of three."""
+        with judged(), self._without_transactions.connect() as connection:
+            return _now(connection)
 
     def insist(self, work: Callable[[Connection], T]) -> T:
         """Call `work` in one transaction; retry it a few times where another transaction is in the way."""
@@ -144,7 +131,7 @@ class Database:
         """Yield the same database on one connection, so that its transactions, one after the other, share temporary
         tables. Between them no transaction is open. A session that failed is closed, and its tables with it.
         """
-        with _judged(), self._engine.connect() as connection:
+        with judged(), self._engine.connect() as connection:
             try:
                 yield _Session(connection)
             except BaseException:
@@ -191,7 +178,16 @@ class Database:
         self._engine.dispose()
 
 
-class _Within(Database):
+class _View(Database):
+    """The same database in other transactions than those that a pool begins."""
+
+    def now(self) -> DateTime:
+        """Read the ledger's clock in such a transaction."""
+        with self.begin() as connection:
+            return _now(connection)
+
+
+class _Within(_View):
     def __init__(self, connection: Connection, origin: ChangeOrigin) -> None:
         self._connection, self.origin = connection, origin
 
@@ -209,17 +205,17 @@ class _Within(Database):
         return work(self._connection)
 
 
-class _Session(Database):
+class _Session(_View):
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
-        with _judged(), self._connection.begin():
+        with judged(), self._connection.begin():
             yield self._connection
 
 
-class _Hurried(Database):
+class _Hurried(_View):
     def __init__(self, database: Database, max_seconds: float, seconds: Callable[[], float]) -> None:
         self._database, self._max_seconds, self._seconds = database, max_seconds, seconds
 
@@ -248,7 +244,7 @@ class _Hurried(Database):
                 event.remove(connection, "before_cursor_execute", hurry)
 
 
-class _Attributed(Database):
+class _Attributed(_View):
     def __init__(self, database: Database, origin: ChangeOrigin) -> None:
         self._database, self.origin = database, origin
 
@@ -270,17 +266,9 @@ class _Attributed(Database):
             yield session
 
 
-@contextmanager
-def _judged() -> Iterator[None]:
-    """Raise Contended or Unavailable in place of an error that passes by itself."""
-    try:
-        yield
-    except PoolTimeout as error:
-        raise Unavailable("Every connection to Postgres is in use") from error
-    except DBAPIError as error:
-        if passing := _passing(error):
-            raise passing from error
-        raise
+def _now(connection: Connection) -> DateTime:
+    (row,) = rows(connection, "SELECT dialer_now() AS now")
+    return moment(row.now)
 
 
 def rows(connection: Connection, sql: str, /, **values: Any) -> Sequence[Row[Any]]:
@@ -314,36 +302,6 @@ def moment(value: datetime) -> DateTime:
 def optional_moment(value: datetime | None) -> DateTime | None:
     """Return a timestamp of a row as `moment` does; None stays None."""
     return None if value is None else moment(value)
-
-
-class ArrayDumper(Dumper):
-    """Sends a list as an array literal without a type: the statement gives it, as in `CAST(:ids AS uuid[])`.
-
-    Faster than the driver's own dumper, which dumps and searches each item by itself, and a list with only NULLs is
-    sent like all others, so that one prepared statement serves both.
-    """
-
-    def dump(self, obj: list[Any]) -> bytes:
-        return f"{{{','.join(map(_array_item, obj))}}}".encode()
-
-
-def _array_item(item: Any) -> str:
-    match item:
-        case None:
-            return "NULL"
-        case str():
-            escaped = item.replace("\\", "\\\\").replace('"', '\\"')
-            return f'"{escaped}"'
-        case UUID():
-            return item.hex
-        case datetime() if item.tzinfo is UTC:
-            # isoformat() would ask the zone for its offset, which takes longer than everything else here.
-            return (
-                f"{item.year:04}-{item.month:02}-{item.day:02} "
-                f"{item.hour:02}:{item.minute:02}:{item.second:02}.{item.microsecond:06}+00"
-            )
-        case _:
-            return str(item)
 
 
 def run_script(connection: Connection, path: Path) -> None:
@@ -383,72 +341,6 @@ def checked_last(condition: str) -> str:
     return f"CASE WHEN {condition} THEN true END"
 
 
-def data_error(error: Exception) -> str | None:
-    """Return the SQLSTATE, or the driver's name, of an error in a row's own values; None: it is another error."""
-    if not isinstance(error, DBAPIError):
-        return None
-    state = _state(error.orig)
-    if state is None:
-        return type(error.orig).__name__ if isinstance(error.orig, psycopg.DataError) else None
-    return state if state[:2] in DATA else None
-
-
-def _passing(error: DBAPIError) -> DialerError | None:
-    """Return Contended or Unavailable for an error that passes by itself; None: the rows may be to blame."""
-    state, line = _state(error.orig), _first_line(error)
-    if state == FOREIGN_KEY:
-        # The row existed when it was looked up and was deleted since: a retry finds out.
-        return Contended(f"What this refers to was deleted just now: {line}")
-    if state in CONTENTION:
-        return Contended(f"Another transaction is in the way: {line}")
-    if state is None:
-        is_away = isinstance(error.orig, psycopg.OperationalError | psycopg.InterfaceError)
-        return Unavailable(f"Postgres does not answer: {line}") if is_away else None
-    if state[:2] in AWAY:
-        return Unavailable(f"Postgres does not answer: {line}")
-    if state[:2] in UNFIT:
-        return Unfit(f"The database cannot do this as it is now: {line} (SQLSTATE {state})")
-    return None
-
-
-@contextmanager
-def forgetting_values() -> Iterator[None]:
-    """Remove row values from the driver's errors, for statements that do not pass through SQLAlchemy."""
-    try:
-        yield
-    except psycopg.Error as error:
-        _forget_values_of(error)
-        raise
-
-
-def _forget_values(context: ExceptionContext) -> None:
-    error, shown = context.original_exception, context.sqlalchemy_exception
-    if isinstance(error, psycopg.Error):
-        _forget_values_of(error)
-        if shown is not None:
-            shown.args = (f"({type(error).__module__}.{type(error).__name__}) {error}",)
-
-
-def _forget_values_of(error: psycopg.Error) -> None:
-    """Keep the message and drop the row, which Postgres repeats in DETAIL and CONTEXT: it contains names and phone
-    numbers, and errors end up in logs.
-    """
-    if error.sqlstate is None:
-        return
-    is_of_values = error.sqlstate[:2] in VALUES_IN_MESSAGE
-    error.args = ((None if is_of_values else error.diag.message_primary) or f"{type(error).__name__}",)
-
-
-def _leave_unfit(context: ExceptionContext) -> None:
-    """Close a connection that does not fit the database any more: it may have prepared plans of an older schema, or
-    lead to a server that was the primary before a failover.
-    """
-    state = _state(context.original_exception)
-    if state is not None and state not in CONTENTION and state[:2] in UNFIT:
-        context.is_disconnect = True
-        context.invalidate_pool_on_disconnect = False
-
-
 def _adapt(connection: psycopg.Connection[Any]) -> None:
     connection.adapters.register_dumper(list, ArrayDumper)
 
@@ -465,11 +357,3 @@ def _limit(connection: psycopg.Connection[Any], timeouts: Timeouts) -> None:
         (list(values), [str(value) for value in values.values()]),
     )
     connection.commit()
-
-
-def _state(error: BaseException | None) -> str | None:
-    return error.sqlstate if isinstance(error, psycopg.Error) else None
-
-
-def _first_line(error: DBAPIError) -> str:
-    return (str(error.orig).strip().splitlines() or [type(error.orig).__name__])[0]

@@ -20,7 +20,8 @@ from dialer.domain.ids import AttemptId, TrunkId, WorkspaceId
 from dialer.domain.outcomes import Outcome
 from dialer.domain.quarantine import MOST_EQUAL, Failure
 from dialer.errors import UnreadableReport
-from dialer.store.database import data_error, moment, rows, run
+from dialer.store.database import moment, rows, run
+from dialer.store.database_errors import data_error
 
 Kind = Literal["report", "attempt", "batch"]
 # A batch that was passed over is tried again after this.
