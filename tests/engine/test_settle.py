@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from dialer.domain.attempt import PlacedCall
 from dialer.domain.ids import AttemptId, BatchId, uuid7
 from dialer.domain.outcomes import Outcome
 from dialer.engine.audit import audit
@@ -16,6 +17,7 @@ from dialer.engine.events import receive
 from dialer.engine.settle import PAGE, AttemptEnd, SettleReport, close, settle
 from dialer.engine.tick import tick
 from dialer.errors import Unavailable
+from dialer.store.attempts import mark_placed
 from dialer.store.database import run
 from dialer.store.leases import Leases
 from support.deadline import DEADLINE_SECONDS, wait_until
@@ -113,6 +115,27 @@ def test_a_machine_that_is_detected_during_the_call_is_its_outcome(
     is_in_time = order.index("machine") < order.index("ended")
     assert attempt(world).outcome == contact(world).outcome == ("machine" if is_in_time else "answered")
     assert audit(world.db, world.clock.now).is_clean
+
+
+@pytest.mark.parametrize("kind", ["ringing", "answered", "ended"])
+def test_a_call_whose_report_is_faster_than_the_networks_answer_was_placed_when_it_was_sent(
+    world: World, kind: str
+) -> None:
+    _, (attempt_id,) = dialed(world)
+    world.sql("UPDATE attempts SET state = 'reserved', placed_at = NULL, provider_call_id = NULL")
+    advance_clock(world, 3)
+    receive_and_settle(world, call_event(attempt_id, kind, world.clock.now, "busy" if kind == "ended" else None))
+    with world.db.begin() as connection:
+        assert not mark_placed(connection, [PlacedCall(attempt_id, "later")])
+    assert (attempt(world).state, attempt(world).placed_at) == (kind, attempt(world).sent_at) == (kind, MONDAY)
+    assert attempt(world).provider_call_id == "later"
+
+
+def test_a_call_that_its_network_never_confirmed_was_not_placed(world: World) -> None:
+    _, (attempt_id,) = dialed(world)
+    world.sql("UPDATE attempts SET state = 'unclear', placed_at = NULL, provider_call_id = NULL")
+    close(world.context, {attempt_id: AttemptEnd("given_up", Outcome.FAILED)}, world.clock.now)
+    assert (attempt(world).state, attempt(world).placed_at) == ("ended", None)
 
 
 def test_reports_get_their_verdict_whatever_they_are_about(world: World) -> None:

@@ -86,13 +86,15 @@ class AttemptUpdate:
     """What is written of a locked attempt.
 
     `rescue_at`: when rescue looks at it again; None: it is over. `is_counted`: it uses up one of its contact's
-    attempts. `callback`: that was asked for in its call; while it is up, the one that was granted so far.
+    attempts. `is_reported`: its network has reported on its call. `callback`: that was asked for in its call; while it
+    is up, the one that was granted so far.
     """
 
     id: AttemptId
     progress: CallProgress
     rescue_at: DateTime | None
     is_counted: bool
+    is_reported: bool
     callback: CallbackAnswer
 
 

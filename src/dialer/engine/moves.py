@@ -59,20 +59,21 @@ class AttemptEnd:
             return None
         state = AttemptState.REFUSED if self.outcome is None else AttemptState.ENDED
         ended = replace(attempt.progress, state=state, outcome=self.outcome, cause=self.cause, ended_at=now)
-        return Move(attempt, ended, self.cause_class, self.again_seconds)
+        return Move(attempt, ended, self.cause_class, self.again_seconds, is_reported=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
     """A locked attempt, and how far its call has come since. `cause_class`: what a refusal is due to.
 
-    `again_seconds`: as in `AttemptEnd`.
+    `again_seconds`: as in `AttemptEnd`. `is_reported`: its network says so.
     """
 
     attempt: Attempt
     progress: CallProgress
     cause_class: CauseClass = CauseClass.INFRASTRUCTURE
     again_seconds: float | None = None
+    is_reported: bool = True
 
     @property
     def is_over(self) -> bool:
@@ -159,7 +160,8 @@ def _load(connection: Connection, over: Sequence[Move]) -> dict[BatchId, Batch]:
 
 def _update(move: Move, asked: Mapping[AttemptId, CallbackAnswer], now: DateTime) -> AttemptUpdate:
     callback = asked.get(move.attempt.id, CallbackAnswer(move.attempt.callback_at))
-    return AttemptUpdate(move.attempt.id, move.progress, _rescue_at(move, now), move.is_counted, callback)
+    rescue_at = _rescue_at(move, now)
+    return AttemptUpdate(move.attempt.id, move.progress, rescue_at, move.is_counted, move.is_reported, callback)
 
 
 def _note_typical_talk(connection: Connection, over: Sequence[Move], loaded: Mapping[BatchId, Batch]) -> None:

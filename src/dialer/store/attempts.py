@@ -113,7 +113,8 @@ def _attempt(row: Row[Any]) -> Attempt:
 def write_updates(connection: Connection, updates: Sequence[AttemptUpdate]) -> int:
     """Write how far the calls of locked attempts have come.
 
-    The network's clock may be wrong: no time is stored that lies before the attempt or after this moment.
+    A report may be faster than the answer to the request: the call that it is about was placed when that was sent. The
+    network's clock may be wrong: no time is stored that lies before the attempt or after this moment.
     """
     columns = {
         field.name: [getattr(update.progress, field.name) for update in updates]
@@ -134,6 +135,7 @@ def write_updates(connection: Connection, updates: Sequence[AttemptUpdate]) -> i
             disposition = coalesce(c.disposition, a.disposition),
             opt_out = coalesce(a.opt_out OR c.opt_out, c.opt_out, a.opt_out),
             callback_at = c.callback_at, callback_refused = coalesce(c.callback_refused, a.callback_refused),
+            placed_at = coalesce(a.placed_at, CASE WHEN c.is_reported THEN a.sent_at END),
             ringing_at = CASE WHEN c.ringing_at IS NOT NULL
                             THEN greatest(a.created_at, least(c.ringing_at, clock.now)) END,
             answered_at = CASE WHEN c.answered_at IS NOT NULL
@@ -147,15 +149,17 @@ def write_updates(connection: Connection, updates: Sequence[AttemptUpdate]) -> i
                     CAST(:cause AS text[]), CAST(:talk_seconds AS double precision[]), CAST(:sip_code AS integer[]),
                     CAST(:q850_cause AS integer[]), CAST(:sip_call_id AS text[]), CAST(:hung_up_by AS text[]),
                     CAST(:disposition AS text[]), CAST(:opt_out AS boolean[]), CAST(:callback_at AS timestamptz[]),
-                    CAST(:callback_refused AS text[]), CAST(:is_counted AS boolean[]))
+                    CAST(:callback_refused AS text[]), CAST(:is_counted AS boolean[]),
+                    CAST(:is_reported AS boolean[]))
              AS c (id, rescue_at, state, provider_call_id, ringing_at, answered_at, ended_at, outcome, cause,
                    talk_seconds, sip_code, q850_cause, sip_call_id, hung_up_by, disposition, opt_out, callback_at,
-                   callback_refused, is_counted)
+                   callback_refused, is_counted, is_reported)
         WHERE a.id = c.id AND {checked_last(f"a.state IN {LIVE}")}
         """,
         ids=[update.id for update in updates],
         rescue_at=[update.rescue_at for update in updates],
         is_counted=[update.is_counted for update in updates],
+        is_reported=[update.is_reported for update in updates],
         callback_at=[update.callback.at for update in updates],
         callback_refused=[update.callback.refused for update in updates],
         **columns,
@@ -189,24 +193,30 @@ def mark_placed(
     *,
     skip_locked: bool = False,
 ) -> list[ChangedAttempt]:
-    """Write that the network has these calls; those whose reports came first, or that rescue closed, stay as they are.
+    """Write that the network has these calls. Those whose reports came first, or that rescue closed, keep their state,
+    and get the network's id if they have none.
 
-    `rescue_at` None: the time of their next rescue does not change. Return the attempts that were changed.
+    `rescue_at` None: the time of their next rescue does not change. Return the attempts that are `placed` now.
     """
     changed = rows(
         connection,
         f"""
         WITH locked AS MATERIALIZED (
-            SELECT a.id, p.provider_call_id
+            SELECT a.id, p.provider_call_id, a.state IN ('reserved', 'unclear') AS is_first
             FROM unnest(CAST(:ids AS uuid[]), CAST(:call_ids AS text[])) AS p (id, provider_call_id)
             JOIN attempts a ON a.id = p.id
-            ORDER BY a.id FOR NO KEY UPDATE OF a {passing_over(skip_locked)})
-        UPDATE attempts a SET state = 'placed', placed_at = coalesce(a.sent_at, dialer_now()),
-                              provider_call_id = locked.provider_call_id,
-                              rescue_at = coalesce(CAST(:rescue_at AS timestamptz), a.rescue_at)
-        FROM locked
-        WHERE a.id = locked.id AND {checked_last("a.state IN ('reserved', 'unclear')")}
-        RETURNING {_CHANGED}
+            ORDER BY a.id FOR NO KEY UPDATE OF a {passing_over(skip_locked)}),
+        written AS (
+            UPDATE attempts a SET state = CASE WHEN l.is_first THEN 'placed' ELSE a.state END,
+                                  placed_at = coalesce(a.placed_at, a.sent_at, dialer_now()),
+                                  provider_call_id = l.provider_call_id,
+                                  rescue_at = coalesce(CASE WHEN l.is_first THEN CAST(:rescue_at AS timestamptz) END,
+                                                       a.rescue_at)
+            FROM locked l
+            WHERE a.id = l.id
+              AND {checked_last("l.is_first OR (a.provider_call_id IS NULL AND a.state <> 'refused')")}
+            RETURNING {_CHANGED}, l.is_first)
+        SELECT {_CHANGED} FROM written a WHERE is_first
         """,
         ids=[call.attempt_id for call in placed],
         call_ids=[call.provider_call_id for call in placed],
