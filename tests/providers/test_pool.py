@@ -1,11 +1,16 @@
 """All trunks' providers behind one front: what one of them does harms no other."""
 
 import asyncio
+from collections.abc import Callable
 from uuid import UUID
 
+import pytest
+
 from dialer.domain.ids import TrunkId
+from dialer.domain.outcomes import CauseClass, RefusalCause
 from dialer.domain.trunk import Trunk
 from dialer.errors import Unavailable
+from dialer.providers.base import CallRequest, Placement, Refused
 from dialer.providers.pool import HEALTH_CHECKS_AT_ONCE, ProviderPool
 from support.world import Clock
 
@@ -52,6 +57,28 @@ def test_a_provider_that_raises_is_a_trunk_that_cannot_place_calls_and_hides_no_
     assert pool.health_all([BROKEN, GOOD, BROKEN]) == [BROKEN_REASON, None, BROKEN_REASON]
     assert pool.health(BROKEN) == BROKEN_REASON
     pool.close()
+
+
+def test_a_trunk_s_own_timeout_says_that_nothing_has_left(
+    call_request: Callable[..., CallRequest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dialer.providers.pool.PLACE_SECONDS", 0.05)
+
+    class Unreachable(Asked):
+        async def place(self, _: CallRequest) -> Placement:
+            try:
+                async with asyncio.timeout(0.05):
+                    await asyncio.Event().wait()
+            except TimeoutError:
+                return Refused(RefusalCause.NETWORK_UNREACHABLE, CauseClass.INFRASTRUCTURE)
+            raise AssertionError
+
+    clock = Clock()
+    request = call_request(clock())
+    pool = ProviderPool(lambda trunk: Unreachable(trunk, []), clock)  # type: ignore[arg-type,return-value]
+    answers = pool.place_all([(GOOD, request)])
+    pool.close()
+    assert isinstance(answers[request.attempt_id], Refused)
 
 
 def test_many_trunks_are_asked_for_their_health_at_once() -> None:

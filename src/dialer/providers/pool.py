@@ -57,10 +57,14 @@ class ProviderPool:
                 provider = await self._provider(trunk)
             except DialerError as error:
                 return Refused(str(error), CauseClass.INFRASTRUCTURE)
-            if self._clock() >= request.leave_by:
+            now = self._clock()
+            if now >= request.leave_by:
                 return TOO_LATE
+            # Afterwards rescue may give the attempt back, so nothing may leave any more (P1). Longer than any trunk's
+            # timeout: its adapter knows whether the request has left, and this does not.
+            longest = (request.place_by - now).total_seconds() + PLACE_SECONDS
             try:
-                async with asyncio.timeout(PLACE_SECONDS):
+                async with asyncio.timeout(longest):
                     return await provider.place(request)
             except TimeoutError:
                 return Unclear("the provider did not answer in time")
