@@ -43,7 +43,10 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class ReservedAttempt:
-    """An attempt that a claim has just written as `reserved`, with what its call request needs of the contact."""
+    """An attempt that a claim has just written as `reserved`, with what its call request needs of the contact.
+
+    `expires_at`: from then on the contact is not called. None: it never expires.
+    """
 
     id: AttemptId
     batch_id: BatchId
@@ -52,6 +55,7 @@ class ReservedAttempt:
     name: str | None = None
     external_id: str | None = None
     variables: Mapping[str, Any] = field(default_factory=dict)
+    expires_at: DateTime | None = None
 
 
 @dataclass(frozen=True, slots=True)
