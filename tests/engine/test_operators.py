@@ -23,6 +23,7 @@ from support.engine_steps import (
     call_event,
     dispatch_and_place,
     held_leases,
+    intercept_leases,
     lock_waiters,
     next_dispatch,
     receive_and_settle,
@@ -183,6 +184,39 @@ def test_retries_that_were_taken_back_are_not_made(make_world: Callable[..., Wor
         ("skipped", "retries_taken_back", "busy")
     ]
     assert audit(world.db, world.clock.now).is_clean
+
+
+@pytest.mark.parametrize("table", ["phone_numbers", "trunks"])
+def test_a_number_or_trunk_that_is_deactivated_while_slots_are_granted_is_not_used(world: World, table: str) -> None:
+    batch_id = world.batch(2)
+    deactivating = intercept_leases(world, after=lambda: world.sql(f"UPDATE {table} SET status = 'inactive'"))
+    assert dispatch(deactivating, [batch_id], world.clock.now, world.rng).claimed == 0
+    deactivating.leases.close()
+    assert held_leases(world) == {}
+
+
+def test_a_contact_cannot_be_deleted_while_it_is_being_called(world: World) -> None:
+    batch_id = world.batch(2, max_concurrent_calls=1)
+    dispatch_and_place(world, batch_id)
+    with pytest.raises(IntegrityError, match="is being called"):
+        world.sql("DELETE FROM contacts")
+    assert world.sql("DELETE FROM contacts WHERE status = 'pending'") == 1
+    world.run(lambda: world.is_over(batch_id))
+    assert world.sql("DELETE FROM contacts") == 1
+
+
+def test_a_contact_s_hours_follow_its_time_zone_also_in_sql(world: World) -> None:
+    batch_id = world.batch(
+        ["+4930123456", "+4930123457"],
+        timezone="Europe/Berlin",
+        start_time="09:00",
+        end_time="17:00",
+        respect_contact_timezone=True,
+    )
+    world.sql("UPDATE contacts SET timezone = 'Asia/Tokyo' WHERE phone_number = '+4930123456'")
+    # 09:00 in Berlin and 17:00 in Tokyo: its window has just closed.
+    dispatch_and_place(world, batch_id)
+    assert world.rows("SELECT phone_number FROM contacts WHERE status = 'dialing'") == [("+4930123457",)]
 
 
 def test_a_daily_cap_that_a_number_is_given_during_the_day_counts_the_calls_before_it(world: World) -> None:

@@ -77,6 +77,13 @@ class Silent(ProviderPool):
         """Nobody listens."""
 
 
+class Unknowing(Silent):
+    """ProviderPool whose networks say that they were never asked for any call."""
+
+    def look_up_all(self, calls: Sequence[tuple[Trunk, CallHandle]]) -> dict[AttemptId, LookupResult]:
+        return {call.attempt_id: Absent() for _, call in calls}
+
+
 def rescued(world: World, context: EngineContext | None = None) -> RescueReport:
     return rescue(context or world.context, world.clock.now, world.rng)
 

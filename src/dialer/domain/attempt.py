@@ -128,6 +128,7 @@ class OverdueAttempt:
     has_report_waiting: bool  #: A report on it is in the inbox and not settled yet.
     gone_at: DateTime | None  #: When the network first said that it does not have the call.
     heard_without_break: bool  #: A listener was connected from before the attempt was made until after `gone_at`.
+    network_has_changed: bool  #: Its trunk leads to another network since, or did not lead to this one for long then.
     is_too_long: bool  #: If its call is still up, it has lasted longer than its batch, or any call, allows.
 
     @property
