@@ -39,6 +39,23 @@ def test_slow_work_does_not_hold_up_other_work() -> None:
     scheduler.close()
 
 
+def test_an_owner_whose_work_is_slow_does_not_hold_up_others_and_all_of_it_is_done() -> None:
+    scheduler, release, done = Scheduler(3, monotonic, most_of_one=2), Event(), list[str]()
+
+    def slow() -> None:
+        release.wait(20)
+        done.append("slow")
+
+    for wait in (0, 0, 0.01, 0, 0):
+        scheduler.after(wait, slow, "slow")
+    quick = Event()
+    scheduler.after(0.02, quick.set, "quick")
+    assert quick.wait(10)
+    release.set()
+    scheduler.close()
+    assert done == ["slow"] * 5
+
+
 def test_work_that_raises_is_logged_and_stops_nothing() -> None:
     scheduler, done = Scheduler(1, monotonic), Event()
 

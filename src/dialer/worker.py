@@ -56,8 +56,9 @@ RETENTION_SECONDS = 3600.0
 MOST_PAGES = 20
 # A settle or bulk change task that was queued and got lost is queued again after this.
 ASKED_SECONDS = 2
-# Departures in progress at once: a thread waits for its network's answers, which may take seconds.
-DEPARTURE_THREADS = 32
+# Departures in progress at once, in all and of one trunk: a thread waits for its network's answers, which may take
+# seconds.
+DEPARTURE_THREADS, DEPARTURES_OF_TRUNK = 96, 32
 # Webhook endpoints that are worked on at once: a thread waits for an endpoint's answers, which may take 20 seconds.
 WEBHOOK_THREADS = 16
 # When a departure is tried again where the ledger does not answer, or the clock of this machine is wrong.
@@ -74,7 +75,7 @@ process_name = wiring.process_name()
 measures = ProcessMetrics(settings.redis, wiring.seconds)
 worker_heartbeat = wiring.heartbeat_of(settings, "worker", settings.worker_threads)
 beat_heartbeat = wiring.heartbeat_of(settings, "beat")
-scheduler = Scheduler(DEPARTURE_THREADS, wiring.seconds)
+scheduler = Scheduler(DEPARTURE_THREADS, wiring.seconds, DEPARTURES_OF_TRUNK)
 bulk_scheduler = Scheduler(len(BULK_STEPS), wiring.seconds)
 # The steps that wait for a thread of `bulk_scheduler`.
 bulk_waiting: set[str] = set()
@@ -365,7 +366,7 @@ def dispatch_now(now: DateTime, batch_ids: Sequence[BatchId], freed_at: DateTime
     """Dispatch, and let each departure leave at its time. `freed_at`: when the report came in that freed the slots."""
     report = dispatch(context, batch_ids, now, rng)
     for departure in report.departures:
-        scheduler.after(departure.wait_seconds, partial(leave, departure, freed_at))
+        scheduler.after(departure.wait_seconds, partial(leave, departure, freed_at), departure.trunk.id)
     dispatch_all(report.again)
     if report.leases_lost:
         rescue_task.delay()
@@ -379,7 +380,7 @@ def leave(departure: Departure, freed_at: DateTime | None) -> None:
         outage.note(error)
         now = None
     if now is None:
-        scheduler.after(AGAIN_SECONDS, partial(leave, departure, freed_at))
+        scheduler.after(AGAIN_SECONDS, partial(leave, departure, freed_at), departure.trunk.id)
         return
     try:
         with measures.timed("dialer_step_seconds", {"step": "place"}):
@@ -389,7 +390,7 @@ def leave(departure: Departure, freed_at: DateTime | None) -> None:
         outage.note(error)
         return
     for later in report.later:
-        scheduler.after(later.wait_seconds, partial(leave, later, freed_at))
+        scheduler.after(later.wait_seconds, partial(leave, later, freed_at), later.trunk.id)
     for answer, count in (("placed", report.placed), ("refused", report.refused), ("unclear", report.unclear)):
         measures.count("dialer_placements", {"said": answer}, count)
     measures.count("dialer_attempts", {"outcome": "refused"}, report.refused)

@@ -131,6 +131,14 @@ def test_a_call_that_nobody_answered_was_never_answered_though_its_talk_is_repor
     assert (progress.answered_at, progress.talk_seconds) == (None, 0)
 
 
+@pytest.mark.parametrize("at", [pendulum.datetime(1, 1, 1), pendulum.datetime(9999, 12, 31, 23, 59, 59)])
+def test_a_network_whose_clock_makes_no_sense_ends_its_calls_all_the_same(at: DateTime) -> None:
+    progress, _ = follow(CallProgress(AttemptState.PLACED), [replace(ENDED, at=at)])
+    assert (progress.outcome, progress.talk_seconds) == (Outcome.ANSWERED, 60)
+    assert progress.answered_at is not None
+    assert progress.answered_at.add(hours=4).subtract(hours=8) < progress.answered_at
+
+
 def test_the_id_that_the_network_gave_first_is_kept() -> None:
     progress, _ = follow(CallProgress(AttemptState.PLACED, provider_call_id="CA0"), [RINGING])
     assert progress.provider_call_id == "CA0"

@@ -23,12 +23,13 @@ from support.engine_steps import (
     call_event,
     dispatch_and_place,
     held_leases,
+    intercept_leases,
     lock_waiters,
     next_dispatch,
     receive_and_settle,
     run_concurrently,
 )
-from support.world import World, made_up_phones
+from support.world import MONDAY, World, made_up_phones
 
 
 def test_an_operators_statement_over_several_batches_is_never_the_one_to_give_way(world: World) -> None:
@@ -183,6 +184,62 @@ def test_retries_that_were_taken_back_are_not_made(make_world: Callable[..., Wor
         ("skipped", "retries_taken_back", "busy")
     ]
     assert audit(world.db, world.clock.now).is_clean
+
+
+@pytest.mark.parametrize("table", ["phone_numbers", "trunks"])
+def test_a_number_or_trunk_that_is_deactivated_while_slots_are_granted_is_not_used(world: World, table: str) -> None:
+    batch_id = world.batch(2)
+    deactivating = intercept_leases(world, after=lambda: world.sql(f"UPDATE {table} SET status = 'inactive'"))
+    assert dispatch(deactivating, [batch_id], world.clock.now, world.rng).claimed == 0
+    deactivating.leases.close()
+    assert held_leases(world) == {}
+
+
+def test_a_contact_cannot_be_deleted_while_it_is_being_called(world: World) -> None:
+    batch_id = world.batch(2, max_concurrent_calls=1)
+    dispatch_and_place(world, batch_id)
+    with pytest.raises(IntegrityError, match="is being called"):
+        world.sql("DELETE FROM contacts")
+    assert world.sql("DELETE FROM contacts WHERE status = 'pending'") == 1
+    world.run(lambda: world.is_over(batch_id))
+    assert world.sql("DELETE FROM contacts") == 1
+
+
+def test_a_contact_s_hours_follow_its_time_zone_also_in_sql(world: World) -> None:
+    batch_id = world.batch(
+        ["+4930123456", "+4930123457"],
+        timezone="Europe/Berlin",
+        start_time="09:00",
+        end_time="17:00",
+        respect_contact_timezone=True,
+    )
+    world.sql("UPDATE contacts SET timezone = 'Asia/Tokyo' WHERE phone_number = '+4930123456'")
+    # 09:00 in Berlin and 17:00 in Tokyo: its window has just closed.
+    world.run(lambda: world.progress(batch_id).held_by == "contact_timezone")
+    assert world.rows("SELECT phone_number FROM contacts WHERE status <> 'pending'") == [("+4930123457",)]
+    world.sql("UPDATE contacts SET timezone = 'Europe/Paris' WHERE phone_number = '+4930123456'")
+    world.step()
+    assert world.progress(batch_id).pending == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "calls"),
+    [
+        ("UPDATE contacts SET status = 'pending'", 4),
+        ("UPDATE contacts SET status = 'failed', finished_at = dialer_now()", 2),
+        ("DELETE FROM contacts", 2),
+    ],
+)
+def test_a_batch_goes_on_when_its_waiting_contacts_are_changed_in_sql(
+    make_world: Callable[..., World], change: str, calls: int
+) -> None:
+    world = make_world(outcomes={"busy": 1})
+    batch_id = world.batch(2, retry_failed=True, max_retry_attempts=1, retry_delays={"busy": 600})
+    world.run(lambda: world.progress(batch_id).waiting == 2)
+    world.step()
+    world.sql(f"{change} WHERE status = 'waiting'")
+    world.run(MONDAY.add(minutes=5))
+    assert (world.is_over(batch_id), len(world.network.log)) == (True, calls)
 
 
 def test_a_daily_cap_that_a_number_is_given_during_the_day_counts_the_calls_before_it(world: World) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -183,6 +184,48 @@ def test_a_request_must_leave_soon_after_the_last_look(world: World) -> None:
     assert asked[0].place_by == MONDAY.add(seconds=PLACE_SECONDS)
     ring_by = replace(asked[0], ring_by=MONDAY.add(seconds=1))
     assert ring_by.leave_by == MONDAY.add(seconds=1)
+
+
+def test_the_ledger_s_clock_ends_the_window_where_that_of_the_machine_is_behind(world: World) -> None:
+    asked: list[CallRequest] = []
+
+    class Asked(ProviderPool):
+        def place_all(self, calls: Sequence[tuple[Trunk, CallRequest]]) -> dict[AttemptId, Placement]:
+            asked.extend(request for _, request in calls)
+            return dict.fromkeys([request.attempt_id for _, request in calls], Placed("one"))
+
+    behind = timedelta(seconds=3)
+    context = replace(
+        world.context,
+        clock=lambda: world.clock.now - behind,
+        providers=Asked(lambda _: None, world.clock),  # type: ignore[arg-type,return-value]
+    )
+    advance_clock(world, 49)
+    first, second = (reserved(world, world.batch(1, start_time="07:00", end_time="08:01")) for _ in range(2))
+    advance_clock(world, 10)
+    assert leave(world, first, context).placed == 1
+    assert asked[0].leave_by + behind == MONDAY.add(minutes=1)
+    advance_clock(world, 1)
+    assert (leave(world, second, context).refused, len(asked)) == (1, 1)
+
+
+@pytest.mark.parametrize("of", ["batches", "contacts"])
+def test_no_call_leaves_once_its_contact_has_expired(world: World, of: str) -> None:
+    batch_id = world.batch(1)
+    world.sql(f"UPDATE {of} SET expires_at = dialer_now() + interval '2 seconds'")
+    departure = reserved(world, batch_id)
+    advance_clock(world, 2)
+    assert leave(world, departure).refused == 1
+    world.run(lambda: world.is_over(batch_id))
+    assert (len(world.network.log), world.value("SELECT status_reason FROM contacts")) == (0, "expired")
+
+
+def test_a_contact_and_an_agent_that_were_written_badly_in_sql_are_no_failures_of_their_trunk(world: World) -> None:
+    batch_id = world.batch(2)
+    world.sql("UPDATE contacts SET variables = '[1]'")
+    world.sql("""UPDATE agents SET connection = '{"simulator": "here"}'""")
+    requests = reserved(world, batch_id).requests
+    assert [(dict(request.connection), dict(request.contact.variables)) for request in requests] == [({}, {})] * 2
 
 
 def test_a_process_that_stood_still_between_the_last_look_and_the_departure_sends_nothing(world: World) -> None:
@@ -517,6 +560,23 @@ def test_a_call_that_has_passed_the_rate_and_leaves_late_still_counts_on_a_slow_
     advance_clock(world, 1)
     assert leave(world, again).placed == 1
     assert_audit_is_clean(world)
+
+
+@pytest.mark.parametrize("method", ["answered", "pause_trunk"])
+def test_what_the_network_answered_is_recorded_where_redis_fails_just_then(world: World, method: str) -> None:
+    def fail(*_: Any) -> None:
+        raise Unavailable("Redis does not answer")
+
+    departure = reserved(world, world.batch(2))
+    rate = RateLimit(departure.trunk.id, 100, 1000)
+    world.leases.leave(world.clock.now, rate, [])  # from now on its departures are counted
+    advance_clock(world, 1)
+    leases = Leases(world.redis_url, is_virtual=True)
+    setattr(leases, method, fail)
+    leave(world, replace(departure, rate=rate), replace(world.context, leases=leases, providers=TooFast(7)))
+    leases.close()
+    assert attempts(world) == [("refused", "rate_limited")] * 2
+    assert world.value("SELECT count(*) FROM contacts WHERE status = 'waiting' AND attempts = 0") == 2
 
 
 def test_where_redis_fails_between_the_rate_and_the_departure_nothing_leaves_and_nobody_is_lost(world: World) -> None:

@@ -77,6 +77,13 @@ class Silent(ProviderPool):
         """Nobody listens."""
 
 
+class Unknowing(Silent):
+    """ProviderPool whose networks say that they were never asked for any call."""
+
+    def look_up_all(self, calls: Sequence[tuple[Trunk, CallHandle]]) -> dict[AttemptId, LookupResult]:
+        return {call.attempt_id: Absent() for _, call in calls}
+
+
 def rescued(world: World, context: EngineContext | None = None) -> RescueReport:
     return rescue(context or world.context, world.clock.now, world.rng)
 
@@ -463,6 +470,34 @@ def test_leases_that_redis_has_lost_without_noticing_are_restored(world: World) 
     assert slots(world) == before
     assert sum(client.scard(key) for key in client.scan_iter("{dialer}:day:*")) == 5
     assert rescued(world).restored == 0
+
+
+def test_an_attempt_that_is_refused_while_rescue_compares_leases_uses_up_nothing_of_the_day(world: World) -> None:
+    class Refusing(Leases):
+        def missing(self, leases: Sequence[Lease]) -> list[Lease]:
+            close(world.context, {live_attempts(world)[0]: AttemptEnd("refused")}, world.clock.now)
+            return super().missing(leases)
+
+    world.sql("UPDATE phone_numbers SET max_calls_per_day = 50")
+    world.rescue()
+    dispatch(world.context, [world.batch(2)], world.clock.now, world.rng)
+    leases = Refusing(world.redis_url, is_virtual=True)
+    rescued(world, replace(world.context, leases=leases))
+    leases.close()
+    assert day_allowance(world) == 1
+
+
+@pytest.mark.parametrize(("change", "end"), [("name", ("waiting", None)), ("config", ("failed", "unknown"))])
+def test_a_network_that_was_never_asked_for_a_call_cannot_have_it_made_again(
+    make_world: MakeWorld, change: str, end: tuple[str, str | None]
+) -> None:
+    world = make_world(faults={"timeout_after": 1}, talk_seconds={"mean": 600, "min": 600, "max": 600})
+    assert dispatch_and_place(world, world.batch(1)).unclear == 1
+    # The operator moves the trunk to another platform, since this one does not answer.
+    world.sql({"name": "UPDATE trunks SET name = 'b'", "config": "UPDATE trunks SET config = '{\"seed\": 2}'"}[change])
+    advance_clock(world, 35)
+    rescued(world, replace(world.context, providers=Unknowing(world)))
+    assert [tuple(row) for row in world.rows("SELECT status, outcome FROM contacts")] == [end]
 
 
 def test_a_call_that_ends_while_rescue_compares_leases_gets_none_back(world: World) -> None:

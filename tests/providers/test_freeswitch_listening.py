@@ -94,7 +94,7 @@ async def test_what_came_before_garbage_is_handed_over_and_the_listener_goes_on(
         assert inbox.links[2] is None
 
 
-async def test_an_event_that_cannot_be_read_is_passed_over() -> None:
+async def test_an_event_that_cannot_be_read_is_passed_over_and_the_connection_counts_as_interrupted() -> None:
     broken = frame(
         "text/event-plain", f"Event-Name: CHANNEL_ANSWER\nUnique-ID: {TRUNK}\nvariable_dialer_attempt_id: {TRUNK}\n\n"
     )
@@ -103,7 +103,9 @@ async def test_an_event_that_cannot_be_read_is_passed_over() -> None:
     async with script as (_, port), provider(port) as switch, listening(switch) as (inbox,):
         await wait_until(lambda: len(inbox.events) == 3)
         assert event_facts(inbox.events) == RECORDED["sofia-ok"]
-        assert inbox.links == [None]
+        up, interrupted = inbox.links[:2]
+        assert up is None
+        assert "cannot be read: CHANNEL_ANSWER" in (interrupted or "")
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ from dialer.domain.outcomes import CauseClass, Outcome
 from dialer.providers.base import Placed, Refused
 from dialer.providers.freeswitch import FreeSwitchConfig, causes
 from dialer.providers.freeswitch.esl import FrameReader, SwitchEvent, read_event
-from dialer.providers.freeswitch.events import ChannelEventReader
+from dialer.providers.freeswitch.events import ChannelEventReader, Unreadable
 from dialer.providers.freeswitch.requests import originate
 from support.freeswitch_recordings import (
     RECORDED,
@@ -137,14 +137,20 @@ def test_a_job_that_failed_before_there_was_a_call_is_not_told_as_the_end_of_one
         ("CHANNEL_HANGUP_COMPLETE", {"variable_dialer_attempt_id": str(TRUNK), "Unique-ID": str(TRUNK)}),
         ("CHANNEL_ANSWER", {"Caller-Channel-Answered-Time": "soon"}),
         ("CHANNEL_ANSWER", {"Caller-Channel-Answered-Time": "9" * 30}),
-        ("BACKGROUND_JOB", {}),
-        ("", {}),
     ],
 )
-def test_an_event_that_cannot_be_read_says_nothing_and_harms_nobody(name: str, fields: dict[str, str]) -> None:
+def test_an_event_of_our_call_that_cannot_be_read_is_not_passed_over_silently(
+    name: str, fields: dict[str, str]
+) -> None:
     ours = {"variable_dialer_attempt_id": str(TRUNK), "Unique-ID": str(TRUNK), "Event-Date-Timestamp": "1"}
     given = ours | fields if "Caller-Channel-Answered-Time" in fields else fields
-    assert ChannelEventReader(TRUNK, None).read(SwitchEvent(name, given)) == []
+    with pytest.raises(Unreadable, match=name):
+        ChannelEventReader(TRUNK, None).read(SwitchEvent(name, given))
+
+
+@pytest.mark.parametrize("name", ["BACKGROUND_JOB", ""])
+def test_an_event_of_nothing_says_nothing(name: str) -> None:
+    assert ChannelEventReader(TRUNK, None).read(SwitchEvent(name, {})) == []
 
 
 @pytest.mark.parametrize(

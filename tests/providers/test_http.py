@@ -570,6 +570,8 @@ def test_a_signed_report_that_is_too_large_is_refused() -> None:
         ({**ENDED, "event": "hung_up"}, "event"),
         ({**ENDED, "at": "2026-03-02T13:00:00"}, "at"),  # of no zone
         ({**ENDED, "at": 1772449200}, "at"),
+        ({**ENDED, "at": "0001-01-01T00:00:00+14:00"}, "at"),
+        ({**ENDED, "at": "9999-12-31T23:59:59-12:00"}, "at"),
         ({**ENDED, "outcome": "great"}, "outcome"),
         ({**ENDED, "outcome": None}, "outcome"),
         ({name: ENDED[name] for name in ("attempt_id", "event", "at")}, "outcome"),

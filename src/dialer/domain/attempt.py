@@ -43,7 +43,10 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class ReservedAttempt:
-    """An attempt that a claim has just written as `reserved`, with what its call request needs of the contact."""
+    """An attempt that a claim has just written as `reserved`, with what its call request needs of the contact.
+
+    `expires_at`: from then on the contact is not called. None: it never expires.
+    """
 
     id: AttemptId
     batch_id: BatchId
@@ -52,6 +55,7 @@ class ReservedAttempt:
     name: str | None = None
     external_id: str | None = None
     variables: Mapping[str, Any] = field(default_factory=dict)
+    expires_at: DateTime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +130,7 @@ class OverdueAttempt:
     has_report_waiting: bool  #: A report on it is in the inbox and not settled yet.
     gone_at: DateTime | None  #: When the network first said that it does not have the call.
     heard_without_break: bool  #: A listener was connected from before the attempt was made until after `gone_at`.
+    network_has_changed: bool  #: Its trunk leads to another network since, or did not lead to this one for long then.
     is_too_long: bool  #: If its call is still up, it has lasted longer than its batch, or any call, allows.
 
     @property

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from pendulum import DateTime
+from pendulum import UTC, DateTime
 
 from dialer.domain import sip
 from dialer.domain.breaker import DROP_SECONDS
@@ -13,6 +13,8 @@ from dialer.domain.outcomes import CauseClass, Outcome
 from dialer.domain.retry import REACHED
 from dialer.domain.states import ATTEMPT_TRANSITIONS, AttemptState
 
+# What a network reports as earlier or later than these is taken as these: further out, arithmetic with it fails.
+EARLIEST, LATEST = DateTime(1970, 1, 1, tzinfo=UTC), DateTime(9000, 1, 1, tzinfo=UTC)
 STATE_OF = {
     EventKind.RINGING: AttemptState.RINGING,
     EventKind.ANSWERED: AttemptState.ANSWERED,
@@ -102,6 +104,7 @@ def follow(progress: CallProgress, events: Iterable[CallEvent]) -> tuple[CallPro
 
 
 def _apply(progress: CallProgress, event: CallEvent) -> CallProgress:
+    at = min(max(event.at, EARLIEST), LATEST)
     progress = replace(
         progress,
         state=STATE_OF[event.kind],
@@ -109,19 +112,19 @@ def _apply(progress: CallProgress, event: CallEvent) -> CallProgress:
     )
     match event.kind:
         case EventKind.RINGING:
-            return replace(progress, ringing_at=event.at)
+            return replace(progress, ringing_at=at)
         case EventKind.ANSWERED:
             reported_outcome = event.early_outcome or progress.reported_outcome
-            return replace(progress, answered_at=event.at, reported_outcome=reported_outcome)
+            return replace(progress, answered_at=at, reported_outcome=reported_outcome)
         case EventKind.ENDED:
             return replace(
                 progress,
-                ended_at=event.at,
+                ended_at=at,
                 outcome=_outcome(progress, event),
                 cause=event.cause,
                 talk_seconds=event.talk_seconds,
                 facts=event.facts,
-                answered_at=progress.answered_at or _answered_before_end(event),
+                answered_at=progress.answered_at or _answered_before_end(event, at),
             )
 
 
@@ -129,7 +132,7 @@ def _outcome(progress: CallProgress, event: CallEvent) -> Outcome | None:
     return (progress.reported_outcome if event.outcome is Outcome.ANSWERED else None) or event.outcome
 
 
-def _answered_before_end(event: CallEvent) -> DateTime | None:
+def _answered_before_end(event: CallEvent, ended_at: DateTime) -> DateTime | None:
     """Return when the call was answered, where the `answered` report is lost or comes after the end.
 
     Some networks report zero seconds of talk for a call that nobody answered, so zero counts only where the outcome
@@ -137,4 +140,4 @@ def _answered_before_end(event: CallEvent) -> DateTime | None:
     """
     if event.talk_seconds is None or not (event.talk_seconds or event.outcome in (*REACHED, Outcome.ANSWERED_NO_AGENT)):
         return None
-    return event.at.subtract(seconds=event.talk_seconds)
+    return ended_at.subtract(seconds=event.talk_seconds)

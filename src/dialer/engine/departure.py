@@ -4,8 +4,9 @@ A crash loses departures; the attempts are `reserved` in the ledger, where rescu
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from pendulum import DateTime
 
@@ -93,10 +94,22 @@ def _call_request(call: ClaimedCall, now: DateTime) -> CallRequest:
         attempt_id=attempt.id,
         to_number=attempt.to_number,
         from_number=number.phone_number,
-        connection=batch.connection.get(number.trunk.provider) or {},
+        connection=_object(batch.connection.get(number.trunk.provider)),
         ring_timeout_seconds=batch.ring_timeout_seconds or RING_SECONDS,
-        place_by=now.add(seconds=PLACE_SECONDS),
+        place_by=_earliest(now.add(seconds=PLACE_SECONDS), batch.expires_at, attempt.expires_at),
         ring_by=call.grant.turn.span.ring_by,
         detect_machine=batch.retry.machine,
-        contact=ContactCard(attempt.name, attempt.external_id, attempt.variables),
+        contact=ContactCard(attempt.name, attempt.external_id, _object(attempt.variables)),
     )
+
+
+def _earliest(*moments: DateTime | None) -> DateTime:
+    return min(at for at in moments if at is not None)
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    """Return a JSON object; an empty one in place of anything else, which was written in SQL.
+
+    An adapter that failed on it would be taken for a trunk that fails, and its other calls would be held.
+    """
+    return value if isinstance(value, dict) else {}

@@ -4,6 +4,7 @@ The ledger decides: a lease is freed only if its attempt is over or was never wr
 that is live (P2).
 """
 
+from collections.abc import Sequence
 from datetime import date
 from random import Random
 
@@ -11,6 +12,7 @@ import structlog
 from pendulum import UTC, DateTime
 
 from dialer.domain.ids import uuid7
+from dialer.domain.slots import Lease
 from dialer.domain.states import LIVE_ATTEMPT, AttemptState
 from dialer.domain.timeouts import LEASE_SECONDS
 from dialer.engine.context import EngineContext
@@ -37,15 +39,17 @@ def rebuild_if_lost(context: EngineContext, now: DateTime, rng: Random) -> bool:
         if _is_loaded(context, connection):
             return False
         lease_epoch.begin(connection, epoch)
+        counted = lease_ledger.counted(connection, now)
         context.leases.rebuild(
             now,
             epoch,
             live=lease_ledger.live(connection),
-            counted=lease_ledger.counted(connection, now),
+            counted=counted,
             cursors=lease_ledger.last_numbers(connection),
             capped=numbers.capped(connection),
             days=_days(now),
         )
+    _put_back_refused(context, counted)
     log.warning("leases rebuilt from the ledger", epoch=str(epoch))
     return True
 
@@ -75,8 +79,9 @@ def load_new_caps(context: EngineContext, now: DateTime) -> None:
     with context.db.begin() as connection:
         lease_epoch.stop_claims(connection)
         capped = numbers.capped(connection)
-        context.leases.count_days(lease_ledger.counted(connection, now))
+        counted = context.leases.count_days(lease_ledger.counted(connection, now))
         context.leases.mark_loaded(capped, _days(now))
+    _put_back_refused(context, counted)
 
 
 def free_orphans(context: EngineContext, now: DateTime) -> int:
@@ -110,5 +115,15 @@ def restore_missing(context: EngineContext, now: DateTime) -> int:
         with context.db.begin() as connection:
             missing = lease_ledger.live(connection, [lease.attempt_id for lease in missing])
         context.leases.restore(missing, now.add(seconds=LEASE_SECONDS))
-    context.leases.count_days(counted)
+    _put_back_refused(context, context.leases.count_days(counted))
     return len(missing)
+
+
+def _put_back_refused(context: EngineContext, counted: Sequence[Lease]) -> None:
+    """Give back the day's allowance of those of these attempts that were refused after they were read, and before they
+    were counted: nothing else would, and the number would make fewer calls than its cap allows (P6).
+    """
+    if counted:
+        with context.db.begin() as connection:
+            leases = lease_ledger.of_attempts(connection, [lease.attempt_id for lease in counted])
+        context.leases.put_back([lease for lease, state in leases if state is AttemptState.REFUSED])

@@ -11,7 +11,8 @@ leaves reserved attempts; after it, attempts that may have been sent. Rescue fin
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
@@ -65,7 +66,7 @@ def place(context: EngineContext, departure: Departure, now: DateTime) -> PlaceR
     # The clock of this machine may be some seconds off: adding this to it gives the ledger's time.
     clock_offset = now - began_at
     # What is too late must not use up the rate: where too much waits, all of it would be too late in turn (P5).
-    late = frozenset(request.attempt_id for request in departure.requests if request.place_by <= now)
+    late = frozenset(request.attempt_id for request in departure.requests if _latest(request) <= now)
     in_time = [attempt_id for attempt_id in departure.attempt_ids if attempt_id not in late]
     try:
         allowance = _pass_rate(context, departure, in_time, now)
@@ -75,7 +76,7 @@ def place(context: EngineContext, departure: Departure, now: DateTime) -> PlaceR
         # Nothing has left. What is too old by then is refused by the ledger.
         log.warning("departure postponed", trunk_id=str(departure.trunk.id), reason=str(error))
         return PlaceReport(later=(replace(departure, wait_seconds=AGAIN_SECONDS),))
-    requests = _permitted(departure, permit.may_leave - late, permitted_until)
+    requests = _permitted(departure, permit.may_leave - late, permitted_until, clock_offset)
     forbidden = _forbidden(requests, permit.rules)
     requests = [request for request in requests if request.attempt_id not in forbidden]
     passed, leaving = in_time[: allowance.count], [request.attempt_id for request in requests]
@@ -88,8 +89,9 @@ def place(context: EngineContext, departure: Departure, now: DateTime) -> PlaceR
     # The ledger counts from the claim, which may be later than the dispatch.
     not_asked = forbidden | dict.fromkeys(permit.may_leave & late, TOO_LATE)
     _pause_if_too_fast(context, departure.trunk, answers, now)
-    _put_back(context, permit.refused, now)
+    # First: what the networks answered is known here alone, and what must not leave is found by rescue.
     _record(context, {**answers, **not_asked}, now)
+    _put_back(context, permit.refused, now)
     _note_health(context, departure, answers, now)
     later = (departure.only(waiting, allowance.wait_seconds), departure.only(list(permit.later), AGAIN_SECONDS))
     return PlaceReport(
@@ -132,13 +134,23 @@ def _permit(skip_locked: bool, context: EngineContext, attempt_ids: Sequence[Att
         return permits.permit(connection, attempt_ids, skip_locked=skip_locked)
 
 
-def _permitted(departure: Departure, may_leave: Set[AttemptId], permitted_until: DateTime) -> list[CallRequest]:
-    """Give the permitted requests their last moment: a process that stood still must not send them later (P4)."""
+def _permitted(
+    departure: Departure, may_leave: Set[AttemptId], permitted_until: DateTime, clock_offset: timedelta
+) -> list[CallRequest]:
+    """Give the permitted requests their last moment: a process that stood still must not send them later (P4).
+
+    Adapters compare it with the clock of this machine, which may be behind that by which the window ends (P3).
+    """
     return [
-        replace(request, permitted_until=permitted_until)
+        replace(request, permitted_until=min(permitted_until, _latest(request) - clock_offset))
         for request in departure.requests
         if request.attempt_id in may_leave
     ]
+
+
+def _latest(request: CallRequest) -> DateTime:
+    """Return the moment, by the ledger's clock, from which on a request must not leave, whatever its permit."""
+    return request.place_by if request.ring_by is None else min(request.place_by, request.ring_by)
 
 
 def _forbidden(requests: Sequence[CallRequest], rules: Mapping[AttemptId, CallingRules]) -> dict[AttemptId, Refused]:
@@ -177,8 +189,21 @@ def _ask_network(
     if departure.rate and answers:
         answered_at = context.clock()
         took_seconds = (answered_at - asked_at).total_seconds()
-        context.leases.answered(answered_at + clock_offset, departure.rate, took_seconds, list(answers))
+        with _though_redis_fails(departure.trunk):
+            context.leases.answered(answered_at + clock_offset, departure.rate, took_seconds, list(answers))
     return answers
+
+
+@contextmanager
+def _though_redis_fails(trunk: Trunk) -> Iterator[None]:
+    """Go on where Redis does not answer: what the network said of the calls must be recorded all the same (P5).
+
+    Until it answers nothing is granted. Calls of which it has not learnt that they were answered count as overdue.
+    """
+    try:
+        yield
+    except Unavailable as error:
+        log.warning("answers of a network not noted for its rate", trunk_id=str(trunk.id), reason=str(error))
 
 
 def _pause_if_too_fast(
@@ -195,7 +220,8 @@ def _pause_if_too_fast(
         log.warning(
             "trunk is paused: its network refuses the rate", trunk_id=str(trunk.id), pause_seconds=pause_seconds
         )
-        context.leases.pause_trunk(now, trunk.id, pause_seconds)
+        with _though_redis_fails(trunk):
+            context.leases.pause_trunk(now, trunk.id, pause_seconds)
 
 
 def _retry_after_seconds(answer: Refused) -> float | None:

@@ -206,20 +206,25 @@ def _end(attempt: OverdueAttempt, result: LookupResult, now: DateTime) -> Attemp
             # It was reported on, so there was a call: it must not count as never placed (P1).
             return _gone(attempt) if is_given_up else None
         case Absent() if attempt.state in (AttemptState.RESERVED, AttemptState.UNCLEAR):
-            return AttemptEnd("never_placed") if _age(attempt, now) >= PLACED_OR_NEVER else None
+            return _absent(attempt) if _age(attempt, now) >= PLACED_OR_NEVER else None
         case Absent():
             return _gone(attempt)
         # For the second time: a report that was on its way at the first has arrived since.
         case NotFoundNow(has_restarted) if attempt.is_placed and (has_restarted or attempt.gone_at is not None):
             return _gone(attempt)
         case NotFoundNow() if attempt.gone_at is not None and _age(attempt, now) >= PLACED_OR_NEVER:
-            return AttemptEnd("never_placed") if attempt.heard_without_break else _gone(attempt)
+            return _absent(attempt) if attempt.heard_without_break else _gone(attempt)
         case LookupFailed() if attempt.has_end_in_quarantine:
             return AttemptEnd("report_in_quarantine", Outcome.UNKNOWN)
         case LookupFailed(reason) if _age(attempt, now) > CALL_SECONDS:
             return AttemptEnd(reason, Outcome.UNKNOWN)
         case _:
             return None
+
+
+def _absent(attempt: OverdueAttempt) -> AttemptEnd:
+    """The call was never placed. If another network may have got its request, only that one could say so (P1)."""
+    return _gone(attempt) if attempt.network_has_changed else AttemptEnd("never_placed")
 
 
 def _gone(attempt: OverdueAttempt) -> AttemptEnd:

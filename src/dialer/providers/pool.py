@@ -35,6 +35,8 @@ T = TypeVar("T")
 Connect = Callable[[Trunk], Provider]
 
 HEALTH_CHECKS_AT_ONCE = 32
+# How long a provider stays open whose trunk has another config: its requests in progress have ended by then.
+REPLACED_SECONDS = 2 * PLACE_SECONDS
 
 log = structlog.get_logger()
 
@@ -46,6 +48,7 @@ class ProviderPool:
         self._connect = connect
         self._clock = clock
         self._open: dict[TrunkId, tuple[Trunk, Provider]] = {}
+        self._replaced: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._starting = Lock()
 
@@ -57,10 +60,14 @@ class ProviderPool:
                 provider = await self._provider(trunk)
             except DialerError as error:
                 return Refused(str(error), CauseClass.INFRASTRUCTURE)
-            if self._clock() >= request.leave_by:
+            now = self._clock()
+            if now >= request.leave_by:
                 return TOO_LATE
+            # Afterwards rescue may give the attempt back, so nothing may leave any more (P1). Longer than any trunk's
+            # timeout: its adapter knows whether the request has left, and this does not.
+            longest = (request.place_by - now).total_seconds() + PLACE_SECONDS
             try:
-                async with asyncio.timeout(PLACE_SECONDS):
+                async with asyncio.timeout(longest):
                     return await provider.place(request)
             except TimeoutError:
                 return Unclear("the provider did not answer in time")
@@ -175,8 +182,15 @@ class ProviderPool:
         """Close all connections and stop the event loop."""
         if self._loop is None:
             return
-        self._run(_gather(provider.close() for _, provider in self._open.values()))
+        self._run(self._close_all())
         self._loop.call_soon_threadsafe(self._loop.stop)
+
+    async def _close_all(self) -> None:
+        replaced = tuple(self._replaced)
+        for closing in replaced:
+            closing.cancel()
+        await asyncio.gather(*replaced, return_exceptions=True)
+        await _gather(provider.close() for _, provider in self._open.values())
 
     async def _provider(self, trunk: Trunk) -> Provider:
         opened_for, opened = self._open.get(trunk.id, (None, None))
@@ -185,7 +199,9 @@ class ProviderPool:
         provider = self._connect(trunk)
         self._open[trunk.id] = (trunk, provider)
         if opened is not None:
-            await opened.close()
+            closing = asyncio.create_task(_close_later(opened))
+            self._replaced.add(closing)
+            closing.add_done_callback(self._replaced.discard)
         return provider
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -194,6 +210,14 @@ class ProviderPool:
                 self._loop = uvloop.new_event_loop()
                 Thread(target=_serve, args=(self._loop,), name="provider-pool", daemon=True).start()
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+
+async def _close_later(provider: Provider) -> None:
+    """Close a provider that no new request uses. Closed at once, it would leave its calls in progress unclear."""
+    try:
+        await asyncio.sleep(REPLACED_SECONDS)
+    finally:
+        await provider.close()
 
 
 def _serve(loop: asyncio.AbstractEventLoop) -> None:

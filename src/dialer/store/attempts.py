@@ -14,7 +14,7 @@ from dialer.domain.ids import AttemptId, BatchId, ContactId, TrunkId
 from dialer.domain.lane import Lane
 from dialer.domain.outcomes import Outcome
 from dialer.domain.states import AttemptState
-from dialer.domain.timeouts import CALL_SECONDS, FIRST_ASK_SECONDS, GONE_SECONDS, LAST_ASK_SECONDS
+from dialer.domain.timeouts import CALL_SECONDS, FIRST_ASK_SECONDS, GONE_SECONDS, GRANT_SECONDS, LAST_ASK_SECONDS
 from dialer.domain.trunk import Trunk
 from dialer.store.database import checked_last, moment, optional_moment, passing_over, rows, run
 from dialer.store.numbers import WORKSPACE, config_of
@@ -288,7 +288,9 @@ def take_overdue(connection: Connection, now: DateTime, again_at: DateTime, limi
                   -- Later than that by what a report may take from its network to the inbox.
                   EXISTS (SELECT 1 FROM trunk_links l
                           WHERE l.trunk_id = a.trunk_id AND l.linked_at <= a.created_at
-                          AND l.heard_at >= a.gone_at + interval '2 seconds') AS heard_without_break
+                          AND l.heard_at >= a.gone_at + interval '2 seconds') AS heard_without_break,
+                  coalesce(a.created_at < t.network_since + interval '{GRANT_SECONDS} seconds', false)
+                  AS network_has_changed
         """,
         now=now,
         again_at=again_at,
@@ -304,6 +306,7 @@ def take_overdue(connection: Connection, now: DateTime, again_at: DateTime, limi
             has_report_waiting=row.has_report_waiting,
             gone_at=optional_moment(row.gone_at),
             heard_without_break=row.heard_without_break,
+            network_has_changed=row.network_has_changed,
             is_too_long=row.is_too_long,
         )
         for row in records

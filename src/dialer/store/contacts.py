@@ -2,9 +2,10 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pendulum import DateTime
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Row
 
 from dialer.domain.attempt import Offer, ReservedAttempt
 from dialer.domain.ids import AttemptId, BatchId, ContactId, WorkspaceId
@@ -104,11 +105,14 @@ def claim(connection: Connection, offers: Sequence[Offer]) -> ClaimedContacts:
         connection,
         f"""
         WITH clock AS MATERIALIZED (SELECT dialer_now() AS now),
-        -- An attempt refers to these. Someone who is deleting one of them must not make all offers wait.
+        -- An attempt refers to these. Someone who is deleting one of them must not make all offers wait. One that was
+        -- deactivated since the dispatch has read it is not used any more.
         free_numbers AS MATERIALIZED (
-            SELECT id FROM phone_numbers WHERE id = ANY(CAST(:distinct_numbers AS uuid[])) FOR KEY SHARE SKIP LOCKED),
+            SELECT id FROM phone_numbers WHERE id = ANY(CAST(:distinct_numbers AS uuid[])) AND status = 'active'
+            FOR KEY SHARE SKIP LOCKED),
         free_trunks AS MATERIALIZED (
-            SELECT id FROM trunks WHERE id = ANY(CAST(:distinct_trunks AS uuid[])) FOR KEY SHARE SKIP LOCKED),
+            SELECT id FROM trunks WHERE id = ANY(CAST(:distinct_trunks AS uuid[])) AND status = 'active'
+            FOR KEY SHARE SKIP LOCKED),
         offers AS MATERIALIZED (
             SELECT o.attempt_id, o.batch_id, o.lane, o.number_id, o.trunk_id, o.from_number, o.granted_at, o.local_on,
                    o.utc_on, o.allowed_by,
@@ -128,7 +132,7 @@ def claim(connection: Connection, offers: Sequence[Offer]) -> ClaimedContacts:
             GROUP BY o.batch_id, o.lane, b.id, w.id),
         chosen AS MATERIALIZED (
             SELECT c.id, c.batch_id, c.lane, c.phone_number, c.priority, c.due_at, c.position, c.name, c.external_id,
-                   c.variables, wanted.workspace_id, wanted.limits,
+                   c.variables, c.expires_at, wanted.workspace_id, wanted.limits,
                    coalesce(c.expires_at <= clock.now, false) AS is_expired,
                    {IS_SPENT} AS is_spent, {IS_SUPPRESSED} AS is_suppressed,
                    {live_call("wanted.workspace_id", "c.phone_number")} AS is_in_call,
@@ -141,14 +145,14 @@ def claim(connection: Connection, offers: Sequence[Offer]) -> ClaimedContacts:
                 ORDER BY priority, due_at, position LIMIT wanted.n FOR NO KEY UPDATE SKIP LOCKED) AS locked
                 LIMIT :most) AS c),
         callable AS (
-            SELECT id, batch_id, lane, phone_number, name, external_id, variables, workspace_id, limits,
+            SELECT id, batch_id, lane, phone_number, name, external_id, variables, expires_at, workspace_id, limits,
                    row_number() OVER (PARTITION BY batch_id, lane ORDER BY priority, due_at, position) AS nth
             FROM chosen WHERE NOT is_expired AND NOT is_suppressed AND NOT is_spent
                           AND is_in_call IS NULL AND free_at IS NULL),
         paired AS MATERIALIZED (
             SELECT o.attempt_id, batch_id, o.number_id, o.trunk_id, o.from_number, o.granted_at, o.local_on, o.utc_on,
-                   o.allowed_by, c.id AS contact_id, c.phone_number, c.name, c.external_id, c.variables, c.workspace_id,
-                   c.limits
+                   o.allowed_by, c.id AS contact_id, c.phone_number, c.name, c.external_id, c.variables, c.expires_at,
+                   c.workspace_id, c.limits
             FROM callable c JOIN offers o USING (batch_id, lane, nth)),
         written AS (
             INSERT INTO attempts (id, batch_id, contact_id, workspace_id, trunk_id, phone_number_id, to_number,
@@ -184,7 +188,8 @@ def claim(connection: Connection, offers: Sequence[Offer]) -> ClaimedContacts:
             INSERT INTO batch_days AS d (batch_id, local_on, attempts)
             SELECT batch_id, local_on, count(*) FROM written GROUP BY batch_id, local_on ORDER BY batch_id
             ON CONFLICT (batch_id, local_on) DO UPDATE SET attempts = d.attempts + excluded.attempts)
-        SELECT p.attempt_id, p.batch_id, p.contact_id, p.phone_number, p.name, p.external_id, p.variables, passed_over.n
+        SELECT p.attempt_id, p.batch_id, p.contact_id, p.phone_number, p.name, p.external_id, p.variables,
+               p.expires_at, passed_over.n
         FROM (SELECT (SELECT count(*) FROM skipped) + (SELECT count(*) FROM postponed) AS n) AS passed_over
         LEFT JOIN paired p ON {checked_last("p.attempt_id IN (SELECT id FROM written)")}
         """,
@@ -206,14 +211,13 @@ def claim(connection: Connection, offers: Sequence[Offer]) -> ClaimedContacts:
         allowed=[offer.allowed_by for offer in offers],
         rescue_after=f"{RESCUE_AFTER[AttemptState.RESERVED]} seconds",
     )
-    reserved = tuple(
-        ReservedAttempt(
-            row.attempt_id, row.batch_id, row.contact_id, row.phone_number, row.name, row.external_id, row.variables
-        )
-        for row in records
-        if row.attempt_id is not None
-    )
+    reserved = tuple(_reserved(row) for row in records if row.attempt_id is not None)
     return ClaimedContacts(reserved, records[0].n)
+
+
+def _reserved(row: Row[Any]) -> ReservedAttempt:
+    contact = row.name, row.external_id, row.variables, optional_moment(row.expires_at)
+    return ReservedAttempt(row.attempt_id, row.batch_id, row.contact_id, row.phone_number, *contact)
 
 
 @dataclass(frozen=True, slots=True)

@@ -279,18 +279,18 @@ class Leases:
         for lease in leases:
             for key in slot_keys(lease):
                 members[key].append(lease)
+        return self._outside(members)
+
+    def _outside(self, members: Mapping[str, Sequence[Lease]]) -> list[Lease]:
+        """Return the leases that are missing from a set under whose key they are, each once."""
         with _answering():
             pipe = self._redis.pipeline(transaction=False)
             for key, holders in members.items():
                 pipe.smismember(key, [str(lease.attempt_id) for lease in holders])
             answers = pipe.execute()
-        lost = {
-            lease.attempt_id
-            for holders, present in zip(members.values(), answers, strict=True)
-            for lease, is_there in zip(holders, present, strict=True)
-            if not is_there
-        }
-        return [lease for lease in leases if lease.attempt_id in lost]
+        together = zip(members.values(), answers, strict=True)
+        found = [pair for holders, present in together for pair in zip(holders, present, strict=True)]
+        return list({lease.attempt_id: lease for lease, is_there in found if not is_there}.values())
 
     def remind(self, look_at: DateTime) -> int:
         """Restore the deadline, and the list of what is held, of attempts for which Redis has lost them, as after a
@@ -331,15 +331,18 @@ class Leases:
                 pipe.hset(HOLDS, str(lease.attempt_id), json.dumps(keys))
                 pipe.zadd(DEADLINES, {str(lease.attempt_id): milliseconds(look_at)})
 
-    def count_days(self, counted: Iterable[Lease]) -> None:
-        """Count these attempts toward the daily caps of their numbers."""
-        days: dict[str, list[str]] = defaultdict(list)
+    def count_days(self, counted: Iterable[Lease]) -> list[Lease]:
+        """Count these attempts toward the daily caps of their numbers; return those that were not counted before."""
+        days: dict[str, list[Lease]] = defaultdict(list)
         for lease in counted:
-            days[day_key(lease.number_id, lease.utc_on)].append(str(lease.attempt_id))
+            days[day_key(lease.number_id, lease.utc_on)].append(lease)
+        missing = self._outside(days)
         with self._pipeline() as pipe:
-            for key, members in days.items():
-                pipe.sadd(key, *members)
+            for lease in missing:
+                pipe.sadd(day_key(lease.number_id, lease.utc_on), str(lease.attempt_id))
+            for key in days:
                 pipe.expire(key, DAY_KEPT_SECONDS)
+        return missing
 
     def unloaded(self, capped: Mapping[NumberId, str], days: Sequence[date]) -> set[NumberId]:
         """Return the numbers in `capped` that are not loaded for one of these days. `capped`: with their versions."""

@@ -22,6 +22,7 @@ from dialer.providers.asterisk.events import AriEventReader
 from dialer.providers.asterisk.requests import originate
 from dialer.providers.asterisk.responses import error_text, lookup_result, placement, placement_after_conflict, uptime
 from dialer.providers.base import (
+    TOO_LATE,
     CallHandle,
     CallRequest,
     LookupResult,
@@ -60,6 +61,8 @@ class Asterisk:
         if await self._missing_app(destination):
             return APP_MISSING
         now = self._clock()
+        if now >= request.leave_by:
+            return TOO_LATE
         body = originate(request, self._config, destination, now)
         if isinstance(body, Refused):
             return body

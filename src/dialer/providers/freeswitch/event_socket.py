@@ -5,9 +5,12 @@ for a listener that is away: look-ups find what was missed.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import TypeVar
 
+import structlog
+
+from dialer.domain.call import CallEvent
 from dialer.domain.outcomes import RefusalCause
 from dialer.errors import Unavailable
 from dialer.providers import sockets
@@ -15,7 +18,7 @@ from dialer.providers.egress import AddressRefused, Egress
 from dialer.providers.event_source import LinkLost, Received
 from dialer.providers.freeswitch.config import FreeSwitchConfig
 from dialer.providers.freeswitch.esl import EslConnection, Frame, SwitchEvent
-from dialer.providers.freeswitch.events import ChannelEventReader
+from dialer.providers.freeswitch.events import ChannelEventReader, Unreadable
 
 C = TypeVar("C", bound=EslConnection)
 
@@ -24,6 +27,8 @@ ASK_EVERY_SECONDS = 5.0
 # 100,000 events itself.
 MOST_WAITING = 5000
 MOST_WAITING_BYTES = 8 * 1024 * 1024
+
+log = structlog.get_logger()
 
 
 class ListeningConnection(EslConnection):
@@ -95,13 +100,27 @@ async def receive(
             has_news = await connection.news(heartbeat.wait_seconds)
             # In this order: all events that were sent before the answer are taken with it.
             end, is_answered = connection.end, heartbeat.is_answered
-            events = [event for received in connection.take() for event in reader.read(received)]
-            yield Received(events, is_up=is_answered and end is None)
+            events, unreadable = _read(connection.take(), reader)
+            gap = f"FreeSWITCH has sent what cannot be read: {unreadable}" if unreadable else None
+            yield Received(events, is_answered and end is None, gap)
             if end is not None:
                 raise LinkLost(end)
             heartbeat.advance(is_answered, has_news)
     finally:
         await connection.close()
+
+
+def _read(received: Sequence[SwitchEvent], reader: ChannelEventReader) -> tuple[list[CallEvent], str | None]:
+    """Return the call events, and why the last unreadable event cannot be read."""
+    events: list[CallEvent] = []
+    unreadable = None
+    for event in received:
+        try:
+            events += reader.read(event)
+        except Unreadable as error:
+            unreadable = str(error)
+            log.warning("event of freeswitch cannot be read", reason=unreadable)
+    return events, unreadable
 
 
 class _Heartbeat:

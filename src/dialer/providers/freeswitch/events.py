@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from uuid import UUID
 
 import pendulum
-import structlog
 from pendulum import DateTime
 
 from dialer.domain.call import CallEvent, CallFacts, EventKind
@@ -25,6 +24,7 @@ Machine = tuple[str, str] | None
 
 # Calls that one reader remembers. The facts of a forgotten call are reported again, with the same keys.
 REMEMBERED = 100_000
+LONGEST_REASON = 200
 
 _EPOCH = pendulum.datetime(1970, 1, 1)
 _FAILED = re.compile(r"-ERR ([A-Z0-9_]+)")
@@ -36,7 +36,9 @@ _KINDS = {
 }
 EVENTS = f"CHANNEL_CREATE {' '.join(_KINDS)} BACKGROUND_JOB"
 
-log = structlog.get_logger()
+
+class Unreadable(Exception):
+    """An event of one of our calls, or of a job, cannot be read; the text says why."""
 
 
 class ChannelEventReader:
@@ -48,12 +50,11 @@ class ChannelEventReader:
         self._known: OrderedDict[str, None] = OrderedDict()
 
     def read(self, event: SwitchEvent) -> list[CallEvent]:
-        """Return the call events; none, and a warning in the log, when it cannot be read."""
+        """Return the call events; raises Unreadable."""
         try:
             return self._job(event) if event.name == "BACKGROUND_JOB" else self._channel(event)
         except (ArithmeticError, LookupError, ValueError) as error:
-            log.warning("event cannot be read", event_name=event.name, reason=repr(error))
-            return []
+            raise Unreadable(f"{event.name} ({error!r})"[:LONGEST_REASON]) from None
 
     def _channel(self, event: SwitchEvent) -> list[CallEvent]:
         fields = event.fields

@@ -6,10 +6,12 @@ that its sender learns what is wrong.
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
 import pendulum
+from pendulum import DateTime
 from pydantic import (
     AfterValidator,
     AwareDatetime,
@@ -46,6 +48,13 @@ def _as_text(value: object) -> str | None:
     return None if value is None else str(value)
 
 
+def _in_utc(at: datetime) -> DateTime:
+    try:
+        return pendulum.instance(at).in_timezone("UTC")
+    except OverflowError:
+        raise wrong_field("must be between the years 1 and 9999 in UTC") from None
+
+
 Text = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_printable)]
 
 
@@ -56,7 +65,7 @@ class Report(BaseModel):
 
     attempt_id: UUID
     event: EventKind
-    at: AwareDatetime
+    at: Annotated[AwareDatetime, AfterValidator(_in_utc)]
     outcome: Annotated[Outcome | None, Field(validate_default=True)] = None
     cause: Text | None = None
     talk_seconds: Annotated[float | None, Field(ge=0, le=CALL_SECONDS, allow_inf_nan=False)] = None
@@ -87,7 +96,7 @@ class Report(BaseModel):
         return CallEvent.of(
             AttemptId(self.attempt_id),
             self.event,
-            pendulum.instance(self.at).in_timezone("UTC"),
+            pendulum.instance(self.at),
             outcome=self.outcome,
             cause=self.cause,
             talk_seconds=self.talk_seconds,

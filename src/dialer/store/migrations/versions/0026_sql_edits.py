@@ -1,0 +1,14 @@
+"""What operators may change in SQL while calls are in progress."""
+
+from pathlib import Path
+
+from alembic import op
+
+from dialer.store.database import run_script
+
+revision = "0026"
+down_revision = "0025"
+
+
+def upgrade() -> None:
+    run_script(op.get_bind(), Path(__file__).with_suffix(".sql"))

@@ -1,0 +1,107 @@
+-- All is one transaction. Each table is locked for a moment, and no row is read: constraints are not validated. Processes
+-- of the previous release go on.
+
+-- Since when a trunk leads to the network of its config; NULL: since before this migration, or since it was created. Of a
+-- call that was placed before, this network cannot say that it was never placed.
+ALTER TABLE trunks ADD network_since timestamptz;
+
+CREATE FUNCTION note_network() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.network_since := dialer_now();
+    RETURN NEW;
+END $$;
+CREATE TRIGGER note_network BEFORE UPDATE OF provider, config ON trunks FOR EACH ROW
+    WHEN ((NEW.provider, NEW.config) IS DISTINCT FROM (OLD.provider, OLD.config)) EXECUTE FUNCTION note_network();
+
+-- Times that Python can read: not infinity, and no year of five digits. A row with another one could not be processed.
+ALTER TABLE batches
+    ADD CONSTRAINT batches_years CHECK (
+        expires_at >= '0001-01-01 00:00+00' AND expires_at < '10000-01-01 00:00+00') NOT VALID,
+    ADD CONSTRAINT batches_scheduled_years CHECK (
+        scheduled_at >= '0001-01-01 00:00+00' AND scheduled_at < '10000-01-01 00:00+00') NOT VALID;
+ALTER TABLE contacts
+    ADD CONSTRAINT contacts_expiry_years CHECK (
+        expires_at >= '0001-01-01 00:00+00' AND expires_at < '10000-01-01 00:00+00') NOT VALID,
+    ADD CONSTRAINT contacts_due_years CHECK (
+        due_at >= '0001-01-01 00:00+00' AND due_at < '10000-01-01 00:00+00') NOT VALID,
+    ADD CONSTRAINT contacts_not_before_years CHECK (
+        not_before >= '0001-01-01 00:00+00' AND not_before < '10000-01-01 00:00+00') NOT VALID;
+
+-- A contact that is being called stays until its call is over: its attempt would be deleted with it, and then its call
+-- counts for no limit, and its person could be called by another batch. Where its batch was deleted, nobody can end the
+-- attempt, so both are removed.
+CREATE FUNCTION keep_called() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (SELECT 1 FROM batches WHERE id = OLD.batch_id) THEN
+        RAISE EXCEPTION 'Contact % is being called; it can be deleted when its call is over', OLD.id
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'contact_in_call', TABLE = 'contacts';
+    END IF;
+    RETURN OLD;
+END $$;
+CREATE TRIGGER keep_called BEFORE DELETE ON contacts FOR EACH ROW
+    WHEN (OLD.status = 'dialing') EXECUTE FUNCTION keep_called();
+
+-- Makes an active batch due whose contacts were changed: some can be called, or none is left and it is complete. A
+-- statement of its own, after the row of batch_progress is locked: the status is the last word then.
+CREATE FUNCTION wake_changed(batch uuid) RETURNS void LANGUAGE sql AS $$
+    UPDATE batch_progress p SET next_dispatch_at = dialer_now() FROM batches b
+    WHERE p.batch_id = batch AND b.id = batch AND b.status = 'active'
+      AND (p.pending > 0 OR p.waiting + p.dialing = 0)
+      AND (p.next_dispatch_at IS NULL OR p.next_dispatch_at > dialer_now())
+$$;
+
+-- As before; but a change of contacts that is no claim and no end of a call wakes their batch. Otherwise contacts that an
+-- operator makes pending would not be called, and a batch whose last ones an operator takes out would not be completed.
+CREATE OR REPLACE FUNCTION count_contacts() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    d record;
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        FOR d IN SELECT batch_id, jsonb_object_agg(status, n) AS delta
+                 FROM (SELECT batch_id, status, count(*) AS n FROM changed_to GROUP BY 1, 2) AS s
+                 GROUP BY 1 ORDER BY 1
+        LOOP
+            PERFORM add_to_counts(d.batch_id, d.delta);
+            PERFORM welcome_contacts(d.batch_id);
+        END LOOP;
+    ELSIF TG_OP = 'DELETE' THEN
+        FOR d IN SELECT batch_id, jsonb_object_agg(status, -n) AS delta
+                 FROM (SELECT batch_id, status, count(*) AS n FROM changed_from GROUP BY 1, 2) AS s
+                 GROUP BY 1 ORDER BY 1
+        LOOP
+            PERFORM add_to_counts(d.batch_id, d.delta);
+            PERFORM wake_changed(d.batch_id);
+        END LOOP;
+    ELSE
+        FOR d IN SELECT batch_id, jsonb_object_agg(status, n) AS delta
+                 FROM (SELECT batch_id, status, sum(n) AS n
+                       FROM (SELECT batch_id, status, count(*) AS n FROM changed_to GROUP BY 1, 2
+                             UNION ALL SELECT batch_id, status, -count(*) FROM changed_from GROUP BY 1, 2) AS moved
+                       GROUP BY 1, 2 HAVING sum(n) <> 0) AS s
+                 GROUP BY 1 ORDER BY 1
+        LOOP
+            PERFORM add_to_counts(d.batch_id, d.delta);
+            IF (d.delta ->> 'dialing')::integer < 0 THEN
+                PERFORM note_drained(d.batch_id);
+            END IF;
+            IF NOT d.delta ? 'dialing' OR (d.delta ->> 'pending')::integer > 0 THEN
+                PERFORM wake_changed(d.batch_id);
+            END IF;
+        END LOOP;
+    END IF;
+    RETURN NULL;
+END $$;
+
+-- The zone in which a contact is called follows its time zone, where its batch respects that. Its lane may name an outbound
+-- number too, which stays. The batch may have been waiting for the old zone.
+CREATE FUNCTION follow_timezone() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (SELECT 1 FROM batches WHERE id = NEW.batch_id AND respect_contact_timezone) THEN
+        NEW.lane := NEW.timezone || coalesce(substring(OLD.lane FROM '\|.*$'), '');
+        PERFORM wake_changed(NEW.batch_id);
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER follow_timezone BEFORE UPDATE OF timezone ON contacts FOR EACH ROW
+    WHEN (NEW.timezone IS NOT NULL AND NEW.timezone IS DISTINCT FROM OLD.timezone AND NEW.lane = OLD.lane)
+    EXECUTE FUNCTION follow_timezone();
