@@ -3,6 +3,8 @@
 import heapq
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from functools import partial
 from itertools import count
 from threading import Condition, Thread
 
@@ -12,7 +14,7 @@ log = structlog.get_logger()
 
 
 class Scheduler:
-    """Runs work after a delay.
+    """Runs work after a delay, in the context in which it was accepted: its log has the same request id.
 
     An exception of the work is logged, not raised. A killed process loses work that was not started, so callers must
     have stored what has to survive.
@@ -33,14 +35,15 @@ class Scheduler:
 
     def after(self, wait_seconds: float, work: Callable[[], object]) -> None:
         """Run this work after a delay. It may schedule more work, even while `close` waits."""
+        due: Callable[[], object] = partial(copy_context().run, work)
         with self._changed:
             self._unfinished += 1
             if wait_seconds > 0:
-                heapq.heappush(self._due, (self._seconds() + wait_seconds, next(self._order), work))
+                heapq.heappush(self._due, (self._seconds() + wait_seconds, next(self._order), due))
                 self._start_timer()
                 self._changed.notify_all()
                 return
-        self._pool.submit(self._run, work)
+        self._pool.submit(self._run, due)
 
     def close(self) -> None:
         """Wait until all work is done, including work that is due later, and end the threads."""
