@@ -20,12 +20,13 @@ KUBERNETES = ("1.30", "1.37")
 LEAST: Mapping[str, Any] = {"secret": {"name": "dialer"}}
 EVERYTHING: Mapping[str, Any] = {
     "image": {"repository": "registry.example/dialer", "digest": f"sha256:{'0' * 64}", "pullSecrets": ["pull"]},
-    "secret": {"name": "dialer", "brokerUrl": "broker", "metricsToken": "token"},
+    "secret": {"name": "dialer", "brokerUrl": "broker", "metricsToken": "token", "ca": "ca.pem"},
     "trunkSecret": {"name": "trunks", "variables": ["TRUNK_TWILIO_TOKEN"]},
     "settings": {"PUBLIC_URL": "https://dialer.example.com", "WORKER_THREADS": 8, "WEBHOOK_ALLOW_PRIVATE": True},
+    "environment": {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"},
     "api": {"ingress": {"enabled": True, "className": "nginx", "tlsSecret": "tls", "annotations": {"a": "b"}}},
     "worker": {"autoscaling": {"enabled": True}},
-    "bulkWorker": {"replicas": 1},
+    "bulkWorker": {"replicas": 2},
     "networkPolicy": {
         "apiFrom": [{"namespaceSelector": {"matchLabels": {"name": "ingress"}}}],
         "egress": [{"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}],
@@ -77,7 +78,8 @@ def test_every_pod_is_confined_and_has_its_secrets_as_files(values: Mapping[str,
         assert {"DIALER_DATABASE_URL_FILE", "DIALER_REDIS_URL_FILE"} <= files.keys(), name
         assert all(path.startswith(mounts) for path in files.values()), name
         known = {f"DIALER_{field.upper()}" for field in Settings.model_fields}
-        assert {variable.removesuffix("_FILE") for variable in variables} - known <= {"TRUNK_TWILIO_TOKEN"}, name
+        others = {"TRUNK_TWILIO_TOKEN", "OTEL_EXPORTER_OTLP_ENDPOINT"}
+        assert {variable.removesuffix("_FILE") for variable in variables} - known <= others, name
 
 
 def test_every_container_runs_a_command_that_exists() -> None:
@@ -115,6 +117,7 @@ def test_workers_are_scaled_by_what_is_due_or_by_processors_and_the_deployment_l
         ({"secret": {"name": ""}}, "secret/name"),
         ({**LEAST, "workers": 3}, "workers"),
         ({**LEAST, "settings": {"DATABASE_URL": "postgresql://secret"}}, "DATABASE_URL"),
+        ({**LEAST, "environment": {"DIALER_API_KEY": "secret"}}, "DIALER_API_KEY"),
         ({**LEAST, "image": {"repository": "dialer", "digest": "latest"}}, "digest"),
         ({**LEAST, "trunkSecret": {"variables": ["TRUNK_A"]}}, "trunkSecret.name is required"),
     ],

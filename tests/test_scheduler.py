@@ -3,6 +3,7 @@
 from threading import Event
 from time import monotonic
 
+from structlog.contextvars import bound_contextvars, get_contextvars
 from structlog.testing import capture_logs
 
 from dialer.scheduler import Scheduler
@@ -28,6 +29,15 @@ def test_closing_waits_for_what_is_due_later_and_for_what_that_schedules() -> No
     scheduler.after(0.05, first)
     scheduler.close()
     assert done == ["first", "second"]
+
+
+def test_work_logs_under_the_request_id_of_whoever_scheduled_it() -> None:
+    scheduler, ids = Scheduler(1, monotonic), list[object]()
+    for request_id, wait in (("a", 0.01), ("b", 0)):
+        with bound_contextvars(request_id=request_id):
+            scheduler.after(wait, lambda: ids.append(get_contextvars()["request_id"]))
+    scheduler.close()
+    assert sorted(ids, key=str) == ["a", "b"]
 
 
 def test_slow_work_does_not_hold_up_other_work() -> None:

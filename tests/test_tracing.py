@@ -12,6 +12,7 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from structlog.contextvars import bound_contextvars
 
 from dialer import tracing
 from dialer.domain.ids import AttemptId, BatchId, uuid7
@@ -65,6 +66,14 @@ def test_the_life_of_an_attempt_is_one_trace_with_its_id(
     assert links == {first_of(batch_id), ids(step)}
     of_batch = [span.name for span in exporter.get_finished_spans() if ids(span)[0] == batch_id.int]
     assert of_batch == ["batch draft", "batch active", "batch completed"]
+
+
+def test_the_lines_of_a_step_and_its_span_have_the_id_of_their_request(exporter: InMemorySpanExporter) -> None:
+    traced(exporter)
+    with bound_contextvars(request_id="order-66"), tracing.work("settle"):
+        pass
+    (span,) = exporter.get_finished_spans()
+    assert span.attributes == {"dialer.request_id": "order-66"}
 
 
 def test_a_request_continues_the_trace_of_its_client(exporter: InMemorySpanExporter) -> None:

@@ -1,6 +1,7 @@
 """The clock and the random numbers of a process. Only entry points use them; all else gets them as arguments."""
 
 import time
+from collections.abc import Callable
 from random import Random, SystemRandom
 
 import pendulum
@@ -15,6 +16,12 @@ def clock() -> DateTime:
 def seconds() -> float:
     """Return the time of a monotonic clock, for durations."""
     return time.perf_counter()
+
+
+def steady_clock() -> Callable[[], DateTime]:
+    """Return a clock that begins with the current time and goes on when the clock of this machine is set."""
+    began_at, began = clock(), seconds()
+    return lambda: began_at.add(seconds=seconds() - began)
 
 
 def chance() -> Random:

@@ -4,6 +4,8 @@ import heapq
 from collections import defaultdict, deque
 from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from functools import partial
 from itertools import count
 from threading import Condition, Thread
 
@@ -13,7 +15,7 @@ log = structlog.get_logger()
 
 
 class Scheduler:
-    """Runs work after a delay.
+    """Runs work after a delay, in the context in which it was accepted: its log has the same request id.
 
     An exception of the work is logged, not raised. A killed process loses work that was not started, so callers must
     have stored what has to survive.
@@ -39,14 +41,15 @@ class Scheduler:
 
     def after(self, wait_seconds: float, work: Callable[[], object], owner: Hashable = None) -> None:
         """Run this work after a delay. It may schedule more work, even while `close` waits."""
+        due: Callable[[], object] = partial(copy_context().run, work)
         with self._changed:
             self._unfinished += 1
             if wait_seconds > 0:
-                heapq.heappush(self._due, (self._seconds() + wait_seconds, next(self._order), work, owner))
+                heapq.heappush(self._due, (self._seconds() + wait_seconds, next(self._order), due, owner))
                 self._start_timer()
                 self._changed.notify_all()
             else:
-                self._start(work, owner)
+                self._start(due, owner)
 
     def close(self) -> None:
         """Wait until all work is done, including work that is due later, and end the threads."""

@@ -22,6 +22,8 @@ QUEUES = tuple(queue for queues in QUEUES_OF.values() for queue in queues)
 VARIABLES_BEGIN_WITH = "TRUNK_"
 NO_NETWORKS = ("none",)
 PREFIX = "DIALER_"
+# How a server's certificate is verified, where a URL says it.
+CERT_REQS = ("required", "optional", "none")
 # Kubernetes sets those of a Service that is called dialer or dialer-…; the tests have their own.
 _OF_OTHERS = re.compile(r"DIALER_(TEST_|STORM_|\w*(SERVICE_HOST|SERVICE_PORT|PORT_\d)|(\w+_)?PORT$)")
 
@@ -32,6 +34,8 @@ def _begins_with(*schemes: str) -> AfterValidator:
     def check(url: str) -> str:
         if not url.startswith(schemes):
             raise PydanticCustomError("scheme", "must begin with {schemes}", {"schemes": " or ".join(schemes)})
+        if (reqs := re.search(r"[?&]ssl_cert_reqs=([^&]*)", url)) and reqs[1] not in CERT_REQS:
+            raise PydanticCustomError("cert_reqs", "ssl_cert_reqs must be required, optional or none")
         return url
 
     return AfterValidator(check)

@@ -16,6 +16,7 @@ from uuid import UUID
 
 import structlog
 from pendulum import DateTime
+from structlog.contextvars import get_contextvars
 
 from dialer.clock import chance, clock
 from dialer.engine import journal
@@ -97,7 +98,7 @@ class Tracing:
         """
         parent = self._parent(trace_parent)
         trace = parent.trace_id if parent else self._random.getrandbits(128) or 1
-        attributes: dict[str, Any] = {}
+        attributes: dict[str, Any] = {"request_id": get_contextvars().get("request_id")}
         is_sampled = bool(parent.trace_flags & 1) if parent else self._is_sampled(trace)
         context = self._context(trace, self._random.getrandbits(64) or 1)
         token, began_at = self._current.set(context if is_sampled else None), clock()

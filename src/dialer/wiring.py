@@ -15,6 +15,7 @@ from pendulum import DateTime
 from dialer.clock import chance as chance
 from dialer.clock import clock as clock
 from dialer.clock import seconds as seconds
+from dialer.clock import steady_clock as steady_clock
 from dialer.errors import InvalidInput, Unavailable
 from dialer.settings import Settings, secret_in_file
 from dialer.store.database import Database, Timeouts

@@ -12,19 +12,20 @@ Every step uses the ledger's clock. A worker whose own clock is far from it does
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from functools import partial, wraps
 from threading import Event
 from typing import Any
 
 import structlog
 from celery import Celery, beat
+from celery.schedules import schedule
 from celery.signals import beat_init, setup_logging, worker_init, worker_shutdown
 from celery.worker import consumer
-from kombu.entity import Queue
 from kombu.exceptions import OperationalError
 from pendulum import DateTime
 
-from dialer import log, tracing, wiring
+from dialer import broker, log, tracing, wiring
 from dialer.coalesce import Coalesced
 from dialer.domain.ids import BatchId, EndpointId
 from dialer.domain.outcomes import KNOWN_CAUSES
@@ -47,7 +48,7 @@ from dialer.store import numbers
 from dialer.store.process_metrics import ProcessMetrics
 
 CHUNK = 50
-QUEUE, BEAT_QUEUE, BULK_QUEUE = QUEUES
+_, BEAT_QUEUE, BULK_QUEUE = QUEUES
 # The steps that may take long.
 BULK_STEPS = ("bulk_change", "retention")
 RESCUE_SECONDS = 5.0
@@ -97,6 +98,15 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]  # Celery brings no typ
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self.loop: Callable[..., None] = partial(self._survive, self.loop)
+
+    def stop(self) -> None:
+        """Take no more tasks, and give back those that have not begun: not only when the running ones have ended.
+
+        A request for tasks stays open for a second: what it still brings is given back too. Otherwise a settle task
+        would wait here for the end of the longest task, and slots would be idle (P6).
+        """
+        super().stop()
+        self.shutdown()
 
     def create_task_handler(self, *arguments: Any) -> Callable[[Any], None]:
         """Reject a message that is no task; otherwise it would be delivered again, to the next worker."""
@@ -159,10 +169,14 @@ class InMemory(beat.Scheduler):  # type: ignore[misc]  # Celery brings no types
         """
 
 
+# Celery's own clock is that of the machine: beat would send nothing for as long as it is set back.
+steady = wiring.steady_clock()
+
+
 def _every(seconds: float, task: str) -> dict[str, Any]:
     return {
         "task": f"dialer.{task}",
-        "schedule": seconds,
+        "schedule": schedule(timedelta(seconds=seconds), nowfun=steady),
         "options": {"queue": BULK_QUEUE if task in BULK_STEPS else BEAT_QUEUE},
         "kwargs": {"by_beat": True},
     }
@@ -177,27 +191,12 @@ INTERVALS = {
     "retention": RETENTION_SECONDS,
 }
 
-app = Celery("dialer", broker=settings.broker)
+app = Celery("dialer")
 app.conf.update(
+    **broker.connection_of(settings.broker),
+    **broker.OPTIONS,
     beat_schedule={name: _every(seconds, name) for name, seconds in INTERVALS.items()},
-    broker_connection_retry_on_startup=True,
-    # The visibility timeout is longer than any task. The tick has long made up for a task that is restored after it.
-    broker_transport_options={"visibility_timeout": 3600, "socket_timeout": 5, "socket_connect_timeout": 5},
-    enable_utc=True,
-    # The anonymous exchange routes by the queue's name alone: bindings in Redis would be lost with its memory.
-    # Workers take from all in turn, so that beat's tasks do not wait behind a flood of call reports (P6).
-    task_queues=[Queue(name, exchange="", routing_key=name) for name in QUEUES],
     task_routes={f"dialer.{step}": {"queue": BULK_QUEUE} for step in BULK_STEPS},
-    task_default_queue=QUEUE,
-    task_default_exchange="",
-    task_default_routing_key=QUEUE,
-    task_ignore_result=True,
-    timezone="UTC",
-    worker_prefetch_multiplier=1,
-    worker_send_task_events=False,
-    worker_enable_remote_control=False,
-    # Tasks are acknowledged early, so none is cancelled; Celery warns at each lost connection where this is not set.
-    worker_cancel_long_running_tasks_on_connection_loss=True,
     worker_consumer="dialer.worker:Consumer",
 )
 
@@ -272,11 +271,12 @@ def step(work: Callable[..., None]) -> Any:
     @app.task(name=f"dialer.{name}")
     @wraps(work)
     def task(*ids: Any, by_beat: bool = False) -> None:
-        if name not in BULK_STEPS:
-            run(*ids, by_beat=by_beat)
-        elif name not in bulk_waiting:
-            bulk_waiting.add(name)
-            bulk_scheduler.after(0, partial(run, by_beat=by_beat))
+        with broker.request_of(app.current_task):
+            if name not in BULK_STEPS:
+                run(*ids, by_beat=by_beat)
+            elif name not in bulk_waiting:
+                bulk_waiting.add(name)
+                bulk_scheduler.after(0, partial(run, by_beat=by_beat))
 
     return task
 

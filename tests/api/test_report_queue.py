@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from threading import Event
 from uuid import UUID, uuid4
 
+from structlog.contextvars import bound_contextvars, get_contextvars
+
 from dialer.api.report_queue import ReportQueue
 from dialer.domain.call import CallEvent, EventKind
 from dialer.domain.ids import AttemptId, TrunkId
@@ -25,6 +27,7 @@ class Inbox:
     def __init__(self, fails: Callable[[Sequence[CallEvent]], Exception | None] = lambda _: None) -> None:
         self.pages: list[tuple[TrunkId, Sequence[CallEvent]]] = []
         self.woken = 0
+        self.woken_by: list[object] = []
         self.more_are_waiting = Event()
         self._fails = fails
         self.queue = ReportQueue(self._store, self._wake)
@@ -38,6 +41,7 @@ class Inbox:
 
     def _wake(self) -> None:
         self.woken += 1
+        self.woken_by.append(get_contextvars().get("request_id"))
 
     async def store(self, *webhooks: tuple[TrunkId, Sequence[CallEvent]]) -> list[BaseException | None]:
         """Store the first webhook, and the others while it is being stored; return the error of each."""
@@ -56,6 +60,23 @@ async def test_webhooks_that_arrive_while_others_are_stored_make_one_page() -> N
     assert len(inbox.pages) <= 2
     assert [event for _, page in inbox.pages for event in page] == events
     assert inbox.woken == len(inbox.pages)
+
+
+async def test_settle_is_woken_under_the_id_of_the_first_request_of_each_page() -> None:
+    inbox = Inbox()
+
+    async def request(request_id: str) -> None:
+        with bound_contextvars(request_id=request_id):
+            await inbox.queue.store(TRUNK, [ringing()])
+
+    first = asyncio.create_task(request("first"))
+    while not inbox.queue._storing:
+        await asyncio.sleep(0)
+    others = [asyncio.create_task(request(name)) for name in ("second", "third")]
+    await asyncio.sleep(0)
+    inbox.more_are_waiting.set()
+    await asyncio.gather(first, *others)
+    assert inbox.woken_by == ["first", "second"]
 
 
 async def test_each_trunk_stores_its_own() -> None:

@@ -221,6 +221,18 @@ def test_a_server_that_is_away_is_a_503_in_constant_words(api: Api, draft: Draft
     wiring.close(context)
 
 
+@pytest.mark.parametrize(("migration", "status"), [("9998", 200), ("0001", 503)])
+def test_a_process_stays_ready_after_the_migration_of_the_next_release_and_not_before_its_own(
+    client: TestClient, world: World, migration: str, status: int
+) -> None:
+    was = world.value("SELECT version_num FROM alembic_version")
+    world.sql("UPDATE alembic_version SET version_num = :migration", migration=migration)
+    try:
+        assert client.get("http://testserver/readyz").status_code == status
+    finally:
+        world.sql("UPDATE alembic_version SET version_num = :was", was=was)
+
+
 def figures(text: str) -> dict[str, float]:
     lines = (line for line in text.splitlines() if not line.startswith("#"))
     return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}

@@ -5,14 +5,18 @@ import json
 from datetime import UTC
 from typing import Any
 from urllib.parse import urlencode
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from fastapi.testclient import TestClient
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from standardwebhooks import Webhook
 
 from api.conftest import Api
+from dialer import tracing
 from dialer.api.webhooks import report_queue
+from dialer.tracing import Tracing
 from support.networks.twilio import ACCOUNT_SID, AUTH_TOKEN
 from support.networks.twilio_calls import signature
 from support.world import World
@@ -62,6 +66,24 @@ def test_a_report_that_is_not_signed_by_its_trunk_is_a_403_and_is_not_stored(
     answer = client.post(f"/providers/http/{trunk}/events", content=body, headers=headers)
     assert (answer.status_code, answer.json()["error"]["code"]) == (403, "not_signed")
     assert stored(world) == 0
+
+
+def test_a_report_is_a_span_of_the_trace_of_its_attempt_and_linked_to_its_request(
+    client: TestClient, world: World, trunk: str
+) -> None:
+    exporter, body = InMemorySpanExporter(), rung(world)
+    tracing.use(Tracing(SimpleSpanProcessor(exporter), "1.2", "api"))
+    try:
+        client.post(f"/providers/http/{trunk}/events", content=body, headers=signed(body, world))
+    finally:
+        tracing.use(None)
+    spans = {span.name: span for span in exporter.get_finished_spans()}
+    report, request = spans["report ringing"], spans["request"]
+    assert report.context
+    assert report.context.trace_id == UUID(json.loads(body)["attempt_id"]).int
+    assert [link.context for link in report.links] == [request.context]
+    assert request.attributes
+    assert request.attributes["dialer.request_id"]
 
 
 def test_a_report_that_was_stored_is_acknowledged_though_settle_cannot_be_asked(

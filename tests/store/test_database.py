@@ -59,6 +59,22 @@ def schema_and_rows(db: Database) -> dict[str, list[Any]]:
     return versions_by_table
 
 
+def test_code_goes_on_on_a_newer_schema_as_long_as_that_says_so(db: Database) -> None:
+    with db.begin() as connection:
+        within = db.within(connection)
+        rows(connection, "UPDATE alembic_version SET version_num = '9998' RETURNING 1")
+        within.check()
+        within.upgrade()
+        assert within.revision() == "9998"
+        connection.exec_driver_sql(
+            "CREATE OR REPLACE FUNCTION dialer_oldest_code() RETURNS text LANGUAGE sql AS $$SELECT '9998'$$"
+        )
+        for refused in (within.check, within.upgrade):
+            with pytest.raises(Unavailable, match=r"is at migration 9998,.* this version of Dialer does not"):
+                refused()
+        connection.exec_driver_sql("ROLLBACK")
+
+
 def test_a_database_that_does_not_answer_is_named_in_one_line() -> None:
     with pytest.raises(Unavailable, match="Postgres does not answer"):
         Database("postgresql+psycopg://nobody@127.0.0.1:1/nothing").check()

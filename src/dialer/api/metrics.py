@@ -61,6 +61,7 @@ LABELLED_GAUGES = {
 GAUGES = {
     "slots_used": ("dialer_slots_used", "Calls in progress of active batches."),
     "slots_limit": ("dialer_slots_limit", "The sum of max_concurrent_calls of active batches."),
+    "retention_overdue": ("dialer_retention_overdue_seconds", "How long retention is late."),
     "inbox_depth": ("dialer_inbox_depth", "Call events that wait for settle."),
     "inbox_age": ("dialer_inbox_oldest_seconds", "How long the oldest call event has waited for settle."),
     "webhooks_pending": ("dialer_webhooks_pending", "Webhook messages that are not delivered yet."),
@@ -136,7 +137,7 @@ class MetricsPage(Collector):
     def _read_gauges(self, now: DateTime) -> dict[str, Any] | None:
         try:
             with self._context.db.begin() as connection:
-                return ledger_metrics.gauges(connection, now)
+                return ledger_metrics.gauges(connection, now, self._settings.retention_days)
         except DialerError:
             return None
 

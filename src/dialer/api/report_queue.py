@@ -7,7 +7,8 @@ and under load the cost of each falls.
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextvars import Context, copy_context
+from dataclasses import dataclass, field
 
 from starlette.concurrency import run_in_threadpool
 
@@ -23,11 +24,12 @@ Store = Callable[[TrunkId, Sequence[CallEvent]], int]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Webhook:
-    """The call events of one request, which is answered once they are `stored`."""
+    """The call events of one request, which is answered once they are `stored`. `context`: has the request's id."""
 
     trunk_id: TrunkId
     events: Sequence[CallEvent]
     stored: asyncio.Future[None]
+    context: Context = field(default_factory=copy_context)
 
     def answer(self, error: Exception | None) -> None:
         if self.stored.done():  # its client has disconnected
@@ -44,7 +46,7 @@ class ReportQueue:
     Args:
         store: stores call events of a trunk and returns how many were new; raises what makes the network send them
             again.
-        on_new: called after new call events were stored.
+        on_new: called after new call events were stored, in the context of the first of their requests.
     """
 
     def __init__(self, store: Store, on_new: Callable[[], object]) -> None:
@@ -86,7 +88,7 @@ class ReportQueue:
             by_trunk[webhook.trunk_id].append(webhook)
         errors: dict[Webhook, Exception] = {}
         if sum(self._store_together(webhooks, errors) for webhooks in by_trunk.values()):
-            self._on_new()
+            page[0].context.run(self._on_new)
         return errors
 
     def _store_together(self, webhooks: Sequence[Webhook], errors: dict[Webhook, Exception]) -> int:

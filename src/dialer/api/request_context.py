@@ -75,7 +75,7 @@ class RequestContextMiddleware:
         try:
             with tracing.work("request", Headers(scope=scope).get("traceparent", "")) as attributes:
                 await self._app(scope, receive, send_with_headers)
-                attributes.update(_labels(scope, status), request_id=context.request_id)
+                attributes.update(_labels(scope, status))
         except Exception:
             log.exception("request failed", method=scope["method"], path=_loggable(scope["path"]))
             if status is None:

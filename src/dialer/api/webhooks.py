@@ -21,7 +21,7 @@ from dialer.api.report_queue import ReportQueue
 from dialer.api.request_context import current_request
 from dialer.domain.ids import AttemptId, TrunkId
 from dialer.domain.trunk import Trunk
-from dialer.engine import events
+from dialer.engine import events, journal
 from dialer.errors import NotFound, NotSigned
 from dialer.log import Outage
 from dialer.providers.base import Provider, ReportsByWebhook, WebhookRequest
@@ -93,7 +93,9 @@ async def _receive(request: Request, provider: str, trunk_id: TrunkId, attempt_i
         state.unsigned_reports.add(address, str(trunk_id))
         raise
     if reports:
+        began_at = wiring.clock()
         await state.report_queue.store(trunk_id, reports)
+        journal.received(reports, began_at, wiring.clock())
     return Response(status_code=204)
 
 

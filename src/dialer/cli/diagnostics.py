@@ -27,17 +27,17 @@ def upgrade(data_dir: DataDir = None, as_json: AsJson = False) -> None:
 
     with open_database(data_dir) as database:
         health.upgrade(database)
-    _print_migration("The database is at migration {}.", as_json=as_json)
+        _print_migration(database, "The database is at migration {}.", as_json=as_json)
 
 
 @db_group.command()
 def check(data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Check whether the schema is what this version of Dialer needs; exit 1 if not."""
+    """Check whether this version of Dialer works on the schema; exit 1 if not."""
     from dialer.store import health
 
     with open_database(data_dir) as database:
         health.check_database(database)
-    _print_migration("The database is at migration {}, as it should be.", as_json=as_json)
+        _print_migration(database, "The database is at migration {}, as it should be.", as_json=as_json)
 
 
 def audit(
@@ -124,7 +124,6 @@ def open_database(data_dir: Path | None) -> Iterator["Database"]:
         database.close()
 
 
-def _print_migration(sentence: str, *, as_json: bool) -> None:
-    from dialer.store.schema_version import head
-
-    typer.echo(json.dumps({"migration": head()}) if as_json else sentence.format(head()))
+def _print_migration(database: "Database", sentence: str, *, as_json: bool) -> None:
+    migration = database.revision()
+    typer.echo(json.dumps({"migration": migration}) if as_json else sentence.format(migration))

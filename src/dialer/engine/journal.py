@@ -140,9 +140,10 @@ def settled(reports: Iterable[ReceivedReport], verdicts: Iterable[ReportVerdict]
 
 
 def received(events: Iterable[CallEvent], began_at: DateTime, ended_at: DateTime) -> None:
-    """Send the spans of reports that were stored in the inbox."""
-    if _span:
-        for event in events:
+    """Log the reports that were stored in the inbox, for whoever debugs a network, and send their spans."""
+    for event in events:
+        log.debug("report stored", attempt_id=str(event.attempt_id), kind=event.kind.value)
+        if _span:
             _span(event.attempt_id, f"report {event.kind}", began_at, ended_at, {"reported_at": str(event.at)})
 
 

@@ -156,15 +156,11 @@ class Database:
             return schema_version.revision(connection)
 
     def check(self) -> None:
-        """Raise Unavailable, worded for operators, unless the database answers and has this code's migration."""
+        """Raise Unavailable, worded for operators, unless the database answers and this code works on its schema."""
         from dialer.store import schema_version
 
-        present, wanted = self.revision(), schema_version.head()
-        if present != wanted:
-            raise Unavailable(
-                f"The database is at migration {present or 'none'}, this version of Dialer needs {wanted}: "
-                "run `dialer db upgrade`"
-            )
+        with self.begin() as connection:
+            schema_version.check(connection)
 
     def upgrade(self, revision: str = "head") -> None:
         """Bring the schema to this code's migration. Called twice, or by several at once: the same."""
@@ -351,6 +347,9 @@ def _limit(connection: psycopg.Connection[Any], timeouts: Timeouts) -> None:
         "lock_timeout": round(timeouts.lock_seconds * 1000),
         "idle_in_transaction_session_timeout": round(timeouts.idle_seconds * 1000),
         "tcp_user_timeout": LOST_AFTER_MS,
+        # Whatever an administrator has set: the guards need it, and connections of the pool are idle for long.
+        "default_transaction_isolation": "read committed",
+        "idle_session_timeout": 0,
     } | {f"tcp_keepalives_{name}": value for name, value in KEEPALIVE.items()}
     connection.execute(
         "SELECT set_config(name, value, false) FROM unnest(%s::text[], %s::text[]) AS s (name, value)",

@@ -3,10 +3,10 @@
 Returns sentences for operators. Nothing is repaired here.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pendulum import DateTime
 from sqlalchemy import Connection
@@ -90,6 +90,7 @@ def troubles(connection: Connection, now: DateTime) -> list[str]:
         sentences.append(f"This machine's clock is {skew_seconds:.1f} s from that of Postgres: synchronise it")
     return [
         *sentences,
+        *_database_settings(connection),
         *trunk_breaker.sentences(connection),
         *trunk_listeners.sentences(connection),
         *agent_health.sentences(connection),
@@ -110,9 +111,44 @@ def redis_troubles(connection: Connection, leases: "Leases") -> list[str]:
     ]
     if abs(skew_seconds) > SKEW_SECONDS:
         sentences.append(f"The clock of Redis is {abs(skew_seconds):.1f} s from that of Postgres: synchronise it")
-    if policy := leases.eviction_policy():
-        sentences.append(f"Redis evicts keys ({policy}), so it may lose slots: set maxmemory-policy noeviction")
-    return sentences
+    return [*sentences, *_redis_settings(leases.server_info())]
+
+
+def _redis_settings(info: Mapping[str, Any]) -> Iterator[str]:
+    """Say what keeps Redis from taking writes, or lets it lose them. `info`: as INFO says it."""
+    limit, policy = int(info.get("maxmemory", 0)), str(info.get("maxmemory_policy", "noeviction"))
+    if limit and policy != "noeviction":
+        yield f"Redis evicts keys ({policy}), so it may lose slots: set maxmemory-policy noeviction"
+    elif limit and int(info["used_memory"]) >= limit:
+        yield f"The memory of Redis is full ({limit:,} bytes), so no call starts: raise maxmemory"
+    if info.get("role") == "slave":
+        yield "Redis is a replica, which takes no writes: set DIALER_REDIS_URL to the primary"
+
+
+def _database_settings(connection: Connection) -> Iterator[str]:
+    """Say what settings of Postgres keep it from doing what Dialer asks."""
+    (row,) = rows(
+        connection,
+        """
+        SELECT pg_is_in_recovery() AS is_replica, current_setting('transaction_read_only') = 'on' AS is_read_only,
+               (SELECT json_object_agg(name, reset_val || coalesce(unit, '')) FROM pg_settings
+                WHERE name IN ('statement_timeout', 'transaction_timeout') AND reset_val <> '0') AS timeouts,
+               (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS connections,
+               CAST(current_setting('max_connections') AS integer)
+               - CAST(current_setting('superuser_reserved_connections') AS integer) AS connections_limit
+        """,
+    )
+    if row.is_replica:
+        yield "Postgres is a replica, which takes no writes: set DIALER_DATABASE_URL to the primary"
+    elif row.is_read_only:
+        yield "Postgres takes no writes: switch default_transaction_read_only off, for the database and its user"
+    for name, value in (row.timeouts or {}).items():
+        yield f"Postgres cancels work that takes longer than {value} ({name}): set it to 0 for the user of Dialer"
+    if row.connections >= row.connections_limit:
+        yield (
+            f"Every connection of Postgres is in use ({row.connections} of {row.connections_limit}): raise "
+            "max_connections, or run fewer processes"
+        )
 
 
 def leases_are_loaded(connection: Connection, leases: "Leases") -> bool:

@@ -18,8 +18,6 @@ from uuid import UUID
 
 import redis
 from pendulum import DateTime
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from dialer.domain.gates.room import SlotUsage
 from dialer.domain.ids import AttemptId, BatchId, NumberId, TrunkId
@@ -27,6 +25,7 @@ from dialer.domain.pacing import RateLimit
 from dialer.domain.slots import BatchRoutes, Lease, RateAllowance, SlotGrants, SlotLimit, SlotRequest
 from dialer.domain.timeouts import LEASE_SECONDS
 from dialer.errors import Unavailable
+from dialer.store import redis_client
 from dialer.store.lease_requests import (
     DEADLINES,
     EPOCH,
@@ -254,13 +253,13 @@ class Leases:
             clock_skews = self._redis.mget(keys) if keys else []
         return {key.removeprefix(CLOCKS): float(skew) for key, skew in zip(keys, clock_skews, strict=True) if skew}
 
-    def eviction_policy(self) -> str | None:
-        """Return the policy by which the server evicts keys when its memory is full; None: it refuses writes."""
+    def server_info(self) -> Mapping[str, Any]:
+        """Read what the server says of its memory and of its role; empty: it says nothing, as fakeredis."""
         with self._asking() as pipe:
             pipe.info("memory")
-            (memory,) = _answers(pipe)
-        policy = str(memory.get("maxmemory_policy", "noeviction")) if isinstance(memory, dict) else "noeviction"
-        return None if policy == "noeviction" or not memory.get("maxmemory") else policy
+            pipe.info("replication")
+            answers = _answers(pipe)
+        return {key: value for answer in answers if isinstance(answer, dict) for key, value in answer.items()}
 
     def seconds_since_epoch(self) -> float:
         """Read the clock of Redis."""
@@ -468,15 +467,7 @@ def _pages(keys: Iterable[str]) -> Iterator[list[str]]:
 
 def _connect(url: str) -> redis.Redis:
     try:
-        return redis.Redis.from_url(
-            url,
-            decode_responses=True,
-            socket_timeout=2,
-            socket_connect_timeout=2,
-            health_check_interval=30,
-            # One retry, for a connection that was closed while idle; more retries could block a step for a minute.
-            retry=Retry(NoBackoff(), 1),
-        )
+        return redis_client.connect(url, timeout_seconds=2)
     except ValueError:
         raise Unavailable("DIALER_REDIS_URL is not a Redis URL (redis://…)") from None
 

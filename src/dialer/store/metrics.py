@@ -14,8 +14,11 @@ from dialer.store.database import rows
 MOST_TRUNKS = 200
 
 
-def gauges(connection: Connection, now: DateTime) -> dict[str, Any]:
-    """Read the gauges: numbers, and mappings from the value of a label to a number."""
+def gauges(connection: Connection, now: DateTime, retention_days: int = 0) -> dict[str, Any]:
+    """Read the gauges: numbers, and mappings from the value of a label to a number.
+
+    `retention_days`: after how many days call reports are deleted, and the attempts of ended batches archived.
+    """
     (row,) = rows(
         connection,
         """
@@ -35,6 +38,12 @@ def gauges(connection: Connection, now: DateTime) -> dict[str, Any]:
              WHERE b.status = 'active') AS slots_used,
             (SELECT coalesce(sum(max_concurrent_calls), 0) FROM batches WHERE status = 'active') AS slots_limit,
             (SELECT count(*) FROM inbox WHERE settled_at IS NULL) AS inbox_depth,
+            -- Of the oldest report and the oldest attempt, each by the primary key, and of the batches.
+            (SELECT extract(epoch FROM CAST(:now AS timestamptz) - least(
+                (SELECT settled_at + keep FROM inbox ORDER BY id LIMIT 1),
+                (SELECT min(completed_at) + keep FROM batches WHERE archived_at IS NULL),
+                (SELECT b.archived_at FROM attempts a JOIN batches b ON b.id = a.batch_id ORDER BY a.id LIMIT 1)))
+             FROM make_interval(days => :retention_days) AS keep) AS retention_overdue,
             (SELECT extract(epoch FROM CAST(:now AS timestamptz) - received_at) FROM inbox WHERE settled_at IS NULL
              ORDER BY id LIMIT 1) AS inbox_age,
             (SELECT extract(epoch FROM CAST(:now AS timestamptz) - min(next_dispatch_at)) FROM batch_progress
@@ -76,6 +85,7 @@ def gauges(connection: Connection, now: DateTime) -> dict[str, Any]:
         failing_after=FAILING_AFTER,
         most_trunks=MOST_TRUNKS,
         since=first_of(now.subtract(minutes=2)),
+        retention_days=retention_days,
     )
     return dict(row._mapping)
 

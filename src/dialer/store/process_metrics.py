@@ -14,6 +14,8 @@ from threading import Lock
 
 import redis
 
+from dialer.store import redis_client
+
 KEY = "{dialer}:measures"
 PROCESSES = "{dialer}:processes"
 # The clock of Redis, because those of the processes may differ.
@@ -46,7 +48,7 @@ class ProcessMetrics:
     """
 
     def __init__(self, url: str, seconds: Callable[[], float], process: str = "") -> None:
-        self._redis = redis.Redis.from_url(url, decode_responses=True, socket_timeout=1, socket_connect_timeout=1)
+        self._redis = redis_client.connect(url, timeout_seconds=1)
         self._seconds = seconds
         self._lock = Lock()
         self._process, self._others_seen = process, set[str]()

@@ -22,8 +22,43 @@ def revision(connection: Connection) -> str | None:
     return applied
 
 
+def is_newer(present: str) -> bool:
+    """Return whether the migration of a database is a later one than the newest that this code knows."""
+    return present.isdecimal() and present > head()
+
+
+def works(connection: Connection, present: str | None) -> bool:
+    """Return whether this code works on a schema: on its own, and on newer ones that say so.
+
+    `present`: the migration of the database.
+    """
+    if present is None or not is_newer(present):
+        return present == head()
+    # A schema that was made from this code's own has the function.
+    if connection.execute(text("SELECT to_regproc('dialer_oldest_code')")).scalar_one() is None:
+        return False
+    oldest: str = connection.execute(text("SELECT dialer_oldest_code()")).scalar_one()
+    return oldest <= head()
+
+
+def check(connection: Connection) -> None:
+    """Raise Unavailable, worded for operators, unless this code works on the schema."""
+    present = revision(connection)
+    if works(connection, present):
+        return
+    if present and is_newer(present):
+        raise Unavailable(
+            f"The database is at migration {present}, on which this version of Dialer does not work; "
+            "use the version that made it"
+        )
+    raise Unavailable(
+        f"The database is at migration {present or 'none'}, this version of Dialer needs {head()}: "
+        "run `dialer db upgrade`"
+    )
+
+
 def upgrade(connection: Connection, to: str) -> None:
-    """Bring the schema to this migration, within the transaction."""
+    """Bring the schema to this migration, within the transaction. A newer one on which this code works stays."""
     from alembic import command
     from alembic.config import Config
     from alembic.util import CommandError
@@ -32,7 +67,7 @@ def upgrade(connection: Connection, to: str) -> None:
     config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["connection"] = connection
     before = revision(connection)
-    if before == to:
+    if before == to or (to == "head" and works(connection, before)):
         return
     try:
         command.upgrade(config, to)

@@ -9,7 +9,9 @@ OnConnection = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[
 
 
 @asynccontextmanager
-async def tcp_server(on_connection: OnConnection, secure: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+async def tcp_server(
+    on_connection: OnConnection, secure: ssl.SSLContext | None = None, host: str = "127.0.0.1"
+) -> AsyncIterator[int]:
     """Run `on_connection` for each connection to a free port of loopback; yield the port."""
-    async with await asyncio.start_server(on_connection, "127.0.0.1", 0, ssl=secure) as server:
+    async with await asyncio.start_server(on_connection, host, 0, ssl=secure) as server:
         yield server.sockets[0].getsockname()[1]

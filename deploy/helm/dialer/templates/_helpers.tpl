@@ -41,6 +41,9 @@ env:
 {{- range $name, $value := .Values.settings }}
   - {name: DIALER_{{ $name }}, value: {{ $value | toString | quote }}}
 {{- end }}
+{{- range $name, $value := .Values.environment }}
+  - {name: {{ $name }}, value: {{ $value | toString | quote }}}
+{{- end }}
 volumeMounts:
   - {name: tmp, mountPath: /tmp}
   - {name: secrets, mountPath: /run/secrets/dialer, readOnly: true}
@@ -85,6 +88,9 @@ volumes:
 {{- end }}
 {{- with .Values.secret.metricsToken }}
         - {key: {{ . }}, path: metrics-token}
+{{- end }}
+{{- with .Values.secret.ca }}
+        - {key: {{ . }}, path: ca.crt}
 {{- end }}
 {{- if .Values.trunkSecret.variables }}
   - name: trunks
