@@ -24,6 +24,9 @@ def revision(connection: Connection) -> str | None:
 
 def upgrade(connection: Connection, to: str) -> None:
     """Bring the schema to this migration, within the transaction."""
+    before = revision(connection)
+    if before == (head() if to == "head" else to):
+        return
     from alembic import command
     from alembic.config import Config
     from alembic.util import CommandError
@@ -31,9 +34,6 @@ def upgrade(connection: Connection, to: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["connection"] = connection
-    before = revision(connection)
-    if before == to:
-        return
     try:
         command.upgrade(config, to)
     except CommandError:
