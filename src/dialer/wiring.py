@@ -168,10 +168,10 @@ def database_of(settings: Settings, *, pool_size: int = 2, timeouts: Timeouts | 
 
 def check(context: "EngineContext") -> None:
     """Raise Unavailable, worded for operators, unless Postgres, its schema and Redis can be used."""
-    from dialer.store import health
+    from dialer.store import server_checks
 
-    health.check_database(context.db)
-    health.check_leases(context.leases)
+    server_checks.check_database(context.db)
+    server_checks.check_leases(context.leases)
 
 
 def check_servers(context: "EngineContext") -> None:

@@ -2,17 +2,21 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
 
+import httpx2
 import pytest
 
 from api.conftest import Api, Served
 from cli.conftest import Dialer
+from dialer.cli.client import seconds_to_wait
 from support.world import World
 
 EVERY_DAY = "working_days=[1,2,3,4,5,6,7]"
+ID = "019cad8f-ac00-7d8e-91b7-584a2265b1f5"
 CONTACTS = "phone,name\n+12025550101,Ada\n+12025550102,Bob\nxx,Bad\n"
 
 
@@ -40,6 +44,9 @@ def test_a_list_is_called_from_the_command_line(served: Served, dialer: Dialer, 
     dialer("batch", "export", "Spring", "-o", "results.csv")
     assert (tmp_path / "results.csv").read_text().count("+1202555010") == 2
     assert dialer("batch", "export", "Spring").code == 0
+    dialer("batch", "export", "Spring", "--json", "-o", "results.jsonl")
+    ada, bob = map(json.loads, (tmp_path / "results.jsonl").read_text().splitlines())
+    assert (ada["name"], ada["attempts"], ada["external_id"], bob["status"]) == ("Ada", 1, None, people[1]["status"])
     assert dialer("batch", "cancel", "Spring").refusal.endswith("Batch is completed; only a draft or scheduled or "
                                                                 "active or paused batch can be cancelled")  # fmt: skip
 
@@ -64,7 +71,7 @@ def test_what_is_set_up_is_made_listed_changed_and_deleted(
     changed = dialer(group, "update", made["id"], change)
     assert change.replace("=", ": ") in changed.out
     assert json.loads(dialer(group, "show", made[shown], "--json").out)["id"] == made["id"]
-    assert dialer(group, remove, made["id"]).code == 0
+    assert json.loads(dialer(group, remove, made["id"], "--json").out) == {"id": made["id"], f"{remove}d": True}
     assert made["id"] not in dialer(group, "list").out
 
 
@@ -103,6 +110,13 @@ def test_an_api_that_is_not_there_is_one_line(dialer: Dialer, monkeypatch: pytes
     assert "does not answer" in dialer("batch", "list").refusal
 
 
+@pytest.mark.parametrize("url", ["http://127.0.0.1:port", "http://[::1"])
+def test_an_address_that_is_none_is_one_line(dialer: Dialer, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIALER_API_KEY", "dialer_x")
+    monkeypatch.setenv("DIALER_URL", url)
+    assert "check DIALER_URL" in dialer("batch", "list").refusal
+
+
 def test_the_address_may_end_with_a_slash(served: Served, dialer: Dialer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DIALER_URL", f"{served.url.removesuffix('v1')}")
     assert dialer("agents", "show", "demo").code == 0
@@ -125,6 +139,63 @@ def test_results_that_cannot_be_written_are_refused_in_one_line_and_leave_no_fil
     dialer("batch", "create", "--name", "Spring", "--agent", "demo")
     assert f"output: {output} cannot be written" in dialer("batch", "export", "Spring", "-o", output).refusal
     assert [file.name for file in tmp_path.iterdir()] == ["list.csv"]
+
+
+class Proxy(BaseHTTPRequestHandler):
+    """Something other than the API, at its address."""
+
+    answer: tuple[int, str, bytes]
+
+    def do_GET(self) -> None:
+        status, content_type, body = self.answer
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Say nothing."""
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (200, "text/html", b"<html>Sign in</html>"),
+        (200, "application/json", b"[]"),
+        (200, "application/json", b'{"status": "ok"}'),
+        (301, "text/html", b""),
+        (502, "text/html", b"<html>Bad gateway</html>"),
+    ],
+)
+def test_an_answer_of_something_else_is_one_line_that_says_what_to_check(
+    dialer: Dialer, answer: tuple[int, str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DIALER_API_KEY", "dialer_x")
+    with serving(type("Server", (Proxy,), {"answer": answer})) as url:
+        monkeypatch.setenv("DIALER_URL", url)
+        refusal = dialer("batch", "show", ID).refusal
+    assert f"answers {answer[0]} with {answer[1]}, and not as Dialer's API does: check DIALER_URL" in refusal
+
+
+def test_how_long_is_waited_is_bounded_and_said_whatever_a_proxy_asks_for(capsys: pytest.CaptureFixture[str]) -> None:
+    waits = {
+        given: seconds_to_wait(httpx2.Response(503, headers={"Retry-After": given}))
+        for given in ("0", "2", "3600", "Fri, 27 Nov 2026 23:59:59 GMT", "-1")
+    }
+    assert list(waits.values()) == [0, 2, 60, 1, 1]
+    assert capsys.readouterr().err == "The API takes no more requests now; trying again in 60 s\n"
+
+
+@contextmanager
+def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """Serve in a thread; yields the address."""
+    with HTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
 
 
 class Busy(BaseHTTPRequestHandler):
@@ -161,14 +232,10 @@ class Busy(BaseHTTPRequestHandler):
 @pytest.fixture
 def busy(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str | None, bytes]]]:
     seen: list[tuple[str | None, bytes]] = []
-    with HTTPServer(("127.0.0.1", 0), type("Server", (Busy,), {"seen": seen})) as server:
-        monkeypatch.setenv("DIALER_URL", f"http://127.0.0.1:{server.server_port}")
-        monkeypatch.setenv("DIALER_API_KEY", "dialer_x")
-        thread = Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
+    monkeypatch.setenv("DIALER_API_KEY", "dialer_x")
+    with serving(type("Server", (Busy,), {"seen": seen})) as url:
+        monkeypatch.setenv("DIALER_URL", url)
         yield seen
-        server.shutdown()
-        thread.join()
 
 
 def test_a_limit_is_waited_out_with_the_same_idempotency_key(
@@ -200,14 +267,15 @@ def test_keys_are_made_listed_and_revoked_on_the_database(api: Api, served: Serv
     assert dialer("batch", "list").code == 0
     assert "needs the role operator" in dialer("agents", "create", "name=x").refusal
     listed = {key["name"]: key["id"] for key in json.loads(dialer("keys", "list", "--json").out)}
-    assert dialer("keys", "revoke", listed["dashboard"]).code == 0
+    revoked = dialer("keys", "revoke", "dashboard", "--json")
+    assert json.loads(revoked.out) == {"id": listed["dashboard"], "revoked": True}
+    assert dialer("keys", "list", "--limit", "1").err == "Showing 1 of 3; --limit shows more\n"
     assert "unknown or revoked" in dialer("batch", "list").refusal
 
 
 def test_keys_of_a_workspace_that_is_not_there_are_refused_and_it_is_not_made(
     world: World, dialer: Dialer, in_cluster: None
 ) -> None:
-    some_id = "019cad8f-ac00-7d8e-91b7-584a2265b1f5"
     assert dialer("keys", "list", "--workspace", "typo").refusal == "dialer: No workspace is called typo"
-    assert dialer("keys", "revoke", some_id, "--workspace", "typo").refusal == "dialer: No workspace is called typo"
+    assert dialer("keys", "revoke", ID, "--workspace", "typo").refusal == "dialer: No workspace is called typo"
     assert world.value("SELECT count(*) FROM workspaces WHERE name = 'typo'") == 0

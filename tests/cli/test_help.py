@@ -2,12 +2,16 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
 
 from cli.conftest import Dialer
+from dialer import cli
 from dialer.cli.sections import SECTIONS
 
 COMMANDS = (
@@ -27,9 +31,17 @@ COMMANDS = (
         "webhooks",
         "top",
         "workspaces",
+        "person",
     ),
 )
+RUNS_FOR_LONG = "runs until it is stopped, and its output is a log"
+WITHOUT_JSON = {
+    **dict.fromkeys(("up", "api", "worker", "beat", "listener", "simulator"), RUNS_FOR_LONG),
+    "person export": "prints JSON in any case",
+}
+LISTS = ("list", "history", "deliveries")
 HEAVY = (
+    "dialer.cli.batch",
     "sqlalchemy",
     "alembic",
     "psycopg",
@@ -54,6 +66,23 @@ def test_every_command_is_listed_in_one_section() -> None:
     listed = [name for names in SECTIONS.values() for name in names]
     assert sorted(listed) == sorted(COMMANDS)
     assert len(set(listed)) == len(listed)
+
+
+def commands(command: Any, words: str = "") -> Iterator[tuple[str, set[str]]]:
+    """Each command below this one, with its options."""
+    if not hasattr(command, "commands"):
+        yield words.strip(), {option for parameter in command.params for option in parameter.opts}
+        return
+    for name, below in command.commands.items():
+        yield from commands(below, f"{words} {name}")
+
+
+def test_every_command_prints_json_if_asked_and_every_list_has_a_limit() -> None:
+    options = dict(commands(get_command(cli.app)))
+    assert len(options) > 60
+    assert {words for words in options if "--json" not in options[words]} == WITHOUT_JSON.keys()
+    lists = {words for words in options if words.rpartition(" ")[2] in LISTS}
+    assert {words for words in lists if "--limit" not in options[words]} == set()
 
 
 def test_the_version_is_that_of_the_installed_package(dialer: Dialer) -> None:

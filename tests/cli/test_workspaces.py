@@ -11,8 +11,9 @@ pytestmark = pytest.mark.usefixtures("in_cluster")
 
 
 def test_a_workspace_is_limited_and_shown(dialer: Dialer, world: World) -> None:
-    assert dialer("workspaces", "limit", "default", "--countries", "DE,at", "--premium-rate").code == 0
+    limited = dialer("workspaces", "limit", "default", "--countries", "DE,at", "--premium-rate", "--json")
     (workspace,) = json.loads(dialer("workspaces", "list", "--json").out)
+    assert json.loads(limited.out) == workspace
     assert (workspace["name"], workspace["countries"], workspace["premium_rate"]) == ("default", ["AT", "DE"], True)
     dialer("workspaces", "limit", "default", "--no-premium-rate")
     dialer("workspaces", "limit", "default", "--countries", "all")

@@ -1,7 +1,7 @@
 """The command `dialer`. Prints the results of the services; an error is one line on standard error and exit 1.
 
-The modules imported here contain the commands' options and help. What a command needs to run is imported when it is
-called, so that `dialer --help` is fast and `dialer db check` loads only what it uses.
+`sections` says where each command is. The module of a command has its options and help, and imports what it needs to
+run when it is called, so that `dialer --help` is fast and `dialer db check` loads only what it uses.
 """
 
 import sys
@@ -10,25 +10,6 @@ from typing import Annotated
 
 import typer
 
-from dialer.cli import (
-    alive,
-    batch,
-    batch_drafts,
-    batch_export,
-    bench,
-    calls,
-    contacts,
-    diagnostics,
-    keys,
-    person,
-    processes,
-    quarantine,
-    resources,
-    run,
-    top,
-    up,
-    workspaces,
-)
 from dialer.cli.sections import CommandSections
 from dialer.errors import DialerError
 from dialer.stop_signals import accept_stop_signals
@@ -76,33 +57,6 @@ def options(
 
         typer.echo(f"dialer {version_of('dialer-engine')}")
         raise typer.Exit
-
-
-app.command(short_help="Call generated contacts on a simulated network and audit.")(run.demo)
-app.command(short_help="Call the contacts of a CSV file to the end.")(run.run)
-app.command(short_help="Watch batches, calls, trunks and troubles live.")(top.top)
-app.command(short_help="Run everything on this machine, until Ctrl-C.")(up.up)
-app.command(short_help="In a cluster: answer HTTP requests.")(processes.api)
-app.command(short_help="In a cluster: run the steps. Start as many as you like.")(processes.worker)
-app.command(short_help="In a cluster: tick. Start two.")(processes.beat)
-app.command(short_help="In a cluster: receive the networks' call events.")(processes.listener)
-app.command(short_help="In a cluster: check that a process on this machine runs.")(alive.alive)
-app.command(short_help="Run a simulated telephone network.")(processes.simulator)
-app.command(short_help="Recompute the promises from the ledger.")(diagnostics.audit)
-app.command(short_help="Check this installation.")(diagnostics.doctor)
-app.command(short_help="Measure Dialer on this machine.")(bench.bench)
-app.add_typer(diagnostics.db_group, name="db")
-app.add_typer(keys.group, name="keys")
-app.add_typer(workspaces.group, name="workspaces")
-app.add_typer(quarantine.group, name="quarantine")
-for part in (batch_drafts.group, batch_export.group):
-    batch.group.add_typer(part)
-app.add_typer(batch.group, name="batch")
-app.add_typer(contacts.group, name="contacts")
-app.add_typer(calls.group, name="calls")
-app.add_typer(person.group, name="person")
-for name, group in resources.GROUPS.items():
-    app.add_typer(group, name=name)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

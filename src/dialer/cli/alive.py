@@ -1,11 +1,13 @@
 """`dialer alive`: the probe of process managers. It starts in a fraction of a second and asks no server."""
 
+import json
 import os
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
+from dialer.cli.options import AsJson
 from dialer.errors import Unavailable
 from dialer.heartbeat import FAILED_SECONDS, KINDS, pulses, run_folder
 
@@ -15,6 +17,7 @@ Kind = StrEnum("Kind", KINDS)  # type: ignore[misc]  # the choices of the argume
 def alive(
     kind: Annotated[Kind | None, typer.Argument(help="The kind of process.  [default: all kinds]")] = None,
     ready: Annotated[bool, typer.Option("--ready", help="Check also whether Postgres and Redis answer it.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Check the heartbeats of the processes on this machine, or in this container; exit 1 if one has failed.
 
@@ -35,5 +38,10 @@ def alive(
             )
         if ready and pulse.not_ready:
             raise Unavailable(f"{pulse.kind} {pulse.pid} is not ready: {pulse.not_ready}")
+    if as_json:
+        typer.echo(
+            json.dumps([{"kind": pulse.kind, "pid": pulse.pid, "seconds_ago": pulse.seconds_ago} for pulse in found])
+        )
+        return
     for pulse in found:
         typer.echo(f"{pulse.kind} {pulse.pid} is alive: its main loop ran {pulse.seconds_ago:.1f} s ago")

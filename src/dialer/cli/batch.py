@@ -11,8 +11,7 @@ from dialer.cli.options import AsJson, DataDir, FieldValues, Limit, parse_fields
 from dialer.domain.states import BatchStatus
 from dialer.errors import DialerError
 
-group = typer.Typer(help="Batches: create, list, show, schedule, pause, resume, cancel, set, undo, history, watch, "
-                    "explain, …", no_args_is_help=True)  # fmt: skip
+group = typer.Typer(no_args_is_help=True)
 
 Which = Annotated[
     str, typer.Argument(metavar="BATCH", help="By id or name; if several have the name, the one to which this applies.")

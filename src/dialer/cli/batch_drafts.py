@@ -28,15 +28,16 @@ def update(which: Which, fields: dict[str, Any], data_dir: DataDir = None, as_js
 
 
 @group.command()
-def delete(which: Which, data_dir: DataDir = None) -> None:
+def delete(which: Which, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Delete a batch that is a draft or over, with its contacts and calls."""
     from dialer.cli.batch_names import batch_for_action
     from dialer.cli.client import connected
+    from dialer.cli.tables import done
 
     with connected(data_dir) as client:
         batch_id = batch_for_action(client, which, [BatchStatus.DRAFT, *FINAL_BATCH])
         client.request("DELETE", f"/batch-calls/{batch_id}")
-    typer.echo(f"Batch {batch_id} is deleted.")
+    done({"id": batch_id, "deleted": True}, f"Batch {batch_id} is deleted.", as_json=as_json)
 
 
 @group.command()

@@ -6,7 +6,7 @@ import typer
 
 from dialer.cli.options import AsJson, DataDir, Limit
 
-group = typer.Typer(help="The calls of all batches: list, show.", no_args_is_help=True)
+group = typer.Typer(no_args_is_help=True)
 
 COLUMNS = ("id", "created_at", "to_number", "status", "outcome", "cause", "talk_seconds=talk")
 

@@ -14,6 +14,7 @@ import httpx2
 import typer
 
 from dialer.cli.data_folder import KEY_FILE, admin_key, local_api_url
+from dialer.cli.tables import say, say_more
 from dialer.cli.target import load_settings
 from dialer.domain.change_origin import CLI_USER_AGENT
 from dialer.errors import DialerError, InvalidInput, Unavailable
@@ -22,6 +23,7 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 # A response may wait for a database connection, or for another import into the same batch.
 TIMEOUT = httpx2.Timeout(60, connect=5)
 TRIES = 5
+LONGEST_WAIT_SECONDS, SAID_WAIT_SECONDS = 60, 3
 PAGE_SIZE = 100
 # Tables show the last eight digits of an id. They are looked for among the newest entries of a list.
 SHORT_ID = re.compile("[0-9a-f]{8}")
@@ -37,6 +39,8 @@ class Client:
             base_url=f"{url.rstrip('/')}/v1",
             headers={"Authorization": f"Bearer {key}", "User-Agent": CLI_USER_AGENT},
             timeout=TIMEOUT,
+            # Loading the CA certificates takes as long as all else, so not for an address without TLS.
+            verify=url.startswith("https:"),
         )
 
     def request(self, method: str, path: str, **request: Any) -> Any:
@@ -45,7 +49,7 @@ class Client:
         if method == "POST" and "json" in request:
             headers["X-Idempotency-Key"] = token_hex(16)
         response = self.with_retries(lambda: self.http.request(method, path, headers=headers, **request))
-        body = response.json() if response.content else None
+        body = body_of(response) if response.content else None
         sets_fields = method == "PATCH" or (method == "POST" and path == "/batch-calls")
         for warning in body["meta"].get("warnings", ()) if body and sets_fields else ():
             typer.echo(f"Warning: {warning['field']} {warning['message']}", err=True)
@@ -60,7 +64,7 @@ class Client:
             again = (429, 503, 409) if "Retry-After" in response.headers else (429, 503)
             if response.status_code not in again or not left:
                 break
-            time.sleep(int(response.headers.get("Retry-After", "1")))
+            time.sleep(seconds_to_wait(response))
         raise_for_error(response)
         return response
 
@@ -96,13 +100,13 @@ class Client:
         rows, pagination = page["data"], page["pagination"]
         if "total" in pagination:
             rest = self.all(path, **query) if limit > PAGE_SIZE else iter(rows)
-            has_more, of = pagination["total"] > limit, f" of {pagination['total']:,}"
+            has_more, total = pagination["total"] > limit, pagination["total"]
         else:
             rest = self.all_by_key(path, **query) if limit > PAGE_SIZE else iter(rows)
-            has_more, of = limit <= PAGE_SIZE and pagination["next_after"] is not None, ""
+            has_more, total = limit <= PAGE_SIZE and pagination["next_after"] is not None, None
         shown = list(islice(rest, limit))
         if has_more:
-            typer.echo(f"Showing {limit:,}{of}; --limit shows more", err=True)
+            say_more(limit, total)
         return shown
 
     def first_page(self, path: str, limit: int, *, if_allowed: bool = False, **query: Any) -> list[Any]:
@@ -166,9 +170,35 @@ def raise_for_error(response: httpx2.Response) -> None:
         error_class = Unavailable if response.status_code in (429, 503) else DialerError
         raise error_class(str(error["message"]), code=str(error["code"]))
     except (ValueError, KeyError, TypeError):
-        raise Unavailable(
-            f"{response.url} answers {response.status_code}, and not in the format of Dialer's API"
-        ) from None
+        raise _not_of_dialer(response) from None
+
+
+def body_of(response: httpx2.Response) -> Any:
+    """Return the JSON of a successful response; raises Unavailable if something other than the API sent it."""
+    try:
+        body = response.json()
+    except ValueError:
+        body = None
+    if not isinstance(body, dict) or "data" not in body:
+        raise _not_of_dialer(response)
+    return body
+
+
+def _not_of_dialer(response: httpx2.Response) -> Unavailable:
+    kind = response.headers.get("Content-Type", "no content type").partition(";")[0]
+    return Unavailable(
+        f"{response.url} answers {response.status_code} with {kind}, and not as Dialer's API does: "
+        "check DIALER_URL, and any proxy on the way"
+    )
+
+
+def seconds_to_wait(response: httpx2.Response) -> int:
+    """Return after how long a request is sent again. A proxy may name a date, or an hour."""
+    given = response.headers.get("Retry-After", "1")
+    seconds = min(int(given), LONGEST_WAIT_SECONDS) if given.isdecimal() else 1
+    if seconds >= SAID_WAIT_SECONDS:
+        say(f"The API takes no more requests now; trying again in {seconds} s")
+    return seconds
 
 
 @contextmanager
@@ -176,7 +206,7 @@ def connection_errors_as_unavailable(url: str) -> Iterator[None]:
     """Raise Unavailable with one line where the API cannot be reached."""
     try:
         yield
-    except httpx2.TransportError as error:
+    except httpx2.RequestError as error:
         reason = str(error) or type(error).__name__
         raise Unavailable(f"The API at {url} does not answer ({reason}); is `dialer up` running?") from None
 
@@ -188,7 +218,11 @@ def connected(data_dir: Path | None) -> Iterator[Client]:
     key = settings.api_key.get_secret_value() if settings.api_key else admin_key(settings.data_dir)
     if key is None:
         raise Unavailable(f"DIALER_API_KEY is not set, and {settings.data_dir} has no {KEY_FILE}")
-    client = Client(settings.url or local_api_url(settings.data_dir) or DEFAULT_URL, key)
+    url = settings.url or local_api_url(settings.data_dir) or DEFAULT_URL
+    try:
+        client = Client(url, key)
+    except (httpx2.InvalidURL, ValueError) as error:
+        raise Unavailable(f"The API at {url} cannot be asked: {error}; check DIALER_URL, and HTTP_PROXY") from None
     with client.http:
         yield client
 

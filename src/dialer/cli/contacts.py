@@ -7,7 +7,7 @@ import typer
 
 from dialer.cli.options import AsJson, DataDir, FieldValues, Limit, parse_fields
 
-group = typer.Typer(help="The contacts of a batch: import, list, show, set, remove.", no_args_is_help=True)
+group = typer.Typer(no_args_is_help=True)
 
 WhichContact = Annotated[str, typer.Argument(metavar="CONTACT", help="By id or phone number.")]
 WhichBatch = Annotated[str, typer.Argument(metavar="BATCH", help="By id or name.")]
@@ -88,14 +88,15 @@ def set_(
 
 
 @group.command()
-def remove(batch: WhichBatch, contact: WhichContact, data_dir: DataDir = None) -> None:
+def remove(batch: WhichBatch, contact: WhichContact, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Take a contact out of its batch: once this has returned, it is not called."""
     from dialer.cli.batch_names import NOT_OVER, batch_for_action
     from dialer.cli.client import connected
     from dialer.cli.explanations import contact_id_of
-    from dialer.cli.tables import say
+    from dialer.cli.tables import done
 
     with connected(data_dir) as client:
         batch_id = batch_for_action(client, batch, NOT_OVER)
-        client.request("DELETE", f"/batch-calls/{batch_id}/contacts/{contact_id_of(client, batch_id, contact)}")
-    say(f"Contact {contact} is taken out; it is not called.")
+        contact_id = contact_id_of(client, batch_id, contact)
+        client.request("DELETE", f"/batch-calls/{batch_id}/contacts/{contact_id}")
+    done({"id": contact_id, "removed": True}, f"Contact {contact} is taken out; it is not called.", as_json=as_json)

@@ -17,26 +17,26 @@ if TYPE_CHECKING:
 
 SHOWN_TRUNKS = 50
 
-db_group = typer.Typer(help="The migrations of the database: upgrade, check.", no_args_is_help=True)
+db_group = typer.Typer(no_args_is_help=True)
 
 
 @db_group.command()
 def upgrade(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Bring the schema to what this version of Dialer needs. Safe to run twice."""
-    from dialer.store import health
+    from dialer.store import server_checks
 
     with open_database(data_dir) as database:
-        health.upgrade(database)
+        server_checks.upgrade(database)
         _print_migration(database, "The database is at migration {}.", as_json=as_json)
 
 
 @db_group.command()
 def check(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Check whether this version of Dialer works on the schema; exit 1 if not."""
-    from dialer.store import health
+    from dialer.store import server_checks
 
     with open_database(data_dir) as database:
-        health.check_database(database)
+        server_checks.check_database(database)
         _print_migration(database, "The database is at migration {}, as it should be.", as_json=as_json)
 
 
@@ -50,10 +50,10 @@ def audit(
     from dialer.cli.results import audit_report
     from dialer.engine.audit import audit as recompute
     from dialer.service import batch_names
-    from dialer.store import health
+    from dialer.store import server_checks
 
     with open_database(data_dir) as database:
-        health.check_database(database)
+        server_checks.check_database(database)
         report = recompute(database, wiring.clock(), batch_names.find(database, batch) if batch else None)
     typer.echo(report.to_json() if as_json else audit_report(report))
     if not report.is_clean:
@@ -81,9 +81,9 @@ def doctor(data_dir: DataDir = None, as_json: AsJson = False) -> None:
 
 def _server_troubles(context: "EngineContext") -> list[str]:
     """Return why Postgres or Redis cannot be used; everything else is checked only if both can."""
-    from dialer.store import health
+    from dialer.store import server_checks
 
-    checks = (lambda: health.check_database(context.db), lambda: health.check_leases(context.leases))
+    checks = (lambda: server_checks.check_database(context.db), lambda: server_checks.check_leases(context.leases))
     return [reason for check in checks if (reason := _failure(check))]
 
 

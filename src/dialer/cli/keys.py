@@ -6,14 +6,14 @@ from uuid import UUID
 
 import typer
 
-from dialer.cli.options import AsJson, DataDir
+from dialer.cli.options import AsJson, DataDir, Limit
 from dialer.domain.roles import Role
 
 if TYPE_CHECKING:
     from dialer.domain.ids import KeyId, WorkspaceId
     from dialer.store.database import Database
 
-group = typer.Typer(help="The keys of the HTTP API: create, list, revoke.", no_args_is_help=True)
+group = typer.Typer(no_args_is_help=True)
 
 Workspace = Annotated[str, typer.Option(help="The workspace that the key gives access to.")]
 
@@ -43,16 +43,20 @@ def create(
 
 
 @group.command("list")
-def list_(workspace: Workspace = "default", data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """List the keys of a workspace, without their secrets."""
+def list_(
+    workspace: Workspace = "default", limit: Limit = 50, data_dir: DataDir = None, as_json: AsJson = False
+) -> None:
+    """List the keys of a workspace, newest first, without their secrets."""
     from dialer.cli.diagnostics import open_database
-    from dialer.cli.tables import show_table
+    from dialer.cli.tables import say_more, show_table
     from dialer.service import keys
 
     with open_database(data_dir) as database:
         workspace_id = _existing(database, workspace)
-        rows, _ = keys.list_page(database, workspace_id)
+        rows, total = keys.list_page(database, workspace_id, limit)
     show_table(rows, ("id", "name", "role", "created_at=created", "revoked_at=revoked"), as_json=as_json)
+    if total > limit:
+        say_more(limit, total)
 
 
 @group.command()
@@ -60,16 +64,18 @@ def revoke(
     key: Annotated[str, typer.Argument(help="The key, by id or name.")],
     workspace: Workspace = "default",
     data_dir: DataDir = None,
+    as_json: AsJson = False,
 ) -> None:
     """Revoke a key; its next request is refused."""
     from dialer.cli.diagnostics import open_database
+    from dialer.cli.tables import done
     from dialer.service import keys
 
     with open_database(data_dir) as database:
         workspace_id = _existing(database, workspace)
         key_id = _find(database, workspace_id, key)
         keys.revoke(database, workspace_id, key_id)
-    typer.echo(f"Key {key_id} is revoked.", err=True)
+    done({"id": key_id, "revoked": True}, f"Key {key_id} is revoked.", as_json=as_json)
 
 
 def _find(database: "Database", workspace_id: "WorkspaceId", id_or_name: str) -> "KeyId":

@@ -6,7 +6,7 @@ import typer
 
 from dialer.cli.options import AsJson, DataDir
 
-group = typer.Typer(help="What is held on one telephone number: export, erase.", no_args_is_help=True)
+group = typer.Typer(no_args_is_help=True)
 
 Number = Annotated[str, typer.Argument(metavar="NUMBER", help="The telephone number, E.164.")]
 

@@ -26,11 +26,9 @@ def _body(client: "Client", fields: dict[str, Any]) -> dict[str, Any]:
     return body
 
 
-def _group(
-    title: str, path: str, named_by: str, columns: Sequence[str], create_as: str = "create", *, one: str
-) -> typer.Typer:
+def _group(path: str, named_by: str, columns: Sequence[str], create_as: str = "create", *, one: str) -> typer.Typer:
     """Make the commands that every resource has. `one`: what one of them is called."""
-    group = typer.Typer(help=title, no_args_is_help=True)
+    group = typer.Typer(no_args_is_help=True)
 
     @group.command("list")
     def list_(limit: Limit = 50, data_dir: DataDir = None, as_json: AsJson = False) -> None:
@@ -94,28 +92,27 @@ def _group(
         say(f"{one} {resource[named_by]} is changed.")
 
     @group.command("remove" if create_as == "add" else "delete")
-    def delete(which: WhichOne, data_dir: DataDir = None) -> None:
+    def delete(which: WhichOne, data_dir: DataDir = None, as_json: AsJson = False) -> None:
         """Delete one. If it is in use, set it inactive instead: update ID status=inactive."""
         from dialer.cli.client import connected
-        from dialer.cli.tables import say
+        from dialer.cli.tables import done
 
         with connected(data_dir) as client:
             resource = client.find(path, which, named_by)
             client.request("DELETE", f"{path}/{resource['id']}")
-        say(f"{one} {resource[named_by]} is {'removed' if create_as == 'add' else 'deleted'}.")
+        verb = "removed" if create_as == "add" else "deleted"
+        done({"id": resource["id"], verb: True}, f"{one} {resource[named_by]} is {verb}.", as_json=as_json)
 
     return group
 
 
 agents = _group(
-    "The agents that answered calls go to.",
     "/agents",
     "name",
     ("id", "name", "status", "ready", "connection"),
     one="Agent",
 )
 numbers = _group(
-    "The outbound numbers.",
     "/phone-numbers",
     "phone_number",
     (
@@ -130,21 +127,18 @@ numbers = _group(
     one="Number",
 )
 trunks = _group(
-    "The connections to telephone networks.",
     "/trunks",
     "name",
     ("id", "name", "provider", "status", "calls_per_second=per_second", "max_concurrent_calls=at_once"),
     one="Trunk",
 )
 folders = _group(
-    "Contacts that are kept for several batches.",
     "/contact-folders",
     "name",
     ("id", "name", "contacts", "created_at=created"),
     one="Folder",
 )
 suppress = _group(
-    "Numbers that are not called.",
     "/suppressions",
     "phone_number",
     ("id", "phone_number=number", "reason", "created_at=created"),
@@ -152,20 +146,11 @@ suppress = _group(
     one="Suppression of",
 )
 webhooks = _group(
-    "Where this workspace wants to hear what happens.",
     "/webhook-endpoints",
     "url",
     ("id", "url", "status", "events", "health.pending", "health.failures", "health.last_error=error"),
     one="Endpoint",
 )
-GROUPS = {
-    "agents": agents,
-    "numbers": numbers,
-    "trunks": trunks,
-    "folders": folders,
-    "suppress": suppress,
-    "webhooks": webhooks,
-}
 
 
 @trunks.command()

@@ -24,7 +24,7 @@ from dialer.embedded.processes import FIRST_BACKOFF_SECONDS, RestartPolicy, Supe
 from dialer.errors import Unavailable
 from dialer.service import demo_setup
 from dialer.settings import Settings
-from dialer.store import health
+from dialer.store import server_checks
 
 POLL_SECONDS = 0.2
 # A worker finishes its running tasks before it stops.
@@ -153,24 +153,29 @@ def supervised_engine(
         yield supervisor
 
 
-def wait_for_api(supervisor: Supervisor, stopped: Event) -> None:
-    """Wait until the API is ready, or `stopped` is set. Raises Unavailable if a process keeps dying."""
+def wait_for_api(supervisor: Supervisor, stopped: Event) -> bool:
+    """Wait until the API is ready; return whether it is, before `stopped` was set.
+
+    Raises Unavailable if a process keeps dying.
+    """
     with httpx2.Client(verify=False, timeout=5) as client:
         while not stopped.is_set():
             supervisor.tend()
             try:
                 if client.get(f"{supervisor.url}/readyz").is_success:
-                    return
+                    return True
             except httpx2.TransportError:
-                time.sleep(POLL_SECONDS)
+                pass
+            time.sleep(POLL_SECONDS)
+    return False
 
 
 def _prepare(settings: Settings, network: Mapping[str, object]) -> None:
     """Upgrade the schema and create the demo setup."""
     context = wiring.context_of(settings)
     try:
-        health.upgrade(context.db)
-        health.check_leases(context.leases)
+        server_checks.upgrade(context.db)
+        server_checks.check_leases(context.leases)
         # A Redis restored from its file may lack its last second of writes, although its epoch is the current one.
         context.leases.void()
         demo_setup.install(context.db, network, wiring.clock(), wiring.chance())

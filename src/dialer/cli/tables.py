@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
+from unicodedata import combining, east_asian_width
 
 import typer
 
@@ -36,6 +37,11 @@ def say(sentence: str) -> None:
     typer.echo(sentence, err=True)
 
 
+def say_more(limit: int, total: int | None = None) -> None:
+    """Say that a list was cut after `limit` entries, of `total` if that is known."""
+    say(f"Showing {limit:,}{'' if total is None else f' of {total:,}'}; --limit shows more")
+
+
 def done(answer: Any, sentence: str, *, as_json: bool) -> None:
     """Say what was done; with --json the answer is the output, and the sentence goes to standard error."""
     if as_json:
@@ -58,7 +64,7 @@ def table_lines(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], width
     paths = [column.partition("=")[0] for column in columns]
     titles = [title or path.rpartition(".")[2] for path, _, title in (column.partition("=") for column in columns)]
     cells = [[_cell(_nested(row, path), is_cut=width is not None) for path in paths] for row in rows]
-    widths = [max(map(len, column)) for column in zip(titles, *cells, strict=True)]
+    widths = [max(map(_width, column)) for column in zip(titles, *cells, strict=True)]
     if width is not None:
         _narrow(widths, [len(title) for title in titles], width)
     yield _styled(_line(titles, widths), bold=width is not None)
@@ -90,13 +96,26 @@ def _narrow(widths: list[int], least: Sequence[int], width: int) -> None:
 
 
 def _line(cells: Sequence[str], widths: Sequence[int], *, is_coloured: bool = False) -> str:
-    fitted = [
-        cell if len(cell) <= width else f"{cell[: width - 1]}…" for cell, width in zip(cells, widths, strict=True)
-    ]
-    padded = [cell.ljust(width) for cell, width in zip(fitted, widths, strict=True)]
+    padded = [_fitted(cell, width) for cell, width in zip(cells, widths, strict=True)]
     if is_coloured:
         padded = [_styled(text, COLOUR_OF.get(cell)) for text, cell in zip(padded, cells, strict=True)]
     return GAP.join(padded).rstrip()
+
+
+def _fitted(cell: str, width: int) -> str:
+    """Cut a text to a width, or fill it up with spaces."""
+    if _width(cell) > width:
+        while _width(cell) >= width:
+            cell = cell[:-1]
+        cell += "…"
+    return cell + " " * (width - _width(cell))
+
+
+def _width(text: str) -> int:
+    """Return how many columns a terminal uses for a text: two for a wide character, none for a combining one."""
+    if text.isascii():
+        return len(text)
+    return sum(0 if combining(char) else 2 if east_asian_width(char) in "WF" else 1 for char in text)
 
 
 def _styled(text: str, colour: str | None = None, *, bold: bool = False) -> str:

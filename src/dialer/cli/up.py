@@ -3,11 +3,14 @@
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dialer.cli.options import Speed
+
+if TYPE_CHECKING:
+    from dialer.cli.supervisor import Supervisor
 
 
 def up(
@@ -25,7 +28,6 @@ def up(
     if one keeps dying, everything stops with exit 1. Ctrl-C or TERM stops everything and loses nothing: unfinished
     batches continue at the next start.
     """
-    from dialer.cli.data_folder import KEY_FILE
     from dialer.cli.signals import stop_signals
     from dialer.cli.supervisor import POLL_SECONDS, supervised_engine, wait_for_api
     from dialer.cli.target import load_settings_and_log
@@ -36,16 +38,23 @@ def up(
     with supervised_engine(
         settings, workers=workers, listeners=listeners, network={"speed": speed}, echo=typer.echo, api_port=port
     ) as supervisor:
-        wait_for_api(supervisor, stopped)
-        typer.echo(f"Dialer is up at {supervisor.url} (documentation: {supervisor.url}/docs).")
-        typer.echo(f"Console: {supervisor.url}/console (sign in with the admin key)")
-        typer.echo(f"Data: {settings.data_dir}; logs: {supervisor.log_dir}; admin key: {settings.data_dir / KEY_FILE}")
-        # What is no terminal may be a journal, which others can read.
-        if supervisor.new_key and sys.stdout.isatty():
-            typer.echo(f"The admin key, shown this once: {supervisor.new_key}")
-        typer.echo(f"Call a list: dialer run FILE.csv --agent demo --data-dir {settings.data_dir}")
+        if wait_for_api(supervisor, stopped):
+            _say_where(supervisor)
         while not stopped.is_set():
             supervisor.tend()
             time.sleep(POLL_SECONDS)
         typer.echo("Stopping …")
     typer.echo("Stopped; nothing is lost.")
+
+
+def _say_where(supervisor: "Supervisor") -> None:
+    from dialer.cli.data_folder import KEY_FILE
+
+    data_dir = supervisor.settings.data_dir
+    typer.echo(f"Dialer is up at {supervisor.url} (documentation: {supervisor.url}/docs).")
+    typer.echo(f"Console: {supervisor.url}/console (sign in with the admin key)")
+    typer.echo(f"Data: {data_dir}; logs: {supervisor.log_dir}; admin key: {data_dir / KEY_FILE}")
+    # What is no terminal may be a journal, which others can read.
+    if supervisor.new_key and sys.stdout.isatty():
+        typer.echo(f"The admin key, shown this once: {supervisor.new_key}")
+    typer.echo(f"Call a list: dialer run FILE.csv --agent demo --data-dir {data_dir}")

@@ -8,7 +8,7 @@ from typing import BinaryIO
 import httpx2
 import typer
 
-from dialer.cli.client import TRIES, Client, connected
+from dialer.cli.client import TRIES, Client, body_of, connected
 from dialer.cli.contact_file import open_contact_file, row_report, with_progress_bar
 from dialer.domain.import_result import ImportResult, RejectedRow
 
@@ -21,7 +21,7 @@ def upload(path: str, file: Path, data_dir: Path | None, *, as_json: bool) -> No
     """Stream the file to an endpoint; memory stays flat. A stream that cannot be read twice is sent only once."""
     with open_contact_file(file) as stream, connected(data_dir) as client, with_progress_bar(stream) as body:
         response = client.with_retries(lambda: _send(client, path, body), tries=TRIES if body.seekable() else 1)
-    data = response.json()["data"]
+    data = body_of(response)["data"]
     errors = tuple(RejectedRow(**error) for error in data["errors"])
     typer.echo(json.dumps(data) if as_json else row_report(ImportResult(**data | {"errors": errors})))
 

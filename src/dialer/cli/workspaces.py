@@ -2,26 +2,29 @@
 only the installation's owner may.
 """
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dialer.cli.options import AsJson, DataDir
+from dialer.cli.options import AsJson, DataDir, Limit
 
-group = typer.Typer(help="What each workspace may call and keeps: list, limit, keep.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from dialer.store.database import Database
+
+group = typer.Typer(no_args_is_help=True)
 
 
 @group.command("list")
-def list_(data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """List the workspaces, with the countries and the types of numbers that they may call."""
+def list_(limit: Limit = 50, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """List the workspaces by name, with the countries and the types of numbers that they may call."""
     from dialer.cli.diagnostics import open_database
-    from dialer.cli.tables import show_table
+    from dialer.cli.tables import say_more, show_table
     from dialer.service import workspaces
 
     with open_database(data_dir) as database:
         rows = workspaces.list_all(database)
     show_table(
-        rows,
+        rows[:limit],
         (
             "name",
             "countries",
@@ -32,6 +35,8 @@ def list_(data_dir: DataDir = None, as_json: AsJson = False) -> None:
         ),
         as_json=as_json,
     )
+    if len(rows) > limit:
+        say_more(limit, len(rows))
 
 
 @group.command()
@@ -48,6 +53,7 @@ def limit(
         typer.Option(help="Attempts to one person per hours, over all batches, as in 3/24,7/168; none: no limit."),
     ] = None,
     data_dir: DataDir = None,
+    as_json: AsJson = False,
 ) -> None:
     """Change what a workspace may call. Applies from the next call on, also to contacts that were imported before."""
     from dialer.cli.diagnostics import open_database
@@ -55,7 +61,7 @@ def limit(
 
     with open_database(data_dir) as database:
         workspaces.limit(database, name, _listed(countries), premium_rate, _listed(person_limits))
-    typer.echo(f"Workspace {name} is changed.", err=True)
+        _say_changed(database, name, as_json=as_json)
 
 
 @group.command()
@@ -66,6 +72,7 @@ def keep(
         typer.Option(min=1, max=36_500, help="Days after its end for which a batch is kept; without: as installed."),
     ] = None,
     data_dir: DataDir = None,
+    as_json: AsJson = False,
 ) -> None:
     """Change how long a workspace keeps batches that are over. Retention then deletes them with contacts and calls."""
     from dialer.cli.diagnostics import open_database
@@ -73,7 +80,15 @@ def keep(
 
     with open_database(data_dir) as database:
         workspaces.keep_batches(database, name, days)
-    typer.echo(f"Workspace {name} is changed.", err=True)
+        _say_changed(database, name, as_json=as_json)
+
+
+def _say_changed(database: "Database", name: str, *, as_json: bool) -> None:
+    from dialer.cli.tables import done
+    from dialer.service import workspaces
+
+    (changed,) = [workspace for workspace in workspaces.list_all(database) if workspace["name"] == name]
+    done(changed, f"Workspace {name} is changed.", as_json=as_json)
 
 
 def _listed(text: str | None) -> list[str] | None:

@@ -1,26 +1,18 @@
-"""The base class of all input models, and the field types that several of them use.
-
-All fields are validated at once. Unknown fields are refused, so that a typo is not silently ignored. Values from the
-command line are parsed leniently ("10" is a number), JSON strictly.
-"""
+"""The types of fields that several input models use."""
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import date, datetime, time
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pendulum import DateTime
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     Strict,
     TypeAdapter,
-    ValidationError,
     WithJsonSchema,
 )
 from pydantic.config import JsonDict
@@ -32,77 +24,13 @@ from dialer.domain.public_holidays import PublicHolidays
 from dialer.domain.timezones import is_known_zone
 from dialer.domain.validation import Name as Name
 from dialer.domain.validation import Storable as Storable
-from dialer.domain.validation import field_errors, wrong_field
 from dialer.domain.validation import storable as storable
-from dialer.errors import InvalidInput, UnreadableBody
+from dialer.domain.validation import wrong_field
+from dialer.errors import InvalidInput
+from dialer.service.input_model import Changes as Changes
+from dialer.service.input_model import InputModel as InputModel
 
 MAX_METADATA_BYTES = 16 * 1024
-# A word of the parser's message -> what is wrong with a body that is JSON and cannot be read all the same.
-_NOT_JSON = {
-    "recursion": "is nested too deeply",
-    "hex escape": "has half of a surrogate pair",
-    "out of range": "has a number with too many digits",
-}
-
-
-class InputModel(BaseModel):
-    """The fields of something to be created or changed."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @classmethod
-    def read(cls, fields: Mapping[str, Any], now: DateTime) -> Self:
-        """Validate the fields of a command line.
-
-        Args:
-            fields: the values by name; text is converted.
-            now: times that must lie ahead are compared with it.
-
-        Returns:
-            The model.
-
-        Raises:
-            InvalidInput: names every wrong field.
-        """
-        try:
-            return cls.model_validate(fields, context=now)
-        except ValidationError as error:
-            raise InvalidInput(field_errors(error, fields, cls)) from None
-
-    @classmethod
-    def read_json(cls, body: bytes, now: DateTime) -> Self:
-        """Validate a JSON object.
-
-        Args:
-            body: the JSON text.
-            now: times that must lie ahead are compared with it.
-
-        Returns:
-            The model.
-
-        Raises:
-            UnreadableBody: the body is not JSON.
-            InvalidInput: names every wrong field.
-        """
-        try:
-            return cls.model_validate_json(body, strict=True, context=now)
-        except ValidationError as error:
-            if error.error_count() == 1 and (first := error.errors(include_url=False)[0])["type"] == "json_invalid":
-                position = re.search(r"line \d+ column \d+$", first["msg"])
-                what = next((words for sign, words in _NOT_JSON.items() if sign in first["msg"]), "is not JSON")
-                raise UnreadableBody.of("body", f"{what}{f': {position[0]}' if position else ''}") from None
-            raise InvalidInput(field_errors(error, json.loads(body), cls)) from None
-
-
-def _without_defaults(schema: dict[str, Any]) -> None:
-    for field in schema.get("properties", {}).values():
-        field.pop("default", None)
-
-
-class Changes(InputModel):
-    """The fields of a change. An absent field stays as it is; the defaults here mean nothing."""
-
-    model_config = ConfigDict(json_schema_extra=_without_defaults)
 
 
 def _written_as(pattern: str, example: str, parse: Callable[[str], Any]) -> BeforeValidator:

@@ -18,8 +18,9 @@ from pydantic import ConfigDict
 
 from dialer.domain.ids import KeyId, WorkspaceId, uuid7
 from dialer.domain.roles import Role
+from dialer.domain.validation import Name
 from dialer.errors import InvalidInput, NotAuthenticated, NotFound
-from dialer.service.fields import InputModel, Name
+from dialer.service.input_model import InputModel
 from dialer.store import configuration, keys
 from dialer.store.database import Database
 

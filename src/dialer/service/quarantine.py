@@ -24,17 +24,18 @@ class Retried:
     failed: Mapping[int, str]  #: Stay, with the reason.
 
 
-def list_entries(db: Database) -> list[dict[str, Any]]:
-    """Read all entries.
+def list_entries(db: Database, limit: int | None = None) -> list[dict[str, Any]]:
+    """Read the oldest entries.
 
     Args:
         db: the database.
+        limit: how many at most; None: all.
 
     Returns:
         The entries, oldest first.
     """
     with db.begin() as connection:
-        return [asdict(entry) for entry in quarantine.entries(connection)]
+        return [asdict(entry) for entry in quarantine.entries(connection, limit)]
 
 
 def retry(db: Database, now: DateTime, entry_ids: Sequence[int] | None = None) -> Retried:

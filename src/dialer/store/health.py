@@ -1,21 +1,18 @@
-"""Checks Postgres and Redis, and finds problems of an installation in the ledger.
+"""Finds problems of an installation in the ledger and in Redis.
 
 Returns sentences for operators. Nothing is repaired here.
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from pendulum import DateTime
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
 
 from dialer.domain.trunk import Trunk
-from dialer.errors import Unavailable
 from dialer.store import agent_health, inbox, lease_epoch, locks, quarantine, trunk_breaker, trunk_listeners
-from dialer.store.database import Database, rows
+from dialer.store.database import rows
 from dialer.store.numbers import WORKSPACE, config_of
 
 if TYPE_CHECKING:
@@ -23,37 +20,6 @@ if TYPE_CHECKING:
 
 LATE = timedelta(seconds=60)
 SKEW_SECONDS = 2.0
-
-
-def check_database(db: Database) -> None:
-    """Raise Unavailable unless Postgres answers and has the schema that this code needs."""
-    with _usable("DIALER_DATABASE_URL", DBAPIError):
-        db.check()
-
-
-def check_leases(leases: "Leases") -> None:
-    """Raise Unavailable unless Redis answers."""
-    from redis import RedisError
-
-    # The client raises TypeError at the first connection for an unknown parameter of the URL.
-    with _usable("DIALER_REDIS_URL", RedisError, TypeError):
-        leases.ping()
-
-
-def upgrade(db: Database) -> None:
-    """Migrate the schema to what this code needs; raises Unavailable if that is impossible."""
-    with _usable("DIALER_DATABASE_URL", DBAPIError):
-        db.upgrade()
-
-
-@contextmanager
-def _usable(setting: str, *errors: type[Exception]) -> Iterator[None]:
-    """Raise Unavailable with one line that names the setting, for errors of the first connection."""
-    try:
-        yield
-    except errors as error:
-        cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
-        raise Unavailable(f"{setting} cannot be used: {str(cause).strip().splitlines()[0]}") from error
 
 
 def troubles(connection: Connection, now: DateTime) -> list[str]:

@@ -195,9 +195,10 @@ class Entry:
 _ENTRY = "id, kind, subject, attempt_id, error_kind, error, times, since, trunk_id, payload"
 
 
-def entries(connection: Connection) -> list[Entry]:
-    """Read all entries, the oldest first."""
-    return [_entry(row) for row in rows(connection, f"SELECT {_ENTRY} FROM quarantine ORDER BY id")]
+def entries(connection: Connection, limit: int | None = None) -> list[Entry]:
+    """Read the oldest entries, the oldest first; `limit` None: all."""
+    found = rows(connection, f"SELECT {_ENTRY} FROM quarantine ORDER BY id LIMIT :limit", limit=limit)
+    return [_entry(row) for row in found]
 
 
 def find(connection: Connection, entry_id: int) -> Entry | None:

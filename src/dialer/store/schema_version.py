@@ -59,6 +59,9 @@ def check(connection: Connection) -> None:
 
 def upgrade(connection: Connection, to: str) -> None:
     """Bring the schema to this migration, within the transaction. A newer one on which this code works stays."""
+    before = revision(connection)
+    if before == to or (to == "head" and works(connection, before)):
+        return
     from alembic import command
     from alembic.config import Config
     from alembic.util import CommandError
@@ -66,9 +69,6 @@ def upgrade(connection: Connection, to: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["connection"] = connection
-    before = revision(connection)
-    if before == to or (to == "head" and works(connection, before)):
-        return
     try:
         command.upgrade(config, to)
     except CommandError:

@@ -6,8 +6,8 @@ from alembic import op
 
 from dialer.store.database import run_script
 
-revision = "0026"
-down_revision = "0025"
+revision = "0027"
+down_revision = "0026"
 
 
 def upgrade() -> None:
