@@ -9,7 +9,7 @@ from fastapi.responses import StreamingResponse
 
 from dialer.api.auth import Caller, Operator, Viewer
 from dialer.api.body import Body, NoFields, body_of
-from dialer.api.envelope import Answer, KeysetPage, Listing, answer, listing
+from dialer.api.envelope import Answer, Listing, PageRequest, answer, listing, page_of
 from dialer.api.errors import documented
 from dialer.api.explanations import Preview, previewed
 from dialer.api.idempotency import Idempotency
@@ -30,7 +30,8 @@ from dialer.service.call_reports import CallReport
 from dialer.service.edit_batch import ChangedBatch
 from dialer.service.fields import InputModel, Storable
 from dialer.service.new_batch import NewBatch
-from dialer.store.batch_views import BatchQuery
+from dialer.store.batch_views import BATCHES, BatchQuery
+from dialer.store.call_views import CALLS
 from dialer.store.database import Database
 
 router = APIRouter(prefix="/batch-calls", tags=["Batch calls"])
@@ -39,7 +40,7 @@ router = APIRouter(prefix="/batch-calls", tags=["Batch calls"])
 @router.get("")
 def list_batch_calls(
     caller: Viewer,
-    page: KeysetPage,
+    page: Annotated[PageRequest, page_of(BATCHES)],
     since: Since,
     until: Until,
     agent_id: Annotated[UUID | None, Query(description="Only those of this agent.")] = None,
@@ -50,7 +51,7 @@ def list_batch_calls(
     ] = None,
     label: Annotated[Storable | None, Query(description="Only those with this label.", max_length=50)] = None,
 ) -> Listing[BatchCall]:
-    """List the batches, newest first."""
+    """List the batches, by default newest first."""
     batches_page, total = batch_views.list_page(
         caller.db,
         caller.workspace_id,
@@ -59,6 +60,7 @@ def list_batch_calls(
         limit=page.fetched,
         offset=page.offset,
         after=page.after,
+        sort=page.sort,
     )
     return listing(BatchCall, batches_page, total, page)
 
@@ -186,11 +188,11 @@ def cancel_batch_call(
 def list_calls(
     caller: Viewer,
     batch_id: BatchId,
-    page: KeysetPage,
+    page: Annotated[PageRequest, page_of(CALLS)],
     status: Annotated[AttemptState | None, Query(description="Only those in this state.")] = None,
     outcome: Annotated[Outcome | None, Query(description="Only those with this outcome.")] = None,
 ) -> Listing[Call]:
-    """List the calls of a batch, newest first."""
+    """List the calls of a batch, by default newest first."""
     calls, total = results.list_calls(
         caller.db,
         caller.workspace_id,
@@ -200,6 +202,7 @@ def list_calls(
         limit=page.fetched,
         offset=page.offset,
         after=page.after,
+        sort=page.sort,
     )
     return listing(Call, calls, total, page)
 

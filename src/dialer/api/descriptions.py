@@ -77,8 +77,7 @@ FIELDS: Mapping[str, str] = {
     "drained_at": "When the last call of a stopped batch ended, UTC.",
     "due_at": "Earliest time of the next call, UTC; null: none is due.",
     "duplicates": "Contacts whose number was already there.",
-    "end_time": "End of the calling window, HH:MM in its time zone; before `start_time`: on the next day. Null: end of "
-    "the day.",
+    "end_time": "End of the calling window, HH:MM in its zone; before `start_time`: on the next day. Null: 24:00.",
     "ended": "Calls that ended in the interval.",
     "ended_at": "When the call ended, UTC; null: not yet.",
     "ends_at": "By when the batch will have ended, UTC.",
@@ -89,8 +88,7 @@ FIELDS: Mapping[str, str] = {
     "evaluated_at": "For when this was computed, UTC.",
     "events": "The types of events that are sent to the endpoint.",
     "excluded_dates": "Local dates on which no calls are made.",
-    "expires_at": "Time after which nobody is called any more, UTC; null: never. A batch then skips the contacts that "
-    "are left.",
+    "expires_at": "Time after which nobody is called, UTC; null: never. A batch then skips the contacts that are left.",
     "exten": "Extension in the dialplan.",
     "extension": "Extension of the switch that takes the answered call.",
     "external_id": "Your own id of the contact.",
@@ -144,8 +142,7 @@ FIELDS: Mapping[str, str] = {
     "lose": "Contacts that could be called now and cannot any more, or whose retry is withdrawn.",
     "machine_detection": "Whether Twilio tells people from machines.",
     "max_call_seconds": "Longest call after it was answered, in seconds; then it is hung up. Null: four hours.",
-    "max_calls_per_day": "Most attempts a day, including retries. The day of a batch is that of its time zone, that of "
-    "an outbound number the UTC day. Null: no limit.",
+    "max_calls_per_day": "Most attempts a day, with retries, in the batch's zone, of a number in UTC. Null: no limit.",
     "max_concurrent_calls": "Most calls in progress at once. Null: no limit.",
     "max_retry_attempts": "Most further attempts per contact, over all outcomes. Only with `retry_failed`.",
     "mean_ring_seconds": "Mean ringing time in seconds.",
@@ -320,6 +317,7 @@ OF_MODEL: Mapping[tuple[str, str], str] = {
     ("Key", "name"): "Name of the key, shown in the history of batches.",
     ("NotReached", "code"): "Why they will not be reached.",
     ("OneMore", "value"): "The limit with one more unit.",
+    ("Pagination", "total"): "How many there are in all; of what is counted for the page, at most 100,000.",
     ("PersonLimit", "attempts"): "Most attempts within `hours`.",
     ("PlannedChange", "changes"): "Field -> its value now, and its new value.",
     ("Problem", "code"): "Code of the error with which the start would be refused.",
