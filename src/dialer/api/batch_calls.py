@@ -24,7 +24,7 @@ from dialer.domain.outcomes import Outcome
 from dialer.domain.states import AttemptState, BatchStatus, ContactStatus
 from dialer.engine.audit import audit
 from dialer.errors import DialerError
-from dialer.service import batch_views, batches, call_reports, edit_batch, explain, results, statistics
+from dialer.service import batch_views, batches, call_reports, edit_batch, explain, results, statistics, workspaces
 from dialer.service.batches import Cancellation, Pause
 from dialer.service.call_reports import CallReport
 from dialer.service.edit_batch import ChangedBatch
@@ -69,13 +69,14 @@ def list_batch_calls(
 def create_batch_call(
     caller: Operator, body: Annotated[Body[NewBatch], body_of(NewBatch)], idempotency: Idempotency
 ) -> Response:
-    """Create a draft."""
+    """Create a draft. Its time zone is that of the workspace if none is given."""
 
     def create(db: Database, new: NewBatch) -> Answer[BatchCall]:
         batch_id = batches.create(db, caller.workspace_id, new, caller.now, caller.rng)
         return shown(caller, batch_id, db, body)
 
-    return idempotency.run(caller, body, create)
+    zone = workspaces.default_zone(caller.db, caller.workspace_id)
+    return idempotency.run(caller, body.with_defaults(timezone=zone), create)
 
 
 @router.get("/{batch_id}", responses=documented(404))
