@@ -24,9 +24,11 @@ from dialer.engine.context import EngineContext
 from dialer.service import keys
 from dialer.service.keys import NewKey
 from dialer.settings import Settings
+from dialer.store import quarantine
 from support.deadline import DEADLINE_SECONDS, wait_until
 from support.world import World
 
+NOBODY = "019cad8f-ac00-7d8e-91b7-584a2265b1f5"
 METRICS_TOKEN = "for-prometheus"
 METRICS = {"Authorization": f"Bearer {METRICS_TOKEN}"}
 Draft = Callable[..., dict[str, Any]]
@@ -141,3 +143,28 @@ def draft(client: TestClient, world: World) -> Callable[..., dict[str, Any]]:
         return batch
 
     return create
+
+
+@pytest.fixture
+def ids(client: TestClient, draft: Draft, world: World) -> dict[str, str]:
+    """One of everything there is, by the names of path parameters, and by those in every_operation.BODIES."""
+    folder = client.post("/contact-folders", json={"name": "f"}).json()["data"]["id"]
+    client.post(f"/contact-folders/{folder}/contacts", json={"contacts": [{"phone_number": "+12025550101"}]})
+    batch = draft(contacts=1)["id"]
+    with world.db.begin() as connection:
+        quarantine.note(connection, "batch", batch, ValueError())
+    return {
+        "batch_id": batch,
+        "contact_id": client.get(f"/batch-calls/{batch}/contacts").json()["data"][0]["id"],
+        # Calls of other workspaces: tests/api/test_call_reports.py.
+        "attempt_id": NOBODY,
+        "folder_id": folder,
+        "entry_id": str(world.value("SELECT id FROM quarantine")),
+        "key_id": client.post("/keys", json={"role": "viewer"}).json()["data"]["id"],
+        "AGENT": str(world.installed.agent_id),
+        "TRUNK": str(world.installed.trunk_id),
+        "NUMBER": str(world.installed.number_ids[0]),
+        "FOLDER": folder,
+        "ENDPOINT": client.post("/webhook-endpoints", json={"url": "https://example.com"}).json()["data"]["id"],
+        "SUPPRESSION": client.post("/suppressions", json={"phone_number": "+12025550198"}).json()["data"]["id"],
+    }

@@ -2,141 +2,21 @@
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import structlog
 from fastapi.testclient import TestClient
 
-from api.conftest import Api, Draft
+from api.conftest import NOBODY, Api
+from api.every_operation import OPEN, dump, filled, operations, with_id
 from dialer import log
 from dialer.domain.roles import Role
 from dialer.service import demo_setup
 from dialer.service.keys import NewKey, create
-from dialer.store import quarantine
 from support.world import World
 
-NOBODY = "019cad8f-ac00-7d8e-91b7-584a2265b1f5"
-OPEN = {"/healthz", "/readyz"}
-# For the owner of the machine, by a token of its own: tests/api/test_requests.py.
-OF_OWNER = {"/metrics"}
 ADMIN = ("/v1/trunks", "/v1/keys", "/v1/webhook-endpoints", "/v1/quarantine", "/v1/people")
-# What each operation needs besides its path; those that are not named need nothing.
-BODIES: dict[str, dict[str, Any]] = {
-    "create_batch_call": {"name": "x", "agent_id": "AGENT", "phone_number_ids": ["NUMBER"]},
-    "add_contacts": {"contacts": [{"phone_number": "+12025550101"}]},
-    "add_folder_contacts": {"contacts": [{"phone_number": "+12025550101"}]},
-    "create_agent": {"name": "x"},
-    "create_phone_number": {"phone_number": "+12025550111", "trunk_id": "TRUNK", "agent_id": "AGENT"},
-    "create_trunk": {"name": "x", "provider": "simulator"},
-    "create_contact_folder": {"name": "x"},
-    "create_suppression": {"phone_number": "+12025550112"},
-    "create_key": {"role": "viewer"},
-    "report_call": {"disposition": "x"},
-    "create_webhook_endpoint": {"url": "https://example.com/again"},
-    "call_contact_back": {"at": "2026-03-03T10:00Z"},
-    "change_batch_call": {"phone_number_ids": ["NUMBER"]},
-    "change_phone_number": {"trunk_id": "TRUNK"},
-}
-NEEDS_BODY = {"POST", "PATCH"}
-WITHOUT_BODY = {
-    "schedule_batch_call",
-    "pause_batch_call",
-    "resume_batch_call",
-    "cancel_batch_call",
-    "check_trunk",
-    "retry_quarantine",
-    "rotate_webhook_secret",
-}
-
-
-@dataclass(frozen=True)
-class Operation:
-    name: str
-    method: str
-    path: str
-
-    def ask(self, client: TestClient, ids: dict[str, str], **more: Any) -> Any:
-        """Ask with the ids of `ids` in the path and in the body."""
-        path = self.path.format(**ids)
-        headers = dict(more.pop("headers", {}))
-        if self.method in NEEDS_BODY and self.name not in WITHOUT_BODY:
-            more |= {"json": _filled(BODIES.get(self.name, {}), ids)}
-        if self.name == "follow_batch_call":
-            more |= {"params": {"max_seconds": 1}}
-        return client.request(self.method, f"http://testserver{path}", headers=headers, **more)
-
-
-def _filled(value: Any, ids: dict[str, str]) -> Any:
-    match value:
-        case dict():
-            return {name: _filled(item, ids) for name, item in value.items()}
-        case list():
-            return [_filled(item, ids) for item in value]
-        case _:
-            return ids.get(value, value)
-
-
-def operations(api: Api) -> list[Operation]:
-    declared = [
-        Operation(operation["operationId"], method.upper(), path)
-        for path, methods in api.app().openapi()["paths"].items()
-        for method, operation in methods.items()
-    ]
-    assert len(declared) > 45
-    # Networks sign what they report instead: tests/api/test_webhooks.py.
-    return [
-        operation
-        for operation in declared
-        if operation.path not in OPEN | OF_OWNER and not operation.path.startswith("/v1/providers/")
-    ]
-
-
-@pytest.fixture
-def ids(client: TestClient, draft: Draft, world: World) -> dict[str, str]:
-    """One of everything there is, by the names of path parameters, and by those in BODIES."""
-    folder = client.post("/contact-folders", json={"name": "f"}).json()["data"]["id"]
-    client.post(f"/contact-folders/{folder}/contacts", json={"contacts": [{"phone_number": "+12025550101"}]})
-    batch = draft(contacts=1)["id"]
-    with world.db.begin() as connection:
-        quarantine.note(connection, "batch", batch, ValueError())
-    return {
-        "batch_id": batch,
-        "contact_id": client.get(f"/batch-calls/{batch}/contacts").json()["data"][0]["id"],
-        # Calls of other workspaces: tests/api/test_call_reports.py.
-        "attempt_id": NOBODY,
-        "folder_id": folder,
-        "entry_id": str(world.value("SELECT id FROM quarantine")),
-        "key_id": client.post("/keys", json={"role": "viewer"}).json()["data"]["id"],
-        "AGENT": str(world.installed.agent_id),
-        "TRUNK": str(world.installed.trunk_id),
-        "NUMBER": str(world.installed.number_ids[0]),
-        "FOLDER": folder,
-        "ENDPOINT": client.post("/webhook-endpoints", json={"url": "https://example.com"}).json()["data"]["id"],
-        "SUPPRESSION": client.post("/suppressions", json={"phone_number": "+12025550198"}).json()["data"]["id"],
-    }
-
-
-OF_PATH = {
-    "/v1/agents/": "AGENT",
-    "/v1/trunks/": "TRUNK",
-    "/v1/phone-numbers/": "NUMBER",
-    "/v1/contact-folders/": "FOLDER",
-    "/v1/suppressions/": "SUPPRESSION",
-    "/v1/webhook-endpoints/": "ENDPOINT",
-}
-
-
-def with_id(operation: Operation, ids: dict[str, str]) -> dict[str, str]:
-    """Say which of the ids is meant by the parameter `id` of this path."""
-    meant = [ids[of] for prefix, of in OF_PATH.items() if operation.path.startswith(prefix)]
-    own = dict(ids) | ({"id": meant[0]} if meant else {})
-    if "/contact-folders/" in operation.path:
-        own["contact_id"] = NOBODY
-    return own
-
-
 CHANGES_WORKSPACE = ("PATCH", "/v1/workspace")
 
 
@@ -190,21 +70,6 @@ def stranger(api: Api, world: World) -> Iterator[tuple[TestClient, dict[str, str
         batch = client.post("/batch-calls", json={"name": "b", "agent_id": agent}).json()["data"]["id"]
         folder = client.post("/contact-folders", json={"name": "f"}).json()["data"]["id"]
         yield client, own | {"batch_id": batch, "folder_id": folder}
-
-
-def dump(world: World) -> str:
-    """Everything that belongs to the first workspace."""
-    tables = world.rows(
-        "SELECT table_name FROM information_schema.columns"
-        " WHERE column_name = 'workspace_id' AND table_schema = 'public' ORDER BY 1"
-    )
-    of = world.installed.workspace_id
-    rows = [
-        str(world.rows(f"SELECT to_jsonb(t) FROM {t} t WHERE workspace_id = :of ORDER BY 1", of=of)) for (t,) in tables
-    ]
-    rows += [str(world.rows("SELECT to_jsonb(t) FROM contacts t ORDER BY 1"))]
-    rows += [str(world.rows("SELECT to_jsonb(t) FROM folder_contacts t ORDER BY 1"))]
-    return "\n".join(rows)
 
 
 def test_an_id_of_another_workspace_is_as_good_as_none_in_every_path(
@@ -262,7 +127,7 @@ def test_an_id_of_another_workspace_is_as_good_as_none_in_every_body(
     client, own_ids = stranger
     reasons = []
     for which in (ids, dict.fromkeys(ids, NOBODY)):
-        answer = client.post(path, json=_filled(own, own_ids) | _filled(foreign, which))
+        answer = client.post(path, json=filled(own, own_ids) | filled(foreign, which))
         assert answer.status_code == 422, answer.text
         (detail,) = answer.json()["error"]["details"]
         assert detail["field"] == field

@@ -76,6 +76,11 @@ def test_a_listener_that_comes_back_is_told_what_it_missed_also_by_another_proce
         assert [event for event, _, _ in after[-2:]] == ["progress", "end"]
         again = second.client.get(f"/batch-calls/{batch_id}/events", headers={"Last-Event-ID": after[-1][1]})
         assert again.status_code == 204
+        # An id from before the database was restored, or of nothing.
+        restored = events(second, batch_id, "999999999999999999")
+        assert [(event, event_id) for event, event_id, _ in restored] == [
+            (event, after[-1][1]) for event in ("progress", "end")
+        ]
 
 
 def test_many_listeners_cost_one_query_a_second(served: Served, draft: Draft) -> None:

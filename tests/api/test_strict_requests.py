@@ -128,6 +128,8 @@ def test_without_the_setting_no_origin_is_allowed(client: TestClient) -> None:
     [
         ("/agents?limit=-1", "limit"),
         ("/agents?limit=%D9%A5", "limit"),
+        ("/agents?limit=1&limit=2", "limit"),
+        ("/batch-calls?status=draft&status=active", "status"),
         ("/agents?name=%00", "name"),
         ("/agents?after=nix", "after"),
         ("/batch-calls?since=2026-02-30T10:00", "since"),

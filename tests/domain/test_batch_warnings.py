@@ -11,7 +11,7 @@ from dialer.domain.batch_warnings import warnings_about
 NOW = pendulum.datetime(2026, 11, 27)
 PLAIN: dict[str, Any] = {
     "retry_failed": False, "max_retry_attempts": 0, "retry_delays": {}, "retry_machine": False, "timezone": "UTC",
-    "start_time": None, "end_time": None,
+    "start_time": None, "end_time": None, "calling_hours": None,
 }  # fmt: skip
 
 
@@ -54,6 +54,17 @@ def test_the_sign_of_a_zone_is_explained() -> None:
             {},
             "start_time 02:30 does not exist on 2027-03-28 in Europe/Paris, CLOCK; the first moment after it counts",
         ),
+        # Sunday: the interval of the day, and the one of Saturday that goes on after midnight.
+        (
+            {"timezone": "Europe/Paris", "calling_hours": {"7": [["02:15", "04:00"]]}},
+            {},
+            "calling_hours 02:15 does not exist on 2027-03-28 in Europe/Paris, CLOCK; the first moment after it counts",
+        ),
+        (
+            {"timezone": "Europe/Paris", "calling_hours": {"1": [["09:00", "24:00"]], "6": [["20:00", "02:30"]]}},
+            {},
+            "calling_hours 02:30 does not exist on 2027-03-28 in Europe/Paris, CLOCK; the first moment after it counts",
+        ),
         (
             {"timezone": "America/New_York"},
             {"scheduled_at": "2027-03-14T02:15"},
@@ -71,4 +82,5 @@ def test_a_time_that_the_clock_skips_is_named(settings: dict[str, Any], given: d
 )
 def test_other_times_are_not_warned_of(given: object) -> None:
     settings = {"timezone": "America/New_York", "start_time": time(1, 59), "end_time": time(3)}
+    settings |= {"calling_hours": {"6": [["02:30", "24:00"]], "7": [["01:59", "03:00"], ["20:00", "02:30"]]}}
     assert list(warnings_about(PLAIN | settings, NOW, {"scheduled_at": given})) == []

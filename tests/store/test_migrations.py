@@ -536,3 +536,36 @@ def test_a_person_of_before_can_be_erased_and_opt_outs_of_the_previous_release_s
         run(connection, "UPDATE attempts SET opt_out = true")
         suppressed = rows(connection, "SELECT phone_number FROM suppressions ORDER BY phone_number")
         assert suppressed == [("+12015550002",), ("+12015550003",)]
+
+
+FOLDERS = """
+INSERT INTO contact_folders (id, workspace_id, name, updated_at)
+SELECT gen_random_uuid(), id, n.name, '2026-01-01Z' FROM workspaces, unnest(ARRAY['full', 'empty']) AS n (name);
+"""
+# How the release before 0026 stores contacts in a folder.
+STORE_IN_FOLDER = """
+INSERT INTO folder_contacts (id, folder_id, phone_number)
+SELECT gen_random_uuid(), f.id, '+1201555' || 1000 + n FROM contact_folders f, generate_series(1, :count) AS n
+WHERE f.name = 'full' ON CONFLICT (folder_id, phone_number) DO NOTHING
+"""
+
+
+def test_the_contacts_of_folders_are_counted_also_those_that_the_previous_release_stores(old: Database) -> None:
+    old.upgrade("0025")
+    with old.begin() as connection:
+        connection.exec_driver_sql(FOLDERS)
+        assert run(connection, STORE_IN_FOLDER, count=3) == 3
+    old.upgrade()
+
+    def counts() -> dict[str, tuple[int, bool]]:
+        query = "SELECT name, contacts, updated_at = '2026-01-01Z' AS is_unchanged FROM contact_folders"
+        return {row.name: (row.contacts, row.is_unchanged) for row in rows(connection, query)}
+
+    with old.begin() as connection:
+        assert counts() == {"empty": (0, True), "full": (3, True)}
+        assert run(connection, STORE_IN_FOLDER, count=5) == 2
+        assert run(connection, "DELETE FROM folder_contacts WHERE phone_number = '+12015551001'") == 1
+        assert counts() == {"empty": (0, True), "full": (4, True)}
+        assert run(connection, "UPDATE contact_folders SET name = 'new' WHERE name = 'empty'") == 1
+        assert counts() == {"new": (0, False), "full": (4, True)}
+        assert rows(connection, "SELECT DISTINCT timezone FROM workspaces") == [("UTC",)]

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,10 +49,27 @@ def joins_by_comparing_all(connection: Connection, statement: Statement, *, kept
     return [node["Join Filter"] for node in loops if "Join Filter" in node]
 
 
-def _plan(connection: Connection, statement: Statement) -> list[dict[str, Any]]:
-    return _nodes_of(
-        connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement.sql}", dict(statement.values)).scalar_one()
-    )
+def sort_keys(connection: Connection, statement: Statement) -> list[str]:
+    """Return by what Postgres sorts rows for this statement, though it avoids that where an index has the order.
+
+    Sorts of limited numbers of rows, and those of computed columns in sub-plans, do not count.
+    """
+    for way in ("seqscan", "bitmapscan", "sort", "incremental_sort"):
+        connection.exec_driver_sql(f"SET LOCAL enable_{way} = off")
+    nodes = _plan(connection, statement, within=("Outer", "Inner", "Subquery", "Member"))
+    sorts = [node for node in nodes if node["Node Type"] in ("Sort", "Incremental Sort") and not _is_limited(node)]
+    return [key for node in sorts for key in node["Sort Key"]]
+
+
+def _is_limited(node: Mapping[str, Any]) -> bool:
+    """Return whether every row that comes into a node has come through a limit."""
+    inputs = node.get("Plans", ())
+    return bool(inputs) and all(child["Node Type"] == "Limit" or _is_limited(child) for child in inputs)
+
+
+def _plan(connection: Connection, statement: Statement, within: Container[str] | None = None) -> list[dict[str, Any]]:
+    explained = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement.sql}", dict(statement.values))
+    return _nodes_of(explained.scalar_one(), within)
 
 
 def _kept_plan(connection: Connection, statement: Statement) -> list[dict[str, Any]]:
@@ -70,12 +87,14 @@ def _kept_plan(connection: Connection, statement: Statement) -> list[dict[str, A
     return _nodes_of(plan)
 
 
-def _nodes_of(output: Any) -> list[dict[str, Any]]:
+def _nodes_of(output: Any, within: Container[str] | None = None) -> list[dict[str, Any]]:
     (plan,) = json.loads(output) if isinstance(output, str) else output
-    return list(_nodes(plan["Plan"]))
+    return list(_nodes(plan["Plan"], within))
 
 
-def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _nodes(node: dict[str, Any], within: Container[str] | None) -> Iterator[dict[str, Any]]:
+    """Yield the nodes of a plan. `within`: only those that have one of these relationships to their parents."""
     yield node
     for child in node.get("Plans", []):
-        yield from _nodes(child)
+        if within is None or child.get("Parent Relationship") in within:
+            yield from _nodes(child, within)

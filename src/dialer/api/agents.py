@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
 from dialer.api.auth import Operator, Viewer
-from dialer.api.envelope import KeysetPage, Listing
+from dialer.api.envelope import Listing, PageRequest, page_of
 from dialer.api.resources import add_routes, list_page
 from dialer.service.agents import AGENT_TYPE
 from dialer.service.fields import Status, Storable
@@ -35,11 +35,11 @@ class Agent(BaseModel):
 @router.get("")
 def list_agents(
     caller: Viewer,
-    page: KeysetPage,
+    page: Annotated[PageRequest, page_of(AGENT_TYPE.table.listed)],
     status: Annotated[Status | None, Query(description="Only those in this status.")] = None,
     name: Annotated[Storable | None, Query(description="Only the one of this name.", max_length=255)] = None,
 ) -> Listing[Agent]:
-    """List the agents, newest first."""
+    """List the agents, by default newest first."""
     return list_page(caller, AGENT_TYPE, Agent, page, {"status": status, "name": name})
 
 

@@ -9,7 +9,7 @@ from fastapi.responses import StreamingResponse
 
 from dialer.api.auth import Caller, Operator, Viewer
 from dialer.api.body import Body, NoFields, body_of
-from dialer.api.envelope import Answer, KeysetPage, Listing, answer, listing
+from dialer.api.envelope import Answer, Listing, PageRequest, answer, listing, page_of
 from dialer.api.errors import documented
 from dialer.api.explanations import Preview, previewed
 from dialer.api.idempotency import Idempotency
@@ -24,13 +24,14 @@ from dialer.domain.outcomes import Outcome
 from dialer.domain.states import AttemptState, BatchStatus, ContactStatus
 from dialer.engine.audit import audit
 from dialer.errors import DialerError
-from dialer.service import batch_views, batches, call_reports, edit_batch, explain, results, statistics
+from dialer.service import batch_views, batches, call_reports, edit_batch, explain, results, statistics, workspaces
 from dialer.service.batches import Cancellation, Pause
 from dialer.service.call_reports import CallReport
 from dialer.service.edit_batch import ChangedBatch
 from dialer.service.fields import InputModel, Storable
 from dialer.service.new_batch import NewBatch
-from dialer.store.batch_views import BatchQuery
+from dialer.store.batch_views import BATCHES, BatchQuery
+from dialer.store.call_views import CALLS
 from dialer.store.database import Database
 
 router = APIRouter(prefix="/batch-calls", tags=["Batch calls"])
@@ -39,7 +40,7 @@ router = APIRouter(prefix="/batch-calls", tags=["Batch calls"])
 @router.get("")
 def list_batch_calls(
     caller: Viewer,
-    page: KeysetPage,
+    page: Annotated[PageRequest, page_of(BATCHES)],
     since: Since,
     until: Until,
     agent_id: Annotated[UUID | None, Query(description="Only those of this agent.")] = None,
@@ -50,7 +51,7 @@ def list_batch_calls(
     ] = None,
     label: Annotated[Storable | None, Query(description="Only those with this label.", max_length=50)] = None,
 ) -> Listing[BatchCall]:
-    """List the batches, newest first."""
+    """List the batches, by default newest first."""
     batches_page, total = batch_views.list_page(
         caller.db,
         caller.workspace_id,
@@ -59,6 +60,7 @@ def list_batch_calls(
         limit=page.fetched,
         offset=page.offset,
         after=page.after,
+        sort=page.sort,
     )
     return listing(BatchCall, batches_page, total, page)
 
@@ -67,13 +69,14 @@ def list_batch_calls(
 def create_batch_call(
     caller: Operator, body: Annotated[Body[NewBatch], body_of(NewBatch)], idempotency: Idempotency
 ) -> Response:
-    """Create a draft."""
+    """Create a draft. Its time zone is that of the workspace if none is given."""
 
     def create(db: Database, new: NewBatch) -> Answer[BatchCall]:
         batch_id = batches.create(db, caller.workspace_id, new, caller.now, caller.rng)
         return shown(caller, batch_id, db, body)
 
-    return idempotency.run(caller, body, create)
+    zone = workspaces.default_zone(caller.db, caller.workspace_id)
+    return idempotency.run(caller, body.with_defaults(timezone=zone), create)
 
 
 @router.get("/{batch_id}", responses=documented(404))
@@ -186,11 +189,11 @@ def cancel_batch_call(
 def list_calls(
     caller: Viewer,
     batch_id: BatchId,
-    page: KeysetPage,
+    page: Annotated[PageRequest, page_of(CALLS)],
     status: Annotated[AttemptState | None, Query(description="Only those in this state.")] = None,
     outcome: Annotated[Outcome | None, Query(description="Only those with this outcome.")] = None,
 ) -> Listing[Call]:
-    """List the calls of a batch, newest first."""
+    """List the calls of a batch, by default newest first."""
     calls, total = results.list_calls(
         caller.db,
         caller.workspace_id,
@@ -200,6 +203,7 @@ def list_calls(
         limit=page.fetched,
         offset=page.offset,
         after=page.after,
+        sort=page.sort,
     )
     return listing(Call, calls, total, page)
 

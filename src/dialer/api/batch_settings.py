@@ -1,14 +1,14 @@
 """`/batch-calls/{batch_id}/settings` and `/history`: changes of a batch that is not over, and who made them."""
 
 from datetime import time
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Response
 
 from dialer.api.auth import Operator, Viewer
 from dialer.api.batch_calls import shown
 from dialer.api.body import Body, body_of
-from dialer.api.envelope import Answer, Listing, RequestedPage, answer, listing
+from dialer.api.envelope import SORT, Answer, Listing, NumberedPage, answer, listing
 from dialer.api.errors import documented
 from dialer.api.idempotency import Idempotency
 from dialer.api.schemas import BatchCall, Change, PlannedChange
@@ -63,10 +63,21 @@ def undo_settings(
 
 
 @router.get("/history", responses=documented(404))
-def list_changes(caller: Viewer, batch_id: BatchId, page: RequestedPage) -> Listing[Change]:
-    """List the changes of status and of settings, newest first: when, by which key, from where, and why."""
+def list_changes(
+    caller: Viewer,
+    batch_id: BatchId,
+    page: NumberedPage,
+    sort: Annotated[Literal["at", "-at"], SORT] = "-at",
+) -> Listing[Change]:
+    """List the changes of status and of settings, by default newest first: when, by which key, from where, and why."""
     changes, total = batch_history.list_page(
-        caller.db, caller.workspace_id, batch_id, limit=page.fetched, offset=page.offset
+        caller.db,
+        caller.workspace_id,
+        batch_id,
+        limit=page.fetched,
+        offset=page.offset,
+        after=page.number,
+        oldest_first=sort == "at",
     )
     return listing(Change, changes, total, page)
 

@@ -5,6 +5,7 @@ The services' models are used so that a field has one definition for HTTP and fo
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Generic, TypeVar
 
@@ -95,13 +96,18 @@ class Chunks:
 class Body(Generic[F]):
     """A JSON body, validated by `read`: a replay of an idempotency key is answered without validating it."""
 
-    def __init__(self, model: type[F], raw: bytes) -> None:
+    def __init__(self, model: type[F], raw: bytes, defaults: Mapping[str, Any] | None = None) -> None:
         self._model = model
         self._raw = raw
+        self._defaults = defaults
+
+    def with_defaults(self, **defaults: Any) -> "Body[F]":
+        """Return the body with values for fields that are absent. Its fingerprint is that of what was sent."""
+        return Body(self._model, self._raw, defaults)
 
     def read(self) -> F:
         """Validate all fields; raises UnreadableBody or InvalidInput."""
-        return self._model.read_json(self._raw, current_request().now)
+        return self._model.read_json(self._raw, current_request().now, self._defaults)
 
     def given(self) -> Any:
         """Return what was sent, once it has been validated."""

@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 
 from dialer.api.auth import Viewer
-from dialer.api.envelope import Answer, KeysetListing, answer, keyset_listing
+from dialer.api.envelope import Answer, ByTime, KeysetListing, answer, keyset_listing
 from dialer.api.errors import documented
 from dialer.api.moments import Since, Until
 from dialer.api.schemas import Call, CallWithReports
@@ -32,8 +32,9 @@ def list_all_calls(
     trunk_id: Annotated[UUID | None, Query(description="Only those on this trunk.")] = None,
     after: Annotated[UUID | None, Query(description="`next_after` of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=100, description="How many at most.")] = 50,
+    sort: ByTime = "-created_at",
 ) -> KeysetListing[Call]:
-    """List the calls over all batches, newest first. Follow `next_after` until it is null."""
+    """List the calls over all batches, by default newest first. Follow `next_after` until it is null."""
     of = CallFilter(
         BatchId(batch_id) if batch_id else None,
         phone_number,
@@ -43,7 +44,9 @@ def list_all_calls(
         since,
         until,
     )
-    page, next_after = calls.list_page(caller.db, caller.workspace_id, of, AttemptId(after) if after else None, limit)
+    last = AttemptId(after) if after else None
+    oldest_first = sort == "created_at"
+    page, next_after = calls.list_page(caller.db, caller.workspace_id, of, last, limit, oldest_first=oldest_first)
     return keyset_listing(Call, page, limit, next_after)
 
 

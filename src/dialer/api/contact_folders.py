@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from dialer.api.auth import Operator, Viewer
 from dialer.api.body import Body, body_of, read_body
-from dialer.api.envelope import Answer, KeysetPage, Listing, answer, listing
+from dialer.api.envelope import Answer, Listing, PageRequest, answer, listing, page_of
 from dialer.api.errors import documented
 from dialer.api.idempotency import Idempotency
 from dialer.api.resources import add_routes, list_page
@@ -22,6 +22,7 @@ from dialer.service.contact_json import NewContacts
 from dialer.service.fields import Storable
 from dialer.service.folders import ChangedFolderContact
 from dialer.store.database import Database
+from dialer.store.folder_contacts import FOLDER_CONTACTS
 
 router = APIRouter(prefix="/contact-folders", tags=["Contact folders"])
 
@@ -54,10 +55,10 @@ class FolderContact(BaseModel):
 @router.get("")
 def list_contact_folders(
     caller: Viewer,
-    page: KeysetPage,
+    page: Annotated[PageRequest, page_of(folders.FOLDER_TYPE.table.listed)],
     name: Annotated[Storable | None, Query(description="Only the one of this name.", max_length=255)] = None,
 ) -> Listing[ContactFolder]:
-    """List the folders, newest first."""
+    """List the folders, by default newest first."""
     return list_page(caller, folders.FOLDER_TYPE, ContactFolder, page, {"name": name})
 
 
@@ -95,12 +96,12 @@ async def add_folder_contacts(
 def list_folder_contacts(
     caller: Viewer,
     folder_id: FolderId,
-    page: KeysetPage,
+    page: Annotated[PageRequest, page_of(FOLDER_CONTACTS)],
     phone_number: Annotated[Storable | None, Query(description="Only this number.", max_length=40)] = None,
 ) -> Listing[FolderContact]:
-    """List the contacts of a folder in the order in which they were added."""
+    """List the contacts of a folder, by default in the order in which they were added."""
     contacts, total = folders.list_contacts(
-        caller.db, caller.workspace_id, folder_id, phone_number, page.fetched, page.offset, page.after
+        caller.db, caller.workspace_id, folder_id, phone_number, page.fetched, page.offset, page.after, page.sort
     )
     return listing(FolderContact, contacts, total, page)
 

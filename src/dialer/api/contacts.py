@@ -7,7 +7,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from dialer.api.auth import Operator, Viewer
 from dialer.api.body import Body, body_of, read_body
-from dialer.api.envelope import Answer, KeysetPage, Listing, answer, listing
+from dialer.api.envelope import Answer, Listing, PageRequest, answer, listing, page_of
 from dialer.api.errors import documented
 from dialer.api.idempotency import Idempotency
 from dialer.api.reasons import NotCalledBecause
@@ -21,6 +21,7 @@ from dialer.service.callbacks import Callback
 from dialer.service.contact_edits import ChangedContact
 from dialer.service.contact_json import NewContacts
 from dialer.service.fields import Storable
+from dialer.store.contact_views import CONTACTS
 from dialer.store.database import Database
 
 router = APIRouter(prefix="/batch-calls/{batch_id}/contacts", tags=["Contacts"])
@@ -52,14 +53,14 @@ async def add_contacts(caller: Operator, batch_id: BatchId, request: Request, id
 def list_contacts(
     caller: Viewer,
     batch_id: BatchId,
-    page: KeysetPage,
+    page: Annotated[PageRequest, page_of(CONTACTS)],
     status: Annotated[ContactStatus | None, Query(description="Only those in this status.")] = None,
     outcome: Annotated[Outcome | None, Query(description="Only those with this outcome.")] = None,
     phone_number: Annotated[Storable | None, Query(description="Only this number.", max_length=40)] = None,
     external_id: Annotated[Storable | None, Query(description="Only those with this id.", max_length=255)] = None,
     reason: NotCalledBecause = None,
 ) -> Listing[Contact]:
-    """List the contacts of a batch in the order in which they were added."""
+    """List the contacts of a batch, by default in the order in which they were added."""
     because = explain.contacts_because(caller.context, caller.workspace_id, batch_id, reason, caller.now)
     views, total = contacts.list_page(
         caller.db,
@@ -73,6 +74,7 @@ def list_contacts(
         limit=page.fetched,
         offset=page.offset,
         after=page.after,
+        sort=page.sort,
     )
     return listing(Contact, views, total, page)
 

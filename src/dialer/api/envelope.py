@@ -5,7 +5,7 @@ Class names here are component names of the OpenAPI document, which is a public 
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 from uuid import UUID
 
 from fastapi import Depends, Query
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from dialer.api.request_context import current_request
 from dialer.domain.batch_warnings import BatchWarning
+from dialer.store.pages import Listed
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -36,15 +37,13 @@ class Answer(BaseModel, Generic[T]):
 
 
 class Pagination(BaseModel):
-    """`next_after`: send it as `after` to get the next page; null: this is the last page, or the list is short and read
-    by `offset` alone.
-    """
+    """`next_after`: send it as `after` to get the next page; null: this is the last page."""
 
     total: int
     limit: int
     offset: int
     has_more: bool
-    next_after: UUID | None = None
+    next_after: UUID | int | None = None
 
 
 class Listing(BaseModel, Generic[T]):
@@ -96,11 +95,15 @@ class Error(BaseModel):
 
 
 class PageRequest(BaseModel):
-    """Which page of a list to return. `after`: the last entry of the page before."""
+    """Which page of a list to return. `after`: the last entry of the page before; `number`: its id, where ids are
+    numbers. `sort`: in which order; None: the list has only one.
+    """
 
     limit: int
     offset: int
     after: UUID | None = None
+    number: int | None = None
+    sort: str | None = None
 
     @property
     def fetched(self) -> int:
@@ -122,9 +125,35 @@ def _page_after(
     return page.model_copy(update={"after": after})
 
 
-RequestedPage = Annotated[PageRequest, Depends(_page)]
-# Of a list that may be long: a page at any depth costs the same.
-KeysetPage = Annotated[PageRequest, Depends(_page_after)]
+def _page_after_number(
+    page: Annotated[PageRequest, Depends(_page)],
+    after: Annotated[
+        int | None, Query(ge=0, le=2**63 - 1, description="`next_after` of the page before, in place of `offset`.")
+    ] = None,
+) -> PageRequest:
+    return page.model_copy(update={"number": after})
+
+
+# Of a list whose ids are numbers.
+NumberedPage = Annotated[PageRequest, Depends(_page_after_number)]
+
+
+# How the parameter `sort` is described.
+SORT = Query(description="In this order; with a minus, the other way round.")
+ByTime = Annotated[Literal["created_at", "-created_at"], SORT]
+
+
+def page_of(listed: Listed) -> Any:
+    """Make the dependency of a list: which page, in which order. A page at any depth costs the same."""
+    sorts: Any = Literal[listed.sorts]
+
+    def page(
+        page: Annotated[PageRequest, Depends(_page_after)],
+        sort: Annotated[sorts, SORT] = listed.default,
+    ) -> PageRequest:
+        return page.model_copy(update={"sort": sort})
+
+    return Depends(page)
 
 
 def meta(warnings: Iterable[BatchWarning] = ()) -> Meta:
@@ -139,17 +168,14 @@ def answer(model: type[T], data: Any, warnings: Iterable[BatchWarning] = ()) -> 
 
 
 def listing(model: type[T], data: Iterable[Any], total: int, page: PageRequest) -> Listing[T]:
-    """Wrap one page of a list that has `total` entries, of which `page.fetched` were read."""
+    """Wrap one page of a list that has `total` entries, of which `page.fetched` were read.
+
+    Each has an `id` that is a UUID or a number.
+    """
     read = [model.model_validate(entry, from_attributes=True) for entry in data]
     entries, has_more = read[: page.limit], len(read) > page.limit
     next_after = getattr(entries[-1], "id", None) if has_more else None
-    pagination = Pagination(
-        total=total,
-        limit=page.limit,
-        offset=page.offset,
-        has_more=has_more,
-        next_after=next_after if isinstance(next_after, UUID) else None,
-    )
+    pagination = Pagination(total=total, limit=page.limit, offset=page.offset, has_more=has_more, next_after=next_after)
     return Listing[model](data=entries, pagination=pagination, meta=meta())  # type: ignore[valid-type]
 
 

@@ -63,6 +63,9 @@ async def follow_batch_call(
     state = await streams.read(batch_id, 0 if known_id is None else known_id)
     if state is None:
         raise NotFound("No such batch in this workspace")
+    if known_id is not None and known_id > state.last_id:
+        # No id of this batch; or the database was restored from a backup since.
+        known_id = None
     if state.is_over and known_id == state.last_id:
         return Response(status_code=204)
     subscriber = streams.subscribe(batch_id, state.last_id if known_id is None else known_id)

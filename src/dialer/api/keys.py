@@ -9,12 +9,13 @@ from pydantic import BaseModel
 
 from dialer.api.auth import Admin
 from dialer.api.body import Body, body_of
-from dialer.api.envelope import Answer, KeysetPage, Listing, answer, listing
+from dialer.api.envelope import Answer, Listing, PageRequest, answer, listing, page_of
 from dialer.api.errors import documented
 from dialer.domain.ids import KeyId
 from dialer.domain.roles import Role
 from dialer.service import keys
 from dialer.service.keys import NewKey
+from dialer.store.keys import KEYS
 
 router = APIRouter(prefix="/keys", tags=["Keys"])
 
@@ -34,9 +35,9 @@ class MadeKey(Key):
 
 
 @router.get("")
-def list_keys(caller: Admin, page: KeysetPage) -> Listing[Key]:
-    """List the keys of this workspace, newest first, including revoked ones."""
-    views, total = keys.list_page(caller.db, caller.workspace_id, page.fetched, page.offset, page.after)
+def list_keys(caller: Admin, page: Annotated[PageRequest, page_of(KEYS)]) -> Listing[Key]:
+    """List the keys of this workspace, by default newest first, including revoked ones."""
+    views, total = keys.list_page(caller.db, caller.workspace_id, page.fetched, page.offset, page.after, page.sort)
     return listing(Key, views, total, page)
 
 

@@ -1,5 +1,6 @@
-"""Refuses query parameters that an operation does not have, so that a typo is not silently ignored."""
+"""Refuses query parameters that an operation does not have, or that are given twice: nothing is silently ignored."""
 
+from collections import Counter
 from difflib import get_close_matches
 
 from fastapi import Request
@@ -11,12 +12,13 @@ MAX_SHOWN = 100
 
 
 def check_parameters(request: Request) -> None:
-    """Raise InvalidInput with every unknown query parameter."""
+    """Raise InvalidInput with every query parameter that is unknown or given more than once."""
     if not request.query_params:
         return
     known = _names(request.scope["route"].dependant)
-    if unknown := [name[:MAX_SHOWN] for name in dict.fromkeys(request.query_params) if name not in known]:
-        raise InvalidInput([FieldError(name, _reason(name, known)) for name in unknown[:MAX_SHOWN]])
+    counts = Counter(name for name, _ in request.query_params.multi_items())
+    if refused := [name for name, count in counts.items() if count > 1 or name not in known]:
+        raise InvalidInput([FieldError(name[:MAX_SHOWN], _reason(name, known)) for name in refused[:MAX_SHOWN]])
 
 
 def _names(dependant: Dependant) -> frozenset[str]:
@@ -26,5 +28,7 @@ def _names(dependant: Dependant) -> frozenset[str]:
 
 
 def _reason(name: str, known: frozenset[str]) -> str:
-    close = get_close_matches(name, sorted(known), 1)
+    if name in known:
+        return "is given more than once"
+    close = get_close_matches(name[:MAX_SHOWN], sorted(known), 1)
     return f"is no parameter of this operation{f'; did you mean {close[0]}?' if close else ''}"

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
 from dialer.api.auth import Operator, Viewer
-from dialer.api.envelope import KeysetPage, Listing
+from dialer.api.envelope import Listing, PageRequest, page_of
 from dialer.api.resources import add_routes, list_page
 from dialer.service.fields import Status, Storable
 from dialer.service.phone_numbers import PHONE_NUMBER_TYPE
@@ -33,13 +33,13 @@ class PhoneNumber(BaseModel):
 @router.get("")
 def list_phone_numbers(
     caller: Viewer,
-    page: KeysetPage,
+    page: Annotated[PageRequest, page_of(PHONE_NUMBER_TYPE.table.listed)],
     status: Annotated[Status | None, Query(description="Only those in this status.")] = None,
     agent_id: Annotated[UUID | None, Query(description="Only those of this agent.")] = None,
     trunk_id: Annotated[UUID | None, Query(description="Only those on this trunk.")] = None,
     phone_number: Annotated[Storable | None, Query(description="Only this one, in E.164.", max_length=40)] = None,
 ) -> Listing[PhoneNumber]:
-    """List the outbound numbers, newest first."""
+    """List the outbound numbers, by default newest first."""
     filters = {"status": status, "agent_id": agent_id, "trunk_id": trunk_id, "phone_number": phone_number}
     return list_page(caller, PHONE_NUMBER_TYPE, PhoneNumber, page, filters)
 

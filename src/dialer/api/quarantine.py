@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator
 
 from dialer.api.auth import Admin
 from dialer.api.body import NoFields
-from dialer.api.envelope import Listing, RequestedPage, listing
+from dialer.api.envelope import Listing, NumberedPage, listing
 from dialer.api.errors import documented
 from dialer.service import quarantine
 
@@ -34,13 +34,14 @@ class QuarantineEntry(BaseModel):
 
 
 @router.get("")
-def list_quarantine(caller: Admin, page: RequestedPage) -> Listing[QuarantineEntry]:
+def list_quarantine(caller: Admin, page: NumberedPage) -> Listing[QuarantineEntry]:
     """List what of this workspace is in quarantine, oldest first. The owner of the machine can read the errors."""
-    entries, total = quarantine.list_of(caller.db, caller.workspace_id, page.limit, page.offset)
+    entries, total = quarantine.list_of(caller.db, caller.workspace_id, page.fetched, page.offset, page.number)
     return listing(QuarantineEntry, entries, total, page)
 
 
 @router.post("/{entry_id}/retry", status_code=204, responses=documented(404))
-def retry_quarantine(caller: Admin, entry_id: EntryId, _: NoFields) -> None:
+def retry_quarantine(caller: Admin, entry_id: EntryId, body: NoFields) -> None:
     """Try it again now: a report is settled, a batch or an attempt becomes due."""
+    body.read()
     quarantine.retry_of(caller.db, caller.workspace_id, entry_id, caller.now, by=caller.key_id)

@@ -95,9 +95,9 @@ def add_routes(
 def list_page(
     caller: Caller, resource: ResourceType, out: type[Any], page: PageRequest, filters: Mapping[str, Any]
 ) -> Listing[Any]:
-    """Return a page of a resource, newest first."""
+    """Return a page of a resource."""
     views, total = resources.list_page(
-        caller.db, resource, caller.workspace_id, filters, page.fetched, page.offset, page.after
+        caller.db, resource, caller.workspace_id, filters, page.fetched, page.offset, page.after, page.sort
     )
     return listing(out, views, total, page)
 

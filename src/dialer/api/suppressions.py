@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from dialer.api.auth import Operator, Viewer
 from dialer.api.body import Body, read_body
-from dialer.api.envelope import Answer, KeysetPage, Listing, answer
+from dialer.api.envelope import Answer, Listing, PageRequest, answer, page_of
 from dialer.api.errors import documented
 from dialer.api.idempotency import Idempotency
 from dialer.api.resources import add_routes, list_page
@@ -35,10 +35,10 @@ class Suppression(BaseModel):
 @router.get("")
 def list_suppressions(
     caller: Viewer,
-    page: KeysetPage,
+    page: Annotated[PageRequest, page_of(SUPPRESSION_TYPE.table.listed)],
     phone_number: Annotated[Storable | None, Query(description="Only this one, in E.164.", max_length=40)] = None,
 ) -> Listing[Suppression]:
-    """List the suppressed numbers, newest first."""
+    """List the suppressed numbers, by default newest first."""
     return list_page(caller, SUPPRESSION_TYPE, Suppression, page, {"phone_number": phone_number})
 
 

@@ -9,13 +9,14 @@ from pydantic import BaseModel
 
 from dialer.api.auth import Admin, Caller
 from dialer.api.body import NoFields
-from dialer.api.envelope import Answer, KeysetPage, Listing, answer
+from dialer.api.envelope import Answer, Listing, PageRequest, answer, page_of
 from dialer.api.errors import documented
 from dialer.api.resources import add_routes, list_page
 from dialer.domain.ids import TrunkId
 from dialer.service import trunks
 from dialer.service.fields import Status, Storable
 from dialer.service.resources import ResourceType
+from dialer.store.resources import TRUNKS
 
 router = APIRouter(prefix="/trunks", tags=["Trunks"])
 
@@ -57,11 +58,11 @@ def _trunk_type(caller: Caller) -> ResourceType:
 @router.get("")
 def list_trunks(
     caller: Admin,
-    page: KeysetPage,
+    page: Annotated[PageRequest, page_of(TRUNKS.listed)],
     status: Annotated[Status | None, Query(description="Only those in this status.")] = None,
     name: Annotated[Storable | None, Query(description="Only the one of this name.", max_length=255)] = None,
 ) -> Listing[Trunk]:
-    """List the trunks, newest first."""
+    """List the trunks, by default newest first."""
     return list_page(caller, _trunk_type(caller), Trunk, page, {"status": status, "name": name})
 
 

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel
 
 from dialer.api.auth import Admin, Caller
 from dialer.api.body import Body, NoFields, body_of
-from dialer.api.envelope import Answer, KeysetPage, Listing, answer, listing
+from dialer.api.envelope import Answer, Listing, PageRequest, answer, listing, page_of
 from dialer.api.errors import documented
 from dialer.api.idempotency import Idempotency
 from dialer.api.resources import add_routes, list_page
@@ -20,6 +20,7 @@ from dialer.service.fields import InputModel, Status, Storable
 from dialer.service.resources import ResourceType
 from dialer.service.webhook_endpoints import WEBHOOK_ENDPOINT_TYPE, NewWebhookEndpoint, WebhookReplay
 from dialer.store.database import Database
+from dialer.store.webhook_deliveries import DELIVERIES
 from dialer.wiring import webhook_egress
 
 router = APIRouter(prefix="/webhook-endpoints", tags=["Webhook endpoints"])
@@ -89,11 +90,11 @@ class WebhookReplayResult(BaseModel):
 @router.get("")
 def list_webhook_endpoints(
     caller: Admin,
-    page: KeysetPage,
+    page: Annotated[PageRequest, page_of(WEBHOOK_ENDPOINT_TYPE.table.listed)],
     status: Annotated[Status | None, Query(description="Only those in this status.")] = None,
     url: Annotated[Storable | None, Query(description="Only the one with this URL.", max_length=2048)] = None,
 ) -> Listing[WebhookEndpoint]:
-    """List the webhook endpoints, newest first, with their health."""
+    """List the webhook endpoints, by default newest first, with their health."""
     return list_page(caller, WEBHOOK_ENDPOINT_TYPE, WebhookEndpoint, page, {"status": status, "url": url})
 
 
@@ -136,12 +137,12 @@ def rotate_webhook_secret(caller: Admin, id: UUID, body: NoFields, idempotency: 
 def list_webhook_deliveries(
     caller: Admin,
     id: UUID,
-    page: KeysetPage,
+    page: Annotated[PageRequest, page_of(DELIVERIES)],
     status: Annotated[DeliveryStatus | None, Query(description="Only those in this status.")] = None,
 ) -> Listing[WebhookDelivery]:
-    """List the messages of an endpoint, newest first."""
+    """List the messages of an endpoint, by default newest first."""
     messages, total = webhook_endpoints.list_deliveries(
-        caller.db, caller.workspace_id, id, status, page.fetched, page.offset, page.after
+        caller.db, caller.workspace_id, id, status, page.fetched, page.offset, page.after, page.sort
     )
     return listing(WebhookDelivery, messages, total, page)
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from dialer.cli.batch_fields import of_new_batch, takes_batch_fields
-from dialer.cli.options import AsJson, DataDir, FieldValues, Limit, parse_fields
+from dialer.cli.options import AsJson, DataDir, FieldValues, Limit, Sort, parse_fields
 from dialer.domain.states import BatchStatus
 from dialer.errors import DialerError
 
@@ -47,6 +47,7 @@ def list_(
     agent: Annotated[str | None, typer.Option(help="Only those of this agent, by id or name.")] = None,
     search: Annotated[str | None, typer.Option(help="Only those whose name contains this.")] = None,
     label: Annotated[str | None, typer.Option(help="Only those with this label.")] = None,
+    sort: Sort = None,
     limit: Limit = 50,
     data_dir: DataDir = None,
     as_json: AsJson = False,
@@ -58,7 +59,7 @@ def list_(
     with connected(data_dir) as client:
         agent_id = None if agent is None else client.find("/agents", agent)["id"]
         filters = {"status": status, "agent_id": agent_id, "search": search, "label": label}
-        batches = client.some("/batch-calls", limit, **filters)
+        batches = client.some("/batch-calls", limit, sort=sort, **filters)
     show_table(batches, COLUMNS, as_json=as_json)
 
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from dialer.cli.options import AsJson, DataDir, Limit
+from dialer.cli.options import AsJson, DataDir, Limit, Sort
 
 group = typer.Typer(no_args_is_help=True)
 
@@ -20,6 +20,7 @@ def list_(
     since: Annotated[str | None, typer.Option(help="Only those created at this time or later, with offset.")] = None,
     until: Annotated[str | None, typer.Option(help="Only those created before this time, with offset.")] = None,
     trunk: Annotated[str | None, typer.Option(help="Only those on this trunk, by id or name.")] = None,
+    sort: Sort = None,
     limit: Limit = 50,
     data_dir: DataDir = None,
     as_json: AsJson = False,
@@ -33,7 +34,7 @@ def list_(
     with connected(data_dir) as client:
         batch_id = None if batch is None else batch_to_show(client, batch)["id"]
         trunk_id = None if trunk is None else client.find("/trunks", trunk)["id"]
-        calls = client.some("/calls", limit, batch_id=batch_id, trunk_id=trunk_id, **filters)
+        calls = client.some("/calls", limit, sort=sort, batch_id=batch_id, trunk_id=trunk_id, **filters)
     show_table(calls, COLUMNS, as_json=as_json)
 
 

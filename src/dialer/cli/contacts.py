@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dialer.cli.options import AsJson, DataDir, FieldValues, Limit, parse_fields
+from dialer.cli.options import AsJson, DataDir, FieldValues, Limit, Sort, parse_fields
 
 group = typer.Typer(no_args_is_help=True)
 
@@ -33,6 +33,7 @@ def list_(
     phone_number: Annotated[str | None, typer.Option(help="Only this number.")] = None,
     external_id: Annotated[str | None, typer.Option(help="Only those with this id.")] = None,
     reason: Annotated[str | None, typer.Option(help="Only those not called for this reason of explain.")] = None,
+    sort: Sort = None,
     limit: Limit = 50,
     data_dir: DataDir = None,
     as_json: AsJson = False,
@@ -43,7 +44,7 @@ def list_(
     from dialer.cli.tables import show_table
 
     query = {"status": status, "outcome": outcome, "phone_number": phone_number, "external_id": external_id}
-    query["reason"] = reason
+    query |= {"reason": reason, "sort": sort}
     with connected(data_dir) as client:
         batch_id = batch_to_show(client, batch)["id"]
         rows = client.some(f"/batch-calls/{batch_id}/contacts", limit, **query)

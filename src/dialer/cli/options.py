@@ -9,6 +9,7 @@ import typer
 
 DataDir = Annotated[Path | None, typer.Option(help="The folder of a running `dialer up`.  [default: .dialer]")]
 Limit = Annotated[int, typer.Option(help="How many at most.", min=1)]
+Sort = Annotated[str | None, typer.Option(help="In this order, as in created_at; -created_at is the other way round.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Speed = Annotated[float, typer.Option(help="How much faster than real time the simulated network runs.", min=0.1)]
 FieldValues = Annotated[

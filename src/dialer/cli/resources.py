@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dialer.cli.options import AsJson, DataDir, FieldValues, Limit, parse_fields
+from dialer.cli.options import AsJson, DataDir, FieldValues, Limit, Sort, parse_fields
 
 if TYPE_CHECKING:
     from dialer.cli.client import Client
@@ -31,13 +31,13 @@ def _group(path: str, named_by: str, columns: Sequence[str], create_as: str = "c
     group = typer.Typer(no_args_is_help=True)
 
     @group.command("list")
-    def list_(limit: Limit = 50, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    def list_(sort: Sort = None, limit: Limit = 50, data_dir: DataDir = None, as_json: AsJson = False) -> None:
         """List them, newest first."""
         from dialer.cli.client import connected
         from dialer.cli.tables import show_table
 
         with connected(data_dir) as client:
-            rows = client.some(path, limit)
+            rows = client.some(path, limit, sort=sort)
         show_table(rows, columns, as_json=as_json)
 
     @group.command()

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from pendulum import DateTime
 
+from dialer.domain.calling_hours import WrittenHours
 from dialer.domain.timezones import moment_of
 
 # Abbreviations that are zones without daylight saving time, and the zone that people mean by them.
@@ -55,15 +56,31 @@ def warnings_about(
 def _about_window(batch: Mapping[str, Any], now: DateTime) -> Iterator[BatchWarning]:
     """Warn of the next day on which a time of the calling window is skipped by the clock."""
     zone = batch["timezone"]
-    for field in ("start_time", "end_time"):
-        at = batch[field]
-        day = at and next((day for day in _days_put_forward(zone, now.date()) if _is_skipped(day, at, zone)), None)
-        if day:
-            yield BatchWarning(
-                field,
-                f"{at:%H:%M} does not exist on {day} in {zone}, where the clock is put forward; "
-                "the first moment after it counts",
-            )
+    for field in ("start_time", "end_time", "calling_hours"):
+        for day in _days_put_forward(zone, now.date()):
+            at = next((at for at in _times_on(day, batch[field]) if _is_skipped(day, at, zone)), None)
+            if at is not None:
+                yield BatchWarning(
+                    field,
+                    f"{at:%H:%M} does not exist on {day} in {zone}, where the clock is put forward; "
+                    "the first moment after it counts",
+                )
+                break
+
+
+def _times_on(day: date, times: time | WrittenHours | None) -> Iterator[time]:
+    """Yield the times at which a window begins or ends on a day. An interval that ends before it begins ends on the
+    next day; 24:00 is no time that can be skipped, but the end of the day.
+    """
+    if isinstance(times, time):
+        yield times
+        return
+    for written_on, is_day_before in ((day, False), (day - timedelta(days=1), True)):
+        for begin, end in (times or {}).get(str(written_on.isoweekday()), ()):
+            if not is_day_before:
+                yield time.fromisoformat(begin)
+            if (end <= begin) is is_day_before and end != "24:00":
+                yield time.fromisoformat(end)
 
 
 def _about_moment(field: str, written: object, zone: str) -> Iterator[BatchWarning]:

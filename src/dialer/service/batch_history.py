@@ -11,7 +11,14 @@ from dialer.store.database import Database
 
 
 def list_page(
-    db: Database, workspace_id: WorkspaceId, batch_id: BatchId, *, limit: int, offset: int
+    db: Database,
+    workspace_id: WorkspaceId,
+    batch_id: BatchId,
+    *,
+    limit: int,
+    offset: int,
+    after: int | None = None,
+    oldest_first: bool = False,
 ) -> tuple[list[dict[str, Any]], int]:
     """Read a page of the history of a batch.
 
@@ -21,16 +28,18 @@ def list_page(
         batch_id: the batch.
         limit: the size of the page.
         offset: how many changes come before the page.
+        after: the id of the last change of the page before; None: the first page.
+        oldest_first: whether the list begins with the oldest change.
 
     Returns:
-        The changes, newest first, and how many there are in all.
+        The changes, and how many there are in all.
 
     Raises:
         NotFound: there is no such batch in this workspace.
     """
     batch_views.require(db, workspace_id, batch_id)
     with db.begin() as connection:
-        page, total = batch_history.page(connection, batch_id, limit, offset)
+        page, total = batch_history.page(connection, batch_id, limit, offset, after, oldest_first=oldest_first)
     return [dict(row._mapping) | {"changes": _changes(row.before, row.settings)} for row in page], total
 
 

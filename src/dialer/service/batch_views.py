@@ -62,6 +62,7 @@ def list_page(
     limit: int,
     offset: int,
     after: UUID | None = None,
+    sort: str | None = None,
 ) -> tuple[list[dict[str, Any]], int]:
     """Read a page of the batches that match, newest first.
 
@@ -73,12 +74,13 @@ def list_page(
         limit: the size of the page.
         offset: how many batches come before the page.
         after: the last entry of the page before; None: the first page.
+        sort: one of `batch_views.BATCHES.sorts`; None: its default.
 
     Returns:
         The batches, and how many match in all.
     """
     with db.begin() as connection:
-        page, total = batch_views.page(connection, workspace_id, query, limit, offset, after)
+        page, total = batch_views.page(connection, workspace_id, query, limit, offset, after, sort)
         return _views(connection, page, now), total
 
 

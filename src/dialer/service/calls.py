@@ -10,9 +10,15 @@ from dialer.store.database import Database
 
 
 def list_page(
-    db: Database, workspace_id: WorkspaceId, of: CallFilter, after: AttemptId | None, limit: int
+    db: Database,
+    workspace_id: WorkspaceId,
+    of: CallFilter,
+    after: AttemptId | None,
+    limit: int,
+    *,
+    oldest_first: bool = False,
 ) -> tuple[list[dict[str, Any]], AttemptId | None]:
-    """Read a page of the calls of a workspace, newest first.
+    """Read a page of the calls of a workspace.
 
     Args:
         db: the database.
@@ -20,12 +26,13 @@ def list_page(
         of: which calls.
         after: the last call of the page before; None: the first page.
         limit: the size of the page.
+        oldest_first: whether the list begins with the oldest call.
 
     Returns:
         The calls, and the `after` of the next page; None: this is the last page.
     """
     with db.begin() as connection:
-        calls = call_search.page(connection, workspace_id, of, after, limit + 1)
+        calls = call_search.page(connection, workspace_id, of, after, limit + 1, oldest_first=oldest_first)
     page = [dict(call._mapping) for call in calls[:limit]]
     return page, page[-1]["id"] if len(calls) > limit else None
 

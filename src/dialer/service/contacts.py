@@ -199,6 +199,7 @@ def list_page(
     limit: int,
     offset: int,
     after: UUID | None = None,
+    sort: str | None = None,
 ) -> tuple[list[dict[str, Any]], int]:
     """Read a page of a batch's contacts, in the order in which they were added.
 
@@ -214,6 +215,7 @@ def list_page(
         limit: the size of the page.
         offset: how many contacts come before the page.
         after: the last entry of the page before; None: the first page.
+        sort: one of `contact_views.CONTACTS.sorts`; None: its default.
 
     Returns:
         The contacts, and how many match in all.
@@ -223,10 +225,8 @@ def list_page(
         InvalidInput: `phone_number` is no number.
     """
     with db.begin() as connection:
-        contact_filter = filter_of(
-            connection, workspace_id, batch_id, status, outcome, phone_number, external_id, because
-        )
-        contacts, total = contact_views.page(connection, contact_filter, limit, offset, after)
+        which = filter_of(connection, workspace_id, batch_id, status, outcome, phone_number, external_id, because)
+        contacts, total = contact_views.page(connection, which, limit, offset, after, sort)
         return [dict(row._mapping) for row in contacts], total
 
 

@@ -16,6 +16,7 @@ from pydantic import (
     WithJsonSchema,
 )
 from pydantic.config import JsonDict
+from pydantic_core import from_json
 
 from dialer.domain.calling_hours import CallingHours
 from dialer.domain.field_reasons import impossible_day
@@ -119,6 +120,7 @@ Slots = Annotated[int, Field(ge=1, le=100), BeforeValidator(_no_bool)]
 Retries = Annotated[int, Field(ge=0, le=3), BeforeValidator(_no_bool)]
 Priority = Annotated[int, Field(ge=1, le=10), BeforeValidator(_no_bool)]
 Limit = Annotated[int, Field(ge=1, le=2_147_483_647), BeforeValidator(_no_bool)]
+DaysKept = Annotated[int, Field(ge=1, le=36_500), BeforeValidator(_no_bool)]
 RingSeconds = Annotated[int, Field(ge=5, le=120), BeforeValidator(_no_bool)]
 CallSeconds = Annotated[int, Field(ge=10, le=14_400), BeforeValidator(_no_bool)]
 Minutes = Annotated[float, Field(ge=0, le=7 * 24 * 60), BeforeValidator(_no_bool)]

@@ -105,6 +105,7 @@ def list_contacts(
     limit: int,
     offset: int,
     after: UUID | None = None,
+    sort: str | None = None,
 ) -> tuple[list[dict[str, Any]], int]:
     """Read a page of a folder's contacts, in the order in which they were added.
 
@@ -116,6 +117,7 @@ def list_contacts(
         limit: the size of the page.
         offset: how many contacts come before the page.
         after: the last entry of the page before; None: the first page.
+        sort: one of `FOLDER_CONTACTS.sorts`; None: its default.
 
     Returns:
         The contacts, and how many match in all.
@@ -127,7 +129,7 @@ def list_contacts(
     with db.begin() as connection:
         folder = resources.show(db.within(connection), FOLDER_TYPE, workspace_id, folder_id)
         number = None if phone_number is None else normalise(phone_number, folder["default_region"])
-        contacts, total = folder_contacts.page(connection, folder_id, number, limit, offset, after)
+        contacts, total = folder_contacts.page(connection, folder_id, number, limit, offset, after, sort)
         return [dict(row._mapping) for row in contacts], total
 
 

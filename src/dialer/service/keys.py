@@ -93,9 +93,14 @@ def authenticate(db: Database, key: str) -> Identity:
 
 
 def list_page(
-    db: Database, workspace_id: WorkspaceId, limit: int | None = None, offset: int = 0, after: UUID | None = None
+    db: Database,
+    workspace_id: WorkspaceId,
+    limit: int | None = None,
+    offset: int = 0,
+    after: UUID | None = None,
+    sort: str | None = None,
 ) -> tuple[list[dict[str, Any]], int]:
-    """Read a page of the keys, newest first, without their secrets.
+    """Read a page of the keys without their secrets.
 
     Args:
         db: the database.
@@ -103,12 +108,13 @@ def list_page(
         limit: the size of the page; None: all.
         offset: how many keys come before the page.
         after: the last entry of the page before; None: the first page.
+        sort: one of `keys.KEYS.sorts`; None: its default.
 
     Returns:
         The keys, and how many there are.
     """
     with db.begin() as connection:
-        page = keys.of_workspace(connection, workspace_id, limit, offset, after)
+        page = keys.of_workspace(connection, workspace_id, limit, offset, after, sort)
         return [dict(row._mapping) for row in page], keys.count(connection, workspace_id)
 
 

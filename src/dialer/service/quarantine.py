@@ -68,7 +68,9 @@ def retry(db: Database, now: DateTime, entry_ids: Sequence[int] | None = None) -
     return Retried(tuple(entry_id for entry_id in entry_ids if entry_id not in failed), failed)
 
 
-def list_of(db: Database, workspace_id: WorkspaceId, limit: int, offset: int) -> tuple[list[dict[str, Any]], int]:
+def list_of(
+    db: Database, workspace_id: WorkspaceId, limit: int, offset: int, after: int | None = None
+) -> tuple[list[dict[str, Any]], int]:
     """Read a page of the entries of one workspace, without the texts of their errors.
 
     Args:
@@ -76,12 +78,13 @@ def list_of(db: Database, workspace_id: WorkspaceId, limit: int, offset: int) ->
         workspace_id: the workspace of the caller. Entries that belong to none are for `list_entries` alone.
         limit: the size of the page.
         offset: how many entries come before the page.
+        after: the id of the last entry of the page before; None: the first page.
 
     Returns:
         The entries, oldest first, and how many there are.
     """
     with db.begin() as connection:
-        page, total = quarantine.entries_of(connection, workspace_id, limit, offset)
+        page, total = quarantine.entries_of(connection, workspace_id, limit, offset, after)
         return [dict(row._mapping) for row in page], total
 
 

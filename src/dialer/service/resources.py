@@ -43,6 +43,7 @@ def list_page(
     limit: int,
     offset: int,
     after: UUID | None = None,
+    sort: str | None = None,
 ) -> tuple[list[View], int]:
     """Read a page of a resource, newest first.
 
@@ -54,12 +55,13 @@ def list_page(
         limit: the size of the page.
         offset: how many rows come before the page.
         after: the last entry of the page before; None: the first page.
+        sort: one of `resource.table.listed.sorts`; None: its default.
 
     Returns:
         The rows, and how many match in all.
     """
     with db.begin() as connection:
-        page, total = resources.page(connection, resource.table, workspace_id, filters, limit, offset, after)
+        page, total = resources.page(connection, resource.table, workspace_id, filters, limit, offset, after, sort)
         return [resource.complete(dict(row._mapping)) for row in page], total
 
 

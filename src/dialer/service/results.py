@@ -43,6 +43,7 @@ def list_calls(
     limit: int,
     offset: int,
     after: UUID | None = None,
+    sort: str | None = None,
 ) -> tuple[list[dict[str, Any]], int]:
     """Read a page of a batch's calls, newest first.
 
@@ -55,6 +56,7 @@ def list_calls(
         limit: the size of the page.
         offset: how many calls come before the page.
         after: the last entry of the page before; None: the first page.
+        sort: one of `call_views.CALLS.sorts`; None: its default.
 
     Returns:
         The calls, and how many match in all.
@@ -64,7 +66,7 @@ def list_calls(
     """
     with db.begin() as connection:
         require(connection, workspace_id, batch_id)
-        page, total = call_views.page(connection, batch_id, status, outcome, limit, offset, after)
+        page, total = call_views.page(connection, batch_id, status, outcome, limit, offset, after, sort)
         return [dict(row._mapping) for row in page], total
 
 

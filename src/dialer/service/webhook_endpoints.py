@@ -182,6 +182,7 @@ def list_deliveries(
     limit: int,
     offset: int,
     after: UUID | None = None,
+    sort: str | None = None,
 ) -> tuple[list[dict[str, Any]], int]:
     """Read a page of an endpoint's messages, newest first.
 
@@ -193,6 +194,7 @@ def list_deliveries(
         limit: the size of the page.
         offset: how many messages come before the page.
         after: the last entry of the page before; None: the first page.
+        sort: one of `webhook_deliveries.DELIVERIES.sorts`; None: its default.
 
     Returns:
         The messages, and how many match in all.
@@ -202,7 +204,9 @@ def list_deliveries(
     """
     with db.begin() as connection:
         resources.show(db.within(connection), WEBHOOK_ENDPOINT_TYPE, workspace_id, endpoint_id)
-        messages, total = webhook_deliveries.page(connection, EndpointId(endpoint_id), status, limit, offset, after)
+        messages, total = webhook_deliveries.page(
+            connection, EndpointId(endpoint_id), status, limit, offset, after, sort
+        )
         return [dict(row._mapping) for row in messages], total
 
 

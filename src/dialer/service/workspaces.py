@@ -3,16 +3,20 @@
 `list_all` and `limit` are only for the owner of the installation: the API does not use them.
 """
 
+import json
+from base64 import urlsafe_b64encode
 from collections.abc import Sequence
 from dataclasses import replace
+from hashlib import sha256
 from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from dialer.domain.ids import WorkspaceId
 from dialer.domain.phone import check_region
-from dialer.errors import InvalidInput, NotFound
-from dialer.service.fields import Changes, PersonLimits
+from dialer.errors import InvalidInput, NotFound, SettingsChanged
+from dialer.service.batch_settings import Token
+from dialer.service.fields import Changes, DaysKept, PersonLimits, Zone
 from dialer.store import configuration, contacts, workspaces
 from dialer.store.database import Connection, Database
 
@@ -74,9 +78,28 @@ def limit(
 class ChangedWorkspace(Changes):
     """What an admin may change of the workspace. Which countries and numbers it may call, only the owner changes."""
 
-    model_config = ConfigDict(json_schema_extra={"example": {"person_limits": [{"attempts": 3, "hours": 24}]}})
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"timezone": "Europe/Berlin", "person_limits": [{"attempts": 3, "hours": 24}]}}
+    )
 
     person_limits: PersonLimits = []
+    timezone: Zone = "UTC"
+    keep_batches_days: DaysKept | None = None
+    if_match: Token | None = None
+
+
+def default_zone(db: Database, workspace_id: WorkspaceId) -> str:
+    """Read the time zone of batches that are created without one.
+
+    Args:
+        db: the database.
+        workspace_id: the workspace of the caller.
+
+    Returns:
+        The name of the zone.
+    """
+    with db.begin() as connection:
+        return str(workspaces.read(connection, workspace_id).timezone)
 
 
 def show(db: Database, workspace_id: WorkspaceId) -> dict[str, Any]:
@@ -87,27 +110,49 @@ def show(db: Database, workspace_id: WorkspaceId) -> dict[str, Any]:
         workspace_id: the workspace of the caller.
 
     Returns:
-        What `list_all` returns of it.
+        What `list_all` returns of it, and `if_match`, which names these values.
     """
     with db.begin() as connection:
-        return dict(workspaces.read(connection, workspace_id)._mapping)
+        return _view(workspaces.read(connection, workspace_id))
 
 
-def change(db: Database, workspace_id: WorkspaceId, changed: ChangedWorkspace) -> dict[str, Any]:
-    """Change what is given of a workspace. Limits apply to the next claim.
+def change(
+    db: Database, workspace_id: WorkspaceId, changed: ChangedWorkspace, if_match: str | None = None
+) -> dict[str, Any]:
+    """Change what is given of a workspace. Limits apply to the next claim; the zone to batches that are created.
 
     Args:
         db: the database.
         workspace_id: the workspace of the caller.
         changed: the fields; those that were not set stay as they are.
+        if_match: as `changed.if_match`; where both are given, both must be current.
 
     Returns:
         The workspace after the change.
+
+    Raises:
+        SettingsChanged: the workspace has changed since `if_match` was returned.
+        InvalidInput: Postgres does not know the zone.
     """
     with db.begin() as connection:
-        if "person_limits" in changed.model_fields_set:
-            _set_person_limits(connection, workspace_id, [limit.model_dump() for limit in changed.person_limits])
-        return dict(workspaces.read(connection, workspace_id)._mapping)
+        row = workspaces.lock(connection, workspace_id)
+        if {if_match, changed.if_match} - {None, _view(row)["if_match"]}:
+            raise SettingsChanged("The workspace has changed since this if_match was returned; read it again")
+        changes = changed.model_dump(exclude_unset=True, exclude={"if_match"})
+        if "person_limits" in changes:
+            _set_person_limits(connection, workspace_id, changes["person_limits"])
+        zone = changes.get("timezone", row.timezone)
+        if zone != row.timezone and not configuration.knows_zone(connection, zone):
+            raise InvalidInput.of("timezone", "is not known to Postgres")
+        workspaces.set_values(connection, workspace_id, zone, changes.get("keep_batches_days", row.keep_batches_days))
+        return _view(workspaces.read(connection, workspace_id))
+
+
+def _view(row: Any) -> dict[str, Any]:
+    """Add the token to a row: a hash of its values, which any change of them makes stale."""
+    values = dict(row._mapping)
+    digest = sha256(json.dumps(values, sort_keys=True, default=str).encode()).digest()
+    return values | {"if_match": urlsafe_b64encode(digest[:18]).decode()}
 
 
 def _set_person_limits(connection: Connection, workspace_id: WorkspaceId, limits: Sequence[dict[str, int]]) -> None:

@@ -7,32 +7,49 @@ from sqlalchemy import Connection, Row
 
 from dialer.domain.ids import BatchId
 from dialer.store.database import rows
+from dialer.store.pages import count
 
-# `before`: the settings of the version before; NULL: there is none.
-_CHANGES = """
+_STATUSES = """
 SELECT id, at, 'status' AS kind, from_status, to_status, CAST(NULL AS integer) AS version,
-       CAST(NULL AS jsonb) AS settings, CAST(NULL AS jsonb) AS before, by, source, key_id, reason
+       CAST(NULL AS jsonb) AS settings, by, source, key_id, reason
 FROM batch_history WHERE batch_id = :batch
-UNION ALL
-SELECT id, at, 'settings', NULL, NULL, version, settings, lag(settings) OVER (ORDER BY version), by, source, key_id,
-       reason
+"""
+_SETTINGS = """
+SELECT id, at, 'settings', NULL, NULL, version, settings, by, source, key_id, reason
 FROM batch_settings WHERE batch_id = :batch
+"""
+_IDS = """
+FROM (SELECT id FROM batch_history WHERE batch_id = :batch
+      UNION ALL SELECT id FROM batch_settings WHERE batch_id = :batch) AS c
 """
 
 
-def page(connection: Connection, batch_id: BatchId, limit: int, offset: int) -> tuple[Sequence[Row[Any]], int]:
-    """Read a page of the changes of a batch, newest first; and count all."""
-    (counted,) = rows(connection, f"SELECT count(*) AS n FROM ({_CHANGES}) AS c", batch=batch_id)
+def page(
+    connection: Connection, batch_id: BatchId, limit: int, offset: int, after: int | None, *, oldest_first: bool
+) -> tuple[Sequence[Row[Any]], int]:
+    """Read a page of the changes of a batch after the one with this id, and count them.
+
+    `before` of each: the settings of the version before; NULL: there is none.
+    """
+    order, sign = ("ASC", ">") if oldest_first else ("DESC", "<")
+    condition = "" if after is None else f"AND id {sign} :after"
+    some = f"{condition} ORDER BY id {order} LIMIT :most"
     changes = rows(
         connection,
         f"""
-        SELECT c.id, c.at, c.kind, c.from_status, c.to_status, c.version, c.settings, c.before,
+        SELECT c.id, c.at, c.kind, c.from_status, c.to_status, c.version, c.settings,
+               (SELECT b.settings FROM batch_settings b WHERE b.batch_id = :batch AND b.version < c.version
+                ORDER BY b.version DESC LIMIT 1) AS before,
                coalesce(k.name, c.by) AS by, c.key_id, c.source, c.reason
-        FROM ({_CHANGES}) AS c LEFT JOIN api_keys k ON k.id = c.key_id
-        ORDER BY c.id DESC LIMIT :limit OFFSET :offset
+        FROM (({_STATUSES} {some}) UNION ALL ({_SETTINGS} {some})
+              ORDER BY id {order} LIMIT :limit OFFSET :offset) AS c
+        LEFT JOIN api_keys k ON k.id = c.key_id
+        ORDER BY c.id {order}
         """,
         batch=batch_id,
+        most=offset + limit,
         limit=limit,
         offset=offset,
+        **({} if after is None else {"after": after}),
     )
-    return changes, counted.n
+    return changes, count(connection, _IDS, batch=batch_id)

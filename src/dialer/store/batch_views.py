@@ -12,7 +12,7 @@ from dialer.domain.ids import AgentId, BatchId, WorkspaceId, first_of
 from dialer.domain.states import BatchStatus
 from dialer.store.bulk_changes import IS_UNFINISHED
 from dialer.store.database import rows
-from dialer.store.pages import LAST_ID
+from dialer.store.pages import LAST_ID, Listed, count
 
 _VIEW = f"""
 SELECT b.id, b.workspace_id, b.name, b.agent_id, b.phone_rotation_strategy, b.contact_source, b.contact_folder_id,
@@ -41,6 +41,9 @@ WHERE b.workspace_id = :workspace
   AND (CAST(:until AS timestamptz) IS NULL OR b.created_at < :until)
 """
 
+BATCHES = Listed(
+    "batches b", "b.id", "b.workspace_id", {"created_at": ("b.id",), "name": ("b.name", "b.id")}, "-created_at"
+)
 _MATCHES = """
 WHERE b.workspace_id = :workspace AND b.status = ANY(:statuses)
   AND (CAST(:agent AS uuid) IS NULL OR b.agent_id = :agent)
@@ -78,8 +81,9 @@ def page(
     limit: int,
     offset: int,
     after: UUID | None = None,
+    sort: str | None = None,
 ) -> tuple[Sequence[Row[Any]], int]:
-    """Read a page of the batches that match, newest first; and count all that do."""
+    """Read a page of the batches that match; and count them."""
     filters = {
         "workspace": workspace_id,
         "agent": of.agent_id,
@@ -90,16 +94,10 @@ def page(
         "since": of.since,
         "until": of.until,
     }
-    (counted,) = rows(connection, f"SELECT count(*) AS n FROM batches b {_FILTER}", **filters)
-    batches = rows(
-        connection,
-        f"{_VIEW} {_FILTER} AND b.id < :before ORDER BY b.id DESC LIMIT :limit OFFSET :offset",
-        before=after or LAST_ID,
-        limit=limit,
-        offset=offset,
-        **filters,
-    )
-    return batches, counted.n
+    start = BATCHES.start(connection, workspace_id, after, sort)
+    query = f"{_VIEW} {_FILTER}{start.condition} ORDER BY {start.order} LIMIT :limit OFFSET :offset"
+    batches = rows(connection, query, limit=limit, offset=offset, **filters, **start.values)
+    return batches, count(connection, f"FROM batches b {_FILTER}", **filters)
 
 
 def before(

@@ -1,4 +1,4 @@
-"""Calls over all batches of a workspace, also archived ones: newest first, page by page, by index."""
+"""Calls over all batches of a workspace, also archived ones: page by page, by index."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ FIRST_ID = "00000000-0000-0000-0000-000000000000"
 # An id holds no time before 1970; after the year 9998, a minute more may be no time that can be computed with.
 FIRST_TIME, LAST_TIME = datetime(1971, 1, 1), datetime(9999, 1, 1)
 _MATCHES = """
-id < :before AND id >= :first
+id < :before AND id >= :first {after}
 AND (CAST(:status AS text) IS NULL OR state = :status) AND (CAST(:outcome AS text) IS NULL OR outcome = :outcome)
 AND (CAST(:trunk AS uuid) IS NULL OR trunk_id = :trunk)
 AND (CAST(:since AS timestamptz) IS NULL OR created_at >= :since)
@@ -52,9 +52,17 @@ class CallFilter:
 
 
 def page(
-    connection: Connection, workspace_id: WorkspaceId, of: CallFilter, after: AttemptId | None, limit: int
+    connection: Connection,
+    workspace_id: WorkspaceId,
+    of: CallFilter,
+    after: AttemptId | None,
+    limit: int,
+    *,
+    oldest_first: bool = False,
 ) -> Sequence[Row[Any]]:
-    """Read the newest calls that match; those after this call if it is given."""
+    """Read the newest calls that match, or the oldest; those after this call if it is given."""
+    order, sign = ("ASC", ">") if oldest_first else ("DESC", "<")
+    matches = _MATCHES.format(after="" if after is None else f"AND id {sign} :after")
     owners, is_owned = _OF_NUMBER if of.phone_number else _OF_BATCHES
     last = LAST_ID if of.until is None else _id_at(of.until, ID_CLOCK_SECONDS)
     first = FIRST_ID if of.since is None else _id_at(of.since, -ID_CLOCK_SECONDS)
@@ -63,17 +71,18 @@ def page(
         f"""
         SELECT {SHOWN} FROM ({owners}) AS o
         CROSS JOIN LATERAL (
-            (SELECT {COLUMNS} FROM attempts WHERE {is_owned} AND {_MATCHES} ORDER BY id DESC LIMIT :limit)
+            (SELECT {COLUMNS} FROM attempts WHERE {is_owned} AND {matches} ORDER BY id {order} LIMIT :limit)
             UNION ALL
-            (SELECT {COLUMNS} FROM attempts_archive WHERE {is_owned} AND {_MATCHES} ORDER BY id DESC LIMIT :limit)
+            (SELECT {COLUMNS} FROM attempts_archive WHERE {is_owned} AND {matches} ORDER BY id {order} LIMIT :limit)
         ) AS calls
-        ORDER BY calls.id DESC LIMIT :limit
+        ORDER BY calls.id {order} LIMIT :limit
         """,
         workspace=workspace_id,
         batch=of.batch_id,
         number=of.phone_number,
-        before=min(str(after or LAST_ID), last),
+        before=last,
         first=first,
+        **({} if after is None else {"after": after}),
         status=of.status,
         outcome=of.outcome,
         trunk=of.trunk_id,

@@ -13,7 +13,7 @@ from dialer.domain.states import AttemptState
 from dialer.store.contact_views import ContactFilter
 from dialer.store.database import rows
 from dialer.store.explain import is_in_groups
-from dialer.store.pages import LAST_ID
+from dialer.store.pages import Listed, count
 
 _FACTS = "sip_code, q850_cause, sip_call_id, hung_up_by, disposition, opt_out, callback_at, callback_refused"
 COLUMNS = f"""
@@ -22,13 +22,9 @@ local_on, created_at, placed_at, ringing_at, answered_at, ended_at, talk_seconds
 """
 SHOWN = COLUMNS.replace("state AS ", "")
 _LAST = f"id, created_at, answered_at, ended_at, talk_seconds, from_number, cause, {_FACTS}"
-_OF_BATCH = """
-batch_id = :batch AND (CAST(:status AS text) IS NULL OR state = :status)
-AND (CAST(:outcome AS text) IS NULL OR outcome = :outcome)
-"""
-_CALLS = f"""
-SELECT {COLUMNS} FROM attempts WHERE {_OF_BATCH} UNION ALL SELECT {COLUMNS} FROM attempts_archive WHERE {_OF_BATCH}
-"""
+# Ids hold the time of their making. The calls of a batch are of the one table or the other, while they are archived of
+# both.
+CALLS = Listed("attempts", "id", "batch_id", {"created_at": ("id",)}, "-created_at")
 
 
 def reports(connection: Connection, attempt_id: AttemptId) -> Sequence[Row[Any]]:
@@ -68,14 +64,22 @@ def page(
     limit: int,
     offset: int,
     after: UUID | None = None,
+    sort: str | None = None,
 ) -> tuple[Sequence[Row[Any]], int]:
-    """Read a page of the calls of a batch, newest first; and count all that match."""
-    filters = {"batch": batch_id, "status": status, "outcome": outcome}
-    (counted,) = rows(connection, f"SELECT count(*) AS n FROM ({_CALLS}) AS calls", **filters)
-    newest_first = (
-        f"SELECT {SHOWN} FROM ({_CALLS}) AS calls WHERE id < :before ORDER BY id DESC LIMIT :limit OFFSET :offset"
-    )
-    return rows(connection, newest_first, before=after or LAST_ID, limit=limit, offset=offset, **filters), counted.n
+    """Read a page of the calls of a batch; and count those that match."""
+    values = {"batch_id": batch_id, "state": status, "outcome": outcome}
+    filters = {column: value for column, value in values.items() if value is not None}
+    where = " AND ".join(f"{column} = :{column}" for column in filters)
+    start = CALLS.start(connection, batch_id, after, sort)
+    some = f"WHERE {where}{start.condition} ORDER BY {start.order} LIMIT :most"
+    query = f"""
+    SELECT {SHOWN} FROM (
+        (SELECT {COLUMNS} FROM attempts {some}) UNION ALL (SELECT {COLUMNS} FROM attempts_archive {some})
+    ) AS calls ORDER BY {start.order} LIMIT :limit OFFSET :offset
+    """
+    calls = rows(connection, query, most=offset + limit, limit=limit, offset=offset, **filters, **start.values)
+    ids = f"SELECT id FROM attempts WHERE {where} UNION ALL SELECT id FROM attempts_archive WHERE {where}"
+    return calls, count(connection, f"FROM ({ids}) AS calls", **filters)
 
 
 def of_contact(connection: Connection, contact_id: ContactId) -> Sequence[Row[Any]]:

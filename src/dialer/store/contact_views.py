@@ -13,7 +13,7 @@ from dialer.domain.outcomes import Outcome
 from dialer.domain.states import ContactStatus
 from dialer.store.database import rows
 from dialer.store.explain import IN_GROUPS
-from dialer.store.pages import position_of
+from dialer.store.pages import Listed, count
 
 COLUMNS = """
 id, batch_id, phone_number, name, timezone, priority, external_id, expires_at, not_before, variables, status,
@@ -64,24 +64,32 @@ class ContactFilter:
         return {name: getattr(self, name) for name in _EQUAL} | because
 
 
+CONTACTS = Listed(
+    "contacts", "id", "batch_id", {"created_at": ("position",), "phone_number": ("phone_number",)}, "created_at"
+)
 _EQUAL = ("batch_id", "status", "outcome", "phone_number", "external_id")
 
 
 def page(
-    connection: Connection, contact_filter: ContactFilter, limit: int, offset: int, after: UUID | None = None
+    connection: Connection,
+    contact_filter: ContactFilter,
+    limit: int,
+    offset: int,
+    after: UUID | None = None,
+    sort: str | None = None,
 ) -> tuple[Sequence[Row[Any]], int]:
-    """Read a page of contacts in their order; and count all that match."""
-    where = contact_filter.where()
+    """Read a page of contacts; and count those that match."""
+    start = CONTACTS.start(connection, contact_filter.batch_id, after, sort)
     contacts = rows(
         connection,
         f"""
-        SELECT {COLUMNS} FROM contacts WHERE {where} AND position > :position
-        ORDER BY position LIMIT :limit OFFSET :offset
+        SELECT {COLUMNS} FROM contacts WHERE {contact_filter.where()}{start.condition}
+        ORDER BY {start.order} LIMIT :limit OFFSET :offset
         """,
-        position=position_of(connection, "contacts", "batch_id", contact_filter.batch_id, after),
         limit=limit,
         offset=offset,
         **contact_filter.values(),
+        **start.values,
     )
     return contacts, _count(connection, contact_filter)
 
@@ -103,11 +111,10 @@ def _count(connection: Connection, contact_filter: ContactFilter) -> int:
     because = contact_filter.because
     if because and contact_filter == ContactFilter(contact_filter.batch_id, because=because):
         return because.count
-    if contact_filter == ContactFilter(contact_filter.batch_id, contact_filter.status):
-        count = f"SELECT {contact_filter.status or 'total'} AS n FROM batch_progress WHERE batch_id = :batch_id"
-    else:
-        count = f"SELECT count(*) AS n FROM contacts WHERE {contact_filter.where()}"
-    (row,) = rows(connection, count, **contact_filter.values())
+    if contact_filter != ContactFilter(contact_filter.batch_id, contact_filter.status):
+        return count(connection, f"FROM contacts WHERE {contact_filter.where()}", **contact_filter.values())
+    counted = f"SELECT {contact_filter.status or 'total'} AS n FROM batch_progress WHERE batch_id = :batch_id"
+    (row,) = rows(connection, counted, **contact_filter.values())
     return int(row.n)
 
 

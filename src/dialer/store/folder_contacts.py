@@ -10,10 +10,13 @@ from sqlalchemy import Connection, Row
 from dialer.domain.contact import NewContact
 from dialer.domain.ids import ContactId, FolderId
 from dialer.store.database import optional_moment, rows, run, stream
-from dialer.store.pages import position_of
+from dialer.store.pages import Listed, count
 
 _COLUMNS = (
     "id, folder_id, phone_number, name, timezone, priority, external_id, expires_at, not_before, variables, created_at"
+)
+FOLDER_CONTACTS = Listed(
+    "folder_contacts", "id", "folder_id", {"created_at": ("position",), "phone_number": ("phone_number",)}, "created_at"
 )
 
 
@@ -40,15 +43,19 @@ def page(
     limit: int,
     offset: int,
     after: UUID | None = None,
+    sort: str | None = None,
 ) -> tuple[Sequence[Row[Any]], int]:
-    """Read a page of a folder's contacts in their order; and count all that match."""
-    where = "folder_id = :folder AND (CAST(:number AS text) IS NULL OR phone_number = :number)"
-    filters = {"folder": folder_id, "number": phone_number}
-    (counted,) = rows(connection, f"SELECT count(*) AS n FROM folder_contacts WHERE {where}", **filters)
-    in_order = f"SELECT {_COLUMNS} FROM folder_contacts WHERE {where} AND position > :position"
-    in_order += " ORDER BY position LIMIT :limit OFFSET :offset"
-    position = position_of(connection, "folder_contacts", "folder_id", folder_id, after)
-    return rows(connection, in_order, position=position, limit=limit, offset=offset, **filters), counted.n
+    """Read a page of a folder's contacts; and count those that match."""
+    number = {} if phone_number is None else {"number": phone_number}
+    where = "folder_id = :folder" + " AND phone_number = :number" * len(number)
+    start = FOLDER_CONTACTS.start(connection, folder_id, after, sort)
+    query = f"SELECT {_COLUMNS} FROM folder_contacts WHERE {where}{start.condition}"
+    query += f" ORDER BY {start.order} LIMIT :limit OFFSET :offset"
+    contacts = rows(connection, query, folder=folder_id, limit=limit, offset=offset, **number, **start.values)
+    if number:
+        return contacts, count(connection, f"FROM folder_contacts WHERE {where}", folder=folder_id, **number)
+    (folder,) = rows(connection, "SELECT contacts FROM contact_folders WHERE id = :folder", folder=folder_id)
+    return contacts, folder.contacts
 
 
 def read(connection: Connection, folder_id: FolderId, contact_id: ContactId) -> Row[Any] | None:

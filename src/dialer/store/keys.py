@@ -9,9 +9,10 @@ from sqlalchemy import Connection, Row
 from dialer.domain.ids import KeyId, WorkspaceId
 from dialer.domain.roles import Role
 from dialer.store.database import rows, run
-from dialer.store.pages import LAST_ID
+from dialer.store.pages import Listed
 
 COLUMNS = "id, workspace_id, name, role, created_at, revoked_at"
+KEYS = Listed("api_keys", "id", "workspace_id", {"created_at": ("id",)}, "-created_at")
 
 
 def insert(
@@ -59,19 +60,15 @@ def of_workspace(
     limit: int | None = None,
     offset: int = 0,
     after: UUID | None = None,
+    sort: str | None = None,
 ) -> Sequence[Row[Any]]:
-    """Read the keys of a workspace, newest first."""
-    return rows(
-        connection,
-        f"""
-        SELECT {COLUMNS} FROM api_keys WHERE workspace_id = :workspace AND id < :before
-        ORDER BY id DESC LIMIT :limit OFFSET :offset
-        """,
-        workspace=workspace_id,
-        before=after or LAST_ID,
-        limit=limit,
-        offset=offset,
-    )
+    """Read the keys of a workspace, by default newest first."""
+    start = KEYS.start(connection, workspace_id, after, sort)
+    query = f"""
+    SELECT {COLUMNS} FROM api_keys WHERE workspace_id = :workspace{start.condition}
+    ORDER BY {start.order} LIMIT :limit OFFSET :offset
+    """
+    return rows(connection, query, workspace=workspace_id, limit=limit, offset=offset, **start.values)
 
 
 def count(connection: Connection, workspace_id: WorkspaceId) -> int:

@@ -22,6 +22,7 @@ from dialer.domain.quarantine import MOST_EQUAL, Failure
 from dialer.errors import UnreadableReport
 from dialer.store.database import moment, rows, run
 from dialer.store.database_errors import data_error
+from dialer.store.pages import count
 
 Kind = Literal["report", "attempt", "batch"]
 # A batch that was passed over is tried again after this.
@@ -231,13 +232,12 @@ WHERE {_WORKSPACE} = :workspace
 
 
 def entries_of(
-    connection: Connection, workspace_id: WorkspaceId, limit: int, offset: int
+    connection: Connection, workspace_id: WorkspaceId, limit: int, offset: int, after: int | None = None
 ) -> tuple[Sequence[Row[Any]], int]:
-    """Read a page of the entries of a workspace, the oldest first; and count all of them."""
-    page = f"{_SHOWN} ORDER BY q.id LIMIT :limit OFFSET :offset"
-    found = rows(connection, page, workspace=workspace_id, limit=limit, offset=offset)
-    count = f"SELECT count(*) AS n FROM quarantine q WHERE {_WORKSPACE} = :workspace"
-    return found, int(rows(connection, count, workspace=workspace_id)[0].n)
+    """Read a page of the entries of a workspace after the one with this id, the oldest first; and count them."""
+    page = f"{_SHOWN} AND q.id > :after ORDER BY q.id LIMIT :limit OFFSET :offset"
+    entries = rows(connection, page, workspace=workspace_id, after=after or 0, limit=limit, offset=offset)
+    return entries, count(connection, f"FROM quarantine q WHERE {_WORKSPACE} = :workspace", workspace=workspace_id)
 
 
 def find_of(connection: Connection, workspace_id: WorkspaceId, entry_id: int) -> Entry | None:

@@ -14,7 +14,7 @@ from dialer.domain.ids import WorkspaceId
 from dialer.errors import InvalidInput, StateConflict
 from dialer.store.database import rows, run
 from dialer.store.numbers import config_of
-from dialer.store.pages import no_entry
+from dialer.store.pages import Listed, count
 from dialer.store.trunk_listeners import HEARS
 
 
@@ -30,6 +30,12 @@ class ResourceTable:
     json: tuple[str, ...] = ()  #: Columns that contain JSON.
     cleanup: str = ""  #: Statement that deletes useless rows which refer to a row, so that it can be deleted.
     used_by: tuple[str, ...] = ()  #: What keeps a row by a trigger and not by a foreign key: table WHERE column.
+
+    @property
+    def listed(self) -> Listed:
+        """Return how the rows of a workspace are listed: newest first, or by age or unique value."""
+        orders = {"created_at": ("t.created_at", "t.id"), self.unique: (f"t.{self.unique}",)}
+        return Listed(f"{self.name} t", "t.id", "t.workspace_id", orders, "-created_at")
 
     @property
     def view(self) -> str:
@@ -86,9 +92,8 @@ TRUNKS = ResourceTable(
 FOLDERS = ResourceTable(
     "contact_folders",
     "contact_folder",
-    "id workspace_id name default_region created_at updated_at",
+    "id workspace_id name default_region contacts created_at updated_at",
     unique="name",
-    more=", (SELECT count(*) FROM folder_contacts c WHERE c.folder_id = t.id) AS contacts",
 )
 SUPPRESSIONS = ResourceTable(
     "suppressions", "suppression", "id workspace_id phone_number reason created_at updated_at", unique="phone_number"
@@ -115,19 +120,16 @@ def page(
     limit: int,
     offset: int,
     after: UUID | None = None,
+    sort: str | None = None,
 ) -> tuple[Sequence[Row[Any]], int]:
-    """Read a page of the rows, newest first; and count all that match the filters (column -> value, None: any)."""
+    """Read a page of the rows; and count those that match the filters (column -> value, None: any)."""
     parameters = {column: value for column, value in filters.items() if value is not None}
     where = " AND ".join(f"t.{column} = :{column}" for column in ("workspace_id", *parameters))
     parameters["workspace_id"] = workspace_id
-    (counted,) = rows(connection, f"SELECT count(*) AS n FROM {table.name} t WHERE {where}", **parameters)
-    if after is not None:
-        if not exists(connection, table, workspace_id, after):
-            raise no_entry()
-        where += f" AND (t.created_at, t.id) < (SELECT created_at, id FROM {table.name} WHERE id = :after)"
-        parameters["after"] = after
-    newest_first = f"{table.view} WHERE {where} ORDER BY t.created_at DESC, t.id DESC LIMIT :limit OFFSET :offset"
-    return rows(connection, newest_first, limit=limit, offset=offset, **parameters), counted.n
+    start = table.listed.start(connection, workspace_id, after, sort)
+    query = f"{table.view} WHERE {where}{start.condition} ORDER BY {start.order} LIMIT :limit OFFSET :offset"
+    entries = rows(connection, query, limit=limit, offset=offset, **parameters, **start.values)
+    return entries, count(connection, f"FROM {table.name} t WHERE {where}", **parameters)
 
 
 def after(

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Row
 from dialer.domain.ids import EndpointId
 from dialer.domain.webhook import Answer, DeliveryStatus, Message, Target
 from dialer.store.database import moment, rows, run
-from dialer.store.pages import LAST_POSITION, position_of
+from dialer.store.pages import Listed, count
 
 _SELECT = """
 SELECT position, id, type, batch_id, sequence, status, attempts, created_at,
@@ -224,6 +224,9 @@ def replay(connection: Connection, endpoint_id: EndpointId, since: DateTime | No
     )
 
 
+DELIVERIES = Listed("webhook_deliveries", "id", "endpoint_id", {"created_at": ("position",)}, "-created_at")
+
+
 def page(
     connection: Connection,
     endpoint_id: EndpointId,
@@ -231,22 +234,15 @@ def page(
     limit: int,
     offset: int,
     after: UUID | None = None,
+    sort: str | None = None,
 ) -> tuple[Sequence[Row[Any]], int]:
-    """Read a page of an endpoint's messages, newest first; and count all that match."""
-    where = "endpoint_id = :id AND (CAST(:status AS text) IS NULL OR status = :status)"
-    (counted,) = rows(
-        connection, f"SELECT count(*) AS n FROM webhook_deliveries WHERE {where}", id=endpoint_id, status=status
-    )
-    messages = rows(
-        connection,
-        f"{_SELECT} WHERE {where} AND position < :position ORDER BY position DESC LIMIT :limit OFFSET :offset",
-        position=position_of(connection, "webhook_deliveries", "endpoint_id", endpoint_id, after, first=LAST_POSITION),
-        id=endpoint_id,
-        status=status,
-        limit=limit,
-        offset=offset,
-    )
-    return messages, counted.n
+    """Read a page of an endpoint's messages; and count those that match."""
+    of_status = {} if status is None else {"status": status}
+    where = "endpoint_id = :id" + " AND status = :status" * len(of_status)
+    start = DELIVERIES.start(connection, endpoint_id, after, sort)
+    query = f"{_SELECT} WHERE {where}{start.condition} ORDER BY {start.order} LIMIT :limit OFFSET :offset"
+    messages = rows(connection, query, id=endpoint_id, limit=limit, offset=offset, **of_status, **start.values)
+    return messages, count(connection, f"FROM webhook_deliveries WHERE {where}", id=endpoint_id, **of_status)
 
 
 def before(

@@ -10,11 +10,11 @@ from dialer.domain.calling_rules import CallingRules
 from dialer.domain.ids import WorkspaceId
 from dialer.store.database import rows, run
 
-_COLUMNS = "name, countries, premium_rate, person_limits, keep_batches_days, created_at"
+_COLUMNS = "name, countries, premium_rate, person_limits, timezone, keep_batches_days, created_at"
 
 
 def listed(connection: Connection) -> Sequence[Row[Any]]:
-    """Read all workspaces by name: name, countries, premium_rate, person_limits, keep_batches_days, created_at."""
+    """Read all workspaces by name: what they are set to."""
     return rows(connection, f"SELECT {_COLUMNS} FROM workspaces ORDER BY name")
 
 
@@ -22,6 +22,23 @@ def read(connection: Connection, workspace_id: WorkspaceId) -> Row[Any]:
     """Read one workspace, as `listed`."""
     (row,) = rows(connection, f"SELECT {_COLUMNS} FROM workspaces WHERE id = :id", id=workspace_id)
     return row
+
+
+def lock(connection: Connection, workspace_id: WorkspaceId) -> Row[Any]:
+    """Read one workspace, as `listed`, and keep it from being changed until this transaction ends."""
+    (row,) = rows(connection, f"SELECT {_COLUMNS} FROM workspaces WHERE id = :id FOR NO KEY UPDATE", id=workspace_id)
+    return row
+
+
+def set_values(connection: Connection, workspace_id: WorkspaceId, timezone: str, keep_batches_days: int | None) -> None:
+    """Write the time zone of batches that are created without one, and how many days batches that are over are kept."""
+    run(
+        connection,
+        "UPDATE workspaces SET timezone = :timezone, keep_batches_days = :days WHERE id = :id",
+        timezone=timezone,
+        days=keep_batches_days,
+        id=workspace_id,
+    )
 
 
 def rules(connection: Connection, workspace_id: WorkspaceId) -> CallingRules:
