@@ -25,7 +25,7 @@ FINAL = (AttemptState.ENDED, AttemptState.REFUSED)
 ANSWERED = (Outcome.ANSWERED, Outcome.MACHINE)
 # What the figures count: the words for it, and in which states or with which outcomes these calls are.
 KINDS: Mapping[str, tuple[str, Sequence[AttemptState], Sequence[Outcome]]] = {
-    "made": ("made, so without refused ones", [state for state in AttemptState if state != AttemptState.REFUSED], ()),
+    "made": ("made (not refused)", [state for state in AttemptState if state != AttemptState.REFUSED], ()),
     "in_progress": ("in progress", [state for state in AttemptState if state not in FINAL], ()),
     "picked_up": ("answered, also by machines", (), ANSWERED),
     "refused": ("refused", [AttemptState.REFUSED], ()),

@@ -194,12 +194,12 @@
   const options = (chart) => {
     const names = chart.dataset.names.split("|"), colours = chart.dataset.colours.split(" ");
     const limit = Number(chart.dataset.limit) || 0, zone = chart.dataset.zone;
-    const [first, ...others] = values(chart)[0], isLong = others.length && others.at(-1) - first > 129600;
+    const times = values(chart)[0], span = times.at(-1) - times[0], isLong = span > 129600;
     const clock = (style) => {
       const format = new Intl.DateTimeFormat("en-GB", { timeZone: zone, hour12: false, hour: "2-digit", minute: "2-digit", ...style });
       return (seconds) => seconds === null || seconds === undefined ? "" : format.format(new Date(seconds * 1000));
     };
-    const short = clock(isLong ? { day: "numeric", month: "short" } : {}), long = clock({ day: "numeric", month: "short", second: "2-digit" });
+    const short = clock(isLong ? { day: "numeric", month: "short" } : span < 300 ? { second: "2-digit" } : {}), long = clock({ day: "numeric", month: "short", second: "2-digit" });
     const axis = { stroke: colour("quiet"), grid: { stroke: colour("line"), width: 1 }, ticks: { show: false }, font: "12px system-ui" };
     const limitLine = (plot) => {
       if (!limit) return;
@@ -219,7 +219,7 @@
       cursor: { y: false },
       legend: { live: true },
       scales: { y: { range: (_, low, high) => [0, Math.max(limit, high, 1) * 1.08] } },
-      axes: [{ ...axis, size: 30, space: isLong ? 90 : 60, values: (_, splits) => splits.map(short) }, { ...axis, size: 44, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000] }],
+      axes: [{ ...axis, size: 30, space: isLong || span < 300 ? 90 : 60, values: (_, splits) => splits.map(short) }, { ...axis, size: 44, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000] }],
       series: [{ label: "time", value: (_, seconds) => long(seconds) }, ...names.map((name, index) => ({
         label: name, value: (_, count) => count ?? "", stroke: colour(colours[index]), width: 1.6, points: { show: false },
         fill: names.length === 1 ? `${colour(colours[index])}22` : undefined,
