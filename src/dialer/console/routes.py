@@ -21,7 +21,7 @@ from dialer.console import (
     system,
     webhooks,
 )
-from dialer.console.page import PageRoute
+from dialer.console.page import PageRoute, templates
 from dialer.console.visitor import SignedIn
 from dialer.errors import NotFound
 
@@ -57,3 +57,9 @@ def missing(path: str, _: SignedIn) -> None:
 
 
 router.include_router(rest)
+
+
+def compile_templates() -> None:
+    """Compile all templates, for which the first visitors would wait."""
+    for name in templates.list_templates():
+        templates.get_template(name)
