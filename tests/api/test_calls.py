@@ -53,7 +53,10 @@ def test_each_filter_is_that_of_a_plain_search(client: TestClient, calls: list[d
     assert listed(client, phone_number=number) == [call for call in calls if call["to_number"] == number] != []
     assert listed(client, outcome="busy") == [call for call in calls if call["outcome"] == "busy"] != []
     assert listed(client, status="placed") == [call for call in calls if call["status"] == "placed"] != []
-    assert listed(client, trunk_id=trunk) == calls
+    assert listed(client, status=["placed", "ended"]) == listed(client, trunk_id=trunk) == calls
+    outbound = calls[0]["from_number"]
+    assert listed(client, from_number=outbound) == [call for call in calls if call["from_number"] == outbound] != []
+    assert listed(client, from_number=number) == []
     batch = calls[0]["batch_id"]
     assert listed(client, batch_id=batch) == [call for call in calls if call["batch_id"] == batch] != []
     assert listed(client, trunk_id=calls[0]["id"]) == []

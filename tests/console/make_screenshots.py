@@ -31,6 +31,8 @@ def test_screenshots(console: Console) -> None:
         for name, path in pages.items():
             page.goto(path)
             page.wait_for_load_state("load")
+            if name in ("batch-draft", "batch-ready"):
+                expect(page.get_by_role("heading", name="If it is started now")).to_be_visible()
             page.screenshot(path=FOLDER / f"{name}-{look}.png", full_page=look != "narrow" or name != "contacts")
     page = console.page(**WALL)
     page.goto("/console?wall=1")

@@ -82,6 +82,7 @@ def populate(api: Api, called: int = 80) -> dict[str, str]:
         "batch-draft": f"/console/batches/{draft}",
         "batch-ready": f"/console/batches/{ready}",
         "contacts": f"/console/batches/{done}/contacts",
+        "calls": f"/console/batches/{done}/calls?kind=made",
         "contact": f"/console/batches/{done}/contacts/{contact_id}",
         "contact-waiting": f"/console/batches/{night}/contacts/{waiting_id}",
         "settings": f"/console/batches/{active}/settings",

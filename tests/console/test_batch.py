@@ -7,7 +7,7 @@ import time
 from playwright.sync_api import Browser, expect
 
 from api.conftest import Api
-from console.conftest import Console, needs_browser
+from console.conftest import Console, needs_browser, sign_in
 from dialer.domain.roles import Role
 from dialer.service import batches
 from support.deadline import DEADLINE_SECONDS
@@ -112,6 +112,23 @@ def test_an_expired_session_leads_to_the_sign_in_page(console: Console) -> None:
     expect(page.get_by_role("heading", name="Batches")).to_be_visible()
     world.sql("UPDATE console_sessions SET expires_at = dialer_now()")
     expect(page.get_by_label("API key")).to_be_visible()
+
+
+def test_a_page_shows_whose_it_is_after_another_tab_has_signed_in_with_another_key(console: Console) -> None:
+    api = console.api
+    api.world.batch(1, name="of default")
+    page = console.page()
+    other = page.context.new_page()
+    for tab in (page, other):
+        tab.goto("/console")
+    sign_in(page, api.key(Role.VIEWER))
+    expect(page.get_by_role("link", name="of default")).to_be_visible()
+    sign_in(other, api.key(Role.VIEWER, api.workspace("second")))
+    expect(other.get_by_text("second · viewer")).to_be_visible()
+    for is_hidden in (True, False):
+        page.evaluate(HIDE, is_hidden)
+    expect(page.get_by_text("second · viewer")).to_be_visible()
+    expect(page.get_by_role("link", name="of default")).to_have_count(0)
 
 
 def test_the_page_recovers_when_the_api_was_restarted(api: Api, browser: Browser) -> None:

@@ -10,7 +10,8 @@ from api.conftest import Api
 from console.signed_in_client import SignedInClient, client_of, text_of
 from dialer.domain.ids import BatchId
 from dialer.domain.roles import Role
-from dialer.service import batches
+from dialer.service import batches, many_batches
+from dialer.service.many_batches import Action, BatchFilter
 from support.world import World
 
 
@@ -48,6 +49,20 @@ def test_filters_are_in_the_address_and_combine(operator: SignedInClient, world:
     assert "/console/all/resume" not in page
     assert "No batch matches" in operator.get("/console", search="winter").text
     assert str(draft) in operator.get("/console", status="draft").text
+
+
+def test_a_filter_means_the_same_batches_in_the_list_in_the_question_and_in_the_action(
+    operator: SignedInClient, world: World
+) -> None:
+    for name, labels in (("north west", ["a b", " "]), ("northwest", ["a b"]), ("south", [])):
+        batch_of(world, 1, name=name, labels=labels)
+    for which, names in (({"search": " "}, ["north west"]), ({"label": " "}, ["north west"]), ({"label": "c"}, [])):
+        assert names_in(operator.get("/console", **which).text) == names
+        assert ("1 batch will be paused" in text_of(operator.get("/console/all/pause", **which))) == bool(names)
+    operator.post("/console/all/pause", search=" ")
+    assert statuses(world) == ["paused", "active", "active"]
+    operator.post("/console/all/pause", label="a b")
+    assert statuses(world) == ["paused", "paused", "active"]
 
 
 def test_every_batch_is_on_one_page_of_the_list(operator: SignedInClient, world: World) -> None:
@@ -114,7 +129,7 @@ def test_batches_that_are_over_are_deleted_and_what_stays_is_named(operator: Sig
 
 def test_a_filter_that_cannot_be_read_changes_nothing(operator: SignedInClient, world: World) -> None:
     batch_of(world)
-    for wrong in ({"status": "everything"}, {"agent": "nobody"}, {"search": "\0"}):
+    for wrong in ({"status": "everything"}, {"agent": "nobody"}, {"search": "\0"}, {"label": "\0"}):
         assert operator.post("/console/all/pause", wrong).status_code == 422, wrong
     assert operator.post("/console/all/explode").status_code == 422
     assert statuses(world) == ["active"]
@@ -127,3 +142,16 @@ def test_a_wall_shows_live_batches_however_many_are_over(operator: SignedInClien
     page = operator.get("/console", wall="1").text
     assert "still calling" in page
     assert page.count("<article") == 1
+
+
+def test_a_batch_that_is_deleted_meanwhile_does_not_keep_the_others_from_being_paused(
+    operator: SignedInClient, world: World
+) -> None:
+    ids = [batch_of(world, 1, name=f"batch {n}") for n in range(4)]
+    of_question = many_batches.matching(world.db, world.installed.workspace_id, Action.PAUSE, BatchFilter())
+    batches.cancel(world.db, world.installed.workspace_id, ids[2])
+    batches.delete(world.db, world.installed.workspace_id, ids[2])
+    done = many_batches.act(world.context, world.installed.workspace_id, Action.PAUSE, of_question.names, world.rng)
+    assert (done.done, [name for name, _ in done.refused]) == (3, ["batch 2"])
+    assert statuses(world) == ["paused"] * 3
+    assert operator.get("/console", status="paused").text.count("<tr id=") == 3

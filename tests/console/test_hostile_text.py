@@ -3,13 +3,28 @@
 from uuid import uuid4
 
 from api.conftest import Api
-from console.signed_in_client import SignedInClient, client_of
+from console.signed_in_client import SignedInClient, client_of, flat
+from console.test_sessions import ORIGIN
+from dialer.console.contact_list import MAX_PREVIEW_BYTES
 from dialer.domain.ids import TrunkId
 from dialer.store import quarantine, trunk_listeners
 from support.world import World
 
 HOSTILE = """<script>alert("1")</script><img src=x onerror='alert(1)'>"""
 ROOT = "/console/system"
+COLUMNS = ",".join(["phone", *(f"v{n}" for n in range(100))])
+# What a file contains -> what its preview says.
+FILES = {
+    "\ufeffphone;name\n+12025550101;Ada\n".encode(): "+12025550101",
+    "phone;name\n+12025550101;Ada\n".encode("utf-16"): "it is UTF-16, not UTF-8; save it as UTF-8",
+    b'phone;name\n+12025550101;"Ada; ""the first"""\n': "Ada; &#34;the first&#34;",
+    f"{COLUMNS}\n+12025550101{',x' * 100}\n".encode(): "and 90 other variables",
+    (b"phone,name\n+12025550101," + b"x" * 1_000_000)[:MAX_PREVIEW_BYTES]: "Its first row is too long to be shown here",
+    b"phone,name\n": "The file has a header and no rows",
+    b"PK\x03\x04" + bytes(999): "it is a workbook or a zip archive, not CSV",
+    b"phone\n\0\n": "line 2 has a NUL character",
+    b"": "it is empty",
+}
 
 
 def test_hostile_text_is_shown_as_text_on_every_page(api: Api, world: World) -> None:
@@ -82,3 +97,13 @@ def test_a_hostile_page_address_is_quoted(api: Api) -> None:
         assert refused.status_code == 422
         assert "<script>" not in refused.text
         assert "&lt;script&gt;" in refused.text
+
+
+def test_a_file_is_previewed_or_says_why_not(api: Api, world: World) -> None:
+    path = f"/console/batches/{world.batch(0, start=False)}/list/preview"
+    with client_of(api) as admin:
+        headers = ORIGIN | {"X-Form-Token": admin.token, "Content-Type": "text/csv"}
+        for content, text in FILES.items():
+            answer = admin.http.post(path, content=content, headers=headers)
+            assert text in flat(answer.text), (content[:30], answer.text)
+            assert answer.status_code == (422 if "Nothing of this file was loaded" in answer.text else 200)

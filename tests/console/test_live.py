@@ -3,13 +3,15 @@
 import asyncio
 
 from api.conftest import Api
+from console.signed_in_client import client_of
 from dialer import wiring
 from dialer.api.auth import Caller
 from dialer.console.explanations import Explanations
-from dialer.console.live import LivePages, OpenPage
+from dialer.console.live import DETAILED, LivePages, OpenPage
 from dialer.console.visitor import Visitor
 from dialer.domain.ids import BatchId
-from dialer.service import keys, sessions
+from dialer.domain.roles import Role
+from dialer.service import batches, keys, sessions
 
 
 def visitor_of(api: Api, secret: str) -> Visitor:
@@ -91,3 +93,23 @@ async def test_a_batch_that_is_created_later_is_announced(api: Api) -> None:
     _, views = pages_of(api)._read([page])
     page.update(views)
     assert [(view["id"], page.is_new(view)) for view in page.take()] == [(batch_id, True)]
+
+
+async def test_a_batch_that_is_deleted_ends_its_page_and_is_marked_in_lists(api: Api) -> None:
+    world = api.world
+    batch_id, other = world.batch(0, start=False), world.batch(0, start=False)
+    live = pages_of(api)
+    secret = sessions.sign_in(world.db, api.key())
+    of_batch, of_list = page_of(api, secret, batch_id), page_of(api, secret, batch_id, other)
+    of_batch.template = DETAILED
+    pages = [of_batch, of_list]
+    for expected in ({"draft"}, {"deleted"}, set()):
+        _, views = live._read(pages)
+        for page in pages:
+            page.update(views)
+        assert {view["status"] for view in of_list.take() if view["id"] == batch_id} == expected
+        assert of_batch.is_over == (expected != {"draft"})
+        if expected == {"draft"}:
+            batches.delete(world.db, world.installed.workspace_id, batch_id)
+    with client_of(api, Role.VIEWER) as console:
+        assert "No such batch" in console.get(f"/console/batches/{batch_id}").text

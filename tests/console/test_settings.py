@@ -60,6 +60,11 @@ def test_a_change_is_shown_with_its_impact_then_applied_and_undone(api: Api, con
     assert view(api, batch_id)["max_concurrent_calls"] == 2
 
 
+def test_the_history_of_a_batch_that_nobody_has_changed_offers_no_undo(api: Api, console: SignedInClient) -> None:
+    history = console.text(f"/console/batches/{api.world.batch(1)}/history")
+    assert ("as it was created" in history, "Undo" in history) == (True, False)
+
+
 def test_an_undo_of_what_somebody_else_has_changed_meanwhile_is_refused(api: Api, console: SignedInClient) -> None:
     world = api.world
     batch_id = world.batch(2, priority=5)

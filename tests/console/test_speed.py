@@ -3,10 +3,14 @@
 import asyncio
 from functools import partial
 
+from fastapi import APIRouter, FastAPI
+
 from api.conftest import Api
 from console.many_batches import copy_batches
 from console.signed_in_client import client_of
 from console.test_live import page_of
+from dialer.api.app import warm_up
+from dialer.console.page import templates
 from dialer.domain.ids import BatchId
 from dialer.service import sessions
 from support.recorded_statements import recorded_statements
@@ -15,6 +19,18 @@ from support.world import World
 # The session, the batches, their calls of today and kept forecasts, and the agents of the filter: their page and count.
 STATEMENTS_OF_THE_LIST = 6
 MAX_BYTES_OF_THE_LIST = 120_000
+
+
+def test_what_first_requests_would_wait_for_is_done_before() -> None:
+    app, router = FastAPI(), APIRouter()
+    router.add_api_route("/x", lambda: None)
+    app.include_router(router)
+    # FastAPI's own record of the routes that it has built.
+    assert not app.routes[-1]._effective_candidates  # type: ignore[attr-defined]
+    warm_up(app)
+    assert app.routes[-1]._effective_candidates  # type: ignore[attr-defined]
+    assert templates.cache is not None
+    assert len(templates.cache) == len(templates.list_templates())
 
 
 def test_the_list_of_a_thousand_batches_costs_as_much_as_that_of_sixty(api: Api, world: World) -> None:

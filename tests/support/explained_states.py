@@ -13,13 +13,15 @@ from hypothesis import strategies as st
 from pendulum import DateTime
 
 from dialer.domain.explanation import Explanation, Verdict
+from dialer.domain.gates.codes import GateCode
 from dialer.domain.gates.of_batch import HELD_BY
 from dialer.domain.gates.of_contact import SKIPPED
 from dialer.domain.ids import BatchId, ContactId
 from dialer.engine.dispatch import dispatch
-from dialer.engine.explain import explain_contact, explain_contacts
+from dialer.engine.explain import contacts_because, explain_contact, explain_contacts
 from dialer.engine.retry import retry
 from dialer.engine.tick import tick
+from dialer.service import contacts
 from support.empty_database import EMPTY
 from support.world import MONDAY, Clock, Connections, World, made_up_phones
 
@@ -219,6 +221,17 @@ class Stored:
             for contact_id in self.contact_ids
         }
 
+    def listed_by_reason(self, codes: set[GateCode | None]) -> dict[ContactId, GateCode | None]:
+        """Return the contacts that the lists by these reasons have; None: they can be called now."""
+        world, now = self.world, self.world.clock.now
+        workspace_id = world.installed.workspace_id
+        lists = {code: contacts_because(world.context, workspace_id, self.batch_id, code, now) for code in codes}
+        return {
+            contact["id"]: code
+            for code, because in lists.items()
+            for contact in contacts.list_after(world.db, workspace_id, self.batch_id, 0, 100, because=because)
+        }
+
     def statuses(self) -> dict[ContactId, Any]:
         rows = self.world.rows("SELECT id, status, status_reason FROM contacts WHERE batch_id = :id", id=self.batch_id)
         return {row.id: row for row in rows}
@@ -378,11 +391,13 @@ def assert_explained_as_dispatched(open_world: Callable[[DateTime], Any], state:
         now = world.clock.now
         of_batch = explain_contacts(world.context, world.installed.workspace_id, stored.batch_id, now).explanation
         assert stored.explained() == explained
+        listed = stored.listed_by_reason({one.reason.code if one.reason else None for one in explained.values()})
         claimed = dispatched(stored)
         assert {id_ for id_, one in explained.items() if one.verdict is Verdict.CALLABLE} == claimed
         assert of_batch.callable == len(claimed)
         reasons = Counter(one.reason.code for one in explained.values() if one.reason)
         assert {reason.blocked.code: reason.count for reason in of_batch.reasons} == reasons
+        assert listed == {contact_id: one.reason.code if one.reason else None for contact_id, one in explained.items()}
         assert of_batch.callable + sum(reasons.values()) == of_batch.total == len(state.contacts)
         assert_ends_as_explained(stored, explained, before)
 

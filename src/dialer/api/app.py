@@ -132,6 +132,15 @@ def equip(
     state.metrics_page = metrics.MetricsPage(state.read_context, settings, state.metrics)
 
 
+def warm_up(app: FastAPI) -> None:
+    """Do now what the first requests would wait for, a second on a busy machine: build the routes and the pages."""
+    nowhere = {"type": "http", "method": "GET", "path": "", "root_path": "", "headers": []}
+    for route in app.routes:
+        # FastAPI builds the routes of a router when a path is first compared with them.
+        route.matches(nowhere)
+    console_routes.compile_templates()
+
+
 def make_routes() -> FastAPI:
     """Join the routers and the middleware."""
     app = FastAPI(

@@ -18,7 +18,6 @@ from dialer.api.reasons import NotCalledBecause
 from dialer.api.schemas import Audit, BatchCall, Call, Statistics
 from dialer.api.streaming import Streamed
 from dialer.domain.batch_warnings import warnings_about
-from dialer.domain.gates.codes import GateCode
 from dialer.domain.ids import AgentId, AttemptId, BatchId
 from dialer.domain.outcomes import Outcome
 from dialer.domain.states import AttemptState, BatchStatus, ContactStatus
@@ -28,6 +27,7 @@ from dialer.service import batch_views, batches, call_reports, edit_batch, expla
 from dialer.service.batches import Cancellation, Pause
 from dialer.service.call_reports import CallReport
 from dialer.service.edit_batch import ChangedBatch
+from dialer.service.explain import ListedReason
 from dialer.service.fields import InputModel, Storable
 from dialer.service.new_batch import NewBatch
 from dialer.store.batch_views import BATCHES, BatchQuery
@@ -261,7 +261,7 @@ def streamed_results(
     outcome: Outcome | None,
     phone_number: str | None,
     external_id: str | None,
-    reason: GateCode | None,
+    reason: ListedReason | None,
 ) -> StreamingResponse:
     """Build the response that streams the results; raises Busy where too many exports run."""
     chunks = results.results_csv(

@@ -27,8 +27,17 @@ def list_all_calls(
     until: Until,
     batch_id: Annotated[UUID | None, Query(description="Only those of this batch.")] = None,
     phone_number: Annotated[PhoneNumber | None, Query(description="Only calls to this number, E.164.")] = None,
-    status: Annotated[AttemptState | None, Query(description="Only those in this state.")] = None,
-    outcome: Annotated[Outcome | None, Query(description="Only those with this outcome.")] = None,
+    from_number: Annotated[
+        PhoneNumber | None, Query(description="Only calls from this outbound number, E.164.")
+    ] = None,
+    status: Annotated[
+        tuple[AttemptState, ...],
+        Query(description="Only those in this state, or in one of several.", max_length=len(AttemptState)),
+    ] = (),
+    outcome: Annotated[
+        tuple[Outcome, ...],
+        Query(description="Only those with this outcome, or with one of several.", max_length=len(Outcome)),
+    ] = (),
     trunk_id: Annotated[UUID | None, Query(description="Only those on this trunk.")] = None,
     after: Annotated[UUID | None, Query(description="`next_after` of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=100, description="How many at most.")] = 50,
@@ -38,6 +47,7 @@ def list_all_calls(
     of = CallFilter(
         BatchId(batch_id) if batch_id else None,
         phone_number,
+        from_number,
         status,
         outcome,
         TrunkId(trunk_id) if trunk_id else None,

@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from uvicorn import Config
 
 from dialer import wiring
-from dialer.api.app import make_app
+from dialer.api.app import make_app, warm_up
 from dialer.api.protocol import BoundedProtocol, Bounds
 from dialer.api.transfers import AT_ONCE
 from dialer.engine.context import EngineContext
@@ -79,6 +79,7 @@ def serve(
     context = wiring.context_of(settings, connections=connections, timeouts=wiring.REQUESTS)
     listening = _listen(host, port)
     app = make_app(context, settings, wiring.LedgerClock(context.db, wiring.seconds), wiring.chance(), ask_settle)
+    warm_up(app)
     heartbeat = wiring.heartbeat_of(settings, "api")
     heartbeat.check_servers(partial(_check_servers, app, context))
     try:

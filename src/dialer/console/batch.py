@@ -12,7 +12,6 @@ from dialer.console.forecast import newest_forecast
 from dialer.console.page import HEADERS, PageRoute, page
 from dialer.console.visitor import Acting, SentForm, SignedIn, Visitor
 from dialer.console.week import week_of
-from dialer.domain.gates.codes import GateCode
 from dialer.domain.ids import BatchId
 from dialer.domain.outcomes import Outcome
 from dialer.domain.states import ContactStatus
@@ -20,6 +19,7 @@ from dialer.service import batch_views, batches, edit_batch, explain, resources,
 from dialer.service.agents import AGENT_TYPE
 from dialer.service.batches import Cancellation, Pause
 from dialer.service.edit_batch import ChangedBatch
+from dialer.service.explain import ListedReason
 from dialer.service.fields import Storable
 
 router = APIRouter(prefix="/console/batches/{batch_id}", include_in_schema=False, route_class=PageRoute)
@@ -70,7 +70,7 @@ def export_results(
     outcome: Chosen[Outcome] = None,
     phone_number: Annotated[Chosen[Storable], Query(max_length=40)] = None,
     external_id: Annotated[Chosen[Storable], Query(max_length=255)] = None,
-    reason: Chosen[GateCode] = None,
+    reason: Chosen[ListedReason] = None,
 ) -> StreamingResponse:
     """Stream the results of the contacts that match."""
     return streamed_results(visitor.caller, batch_id, request, status, outcome, phone_number, external_id, reason)

@@ -32,6 +32,7 @@ ON_A_WALL = (BatchStatus.ACTIVE, BatchStatus.PAUSED, BatchStatus.SCHEDULED, Batc
 AFTERWARDS = {Action.PAUSE: BatchStatus.PAUSED, Action.RESUME: None, Action.CANCEL: BatchStatus.CANCELLED}
 
 Search = Annotated[Storable, Query(max_length=255)]
+Label = Annotated[Storable, Query(max_length=50)]
 
 
 @router.get("")
@@ -41,6 +42,7 @@ def list_batches(
     status: Chosen[BatchStatus] = None,
     agent: Chosen[UUID] = None,
     search: Search = "",
+    label: Label = "",
     before: Chosen[UUID] = None,
     wall: bool = False,
 ) -> Response:
@@ -52,6 +54,7 @@ def list_batches(
         statuses=[status] if status else ON_A_WALL if wall else list(BatchStatus),
         agent_id=AgentId(agent) if agent else None,
         search=search or None,
+        label=label or None,
         before=BatchId(before) if before else None,
         limit=PAGE + 1,
     )
@@ -65,7 +68,7 @@ def list_batches(
         batches=batches[:PAGE],
         has_more=len(batches) > PAGE,
         agents=_agents(visitor),
-        filters={"status": status, "agent": agent, "search": search},
+        filters={"status": status, "agent": agent, "search": search, "label": label},
         before=before,
         actions=[action for action in Action if status is None or status in ALLOWED[action]],
     )
@@ -79,9 +82,11 @@ def ask(
     status: Chosen[BatchStatus] = None,
     agent: Chosen[UUID] = None,
     search: Search = "",
+    label: Label = "",
 ) -> Response:
     """Say how many batches an action would concern, before anything is done."""
-    return _question(request, visitor, action, BatchFilter(status, AgentId(agent) if agent else None, search or None))
+    which = BatchFilter(status, AgentId(agent) if agent else None, search or None, label or None)
+    return _question(request, visitor, action, which)
 
 
 @router.post("/all/{action}")
@@ -107,12 +112,13 @@ class _Filter(InputModel):
     status: BatchStatus | None
     agent: UUID | None
     search: Storable | None
+    label: Storable | None
 
 
 def _filter(form: Form, now: DateTime) -> BatchFilter:
-    """Read the filter of a form; raises InvalidInput."""
-    read = _Filter.read({name: form[name] or None for name in _Filter.model_fields}, now)
-    return BatchFilter(read.status, AgentId(read.agent) if read.agent else None, read.search)
+    """Read the filter of a form, exactly as the question had it; raises InvalidInput."""
+    read = _Filter.read({name: next(iter(form.all(name)), None) for name in _Filter.model_fields}, now)
+    return BatchFilter(read.status, AgentId(read.agent) if read.agent else None, read.search, read.label)
 
 
 def _question(
@@ -137,7 +143,7 @@ def _question(
 
 def _list_of(which: BatchFilter) -> str:
     """Return the address of the list with this filter."""
-    filters = {"status": which.status, "agent": which.agent_id, "search": which.search}
+    filters = {"status": which.status, "agent": which.agent_id, "search": which.search, "label": which.label}
     return "/console" + ("?" + urlencode(set_) if (set_ := {k: v for k, v in filters.items() if v}) else "")
 
 

@@ -30,7 +30,14 @@ async def preview(request: Request, visitor: Acting, batch_id: BatchId) -> Respo
     except DialerError as error:
         return page(request, "list_refused.html", visitor, status=422, error=error)
     rows = [(row, None) if isinstance(row, NewContact) else (None, row) for row in read.rows]
-    return page(request, "list_preview.html", visitor, columns=read.columns, rows=rows)
+    return page(
+        request,
+        "list_preview.html",
+        visitor,
+        columns=read.columns,
+        rows=rows,
+        is_cut=len(beginning) == MAX_PREVIEW_BYTES,
+    )
 
 
 @router.post("")

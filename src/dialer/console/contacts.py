@@ -7,12 +7,12 @@ from fastapi import APIRouter, Query, Request, Response
 from dialer.console.fields import Chosen
 from dialer.console.page import PageRoute, page
 from dialer.console.visitor import SignedIn
-from dialer.domain.gates.codes import GateCode
 from dialer.domain.ids import BatchId
 from dialer.domain.outcomes import Outcome
 from dialer.domain.states import ContactStatus
 from dialer.errors import InvalidInput
 from dialer.service import batch_views, contacts, explain
+from dialer.service.explain import ListedReason
 from dialer.service.fields import Storable
 
 router = APIRouter(prefix="/console/batches/{batch_id}/contacts", include_in_schema=False, route_class=PageRoute)
@@ -29,7 +29,7 @@ def list_contacts(
     outcome: Chosen[Outcome] = None,
     phone_number: Annotated[Chosen[Storable], Query(max_length=40)] = None,
     external_id: Annotated[Chosen[Storable], Query(max_length=255)] = None,
-    reason: Chosen[GateCode] = None,
+    reason: Chosen[ListedReason] = None,
     after: Annotated[int, Query(ge=0, le=2**63 - 1)] = 0,
 ) -> Response:
     caller = visitor.caller

@@ -30,6 +30,8 @@ OVERLAP_SECONDS = 30
 DETAILED = "batch_state.html"
 
 View = Mapping[str, Any]
+# What a list shows of a batch that was deleted while the page was open.
+DELETED = {"status": "deleted", "status_reason": None, "forecast": None, "why": None}
 
 
 @dataclass(eq=False, slots=True)
@@ -40,17 +42,22 @@ class OpenPage:
     template: str
     batch_ids: frozenset[BatchId]
     opened_at: DateTime
-    known: dict[BatchId, View] = field(default_factory=dict)
+    known: dict[BatchId, dict[str, Any]] = field(default_factory=dict)
     changed: list[View] = field(default_factory=list)
     has_news: asyncio.Event = field(default_factory=asyncio.Event)
-    is_over: bool = False  #: Its session has ended, or this process stops.
+    is_over: bool = False  #: Its session has ended, its batch was deleted, or this process stops.
 
-    def update(self, views: Sequence[View]) -> None:
-        """Note which batches look different from what the page shows."""
-        for view in views:
-            if self._shows(view) and self.known.get(view["id"]) != view:
+    def update(self, views: Sequence[dict[str, Any]]) -> None:
+        """Note which batches look different from what the page shows. A page of one batch ends when that is deleted."""
+        own = [view for view in views if self._shows(view)]
+        for view in own:
+            if self.known.get(view["id"]) != view:
                 self.known[view["id"]] = view
                 self.changed.append(view)
+        missing = self.batch_ids - {view["id"] for view in own}
+        if missing and self.template == DETAILED:
+            self.end()
+        self.changed += [self.known.pop(batch_id) | DELETED for batch_id in missing & self.known.keys()]
         if self.changed:
             self.has_news.set()
 

@@ -44,6 +44,8 @@ def _fields(form: Form) -> dict[str, Any]:
         **{name: form[name] for name in _PLAIN if form[name]},
         "schedule_type": "scheduled" if form["scheduled_at"] else "immediate",
         "respect_contact_timezone": bool(form["respect_contact_timezone"]),
+        "sticky_caller_id": bool(form["sticky_caller_id"]),
+        "labels": [label.strip() for label in form["labels"].split(",") if label.strip()],
     }
 
 

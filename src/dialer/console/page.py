@@ -28,6 +28,8 @@ templates = Environment(
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
+    # Files of the package do not change while a process runs.
+    auto_reload=False,
 )
 
 

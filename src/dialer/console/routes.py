@@ -6,6 +6,7 @@ from dialer.console import (
     batch,
     batch_settings,
     batches,
+    calls,
     contact,
     contact_list,
     contacts,
@@ -20,7 +21,7 @@ from dialer.console import (
     system,
     webhooks,
 )
-from dialer.console.page import PageRoute
+from dialer.console.page import PageRoute, templates
 from dialer.console.visitor import SignedIn
 from dialer.errors import NotFound
 
@@ -34,6 +35,7 @@ PARTS = (
     contact_list,
     contacts,
     contact,
+    calls,
     batch,
     batch_settings,
     forecast,
@@ -55,3 +57,9 @@ def missing(path: str, _: SignedIn) -> None:
 
 
 router.include_router(rest)
+
+
+def compile_templates() -> None:
+    """Compile all templates, for which the first visitors would wait."""
+    for name in templates.list_templates():
+        templates.get_template(name)

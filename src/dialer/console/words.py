@@ -5,11 +5,10 @@ from typing import Any
 
 from dialer.domain.gates.codes import KINDS, Advice, GateCode
 from dialer.domain.gates.messages import PHRASES
-from dialer.domain.gates.room import ROOM
 from dialer.domain.outcomes import Outcome
 from dialer.domain.states import BatchStatus, ContactStatus
 from dialer.service.explain import MOST_BY_REASON as MOST_BY_REASON
-from dialer.service.explain import NOT_OF_A_CONTACT
+from dialer.service.explain import NO_REASON, NOT_OF_A_CONTACT
 
 BATCH_STATUSES = list(BatchStatus)
 CONTACT_STATUSES = list(ContactStatus)
@@ -86,8 +85,10 @@ _ADVICE = {
     Advice.CHANGE: "somebody has to change something",
     Advice.ESCALATE: "somebody who runs this installation has to look",
 }
-# The reasons by which contacts can be listed, with their words; a limit that contacts share says nothing of one.
-REASONS = {code: PHRASES[code] for code in GateCode if code not in ROOM | NOT_OF_A_CONTACT}
+# The reasons by which contacts can be listed, with their words.
+REASONS = {NO_REASON: "nothing: they can be called"} | {
+    code: PHRASES[code] for code in GateCode if code not in NOT_OF_A_CONTACT
+}
 _STATUSES = {
     "draft": "It is a draft: start it when its contacts are loaded",
     "scheduled": "It starts at its scheduled time",
@@ -95,6 +96,7 @@ _STATUSES = {
     "completed": "Every contact is final",
     "cancelled": "It was cancelled",
     "failed": "It failed",
+    "deleted": "It was deleted",
 }
 
 

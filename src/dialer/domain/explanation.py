@@ -216,18 +216,13 @@ class BatchExplanation:
 def explain_batch(facts: BatchFacts, groups: Sequence[ContactGroup], now: DateTime) -> BatchExplanation:
     """Explain all contacts of a batch, by the gates of each group and the room that the groups share."""
     reasons: dict[GateCode, Reason] = {}
-    left = 0
-    for group in groups:
-        explained = explain(facts, group.facts, now)
-        if explained.reason is None or (explained.reason.code in ROOM and group.facts.lane.number_id is None):
-            left += group.count
-        else:
-            _add(reasons, Reason(explained.reason, group.count, explained.next_at, explained.certainty))
-    for room in rooms_for(facts, NO_LANE, now):
-        if (behind := left - max(0, room.left)) > 0:
-            blocked, left = room.blocked(max(0, room.left)), left - behind
-            certainty = Certainty.ESTIMATED if blocked.not_before else Certainty.UNKNOWN
-            _add(reasons, Reason(blocked, behind, blocked.not_before, certainty))
+    in_turn, others = _in_turn(facts, groups, now)
+    for group, reason, explained in others:
+        _add(reasons, Reason(reason, group.count, explained.next_at, explained.certainty))
+    waiting, left = _divided(facts, in_turn, now)
+    for blocked, first, end in waiting:
+        certainty = Certainty.ESTIMATED if blocked.not_before else Certainty.UNKNOWN
+        _add(reasons, Reason(blocked, end - first, blocked.not_before, certainty))
     in_order = tuple(sorted(reasons.values(), key=lambda reason: (-reason.count, reason.blocked.code)))
     total = sum(group.count for group in groups)
     if left:
@@ -235,12 +230,69 @@ def explain_batch(facts: BatchFacts, groups: Sequence[ContactGroup], now: DateTi
     return _uncallable(facts, total, in_order, now)
 
 
-def groups_because(
-    facts: BatchFacts, groups: Sequence[ContactGroup], code: GateCode, now: DateTime
-) -> list[ContactGroup]:
-    """Return the groups that `explain_batch` counts under a reason, which is not a room that contacts share."""
-    reasons = [(group, explain(facts, group.facts, now).reason) for group in groups]
-    return [group for group, reason in reasons if reason and reason.code is code]
+@dataclass(frozen=True, slots=True)
+class CountedContacts:
+    """The contacts of a batch that one count of its explanation stands for.
+
+    `whole`: all contacts of these groups. `in_turn`: of these groups together, in the order in which their contacts are
+    called, those from the place `first` (from 0) up to `end`, which is excluded.
+    """
+
+    whole: tuple[ContactGroup, ...]
+    in_turn: tuple[ContactGroup, ...] = ()
+    first: int = 0
+    end: int = 0
+
+    @property
+    def count(self) -> int:
+        return sum(group.count for group in self.whole) + self.end - self.first
+
+
+def contacts_counted(
+    facts: BatchFacts, groups: Sequence[ContactGroup], code: GateCode | None, now: DateTime
+) -> CountedContacts:
+    """Return the contacts that `explain_batch` counts under a reason; None: those that can be called now."""
+    in_turn, others = _in_turn(facts, groups, now)
+    waiting, left = _divided(facts, in_turn, now)
+    if code is None:
+        return CountedContacts((), tuple(in_turn), 0, left)
+    whole = tuple(group for group, reason, _ in others if reason.code is code)
+    for blocked, first, end in waiting:
+        if blocked.code is code:
+            return CountedContacts(whole, tuple(in_turn), first, end)
+    return CountedContacts(whole)
+
+
+def _in_turn(
+    facts: BatchFacts, groups: Sequence[ContactGroup], now: DateTime
+) -> tuple[list[ContactGroup], list[tuple[ContactGroup, Blocked, Explanation]]]:
+    """Separate the groups whose contacts are called in turn, as far as the shared room reaches, from those that wait
+    for something else, each with its reason.
+    """
+    in_turn, others = [], []
+    for group in groups:
+        explained = explain(facts, group.facts, now)
+        reason = explained.reason
+        if reason is None or (reason.code in ROOM and group.facts.lane.number_id is None):
+            in_turn.append(group)
+        else:
+            others.append((group, reason, explained))
+    return in_turn, others
+
+
+def _divided(
+    facts: BatchFacts, in_turn: Sequence[ContactGroup], now: DateTime
+) -> tuple[list[tuple[Blocked, int, int]], int]:
+    """Divide contacts by their places in the calling order: those from one up to another wait for each room that does
+    not reach them, and so many before all of these can be called.
+    """
+    waiting: list[tuple[Blocked, int, int]] = []
+    left = sum(group.count for group in in_turn)
+    for room in rooms_for(facts, NO_LANE, now):
+        if (reach := max(0, room.left)) < left:
+            waiting.append((room.blocked(reach), reach, left))
+            left = reach
+    return waiting, left
 
 
 def _add(reasons: dict[GateCode, Reason], reason: Reason) -> None:

@@ -14,15 +14,16 @@ from dialer.domain.dispatch_plan import number_route
 from dialer.domain.explanation import (
     BatchExplanation,
     BatchFacts,
+    ContactGroup,
+    CountedContacts,
     Explanation,
+    contacts_counted,
     explain,
     explain_batch,
-    groups_because,
     later_moments,
 )
 from dialer.domain.gates.codes import Blocked, GateCode
 from dialer.domain.gates.of_contact import ContactFacts, lane_hours
-from dialer.domain.gates.room import ROOM
 from dialer.domain.ids import BatchId, ContactId, WorkspaceId
 from dialer.domain.lane import NO_LANE, Lane
 from dialer.domain.preview import Preview, opening_of, preview, start_of
@@ -34,7 +35,7 @@ from dialer.engine.unusable_trunks import not_permitted, without_listener
 from dialer.errors import InvalidInput, NotFound, Unavailable
 from dialer.store import batches, contacts, lease_epoch, numbers
 from dialer.store import explain as records
-from dialer.store.contact_views import InGroups
+from dialer.store.contact_groups import InGroups, place_of
 from dialer.store.database import Connection
 from dialer.store.explain import BatchRecord, ContactRecord
 
@@ -95,11 +96,9 @@ def explain_contacts(
 
 
 def contacts_because(
-    context: EngineContext, workspace_id: WorkspaceId, batch_id: BatchId, code: GateCode, now: DateTime
+    context: EngineContext, workspace_id: WorkspaceId, batch_id: BatchId, code: GateCode | None, now: DateTime
 ) -> InGroups:
-    """Say which contacts `explain_contacts` counts under a reason; raises NotFound, InvalidInput where it cannot."""
-    if code in ROOM:
-        raise InvalidInput.of("reason", f"must not be {code}: whom this limit delays is decided when calls start")
+    """Say which contacts `explain_contacts` counts under a reason, or as callable; raises NotFound, InvalidInput."""
     with context.db.begin() as connection:
         batch, facts, _ = _read(connection, workspace_id, batch_id, now)
         moments = _moments(connection, batch, facts, now)
@@ -107,10 +106,25 @@ def contacts_because(
     if any(group.key is None for group in groups):
         most = f"{records.MOST_READ:,} contacts"
         raise InvalidInput.of("reason", f"is a filter for batches of at most {most}; choose a status or an outcome")
-    found = groups_because(facts, groups, code, now)
-    statuses = tuple({group.facts.status for group in found})
-    count = sum(group.count for group in found)
-    return InGroups(tuple(group.key for group in found if group.key), statuses, count, now, tuple(moments))
+    counted = contacts_counted(with_usage(context, facts, now), groups, code, now)
+    with context.db.begin() as connection:
+        return _in_groups(connection, batch_id, counted, now, moments)
+
+
+def _in_groups(
+    connection: Connection, batch_id: BatchId, counted: CountedContacts, now: DateTime, moments: Sequence[DateTime]
+) -> InGroups:
+    """Find the places in the calling order between which the contacts are that are called in turn."""
+    statuses = {group.facts.status for group in (*counted.whole, *counted.in_turn)}
+    found = InGroups(_keys(counted.whole), _keys(counted.in_turn), tuple(statuses), counted.count, now, tuple(moments))
+    if not counted.in_turn:
+        return found
+    first, end = (place_of(connection, batch_id, found, nth) for nth in (counted.first, counted.end))
+    return replace(found, first=first, end=end)
+
+
+def _keys(groups: Sequence[ContactGroup]) -> tuple[str, ...]:
+    return tuple(group.key for group in groups if group.key)
 
 
 def _moments(connection: Connection, batch: Batch, facts: BatchFacts, now: DateTime) -> list[DateTime]:

@@ -92,6 +92,7 @@ def list_before(
     statuses: Collection[BatchStatus],
     agent_id: AgentId | None,
     search: str | None,
+    label: str | None = None,
     before: BatchId | None,
     limit: int,
 ) -> list[dict[str, Any]]:
@@ -104,6 +105,7 @@ def list_before(
         statuses: only batches in one of these.
         agent_id: only batches of this agent.
         search: only batches whose name contains this, in any case.
+        label: only batches with this label.
         before: the last batch of the page before; None: the first page.
         limit: the size of the page.
 
@@ -111,7 +113,7 @@ def list_before(
         The batches.
     """
     with db.begin() as connection:
-        page = batch_views.before(connection, workspace_id, statuses, agent_id, search, before, limit)
+        page = batch_views.before(connection, workspace_id, statuses, agent_id, search, label, before, limit)
         return _views(connection, page, now)
 
 

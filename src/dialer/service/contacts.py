@@ -28,8 +28,8 @@ from dialer.service.contact_json import NewContacts
 from dialer.service.csv_reader import Readable
 from dialer.store import batches, call_views, contact_import, contact_views, workspaces
 from dialer.store.batches import ImportSettings
+from dialer.store.contact_groups import InGroups
 from dialer.store.contact_import import Imported
-from dialer.store.contact_views import InGroups
 from dialer.store.database import Connection, Database
 
 MAX_SHOWN_ERRORS = 100

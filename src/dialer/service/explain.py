@@ -1,6 +1,6 @@
 """Why a contact or a batch is not being called now, as the API shows it."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pendulum import DateTime
 
@@ -11,13 +11,16 @@ from dialer.domain.ids import BatchId, ContactId, WorkspaceId
 from dialer.engine import explain
 from dialer.engine.context import EngineContext
 from dialer.service import readiness
-from dialer.store.contact_views import InGroups
+from dialer.store.contact_groups import InGroups
 from dialer.store.explain import MOST_READ
 
 NOT_OF_A_CONTACT = {GateCode.NO_WORKER, GateCode.IMPORT_RUNNING}
 PASSES = "Passes"
 # In a batch of more contacts they are not listed by reason.
 MOST_BY_REASON = MOST_READ
+NO_REASON: Literal["none"] = "none"
+# A reason by which contacts are listed; none: they can be called now.
+ListedReason = GateCode | Literal["none"]
 
 
 def explain_contact(
@@ -92,15 +95,15 @@ def explain_batch(
 
 
 def contacts_because(
-    context: EngineContext, workspace_id: WorkspaceId, batch_id: BatchId, reason: GateCode | None, now: DateTime
+    context: EngineContext, workspace_id: WorkspaceId, batch_id: BatchId, reason: ListedReason | None, now: DateTime
 ) -> InGroups | None:
-    """Say which contacts of a batch are not called for a reason, as a filter of its contacts.
+    """Say which contacts of a batch are not called for a reason, or can be called now, as a filter of its contacts.
 
     Args:
         context: what the engine works with.
         workspace_id: the workspace of the caller.
         batch_id: the batch.
-        reason: a code of the `reasons` of `explain_batch`; None: any.
+        reason: a code of the `reasons` of `explain_batch`; `NO_REASON`: the `callable` ones; None: all contacts.
         now: the current time.
 
     Returns:
@@ -108,9 +111,12 @@ def contacts_because(
 
     Raises:
         NotFound: there is no such batch in this workspace.
-        InvalidInput: the reason is a limit that contacts share, or the batch has more than 50,000 contacts.
+        InvalidInput: the batch has more than 50,000 contacts.
     """
-    return None if reason is None else explain.contacts_because(context, workspace_id, batch_id, reason, now)
+    if reason is None:
+        return None
+    code = None if reason == NO_REASON else GateCode(reason)
+    return explain.contacts_because(context, workspace_id, batch_id, code, now)
 
 
 def preview_batch(

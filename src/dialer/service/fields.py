@@ -16,7 +16,6 @@ from pydantic import (
     WithJsonSchema,
 )
 from pydantic.config import JsonDict
-from pydantic_core import from_json
 
 from dialer.domain.calling_hours import CallingHours
 from dialer.domain.field_reasons import impossible_day

@@ -9,7 +9,7 @@ from random import Random
 from dialer.domain.ids import AgentId, BatchId, WorkspaceId
 from dialer.domain.states import BatchStatus
 from dialer.engine.context import EngineContext
-from dialer.errors import NotFound, StateConflict
+from dialer.errors import Contended, NotFound, StateConflict
 from dialer.service import batches
 from dialer.service.batches import Cancellation
 from dialer.store import batch_views
@@ -41,6 +41,7 @@ class BatchFilter:
     status: BatchStatus | None = None
     agent_id: AgentId | None = None
     search: str | None = None  #: Only batches whose name contains this.
+    label: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ def matching(db: Database, workspace_id: WorkspaceId, action: Action, which: Bat
     """
     statuses = [status for status in ALLOWED[action] if which.status in (None, status)]
     with db.begin() as connection:
-        records = batch_views.matching(connection, workspace_id, statuses, which.agent_id, which.search)
+        records = batch_views.matching(connection, workspace_id, statuses, which.agent_id, which.search, which.label)
     return Matching(
         {row.id: row.name for row in records},
         sum(row.dialing for row in records),
@@ -97,7 +98,7 @@ def act(
     rng: Random,
     how: Cancellation | None = None,
 ) -> Done:
-    """Do the same with many batches, one after the other. One whose status has changed meanwhile stays as it is.
+    """Do the same with many batches, one after the other. One that was changed or deleted meanwhile stays as it is.
 
     Args:
         context: what the engine works with.
@@ -114,7 +115,7 @@ def act(
     for batch_id, name in names.items():
         try:
             _act(context, workspace_id, action, batch_id, rng, how)
-        except (NotFound, StateConflict) as error:
+        except (NotFound, StateConflict, Contended) as error:
             refused.append((name, str(error)))
     return Done(len(names) - len(refused), refused)
 

@@ -16,7 +16,8 @@ from dialer.domain.timezones import in_utc
 from dialer.errors import NotFound
 from dialer.service import contacts
 from dialer.store import call_views, configuration
-from dialer.store.contact_views import ContactFilter, InGroups
+from dialer.store.contact_groups import InGroups
+from dialer.store.contact_views import ContactFilter
 from dialer.store.database import Connection, Database
 
 COLUMNS = (

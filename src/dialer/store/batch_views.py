@@ -48,6 +48,7 @@ _MATCHES = """
 WHERE b.workspace_id = :workspace AND b.status = ANY(:statuses)
   AND (CAST(:agent AS uuid) IS NULL OR b.agent_id = :agent)
   AND (CAST(:search AS text) IS NULL OR strpos(lower(b.name), lower(:search)) > 0)
+  AND (CAST(:label AS text) IS NULL OR :label = ANY(b.labels))
 """
 
 
@@ -106,6 +107,7 @@ def before(
     statuses: Collection[BatchStatus],
     agent_id: AgentId | None,
     search: str | None,
+    label: str | None,
     batch_id: BatchId | None,
     limit: int,
 ) -> Sequence[Row[Any]]:
@@ -119,6 +121,7 @@ def before(
         statuses=list(statuses),
         agent=agent_id,
         search=search,
+        label=label,
         before=batch_id or LAST_ID,
         limit=limit,
     )
@@ -130,6 +133,7 @@ def matching(
     statuses: Collection[BatchStatus],
     agent_id: AgentId | None,
     search: str | None,
+    label: str | None,
 ) -> Sequence[Row[Any]]:
     """Read all batches that match, in their order: id, name, calls in progress and contacts."""
     return rows(
@@ -142,6 +146,7 @@ def matching(
         statuses=list(statuses),
         agent=agent_id,
         search=search,
+        label=label,
     )
 
 

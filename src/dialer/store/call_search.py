@@ -21,7 +21,9 @@ FIRST_ID = "00000000-0000-0000-0000-000000000000"
 FIRST_TIME, LAST_TIME = datetime(1971, 1, 1), datetime(9999, 1, 1)
 _MATCHES = """
 id < :before AND id >= :first {after}
-AND (CAST(:status AS text) IS NULL OR state = :status) AND (CAST(:outcome AS text) IS NULL OR outcome = :outcome)
+AND (CAST(:statuses AS text[]) IS NULL OR state = ANY(:statuses))
+AND (CAST(:outcomes AS text[]) IS NULL OR outcome = ANY(:outcomes))
+AND (CAST(:from_number AS text) IS NULL OR from_number = :from_number)
 AND (CAST(:trunk AS uuid) IS NULL OR trunk_id = :trunk)
 AND (CAST(:since AS timestamptz) IS NULL OR created_at >= :since)
 AND (CAST(:until AS timestamptz) IS NULL OR created_at < :until)
@@ -40,12 +42,15 @@ _OF_NUMBER = (
 
 @dataclass(frozen=True, slots=True)
 class CallFilter:
-    """Which calls to return; None: any. `phone_number`: the number called, E.164. `until` is excluded."""
+    """Which calls to return; None, or no entry: any. `phone_number`: the number called, `from_number`: the outbound
+    one, both in E.164. `statuses`, `outcomes`: one of these. `until` is excluded.
+    """
 
     batch_id: BatchId | None = None
     phone_number: str | None = None
-    status: AttemptState | None = None
-    outcome: Outcome | None = None
+    from_number: str | None = None
+    statuses: Sequence[AttemptState] = ()
+    outcomes: Sequence[Outcome] = ()
     trunk_id: TrunkId | None = None
     since: DateTime | None = None
     until: DateTime | None = None
@@ -83,8 +88,9 @@ def page(
         before=last,
         first=first,
         **({} if after is None else {"after": after}),
-        status=of.status,
-        outcome=of.outcome,
+        from_number=of.from_number,
+        statuses=list(of.statuses) or None,
+        outcomes=list(of.outcomes) or None,
         trunk=of.trunk_id,
         since=of.since,
         until=of.until,

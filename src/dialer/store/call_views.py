@@ -10,9 +10,9 @@ from dialer.domain.call import EventKind
 from dialer.domain.ids import AttemptId, BatchId, ContactId
 from dialer.domain.outcomes import Outcome
 from dialer.domain.states import AttemptState
+from dialer.store.contact_groups import is_in_groups
 from dialer.store.contact_views import ContactFilter
 from dialer.store.database import rows
-from dialer.store.explain import is_in_groups
 from dialer.store.pages import Listed, count
 
 _FACTS = "sip_code, q850_cause, sip_call_id, hung_up_by, disposition, opt_out, callback_at, callback_refused"

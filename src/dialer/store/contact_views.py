@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from pendulum import DateTime
 from sqlalchemy import Connection, Row
 
 from dialer.domain.ids import BatchId, ContactId, WorkspaceId
 from dialer.domain.outcomes import Outcome
 from dialer.domain.states import ContactStatus
+from dialer.store.contact_groups import IN_GROUPS, InGroups
 from dialer.store.database import rows
-from dialer.store.explain import IN_GROUPS
 from dialer.store.pages import Listed, count
 
 COLUMNS = """
@@ -20,25 +19,6 @@ id, batch_id, phone_number, name, timezone, priority, external_id, expires_at, n
 status_reason, outcome, attempts, CASE WHEN status IN ('pending', 'waiting') THEN due_at END AS due_at,
 CASE WHEN status = 'waiting' THEN coalesce(waits_for, 'retry') END AS waits_for, created_at, finished_at
 """
-
-
-@dataclass(frozen=True, slots=True)
-class InGroups:
-    """The contacts that are in these groups of a batch at a moment, and how many they are.
-
-    As `explain.groups` made them, which got `moments`.
-    """
-
-    keys: tuple[str, ...]
-    statuses: tuple[ContactStatus, ...]
-    count: int
-    now: DateTime
-    moments: tuple[DateTime, ...]
-
-    def values(self, batch_id: BatchId) -> dict[str, Any]:
-        """Return the values for `explain.IN_GROUPS`."""
-        found = {"keys": list(self.keys), "statuses": list(self.statuses)}
-        return {"id": batch_id, "now": self.now, "moments": list(self.moments)} | found
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,9 +71,10 @@ PERSON_FREE_AT = free_at(
 
 
 # The contacts of the batch `:id` in `:statuses` as the gates see them at `:now`; and what is equal in a group.
-_SEEN = f"""
-SELECT c.id, c.status, c.status_reason, c.outcome, c.due_at, c.expires_at, c.attempts, c.attempts_allowed, a.state,
-       a.created_at, a.sent_at IS NOT NULL AS is_sent, a.rescue_at, a.looked_up_at, {IS_SUPPRESSED} AS is_suppressed,
+SEEN = f"""
+SELECT c.id, c.status, c.status_reason, c.outcome, c.priority, c.due_at, c.position, c.expires_at, c.attempts,
+       c.attempts_allowed, a.state, a.created_at, a.sent_at IS NOT NULL AS is_sent, a.rescue_at, a.looked_up_at,
+       {IS_SUPPRESSED} AS is_suppressed,
        CASE WHEN c.status IN ('pending', 'waiting') THEN c.lane ELSE '' END AS lane,
        c.status = 'waiting' AND c.due_at > :now AS is_waiting,
        coalesce(c.expires_at <= :now, false) AS is_expired, {IS_SPENT} AS is_spent,
@@ -90,7 +91,7 @@ _EQUAL = """status, status_reason, outcome, lane, is_suppressed, state, is_sent,
 waits_for, is_person_in_call, person_free_at IS NULL, due_at < person_free_at,
 width_bucket(CASE WHEN is_waiting THEN due_at END, CAST(:moments AS timestamptz[])),
 width_bucket(person_free_at, CAST(:moments AS timestamptz[]))"""
-_KEY = f"CAST(jsonb_build_array({_EQUAL}) AS text)"
+KEY = f"CAST(jsonb_build_array({_EQUAL}) AS text)"
 MOST_HOLDERS = 5
 
 
@@ -303,7 +304,7 @@ def _read_groups(
     records = rows(
         connection,
         f"""
-        SELECT {_KEY} AS key, status, status_reason, outcome, lane, is_suppressed, state, is_sent, waits_for,
+        SELECT {KEY} AS key, status, status_reason, outcome, lane, is_suppressed, state, is_sent, waits_for,
                is_person_in_call, count(*) AS n, min(person_free_at) AS person_free_at,
                min(due_at) AS due_at, max(attempts) AS attempts,
                max(attempts_allowed) AS attempts_allowed,
@@ -311,7 +312,7 @@ def _read_groups(
                CASE WHEN bool_and(expires_at IS NOT NULL) THEN max(expires_at) END AS expires_at,
                min(created_at) AS created_at, min(rescue_at) AS rescue_at,
                max(looked_up_at) AS looked_up_at, NULL AS phone_number, NULL AS timezone
-        FROM ({_SEEN}) AS s
+        FROM ({SEEN}) AS s
         GROUP BY {_EQUAL}
         """,
         id=batch_id,
@@ -320,15 +321,6 @@ def _read_groups(
         moments=list(moments),
     )
     return [ContactGroup(row.n, _facts(row), row.key) for row in records]
-
-
-# SQL: the ids of the contacts in the groups with the keys `:keys`, made by `:moments`. Costs as much as reading them.
-IN_GROUPS = f"SELECT s.id FROM ({_SEEN}) AS s WHERE {_KEY} = ANY(:keys)"
-
-
-def is_in_groups(contact_id: str) -> str:
-    """Return SQL for whether a contact is in these groups, for a page of an export. `contact_id`: SQL without `c`."""
-    return f"EXISTS (SELECT 1 FROM ({_SEEN} AND c.id = {contact_id}) AS s WHERE {_KEY} = ANY(:keys))"
 
 
 def _open_groups(connection: Connection, batch_id: BatchId, now: DateTime, counts: Row[Any]) -> list[ContactGroup]:

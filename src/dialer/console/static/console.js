@@ -23,10 +23,8 @@
     handleSwap: (style, target, fragment) => style === "morph" && morph(target, fragment.children, "innerHTML"),
   });
   document.body.setAttribute("hx-ext", "morph");
-  document.addEventListener("htmx:configRequest", (event) => {
-    const token = document.querySelector('meta[name="form-token"]');
-    if (token) event.detail.headers["X-Form-Token"] = token.content;
-  });
+  const formToken = (page) => page.querySelector('meta[name="form-token"]')?.content ?? "";
+  document.addEventListener("htmx:configRequest", (event) => { event.detail.headers["X-Form-Token"] = formToken(document); });
 
   // --- Live parts: one EventSource a page.
   const address = () => document.body.dataset.events;
@@ -60,6 +58,8 @@
     if (answer.status === 401 || answer.status === 404) return location.reload();
     if (!answer.ok) throw new Error(answer.statusText);
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    // Somebody has signed in with another key in another tab: the frame of the page and its forms are another's.
+    if (formToken(page) !== formToken(document)) return location.reload();
     morph(document.getElementById("main"), page.getElementById("main"), "outerHTML");
     document.body.dispatchEvent(new Event("dialer:drawn"));
     if (address()) document.body.dataset.events = page.body.dataset.events;
@@ -119,16 +119,30 @@
 
   // --- A list of contacts: dropped or chosen, its beginning is shown as the server would read it.
   const PREVIEW_BYTES = 65536;
+  const notDone = (place, status) => {
+    const notice = document.createElement("p");
+    notice.className = "notice bad";
+    notice.setAttribute("role", "alert");
+    notice.textContent = status
+      ? `This was not done (${status}). Load the page again and repeat it.`
+      : "This was not done: the connection was lost, or the file cannot be read. Repeat it.";
+    if (place.id === "list") place.replaceChildren(notice); else place.prepend(notice);
+  };
   const preview = async (form) => {
     const file = form.file.files[0], place = document.getElementById("list");
     if (!file || !form.dataset.preview) return place.replaceChildren();
-    const answer = await fetch(form.dataset.preview, {
-      method: "POST",
-      headers: { "Content-Type": "text/csv", "X-Form-Token": document.querySelector('meta[name="form-token"]').content },
-      body: file.slice(0, PREVIEW_BYTES),
-    });
-    if (answer.status === 401) return location.reload();
-    place.innerHTML = await answer.text();
+    try {
+      const answer = await fetch(form.dataset.preview, {
+        method: "POST",
+        headers: { "Content-Type": "text/csv", "X-Form-Token": formToken(document) },
+        body: file.slice(0, PREVIEW_BYTES),
+      });
+      if (answer.status === 401) return location.reload();
+      if (answer.ok || answer.status === 422) place.innerHTML = await answer.text();
+      else notDone(place, answer.status);
+    } catch {
+      notDone(place, 0);
+    }
   };
   document.addEventListener("change", (event) => { if (event.target.type === "file") preview(event.target.form); });
   for (const kind of ["dragover", "dragleave", "drop"]) {
@@ -154,8 +168,15 @@
   document.addEventListener("htmx:beforeSwap", (event) => {
     if (event.detail.xhr.status === 422) { event.detail.shouldSwap = true; event.detail.isError = false; }
   });
-  const zone = document.querySelector("#new-batch #timezone");
-  if (zone && zone.value === "UTC" && zone.defaultValue === "UTC") zone.value = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  for (const kind of ["htmx:responseError", "htmx:sendError"]) {
+    document.addEventListener(kind, ({ detail }) => { if (detail.requestConfig.verb !== "get") notDone(detail.target, detail.xhr.status); });
+  }
+  // A new batch begins with the zone of the browser; the week is drawn anew.
+  const zone = document.querySelector("#new-batch[data-is-new] #timezone");
+  if (zone && zone.value === zone.defaultValue) {
+    zone.value = Intl.DateTimeFormat().resolvedOptions().timeZone;
+    zone.dispatchEvent(new Event("input", { bubbles: true }));
+  }
 
   // --- Charts: drawn from the table that stands below them.
   const charts = new Map();
@@ -173,12 +194,12 @@
   const options = (chart) => {
     const names = chart.dataset.names.split("|"), colours = chart.dataset.colours.split(" ");
     const limit = Number(chart.dataset.limit) || 0, zone = chart.dataset.zone;
-    const [first, ...others] = values(chart)[0], isLong = others.length && others.at(-1) - first > 129600;
+    const times = values(chart)[0], span = times.at(-1) - times[0], isLong = span > 129600;
     const clock = (style) => {
       const format = new Intl.DateTimeFormat("en-GB", { timeZone: zone, hour12: false, hour: "2-digit", minute: "2-digit", ...style });
       return (seconds) => seconds === null || seconds === undefined ? "" : format.format(new Date(seconds * 1000));
     };
-    const short = clock(isLong ? { day: "numeric", month: "short" } : {}), long = clock({ day: "numeric", month: "short", second: "2-digit" });
+    const short = clock(isLong ? { day: "numeric", month: "short" } : span < 300 ? { second: "2-digit" } : {}), long = clock({ day: "numeric", month: "short", second: "2-digit" });
     const axis = { stroke: colour("quiet"), grid: { stroke: colour("line"), width: 1 }, ticks: { show: false }, font: "12px system-ui" };
     const limitLine = (plot) => {
       if (!limit) return;
@@ -198,7 +219,7 @@
       cursor: { y: false },
       legend: { live: true },
       scales: { y: { range: (_, low, high) => [0, Math.max(limit, high, 1) * 1.08] } },
-      axes: [{ ...axis, size: 30, space: isLong ? 90 : 60, values: (_, splits) => splits.map(short) }, { ...axis, size: 44, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000] }],
+      axes: [{ ...axis, size: 30, space: isLong || span < 300 ? 90 : 60, values: (_, splits) => splits.map(short) }, { ...axis, size: 44, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000] }],
       series: [{ label: "time", value: (_, seconds) => long(seconds) }, ...names.map((name, index) => ({
         label: name, value: (_, count) => count ?? "", stroke: colour(colours[index]), width: 1.6, points: { show: false },
         fill: names.length === 1 ? `${colour(colours[index])}22` : undefined,
