@@ -7,7 +7,7 @@ import pytest
 from dialer.errors import Contended
 from dialer.store.database import rows, run
 from support.deadline import DEADLINE_SECONDS, wait_until
-from support.engine_steps import RESERVE, dispatch_and_place, lock_waiters
+from support.engine_steps import RESERVE, dispatch_and_place, end_call, live_attempts, lock_waiters
 from support.ledger_rows import audit_violations
 from support.world import World
 
@@ -20,6 +20,7 @@ def test_a_number_with_calls_is_not_deleted(world: World) -> None:
         world.sql("DELETE FROM phone_numbers")
     # A contact that is called from the same number again keeps it when its attempts are archived.
     world.sql("UPDATE contacts SET first_number_id = phone_number_id FROM attempts")
+    end_call(world, world.value("SELECT id FROM attempts"))
     world.sql("DELETE FROM attempts")
     with pytest.raises(Contended, match="has calls"):
         world.sql("DELETE FROM phone_numbers")
@@ -56,6 +57,8 @@ def test_whoever_deletes_a_number_waits_for_a_claim_that_uses_it(world: World) -
 def test_the_attempts_of_a_contact_are_deleted_with_it(world: World) -> None:
     batch_id = world.batch(2)
     dispatch_and_place(world, batch_id)
+    for attempt_id in live_attempts(world):
+        end_call(world, attempt_id)
     with world.db.begin() as connection:
         run(connection, "DELETE FROM contacts WHERE id = (SELECT contact_id FROM attempts LIMIT 1)")
         assert rows(connection, "SELECT count(*) FROM attempts") == [(1,)]
