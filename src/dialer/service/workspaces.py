@@ -13,8 +13,8 @@ from dialer.domain.ids import WorkspaceId
 from dialer.domain.phone import check_region
 from dialer.errors import InvalidInput, NotFound
 from dialer.service.fields import Changes, PersonLimits
-from dialer.store import configuration, contacts, workspaces
-from dialer.store.database import Connection, Database
+from dialer.store import configuration, workspaces
+from dialer.store.database import Database
 
 ALL_COUNTRIES = "all"
 NO_LIMIT = "none"
@@ -68,7 +68,7 @@ def limit(
         workspaces.set_rules(connection, name, rules)
         if person_limits is not None:
             limits = [] if list(person_limits) == [NO_LIMIT] else _limits(person_limits)
-            _set_person_limits(connection, workspace_id, limits)
+            workspaces.set_person_limits(connection, workspace_id, limits)
 
 
 class ChangedWorkspace(Changes):
@@ -106,13 +106,10 @@ def change(db: Database, workspace_id: WorkspaceId, changed: ChangedWorkspace) -
     """
     with db.begin() as connection:
         if "person_limits" in changed.model_fields_set:
-            _set_person_limits(connection, workspace_id, [limit.model_dump() for limit in changed.person_limits])
+            workspaces.set_person_limits(
+                connection, workspace_id, [limit.model_dump() for limit in changed.person_limits]
+            )
         return dict(workspaces.read(connection, workspace_id)._mapping)
-
-
-def _set_person_limits(connection: Connection, workspace_id: WorkspaceId, limits: Sequence[dict[str, int]]) -> None:
-    workspaces.set_person_limits(connection, workspace_id, limits)
-    contacts.recheck_limits(connection, workspace_id)
 
 
 def keep_batches(db: Database, name: str, days: int | None) -> None:

@@ -105,3 +105,32 @@ END $$;
 CREATE TRIGGER follow_timezone BEFORE UPDATE OF timezone ON contacts FOR EACH ROW
     WHEN (NEW.timezone IS NOT NULL AND NEW.timezone IS DISTINCT FROM OLD.timezone AND NEW.lane = OLD.lane)
     EXECUTE FUNCTION follow_timezone();
+
+-- Contacts that wait for the limits of their persons are checked again when these limits change, of their batch or of their
+-- workspace: otherwise they would wait until the moment that the old limits allowed.
+CREATE FUNCTION follow_person_limits() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    edited uuid[];
+BEGIN
+    IF TG_TABLE_NAME = 'batches' THEN
+        edited := ARRAY(SELECT n.id FROM changed_to n JOIN changed_from o USING (id)
+                        WHERE n.person_limits <> o.person_limits);
+    ELSE
+        edited := ARRAY(SELECT b.id FROM changed_to n JOIN changed_from o USING (id) JOIN batches b ON b.workspace_id = n.id
+                        WHERE n.person_limits <> o.person_limits
+                          AND b.status IN ('draft', 'scheduled', 'active', 'paused'));
+    END IF;
+    IF edited <> '{}' THEN
+        UPDATE contacts SET due_at = dialer_now()
+        WHERE id IN (SELECT id FROM contacts
+                     WHERE batch_id = ANY(edited) AND status = 'waiting' AND waits_for = 'person_limit'
+                     ORDER BY id FOR NO KEY UPDATE SKIP LOCKED);
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER follow_person_limits AFTER UPDATE ON batches
+    REFERENCING OLD TABLE AS changed_from NEW TABLE AS changed_to
+    FOR EACH STATEMENT EXECUTE FUNCTION follow_person_limits();
+CREATE TRIGGER follow_person_limits AFTER UPDATE ON workspaces
+    REFERENCING OLD TABLE AS changed_from NEW TABLE AS changed_to
+    FOR EACH STATEMENT EXECUTE FUNCTION follow_person_limits();
