@@ -27,9 +27,9 @@ ALTER TABLE contacts
     ADD CONSTRAINT contacts_not_before_years CHECK (
         not_before >= '0001-01-01 00:00+00' AND not_before < '10000-01-01 00:00+00') NOT VALID;
 
--- A contact that is being called stays until its call is over: its attempt would be deleted with it, and then its call
--- counts for no limit, and its person could be called by another batch. Where its batch was deleted, nobody can end the
--- attempt, so both are removed.
+-- A contact that is being called stays until its call is over, and so does a batch with calls in progress: their attempts
+-- would be deleted with them, and then the calls count for no limit, and their persons could be called by another batch.
+-- Attempts whose requests have not left are deleted with their batch; they do not leave any more.
 CREATE FUNCTION keep_called() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF EXISTS (SELECT 1 FROM batches WHERE id = OLD.batch_id) THEN
@@ -40,6 +40,17 @@ BEGIN
 END $$;
 CREATE TRIGGER keep_called BEFORE DELETE ON contacts FOR EACH ROW
     WHEN (OLD.status = 'dialing') EXECUTE FUNCTION keep_called();
+
+CREATE FUNCTION keep_calling() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (SELECT 1 FROM attempts WHERE batch_id = OLD.id AND rescue_at IS NOT NULL
+               AND (sent_at IS NOT NULL OR state <> 'reserved')) THEN
+        RAISE EXCEPTION 'Batch % has calls in progress; cancel it, and delete it when they are over', OLD.id
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'batch_in_call', TABLE = 'batches';
+    END IF;
+    RETURN OLD;
+END $$;
+CREATE TRIGGER keep_calling BEFORE DELETE ON batches FOR EACH ROW EXECUTE FUNCTION keep_calling();
 
 -- Makes an active batch due whose contacts were changed: some can be called, or none is left and it is complete. A
 -- statement of its own, after the row of batch_progress is locked: the status is the last word then.
