@@ -499,6 +499,7 @@ def test_forecasts_begin_with_the_upgrade_and_the_previous_release_deletes_their
     with old.begin() as connection:
         connection.exec_driver_sql(LEDGER)
         run(connection, "UPDATE batches SET status = 'paused'")
+        run(connection, "DELETE FROM attempts")
     old.upgrade()
     with old.begin() as connection:
         (batch,) = rows(connection, "SELECT id, workspace_id, version FROM batches")
