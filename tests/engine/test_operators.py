@@ -195,14 +195,16 @@ def test_a_number_or_trunk_that_is_deactivated_while_slots_are_granted_is_not_us
     assert held_leases(world) == {}
 
 
-def test_a_contact_cannot_be_deleted_while_it_is_being_called(world: World) -> None:
+def test_a_batch_or_contact_cannot_be_deleted_while_it_is_being_called(world: World) -> None:
     batch_id = world.batch(2, max_concurrent_calls=1)
     dispatch_and_place(world, batch_id)
     with pytest.raises(IntegrityError, match="is being called"):
         world.sql("DELETE FROM contacts")
+    with pytest.raises(IntegrityError, match="has calls in progress"):
+        world.sql("DELETE FROM batches")
     assert world.sql("DELETE FROM contacts WHERE status = 'pending'") == 1
     world.run(lambda: world.is_over(batch_id))
-    assert world.sql("DELETE FROM contacts") == 1
+    assert (world.sql("DELETE FROM contacts"), world.sql("DELETE FROM batches")) == (1, 1)
 
 
 def test_a_contact_s_hours_follow_its_time_zone_also_in_sql(world: World) -> None:

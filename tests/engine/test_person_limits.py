@@ -67,12 +67,17 @@ def test_calls_from_before_a_limit_was_set_count_and_the_latest_free_moment_of_a
     assert world.rows(STATUS, id=last) == [("waiting", "person_limit", MONDAY.add(hours=3, minutes=10))]
 
 
-def test_a_limit_that_is_removed_lets_those_who_wait_be_called(world: World) -> None:
-    limit_workspace(world, (1, 720))
+@pytest.mark.parametrize("by", ["batch", "workspace"])
+def test_a_limit_that_is_removed_lets_those_who_wait_be_called(world: World, by: str) -> None:
+    if by == "workspace":
+        limit_workspace(world, (1, 720))
     call_and_end(world, world.batch([PHONE]))
-    second = world.batch([PHONE])
+    second = world.batch([PHONE], person_limits=as_limits((1, 720)) if by == "batch" else [])
     dispatch_and_place(world, second)
-    limit_workspace(world)
+    if by == "workspace":
+        limit_workspace(world)
+    else:
+        world.sql("UPDATE batches SET person_limits = '[]'")
     assert retry(world.context, world.clock.now).batches == (second,)
     assert dispatch_and_place(world, second).placed == 1
 

@@ -81,6 +81,20 @@ def test_what_was_stopped_after_it_was_reserved_does_not_leave(world: World, cha
     assert_audit_is_clean(world)
 
 
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [("status = 'cancelled', finished_at = dialer_now()", "cancelled"), ("phone_number = '+12025550177'", "waiting")],
+)
+def test_no_call_leaves_to_a_contact_that_was_taken_out_or_has_another_number(
+    world: World, change: str, status: str
+) -> None:
+    departure = reserved(world, world.batch(2))
+    world.sql(f"UPDATE contacts SET {change} WHERE id = (SELECT contact_id FROM attempts ORDER BY id LIMIT 1)")
+    report = leave(world, departure)
+    assert (report.placed, report.causes) == (1, {"contact_changed": 1})
+    assert {row.status for row in world.rows("SELECT status FROM contacts")} == {status, "dialing"}
+
+
 def test_a_contact_that_a_pause_kept_from_leaving_is_called_when_the_batch_goes_on(world: World) -> None:
     batch_id = world.batch(3)
     for _ in range(4):

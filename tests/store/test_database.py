@@ -32,6 +32,12 @@ def test_a_migrated_database_is_fit_for_use(db: Database) -> None:
     assert db.revision() == head()
 
 
+def test_what_is_confirmed_is_durable_on_a_server_that_is_set_to_lose_it(db: Database) -> None:
+    """The embedded servers of the tests are set so."""
+    with db.begin() as connection:
+        assert rows(connection, "SELECT setting FROM pg_settings WHERE name = 'synchronous_commit'") == [("on",)]
+
+
 def test_upgrading_twice_changes_nothing(db: Database) -> None:
     with db.begin() as connection:
         rows(connection, "INSERT INTO workspaces (id, name) VALUES (:id, 'kept') RETURNING id", id=uuid4())

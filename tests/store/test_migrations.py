@@ -192,12 +192,16 @@ def test_a_call_that_a_worker_from_before_webhooks_ends_is_told_to_an_endpoint(o
         assert sorted(told) == [("call.ended", str(attempt_id), "busy") for attempt_id in ids]
 
 
-def test_contacts_and_attempts_of_before_have_no_callback(old: Database) -> None:
+def test_contacts_and_attempts_of_before_have_no_callback_and_an_expiry_that_never_comes_is_none(old: Database) -> None:
     old.upgrade("0013")
     with old.begin() as connection:
         connection.exec_driver_sql(LEDGER)
+        for table in ("contacts", "batches"):
+            assert run(connection, f"UPDATE {table} SET expires_at = 'infinity'") > 0
     old.upgrade()
     with old.begin() as connection:
+        expiries = "SELECT expires_at FROM contacts UNION SELECT expires_at FROM batches"
+        assert list(rows(connection, expiries)) == [(None,)]
         assert list(rows(connection, "SELECT DISTINCT callback_at, callback_refused FROM attempts")) == [(None, None)]
         assert list(rows(connection, "SELECT DISTINCT attempts_allowed FROM contacts")) == [(0,)]
 
@@ -495,6 +499,7 @@ def test_forecasts_begin_with_the_upgrade_and_the_previous_release_deletes_their
     with old.begin() as connection:
         connection.exec_driver_sql(LEDGER)
         run(connection, "UPDATE batches SET status = 'paused'")
+        run(connection, "DELETE FROM attempts")
     old.upgrade()
     with old.begin() as connection:
         (batch,) = rows(connection, "SELECT id, workspace_id, version FROM batches")

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from pendulum import DateTime
 
 from dialer.domain.timezones import is_known_zone
+from dialer.domain.window import LAST_YEAR
 
 NONE = "-"
 
@@ -73,7 +74,9 @@ def shown(batch_ids: Iterable[UUID]) -> str:
 
 
 def _local(at: datetime, zone: str) -> DateTime:
-    return pendulum.instance(at).in_timezone(zone if is_known_zone(zone) else "UTC")
+    """Return the time in this zone; in UTC where it has none there, as at the end of the year 9999."""
+    has_zone = is_known_zone(zone) and 1 < at.year <= LAST_YEAR
+    return pendulum.instance(at).in_timezone(zone if has_zone else "UTC")
 
 
 FILTERS: dict[str, Any] = {

@@ -122,6 +122,6 @@ _REMEDIES = {
 
 # The causes of refusals that are counted by name: those of networks, of the rules of a workspace, and of permits.
 KNOWN_CAUSES = frozenset({
-    *RefusalCause, "country_not_allowed", "premium_rate_not_allowed", "suppressed", "person_limit", "batch_paused",
-    "batch_cancelled", "batch_completed", "batch_failed",
+    *RefusalCause, "country_not_allowed", "premium_rate_not_allowed", "suppressed", "contact_changed", "person_limit",
+    "batch_paused", "batch_cancelled", "batch_completed", "batch_failed",
 })  # fmt: skip

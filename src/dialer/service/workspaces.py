@@ -17,8 +17,8 @@ from dialer.domain.phone import check_region
 from dialer.errors import InvalidInput, NotFound, SettingsChanged
 from dialer.service.batch_settings import Token
 from dialer.service.fields import Changes, DaysKept, PersonLimits, Zone
-from dialer.store import configuration, contacts, workspaces
-from dialer.store.database import Connection, Database
+from dialer.store import configuration, workspaces
+from dialer.store.database import Database
 
 ALL_COUNTRIES = "all"
 NO_LIMIT = "none"
@@ -72,7 +72,7 @@ def limit(
         workspaces.set_rules(connection, name, rules)
         if person_limits is not None:
             limits = [] if list(person_limits) == [NO_LIMIT] else _limits(person_limits)
-            _set_person_limits(connection, workspace_id, limits)
+            workspaces.set_person_limits(connection, workspace_id, limits)
 
 
 class ChangedWorkspace(Changes):
@@ -140,7 +140,7 @@ def change(
             raise SettingsChanged("The workspace has changed since this if_match was returned; read it again")
         changes = changed.model_dump(exclude_unset=True, exclude={"if_match"})
         if "person_limits" in changes:
-            _set_person_limits(connection, workspace_id, changes["person_limits"])
+            workspaces.set_person_limits(connection, workspace_id, changes["person_limits"])
         zone = changes.get("timezone", row.timezone)
         if zone != row.timezone and not configuration.knows_zone(connection, zone):
             raise InvalidInput.of("timezone", "is not known to Postgres")
@@ -153,11 +153,6 @@ def _view(row: Any) -> dict[str, Any]:
     values = dict(row._mapping)
     digest = sha256(json.dumps(values, sort_keys=True, default=str).encode()).digest()
     return values | {"if_match": urlsafe_b64encode(digest[:18]).decode()}
-
-
-def _set_person_limits(connection: Connection, workspace_id: WorkspaceId, limits: Sequence[dict[str, int]]) -> None:
-    workspaces.set_person_limits(connection, workspace_id, limits)
-    contacts.recheck_limits(connection, workspace_id)
 
 
 def keep_batches(db: Database, name: str, days: int | None) -> None:

@@ -8,7 +8,7 @@ from pendulum import DateTime
 from sqlalchemy import Connection, Row
 
 from dialer.domain.attempt import Offer, ReservedAttempt
-from dialer.domain.ids import AttemptId, BatchId, ContactId, WorkspaceId
+from dialer.domain.ids import AttemptId, BatchId, ContactId
 from dialer.domain.lane import Lane
 from dialer.domain.states import AttemptState, ContactStatus
 from dialer.domain.timeouts import RESCUE_AFTER
@@ -339,20 +339,6 @@ def call_back_once_more(connection: Connection, contact_id: ContactId, at: DateT
         """,
         id=contact_id,
         at=at,
-    )
-
-
-def recheck_limits(connection: Connection, workspace_id: WorkspaceId) -> int:
-    """Have the contacts of a workspace that wait for limits of their persons checked again: the limits have changed."""
-    return run(
-        connection,
-        """
-        UPDATE contacts SET due_at = dialer_now()
-        WHERE id IN (SELECT c.id FROM contacts c JOIN batches b ON b.id = c.batch_id
-                     WHERE b.workspace_id = :workspace AND c.status = 'waiting' AND c.waits_for = 'person_limit'
-                     ORDER BY c.id FOR NO KEY UPDATE OF c SKIP LOCKED)
-        """,
-        workspace=workspace_id,
     )
 
 

@@ -80,7 +80,8 @@ class Database:
                 hide_parameters=True,
                 connect_args={
                     # Compiling a plan, which Postgres does where it expects many rows, would take seconds a claim.
-                    "options": "-c timezone=UTC -c jit=off",
+                    # A permit or report that a crash of the server loses breaks P1 or P5, however the server is set.
+                    "options": "-c timezone=UTC -c jit=off -c synchronous_commit=on",
                     "connect_timeout": 5,
                     "application_name": "dialer",
                     "tcp_user_timeout": LOST_AFTER_MS,

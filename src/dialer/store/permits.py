@@ -28,7 +28,8 @@ class Permit:
 
 
 def permit(connection: Connection, attempt_ids: Sequence[AttemptId], *, skip_locked: bool = False) -> Permit:
-    """Permit those of these attempts to leave that are reserved, young enough, of an active batch, and not suppressed.
+    """Permit those of these attempts to leave that are reserved, young enough, of an active batch, and not suppressed,
+    and whose contact is still the one that is being called: an operator may have taken it out in SQL, or changed it.
 
     The limits of the person are checked again: a call that began and ended while the contact was being claimed was not
     counted then. Now no other call can begin.
@@ -51,19 +52,24 @@ def permit(connection: Connection, attempt_ids: Sequence[AttemptId], *, skip_loc
                    EXISTS (SELECT 1 FROM suppressions s
                            WHERE s.workspace_id = active.workspace_id AND s.phone_number = a.to_number)
                    AS is_suppressed,
+                   NOT EXISTS (SELECT 1 FROM contacts c
+                               WHERE c.id = a.contact_id AND c.status = 'dialing' AND c.phone_number = a.to_number)
+                   AS is_withdrawn,
                    {free_at("a.allowed_by -> 'person_limits'", "a.workspace_id", "a.to_number", "a.created_at")}
                    IS NOT NULL AS is_over_limit
             FROM asked JOIN active ON active.id = asked.batch_id JOIN attempts a ON a.id = asked.id
             ORDER BY a.id FOR NO KEY UPDATE OF a {passing_over(skip_locked)}),
         leaving AS (
             UPDATE attempts a SET sent_at = dialer_now() FROM locked l
-            WHERE a.id = l.id AND l.is_waiting AND NOT (l.is_late OR l.is_suppressed OR l.is_over_limit)
+            WHERE a.id = l.id AND l.is_waiting
+              AND NOT (l.is_late OR l.is_suppressed OR l.is_withdrawn OR l.is_over_limit)
             RETURNING a.id)
         SELECT a.id, a.id IN (SELECT id FROM leaving) AS may_leave,
                a.state = 'reserved' AND a.sent_at IS NULL AS is_waiting,
                CASE WHEN b.status <> 'active' THEN 'batch_' || b.status
                     WHEN a.created_at <= dialer_now() - interval '{PLACE_SECONDS} seconds' THEN 'too_late'
                     WHEN a.id IN (SELECT id FROM locked WHERE is_suppressed) THEN 'suppressed'
+                    WHEN a.id IN (SELECT id FROM locked WHERE is_withdrawn) THEN 'contact_changed'
                     WHEN a.id IN (SELECT id FROM locked WHERE is_over_limit) THEN 'person_limit' END AS reason,
                w.countries, w.premium_rate
         FROM attempts a JOIN batches b ON b.id = a.batch_id JOIN workspaces w ON w.id = b.workspace_id

@@ -1,5 +1,5 @@
--- All is one transaction. Each table is locked for a moment, and no row is read: constraints are not validated. Processes
--- of the previous release go on.
+-- All is one transaction. `contacts` is read once, about a second for a million rows, which go on being read and written
+-- until then; each table is locked for a moment. Processes of the previous release go on.
 
 -- Since when a trunk leads to the network of its config; NULL: since before this migration, or since it was created. Of a
 -- call that was placed before, this network cannot say that it was never placed.
@@ -14,6 +14,8 @@ CREATE TRIGGER note_network BEFORE UPDATE OF provider, config ON trunks FOR EACH
     WHEN ((NEW.provider, NEW.config) IS DISTINCT FROM (OLD.provider, OLD.config)) EXECUTE FUNCTION note_network();
 
 -- Times that Python can read: not infinity, and no year of five digits. A row with another one could not be processed.
+-- What expires then never expires. The constraints are not validated.
+UPDATE contacts SET expires_at = NULL WHERE expires_at >= '10000-01-01 00:00+00';
 ALTER TABLE batches
     ADD CONSTRAINT batches_years CHECK (
         expires_at >= '0001-01-01 00:00+00' AND expires_at < '10000-01-01 00:00+00') NOT VALID,
@@ -27,9 +29,9 @@ ALTER TABLE contacts
     ADD CONSTRAINT contacts_not_before_years CHECK (
         not_before >= '0001-01-01 00:00+00' AND not_before < '10000-01-01 00:00+00') NOT VALID;
 
--- A contact that is being called stays until its call is over: its attempt would be deleted with it, and then its call
--- counts for no limit, and its person could be called by another batch. Where its batch was deleted, nobody can end the
--- attempt, so both are removed.
+-- A contact that is being called stays until its call is over, and so does a batch with calls in progress: their attempts
+-- would be deleted with them, and then the calls count for no limit, and their persons could be called by another batch.
+-- Attempts whose requests have not left are deleted with their batch; they do not leave any more.
 CREATE FUNCTION keep_called() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF EXISTS (SELECT 1 FROM batches WHERE id = OLD.batch_id) THEN
@@ -40,6 +42,17 @@ BEGIN
 END $$;
 CREATE TRIGGER keep_called BEFORE DELETE ON contacts FOR EACH ROW
     WHEN (OLD.status = 'dialing') EXECUTE FUNCTION keep_called();
+
+CREATE FUNCTION keep_calling() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (SELECT 1 FROM attempts WHERE batch_id = OLD.id AND rescue_at IS NOT NULL
+               AND (sent_at IS NOT NULL OR state <> 'reserved')) THEN
+        RAISE EXCEPTION 'Batch % has calls in progress; cancel it, and delete it when they are over', OLD.id
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'batch_in_call', TABLE = 'batches';
+    END IF;
+    RETURN OLD;
+END $$;
+CREATE TRIGGER keep_calling BEFORE DELETE ON batches FOR EACH ROW EXECUTE FUNCTION keep_calling();
 
 -- Makes an active batch due whose contacts were changed: some can be called, or none is left and it is complete. A
 -- statement of its own, after the row of batch_progress is locked: the status is the last word then.
@@ -105,3 +118,35 @@ END $$;
 CREATE TRIGGER follow_timezone BEFORE UPDATE OF timezone ON contacts FOR EACH ROW
     WHEN (NEW.timezone IS NOT NULL AND NEW.timezone IS DISTINCT FROM OLD.timezone AND NEW.lane = OLD.lane)
     EXECUTE FUNCTION follow_timezone();
+
+-- Contacts that wait for the limits of their persons are checked again when these limits change, of their batch or of their
+-- workspace: otherwise they would wait until the moment that the old limits allowed.
+CREATE FUNCTION follow_person_limits() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    edited uuid[];
+BEGIN
+    IF TG_TABLE_NAME = 'batches' THEN
+        edited := ARRAY(SELECT n.id FROM changed_to n JOIN changed_from o USING (id)
+                        WHERE n.person_limits <> o.person_limits);
+    ELSE
+        edited := ARRAY(SELECT b.id FROM changed_to n JOIN changed_from o USING (id) JOIN batches b ON b.workspace_id = n.id
+                        WHERE n.person_limits <> o.person_limits
+                          AND b.status IN ('draft', 'scheduled', 'active', 'paused'));
+    END IF;
+    IF edited <> '{}' THEN
+        UPDATE contacts SET due_at = dialer_now()
+        WHERE id IN (SELECT id FROM contacts
+                     WHERE batch_id = ANY(edited) AND status = 'waiting' AND waits_for = 'person_limit'
+                     ORDER BY id FOR NO KEY UPDATE SKIP LOCKED);
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER follow_person_limits AFTER UPDATE ON batches
+    REFERENCING OLD TABLE AS changed_from NEW TABLE AS changed_to
+    FOR EACH STATEMENT EXECUTE FUNCTION follow_person_limits();
+CREATE TRIGGER follow_person_limits AFTER UPDATE ON workspaces
+    REFERENCING OLD TABLE AS changed_from NEW TABLE AS changed_to
+    FOR EACH STATEMENT EXECUTE FUNCTION follow_person_limits();
+
+-- Last: a table whose changed rows have deferred triggers cannot be altered.
+UPDATE batches SET expires_at = NULL WHERE expires_at >= '10000-01-01 00:00+00';
