@@ -64,6 +64,9 @@ WEBHOOK_THREADS = 16
 # When a departure is tried again where the ledger does not answer, or the clock of this machine is wrong.
 AGAIN_SECONDS = 1.0
 
+# How long a worker waits before it connects again to a broker that has refused what it asked.
+REFUSED_SECONDS = 1.0
+
 # Timeout of the first connections to the networks, which are made before the first task is taken.
 WARM_UP_SECONDS = 5.0
 
@@ -107,6 +110,16 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]  # Celery brings no typ
         super().stop()
         self.shutdown()
 
+    def on_connection_error_before_connected(self, error: Exception) -> None:
+        """Wait before the next connection: this one was made and refused, as by a Redis that takes no writes."""
+        super().on_connection_error_before_connected(error)
+        stopping.wait(REFUSED_SECONDS)
+
+    def on_connection_error_after_connected(self, error: Exception) -> None:
+        super().on_connection_error_after_connected(error)
+        if isinstance(error, self.channel_errors):
+            stopping.wait(REFUSED_SECONDS)
+
     def create_task_handler(self, *arguments: Any) -> Callable[[Any], None]:
         """Reject a message that is no task; otherwise it would be delivered again, to the next worker."""
         handle = super().create_task_handler(*arguments)
@@ -128,7 +141,7 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]  # Celery brings no typ
         self.timer.call_repeatedly(EVERY_SECONDS, worker_heartbeat.touch)
         try:
             loop(*arguments)
-        except self.connection_errors:
+        except (*self.connection_errors, *self.channel_errors):
             raise
         except Exception as error:
             logger.warning("message discarded: it cannot be read", reason=repr(error)[:200])
@@ -232,7 +245,8 @@ def _is_no_retry(record: logging.LogRecord) -> bool:
 
     A worker that makes them is alive.
     """
-    if record.msg != consumer.consumer.CONNECTION_ERROR:
+    lost = record.args[:1] == (consumer.consumer.CONNECTION_RETRY,) if isinstance(record.args, tuple) else False
+    if record.msg != consumer.consumer.CONNECTION_ERROR and not lost:
         return True
     worker_heartbeat.touch()
     outage.note(ConnectionError(record.getMessage().partition("\n")[0]))

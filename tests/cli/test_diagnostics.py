@@ -3,12 +3,14 @@
 import json
 from random import Random
 from typing import Any
+from urllib.parse import urlsplit
 
 import pendulum
 import pytest
 
 from cli.conftest import Dialer
 from dialer.service import demo_setup
+from dialer.store import health
 from dialer.store.database import Database
 from dialer.store.schema_version import head
 from support.world import World
@@ -91,6 +93,38 @@ def test_the_doctor_finds_a_redis_that_evicts_keys(dialer: Dialer, world: World)
         client.config_set("maxmemory", "0")
         client.config_set("maxmemory-policy", "noeviction")
     assert result.startswith("Redis evicts keys (allkeys-lru)")
+
+
+def test_the_doctor_says_what_keeps_redis_from_writing(world: World) -> None:
+    client: Any = world.leases._redis
+    client.config_set("maxmemory", 1)
+    client.replicaof("127.0.0.1", "1")
+    try:
+        with world.db.begin() as connection:
+            sentences = health.redis_troubles(connection, world.leases)
+    finally:
+        client.replicaof("NO", "ONE")
+        client.config_set("maxmemory", 0)
+    assert {
+        "The memory of Redis is full (1 bytes), so no call starts: raise maxmemory",
+        "Redis is a replica, which takes no writes: set DIALER_REDIS_URL to the primary",
+    } <= set(sentences)
+
+
+def test_the_doctor_says_that_postgres_cancels_long_work(world: World) -> None:
+    name = urlsplit(world.database_url).path.removeprefix("/")
+    world.sql(f'ALTER DATABASE "{name}" SET statement_timeout = 7000')
+    try:
+        database = Database(world.database_url)
+        with database.begin() as connection:
+            sentences = health.troubles(connection, world.clock.now)
+        database.close()
+    finally:
+        world.sql(f'ALTER DATABASE "{name}" RESET statement_timeout')
+    named = (
+        "Postgres cancels work that takes longer than 7000ms (statement_timeout): set it to 0 for the user of Dialer"
+    )
+    assert named in sentences
 
 
 def test_the_doctor_finds_a_redis_that_has_the_memory_of_another_run(dialer: Dialer, world: World) -> None:

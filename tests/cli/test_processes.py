@@ -65,6 +65,13 @@ def test_every_task_of_the_schedule_is_registered_and_every_registered_one_is_ca
     assert {"dialer.tick", "dialer.retry", "dialer.rescue"} <= scheduled
 
 
+def test_beat_does_not_stand_still_when_the_clock_of_its_machine_is_set_back(worker: ModuleType) -> None:
+    # Celery compares the times of its own clock; this one goes on with the monotonic clock.
+    assert {entry["schedule"].nowfun for entry in worker.app.conf.beat_schedule.values()} == {worker.steady}
+    first, second = worker.steady(), worker.steady()
+    assert first <= second
+
+
 def test_a_flood_of_bulk_changes_takes_no_place_in_the_queue_and_no_thread_from_the_steps_of_calling(
     worker: ModuleType, world: World, broker: redis.Redis
 ) -> None:
