@@ -19,6 +19,8 @@ from dialer.settings import QUEUES
 
 OPTIONS: Mapping[str, Any] = {
     "broker_connection_retry_on_startup": True,
+    # A Redis that has become a replica, or is full, answers and refuses: that passes as well.
+    "broker_channel_error_retry": True,
     # The visibility timeout is longer than any task. The tick has long made up for a task that is restored after it.
     "broker_transport_options": {"visibility_timeout": 3600, "socket_timeout": 5, "socket_connect_timeout": 5},
     # The anonymous exchange routes by the queue's name alone: bindings in Redis would be lost with its memory.

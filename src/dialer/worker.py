@@ -12,20 +12,19 @@ Every step uses the ledger's clock. A worker whose own clock is far from it does
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
 from functools import partial, wraps
 from threading import Event
 from typing import Any
 
 import structlog
-from celery import Celery, beat
-from celery.schedules import schedule
+from celery import Celery
 from celery.signals import beat_init, setup_logging, worker_init, worker_shutdown
 from celery.worker import consumer
 from kombu.exceptions import OperationalError
 from pendulum import DateTime
 
 from dialer import broker, log, tracing, wiring
+from dialer.beat_scheduler import BeatScheduler, every
 from dialer.coalesce import Coalesced
 from dialer.domain.ids import BatchId, EndpointId
 from dialer.domain.outcomes import KNOWN_CAUSES
@@ -64,6 +63,9 @@ DEPARTURE_THREADS, DEPARTURES_OF_TRUNK = 96, 32
 WEBHOOK_THREADS = 16
 # When a departure is tried again where the ledger does not answer, or the clock of this machine is wrong.
 AGAIN_SECONDS = 1.0
+
+# How long a worker waits before it connects again to a broker that has refused what it asked.
+REFUSED_SECONDS = 1.0
 
 # Timeout of the first connections to the networks, which are made before the first task is taken.
 WARM_UP_SECONDS = 5.0
@@ -108,6 +110,16 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]  # Celery brings no typ
         super().stop()
         self.shutdown()
 
+    def on_connection_error_before_connected(self, error: Exception) -> None:
+        """Wait before the next connection: this one was made and refused, as by a Redis that takes no writes."""
+        super().on_connection_error_before_connected(error)
+        stopping.wait(REFUSED_SECONDS)
+
+    def on_connection_error_after_connected(self, error: Exception) -> None:
+        super().on_connection_error_after_connected(error)
+        if isinstance(error, self.channel_errors):
+            stopping.wait(REFUSED_SECONDS)
+
     def create_task_handler(self, *arguments: Any) -> Callable[[Any], None]:
         """Reject a message that is no task; otherwise it would be delivered again, to the next worker."""
         handle = super().create_task_handler(*arguments)
@@ -129,54 +141,22 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]  # Celery brings no typ
         self.timer.call_repeatedly(EVERY_SECONDS, worker_heartbeat.touch)
         try:
             loop(*arguments)
-        except self.connection_errors:
+        except (*self.connection_errors, *self.channel_errors):
             raise
         except Exception as error:
             logger.warning("message discarded: it cannot be read", reason=repr(error)[:200])
             raise ConnectionError("a message could not be read") from None
 
 
-class InMemory(beat.Scheduler):  # type: ignore[misc]  # Celery brings no types
-    """The schedule of beat, without a file: the next second makes up for whatever was missed."""
+class InMemory(BeatScheduler):
+    """The scheduler of beat, with the heartbeat of this process."""
 
-    def tick(self, *arguments: Any, **named: Any) -> float:
-        """Send one task that is due; return the seconds until the next one."""
-        beat_heartbeat.touch()
-        wait_seconds: float = super().tick(*arguments, **named)
-        return wait_seconds
-
-    def apply_entry(self, entry: beat.ScheduleEntry, producer: Any = None) -> None:
-        """Send a task; one that cannot be sent is sent at its next time."""
-        try:
-            self.apply_async(entry, producer=producer, advance=False)
-        except beat.SchedulingError as error:
-            outage.note(error)
-
-    def _ensure_connected(self) -> Any:
-        """Connect to the broker, as often as it takes."""
-
-        def on_failure(error: Exception, _: float) -> None:
-            beat_heartbeat.touch()
-            outage.note(error)
-
-        return self.connection.ensure_connection(on_failure, self.app.conf.broker_connection_max_retries)
-
-    def close(self) -> None:
-        """Leave the connection open: it ends with the process.
-
-        The TERM handler calls this in the middle of whatever beat does. A connection that is closed under a tick would
-        raise its error there instead of the exit that TERM asks for, and beat would go on.
-        """
-
-
-# Celery's own clock is that of the machine: beat would send nothing for as long as it is set back.
-steady = wiring.steady_clock()
+    heartbeat, outage = beat_heartbeat, outage
 
 
 def _every(seconds: float, task: str) -> dict[str, Any]:
-    return {
+    return every(seconds) | {
         "task": f"dialer.{task}",
-        "schedule": schedule(timedelta(seconds=seconds), nowfun=steady),
         "options": {"queue": BULK_QUEUE if task in BULK_STEPS else BEAT_QUEUE},
         "kwargs": {"by_beat": True},
     }
@@ -233,7 +213,8 @@ def _is_no_retry(record: logging.LogRecord) -> bool:
 
     A worker that makes them is alive.
     """
-    if record.msg != consumer.consumer.CONNECTION_ERROR:
+    lost = record.args[:1] == (consumer.consumer.CONNECTION_RETRY,) if isinstance(record.args, tuple) else False
+    if record.msg != consumer.consumer.CONNECTION_ERROR and not lost:
         return True
     worker_heartbeat.touch()
     outage.note(ConnectionError(record.getMessage().partition("\n")[0]))

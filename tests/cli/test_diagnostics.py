@@ -9,6 +9,7 @@ import pytest
 
 from cli.conftest import Dialer
 from dialer.service import demo_setup
+from dialer.store import health
 from dialer.store.database import Database
 from dialer.store.schema_version import head
 from support.world import World
@@ -91,6 +92,31 @@ def test_the_doctor_finds_a_redis_that_evicts_keys(dialer: Dialer, world: World)
         client.config_set("maxmemory", "0")
         client.config_set("maxmemory-policy", "noeviction")
     assert result.startswith("Redis evicts keys (allkeys-lru)")
+
+
+def test_the_doctor_says_what_keeps_redis_from_writing(world: World) -> None:
+    client: Any = world.leases._redis
+    client.config_set("maxmemory", 1)
+    client.replicaof("127.0.0.1", "1")
+    try:
+        with world.db.begin() as connection:
+            sentences = health.redis_troubles(connection, world.leases)
+    finally:
+        client.replicaof("NO", "ONE")
+        client.config_set("maxmemory", 0)
+    assert {
+        "The memory of Redis is full (1 bytes), so no call starts: raise maxmemory",
+        "Redis is a replica, which takes no writes: set DIALER_REDIS_URL to the primary",
+    } <= set(sentences)
+
+
+def test_the_doctor_says_that_postgres_takes_no_writes(world: World) -> None:
+    with world.db.begin() as connection:
+        connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+        (sentence,) = health.troubles(connection, world.clock.now)
+    assert (
+        sentence == "Postgres takes no writes: switch default_transaction_read_only off, for the database and its user"
+    )
 
 
 def test_the_doctor_finds_a_redis_that_has_the_memory_of_another_run(dialer: Dialer, world: World) -> None:

@@ -21,6 +21,7 @@ import dialer
 from api.conftest import Api
 from cli.conftest import Dialer
 from dialer import wiring
+from dialer.beat_scheduler import steady
 from dialer.service import webhook_endpoints
 from dialer.service.webhook_endpoints import NewWebhookEndpoint
 from dialer.settings import QUEUES, Settings
@@ -63,6 +64,11 @@ def test_every_task_of_the_schedule_is_registered_and_every_registered_one_is_ca
     assert registered == {f"dialer.{task.name.removesuffix('_task')}" for task in tasks()}
     assert registered == scheduled | delayed
     assert {"dialer.tick", "dialer.retry", "dialer.rescue"} <= scheduled
+
+
+def test_beat_does_not_stand_still_when_the_clock_of_its_machine_is_set_back(worker: ModuleType) -> None:
+    # Celery compares the times of its own clock; this one goes on with the monotonic clock.
+    assert {entry["schedule"].nowfun for entry in worker.app.conf.beat_schedule.values()} == {steady}
 
 
 def test_a_flood_of_bulk_changes_takes_no_place_in_the_queue_and_no_thread_from_the_steps_of_calling(

@@ -2,6 +2,7 @@
 
 import itertools
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
@@ -10,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from dialer.domain.states import BATCH_TRANSITIONS, BatchStatus
 from dialer.embedded import Servers
 from dialer.errors import Contended, Unavailable
-from dialer.store.database import Database, rows
+from dialer.store.database import Database, Timeouts, rows
 from dialer.store.database_errors import data_error
 from dialer.store.schema_version import head
 
@@ -79,6 +80,29 @@ def test_code_goes_on_on_a_newer_schema_as_long_as_that_says_so(db: Database) ->
             with pytest.raises(Unavailable, match=r"is at migration 9998,.* this version of Dialer does not"):
                 refused()
         connection.exec_driver_sql("ROLLBACK")
+
+
+def test_sessions_of_processes_have_limits_of_their_own_whatever_is_set_for_the_database(
+    servers: Servers, db: Database
+) -> None:
+    name = urlsplit(servers.database_url).path.removeprefix("/")
+    ours = {"default_transaction_isolation": "read committed", "statement_timeout": "0", "idle_session_timeout": "0"}
+    given = {
+        "default_transaction_isolation": "'serializable'",
+        "statement_timeout": "7",
+        "idle_session_timeout": "7000",
+    }
+    with db.begin() as connection:
+        for setting, value in given.items():
+            connection.exec_driver_sql(f'ALTER DATABASE "{name}" SET {setting} = {value}')
+    database = Database(servers.database_url, timeouts=Timeouts(lock_seconds=1, idle_seconds=1))
+    try:
+        with database.begin() as connection:
+            assert {setting: rows(connection, f"SHOW {setting}")[0][0] for setting in ours} == ours
+    finally:
+        database.close()
+        with db.begin() as connection:
+            connection.exec_driver_sql(f'ALTER DATABASE "{name}" RESET ALL')
 
 
 def test_a_database_that_does_not_answer_is_named_in_one_line() -> None:

@@ -119,6 +119,20 @@ def test_a_redis_that_takes_no_writes_grants_nothing_and_says_so(leases: Leases)
     assert len(acquire(leases, batch, 1)) == 1
 
 
+def test_a_server_that_became_a_replica_is_left_for_the_one_to_which_its_name_leads_now(leases: Leases) -> None:
+    connection = leases._redis.client_id()
+    assert leases._redis.client_id() == connection
+    leases._redis.replicaof("127.0.0.1", "1")
+    try:
+        with pytest.raises(Unavailable, match=r"\ARedis takes no writes: [^\n]+\Z"):
+            leases.ask_once("settle", 1)
+        assert leases.server_info()["role"] == "slave"
+        assert leases._redis.client_id() != connection
+    finally:
+        leases._redis.replicaof("NO", "ONE")
+    assert leases.ask_once("settle", 1)
+
+
 def test_an_address_that_is_none_is_refused_in_words() -> None:
     with pytest.raises(Unavailable, match="DIALER_REDIS_URL is not a Redis URL"):
         Leases("127.0.0.1:6379")

@@ -1,13 +1,15 @@
-"""What the processes log while Postgres or Redis restarts."""
+"""What the processes log while Postgres or Redis restarts, or Redis takes no writes, as a replica after a failover."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import redis
 
 from dialer.domain.ids import BatchId
 from dialer.embedded.server import free_port
-from support.cluster import POLL, Cluster, Server, cluster
+from support.cluster import POLL, Cluster, cluster
 from support.deadline import wait_until
 
 pytestmark = [
@@ -21,6 +23,8 @@ PROFILE = {"speed": 60, "outcomes": {"answered": 1}}
 
 MAX_LINES = 5
 
+Outage = Callable[[], object]
+
 
 def test_a_restart_of_postgres_or_redis_leaves_a_few_lines_and_no_traceback(tmp_path: Path) -> None:
     with cluster(tmp_path, PROFILE) as made:
@@ -32,10 +36,16 @@ def test_a_restart_of_postgres_or_redis_leaves_a_few_lines_and_no_traceback(tmp_
         batch_id = made.batch(500, max_concurrent_calls=5)
         wait_until(lambda: made.attempts(batch_id) > 5, 200, "calls are placed")
         for server in (made.postgres, made.redis):
-            check_restart(made, server, batch_id)
+            check_outage(made, server.stop, server.start, batch_id)
+        with redis.Redis.from_url(made.redis.url) as client:
+            check_outage(
+                made, lambda: client.replicaof("127.0.0.1", "1"), lambda: client.replicaof("NO", "ONE"), batch_id
+            )
+        # None of them has ended, to be restarted by a process manager.
+        assert [name for name, process in made.processes.items() if process.poll() is not None] == []
 
 
-def check_restart(made: Cluster, server: Server, batch_id: BatchId) -> None:
+def check_outage(made: Cluster, fail: Outage, mend: Outage, batch_id: BatchId) -> None:
     before = {name: len(made.log(name)) for name in made.processes}
 
     def logged(name: str) -> str:
@@ -43,12 +53,12 @@ def check_restart(made: Cluster, server: Server, batch_id: BatchId) -> None:
         lines = made.log(name)[before[name] :].splitlines(keepends=True)
         return "".join(line for line in lines if "attempt changed" not in line)
 
-    server.stop()
+    fail()
     wait_until(lambda: logged("worker-1"), 60, "the worker has noticed")
     # Long enough that each step of each process fails repeatedly.
     POLL.wait(10)
-    server.start()
-    # The restart has ended the connections of this process.
+    mend()
+    # A restart has ended the connections of this process.
     made.db.close()
     made.context.db.close()
     placed = made.attempts(batch_id)

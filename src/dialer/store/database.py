@@ -348,8 +348,10 @@ def _limit(connection: psycopg.Connection[Any], timeouts: Timeouts) -> None:
         "lock_timeout": round(timeouts.lock_seconds * 1000),
         "idle_in_transaction_session_timeout": round(timeouts.idle_seconds * 1000),
         "tcp_user_timeout": LOST_AFTER_MS,
-        # Whatever an administrator has set: the guards need it, and connections of the pool are idle for long.
+        # Whatever an administrator has set: the guards need this isolation, pages of bulk changes and imports take
+        # their time, and connections of the pool are idle for long.
         "default_transaction_isolation": "read committed",
+        "statement_timeout": 0,
         "idle_session_timeout": 0,
     } | {f"tcp_keepalives_{name}": value for name, value in KEEPALIVE.items()}
     connection.execute(

@@ -97,8 +97,7 @@ def _database_settings(connection: Connection) -> Iterator[str]:
         connection,
         """
         SELECT pg_is_in_recovery() AS is_replica, current_setting('transaction_read_only') = 'on' AS is_read_only,
-               (SELECT json_object_agg(name, reset_val || coalesce(unit, '')) FROM pg_settings
-                WHERE name IN ('statement_timeout', 'transaction_timeout') AND reset_val <> '0') AS timeouts,
+               current_setting('transaction_timeout', true) AS transaction_timeout,
                (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS connections,
                CAST(current_setting('max_connections') AS integer)
                - CAST(current_setting('superuser_reserved_connections') AS integer) AS connections_limit
@@ -108,8 +107,11 @@ def _database_settings(connection: Connection) -> Iterator[str]:
         yield "Postgres is a replica, which takes no writes: set DIALER_DATABASE_URL to the primary"
     elif row.is_read_only:
         yield "Postgres takes no writes: switch default_transaction_read_only off, for the database and its user"
-    for name, value in (row.timeouts or {}).items():
-        yield f"Postgres cancels work that takes longer than {value} ({name}): set it to 0 for the user of Dialer"
+    if row.transaction_timeout not in (None, "0"):
+        yield (
+            f"Postgres ends sessions whose transaction takes longer than {row.transaction_timeout} "
+            "(transaction_timeout): set it to 0 for the user of Dialer, and restart the processes"
+        )
     if row.connections >= row.connections_limit:
         yield (
             f"Every connection of Postgres is in use ({row.connections} of {row.connections_limit}): raise "
