@@ -117,17 +117,28 @@ def test_help_loads_nothing_that_only_work_needs() -> None:
 
 
 DATABASE = ("sqlalchemy", "psycopg", "pendulum", "structlog")
+NOT_OF_THE_DATABASE = (
+    "celery",
+    "alembic",
+    "redis",
+    "dialer.providers",
+    "structlog",
+    "rich",
+    "httpx2",
+    "dialer.cli.batch",
+)
 
 
 @pytest.mark.parametrize(
     ("command", "unused"),
     [
-        ("batch list", (*DATABASE, "redis", "celery", "alembic", "rich")),
+        ("batch list", (*DATABASE, "redis", "celery", "alembic", "rich", "dialer.cli.keys")),
         ("batch watch x", ("sqlalchemy", "psycopg", "redis", "celery", "alembic")),
         ("contacts import x y", ("sqlalchemy", "psycopg", "redis", "celery", "alembic")),
-        ("keys list", ("celery", "alembic", "redis", "dialer.providers", "structlog", "rich")),
-        ("audit", ("celery", "alembic", "redis", "dialer.providers", "structlog")),
-        ("db check", ("celery", "alembic", "redis", "dialer.providers", "structlog", "rich")),
+        ("keys list", (*NOT_OF_THE_DATABASE, "phonenumbers", "dialer.store.attempts")),
+        ("audit", NOT_OF_THE_DATABASE),
+        ("quarantine list", (*NOT_OF_THE_DATABASE, "dialer.store.attempts")),
+        ("db check", (*NOT_OF_THE_DATABASE, "phonenumbers", "dialer.domain.trunk")),
         ("doctor", ("celery", "alembic", "dialer.worker")),
     ],
 )

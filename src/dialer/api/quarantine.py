@@ -11,7 +11,7 @@ from dialer.api.auth import Admin
 from dialer.api.body import NoFields
 from dialer.api.envelope import Listing, RequestedPage, listing
 from dialer.api.errors import documented
-from dialer.service import quarantine
+from dialer.service import quarantine, quarantine_retry
 
 router = APIRouter(prefix="/quarantine", tags=["Quarantine"])
 
@@ -43,4 +43,4 @@ def list_quarantine(caller: Admin, page: RequestedPage) -> Listing[QuarantineEnt
 @router.post("/{entry_id}/retry", status_code=204, responses=documented(404))
 def retry_quarantine(caller: Admin, entry_id: EntryId, _: NoFields) -> None:
     """Try it again now: a report is settled, a batch or an attempt becomes due."""
-    quarantine.retry_of(caller.db, caller.workspace_id, entry_id, caller.now, by=caller.key_id)
+    quarantine_retry.retry_of(caller.db, caller.workspace_id, entry_id, caller.now, by=caller.key_id)
