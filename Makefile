@@ -53,6 +53,18 @@ package: setup ## Build the wheel and the sdist into dist/
 	$(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python --out-dir dist
 	@ls -1 dist
 
+# The wheel is tested on the newest Python here too, with the packages of the image.
+.venv-newest/installed: requirements.prod.lock scripts/newest_python.py | setup
+	@newest=$$($(BIN)/python scripts/newest_python.py); rm -rf .venv-newest; mkdir .venv-newest; \
+	if [ -z "$$newest" ]; then echo "There is no newer Python here than that of .venv"; else \
+		echo "Installing the packages for $$newest into .venv-newest"; \
+		$(BIN)/uv venv --quiet --clear --python "$$newest" .venv-newest && \
+		$(BIN)/uv pip install --quiet --python .venv-newest/bin/python --require-hashes -r requirements.prod.lock; fi
+	@touch $@
+
+.PHONY: newest-python
+newest-python: .venv-newest/installed ## Let the test of the wheel use the newest Python on this machine too
+
 # The checks use one core, so the default tests run at the same time.
 .PHONY: test
 test: setup ## All checks, the default tests on real servers, and the proofs of the promises under faults

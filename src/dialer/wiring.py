@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from dialer.providers.base import Provider
     from dialer.providers.egress import Egress, Resolve
     from dialer.providers.webhook_client import WebhookClient
+    from dialer.store.leases import Leases
 
 # A step keeps no transaction open while it waits for anything but Postgres, or Redis, which answers within seconds.
 STEPS = Timeouts(lock_seconds=5, idle_seconds=10)
@@ -138,10 +139,9 @@ def context_of(settings: Settings, *, connections: int | None = None, timeouts: 
     """
     from dialer.engine.context import EngineContext
     from dialer.providers.pool import ProviderPool
-    from dialer.store.leases import Leases
 
     database = database_of(settings, pool_size=connections or settings.worker_threads + 2, timeouts=timeouts)
-    return EngineContext(database, Leases(settings.redis), ProviderPool(connecting(settings), clock), clock)
+    return EngineContext(database, leases_of(settings), ProviderPool(connecting(settings), clock), clock)
 
 
 def webhook_client_of(settings: Settings) -> "WebhookClient":
@@ -164,6 +164,13 @@ def database_of(settings: Settings, *, pool_size: int = 2, timeouts: Timeouts | 
         return Database(settings.database, pool_size=pool_size, timeouts=timeouts)
     except ValueError:
         raise Unavailable("DIALER_DATABASE_URL is not a database URL (postgresql+psycopg://…)") from None
+
+
+def leases_of(settings: Settings) -> "Leases":
+    """Make the leases alone, for commands that need nothing else of Redis."""
+    from dialer.store.leases import Leases
+
+    return Leases(settings.redis)
 
 
 def check(context: "EngineContext") -> None:

@@ -44,6 +44,7 @@ def test_a_contact_is_changed_and_taken_out(served: Served, dialer: Dialer, worl
     world.batch(2, name="Spring")
     contact_id = str(world.value("SELECT id FROM contacts LIMIT 1"))
     assert "priority: 1\n" in dialer("contacts", "set", "Spring", contact_id, "priority=1").out
+    assert "nix is neither an id nor a telephone number" in dialer("contacts", "remove", "Spring", "nix").refusal
     assert dialer("contacts", "remove", "Spring", contact_id).code == 0
     assert world.value("SELECT status_reason FROM contacts WHERE status = 'cancelled'") == "removed"
     assert (

@@ -89,8 +89,8 @@ def test_a_trunk_is_checked(served: Served, dialer: Dialer) -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (("batch", "show", "nix"), "none is called nix; use an id"),
-        (("batch", "create", "--name", "x", "--agent", "nix"), "none is called nix; use an id"),
+        (("batch", "show", "nix"), "batch: none is called nix; `dialer batch list` shows them"),
+        (("batch", "create", "--name", "x", "--agent", "nix"), "agent: none is called nix; `dialer agents list`"),
         (
             ("batch", "create", "--name", "x", "--agent", "demo", "prioritty=1"),
             "prioritty: is no field of a batch; did you mean priority?",

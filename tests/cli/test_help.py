@@ -116,18 +116,41 @@ def test_help_loads_nothing_that_only_work_needs() -> None:
     assert done.stdout.endswith("loaded: []\n")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+def test_a_full_disk_and_a_closed_output_are_no_traceback() -> None:
+    version_to = [sys.executable, "-m", "dialer", "--version"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(version_to, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "dialer: [Errno 28] No space left on device\n")
+    closed = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", *version_to], stderr=subprocess.PIPE, text=True, check=False
+    )
+    assert (closed.returncode, closed.stderr) == (0, "")
+
+
 DATABASE = ("sqlalchemy", "psycopg", "pendulum", "structlog")
+NOT_OF_THE_DATABASE = (
+    "celery",
+    "alembic",
+    "redis",
+    "dialer.providers",
+    "structlog",
+    "rich",
+    "httpx2",
+    "dialer.cli.batch",
+)
 
 
 @pytest.mark.parametrize(
     ("command", "unused"),
     [
-        ("batch list", (*DATABASE, "redis", "celery", "alembic", "rich")),
+        ("batch list", (*DATABASE, "redis", "celery", "alembic", "rich", "dialer.cli.keys")),
         ("batch watch x", ("sqlalchemy", "psycopg", "redis", "celery", "alembic")),
         ("contacts import x y", ("sqlalchemy", "psycopg", "redis", "celery", "alembic")),
-        ("keys list", ("celery", "alembic", "redis", "dialer.providers", "structlog", "rich")),
-        ("audit", ("celery", "alembic", "redis", "dialer.providers", "structlog")),
-        ("db check", ("celery", "alembic", "redis", "dialer.providers", "structlog", "rich")),
+        ("keys list", (*NOT_OF_THE_DATABASE, "phonenumbers", "dialer.store.attempts")),
+        ("audit", NOT_OF_THE_DATABASE),
+        ("quarantine list", (*NOT_OF_THE_DATABASE, "dialer.store.attempts")),
+        ("db check", (*NOT_OF_THE_DATABASE, "phonenumbers", "dialer.domain.trunk")),
         ("doctor", ("celery", "alembic", "dialer.worker")),
     ],
 )

@@ -14,6 +14,7 @@ def test_a_workspace_is_limited_and_shown(dialer: Dialer, world: World) -> None:
     limited = dialer("workspaces", "limit", "default", "--countries", "DE,at", "--premium-rate", "--json")
     (workspace,) = json.loads(dialer("workspaces", "list", "--json").out)
     assert json.loads(limited.out) == workspace
+    assert workspace["created_at"].endswith("Z"), "as the API writes times"
     assert (workspace["name"], workspace["countries"], workspace["premium_rate"]) == ("default", ["AT", "DE"], True)
     dialer("workspaces", "limit", "default", "--no-premium-rate")
     dialer("workspaces", "limit", "default", "--countries", "all")

@@ -11,7 +11,7 @@ from dialer.api.auth import Admin
 from dialer.api.body import NoFields
 from dialer.api.envelope import Listing, NumberedPage, listing
 from dialer.api.errors import documented
-from dialer.service import quarantine
+from dialer.service import quarantine, quarantine_retry
 
 router = APIRouter(prefix="/quarantine", tags=["Quarantine"])
 
@@ -44,4 +44,4 @@ def list_quarantine(caller: Admin, page: NumberedPage) -> Listing[QuarantineEntr
 def retry_quarantine(caller: Admin, entry_id: EntryId, body: NoFields) -> None:
     """Try it again now: a report is settled, a batch or an attempt becomes due."""
     body.read()
-    quarantine.retry_of(caller.db, caller.workspace_id, entry_id, caller.now, by=caller.key_id)
+    quarantine_retry.retry_of(caller.db, caller.workspace_id, entry_id, caller.now, by=caller.key_id)

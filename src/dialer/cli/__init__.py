@@ -4,8 +4,10 @@
 run when it is called, so that `dialer --help` is fast and `dialer db check` loads only what it uses.
 """
 
+import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -62,8 +64,15 @@ def options(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command of these arguments, by default those of the process. Always raises SystemExit."""
     accept_stop_signals()
+    # None: it is closed.
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115
     try:
         app(arguments, prog_name="dialer")
     except DialerError as error:
         typer.echo(f"dialer: {error}", err=True)
+        sys.exit(1)
+    except OSError as error:
+        typer.echo(f"dialer: {error}", err=True)
+        # What a full disk did not take is still in the buffer, and would fail again at the exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

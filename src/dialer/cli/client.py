@@ -29,6 +29,16 @@ PAGE_SIZE = 100
 SHORT_ID = re.compile("[0-9a-f]{8}")
 SEARCHED = 1_000
 MAX_LISTED = 10
+# What an entry of a list is called, and the group of the commands on it.
+NOUNS = {
+    "/batch-calls": ("batch", "batch"),
+    "/agents": ("agent", "agents"),
+    "/phone-numbers": ("number", "numbers"),
+    "/trunks": ("trunk", "trunks"),
+    "/contact-folders": ("folder", "folders"),
+    "/suppressions": ("suppression", "suppress"),
+    "/webhook-endpoints": ("endpoint", "webhooks"),
+}
 
 
 class Client:
@@ -124,7 +134,7 @@ class Client:
         matches = self.find_all(path, id_or_name, field)
         if len(matches) > 1:
             listed = ", ".join(str(match["id"]) for match in matches[:MAX_LISTED])
-            raise InvalidInput.of(path.strip("/"), f"{len(matches)} are called {id_or_name}; use an id: {listed}")
+            raise InvalidInput.of(NOUNS[path][0], f"{len(matches)} are called {id_or_name}; use an id: {listed}")
         return matches[0]
 
     def find_all(self, path: str, id_or_name: str, field: str = "name") -> list[Any]:
@@ -139,7 +149,8 @@ class Client:
             matches = [entry for entry in self.all(path, **{field: id_or_name}) if entry[field] == id_or_name]
         matches = matches or self.find_by_short_id(path, id_or_name)
         if not matches:
-            raise InvalidInput.of(path.strip("/"), f"none is called {id_or_name}; use an id")
+            noun, group = NOUNS[path]
+            raise InvalidInput.of(noun, f"none is called {id_or_name}; `dialer {group} list` shows them")
         return matches
 
     def call_id(self, given: str) -> str:

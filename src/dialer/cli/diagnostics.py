@@ -47,7 +47,7 @@ def audit(
 ) -> None:
     """Recompute the promises from the ledger; exit 1 if any is broken."""
     from dialer import wiring
-    from dialer.cli.results import audit_report
+    from dialer.cli.audits import audit_report
     from dialer.engine.audit import audit as recompute
     from dialer.service import batch_names
     from dialer.store import server_checks

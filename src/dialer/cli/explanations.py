@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from dialer.cli.client import Client
-from dialer.errors import InvalidInput
+from dialer.errors import DialerError, InvalidInput
 
 WIDTH = 80
 
@@ -17,7 +17,15 @@ def contact_id_of(client: Client, batch_id: str, id_or_number: str) -> str:
     try:
         return str(UUID(id_or_number))
     except ValueError:
-        contacts = client.find_by_short_id(path, id_or_number) or list(client.all(path, phone_number=id_or_number))
+        contacts = client.find_by_short_id(path, id_or_number)
+    if not contacts:
+        try:
+            contacts = list(client.all(path, phone_number=id_or_number))
+        except DialerError as error:
+            if error.code != "invalid_input":
+                raise
+            reason = f"{id_or_number} is neither an id nor a telephone number as in +12025550123"
+            raise InvalidInput.of("contact", reason) from None
     if not contacts:
         raise InvalidInput.of("contact", f"the batch has no contact with the id or number {id_or_number}")
     contact_id: str = contacts[0]["id"]

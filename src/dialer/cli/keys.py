@@ -1,6 +1,5 @@
 """`dialer keys`: the keys of the HTTP API. Uses the database directly, since the first key cannot come from the API."""
 
-import json
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
@@ -31,6 +30,7 @@ def create(
     """Create a key and print it once: only its hash is stored."""
     from dialer import wiring
     from dialer.cli.diagnostics import open_database
+    from dialer.cli.tables import to_json
     from dialer.service import keys
     from dialer.service.keys import NewKey
 
@@ -38,7 +38,7 @@ def create(
     new = NewKey.read({"role": role, "name": name}, now)
     with open_database(data_dir) as database:
         created = keys.create(database, keys.ensure_workspace(database, workspace, now, rng), new, now, rng)
-    typer.echo(json.dumps(created, default=str) if as_json else created["key"])
+    typer.echo(to_json(created) if as_json else created["key"])
     typer.echo(f"Key {created['id']} for the {role} of workspace {workspace}; it is not shown again.", err=True)
 
 

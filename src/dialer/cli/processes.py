@@ -145,11 +145,11 @@ def _collect_less_often() -> None:
     """Have the garbage collector skip what is loaded by now, and run less often.
 
     More than 100,000 objects live as long as the process. By default they are examined again and again while a page of
-    calls is handled, which costs a fifth of a worker's CPU time.
+    calls is handled, which costs a fifth of a worker's CPU time. Nearly none of them is garbage, so they are not
+    examined before either, which would take 0.2 s of the start.
     """
     import gc
 
-    gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
 

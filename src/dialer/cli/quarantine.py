@@ -44,14 +44,14 @@ def retry(
     """
     from dialer import wiring
     from dialer.cli.diagnostics import open_database
-    from dialer.service import quarantine
+    from dialer.service import quarantine_retry
     from dialer.store import server_checks
 
     if bool(entry_ids) == everything:
         raise typer.BadParameter("give the ids, or --all")
     with open_database(data_dir) as database:
         server_checks.check_database(database)
-        retried = quarantine.retry(database, wiring.clock(), None if everything else entry_ids)
+        retried = quarantine_retry.retry(database, wiring.clock(), None if everything else entry_ids)
     summary = f"{len(retried.tried):,} of {len(retried.tried) + len(retried.failed):,} are retried."
     typer.echo(json.dumps(asdict(retried)) if as_json else summary)
     for entry_id, reason in retried.failed.items():

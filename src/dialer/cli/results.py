@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from dialer.cli.audits import audit_report
 from dialer.cli.progress import duration
 from dialer.domain.batch_progress import Progress
 from dialer.domain.import_result import ImportResult
@@ -91,15 +92,3 @@ class Results:
             return []
         reason = f": {self.batch.status_reason}" if self.batch.status_reason else ""
         return [f"Batch {self.batch.id} is {self.batch.status}{reason}."]
-
-
-def audit_report(report: AuditReport) -> str:
-    """Format what an audit found, one line per broken rule."""
-    scope = f"{report.attempts:,} attempts, {report.contacts:,} contacts, {report.batches:,} batches"
-    if report.is_clean:
-        return f"Audit clean: {scope}; P1, P2, P3 and P5 hold."
-    lines = [f"Audit found {len(report.violations):,} broken rules in {scope}:"]
-    lines += [
-        f"  {broken.promise} {broken.rule}: {broken.message} [{', '.join(broken.rows)}]" for broken in report.violations
-    ]
-    return "\n".join(lines)

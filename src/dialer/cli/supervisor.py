@@ -72,12 +72,7 @@ class Supervisor:
         self._environment.setdefault("DIALER_PUBLIC_URL", self.url)
 
     def start_api(self, port: int) -> None:
-        """Start the HTTP API; write its URL, and a key for it, into the data folder."""
-        database = wiring.database_of(self.settings)
-        try:
-            self.new_key = admin_key.ensure(database, self.settings.data_dir)
-        finally:
-            database.close()
+        """Start the HTTP API; write its URL into the data folder."""
         (self.settings.data_dir / API_URL_FILE).write_text(self.url)
         self.start("api", "api", "--port", str(port))
 
@@ -133,7 +128,8 @@ def supervised_engine(
         supervisor = Supervisor(reachable, echo, tend_servers=servers.tend)
         say("Bringing the database to this version …")
         port = _free_port()
-        _prepare(supervisor.settings, dict(network) | {"url": f"tcp://127.0.0.1:{port}"})
+        network = dict(network) | {"url": f"tcp://127.0.0.1:{port}"}
+        supervisor.new_key = _prepare(supervisor.settings, network, needs_key=api_port is not None)
         # That of an earlier engine; this one may have no API.
         (data_dir / API_URL_FILE).unlink(missing_ok=True)
         if api_port is not None:
@@ -142,14 +138,15 @@ def supervised_engine(
         say(f"Starting {workers} worker{'s' if workers > 1 else ''}, beat, listener, simulated network"
             f"{'' if api_port is None else ', API'} …")  # fmt: skip
         stack.callback(supervisor.stop)
+        # First the one that takes longest to start.
+        if api_port is not None:
+            supervisor.start_api(api_port)
         supervisor.start("simulator", "simulator", "--port", str(port), "--journal", str(data_dir / "simulator"))
         for number in range(1, workers + 1):
             supervisor.start(f"worker-{number}", "worker")
         for number in range(1, listeners + 1):
             supervisor.start(f"listener-{number}", "listener")
         supervisor.start("beat", "beat")
-        if api_port is not None:
-            supervisor.start_api(api_port)
         yield supervisor
 
 
@@ -170,17 +167,19 @@ def wait_for_api(supervisor: Supervisor, stopped: Event) -> bool:
     return False
 
 
-def _prepare(settings: Settings, network: Mapping[str, object]) -> None:
-    """Upgrade the schema and create the demo setup."""
-    context = wiring.context_of(settings)
+def _prepare(settings: Settings, network: Mapping[str, object], *, needs_key: bool) -> str | None:
+    """Upgrade the schema and create the demo setup, and a key if one is needed; return it if it is new."""
+    database, leases = wiring.database_of(settings), wiring.leases_of(settings)
     try:
-        server_checks.upgrade(context.db)
-        server_checks.check_leases(context.leases)
+        server_checks.upgrade(database)
+        server_checks.check_leases(leases)
         # A Redis restored from its file may lack its last second of writes, although its epoch is the current one.
-        context.leases.void()
-        demo_setup.install(context.db, network, wiring.clock(), wiring.chance())
+        leases.void()
+        demo_setup.install(database, network, wiring.clock(), wiring.chance())
+        return admin_key.ensure(database, settings.data_dir) if needs_key else None
     finally:
-        wiring.close(context)
+        leases.close()
+        database.close()
 
 
 def _check_free(port: int) -> None:

@@ -11,6 +11,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from unicodedata import combining, east_asian_width
 
@@ -45,14 +46,14 @@ def say_more(limit: int, total: int | None = None) -> None:
 def done(answer: Any, sentence: str, *, as_json: bool) -> None:
     """Say what was done; with --json the answer is the output, and the sentence goes to standard error."""
     if as_json:
-        typer.echo(json.dumps(answer, default=str))
+        typer.echo(to_json(answer))
     typer.echo(sentence, err=as_json)
 
 
 def show_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool) -> None:
     """Print rows as a table. A column `counts.total` shows a nested value; `path=title` has a title of its own."""
     if as_json:
-        typer.echo(json.dumps(rows, default=str))
+        typer.echo(to_json(rows))
         return
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for line in table_lines(rows, columns, width):
@@ -75,12 +76,21 @@ def table_lines(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], width
 def show_one(resource: Mapping[str, Any], *, as_json: bool) -> None:
     """Print the fields of one resource."""
     lines = (f"{name}: {_text(value)}" for name, value in resource.items())
-    typer.echo(json.dumps(resource, default=str) if as_json else "\n".join(lines))
+    typer.echo(to_json(resource) if as_json else "\n".join(lines))
 
 
 def show_progress(progress: "Progress") -> None:
     """Print the progress of a batch as a line of JSON."""
-    typer.echo(json.dumps(asdict(progress), default=str))
+    typer.echo(to_json(asdict(progress)))
+
+
+def to_json(value: Any) -> str:
+    """Write JSON, with times as the API writes them."""
+    return json.dumps(value, default=_plain)
+
+
+def _plain(value: object) -> str:
+    return value.astimezone(UTC).isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else str(value)
 
 
 def _narrow(widths: list[int], least: Sequence[int], width: int) -> None:
@@ -144,7 +154,7 @@ def _text(value: Any) -> str:
         case bool():
             return "true" if value else "false"
         case dict() | list():
-            return json.dumps(value, default=str, ensure_ascii=False)
+            return json.dumps(value, default=_plain, ensure_ascii=False)
         case _:
             # What others have written must not move the cursor, nor break a line.
-            return "".join(char if char.isprintable() else " " for char in str(value))
+            return "".join(char if char.isprintable() else " " for char in _plain(value))

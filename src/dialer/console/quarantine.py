@@ -9,7 +9,7 @@ from dialer.api.quarantine import EntryId
 from dialer.console.page import HEADERS, PageRoute, page
 from dialer.console.system import is_of_the_owner
 from dialer.console.visitor import Managing, SignedInAdmin
-from dialer.service import quarantine
+from dialer.service import quarantine, quarantine_retry
 
 ROOT = "/console/system/quarantine"
 router = APIRouter(prefix=ROOT, include_in_schema=False, route_class=PageRoute)
@@ -38,5 +38,5 @@ def list_quarantine(
 @router.post("/{entry_id}/retry")
 def retry(visitor: Managing, entry_id: EntryId) -> Response:
     caller = visitor.caller
-    quarantine.retry_of(caller.db, caller.workspace_id, entry_id, caller.now, by=caller.key_id)
+    quarantine_retry.retry_of(caller.db, caller.workspace_id, entry_id, caller.now, by=caller.key_id)
     return RedirectResponse(ROOT, 303, HEADERS)
