@@ -28,8 +28,13 @@ AND (CAST(:trunk AS uuid) IS NULL OR trunk_id = :trunk)
 AND (CAST(:since AS timestamptz) IS NULL OR created_at >= :since)
 AND (CAST(:until AS timestamptz) IS NULL OR created_at < :until)
 """
-# The calls of each batch or contact are read from its index, no more than the page needs.
-_BATCHES = "b.workspace_id = :workspace AND (CAST(:batch AS uuid) IS NULL OR b.id = :batch)"
+# The calls of each batch or contact are read from its index, no more than the page needs. A batch has none from before
+# it was created, or from after it was over.
+_BATCHES = """
+b.workspace_id = :workspace AND (CAST(:batch AS uuid) IS NULL OR b.id = :batch) AND b.id < :before
+AND (CAST(:since AS timestamptz) IS NULL OR b.completed_at IS NULL
+     OR b.completed_at >= CAST(:since AS timestamptz) - interval '1 minute')
+"""
 _OF_BATCHES = f"SELECT b.id AS owner_id FROM batches b WHERE {_BATCHES}", "batch_id = o.owner_id"
 _OF_NUMBER = (
     f"""
