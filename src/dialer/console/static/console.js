@@ -218,7 +218,7 @@
       plot.ctx.restore();
     };
     return {
-      width: chart.clientWidth, height: 192,
+      width: chart.clientWidth, height: 192, padding: [null, 26, null, null],
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), zone),
       cursor: { y: false },
       legend: { live: true },
