@@ -1,4 +1,7 @@
-"""Writes a picture of every page into build/screenshots: light, dark, narrow, and on a wall (`make screenshots`)."""
+"""Writes a picture of every page into build/screenshots: light, dark, narrow, and on a wall (`make screenshots`).
+
+Those of the documents are in the folder `docs` there, under their names.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,8 @@ LOOKS: dict[str, dict[str, Any]] = {
     "dark": {"viewport": {"width": 1360, "height": 860}, "color_scheme": "dark"},
     "narrow": {"viewport": {"width": 360, "height": 740}, "color_scheme": "light"},
 }
+# Their names there, and how much of them is shown.
+IN_DOCUMENTS = {"batches": ("console-batches.png", 590), "batch-active": ("console.png", 860)}
 WALL: dict[str, Any] = {"viewport": {"width": 1920, "height": 1080}, "color_scheme": "dark"}
 
 
@@ -33,6 +38,10 @@ def test_screenshots(console: Console) -> None:
             page.wait_for_load_state("load")
             if name in ("batch-draft", "batch-ready"):
                 expect(page.get_by_role("heading", name="If it is started now")).to_be_visible()
+            if look == "light" and name in IN_DOCUMENTS:
+                file, height = IN_DOCUMENTS[name]
+                clip = {"x": 0, "y": 0, "width": 1360, "height": height}
+                page.screenshot(path=FOLDER / "docs" / file, clip=clip)  # type: ignore[arg-type]
             page.screenshot(path=FOLDER / f"{name}-{look}.png", full_page=look != "narrow" or name != "contacts")
     page = console.page(**WALL)
     page.goto("/console?wall=1")

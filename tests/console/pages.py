@@ -32,7 +32,7 @@ def populate(api: Api, called: int = 80) -> dict[str, str]:
     active = world.batch(called * 3 // 2, name="Spring renewals", max_concurrent_calls=8, max_retry_attempts=2, **hours)
     world.run(world.clock.now.add(seconds=called * 9 // 2))
     night = world.batch(
-        90, name="Evening survey <b>north</b>", timezone="Europe/Berlin", start_time="18:00", end_time="20:00"
+        90, name="Evening survey, north", timezone="Europe/Berlin", start_time="18:00", end_time="20:00"
     )
     world.batch(40, name="Invoices overdue", scheduled_at=world.clock.now.add(days=1), schedule_type="scheduled")
     paused = world.batch(60, name="Newsletter confirmation", max_concurrent_calls=4)

@@ -31,6 +31,14 @@ def test_no_page_has_a_serious_violation_or_is_wider_than_a_small_telephone(cons
         assert (name, page.evaluate("document.documentElement.scrollWidth")) == (name, 360)
         page.set_viewport_size(wide)
     assert found == []
+    # Long names without a space do not make them wider either.
+    page.set_viewport_size({"width": 360, "height": 740})
+    for table in ("batches", "contacts", "agents"):
+        console.api.world.sql(f"UPDATE {table} SET name = repeat('W', 200)")
+    console.api.world.sql("UPDATE contacts SET variables = jsonb_build_object(repeat('W', 64), name)")
+    for name in ("batches", "batch-done", "contacts", "contact", "settings", "history", "stop", "agents", "wall"):
+        page.goto(pages[name])
+        assert (name, page.evaluate("document.documentElement.scrollWidth")) == (name, 360)
 
 
 def violations(page: Page) -> Iterator[tuple[str, str, str]]:

@@ -4,7 +4,7 @@ import re
 import socket
 import time
 
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Page, expect
 
 from api.conftest import Api
 from console.conftest import Console, needs_browser, sign_in
@@ -18,6 +18,17 @@ HIDE = """is_hidden => {
     Object.defineProperty(document, "hidden", { value: is_hidden, configurable: true });
     document.dispatchEvent(new Event("visibilitychange"));
 }"""
+
+
+def hide_and_show(console: Console, page: Page) -> None:
+    """Put the only page into the background, which gives its connection back, and look at it again."""
+    live = console.served.app.state.live_pages
+    for is_hidden in (True, False):
+        page.evaluate(HIDE, is_hidden)
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while bool(live.open_pages) is is_hidden:
+            assert time.monotonic() < deadline
+            page.wait_for_timeout(20)
 
 
 def test_pause_and_resume_while_it_runs_and_a_second_browser_sees_it(console: Console) -> None:
@@ -52,14 +63,7 @@ def test_a_held_page_stays_as_it_is(console: Console) -> None:
     batch_id = world.batch(5)
     page = console.signed_in()
     expect(page.get_by_role("link", name="test")).to_be_visible()
-    # A tab in the background gives its connection back.
-    live = console.served.app.state.live_pages
-    for is_hidden in (True, False):
-        page.evaluate(HIDE, is_hidden)
-        deadline = time.monotonic() + DEADLINE_SECONDS
-        while bool(live.open_pages) is is_hidden:
-            assert time.monotonic() < deadline
-            page.wait_for_timeout(20)
+    hide_and_show(console, page)
     page.get_by_label("Live").uncheck()
     world.run(lambda: world.is_over(batch_id))
     expect(page.get_by_text("Held: this page does not change")).to_be_visible()

@@ -48,7 +48,8 @@ def test_a_paused_batch_says_who_paused_it_and_why_each_contact_waits(api: Api) 
     with client_of(api, Role.OPERATOR) as console:
         assert console.post(f"/console/batches/{batch_id}/pause", {"reason": "lunch <b>break</b>"}).status_code == 303
         text = console.text(f"/console/batches/{batch_id}")
-    assert "Stopping: 2 calls in progress; no new call starts" in text
+    calls = f'<a href="/console/batches/{batch_id}/calls?kind=in_progress">2 calls</a>'
+    assert f"Stopping: {calls} in progress; no new call starts" in text
     assert "Why is no new call started?" in text
     assert re.search(r"The batch is paused: since .*; changed by key; lunch &lt;b&gt;break&lt;/b&gt;", text)
     assert re.search(r'reason=in_call"><strong>2</strong> in a call', text)
@@ -60,7 +61,7 @@ def test_the_calls_in_progress_of_a_cancelled_batch_are_counted_down(api: Api) -
     world.step()
     with client_of(api, Role.OPERATOR) as console:
         console.post(f"/console/batches/{batch_id}/cancel", {"in_progress": "finish", "reason": "moved"})
-        assert "Stopping: 2 calls in progress; no new call starts." in console.text(f"/console/batches/{batch_id}")
+        assert "2 calls</a> in progress; no new call starts." in console.text(f"/console/batches/{batch_id}")
         world.run(world.clock.now.add(minutes=30))
         text = console.text(f"/console/batches/{batch_id}")
     assert ("Stopping" in text, "because: moved" in text) == (False, True)

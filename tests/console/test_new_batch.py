@@ -6,6 +6,7 @@ from pathlib import Path
 from playwright.sync_api import Page, expect
 
 from console.conftest import Console, needs_browser, sign_in
+from console.test_batch import hide_and_show
 from dialer.domain.roles import Role
 
 pytestmark = needs_browser
@@ -41,6 +42,9 @@ def test_a_list_is_loaded_called_and_taken_home(console: Console, tmp_path: Path
     expect(page.get_by_role("heading", name="Spring")).to_be_visible()
     expect(page.get_by_role("button", name="Start calling")).to_be_disabled()
     load(page, tmp_path / "list.csv")
+    hide_and_show(console, page)
+    expect(page.get_by_text("3 contacts loaded.")).to_be_visible()
+    expect(page.get_by_text(re.compile("Of 3: 3 will be called"))).to_be_visible()
     page.get_by_role("button", name="Start calling").dblclick()
     expect(page.locator(".status").first).to_have_text("active")
     batch_id = world.value("SELECT id FROM batches")

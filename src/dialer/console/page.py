@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -80,15 +80,20 @@ def sign_in_page(request: Request, message: str = "", status: int | None = None)
     """Ask for a key. `HX-Refresh` lets htmx load the whole page instead of a part of it."""
     if status is None:
         status = 401 if message else 200
-    after = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     return page(
         request,
         "sign_in.html",
         status=status,
         headers={"HX-Refresh": "true"},
         message=message,
-        after=after if request.method == "GET" else "/console",
+        after=_to_return_to(request),
     )
+
+
+def _to_return_to(request: Request) -> str:
+    """Return the page that was asked for, or from which a form was sent."""
+    page_url = urlsplit(str(request.url) if request.method == "GET" else request.headers.get("referer", ""))
+    return page_url.path + (f"?{page_url.query}" if page_url.query else "")
 
 
 def error_page(request: Request, error: DialerError | RequestValidationError) -> Response:

@@ -8,12 +8,14 @@
     if (!(node instanceof HTMLInputElement)) return false;
     return node.value !== node.defaultValue || node.checked !== node.defaultChecked;
   };
+  // What the page of a batch has asked for after it was loaded, and what became of a file.
+  const isFilled = (node) => node instanceof Element && node.matches("#preview, #list:not(:empty)");
   const kept = {
     ignoreActiveValue: true,
     callbacks: {
       // What the reader has opened stays open, what was typed stays typed, and drawn charts stay drawn.
       beforeAttributeUpdated: (name, node) => !(name === "open" && node.tagName === "DETAILS"),
-      beforeNodeMorphed: (old) => !isTouched(old) && !(old.classList && old.classList.contains("chart")),
+      beforeNodeMorphed: (old) => !isTouched(old) && !isFilled(old) && !(old.classList && old.classList.contains("chart")),
     },
   };
   const morph = (old, next, style) => Idiomorph.morph(old, next, { ...kept, morphStyle: style });
@@ -62,6 +64,7 @@
     if (formToken(page) !== formToken(document)) return location.reload();
     morph(document.getElementById("main"), page.getElementById("main"), "outerHTML");
     document.body.dispatchEvent(new Event("dialer:drawn"));
+    announce();
     if (address()) document.body.dataset.events = page.body.dataset.events;
   };
 
@@ -175,7 +178,8 @@
   const zone = document.querySelector("#new-batch[data-is-new] #timezone");
   if (zone && zone.value === zone.defaultValue) {
     zone.value = Intl.DateTimeFormat().resolvedOptions().timeZone;
-    zone.dispatchEvent(new Event("input", { bubbles: true }));
+    // When htmx listens.
+    addEventListener("load", () => zone.dispatchEvent(new Event("input", { bubbles: true })));
   }
 
   // --- Charts: drawn from the table that stands below them.
@@ -214,7 +218,7 @@
       plot.ctx.restore();
     };
     return {
-      width: chart.clientWidth, height: 192,
+      width: chart.clientWidth, height: 192, padding: [null, 26, null, null],
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), zone),
       cursor: { y: false },
       legend: { live: true },
