@@ -3,7 +3,7 @@
 import asyncio
 
 from api.conftest import Api
-from console.signed_in_client import client_of
+from console.signed_in_client import client_of, flat
 from dialer import wiring
 from dialer.api.auth import Caller
 from dialer.console.explanations import Explanations
@@ -112,4 +112,5 @@ async def test_a_batch_that_is_deleted_ends_its_page_and_is_marked_in_lists(api:
         if expected == {"draft"}:
             batches.delete(world.db, world.installed.workspace_id, batch_id)
     with client_of(api, Role.VIEWER) as console:
-        assert "No such batch" in console.get(f"/console/batches/{batch_id}").text
+        text = flat(console.get(f"/console/batches/{batch_id}").text)
+        assert "<p>No such batch in this workspace</p> </div> <p>Somebody may have deleted it.</p>" in text

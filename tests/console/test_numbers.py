@@ -64,7 +64,14 @@ def test_each_number_is_the_length_of_the_list_behind_it(api: Api) -> None:
         }
         assert wrong == {}
     addresses = [address for of_page in shown.values() for address in of_page]
-    for part in ("reason=none", "reason=batch_slots_full", "kind=refused", "kind=picked_up&from_number", "today=1"):
+    for part in (
+        "reason=none",
+        "reason=suppressed",
+        "reason=batch_slots_full",
+        "kind=refused",
+        "kind=picked_up&from_number",
+        "today=1",
+    ):
         assert any(part in address for address in addresses), part
     assert shown[paths[2]][f"{paths[2]}/contacts?reason=none"] == 5
 
