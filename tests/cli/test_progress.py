@@ -94,8 +94,9 @@ def test_while_all_wait_for_a_retry_no_end_is_estimated() -> None:
 
 def test_the_rate_forgets_what_is_long_past() -> None:
     rate = CompletionRate()
+    assert rate.add(-20, 0) is None
     assert rate.add(0, 0) is None
-    assert rate.add(1, 100) == 100
+    assert rate.add(1, 100) == 100, "without the time before the first calls ended"
     assert rate.add(10, 100) == 10
     assert rate.add(2 + RATE_OVER_SECONDS, 100 + 200) == pytest.approx(200 / (RATE_OVER_SECONDS - 8))
     assert rate.add(100, 300) is None

@@ -40,6 +40,7 @@ def test_no_line_is_wider_than_the_terminal_which_shows_some_characters_wider(na
     rows = [ROW | {"name": name} for name in names]
     lines = list(table_lines(rows, COLUMNS, width))
     assert all(cell_len(line) <= max(width, 46) for line in lines)
+    assert all(line.endswith("  2026-03-02 09:00") for line in lines[1:]), "no time is cut"
     assert len({cell_len(line.rpartition("  ")[0]) for line in lines}) == 1
     assert len(lines) == 1 + len(names)
     assert all(line.isprintable() for line in lines)

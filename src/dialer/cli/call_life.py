@@ -11,7 +11,8 @@ FACTS = ("outcome", "cause", "talk_seconds", "sip_code", "q850_cause", "hung_up_
 
 def life_of(call: Mapping[str, Any]) -> Iterator[str]:
     """Yield the lines: the call, each step with its time, each report with when it came, and what is known of it."""
-    yield f"Call {call['id']} to {call['to_number']} from {call['from_number']}: {call['status']}"
+    yield f"Call {call['id']} is {call['status']}"
+    yield f"From {call['from_number']} to {call['to_number']}"
     yield ""
     reports: dict[str, Any] = {report["kind"]: report for report in call.get("reports", ())}
     for field, step in STEPS.items():

@@ -32,6 +32,9 @@ class CompletionRate:
 
     def add(self, at: float, final: int) -> float | None:
         """Add how many contacts are final now; return the rate, None while it is unknown."""
+        if not final:
+            # While the first calls are on their way, nothing is known of the rate.
+            self._samples.clear()
         self._samples.append((at, final))
         while self._samples[-1][0] - self._samples[0][0] > RATE_OVER_SECONDS:
             self._samples.popleft()

@@ -30,6 +30,7 @@ COLOURS = {
 }
 COLOUR_OF = {word: colour for colour, words in COLOURS.items() for word in words}
 _ID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_SHORT_TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d")
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d):\d\d\S*")
 
 
@@ -55,9 +56,13 @@ def show_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_
     if as_json:
         typer.echo(to_json(rows))
         return
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    for line in table_lines(rows, columns, width):
+    for line in table_lines(rows, columns, terminal_width()):
         typer.echo(line)
+
+
+def terminal_width() -> int | None:
+    """Return how many columns standard output has; None: it is no terminal."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def table_lines(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], width: int | None) -> Iterator[str]:
@@ -67,7 +72,10 @@ def table_lines(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], width
     cells = [[_cell(_nested(row, path), is_cut=width is not None) for path in paths] for row in rows]
     widths = [max(map(_width, column)) for column in zip(titles, *cells, strict=True)]
     if width is not None:
-        _narrow(widths, [len(title) for title in titles], width)
+        # A time of which the end is cut says too little.
+        least = [max([len(title), *(len(cell) for cell in column if _SHORT_TIME.fullmatch(cell))])
+                 for title, *column in zip(titles, *cells, strict=True)]  # fmt: skip
+        _narrow(widths, least, width)
     yield _styled(_line(titles, widths), bold=width is not None)
     for row in cells:
         yield _line(row, widths, is_coloured=width is not None)
@@ -141,7 +149,7 @@ def _nested(value: Any, path: str) -> Any:
 
 
 def _cell(value: Any, *, is_cut: bool) -> str:
-    text = _text(value)
+    text = _text(round(value, 2) if is_cut and isinstance(value, float) else value)
     if is_cut and _ID.fullmatch(text):
         return text[-SHORT_ID:]
     return _TIME.sub(r"\1 \2", text) if is_cut else text

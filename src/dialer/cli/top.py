@@ -31,12 +31,13 @@ def top(
 ) -> None:
     """Watch the batches that have started, their calls, the trunks and what is wrong. q or Ctrl-C ends it."""
     from dialer.cli.client import connected
+    from dialer.cli.tables import terminal_width
 
     with connected(data_dir) as client:
         if as_json:
             typer.echo(json.dumps(_read(client)))
         elif once or not (sys.stdout.isatty() and sys.stdin.isatty()):
-            typer.echo("\n".join(_lines(_read(client), None, None)))
+            typer.echo("\n".join(_lines(_read(client), terminal_width(), None)))
         else:
             with suppress(KeyboardInterrupt):
                 _watch(client, seconds)
