@@ -1,4 +1,4 @@
-"""Indexes of sorted lists, the count of a folder's contacts, and the default time zone of a workspace."""
+"""What operators may change in SQL while calls are in progress."""
 
 from pathlib import Path
 

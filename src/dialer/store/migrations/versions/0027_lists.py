@@ -1,4 +1,4 @@
-"""What operators may change in SQL while calls are in progress."""
+"""Indexes of sorted lists, the count of a folder's contacts, and the default time zone of a workspace."""
 
 from pathlib import Path
 
