@@ -62,7 +62,7 @@ class Chunks:
         """
         started_at = wiring.seconds()
         try:
-            with anyio.fail_after(self._seconds_left()):
+            with anyio.fail_after(max(0.0, self._seconds_left())):
                 # Starlette ends the stream with an empty chunk.
                 chunk = await anext(self._stream, b"")
         except ClientDisconnect:
@@ -76,10 +76,10 @@ class Chunks:
         return chunk
 
     def _seconds_left(self) -> float:
-        """Return how long the next chunk may take. Bytes received at the minimum rate extend the time."""
+        """Return how long the next chunk may take; negative: it is late. Bytes at the minimum rate extend it."""
         limits = self._limits
         earned = limits.stall_seconds + self._size / limits.min_bytes_per_second - self._waited_seconds
-        return max(0.0, min(limits.stall_seconds, earned, limits.total_seconds - self._waited_seconds))
+        return min(limits.stall_seconds, earned, limits.total_seconds - self._waited_seconds)
 
     def _why_late(self) -> str:
         limits, left = self._limits, self._seconds_left()

@@ -1,14 +1,3 @@
--- The orders in which lists can be read, so that no page sorts what is stored. Each table is locked against writes while it
--- is read once: about a second for a million suppressions, a moment for the others. Processes of the previous release go on.
-CREATE INDEX batches_by_name ON batches (workspace_id, name, id);
-CREATE INDEX agents_by_age ON agents (workspace_id, created_at, id);
-CREATE INDEX phone_numbers_by_age ON phone_numbers (workspace_id, created_at, id);
-CREATE INDEX trunks_by_age ON trunks (workspace_id, created_at, id);
-CREATE INDEX contact_folders_by_age ON contact_folders (workspace_id, created_at, id);
-CREATE INDEX suppressions_by_age ON suppressions (workspace_id, created_at, id);
-CREATE INDEX webhook_endpoints_by_age ON webhook_endpoints (workspace_id, created_at, id);
-CREATE INDEX batch_settings_by_id ON batch_settings (batch_id, id);
-
 -- How many contacts a folder has, kept by triggers, because counting them takes longer the more they are. Writes to
 -- folder_contacts wait until they are counted once: about a second for a million. A count is no change of the folder.
 ALTER TABLE contact_folders ADD contacts bigint NOT NULL DEFAULT 0;
@@ -29,5 +18,18 @@ CREATE TRIGGER count_deleted AFTER DELETE ON folder_contacts REFERENCING OLD TAB
     FOR EACH STATEMENT EXECUTE FUNCTION count_folder_contacts();
 UPDATE contact_folders f SET contacts = (SELECT count(*) FROM folder_contacts c WHERE c.folder_id = f.id);
 
--- The time zone of batches that are created without one. A constant default: no row is written.
+-- The orders in which lists can be read, so that no page sorts what is stored. Each table is locked against writes from
+-- its index to the end, so those that calls need come last: about a second for a million suppressions, a moment for each
+-- of the others. Processes of the previous release go on.
+CREATE INDEX suppressions_by_age ON suppressions (workspace_id, created_at, id);
+CREATE INDEX webhook_endpoints_by_age ON webhook_endpoints (workspace_id, created_at, id);
+CREATE INDEX contact_folders_by_age ON contact_folders (workspace_id, created_at, id);
+CREATE INDEX agents_by_age ON agents (workspace_id, created_at, id);
+CREATE INDEX trunks_by_age ON trunks (workspace_id, created_at, id);
+CREATE INDEX phone_numbers_by_age ON phone_numbers (workspace_id, created_at, id);
+CREATE INDEX batch_settings_by_id ON batch_settings (batch_id, id);
+CREATE INDEX batches_by_name ON batches (workspace_id, name, id);
+
+-- The time zone of batches that are created without one. A constant default: no row is written. Last, because dispatch
+-- reads the table, and waits until the end.
 ALTER TABLE workspaces ADD timezone text NOT NULL DEFAULT 'UTC';
