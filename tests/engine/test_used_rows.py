@@ -7,7 +7,7 @@ import pytest
 from dialer.errors import Contended
 from dialer.store.database import rows, run
 from support.deadline import DEADLINE_SECONDS, wait_until
-from support.engine_steps import RESERVE, dispatch_and_place, lock_waiters
+from support.engine_steps import RESERVE, dispatch_and_place, end_call, live_attempts, lock_waiters
 from support.ledger_rows import audit_violations
 from support.world import World
 
@@ -56,8 +56,10 @@ def test_whoever_deletes_a_number_waits_for_a_claim_that_uses_it(world: World) -
 def test_the_attempts_of_a_contact_are_deleted_with_it(world: World) -> None:
     batch_id = world.batch(2)
     dispatch_and_place(world, batch_id)
+    ended, _ = live_attempts(world)
+    end_call(world, ended)
     with world.db.begin() as connection:
-        run(connection, "DELETE FROM contacts WHERE id = (SELECT contact_id FROM attempts LIMIT 1)")
+        run(connection, "DELETE FROM contacts WHERE id = (SELECT contact_id FROM attempts WHERE state = 'ended')")
         assert rows(connection, "SELECT count(*) FROM attempts") == [(1,)]
 
 
