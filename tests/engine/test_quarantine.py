@@ -5,10 +5,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-import pendulum
 import pytest
 
 from dialer.domain.call import CallEvent
+from dialer.domain.call_progress import CallProgress, Verdict, follow
 from dialer.domain.ids import AttemptId
 from dialer.domain.timeouts import CALL_SECONDS, GIVE_UP_SECONDS
 from dialer.domain.trunk import Trunk
@@ -227,17 +227,17 @@ def test_a_report_that_this_release_cannot_read_is_put_into_quarantine_too(world
 
 
 def test_a_bug_of_a_release_keeps_only_the_reports_that_it_fails_for_and_they_wait_for_the_next_release(
-    world: World,
+    world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def follow_with_bug(progress: CallProgress, reports: Sequence[CallEvent]) -> tuple[CallProgress, list[Verdict]]:
+        if any(report.cause == "x" for report in reports):
+            raise OverflowError("a bug")
+        return follow(progress, reports)
+
+    monkeypatch.setattr("dialer.engine.settle.follow", follow_with_bug)
     bad, *good = called(world, 5)
     advance_clock(world, 20)
-    # A conversation that began before the first year that Python knows.
-    first = pendulum.datetime(1, 1, 1)
-    receive(
-        world.db,
-        world.installed.trunk_id,
-        [call_event(bad, "ended", first, "answered", talk_seconds=86_400.0, cause="x")],
-    )
+    receive(world.db, world.installed.trunk_id, [call_event(bad, "ended", world.clock.now, "answered", cause="x")])
     assert ended(world, good) == 4
     settle_for(world, 600)
     assert (passed_over(world), unsettled(world)) == ([], 1)
