@@ -34,7 +34,8 @@ ALTER TABLE contacts
 -- Attempts whose requests have not left are deleted with their batch; they do not leave any more.
 CREATE FUNCTION keep_called() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF EXISTS (SELECT 1 FROM batches WHERE id = OLD.batch_id) THEN
+    IF EXISTS (SELECT 1 FROM batches WHERE id = OLD.batch_id)
+       AND EXISTS (SELECT 1 FROM attempts WHERE contact_id = OLD.id AND rescue_at IS NOT NULL) THEN
         RAISE EXCEPTION 'Contact % is being called; it can be deleted when its call is over', OLD.id
             USING ERRCODE = 'check_violation', CONSTRAINT = 'contact_in_call', TABLE = 'contacts';
     END IF;
