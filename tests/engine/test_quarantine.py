@@ -23,6 +23,7 @@ from dialer.errors import Contended, Unavailable
 from dialer.providers.base import CallHandle, LookupFailed, LookupResult, NotFoundNow, Seen
 from dialer.providers.pool import ProviderPool
 from dialer.service import quarantine as service
+from dialer.service import quarantine_retry
 from dialer.store import health, inbox, quarantine
 from dialer.store.database import rows
 from dialer.store.metrics import gauges
@@ -229,15 +230,16 @@ def test_a_report_that_this_release_cannot_read_is_put_into_quarantine_too(world
 def test_a_bug_of_a_release_keeps_only_the_reports_that_it_fails_for_and_they_wait_for_the_next_release(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def follow_with_bug(progress: CallProgress, reports: Sequence[CallEvent]) -> tuple[CallProgress, list[Verdict]]:
-        if any(report.cause == "x" for report in reports):
-            raise OverflowError("a bug")
-        return follow(progress, reports)
-
-    monkeypatch.setattr("dialer.engine.settle.follow", follow_with_bug)
     bad, *good = called(world, 5)
+
+    def follow_all_but_x(progress: CallProgress, events: Sequence[CallEvent]) -> tuple[CallProgress, list[Verdict]]:
+        if any(event.cause == "x" for event in events):
+            raise ArithmeticError("a bug")
+        return follow(progress, events)
+
+    monkeypatch.setattr("dialer.engine.settle.follow", follow_all_but_x)
     advance_clock(world, 20)
-    receive(world.db, world.installed.trunk_id, [call_event(bad, "ended", world.clock.now, "answered", cause="x")])
+    receive(world.db, world.installed.trunk_id, [call_event(bad, "ended", world.clock.now, "busy", cause="x")])
     assert ended(world, good) == 4
     settle_for(world, 600)
     assert (passed_over(world), unsettled(world)) == ([], 1)
@@ -357,7 +359,7 @@ def test_a_report_in_quarantine_is_settled_when_it_is_tried_again_after_its_caus
         ended(world, [good])
         settle_for(world, 120)
     ((entry_id,),) = world.rows("SELECT id FROM quarantine")
-    assert service.retry(world.db, world.clock.now, [entry_id]).tried == (entry_id,)
+    assert quarantine_retry.retry(world.db, world.clock.now, [entry_id]).tried == (entry_id,)
     assert settle(world.context, world.clock.now).ended == 1
     assert (passed_over(world), live_attempts(world), unsettled(world)) == ([], [], 0)
     assert_audit_is_clean(world)
@@ -430,10 +432,10 @@ def test_a_report_that_cannot_be_stored_is_refused_until_it_alone_must_be_to_bla
         assert send(world, reports, 3, seconds=10) == [True, True, False]
         (entry,) = service.list_entries(world.db)
         assert (entry["kind"], entry["attempt_id"], entry["error_kind"]) == ("report", bad, "23514")
-        (reason,) = service.retry(world.db, world.clock.now).failed.values()
+        (reason,) = quarantine_retry.retry(world.db, world.clock.now).failed.values()
         assert "this row is broken" in reason
         assert len(service.list_entries(world.db)) == 1, "nothing of it is lost"
-    service.retry(world.db, world.clock.now)
+    quarantine_retry.retry(world.db, world.clock.now)
     assert service.list_entries(world.db) == []
     settle(world.context, world.clock.now)
     (row,) = world.rows("SELECT outcome, cause, talk_seconds FROM attempts WHERE id = :id", id=bad)
@@ -528,7 +530,7 @@ def test_a_batch_that_is_done_after_all_leaves_quarantine(world: World) -> None:
     with broken(world, "batches", "true"):
         tick(world.context, world.clock.now)
     assert passed_over(world) == [("batch", str(batch_id), 1)]
-    service.retry(world.db, world.clock.now)
+    quarantine_retry.retry(world.db, world.clock.now)
     assert passed_over(world) == []
     assert tick(world.context, world.clock.now).started == 1
 

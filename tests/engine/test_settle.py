@@ -125,6 +125,7 @@ def test_a_call_whose_report_is_faster_than_the_networks_answer_was_placed_when_
     world.sql("UPDATE attempts SET state = 'reserved', placed_at = NULL, provider_call_id = NULL")
     advance_clock(world, 3)
     receive_and_settle(world, call_event(attempt_id, kind, world.clock.now, "busy" if kind == "ended" else None))
+    assert attempt(world).placed_at == MONDAY
     with world.db.begin() as connection:
         assert not mark_placed(connection, [PlacedCall(attempt_id, "later")])
     assert (attempt(world).state, attempt(world).placed_at) == (kind, attempt(world).sent_at) == (kind, MONDAY)
