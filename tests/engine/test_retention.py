@@ -4,7 +4,13 @@ from collections.abc import Callable
 
 from dialer.engine.audit import audit
 from dialer.engine.retention import retention
+from dialer.store.metrics import gauges
 from support.world import World, made_up_phones
+
+
+def overdue_seconds(world: World) -> float:
+    with world.db.begin() as connection:
+        return float(gauges(connection, world.clock.now, retention_days=9)["retention_overdue"])
 
 
 def test_the_attempts_of_batches_that_ended_long_ago_are_archived(world: World) -> None:
@@ -13,9 +19,12 @@ def test_the_attempts_of_batches_that_ended_long_ago_are_archived(world: World) 
     world.clock.now = world.clock.now.add(days=10)
     young = world.batch(made_up_phones(20, first=20))
     world.run(lambda: world.is_over(young), grain=5)
+    # The first batch has ended ten days ago: it is kept for one more than it should be.
+    assert round(overdue_seconds(world) / 86_400) == 1
     report = retention(world.context, world.clock.now, days=9)
     assert (report.batches, report.attempts) == (1, 20)
     assert report.reports > 20
+    assert overdue_seconds(world) < 0
     assert world.rows("SELECT DISTINCT batch_id FROM attempts_archive") == [(old,)]
     assert world.rows("SELECT DISTINCT batch_id FROM attempts") == [(young,)]
     assert world.progress(old).completed + world.progress(old).failed == 20

@@ -42,7 +42,7 @@ def gauges(connection: Connection, now: DateTime, retention_days: int = 0) -> di
             (SELECT extract(epoch FROM CAST(:now AS timestamptz) - least(
                 (SELECT settled_at + keep FROM inbox ORDER BY id LIMIT 1),
                 (SELECT min(completed_at) + keep FROM batches WHERE archived_at IS NULL),
-                (SELECT b.archived_at FROM attempts a JOIN batches b ON b.id = a.batch_id ORDER BY a.id LIMIT 1)))
+                (SELECT archived_at FROM batches WHERE id = (SELECT batch_id FROM attempts ORDER BY id LIMIT 1))))
              FROM make_interval(days => :retention_days) AS keep) AS retention_overdue,
             (SELECT extract(epoch FROM CAST(:now AS timestamptz) - received_at) FROM inbox WHERE settled_at IS NULL
              ORDER BY id LIMIT 1) AS inbox_age,
