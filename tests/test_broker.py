@@ -37,13 +37,16 @@ def relay_to(url: str) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter],
     """Pass on what comes in on a connection, as a server with TLS would get it."""
 
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while part := await reader.read(65_536):
-            writer.write(part)
-        writer.close()
+        try:
+            while part := await reader.read(65_536):
+                writer.write(part)
+        finally:
+            writer.close()
 
     async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there = await asyncio.open_connection(urlsplit(url).hostname, urlsplit(url).port)
         await asyncio.gather(pump(reader, there[1]), pump(there[0], writer), return_exceptions=True)
+        await asyncio.gather(there[1].wait_closed(), writer.wait_closed(), return_exceptions=True)
 
     return relay
 
