@@ -19,7 +19,7 @@ from typing import Any
 import structlog
 from celery import Celery
 from celery.signals import beat_init, setup_logging, worker_init, worker_shutdown
-from celery.worker import consumer
+from celery.worker import consumer, request
 from kombu.exceptions import OperationalError
 from pendulum import DateTime
 
@@ -206,6 +206,7 @@ def check_servers(kind: str) -> None:
 def _configure_logging(**_: Any) -> None:
     log.configure(settings.log_format, settings.log_level)
     logging.getLogger(consumer.consumer.__name__).addFilter(_is_no_retry)
+    logging.getLogger(request.__name__).addFilter(_is_no_lost_acknowledgement)
 
 
 def _is_no_retry(record: logging.LogRecord) -> bool:
@@ -218,6 +219,17 @@ def _is_no_retry(record: logging.LogRecord) -> bool:
         return True
     worker_heartbeat.touch()
     outage.note(ConnectionError(record.getMessage().partition("\n")[0]))
+    return False
+
+
+def _is_no_lost_acknowledgement(record: logging.LogRecord) -> bool:
+    """Note that the broker could not be told of a task that was taken, in place of a traceback.
+
+    It comes again long after the tick has found what it was about.
+    """
+    if not str(record.msg).startswith("Couldn't ack"):
+        return True
+    outage.note(ConnectionError(record.getMessage()))
     return False
 
 

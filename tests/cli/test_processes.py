@@ -2,6 +2,7 @@
 
 import ast
 import json
+import logging
 import os
 import re
 import signal
@@ -12,10 +13,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import httpx2
 import pytest
 import redis
+from kombu.message import Message
 
 import dialer
 from api.conftest import Api
@@ -64,6 +67,26 @@ def test_every_task_of_the_schedule_is_registered_and_every_registered_one_is_ca
     assert registered == {f"dialer.{task.name.removesuffix('_task')}" for task in tasks()}
     assert registered == scheduled | delayed
     assert {"dialer.tick", "dialer.retry", "dialer.rescue"} <= scheduled
+
+
+def test_a_task_that_cannot_be_acknowledged_while_the_broker_is_away_leaves_no_traceback(
+    worker: ModuleType, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Away:
+        no_ack_consumers = ()
+
+        def basic_ack(self, *_: object, **__: object) -> None:
+            raise ConnectionError("closed by server")
+
+    noted: list[Exception] = []
+    monkeypatch.setattr(worker.outage, "note", noted.append)
+    logger = logging.getLogger("celery.worker.request")
+    monkeypatch.setattr(logger, "filters", [worker._is_no_lost_acknowledgement])
+    message: Any = Message(channel=Away(), delivery_tag="6ae4")  # type: ignore[no-untyped-call]  # kombu has no types
+    message.ack_log_error(logger, (ConnectionError,))
+    assert (caplog.records, len(noted)) == ([], 1)
+    logger.error("something else")
+    assert len(caplog.records) == 1
 
 
 def test_beat_does_not_stand_still_when_the_clock_of_its_machine_is_set_back(worker: ModuleType) -> None:
